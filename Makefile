@@ -1,0 +1,38 @@
+# make demo   set up, downscale the bundled East Asia file, print its scores
+# make test   set up, run all tests
+# make check  what CI enforces beside the tests: style, types, import floors, docs
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: demo test check clean
+
+$(VENV)/.dpdm: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.dpdm
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: $(VENV)/.dpdm
+	mkdir -p build
+	$(BIN)/dpdm downscale sample_data/east_asia_coarse.nc build/east_asia_mean.nc --mean --overwrite
+	$(BIN)/dpdm downscale sample_data/east_asia_coarse.nc build/east_asia.nc --members 33 --keep members --overwrite
+	$(BIN)/dpdm evaluate build/east_asia.nc sample_data/east_asia_fine.nc \
+		--coarse sample_data/east_asia_coarse.nc --also "one evaluation=build/east_asia_mean.nc"
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest dpdm cli tests/test_docs.py
+
+clean:
+	rm -rf $(VENV) build

@@ -1,0 +1,31 @@
+"""dpdm coarsen."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from dpdm_cli import options
+from dpdm_cli.console import progress
+
+
+@click.command(epilog="Example: dpdm coarsen fine.nc coarse.nc --factor 10")
+@click.argument("fine", type=options.FILE)
+@click.argument("coarse", type=options.FILE)
+@click.option("--factor", type=int, required=True, help="Cells in a block, along both axes.")
+@options.var
+@options.units
+@options.overwrite
+def coarsen(
+    fine: Path,
+    coarse: Path,
+    factor: int,
+    rename: Mapping[str, str],
+    units: Mapping[str, str],
+    overwrite: bool,
+) -> None:
+    """Average FINE over blocks of cells, weighted by area; missing cells are left out."""  # fmt: skip
+    from dpdm.coarsen import coarsen as run
+
+    with progress("Coarsening", "steps") as report:
+        run(fine, coarse, factor, rename, units, options.command_line(), overwrite, report)

@@ -1,0 +1,21 @@
+"""dpdm doctor."""
+
+import sys
+
+import click
+
+
+@click.command(epilog="Example: dpdm doctor")
+def doctor() -> None:
+    """Check the installation, the devices and the mathematics, and say how to mend what is wrong.
+
+    Exits 3 if something is wrong.
+    """
+    from dpdm.doctor import examine
+
+    checks = examine()
+    for check in checks:
+        click.echo(f"{'ok  ' if check.well else 'FAIL'}  {check.name}: {check.found}")
+        if not check.well:
+            click.echo(f"      {check.hint}")
+    sys.exit(0 if all(check.well for check in checks) else 3)

@@ -1,0 +1,84 @@
+"""dpdm downscale."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dpdm_cli import options
+from dpdm_cli.console import progress
+
+
+@click.command(epilog="Example: dpdm downscale era5_1deg.nc fine.nc --members 10")
+@click.argument("coarse", type=options.FILE)
+@click.argument("fine", type=options.FILE)
+@options.prior
+@click.option(
+    "--members",
+    type=click.IntRange(min=0),
+    default=33,
+    show_default=True,
+    help="Size of the ensemble; 0 is the same as --mean.",
+)
+@click.option(
+    "--mean",
+    is_flag=True,
+    help="Write the mean of the infinite ensemble, in one network evaluation a step.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the ensemble; a member depends on it and on its own number alone.",
+)
+@click.option("--steps", type=click.IntRange(min=2), help="Noise levels  [default: the prior's]")
+@click.option(
+    "--sampler",
+    type=click.Choice(["heun", "multistep", "ddim"]),
+    help="Sampler  [default: the prior's]",
+)
+@options.grid
+@options.statics
+@click.option(
+    "--keep",
+    type=click.Choice(["members", "stats", "all"]),
+    default="all",
+    show_default=True,
+    help="Members, or mean, spread and quantiles, or both.",
+)
+@click.option("--consistent", is_flag=True, help="Make the output's block means equal the input.")
+@options.device
+@options.var
+@options.units
+@options.overwrite
+def downscale(
+    coarse: Path,
+    fine: Path,
+    prior: str,
+    mean: bool,
+    grid: Path | None,
+    statics: Path | None,
+    overwrite: bool,
+    rename: Mapping[str, str],
+    units: Mapping[str, str],
+    members: int,
+    steps: int | None,
+    sampler: str | None,
+    **rest: Any,
+) -> None:
+    """Downscale COARSE into an ensemble of FINE fields.
+
+    Without --grid every coarse cell is cut into as many fine cells as the prior was trained for.
+    Values come back in the units of the input.
+    """  # fmt: skip
+    from dpdm.downscale import Wish
+    from dpdm.downscale import downscale as run
+
+    wish = Wish(
+        members=0 if mean else members, steps=steps or 0, sampler=sampler or "", rename=rename,
+        units=units, history=options.command_line(), **rest,
+    )  # fmt: skip
+    with progress("Downscaling", "member-steps") as report:
+        run(coarse, fine, prior, wish, grid, statics, overwrite, report)

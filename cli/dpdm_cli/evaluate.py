@@ -1,0 +1,53 @@
+"""dpdm evaluate."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from dpdm_cli import options
+
+
+@click.command(epilog="Example: dpdm evaluate fine.nc truth.nc --coarse coarse.nc")
+@click.argument("forecast", type=options.FILE)
+@click.argument("truth", type=options.FILE)
+@click.option(
+    "--coarse",
+    type=options.FILE,
+    metavar="COARSE.nc",
+    help="What the forecast was made from: adds the baselines and the consistency.",
+)
+@click.option(
+    "--climatology",
+    type=options.FILE,
+    metavar="TRAIN.nc",
+    help="A fine training series: its climatology for the ACC and as a baseline.",
+)
+@click.option(
+    "--also",
+    multiple=True,
+    callback=options.pairs,
+    metavar="NAME=FILE.nc",
+    help="Another forecast to score beside it. Repeat for others.",
+)
+@options.statics
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@options.var
+@options.units
+def evaluate(
+    forecast: Path,
+    truth: Path,
+    coarse: Path | None,
+    climatology: Path | None,
+    also: Mapping[str, str],
+    statics: Path | None,
+    as_json: bool,
+    rename: Mapping[str, str],
+    units: Mapping[str, str],
+) -> None:
+    """Score FORECAST against TRUTH, beside the honest baselines."""  # fmt: skip
+    from dpdm.evaluate.files import evaluate_files
+
+    others = {name: Path(path) for name, path in also.items()}
+    table = evaluate_files(forecast, truth, coarse, climatology, others, statics, rename, units)
+    click.echo(table.to_json() if as_json else table.text())

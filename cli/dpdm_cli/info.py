@@ -1,0 +1,18 @@
+"""dpdm info."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command(epilog="Example: dpdm info default")
+@click.argument("file")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def info(file: str, as_json: bool) -> None:
+    """Tell what a prior or a data file holds; FILE may be the name of a bundled prior."""
+    import json
+
+    from dpdm.info import describe, text
+
+    said = describe(Path(file) if Path(file).exists() else file)
+    click.echo(json.dumps(said, indent=2) if as_json else text(said))

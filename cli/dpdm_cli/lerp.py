@@ -1,0 +1,38 @@
+"""dpdm lerp."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from dpdm_cli import options
+from dpdm_cli.console import progress
+
+
+@click.command(epilog="Example: dpdm lerp coarse.nc fine.nc --factor 10")
+@click.argument("coarse", type=options.FILE)
+@click.argument("fine", type=options.FILE)
+@options.grid
+@click.option("--factor", type=int, help="Cut every coarse cell into so many, along both axes.")
+@options.var
+@options.units
+@options.overwrite
+def lerp(
+    coarse: Path,
+    fine: Path,
+    grid: Path | None,
+    factor: int | None,
+    rename: Mapping[str, str],
+    units: Mapping[str, str],
+    overwrite: bool,
+) -> None:
+    """Interpolate COARSE to FINE, bilinear in latitude and longitude: the baseline.
+
+    Between the outermost centres it equals cdo remapbil; beyond them it holds the last value.
+    """  # fmt: skip
+    from dpdm.lerp import lerp as run
+
+    if (grid is None) == (factor is None):
+        raise click.UsageError("Give either --grid or --factor.")
+    with progress("Interpolating", "steps") as report:
+        run(coarse, fine, grid, factor, rename, units, options.command_line(), overwrite, report)

@@ -1,0 +1,26 @@
+"""The command dpdm."""
+
+import click
+
+from dpdm import __version__
+from dpdm_cli.coarsen import coarsen
+from dpdm_cli.console import Group
+from dpdm_cli.doctor import doctor
+from dpdm_cli.downscale import downscale
+from dpdm_cli.evaluate import evaluate
+from dpdm_cli.info import info
+from dpdm_cli.lerp import lerp
+from dpdm_cli.train import train
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dpdm")
+def main() -> None:
+    """Turn coarse climate fields into fine ensembles with honest uncertainty.
+
+    Reads and writes CF NetCDF and Zarr; reads GRIB where cfgrib is installed.
+    """
+
+
+for command in (downscale, train, coarsen, lerp, evaluate, info, doctor):
+    main.add_command(command)

@@ -1,0 +1,52 @@
+"""Each shared option, spelled once."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+FILE = click.Path(path_type=Path)
+
+
+def pairs(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> Mapping[str, str]:
+    """Return NAME=VALUE options as a mapping."""
+    for value in values:
+        if not all(value.partition("=")[::2]):
+            raise click.BadParameter(f"{value!r} is not of the form NAME=VALUE.")
+    return dict(v.split("=", 1) for v in values)
+
+
+overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+prior = click.option(
+    "--prior", default="default", show_default=True, metavar="NAME|FILE",
+    help="A bundled prior, or a .safetensors file that dpdm train wrote.",
+)  # fmt: skip
+var = click.option(
+    "--var", "rename", multiple=True, callback=pairs, metavar="NAME=VARIABLE",
+    help="Which variable of the file is meant, as in tp=pr. Repeat for others.",
+)  # fmt: skip
+units = click.option(
+    "--units", multiple=True, callback=pairs, metavar="NAME=UNIT",
+    help="What the numbers are, where the file does not say or is wrong, as in tp=mm/month.",
+)  # fmt: skip
+statics = click.option(
+    "--statics", type=FILE, metavar="S.nc",
+    help="Your own surface altitude and land fraction, at least as fine as the target.",
+)  # fmt: skip
+device = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+    help="Where to compute; auto takes a GPU if there is one.",
+)  # fmt: skip
+grid = click.option("--grid", type=FILE, metavar="TARGET.nc", help="A file on the grid to write.")
+
+
+def command_line() -> str:
+    """Return the command as the user gave it, for the output's history."""
+    import shlex
+    import sys
+
+    return shlex.join(["dpdm", *sys.argv[1:]])

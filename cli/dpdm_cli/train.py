@@ -1,0 +1,87 @@
+"""dpdm train."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from dpdm_cli import options
+
+
+def factors(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """Return the least and the greatest factor of ``10`` or ``4-12``."""
+    if value is None:
+        return None
+    try:
+        ends = [int(part) for part in value.split("-")]
+    except ValueError:
+        ends = []
+    if len(ends) not in (1, 2) or min(ends) < 1 or ends[0] > ends[-1]:
+        raise click.BadParameter(
+            f"{value!r} is neither a whole number, as 10, nor a range, as 4-12."
+        )
+    return ends[0], ends[-1]
+
+
+@click.command(
+    epilog="Example: dpdm train era5_*.nc --out my.safetensors --factor 10 --minutes 60"
+)
+@click.argument("fine", nargs=-1, required=True, type=options.FILE)
+@click.option(
+    "--out",
+    required=True,
+    type=options.FILE,
+    metavar="PRIOR.safetensors",
+    help="The prior to write.",
+)
+@click.option(
+    "--factor",
+    callback=factors,
+    metavar="N|N-M",
+    help="Learn from block means of the fine fields: one factor, or a range of them.",
+)
+@click.option(
+    "--coarse",
+    multiple=True,
+    type=options.FILE,
+    metavar="COARSE.nc",
+    help="Learn from your own coarse fields at the same times. Repeat for others.",
+)
+@options.statics
+@click.option(
+    "--config", type=options.FILE, metavar="FILE.toml", help="Settings; docs/train.md lists them."
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop after so many minutes of training in all.",
+)
+@options.device
+@options.var
+@options.units
+@options.overwrite
+def train(
+    fine: tuple[Path, ...],
+    out: Path,
+    factor: tuple[int, int] | None,
+    coarse: tuple[Path, ...],
+    statics: Path | None,
+    config: Path | None,
+    minutes: float | None,
+    device: str,
+    rename: Mapping[str, str],
+    units: Mapping[str, str],
+    overwrite: bool,
+) -> None:
+    """Train a prior on FINE fields. The same command again goes on where it was stopped."""  # fmt: skip
+    from dpdm.train import Sources
+    from dpdm.train import train as run
+    from dpdm_cli.training import reporter
+
+    if (factor is None) == (not coarse):
+        raise click.UsageError("Give either --factor or --coarse.")
+    sources = Sources(fine, coarse, statics, config, rename, units)
+    with reporter() as report:
+        run(sources, out, factor, minutes or 0.0, device, overwrite, report)

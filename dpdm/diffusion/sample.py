@@ -1,0 +1,135 @@
+r"""Draw fields from a denoiser, prior or posterior alike.
+
+A sampler is a function of a denoiser, of standard normal noise, and of falling noise levels that
+end in zero. All but the noise is deterministic: it integrates the probability flow
+
+.. math:: dx / d\sigma = (x - D(x, \sigma)) / \sigma
+
+from :math:`x = \sigma z + D(\sigma z, \sigma)`: at finite noise the mean is not yet forgotten, and
+leaving it out costs an error that no number of steps removes. The mean's evaluation also serves as
+the first slope, so it costs nothing.
+
+References:
+    Karras et al. (2022), https://arxiv.org/abs/2206.00364, algorithm 1 and equation 5.
+    Lu et al. (2022), DPM-Solver++, https://arxiv.org/abs/2211.01095, multistep of order 2 and 3.
+    Song et al. (2021), DDIM, https://arxiv.org/abs/2010.02502, equation 12 with no noise added.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dpdm.types import Denoise, Fields
+
+Sampler = Callable[[Denoise, Fields, Tensor], Fields]
+
+
+def levels(steps: int, least: float = 2e-3, most: float = 80.0, rho: float = 7.0) -> Tensor:
+    """Return ``steps + 1`` falling noise levels, from ``most`` through ``least`` to zero.
+
+    Example:
+        >>> levels(2, 0.002, 80.0).tolist()
+        [80.0, 0.002, 0.0]
+    """
+    ends = torch.tensor([most, least], dtype=torch.float64) ** (1 / rho)
+    ramp = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, steps, dtype=torch.float64)) ** rho
+    ramp[0], ramp[-1] = most, least if steps > 1 else most
+    return torch.cat([ramp, ramp.new_zeros(1)])
+
+
+def cosine_levels(steps: int, most: float = 80.0) -> Tensor:
+    """Return the levels of a variance-preserving cosine schedule, tan(pi t / 2), from ``most``.
+
+    References:
+        Nichol and Dhariwal (2021), https://arxiv.org/abs/2102.09672, equation 17 without offset.
+    """
+    start = 2 / math.pi * math.atan(most)
+    return torch.tan(math.pi / 2 * torch.linspace(start, 0, steps + 1, dtype=torch.float64))
+
+
+def start(denoise: Denoise, noise: Fields, most: float) -> tuple[Fields, Fields]:
+    """Return the noisiest fields and the mean within them."""
+    mean = denoise(noise * most, noise.new_full((len(noise),), most))
+    return noise * most + mean, mean
+
+
+@torch.no_grad()
+def ddim(denoise: Denoise, noise: Fields, levels: Tensor) -> Fields:
+    """Take Euler steps: first order, the published system's way."""
+    x, x_hat = start(denoise, noise, float(levels[0]))
+    for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
+        if now != levels[0]:
+            x_hat = denoise(x, x.new_full((len(x),), now))
+        x = x_hat + then / now * (x - x_hat)
+    return x
+
+
+@torch.no_grad()
+def heun(denoise: Denoise, noise: Fields, levels: Tensor) -> Fields:
+    """Take Heun steps: second order, two evaluations a step but for the first and the last."""
+    x, x_hat = start(denoise, noise, float(levels[0]))
+    for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
+        if now != levels[0]:
+            x_hat = denoise(x, x.new_full((len(x),), now))
+        slope = (x - x_hat) / now
+        ahead = x + (then - now) * slope
+        if then == 0:
+            return x_hat
+        slope_ahead = (ahead - denoise(ahead, x.new_full((len(x),), then))) / then
+        x = x + (then - now) * (slope + slope_ahead) / 2
+    return x
+
+
+@torch.no_grad()
+def multistep(denoise: Denoise, noise: Fields, levels: Tensor) -> Fields:
+    """Take steps of order up to three from the means already known: one evaluation a step."""
+    x, x_hat = start(denoise, noise, float(levels[0]))
+    known: list[tuple[float, Fields]] = []
+    for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
+        if now != levels[0]:
+            x_hat = denoise(x, x.new_full((len(x),), now))
+        known = [(-math.log(now), x_hat), *known[:2]]
+        if then == 0:
+            return x_hat
+        x = then / now * x + advance(known, -math.log(then))
+    return x
+
+
+def advance(known: list[tuple[float, Fields]], end: float) -> Fields:
+    r"""Return :math:`\int e^{\lambda - end} D(\lambda) d\lambda` from the newest log level to ``end``.
+
+    D is the polynomial through the known means, each with its :math:`\lambda = -\log\sigma`.
+    """
+    begin, newest = known[0]
+    h = end - begin
+    phi = -math.expm1(-h)
+    total = phi * newest
+    if len(known) > 1:
+        first = divided(known[:2])
+        total = total + (h - phi) * first
+    if len(known) > 2:
+        second = (divided(known[:2]) - divided(known[1:])) / (known[0][0] - known[2][0])
+        slope = known[0][0] - known[1][0]
+        total = total + (h**2 - 2 * (h - phi) + slope * (h - phi)) * second
+    return total
+
+
+def divided(pair: list[tuple[float, Fields]]) -> Fields:
+    """Return the slope between two known means."""
+    (new, x_new), (old, x_old) = pair
+    return (x_new - x_old) / (new - old)
+
+
+SAMPLERS: dict[str, Sampler] = {"heun": heun, "multistep": multistep, "ddim": ddim}
+
+
+def evaluations(sampler: str, steps: int) -> int:
+    """Count the network evaluations of a sampler.
+
+    Example:
+        >>> evaluations("heun", 8), evaluations("multistep", 8)
+        (15, 8)
+    """
+    return 2 * steps - 1 if sampler == "heun" else steps

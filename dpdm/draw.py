@@ -1,0 +1,157 @@
+"""The one road from a prior, and what is known, to an ensemble.
+
+A member is a pure function of prior, input, seed, member and label: its noise is one field for the
+whole domain, drawn from those numbers alone, whatever the batch, the windows or the order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dpdm.diffusion.condition import BlockMeans, Match
+from dpdm.diffusion.sample import SAMPLERS, levels
+from dpdm.diffusion.tile import Windows, tile
+from dpdm.fields.grid import Grid
+from dpdm.fields.tensors import conditioning, geometric, ground_tensors
+from dpdm.prior import Prior
+from dpdm.types import Denoise, Fields, Sigma
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is known of one step, on the fine grid.
+
+    Attributes:
+        lerp: Physical lerp of the coarse fields (C, H, W), float64, NaN where missing.
+        statics: Topography (m) and land fraction (2, H, W).
+        smooth: The same, averaged to the coarse grid and lerped back.
+        grid: The fine grid.
+        factor: Coarse over fine spacing, along latitude and longitude; None without coarse.
+        season: Fraction of the year passed, None where no season applies.
+        climatology: Residual climatology of this step (C, H, W), or nothing.
+        blocks: Block means to honour, or nothing.
+    """
+
+    lerp: Tensor
+    statics: NDArray[np.float64]
+    smooth: NDArray[np.float64]
+    grid: Grid
+    factor: tuple[float, float] | None
+    season: float | None
+    climatology: Tensor | None = None
+    blocks: BlockMeans | None = None
+
+
+@dataclass(frozen=True)
+class How:
+    """How to sample.
+
+    Attributes:
+        sampler: Key of ``SAMPLERS``.
+        steps: Noise levels.
+        most: Greatest noise level.
+        block: Members at a time; does not change them.
+        overlap: Cells that windows share.
+        device: Where to compute.
+    """
+
+    sampler: str
+    steps: int
+    most: float
+    block: int = 11
+    overlap: int = 16
+    device: str = "cpu"
+
+
+def noise(shape: tuple[int, ...], seed: int, member: int, label: str) -> Tensor:
+    """Return standard normal noise that only seed, member and label decide.
+
+    Example:
+        >>> torch.equal(noise((2, 3), 0, 5, "1862-07"), noise((2, 3), 0, 5, "1862-07"))
+        True
+    """
+    digest = hashlib.sha256(f"{seed}/{member}/{label}".encode()).digest()
+    key = np.frombuffer(digest[:16], dtype=np.uint64)
+    drawn = np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, np.float32)
+    return torch.from_numpy(drawn)
+
+
+class Posterior:
+    """A prior bound to what is known of one step: the windows' features are computed once."""
+
+    def __init__(self, prior: Prior, given: Given, how: How) -> None:
+        self.prior, self.given, self.how = prior, given, how
+        known = prior.normaliser.forward(given.lerp)
+        factor = geometric(given.factor) if given.factor else prior.contract.factors[1]
+        self.base, self.scale = prior.normaliser.frame(known, factor, given.climatology)
+        ground = ground_tensors(given.statics, given.smooth, given.grid.lat)
+        standard = prior.normaliser.standard(known).float()
+        fields = conditioning(standard, ground, given.factor, given.season).to(how.device)
+        side = (prior.contract.window, prior.contract.window)
+        self.windows = Windows(given.grid.shape, side, how.overlap, given.grid.cyclic)
+        with torch.no_grad():
+            self.features = [
+                prior.denoiser.features(fields[None, :, rows[:, None], columns])
+                for rows, columns in self.windows.places()
+            ]
+
+    def tiled(self, which: int) -> Denoise:
+        """Return the mean (0) or the variance (1) of the whole domain."""
+
+        def one(features: list[Tensor]) -> Denoise:
+            def local(x_t: Fields, sigma: Sigma) -> Fields:
+                return self.prior.denoiser.moments(x_t, sigma, features)[which]
+
+            return local
+
+        return tile([one(f) for f in self.features], self.windows)
+
+    @torch.no_grad()
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of modelled values (C, H, W), in one evaluation each."""
+        zero = torch.zeros(1, *self.base.shape, device=self.how.device)
+        sigma = torch.full((1,), self.how.most, device=self.how.device)
+        mean, variance = (self.tiled(which)(zero, sigma)[0].cpu().double() for which in (0, 1))
+        return self.base + self.scale * mean, self.scale**2 * variance
+
+    def match(self) -> Match | None:
+        """Return what makes members honour the block means, if there are any."""
+        if self.given.blocks is None:
+            return None
+        transforms = tuple(c.transform for c in self.prior.normaliser.channels)
+        return Match(self.given.blocks, transforms, self.base, self.scale, self.moments()[1])
+
+    def expectation(self) -> NDArray[np.float64]:
+        """Return the physical mean (C, H, W) in one evaluation: the infinite ensemble's."""
+        mean, variance = self.moments()
+        out: NDArray[np.float64] = self.prior.normaliser.expectation(mean, variance).numpy()
+        return out
+
+    def members(
+        self, numbers: Sequence[int], seed: int, label: str
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield physical members (C, H, W), in order."""
+        match = self.match()
+        denoise = self.tiled(0) if match is None else match.denoise(self.tiled(0))
+        schedule = levels(self.how.steps, self.prior.contract.sigma[0], self.how.most)
+        for start in range(0, len(numbers), self.how.block):
+            some = numbers[start : start + self.how.block]
+            drawn = torch.stack([noise(tuple(self.base.shape), seed, m, label) for m in some])
+            x = SAMPLERS[self.how.sampler](denoise, drawn.to(self.how.device), schedule)
+            u = self.base + self.scale * x.cpu().double()
+            u = u if match is None else match.modelled(u)
+            yield from self.prior.normaliser.inverse(u).numpy()
+
+
+def draw(
+    prior: Prior, given: Given, members: Sequence[int], seed: int, label: str, how: How
+) -> Iterator[NDArray[np.float64]]:
+    """Yield physical members (C, H, W) of one step; each is the same whichever others are asked."""
+    yield from Posterior(prior, given, how).members(members, seed, label)

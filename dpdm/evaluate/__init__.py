@@ -1,0 +1,138 @@
+"""Judge a forecast against the truth, beside what can be had without it.
+
+A method's score means little alone: an RMSE of half a kelvin is good where lerp has one and poor
+where the mean of past years has a tenth. So each table holds the baselines, the single member, the
+ensemble means and the ensemble, on the same cells and times, with ratios to lerp.
+
+The scores themselves are in ``scores``, ``ensemble`` and ``spectra``, and can be used alone; what
+the table compares with is in ``baselines``.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import xarray as xr
+
+from dpdm.evaluate.baselines import LAPSE_RATE
+from dpdm.evaluate.bootstrap import RESAMPLES, TILE
+from dpdm.evaluate.case import SINGLES, Case, candidates, prepare, rivals_at
+from dpdm.evaluate.ensemble import crps, rank_histogram, ssr
+from dpdm.evaluate.scores import acc, area_weights, bias, consistency, psnr, rmse, ssim
+from dpdm.evaluate.spectra import spectrum, spectrum_ratio
+from dpdm.evaluate.table import Row, Table
+from dpdm.evaluate.tally import (
+    REFERENCE,
+    ensemble_row,
+    method_rows,
+    tally,
+    tally_consistency,
+    tally_ensemble,
+)
+
+__all__ = [
+    "Table",
+    "acc",
+    "area_weights",
+    "bias",
+    "consistency",
+    "crps",
+    "evaluate",
+    "psnr",
+    "rank_histogram",
+    "rmse",
+    "spectrum",
+    "spectrum_ratio",
+    "ssim",
+    "ssr",
+]
+
+
+def evaluate(
+    forecast: xr.Dataset,
+    truth: xr.Dataset,
+    coarse: xr.Dataset | None = None,
+    climatology: xr.Dataset | None = None,
+    topography: xr.DataArray | None = None,
+    also: Mapping[str, xr.Dataset] = MappingProxyType({}),
+) -> Table:
+    """Score a forecast and its baselines, one time step in memory at a time.
+
+    Args:
+        forecast: Canonical fields, with dimension ``realization`` where there are members; it may
+            cover more cells and times than the truth.
+        truth: Canonical fields; their cells, and the times that all files share, are scored.
+        coarse: What the forecast was made from; needed for lerp and all that is compared with it.
+        climatology: Fine fields of other years, for anomalies and the residual climatology.
+        topography: Surface altitude (m), for the lapse rate, on the truth's cells; with a margin
+            of a coarse cell around them, the outermost half coarse cell is right too.
+        also: Further forecasts, by the name of their row.
+
+    Raises:
+        DpdmError: When variables, units, cells or times do not match.
+    """
+    case = prepare(forecast, truth, coarse, climatology, topography, also)
+    found: dict[str, list[dict[str, xr.Dataset]]] = {name: [] for name in case.names}
+    for step in range(case.steps):
+        rivals = rivals_at(case, step)
+        for name in case.names:
+            found[name].append(score_step(case, name, step, rivals))
+    rows = [row for name in case.names for row in rows_of(case, name, found[name])]
+    return Table(rows, notes(case))
+
+
+def score_step(
+    case: Case, name: str, step: int, rivals: Mapping[str, xr.Dataset]
+) -> dict[str, xr.Dataset]:
+    """Return the scores of one variable at one time, of the methods and of the ensemble."""
+    truth, ensemble = (
+        f[name].isel(time=step, drop=True).compute() for f in (case.truth, case.forecast)
+    )
+    fields = candidates(name, ensemble, rivals)
+    normal = case.normal_at(name, step)
+    found = {"methods": tally(fields, truth, normal, case.weights, case.span[name])}
+    if case.coarse is not None:
+        coarse = case.coarse.isel(time=step, drop=True)
+        found["methods"]["consistency"] = tally_consistency(fields, coarse, name)
+    if ensemble.sizes.get("realization", 1) > 1:
+        seen = truth.where(fields.notnull().all("method"))
+        found["ensemble"] = tally_ensemble(ensemble, seen, case.weights)
+    return found
+
+
+def rows_of(case: Case, name: str, steps: list[dict[str, xr.Dataset]]) -> list[Row]:
+    """Return the rows of one variable from the scores of all its time steps."""
+    total = {kind: xr.concat([s[kind] for s in steps], "time") for kind in steps[0]}
+    rows = list(method_rows(total["methods"], case.span[name]))
+    if "ensemble" in total:
+        lerp = next((row["crps"] for row in rows if row["method"] == REFERENCE), None)
+        rows.append(ensemble_row(total["ensemble"], lerp))
+    units = case.truth[name].attrs.get("units", "1")
+    return [{"variable": name, "units": units, **row} for row in rows]
+
+
+def notes(case: Case) -> list[str]:
+    """Say how the scores were taken, a sentence each."""
+    height, width = case.truth.sizes["lat"], case.truth.sizes["lon"]
+    normal = "the truth over time" if case.normal is None else "the climatology file, by month"
+    said = [
+        f"{case.steps} times, {height} x {width} cells, weighted by area.",
+        "A cell that one method misses is left out for all.",
+        "RMSE and PSNR come from the squared error averaged over time, the rest are time means.",
+        "PSNR and SSIM take the range of the truth.",
+        f"ACC is centred, of anomalies from the mean of {normal}.",
+        "CRPS of a single field is its mean absolute error, of an ensemble the fair CRPS.",
+        "fine power: variance over the truth's in the smallest-scale third of the wavenumbers.",
+    ]
+    if "realization" in case.forecast.dims:
+        said.append(f"one member: scores averaged over the first {SINGLES} members at most.")
+    if case.coarse is not None:
+        said.append(
+            f"95% interval of the RMSE ratio: paired bootstrap, {RESAMPLES} draws of times and of "
+            f"tiles of about {TILE:g} degrees."
+        )
+        said.append("consistency: RMS difference of means over coarse cells to the coarse file.")
+    if case.height is not None:
+        said.append(
+            f"lapse rate: {1e3 * LAPSE_RATE:g} K/km, for pressure the hypsometric equation."
+        )
+    return said

@@ -1,0 +1,223 @@
+"""Everything that is compared, on the truth's cells and times, and the fields of one time step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.evaluate.baselines import detail, lapse, monthly_means, of_month, running_mean
+from dpdm.evaluate.match import covers, cut, dated, extent, match_times, spatial
+from dpdm.evaluate.scores import area_weights
+from dpdm.fields.grid import Grid, grid_of, lerp
+
+SINGLES = 5  # members whose scores are averaged as those of one member
+SIZES = (10, 33)  # of the ensemble means, beside that of all members
+
+
+@dataclass(frozen=True)
+class Case:
+    """Forecasts and truth with equal cells and times.
+
+    Attributes:
+        truth: With dimensions time, lat and lon; read step by step, as are the next three.
+        forecast: With or without dimension ``realization``.
+        also: Further forecasts to score, by method.
+        coarse: The coarse fields, on cells of their own.
+        normal: The climatology of each month, None for the truth's own mean.
+        residual: What lerp misses in the climatology, by month.
+        height: Elevation detail (m).
+        mean: The truth's mean over time.
+        span: The truth's largest less its smallest value, by variable.
+        weights: Area of the truth's cells.
+    """
+
+    truth: xr.Dataset
+    forecast: xr.Dataset
+    also: dict[str, xr.Dataset]
+    coarse: xr.Dataset | None
+    normal: xr.Dataset | None
+    residual: xr.Dataset | None
+    height: xr.DataArray | None
+    mean: xr.Dataset
+    span: dict[str, float]
+    weights: xr.DataArray
+
+    @property
+    def names(self) -> list[str]:
+        """List the variables."""
+        return [str(name) for name in self.truth.data_vars]
+
+    @property
+    def steps(self) -> int:
+        """Count the time steps."""
+        return int(self.truth.sizes["time"])
+
+    def month(self, step: int) -> int:
+        """Return the calendar month of a time step, 0 where times are not dates."""
+        return int(self.truth["time"].dt.month[step]) if dated(self.truth) else 0
+
+    def normal_at(self, name: str, step: int) -> xr.DataArray:
+        """Return the field that anomalies are taken from."""
+        if self.normal is None or name not in self.normal:
+            return self.mean[name]
+        return of_month(self.normal, self.month(step))[name]
+
+
+def prepare(
+    forecast: xr.Dataset,
+    truth: xr.Dataset,
+    coarse: xr.Dataset | None,
+    climatology: xr.Dataset | None,
+    topography: xr.DataArray | None,
+    also: Mapping[str, xr.Dataset],
+) -> Case:
+    """Bring everything to the truth's cells and to the times that all share.
+
+    Raises:
+        DpdmError: When variables, units, cells or times do not match.
+    """
+    rivals = {"forecast": forecast} | {f"'{method}'": fields for method, fields in also.items()}
+    truth = shared(truth, {**rivals, **({} if coarse is None else {"coarse file": coarse})})
+    fields = {what: cut(spatial(f), grid_of(truth), what) for what, f in rivals.items()}
+    if coarse is not None:
+        fields["coarse file"] = covering(spatial(coarse), grid_of(truth))
+    fields = match_times({"truth": truth, **fields})
+    normal, residual = climatologies(fields["truth"], coarse, climatology)
+    return Case(
+        truth=fields["truth"],
+        forecast=fields["forecast"],
+        also={method: fields[f"'{method}'"] for method in also},
+        coarse=fields.get("coarse file"),
+        normal=normal,
+        residual=residual,
+        height=elevation_detail(truth, coarse, topography),
+        mean=running_mean(fields["truth"]),
+        span=spans(fields["truth"]),
+        weights=area_weights(truth),
+    )
+
+
+def shared(truth: xr.Dataset, others: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """Return the truth's variables that the forecast has too, with units checked.
+
+    Raises:
+        DpdmError: When there are none, or when units differ.
+    """
+    names = [name for name in spatial(truth).data_vars if name in others["forecast"]]
+    if not names:
+        raise DpdmError(
+            f"The forecast ({', '.join(map(str, others['forecast'].data_vars))}) and the truth "
+            f"({', '.join(map(str, truth.data_vars))}) share no variable.",
+            "Rename one of them (--var NAME=NAME_IN_FILE).",
+        )
+    for what, fields in others.items():
+        for name in (n for n in names if n in fields):
+            units = [f[name].attrs.get("units") for f in (truth, fields)]
+            if None not in units and units[0] != units[1]:
+                raise DpdmError(
+                    f"{name} is in {units[1]} in the {what} and in {units[0]} in the truth.",
+                    "Convert one of them.",
+                )
+    return truth[names]
+
+
+def covering(coarse: xr.Dataset, grid: Grid) -> xr.Dataset:
+    """Return the coarse fields.
+
+    Raises:
+        DpdmError: When they do not cover the grid, so that a lerp would make up values.
+    """
+    if covers(grid_of(coarse), grid):
+        return coarse
+    raise DpdmError(
+        f"The coarse file ({extent(grid_of(coarse))}) does not cover the truth ({extent(grid)}).",
+        "Give the file that the forecast was made from, or cut the truth (cdo sellonlatbox).",
+    )
+
+
+def climatologies(
+    truth: xr.Dataset, coarse: xr.Dataset | None, climatology: xr.Dataset | None
+) -> tuple[xr.Dataset | None, xr.Dataset | None]:
+    """Return the climatology and what lerp misses in it, by month, on the truth's cells."""
+    if climatology is None:
+        return None, None
+    names = [name for name in truth.data_vars if name in spatial(climatology)]
+    means = monthly_means(climatology[names])
+    normal = cut(means, grid_of(truth), "climatology")
+    if coarse is None:
+        return normal, None
+    return normal, cut(detail(means, grid_of(coarse)), grid_of(truth), "climatology")
+
+
+def elevation_detail(
+    truth: xr.Dataset, coarse: xr.Dataset | None, topography: xr.DataArray | None
+) -> xr.DataArray | None:
+    """Return the topography that the coarse grid cannot show (m), on the truth's cells."""
+    if coarse is None or topography is None:
+        return None
+    height = detail(topography.to_dataset(name="height"), grid_of(coarse))
+    return cut(height, grid_of(truth), "topography")["height"]
+
+
+def spans(truth: xr.Dataset) -> dict[str, float]:
+    """Return the range of each variable over all cells and times."""
+    steps = (truth.isel(time=i, drop=True).compute() for i in range(truth.sizes["time"]))
+    ends = xr.concat([xr.concat([s.min(), s.max()], "end") for s in steps], "end")
+    return {str(name): float(v) for name, v in (ends.max() - ends.min()).data_vars.items()}
+
+
+def rivals_at(case: Case, step: int) -> dict[str, xr.Dataset]:
+    """Return the fields of a time step that the forecast is compared with, by method."""
+    also = {method: f.isel(time=step, drop=True) for method, f in case.also.items()}
+    centres = {
+        m: f.mean("realization", skipna=False) if "realization" in f.dims else f
+        for m, f in also.items()
+    }
+    return {**baselines(case, step), **centres}
+
+
+def baselines(case: Case, step: int) -> dict[str, xr.Dataset]:
+    """Return what can be made of the coarse field of a time step."""
+    if case.coarse is None:
+        return {}
+    lerped = lerp(case.coarse.isel(time=step, drop=True).compute(), grid_of(case.truth))
+    found = {"lerp": lerped}
+    if case.height is not None:
+        found["lerp + lapse rate"] = lapse(lerped, case.height)
+    if case.residual is not None:
+        missed = of_month(case.residual, case.month(step))
+        found["lerp + residual climatology"] = lerped + missed
+    return found
+
+
+def candidates(
+    name: str, ensemble: xr.DataArray, others: Mapping[str, xr.Dataset]
+) -> xr.DataArray:
+    """Stack the fields of a variable that are scored one by one, on dimension ``method``.
+
+    Members that stand for one member each carry the same label.
+    """
+    fields = [(what, f[name]) for what, f in others.items() if name in f]
+    fields += [*singles(ensemble), *means(ensemble)]
+    bare = [f.astype(float).reset_coords(drop=True).transpose("lat", "lon") for _, f in fields]
+    labels = xr.DataArray([what for what, _ in fields], dims="method", name="method")
+    return xr.concat(bare, dim=labels, join="exact")
+
+
+def singles(ensemble: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
+    """Return the first few members, or the forecast itself where it has none."""
+    if "realization" not in ensemble.dims:
+        return [("forecast", ensemble)]
+    count = min(SINGLES, ensemble.sizes["realization"])
+    return [("one member", ensemble.isel(realization=i)) for i in range(count)]
+
+
+def means(ensemble: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
+    """Return the means of the first 10, the first 33 and all members."""
+    every = ensemble.sizes.get("realization", 1)
+    sizes = sorted({size for size in (*SIZES, every) if 1 < size <= every})
+    return [
+        (f"mean of {n}", ensemble[{"realization": slice(n)}].mean("realization", skipna=False))
+        for n in sizes
+    ]

@@ -1,0 +1,171 @@
+"""Bring fields to common cells and times, by label and never by position.
+
+Times match by date and hour; between calendars, by year, month and day. A field without time
+meets only fields without time or with a single one.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from dpdm.errors import DpdmError
+from dpdm.fields.grid import Array, Grid, grid_of, near
+
+GREGORIAN = {"standard", "gregorian", "proleptic_gregorian"}
+
+
+def spatial(fields: xr.Dataset) -> xr.Dataset:
+    """Return the variables that lie on the latitude-longitude grid."""
+    return fields[[str(v) for v, a in fields.data_vars.items() if {"lat", "lon"} <= {*a.dims}]]
+
+
+def cut(fields: xr.Dataset, grid: Grid, what: str) -> xr.Dataset:
+    """Return the fields on the cells of a grid that is a part of theirs.
+
+    Raises:
+        DpdmError: When some cell of the grid is not a cell of the fields.
+    """
+    own = grid_of(fields)
+    lat = positions(own.lat, grid.lat, own.spacing[0])
+    lon = positions(own.lon, grid.lon, own.spacing[1], circle=360.0)
+    if lat is None or lon is None:
+        raise DpdmError(
+            f"The {what} ({extent(own)}) does not have the truth's cells ({extent(grid)}).",
+            "Bring it to the truth's grid (cdo remapbil,TRUTH.nc) or cut the truth.",
+        )
+    return fields.isel(lat=lat, lon=lon).assign_coords(grid.coords())
+
+
+def positions(
+    own: Array, wanted: Array, spacing: float, circle: float = np.inf
+) -> slice | NDArray[np.intp] | None:
+    """Return where the wanted centres are, None when one is missing by a thousandth of a cell."""
+    gap = np.abs(own[None] - wanted[:, None])
+    gap = np.minimum(gap, np.abs(circle - gap))
+    found = gap.argmin(1)
+    if gap.min(1).max() > 1e-3 * spacing:
+        return None
+    run = all(b == a + 1 for a, b in pairwise(found))
+    return slice(int(found[0]), int(found[-1]) + 1) if run else found
+
+
+def extent(grid: Grid) -> str:
+    """Describe a grid in a few words.
+
+    Example:
+        >>> extent(Grid(np.arange(0, 5, 0.5), np.arange(10, 12, 0.5)))
+        '10 x 4 cells, lat 0 to 4.5, lon 10 to 11.5'
+    """
+    height, width = grid.shape
+    lat, lon = grid.lat, grid.lon
+    return (
+        f"{height} x {width} cells, lat {lat[0]:g} to {lat[-1]:g}, lon {lon[0]:g} to {lon[-1]:g}"
+    )
+
+
+def covers(outer: Grid, inner: Grid) -> bool:
+    """Tell whether all centres of a grid lie within the cells of another."""
+    lon = near(inner.lon, outer.lon)
+    rows = outer.lat_edges[0] <= inner.lat[0] and inner.lat[-1] <= outer.lat_edges[-1]
+    columns = outer.lon_edges[0] <= lon[0] and lon[-1] <= outer.lon_edges[-1]
+    return bool(rows and (columns or outer.cyclic))
+
+
+def whole(coarse: xr.Dataset, fine: Grid) -> xr.Dataset | None:
+    """Return the part of a coarse field whose cells a fine grid covers whole.
+
+    None where that is not at least two by two cells.
+    """
+    grid = grid_of(coarse)
+    shift = near(grid.lon, fine.lon) - grid.lon
+    rows = within(grid.lat_edges, fine.lat_edges, grid.spacing[0])
+    columns = within(grid.lon_edges + shift[0], fine.lon_edges, grid.spacing[1]) | fine.cyclic
+    part = coarse.isel(lat=rows, lon=columns)
+    return part if min(part.sizes["lat"], part.sizes["lon"]) > 1 else None
+
+
+def within(cells: Array, other: Array, spacing: float) -> NDArray[np.bool_]:
+    """Tell which cells lie between the outermost edges of another axis."""
+    slack = 1e-3 * spacing
+    inside: NDArray[np.bool_] = (cells[:-1] >= other[0] - slack) & (cells[1:] <= other[-1] + slack)
+    return inside
+
+
+def match_times(fields: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Return the fields at the times that all of them hold, under the first one's labels.
+
+    Fields without time come back with a single time.
+
+    Raises:
+        DpdmError: When they share no time.
+    """
+    timed = {name: f for name, f in fields.items() if "time" in f.dims}
+    if len(timed) < len(fields):
+        return {name: single(f, name, timed) for name, f in fields.items()}
+    by_day = len({calendar(f) for f in fields.values()}) > 1
+    found = {name: labels(f, name, by_day) for name, f in fields.items()}
+    first = next(iter(found.values()))
+    common = [label for label in first if all(label in other for other in found.values())]
+    if not common:
+        raise DpdmError(
+            f"The {' and the '.join(found)} share no time (they begin with "
+            f"{' and '.join(next(iter(labels), 'nothing') for labels in found.values())}).",
+            "Give files of the same period and the same time labels (cdo settaxis sets them).",
+        )
+    picked = {name: pick(f, [found[name][c] for c in common]) for name, f in fields.items()}
+    times = next(iter(picked.values()))["time"]
+    return {name: f.assign_coords(time=times.values) for name, f in picked.items()}
+
+
+def single(fields: xr.Dataset, name: str, timed: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """Return fields of one time or none with a time axis of length one."""
+    label = next((f["time"].values[:1] for f in timed.values()), np.array([0]))
+    if fields.sizes.get("time", 1) != 1:
+        raise DpdmError(
+            f"The {name} has {fields.sizes['time']} times where another field has no time axis.",
+            "Choose one time first (cdo seltimestep, ncks -d time).",
+        )
+    return (
+        fields.squeeze("time", drop=True).expand_dims(time=label)
+        if name in timed
+        else (fields.expand_dims(time=label))
+    )
+
+
+def pick(fields: xr.Dataset, steps: list[int]) -> xr.Dataset:
+    """Return the given time steps, as a slice where they are neighbours."""
+    run = all(b == a + 1 for a, b in pairwise(steps))
+    return fields.isel(time=slice(steps[0], steps[-1] + 1) if run else steps)
+
+
+def calendar(fields: xr.Dataset) -> str:
+    """Name the calendar of the times; all Gregorian ones are one."""
+    if not dated(fields):
+        return "none"
+    name = str(fields["time"].dt.calendar)
+    return "gregorian" if name in GREGORIAN else name
+
+
+def dated(fields: xr.Dataset) -> bool:
+    """Tell whether the times are dates."""
+    return fields["time"].dtype.kind == "M" or fields["time"].dtype == object
+
+
+def labels(fields: xr.Dataset, name: str, by_day: bool) -> dict[str, int]:
+    """Return the place of each time by its label.
+
+    Raises:
+        DpdmError: When two times have the same label.
+    """
+    style = "%Y-%m-%d" if by_day else "%Y-%m-%d %H:%M:%S"
+    times = fields["time"].dt.strftime(style) if dated(fields) else fields["time"].astype(str)
+    places = {str(label): place for place, label in enumerate(times.values)}
+    if len(places) < times.size:
+        raise DpdmError(
+            f"The {name} has two times with the same label.",
+            "Drop one, or give all files one calendar (cdo setcalendar) if they are sub-daily.",
+        )
+    return places

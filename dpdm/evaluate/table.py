@@ -1,0 +1,119 @@
+"""The scores as a table: rows for programs, JSON for files, aligned text for people."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from typing import Any
+
+Row = dict[str, Any]
+
+COLUMNS = {
+    "rmse": "RMSE",
+    "rmse_ratio": "/lerp",
+    "interval": "95% range",
+    "bias": "bias",
+    "acc": "ACC",
+    "ssim": "SSIM",
+    "psnr": "PSNR",
+    "crps": "CRPS",
+    "crps_ratio": "/lerp",
+    "spectrum_small": "fine power",
+    "consistency": "consistency",
+}
+IN_UNITS = ("rmse", "bias", "crps", "consistency")
+PLACES = {"psnr": 1, "acc": 3, "ssim": 3}
+BINS = 11  # of the rank histogram, in text
+
+
+@dataclass
+class Table:
+    """Scores, a row for each variable and method.
+
+    Attributes:
+        rows: Dictionaries with ``variable``, ``units``, ``method`` and the scores; a score that a
+            method does not have is absent or None.
+        notes: How the scores were taken, a sentence each.
+    """
+
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """Return rows and notes as JSON; what is not finite is null."""
+        rows = [{key: finite(value) for key, value in row.items()} for row in self.rows]
+        return json.dumps({"rows": rows, "notes": self.notes}, indent=1, allow_nan=False)
+
+    def text(self) -> str:
+        """Return an aligned table for each variable, then the notes."""
+        blocks = [
+            block(name, list(rows)) for name, rows in groupby(self.rows, lambda r: r["variable"])
+        ]
+        return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in self.notes)]).rstrip()
+
+
+def finite(value: Any) -> Any:
+    """Return a value that JSON knows, None for a number that is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def block(name: str, rows: Sequence[Row]) -> str:
+    """Return the lines of one variable."""
+    decimals = digits(rows)
+    cells = [[row["method"], *(cell(row, key, decimals) for key in COLUMNS)] for row in rows]
+    table = [["method", *COLUMNS.values()], *cells]
+    kept = [column for column in zip(*table, strict=True) if any(c != "-" for c in column[1:])]
+    head, *body = ("  ".join(line) for line in zip(*map(aligned, kept), strict=True))
+    heading = f"{name} [{rows[0]['units']}]"
+    return "\n".join([heading, head, "-" * len(head), *body, *remarks(rows)])
+
+
+def aligned(column: Sequence[str]) -> list[str]:
+    """Return a column's entries in one width, numbers to the right."""
+    width = max(map(len, column))
+    left = column[0] == "method"
+    return [entry.ljust(width) if left else entry.rjust(width) for entry in column]
+
+
+def digits(rows: Sequence[Row]) -> int:
+    """Return the decimals that give the largest RMSE three significant digits."""
+    largest = max((row.get("rmse") or 0.0 for row in rows), default=0.0)
+    return min(9, max(0, 2 - math.floor(math.log10(largest)))) if largest > 0 else 2
+
+
+def cell(row: Row, key: str, decimals: int) -> str:
+    """Return one entry as text, a dash where there is none."""
+    if key == "interval":
+        ends = [finite(row.get(f"rmse_ratio_{end}")) for end in ("low", "high")]
+        return "-" if None in ends else "{:.2f}-{:.2f}".format(*ends)
+    value = finite(row.get(key))
+    if value is None:
+        return "-"
+    places = decimals if key in IN_UNITS else PLACES.get(key, 2)
+    return f"{round(value, places) + 0.0:.{places}f}"  # + 0.0 takes the sign off a zero
+
+
+def remarks(rows: Sequence[Row]) -> list[str]:
+    """Return sentences on the last method that was tested against lerp and on the ensemble."""
+    lines = [f"{row['method']}: {row['verdict']}." for row in rows if "verdict" in row][-1:]
+    for row in rows:
+        if "rank_histogram" in row:
+            shape = " ".join(f"{share:.1f}" for share in flatness(row["rank_histogram"]))
+            known = finite(row.get("ssr"))
+            ssr = "" if known is None else f"spread-skill ratio {known:.2f} (1 is calibrated); "
+            lines.append(f"{row['method']}: {ssr}rank histogram {shape} (1 is flat).")
+    return lines
+
+
+def flatness(histogram: Sequence[float]) -> list[float]:
+    """Return a histogram over its flat value, in at most 11 bins of like numbers of ranks.
+
+    Example:
+        >>> flatness([0.5, 0.25, 0.25])
+        [1.5, 0.75, 0.75]
+    """
+    count = len(histogram)
+    bins = min(BINS, count)
+    ends = [round(i * count / bins) for i in range(bins + 1)]
+    return [sum(histogram[a:b]) * count / (b - a) for a, b in pairwise(ends)]

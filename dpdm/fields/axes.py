@@ -1,0 +1,187 @@
+"""The horizontal axes of a file, made canonical: `lat` and `lon`, ascending, exactly regular.
+
+Files write the same grid in many ways: north first or south first, longitudes from 0 or from
+-180, a region cut in two by the seam, 0 and 360 both, single-precision steps that differ in the
+last digit. Each axis is read as an order of cells and exact coordinate values; the data follow
+by one lazy `isel`. What is not a regular grid is refused, never interpolated.
+"""
+
+from fractions import Fraction
+
+import cf_xarray  # noqa: F401
+import numpy as np
+import xarray as xr
+
+from dpdm.errors import DpdmError
+
+Array = np.ndarray
+UNEVEN = 2e-3  # of a spacing: single precision puts 0.1 degree steps off by 3e-4
+REGRID = "Interpolate it first: cdo remapbil,r360x180 IN.nc OUT.nc."
+NAMES = {
+    "latitude": ("lat", "latitude", "nav_lat", "y"),
+    "longitude": ("lon", "longitude", "nav_lon", "x"),
+}
+
+
+def straighten(ds: xr.Dataset) -> xr.Dataset:
+    """Name, order and regularise the horizontal axes of a dataset.
+
+    Raises:
+        DpdmError: The grid is missing, rotated, curvilinear or irregular; coordinates are
+            repeated, unsorted or impossible; one axis has a single cell.
+    """
+    ds = _named(ds)
+    rows, lat = latitudes(ds["lat"].values)
+    columns, lon = longitudes(ds["lon"].values)
+    ds = ds.isel(lat=rows, lon=columns)
+    return ds.assign_coords(lat=("lat", lat), lon=("lon", lon))
+
+
+def latitudes(values: Array) -> tuple[slice | Array, Array]:
+    """Order latitudes southernmost first.
+
+    Returns:
+        The order of the cells, and their exact latitudes, degrees north.
+    """
+    values = _sound(values, "latitude")
+    if (beyond := np.abs(values).max()) > 90 + 1e-6:
+        raise DpdmError(f"latitude reaches {beyond:g}, beyond 90.", "Mend the coordinate.")
+    step = -1 if values[0] > values[-1] else 1
+    _check_sorted(values[::step], "latitude")
+    return slice(None, None, step), np.clip(regular(values[::step], "latitude"), -90, 90)
+
+
+def longitudes(values: Array) -> tuple[slice | Array, Array]:
+    """Order longitudes westernmost first, without a seam inside the domain.
+
+    Returns:
+        The order of the cells, and their exact longitudes, degrees east. A domain that crosses
+        the seam of its file becomes contiguous: -10..10 out of 0..360, 170..190 out of -180..180.
+    """
+    values = _sound(values, "longitude")
+    step = -1 if np.median(np.diff(values)) < 0 else 1
+    order = np.arange(values.size)[::step]
+    order, east = _unwrapped(order, values[order])
+    _check_sorted(east, "longitude")
+    if abs(east[-1] - east[0] - 360) < UNEVEN * (east[1] - east[0]):
+        order, east = order[:-1], east[:-1]
+    if east[-1] - east[0] > 360:
+        raise DpdmError(f"longitude runs from {east[0]:g} to {east[-1]:g}, more than once round.")
+    return order, regular(east, "longitude")
+
+
+def regular(values: Array, name: str) -> Array:
+    """Snap ascending coordinates to an exactly regular float64 axis.
+
+    The step and the start become short fractions where those explain the values, so that files
+    of one grid agree to the last bit whatever their precision.
+
+    Raises:
+        DpdmError: A value is more than 0.002 of a spacing from where it should be.
+
+    Example:
+        >>> regular(np.float32([0.1, 0.2, 0.3, 0.4]).astype(float), "latitude")
+        array([0.1, 0.2, 0.3, 0.4])
+    """
+    count = np.arange(values.size)
+    step = (values[-1] - values[0]) / (values.size - 1)
+    even = values[0] + step * count
+    off = np.abs(values - even).max() / step
+    if off > UNEVEN:
+        raise DpdmError(f"{name} is not regular: a cell is {off:.2g} of a step off.", REGRID)
+    single = np.array_equal(values, values.astype(np.float32))
+    tolerance = UNEVEN * step if single else 1e-9
+    start, stride = (Fraction(float(v)).limit_denominator(1000) for v in (values[0], step))
+    exact = np.array([float(start + stride * int(i)) for i in count])
+    return exact if np.abs(exact - values).max() <= tolerance else even
+
+
+def _named(ds: xr.Dataset) -> xr.Dataset:
+    """Find the axes and call them and their dimensions lat and lon."""
+    names = {key: _find(ds, key) for key in NAMES}
+    lat, lon = (ds[name] for name in names.values())
+    if lat.dims == lon.dims:
+        raise DpdmError("the grid is a list of cells, not latitude by longitude.", REGRID)
+    for axis, new in ((lat, "lat"), (lon, "lon")):
+        old, dim = str(axis.name), axis.dims[0]
+        if old != dim:
+            ds = ds.drop_vars([dim], errors="ignore").swap_dims({dim: old})
+        ds = ds.drop_vars(new) if new in ds.variables and new != old else ds
+        ds = ds.rename({old: new}) if new != old else ds
+    return ds
+
+
+def _find(ds: xr.Dataset, key: str) -> str:
+    """Find an axis by CF, then by its usual names.
+
+    Raises:
+        DpdmError: There is none, or it is rotated, projected or curvilinear.
+    """
+    _check_rotation(ds)
+    marked = list(ds.cf.coordinates.get(key, [])) + list(
+        ds.cf.axes.get("Y" if key == "latitude" else "X", [])
+    )
+    usual = [n for want in NAMES[key] for n in ds.variables if str(n).lower() == want]
+    names = [str(name) for name in dict.fromkeys(marked + usual)]
+    lines = [name for name in names if ds[name].ndim == 1]
+    if lines:
+        return lines[0]
+    if names:
+        raise DpdmError(f"{key} ({names[0]}) has {ds[names[0]].ndim} dimensions, not one.", REGRID)
+    raise DpdmError(f"there is no {key}.", f"Name the coordinate {key} or give it CF units.")
+
+
+def _check_rotation(ds: xr.Dataset) -> None:
+    for name, array in ds.variables.items():
+        mapping = str(array.attrs.get("grid_mapping_name", ""))
+        grid = str(array.attrs.get("standard_name", ""))
+        if mapping not in ("", "latitude_longitude") or grid.startswith(
+            ("grid_lat", "projection_y")
+        ):
+            raise DpdmError(
+                f"the grid is rotated or projected ({name}: {mapping or grid}).",
+                REGRID,
+            )
+
+
+def _sound(values: Array, name: str) -> Array:
+    """Check that there are at least two finite coordinates, as float64."""
+    if values.size < 2:
+        raise DpdmError(
+            f"{name} has one cell only.", "Give a domain of at least two by two cells."
+        )
+    values = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise DpdmError(f"{name} has missing or infinite coordinates.", "Mend the coordinate.")
+    return values
+
+
+def _check_sorted(values: Array, name: str) -> None:
+    steps = np.diff(values)
+    if (steps == 0).any():
+        twice = values[:-1][steps == 0][0]
+        raise DpdmError(f"{name} {twice:g} comes twice.", "Remove the repeated cells.")
+    if (steps < 0).any():
+        raise DpdmError(f"{name} is not sorted, near {values[:-1][steps < 0][0]:g}.", "Sort it.")
+
+
+def _unwrapped(order: Array, values: Array) -> tuple[Array, Array]:
+    """Close the seam of a file: undo one jump, start after the one gap, come back to 0..360."""
+    steps = np.diff(values)
+    jumps = np.flatnonzero(steps < -180)
+    gaps = np.flatnonzero(steps > 1.5 * np.median(np.abs(steps)))
+    if jumps.size == 1:
+        values = values + 360.0 * (np.arange(values.size) > jumps[0])
+    elif gaps.size == 1 and jumps.size == 0 and _closes(values):
+        first = gaps[0] + 1
+        order, values = np.roll(order, -first), np.roll(values, -first)
+        values[-first:] += 360
+    if values[-1] >= 360 and values[0] >= 180:
+        values = values - 360
+    return order, values
+
+
+def _closes(values: Array) -> bool:
+    """Say whether the last cell is the western neighbour of the first."""
+    step = np.median(np.abs(np.diff(values)))
+    return bool(abs(values[0] + 360 - values[-1] - step) < 0.1 * step)

@@ -1,0 +1,138 @@
+"""Make a dataset say what it is: metadata after the Climate and Forecast conventions, 1.11.
+
+`finish` turns canonical fields into what goes on disk. On disk time comes before realization,
+which CDO insists upon; `open_fields` turns it back. Single precision, compressed, one step of one
+member to a chunk, so that a reader of one month reads one month.
+"""
+
+import re
+from collections.abc import Hashable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from dpdm import __version__
+from dpdm.fields.variables import KNOWN
+
+CONVENTIONS = "CF-1.11"
+FILL = np.float32(9.969209968386869e36)  # NetCDF's own: NCO cannot compare with NaN
+ON_DISK = ("time", "realization", "lat", "lon")
+EPOCH = "hours since 1850-01-01"
+WGS84 = {
+    "grid_mapping_name": "latitude_longitude",
+    "geographic_crs_name": "WGS 84",
+    "horizontal_datum_name": "World Geodetic System 1984",
+    "reference_ellipsoid_name": "WGS 84",
+    "prime_meridian_name": "Greenwich",
+    "semi_major_axis": 6378137.0,
+    "inverse_flattening": 298.257223563,
+    "longitude_of_prime_meridian": 0.0,
+    "crs_wkt": 'GEOGCRS["WGS 84",DATUM["World Geodetic System 1984",ELLIPSOID["WGS 84",6378137,'
+    '298.257223563]],PRIMEM["Greenwich",0],CS[ellipsoidal,2],AXIS["latitude",north],'
+    'AXIS["longitude",east],ANGLEUNIT["degree",0.0174532925199433],ID["EPSG",4326]]',
+}
+_AXES: dict[str, dict[str, str]] = {
+    "time": {"standard_name": "time", "axis": "T"},
+    "lat": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
+    "lon": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
+    "realization": {"standard_name": "realization", "units": "1"},
+}
+
+
+def finish(ds: xr.Dataset, title: str, provenance: Mapping[str, str], history: str) -> xr.Dataset:
+    """Give fields their CF metadata, provenance and encoding.
+
+    Args:
+        ds: Canonical fields, or what `from_canonical` makes of them; lazy ones stay lazy.
+        title: One line on what the file holds.
+        provenance: What the file was made from; each entry becomes a `dpdm_` attribute.
+        history: The command line.
+    """
+    out = ds.reset_coords([name for name in ds.coords if name not in ds.dims])
+    out = out.transpose(*ON_DISK, ..., missing_dims="ignore").assign(_cell_edges(ds))
+    out = out.assign({name: _field(array) for name, array in _on_grid(out).items()})
+    out = out.assign(crs=xr.DataArray(np.int32(0), attrs=WGS84))
+    if "realization" in out.indexes and out["realization"].dtype.kind in "iu":
+        out = out.assign_coords(realization=out["realization"].astype(np.int32))
+    for name in _AXES.keys() & out.indexes.keys():
+        _describe(out, name)
+    out.attrs = _globals(ds.attrs, title, provenance, history)
+    out.encoding = {}
+    return out
+
+
+def _globals(
+    old: Mapping[str, Any], title: str, provenance: Mapping[str, str], history: str
+) -> dict[str, Any]:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    before = [str(old["history"]).rstrip()] if old.get("history") else []
+    return {
+        **old,
+        "Conventions": CONVENTIONS,
+        "title": title,
+        "source": "; ".join([f"dpdm {__version__}", *filter(None, [old.get("source")])]),
+        "history": "\n".join([*before, f"{now}: {history}"]),
+        **{f"dpdm_{key}": str(value) for key, value in provenance.items()},
+    }
+
+
+def _cell_edges(ds: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Give the bounds of the cells: neighbours share an edge, and none passes a pole."""
+    bounds = {}
+    for axis in ("lat", "lon"):
+        centre = ds[axis].values
+        half = (centre[-1] - centre[0]) / (centre.size - 1) / 2
+        edges = np.append(centre - half, centre[-1] + half)
+        edges = np.clip(edges, -90, 90) if axis == "lat" else edges
+        pairs = np.stack([edges[:-1], edges[1:]], axis=1)
+        bounds[f"{axis}_bnds"] = xr.DataArray(pairs, dims=(axis, "bnds"))
+    return bounds
+
+
+def _describe(ds: xr.Dataset, name: str) -> None:
+    """Describe an axis and its bounds, and store both as doubles in the same unit."""
+    axis, bounds = ds[name], f"{name}_bnds"
+    kept = {key: axis.encoding[key] for key in ("units", "calendar") if key in axis.encoding}
+    words = {
+        "long_name": "ensemble member" if name == "realization" else _AXES[name]["standard_name"]
+    }
+    axis.attrs = _AXES[name] | words | ({"bounds": bounds} if bounds in ds else {})
+    if name == "time":
+        kept = {"units": EPOCH, "calendar": axis.dt.calendar} | kept
+    stored = {"dtype": "int32" if name == "realization" else "float64", "_FillValue": None}
+    for part in [name, *([bounds] if bounds in ds else [])]:
+        ds[part].encoding = stored | kept if axis.dtype.kind != "U" else {}
+
+
+def _on_grid(ds: xr.Dataset) -> dict[Hashable, xr.DataArray]:
+    return {n: array for n, array in ds.data_vars.items() if {"lat", "lon"} <= set(array.dims)}
+
+
+def _field(array: xr.DataArray) -> xr.DataArray:
+    """Describe a field and say how it is stored."""
+    out = array.copy()
+    out.attrs = {key: value for key, value in array.attrs.items() if key != "source_units"}
+    if known := KNOWN.get(str(array.name)):
+        canonical = {"standard_name": known.standard_name, "units": known.units}
+        out.attrs = canonical | out.attrs | {"long_name": known.long_name}
+    out.attrs |= {"cell_methods": _cell_methods(array), "grid_mapping": "crs"}
+    out.encoding = {
+        "dtype": "float32",
+        "_FillValue": FILL,
+        "zlib": True,
+        "complevel": 1,
+        "shuffle": True,
+        "chunksizes": tuple(n if dim in ("lat", "lon") else 1 for dim, n in array.sizes.items()),
+    }
+    return out
+
+
+def _cell_methods(array: xr.DataArray) -> str:
+    """Keep the cell methods of the input that still hold; a rate is a mean, not a sum."""
+    old = str(array.attrs.get("cell_methods", ""))
+    if str(array.attrs.get("standard_name", "")).endswith(("_rate", "_flux")):
+        old = old.replace("time: sum", "time: mean")
+    names = set(re.findall(r"(\w+):", re.sub(r"\(.*?\)", "", old)))
+    return old if names and names <= {"area", *map(str, array.dims)} else "area: mean"

@@ -1,0 +1,67 @@
+"""Join files: those of the same variables along time, those of other variables side by side."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from dpdm.errors import DpdmError
+
+
+def joined(parts: list[xr.Dataset], paths: Sequence[Path]) -> xr.Dataset:
+    """Join files along time; files of different variables lie side by side."""
+    groups: dict[tuple[str, ...], list[tuple[xr.Dataset, Path]]] = {}
+    for ds, path in zip(parts, paths, strict=True):
+        _check_grid(ds, parts[0], path, paths[0])
+        groups.setdefault(tuple(sorted(map(str, ds.data_vars))), []).append((ds, path))
+    rows = [_in_time(group) for group in groups.values()]
+    try:
+        out = xr.merge(rows, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts")
+    except ValueError as fault:
+        raise DpdmError(
+            f"{', '.join(map(str, paths))} do not hold the same times.",
+            "Give files that cover the same period for every variable.",
+        ) from fault
+    out.encoding = {"source": ", ".join(map(str, paths))}
+    return out.assign_attrs(parts[0].attrs)
+
+
+def _check_grid(ds: xr.Dataset, first: xr.Dataset, path: Path, other: Path) -> None:
+    if not all(np.array_equal(ds[axis], first[axis]) for axis in ("lat", "lon")):
+        raise DpdmError(f"{path} and {other} lie on different grids.", "Interpolate one first.")
+
+
+def _in_time(group: list[tuple[xr.Dataset, Path]]) -> xr.Dataset:
+    parts = [ds for ds, _ in group]
+    if len(parts) == 1:
+        return parts[0]
+    if not all("time_bnds" in ds.coords for ds in parts):
+        parts = [ds.drop_vars("time_bnds", errors="ignore") for ds in parts]
+    for (left, first), (right, second) in pairwise(group):
+        if "time" not in left.dims or "time" not in right.dims:
+            raise DpdmError(f"{first} and {second} hold the same variables without time.")
+        if not _before(left, right):
+            raise DpdmError(
+                f"{second} starts at {right['time'].values[0]}, not after {first} ends at "
+                f"{left['time'].values[-1]}.",
+                "Give files in order of time and without overlap.",
+            )
+    out: xr.Dataset = xr.concat(
+        parts,
+        "time",
+        join="exact",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        combine_attrs="override",
+    )
+    return out
+
+
+def _before(left: xr.Dataset, right: xr.Dataset) -> bool:
+    try:
+        return bool(left["time"].values[-1] < right["time"].values[0])
+    except TypeError as fault:
+        raise DpdmError("The files differ in their calendars.", "Use cdo setcalendar.") from fault

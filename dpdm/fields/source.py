@@ -1,0 +1,99 @@
+"""Open what is on disk, whatever its format, or say in a sentence why it cannot be opened."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.fields.classic import full_size
+
+ZARR = (".zgroup", ".zmetadata", "zarr.json")
+CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
+HDF5 = b"\x89HDF"
+
+
+def open_raw(path: Path) -> xr.Dataset:
+    """Open a NetCDF or GRIB file or a Zarr store as it is, lazily.
+
+    Raises:
+        DpdmError: It is missing, of another format, truncated, or its times cannot be decoded.
+    """
+    engine = engine_of(path)
+    try:
+        return xr.open_dataset(path, engine=engine, decode_coords="all")
+    except ValueError as fault:
+        if "decode time" in str(fault) or "calendar" in str(fault):
+            raise DpdmError(
+                f"{path}: the times cannot be decoded ({_first_line(fault)}).",
+                "Rewrite them: cdo -r settunits,days IN.nc OUT.nc.",
+            ) from fault
+        raise broken(path, fault) from fault
+    except (OSError, RuntimeError, KeyError, EOFError) as fault:
+        raise broken(path, fault) from fault
+
+
+def engine_of(path: Path) -> str:
+    """Tell the format from the first bytes, not from the name.
+
+    Raises:
+        DpdmError: There is nothing, or nothing that dpdm reads.
+    """
+    if not path.exists():
+        raise DpdmError(f"{path} does not exist.", "Check the name.")
+    if path.is_dir():
+        return _directory(path)
+    head = _head(path)
+    if head in CLASSIC:
+        _check_whole(path)
+    if head in (*CLASSIC, HDF5):
+        return "netcdf4"
+    if head.startswith(b"GRIB"):
+        return _grib(path)
+    raise DpdmError(f"{path} is not NetCDF, Zarr or GRIB.", "Convert it, for example with cdo.")
+
+
+def is_zarr(path: Path) -> bool:
+    """Tell whether a directory is a Zarr store."""
+    return any((path / name).is_file() for name in ZARR)
+
+
+def _directory(path: Path) -> str:
+    if is_zarr(path):
+        return "zarr"
+    raise DpdmError(f"{path} is a directory that is no Zarr store.", "Name a file in it.")
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4)
+    except OSError as fault:
+        raise DpdmError(f"{path} cannot be opened: {fault.strerror}.") from fault
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a classic file that was cut off, for it would be read as zeros."""
+    try:
+        size, full = path.stat().st_size, full_size(path)
+    except EOFError as fault:
+        raise broken(path, fault) from fault
+    if size < full:
+        raise broken(path, EOFError(f"it has {size} of {full} bytes"))
+
+
+def _grib(path: Path) -> str:
+    if find_spec("cfgrib") is None:
+        raise DpdmError(f"{path} is GRIB, which needs cfgrib.", "Run: pip install cfgrib.")
+    return "cfgrib"
+
+
+def broken(path: Path | str, fault: Exception) -> DpdmError:
+    """Blame a damaged file for what a library threw."""
+    return DpdmError(
+        f"{path} cannot be read ({_first_line(fault)}).", "It may be truncated; fetch it again."
+    )
+
+
+def _first_line(fault: Exception) -> str:
+    return str(fault).splitlines()[0] if str(fault) else type(fault).__name__

@@ -1,0 +1,218 @@
+"""Open users' files as canonical fields.
+
+A file becomes a lazy `xr.Dataset` of known names and units on (realization, time, lat, lon), of
+which realization and time may be absent. Whatever cannot be read without a guess is refused by a
+sentence that names the file. Values are read later, step by step: `load` reads a step and refuses
+what only the values show, such as a truncated file.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.fields.axes import straighten
+from dpdm.fields.clock import keep_time
+from dpdm.fields.join import joined
+from dpdm.fields.source import broken, open_raw
+from dpdm.fields.units import check_plausible, to_canonical
+from dpdm.fields.variables import KNOWN, choose
+
+MEMBERS = ("realization", "realisation", "member", "number", "ensemble", "ens", "member_id")
+ORDER = ("realization", "time", "lat", "lon")
+
+
+def open_fields(
+    paths: Sequence[Path] | Path,
+    variables: Sequence[str] | None = None,
+    rename: Mapping[str, str] = {},
+    units: Mapping[str, str] = {},
+) -> xr.Dataset:
+    """Open one file, or several that follow each other in time, as canonical fields.
+
+    Args:
+        paths: NetCDF or GRIB files, or Zarr stores.
+        variables: Canonical names, or names in the file, to open; None opens every variable that
+            lies on the grid.
+        rename: The user's choice of variables, canonical name to name in the file.
+        units: The user's word for units, by either name.
+
+    Returns:
+        Lazy fields in chunks of one step of one member, latitude and longitude ascending.
+
+    Raises:
+        DpdmError: What is given cannot be read without a guess.
+    """
+    paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    if not paths:
+        raise DpdmError("No file was given.", "Name at least one.")
+    opened = [_open_one(path, variables, rename, units) for path in paths]
+    return opened[0] if len(opened) == 1 else joined(opened, paths)
+
+
+def load(ds: xr.Dataset, path: Path | str | None = None) -> xr.Dataset:
+    """Read lazy fields into memory, and check the values.
+
+    Raises:
+        DpdmError: The file cannot be read to its end, or `check_values` refuses the values.
+    """
+    path = path or ds.encoding.get("source", "the file")
+    with _reading(path):
+        loaded = ds.compute()
+    check_values(loaded, path)
+    return loaded
+
+
+def check_values(ds: xr.Dataset, path: Path | str) -> None:
+    """Refuse loaded fields that hold infinities, no value at all, or impossible values."""
+    with naming(path):
+        for name, array in ds.data_vars.items():
+            if {"lat", "lon"} <= set(array.dims) and array.dtype.kind == "f":
+                _check_field(array, str(name))
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Put the file's name before any complaint about what it holds."""
+    try:
+        yield
+    except DpdmError as fault:
+        raise DpdmError(f"{path}: {fault.what}", fault.hint) from fault.__cause__
+
+
+@contextmanager
+def _reading(path: Path | str) -> Iterator[None]:
+    """Say what the libraries below throw at a damaged file as a sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError, EOFError) as fault:
+        raise broken(path, fault) from fault
+
+
+def sha256(path: Path) -> str:
+    """Digest a file, or a Zarr store over its files in order of their names."""
+    digest = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_field(array: xr.DataArray, name: str) -> None:
+    if bool(np.isinf(array).any()):
+        raise DpdmError(f"{name} holds infinite values.", "Set them to missing or mend them.")
+    if bool(array.isnull().all(("lat", "lon")).any()):
+        raise DpdmError(f"{name} has a field without a single value.", "Leave that step out.")
+    if name in KNOWN:
+        check_plausible(array, KNOWN[name], array.attrs.get("source_units", KNOWN[name].units))
+
+
+def _open_one(
+    path: Path,
+    variables: Sequence[str] | None,
+    rename: Mapping[str, str],
+    units: Mapping[str, str],
+) -> xr.Dataset:
+    raw = open_raw(path)
+    with _reading(path), naming(path):
+        ds, bounds = keep_time(_members(raw))
+        ds = straighten(ds.chunk({dim: 1 for dim in ("realization", "time") if dim in ds.dims}))
+        names = _wanted(ds, variables, rename)
+        arrays = {new: _canonical(ds[old], new, old, units, bounds) for new, old in names.items()}
+        out = xr.Dataset(arrays, attrs=raw.attrs)
+        if bounds is not None and "time" in out.dims:
+            out = out.assign_coords(time_bnds=bounds)
+    out.encoding = {"source": str(path)}
+    return out
+
+
+def _members(ds: xr.Dataset) -> xr.Dataset:
+    """Call the dimension of ensemble members realization."""
+    for dim in ds.dims:
+        standard = ds[dim].attrs.get("standard_name") if dim in ds.coords else None
+        if standard == "realization" or str(dim).lower() in MEMBERS:
+            return ds.rename({dim: "realization"}) if dim != "realization" else ds
+    return ds
+
+
+def _wanted(
+    ds: xr.Dataset, variables: Sequence[str] | None, rename: Mapping[str, str]
+) -> dict[str, str]:
+    """Map the names to open to names in the file."""
+    arrays = {
+        str(name): array
+        for name, array in ds.data_vars.items()
+        if {"lat", "lon"} <= set(array.dims) and array.dtype.kind in "fiu"
+    }
+    for old in rename.values():
+        if old not in arrays:
+            raise _absent(old, arrays)
+    asked = {new: old for new, old in rename.items() if variables is None or new in variables}
+    if variables is None:
+        found = choose(arrays, asked)
+        taken = set(found) | set(found.values())
+        return found | {name: name for name in arrays if name not in taken}
+    return {name: _pick(name, arrays, asked) for name in variables}
+
+
+def _pick(name: str, arrays: Mapping[str, xr.DataArray], asked: Mapping[str, str]) -> str:
+    known = {name: KNOWN[name]} if name in KNOWN else {}
+    found = choose(arrays, asked, known)
+    if name in found:
+        return found[name]
+    if name in arrays:
+        return name
+    raise _absent(name, arrays)
+
+
+def _absent(name: str, arrays: Mapping[str, xr.DataArray]) -> DpdmError:
+    near = difflib.get_close_matches(name, arrays, n=len(arrays) or 1, cutoff=0.0)
+    if not near:
+        return DpdmError("no variable lies on a latitude by longitude grid.", "See ncdump -h.")
+    return DpdmError(
+        f"there is no {name}; there is {', '.join(near)}.", f"Say which it is: --var {name}=NAME."
+    )
+
+
+def _canonical(
+    array: xr.DataArray,
+    name: str,
+    old: str,
+    units: Mapping[str, str],
+    bounds: xr.DataArray | None,
+) -> xr.DataArray:
+    """Give one variable its canonical name, dimensions, precision and unit."""
+    array = _squeezed(array, old).astype(_precision(array))
+    keep = {dim for dim in ORDER if dim in array.dims}
+    array = array.drop_vars([c for c in array.coords if c not in keep]).rename(name)
+    declared = units.get(name, units.get(old))
+    if name in KNOWN:
+        return to_canonical(array, KNOWN[name], declared, bounds)
+    return array.assign_attrs(units=declared) if declared else array
+
+
+def _squeezed(array: xr.DataArray, name: str) -> xr.DataArray:
+    """Drop dimensions of one element; put the rest in order."""
+    for dim in set(array.dims) - set(ORDER):
+        if array.sizes[dim] > 1:
+            raise DpdmError(
+                f"{name} has a dimension {dim} of {array.sizes[dim]}.",
+                f"Select one {dim} first, for example with cdo sellevidx,1 IN.nc OUT.nc.",
+            )
+        array = array.isel({dim: 0}, drop=True)
+    return array.transpose(*[dim for dim in ORDER if dim in array.dims])
+
+
+def _precision(array: xr.DataArray) -> np.dtype:
+    """Keep doubles; all else, packed integers too, fits single precision."""
+    stored = np.dtype(array.encoding.get("dtype", array.dtype))
+    return np.dtype(np.float64 if stored == np.float64 else np.float32)

@@ -1,0 +1,249 @@
+r"""The only door between labelled fields and tensors: transforms, scaling, conditioning channels.
+
+The diffusion runs on the **residual to the lerp**, after the transform T of each variable:
+
+.. math:: x = (T(fine) - base) / scale
+
+Where the coarse field is known, base is T(lerp(coarse)), plus the residual climatology where the
+prior holds one, and scale is the standard deviation of such residuals at that coarse spacing.
+Where it is missing, base and scale are the mean and the standard deviation of the field itself.
+So the climate-change signal passes through the base undamped, and nothing is clamped to the range
+of the training data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A pair of maps between physical and modelled values.
+
+    Attributes:
+        forward: From physical values.
+        inverse: Back to physical values.
+        expectation: Physical mean, from mean and variance of Gaussian modelled values.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    inverse: Callable[[Tensor], Tensor]
+    expectation: Callable[[Tensor, Tensor], Tensor]
+
+
+def positive_mean(mean: Tensor, variance: Tensor) -> Tensor:
+    """Return E[max(exp(u) - 1, 0)] for Gaussian u.
+
+    Example:
+        >>> positive_mean(torch.tensor(2.0), torch.tensor(1e-12)).exp().log().item()
+        6.389056...
+    """
+    deviation = variance.clamp_min(1e-20).sqrt()
+    above = torch.special.ndtr((mean + variance) / deviation)
+    wet: Tensor = torch.exp(mean + variance / 2) * above - torch.special.ndtr(mean / deviation)
+    return wet.clamp_min(0)
+
+
+TRANSFORMS = {
+    "identity": Transform(lambda v: v, lambda u: u, lambda mean, variance: mean),
+    "log1p": Transform(
+        lambda v: v.clamp_min(0).log1p(), lambda u: u.clamp_min(0).expm1(), positive_mean
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One modelled variable: what it is called, and how it is scaled.
+
+    Attributes:
+        name: Canonical short name.
+        standard_name: CF standard name, empty if unknown.
+        long_name: Name for people.
+        units: Units of the physical values.
+        transform: Key of ``TRANSFORMS``.
+        mean: Mean of the transformed fine field.
+        std: Standard deviation of the transformed fine field.
+        residual: Pairs of a factor and the standard deviation of residuals to its lerp.
+    """
+
+    name: str
+    standard_name: str
+    long_name: str
+    units: str
+    transform: str
+    mean: float
+    std: float
+    residual: tuple[tuple[float, float], ...]
+
+    def scale(self, factor: float) -> float:
+        """Return the standard deviation of residuals at a factor, by interpolation."""
+        factors, stds = np.array(self.residual).T
+        return float(np.interp(np.log(factor), np.log(factors), stds))
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """Scale physical fields to the x that the denoiser knows, and back.
+
+    Attributes:
+        channels: The modelled variables, in order.
+    """
+
+    channels: tuple[Channel, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """List the variables' names."""
+        return [channel.name for channel in self.channels]
+
+    def forward(self, physical: Tensor) -> Tensor:
+        """Return transformed values T(v), with the shape (C, H, W) of the input."""
+        return self._each(physical, lambda c, v: TRANSFORMS[c.transform].forward(v))
+
+    def inverse(self, modelled: Tensor) -> Tensor:
+        """Return physical values, for ``modelled`` (..., C, H, W)."""
+        return self._each(modelled, lambda c, u: TRANSFORMS[c.transform].inverse(u))
+
+    def expectation(self, mean: Tensor, variance: Tensor) -> Tensor:
+        """Return physical means, for means and variances (..., C, H, W) of modelled values."""
+        pairs = torch.stack([mean, variance])
+        each = self._each(pairs, lambda c, mv: TRANSFORMS[c.transform].expectation(*mv)[None])
+        return each[0]
+
+    def _each(self, values: Tensor, rule: Callable[[Channel, Tensor], Tensor]) -> Tensor:
+        parts = values.unbind(-3)
+        return torch.stack([rule(c, v) for c, v in zip(self.channels, parts, strict=True)], -3)
+
+    def frame(
+        self, lerp: Tensor, factor: float, climatology: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return base and scale, for the transformed lerp (C, H, W), NaN where it is missing."""
+        known = lerp.isfinite()
+        column = (-1, 1, 1)
+        mean, std, residual = (
+            lerp.new_tensor(each).reshape(column)
+            for each in (
+                [c.mean for c in self.channels],
+                [c.std for c in self.channels],
+                [c.scale(factor) for c in self.channels],
+            )
+        )
+        base = lerp if climatology is None else lerp + climatology
+        return torch.where(known, base, mean), torch.where(known, residual, std)
+
+    def standard(self, lerp: Tensor) -> Tensor:
+        """Return the transformed lerp over its mean and standard deviation."""
+        mean = lerp.new_tensor([c.mean for c in self.channels]).reshape(-1, 1, 1)
+        std = lerp.new_tensor([c.std for c in self.channels]).reshape(-1, 1, 1)
+        return (lerp - mean) / std
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What lies under the fields, with shapes (H, W) and (H,).
+
+    Attributes:
+        topography: Surface altitude over 1000 m, and its detail below the coarse grid.
+        land: Land fraction, and its detail.
+        lat: Latitudes, degrees.
+    """
+
+    topography: tuple[Tensor, Tensor]
+    land: tuple[Tensor, Tensor]
+    lat: Tensor
+
+
+def given_channels(variables: int) -> int:
+    """Count the conditioning channels of a prior of so many variables."""
+    return 2 * variables + 10
+
+
+def conditioning(
+    standard: Tensor,
+    ground: Ground,
+    factor: tuple[float, float] | None,
+    season: float | None,
+) -> Tensor:
+    """Return the conditioning channels, with shape (G, H, W).
+
+    Args:
+        standard: Standardised lerp of all variables (C, H, W), NaN where missing.
+        ground: Statics on the same cells.
+        factor: Coarse over fine spacing, along latitude and longitude; None without coarse.
+        season: Fraction of the year passed; None for means over seasons or years.
+    """
+    known = standard.isfinite()
+    angle = 2 * np.pi * (season or 0.0)
+    on = 0.0 if season is None else 1.0
+    detail = 0.0 if factor is None else 1.0
+    logs = (0.0, 0.0) if factor is None else tuple(float(np.log2(f)) / 4 for f in factor)
+    sine = torch.sin(torch.deg2rad(ground.lat))[:, None].expand(standard.shape[-2:])
+    numbers = [on * np.cos(angle), on * np.sin(angle), on, *logs]
+    flat = standard.new_tensor(numbers)[:, None, None].expand(-1, *standard.shape[-2:])
+    relief = [
+        ground.topography[0], ground.topography[1] * detail,
+        ground.land[0], ground.land[1] * detail, sine,
+    ]  # fmt: skip
+    return torch.cat([standard.nan_to_num(), known.to(standard), torch.stack(relief), flat])
+
+
+def to_tensor(fields: xr.Dataset, names: list[str], shape: tuple[int, int]) -> Tensor:
+    """Return one step's variables (C, H, W) in float64, all NaN for those that are absent."""
+    absent = np.full(shape, np.nan)
+    arrays = [
+        fields[n].transpose("lat", "lon").values.astype(float) if n in fields else absent
+        for n in names
+    ]
+    return torch.from_numpy(np.stack(arrays))
+
+
+def seasons(time: xr.DataArray | None) -> list[float | None]:
+    """Return the fraction of the year passed at each step, None where no season applies.
+
+    Monthly steps stand for the middle of their month, whatever day they are stamped with; steps
+    longer than 45 days are means over seasons or years.
+    """
+    if time is None:
+        return [None]
+    months = (time.dt.month.values - 0.5) / 12
+    if time.size < 2:
+        return [float(m) for m in months]
+    days = spacing_days(time)
+    if days > 45:
+        return [None] * time.size
+    passed = months if days > 26 else (time.dt.dayofyear.values - 0.5) / 365.25
+    return [float(p) for p in passed]
+
+
+def spacing_days(time: xr.DataArray) -> float:
+    """Return the median step of a time axis, in days."""
+    steps = np.diff(time.values)
+    seconds = [
+        s / np.timedelta64(1, "s") if isinstance(s, np.timedelta64) else s.total_seconds()
+        for s in steps
+    ]
+    return float(np.median(seconds)) / 86400
+
+
+def ground_tensors(
+    statics: NDArray[np.float64], smooth: NDArray[np.float64], lat: NDArray[np.float64]
+) -> Ground:
+    """Return topography and land (2, H, W) with their detail over the lerp, as float32 tensors."""
+    fine, lerp, rows = (
+        torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32)) for a in (statics, smooth, lat)
+    )
+    detail = fine - lerp
+    return Ground((fine[0] / 1000, detail[0] / 1000), (fine[1], detail[1]), rows)
+
+
+def geometric(factor: tuple[float, float]) -> float:
+    """Return the geometric mean of the factors along latitude and longitude."""
+    return float(np.sqrt(factor[0] * factor[1]))

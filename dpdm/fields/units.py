@@ -1,0 +1,255 @@
+"""Units are checked and converted, never guessed in silence.
+
+`to_canonical` brings an array to the unit of its `Variable` and remembers the old one in
+`attrs["source_units"]`; `from_canonical` goes back. Every conversion is a line,
+canonical = scale * value + offset, whose two numbers come from pint. Precipitation needs two
+things more. One kilogram of water on a square metre is one millimetre. And an amount becomes a
+rate through its period, given by the time bounds; "per month" means the length of the calendar
+month of each step, in the calendar of the file.
+"""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.fields.variables import KNOWN, Variable
+
+MONTH = 365.25 / 12
+# Pint reads these otherwise (mb is a millibarn, degrees C an interval) or not at all.
+_SPELLINGS = (
+    (r"(?i)\s+(of )?(water( equivalent)?|w\.?e\.?)(?=\s|/|$)", ""),
+    (r"(?i)^(deg(ree)?s?[ _]?|°)?c(elsius|entigrade)?$", "degC"),
+    (r"(?i)^(deg(ree)?s?[ _]?|°)?f(ahrenheit)?$", "degF"),
+    (r"(?i)^(deg(ree)?s?[ _]?|°)?k(elvin)?$", "K"),
+    (r"(?i)^mb$", "millibar"),
+    (r"(?i)^kts?$", "knot"),
+    (r"^(h?)pa$", r"\1Pa"),
+    (r"(?i)\bmon\b", "month"),
+)
+# Bounds on the median of a field, and units that such values may really be in.
+_PLAUSIBLE = {
+    "t2m": (150.0, 350.0, ("K", "degC", "degF")),
+    "sp": (3e4, 1.2e5, ("Pa", "hPa")),
+    "msl": (3e4, 1.2e5, ("Pa", "hPa")),
+    "u10": (-120.0, 120.0, ("m s-1",)),
+    "v10": (-120.0, 120.0, ("m s-1",)),
+}
+DRIEST, WETTEST = -1e-3, 2e4  # mm day-1; the wettest hour on record fell at 7,300
+
+
+@lru_cache
+def registry() -> Any:
+    """Load the CF unit registry; pint takes a third of a second, so only when it is needed."""
+    from cf_xarray.units import units
+
+    return units
+
+
+@lru_cache
+def parse(text: str) -> Any:
+    """Read a unit.
+
+    Raises:
+        DpdmError: The text is no unit.
+
+    Example:
+        >>> parse("m s**-1") == parse("m/s"), parse("mb") == parse("hPa")
+        (True, True)
+    """
+    spelled = text.strip().lower() if text.isupper() else text.strip()  # M/S of older files
+    for pattern, unit in _SPELLINGS:
+        spelled = re.sub(pattern, unit, spelled)
+    try:
+        return registry().Unit(spelled)
+    except Exception as fault:  # pint raises a dozen kinds, tokenizer errors among them
+        raise DpdmError(f"'{text}' is not a unit that can be read.") from fault
+
+
+def to_canonical(
+    array: xr.DataArray,
+    variable: Variable,
+    declared: str | None = None,
+    bounds: xr.DataArray | None = None,
+) -> xr.DataArray:
+    """Convert an array to the unit of its variable.
+
+    Args:
+        array: Values in the unit of `attrs["units"]`; dask arrays stay lazy, but for one step
+            that is looked at.
+        variable: What the array is.
+        declared: The user's word for the unit; it goes before the attribute.
+        bounds: Time bounds (time, 2), the period of an amount.
+
+    Raises:
+        DpdmError: The unit is missing, unreadable or of another dimension; an amount has no
+            period; the values cannot be in that unit.
+    """
+    unit = declared or str(array.attrs.get("units", "")).strip()
+    if not unit:
+        raise DpdmError(f"{variable.name} has no units.", f"{_flag(variable)}{variable.units}.")
+    scale, offset = _line(array, variable, unit, bounds)
+    same = _is_one(scale, offset)
+    out = array.copy(deep=False) if same else _kept(array * scale + offset, array)
+    out.attrs = array.attrs | {
+        "units": variable.units,
+        "standard_name": variable.standard_name,
+        "source_units": unit,
+    }
+    if variable.name == "tp":
+        out = out.where((out >= 0) | (out < DRIEST) | out.isnull(), 0).assign_attrs(out.attrs)
+    check_plausible(first_step(out), variable, unit)
+    return out
+
+
+def from_canonical(array: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.DataArray:
+    """Convert an array of `to_canonical` back to its `source_units`, the exact inverse.
+
+    Args:
+        array: A known variable in its canonical unit.
+        bounds: Time bounds (time, 2), needed where the source unit is an amount.
+    """
+    variable = KNOWN[str(array.name)]
+    unit = array.attrs.get("source_units", variable.units)
+    scale, offset = _line(array, variable, unit, bounds)
+    same = _is_one(scale, offset)
+    out = array.copy(deep=False) if same else _kept((array - offset) / scale, array)
+    attrs = {key: value for key, value in array.attrs.items() if key != "source_units"}
+    out.attrs = attrs | {"units": unit, "standard_name": _standard(variable, unit)}
+    return out
+
+
+def check_plausible(field: xr.DataArray, variable: Variable, unit: str) -> None:
+    """Refuse a canonical field whose values cannot be what its unit says.
+
+    Raises:
+        DpdmError: The median of a temperature, pressure or wind is impossible, or precipitation
+            is below -0.001 or above 20,000 mm day-1.
+    """
+    values = np.asarray(field.values, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return
+    if variable.name == "tp":
+        _check_rain(values, unit)
+    elif variable.name in _PLAUSIBLE:
+        _check_median(float(np.median(values)), variable, unit)
+
+
+def first_step(array: xr.DataArray) -> xr.DataArray:
+    """Take one (lat, lon) field, the first in every other dimension."""
+    return array.isel({dim: 0 for dim in array.dims if dim not in ("lat", "lon")})
+
+
+def _check_rain(values: np.ndarray, unit: str) -> None:
+    low, high = values.min(), values.max()
+    if low < DRIEST or high > WETTEST:
+        worst = low if low < DRIEST else high
+        raise DpdmError(
+            f"tp is {worst:.4g} mm day-1 somewhere when its unit is '{unit}': no rain is that.",
+            "If the unit is another, say --units tp=UNIT, for example --units tp=mm/month.",
+        )
+
+
+def _check_median(median: float, variable: Variable, unit: str) -> None:
+    low, high, units = _PLAUSIBLE[variable.name]
+    if low <= median <= high:
+        return
+    fits = [_back(median, variable, unit, other) for other in units]
+    likely = [other for other, value in zip(units, fits, strict=True) if low <= value <= high]
+    raise DpdmError(
+        f"{variable.name} has a median of {median:.4g} {variable.units} when its unit is "
+        f"'{unit}', outside {low:g} to {high:g}.",
+        f"{_flag(variable)}{likely[0] if likely else 'UNIT'} if that is its true unit.",
+    )
+
+
+def _back(value: float, variable: Variable, unit: str, other: str) -> float:
+    """Read a canonical value again as if the file had meant another unit."""
+    old, new = _straight(parse(unit), variable), _straight(parse(other), variable)
+    return float((value - old[1]) / old[0] * new[0] + new[1])
+
+
+def _flag(variable: Variable) -> str:
+    return f"Say --units {variable.name}="
+
+
+def _line(
+    array: xr.DataArray, variable: Variable, unit: str, bounds: xr.DataArray | None
+) -> tuple[Any, float]:
+    """Give scale and offset; the scale runs along time where months or periods differ."""
+    parsed = parse(unit)
+    if variable.name == "tp" and _is_amount(parsed):
+        return _straight(parsed / registry().day, variable)[0] / _period(array, unit, bounds), 0.0
+    if ("month", -1) in registry().Quantity(1, parsed).unit_items():
+        daily = parsed * registry().month / registry().day
+        return _straight(daily, variable)[0] / _month(array), 0.0
+    return _straight(parsed, variable)
+
+
+def _straight(unit: Any, variable: Variable) -> tuple[float, float]:
+    """Give scale and offset of a unit that needs no calendar."""
+    ureg, target = registry(), parse(variable.units)
+    water = variable.name == "tp" and unit.dimensionality.get("[mass]", 0) == 1
+    density = ureg.Quantity(1000, "kg m-3") if water else ureg.Quantity(1, "")
+    if not (unit / density.units).is_compatible_with(target):
+        raise DpdmError(
+            f"{variable.name} is in '{unit}', which does not turn into {variable.units}.",
+            f"{_flag(variable)}UNIT if the file is wrong, or --var {variable.name}=NAME.",
+        )
+    if water:
+        return float((ureg.Quantity(1.0, unit) / density).to(target).magnitude), 0.0
+    zero, one = (float(ureg.Quantity(value, unit).to(target).magnitude) for value in (0.0, 1.0))
+    return one - zero, zero
+
+
+def _is_amount(unit: Any) -> bool:
+    amounts = ({"[length]": 1}, {"[mass]": 1, "[length]": -2})
+    return dict(unit.dimensionality) in amounts
+
+
+def _period(array: xr.DataArray, unit: str, bounds: xr.DataArray | None) -> Any:
+    """Give the length of each step in days."""
+    if bounds is None:
+        field = first_step(array)
+        low, high = float(field.min()), float(field.max())
+        raise DpdmError(
+            f"tp is an amount ({low:.3g} to {high:.3g} {unit}) and no time bounds say over which "
+            "period it fell.",
+            f"If it is per day, say --units tp={unit}/day; per month, --units tp={unit}/month.",
+        )
+    ends = bounds.drop_vars(list(bounds.coords)).transpose("time", ...)
+    days = (ends[:, 1] - ends[:, 0]) / np.timedelta64(86400, "s")
+    if not bool((days > 0).all()):
+        raise DpdmError("The time bounds of tp enclose no time.", f"Say --units tp={unit}/day.")
+    return days
+
+
+def _month(array: xr.DataArray) -> Any:
+    """Give the days of the calendar month of each step, or of a mean month without time."""
+    if "time" not in array.coords:
+        return MONTH
+    return array["time"].dt.days_in_month.drop_vars(list(array["time"].coords))
+
+
+def _is_one(scale: Any, offset: float) -> bool:
+    return isinstance(scale, float) and scale == 1.0 and offset == 0.0
+
+
+def _kept(out: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
+    """Keep name, order and precision; the months of a year must not make doubles of singles."""
+    return out.rename(like.name).transpose(*like.dims).astype(like.dtype)
+
+
+def _standard(variable: Variable, unit: str) -> str:
+    """Give the CF standard name that fits a unit: for precipitation they differ."""
+    if variable.name != "tp":
+        return variable.standard_name
+    parsed = parse(unit)
+    mass = parsed.dimensionality.get("[mass]", 0) == 1
+    if _is_amount(parsed):
+        return "precipitation_amount" if mass else "lwe_thickness_of_precipitation_amount"
+    return "precipitation_flux" if mass else "lwe_precipitation_rate"

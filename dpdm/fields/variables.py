@@ -1,0 +1,171 @@
+"""Which variable of a file is which: CF standard names first, then the usual short names.
+
+Inside dpdm a variable has one name and one unit, those of `KNOWN`. A file may call it anything:
+`identify` recognises one array, `choose` settles a whole file, where several arrays may claim the
+same meaning. An array that is on a pressure level, or that is an extreme over its interval, is
+never taken for the surface variable of the same standard name.
+"""
+
+import re
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+import xarray as xr
+
+from dpdm.errors import DpdmError
+
+
+@dataclass(frozen=True)
+class Variable:
+    """Name one physical quantity as dpdm writes it, and as others do.
+
+    Args:
+        name: The name inside dpdm.
+        standard_name: The CF standard name that goes with `units`.
+        long_name: Words for a plot.
+        units: The canonical unit.
+        aliases: Short names in the wild, lower case.
+        synonyms: Other CF standard names of the same quantity, mostly in other units.
+    """
+
+    name: str
+    standard_name: str
+    long_name: str
+    units: str
+    aliases: tuple[str, ...]
+    synonyms: tuple[str, ...] = ()
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_TABLE = (
+    Variable(
+        "t2m",
+        "air_temperature",
+        "2 metre temperature",
+        "K",
+        _words(
+            "t2m 2t t2 tas tmp2m tmp_2m t_2m temp2 2m_temperature temperature_2m air_temperature "
+            "air_temperature_2m air temperature temp"
+        ),
+    ),
+    Variable(
+        "tp",
+        "lwe_precipitation_rate",
+        "precipitation",
+        "mm day-1",
+        _words(
+            "tp pr precip precipitation prate rain rainfall prcp ppt pre rr apcp tot_prec mtpr "
+            "total_precipitation precipitation_rate avg_tprate prectot"
+        ),
+        (
+            "precipitation_flux",
+            "precipitation_amount",
+            "lwe_thickness_of_precipitation_amount",
+            "rainfall_rate",
+            "rainfall_flux",
+            "rainfall_amount",
+        ),
+    ),
+    Variable(
+        "sp",
+        "surface_air_pressure",
+        "surface pressure",
+        "Pa",
+        _words("sp ps psfc pressfc pres_sfc surface_pressure"),
+    ),
+    Variable(
+        "msl",
+        "air_pressure_at_mean_sea_level",
+        "mean sea level pressure",
+        "Pa",
+        _words("msl psl slp mslp pmsl prmsl mean_sea_level_pressure"),
+        ("air_pressure_at_sea_level",),
+    ),
+    Variable(
+        "u10",
+        "eastward_wind",
+        "10 metre eastward wind",
+        "m s-1",
+        _words("u10 10u uas u10m u_10m ugrd10m 10m_u_component_of_wind uwnd"),
+    ),
+    Variable(
+        "v10",
+        "northward_wind",
+        "10 metre northward wind",
+        "m s-1",
+        _words("v10 10v vas v10m v_10m vgrd10m 10m_v_component_of_wind vwnd"),
+    ),
+)
+KNOWN: dict[str, Variable] = {variable.name: variable for variable in _TABLE}
+
+_LEVELS = {"plev", "lev", "level", "pressure", "pressure_level", "isobaricinhpa", "isobaric"}
+_EXTREME = re.compile(r"time:\s*(maximum|minimum|range|standard_deviation|variance)")
+
+
+def identify(array: xr.DataArray) -> Variable | None:
+    """Say which known variable an array is, or None.
+
+    Example:
+        >>> identify(xr.DataArray(0.0, attrs={"standard_name": "precipitation_flux"})).name
+        'tp'
+        >>> identify(xr.DataArray(0.0, name="T2")).name
+        't2m'
+    """
+    ranked = [(rank(array, variable), name) for name, variable in KNOWN.items()]
+    best, name = max(ranked)
+    return KNOWN[name] if best else None
+
+
+def rank(array: xr.DataArray, variable: Variable) -> int:
+    """Grade a claim: 3 standard name and short name, 2 standard name, 1 short name, 0 neither."""
+    if _aloft(array) or _EXTREME.search(str(array.attrs.get("cell_methods", ""))):
+        return 0
+    alias = str(array.name).lower() in (variable.name, *variable.aliases)
+    standard = str(array.attrs.get("standard_name", "unknown")).strip().lower()
+    if standard in ("", "unknown"):
+        return int(alias)
+    return 2 + alias if standard in (variable.standard_name, *variable.synonyms) else 0
+
+
+def choose(
+    arrays: Mapping[str, xr.DataArray],
+    asked: Mapping[str, str],
+    among: Mapping[str, Variable] = KNOWN,
+) -> dict[str, str]:
+    """Map canonical names to the names in a file.
+
+    Args:
+        arrays: What the file holds on its grid.
+        asked: The user's own choice, canonical name to name in the file; it goes before all.
+        among: The variables to look for.
+
+    Raises:
+        DpdmError: Two arrays have the same best claim to one variable.
+    """
+    free = {name: array for name, array in arrays.items() if name not in asked.values()}
+    found = dict(asked)
+    for name, variable in among.items():
+        ranks = {key: rank(array, variable) for key, array in free.items()}
+        best = max(ranks.values(), default=0)
+        claims = sorted(key for key, grade in ranks.items() if grade == best)
+        if name in found or not best:
+            continue
+        if len(claims) > 1:
+            raise DpdmError(
+                f"{' and '.join(claims)} may each be {name} ({variable.long_name}).",
+                f"Say which: --var {name}={claims[0]}.",
+            )
+        found[name] = claims[0]
+    return found
+
+
+def _aloft(array: xr.DataArray) -> bool:
+    """Say whether an array lies on pressure levels."""
+    return any(_is_pressure(name, axis) for name, axis in array.coords.items())
+
+
+def _is_pressure(name: Hashable, axis: xr.DataArray) -> bool:
+    return str(name).lower() in _LEVELS or axis.attrs.get("standard_name") == "air_pressure"

@@ -1,0 +1,250 @@
+"""Write fields block by block, and all or nothing.
+
+A `Writer` lays out the whole file under a hidden name beside the target, fills it one block at a
+time, and renames it onto the target when all went well. After a fault, Ctrl-C too, nothing is
+left. No more than one block is ever in memory.
+
+The layout comes from a template: its lazy (dask) variables are left empty, to be filled by
+`write`; all else in it is written at once.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import netCDF4
+import numpy as np
+import xarray as xr
+import zarr
+from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
+
+from dpdm.errors import DpdmError
+from dpdm.fields.source import is_zarr
+
+NETCDF = (".nc", ".nc4")
+SUFFIXES = (*NETCDF, ".zarr")
+_STORED = ("dtype", "units", "calendar", "_FillValue", "scale_factor", "add_offset")
+
+
+def check_output(path: Path, inputs: Sequence[Path] = (), overwrite: bool = False) -> None:
+    """Refuse an output that could not be written, before anything is computed.
+
+    Raises:
+        DpdmError: The suffix is unknown, the folder is missing or read-only, the file is one of
+            the inputs, or it exists and `overwrite` is not given.
+    """
+    if path.suffix not in SUFFIXES:
+        raise DpdmError(f"{path} ends in '{path.suffix}'.", f"End it in {', '.join(SUFFIXES)}.")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise DpdmError(f"The folder of {path} does not exist.", f"Run: mkdir -p {folder}.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DpdmError(f"The folder {folder} is not writable.", "Write elsewhere.")
+    for other in inputs:
+        if path.exists() and other.exists() and path.samefile(other):
+            raise DpdmError(f"{path} is an input too.", "Write to another file.")
+    if path.exists() and not overwrite:
+        raise DpdmError(f"{path} exists.", "Say --overwrite to replace it.")
+    if path.is_dir() and not (path.suffix == ".zarr" and is_zarr(path)):
+        raise DpdmError(f"{path} is a directory.", "It is not replaced; choose another name.")
+    if path.suffix == ".zarr" and path.is_file():
+        raise DpdmError(f"{path} is a file, not a store.", "Remove it or choose another name.")
+
+
+class Writer:
+    """Fill a NetCDF file or a Zarr store block by block, and keep it only when whole.
+
+    Args:
+        path: The target; its suffix decides the format.
+        template: The layout, as `finish` gives it, with lazy variables to be filled.
+        overwrite: Whether an existing target is replaced.
+    """
+
+    def __init__(self, path: Path, template: xr.Dataset, overwrite: bool = False) -> None:
+        check_output(path, overwrite=overwrite)
+        self.path = path
+        self._template = template
+        self._target = path.resolve()
+        name = f".{path.stem}.{os.getpid()}.tmp{path.suffix}"
+        self._hidden = self._target.with_name(name)
+        self._filled: dict[str, Any] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Lay out the file under its hidden name."""
+        lay_out = _zarr if self.path.suffix == ".zarr" else _netcdf
+        try:
+            self._filled = lay_out(self._template, self._hidden, self._open)
+        except BaseException as fault:
+            self._discard()
+            raise _said(self.path, fault) from fault
+        return self
+
+    def write(self, block: xr.Dataset) -> None:
+        """Put values where their coordinates say.
+
+        Args:
+            block: Any contiguous part of the template, with some or all of its lazy variables; a
+                dimension of one may be a scalar coordinate instead.
+        """
+        for name, target in self._filled.items():
+            if name in block:
+                place, values = _placed(self._template[name], block[name])
+                self._put(target, place, values)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Rename the whole file onto the target, or leave nothing."""
+        try:
+            with NETCDF4_PYTHON_LOCK:
+                self._open.close()
+            if kind is None:
+                _publish(self._hidden, self._target)
+        except (OSError, RuntimeError) as late:
+            if kind is None:
+                raise _said(self.path, late) from late
+        finally:
+            self._discard()
+
+    def _put(self, target: Any, place: tuple[slice, ...], values: np.ndarray) -> None:
+        try:
+            with NETCDF4_PYTHON_LOCK:
+                target[place] = values
+        except (OSError, RuntimeError) as fault:
+            raise _said(self.path, fault) from fault
+
+    def _discard(self) -> None:
+        """Remove what is left under the hidden name."""
+        if self._hidden.is_dir():
+            shutil.rmtree(self._hidden, ignore_errors=True)
+        else:
+            self._hidden.unlink(missing_ok=True)
+
+
+def _placed(like: xr.DataArray, block: xr.DataArray) -> tuple[tuple[slice, ...], np.ndarray]:
+    """Find where a block lies in its variable, by its coordinates.
+
+    Raises:
+        ValueError: It lies outside, or is not contiguous.
+    """
+    for dim in like.dims:
+        if dim not in block.dims and dim in block.coords:
+            block = block.expand_dims(dim)
+    block = block.transpose(*like.dims)
+    place = tuple(_span(like, block, str(dim)) for dim in like.dims)
+    fill = like.encoding.get("_FillValue", np.nan)
+    return place, np.where(np.isnan(block.values), fill, block.values)
+
+
+def _span(like: xr.DataArray, block: xr.DataArray, dim: str) -> slice:
+    if dim not in like.indexes:
+        return slice(None)
+    where = like.get_index(dim).get_indexer(block.get_index(dim))
+    if where[0] < 0 or not np.array_equal(where, np.arange(where[0], where[0] + where.size)):
+        raise ValueError(f"the block's {dim} is no contiguous part of the template's")
+    return slice(int(where[0]), int(where[0]) + where.size)
+
+
+def _split(template: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
+    """Part what is written at once from the names of what is filled later."""
+    lazy = [str(name) for name, array in template.data_vars.items() if array.chunks is not None]
+    now = template.drop_vars(lazy)
+    for variable in now.variables.values():
+        variable.encoding = {k: v for k, v in variable.encoding.items() if k in _STORED}
+    return now, lazy
+
+
+def _netcdf(template: xr.Dataset, path: Path, stack: ExitStack) -> dict[str, Any]:
+    now, lazy = _split(template)
+    now.to_netcdf(path, engine="netcdf4")
+    file = stack.enter_context(netCDF4.Dataset(path, "a"))
+    file.set_auto_mask(False)
+    for dim in template.sizes.keys() - file.dimensions.keys():
+        file.createDimension(str(dim), template.sizes[dim])
+    return {name: _netcdf_variable(file, template[name]) for name in lazy}
+
+
+def _netcdf_variable(file: netCDF4.Dataset, array: xr.DataArray) -> Any:
+    keys = ("zlib", "complevel", "shuffle", "chunksizes")
+    stored = {key: array.encoding[key] for key in keys if key in array.encoding}
+    kind = np.dtype(array.encoding.get("dtype", array.dtype))
+    fill = array.encoding.get("_FillValue", np.nan)
+    dims = [str(dim) for dim in array.dims]
+    made = file.createVariable(str(array.name), kind, dims, fill_value=fill, **stored)
+    made.setncatts(array.attrs)
+    return made
+
+
+def _zarr(template: xr.Dataset, path: Path, stack: ExitStack) -> dict[str, Any]:
+    now, lazy = _split(template)
+    now.to_zarr(path, mode="w", zarr_format=2, consolidated=False)
+    group = zarr.open_group(path, mode="a", zarr_format=2)
+    stack.callback(zarr.consolidate_metadata, group.store)
+    return {name: _zarr_array(group, template[name]) for name in lazy}
+
+
+def _zarr_array(group: zarr.Group, array: xr.DataArray) -> Any:
+    return group.create_array(
+        str(array.name),
+        shape=array.shape,
+        chunks=array.encoding.get("chunksizes", array.shape),
+        dtype=np.dtype(array.encoding.get("dtype", array.dtype)),
+        fill_value=array.encoding.get("_FillValue", np.nan),
+        attributes={**array.attrs, "_ARRAY_DIMENSIONS": [str(dim) for dim in array.dims]},
+    )
+
+
+def _publish(hidden: Path, target: Path) -> None:
+    """Make the file durable, then put it in the target's place in one step."""
+    if hidden.is_dir():
+        os.sync()
+        _swap(hidden, target)
+    else:
+        _sync(hidden)
+        os.replace(hidden, target)
+    _sync(target.parent)
+
+
+def _swap(hidden: Path, target: Path) -> None:
+    """Put a directory in another's place: the old one steps aside until the new one is in."""
+    aside = hidden.with_suffix(".old")
+    if target.exists():
+        os.rename(target, aside)
+    try:
+        os.rename(hidden, target)
+    except BaseException:
+        if aside.exists():
+            os.rename(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _said(path: Path, fault: BaseException) -> BaseException:
+    """Say a system's fault as a sentence; leave others as they are."""
+    if not isinstance(fault, OSError | RuntimeError):
+        return fault
+    full = getattr(fault, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    if full or shutil.disk_usage(path.resolve().parent).free < 1 << 20:
+        return DpdmError(
+            f"The disk is full: {path} was not written.", "Make room or write elsewhere."
+        )
+    return DpdmError(
+        f"{path} cannot be written: {fault}.", "Check the folder and the disk's quota."
+    )

@@ -1,0 +1,85 @@
+"""Tell what a file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dpdm.fields.grid import grid_of
+from dpdm.fields.store import open_fields, sha256
+from dpdm.prior import bundled, find, header
+
+
+def describe(file: Path | str) -> dict[str, Any]:
+    """Return what a prior, given by file or name, or a data file holds."""
+    if isinstance(file, str) or file.suffix == ".safetensors" or file.name in bundled():
+        return of_prior(find(str(file)))
+    return of_data(file)
+
+
+def of_prior(path: Path) -> dict[str, Any]:
+    """Return what a prior says of itself, with its size and digest."""
+    said = header(path)
+    contract = said["contract"]
+    training = {k: v for k, v in contract["training"].items() if k != "recipe"}
+    return {
+        "prior": path.stem,
+        "file": str(path),
+        "size_MB": round(path.stat().st_size / 1e6, 2),
+        "sha256": sha256(path),
+        "dpdm": said["dpdm"],
+        "variables": {c["name"]: f"{c['long_name']} [{c['units']}]" for c in said["channels"]},
+        "transforms": {c["name"]: c["transform"] for c in said["channels"]},
+        "fine_spacing_degrees": contract["spacing"],
+        "factors": contract["factors"],
+        "window_cells": contract["window"],
+        "sampling": contract["sampling"],
+        "training": training,
+        "held_out_rmse_over_lerp": contract["scores"],
+    }
+
+
+def of_data(path: Path) -> dict[str, Any]:
+    """Return a data file's variables, units, grid and times, as dpdm reads them."""
+    fields = open_fields(path)
+    grid = grid_of(fields)
+    time = fields.get("time")
+    return {
+        "file": str(path),
+        "variables": {
+            str(n): f"{a.attrs.get('long_name', a.attrs.get('standard_name', ''))} "
+            f"[{a.attrs.get('source_units', a.attrs.get('units', 'no units'))}]"
+            for n, a in fields.data_vars.items()
+        },
+        "grid": f"{grid.shape[0]} latitudes by {grid.shape[1]} longitudes",
+        "spacing_degrees": [round(s, 9) for s in grid.spacing],
+        "latitude": [round(float(v), 9) for v in grid.lat_edges[[0, -1]]],
+        "longitude": [round(float(v), 9) for v in grid.lon_edges[[0, -1]]],
+        "cyclic": grid.cyclic,
+        "members": fields.sizes.get("realization", 1),
+        "steps": fields.sizes.get("time", 1),
+        "period": [] if time is None else [str(time.values[i])[:19] for i in (0, -1)],
+        "calendar": "" if time is None else str(time.dt.calendar),
+        "history": str(fields.attrs.get("history", "")),
+    }
+
+
+def text(said: dict[str, Any], indent: str = "") -> str:
+    """Return a description as lines of ``name: value``.
+
+    Example:
+        >>> print(text({"file": "a.nc", "variables": {"t2m": "[K]"}, "shape": [2, 3]}))
+        file: a.nc
+        variables:
+          t2m: [K]
+        shape: 2, 3
+    """
+    lines = []
+    for key, value in said.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}:", text(value, indent + "  ")]
+        elif isinstance(value, list | tuple):
+            lines.append(f"{indent}{key}: {', '.join(map(str, value))}")
+        else:
+            lines.append(f"{indent}{key}: {value}")
+    return "\n".join(lines)

@@ -1,0 +1,49 @@
+"""The baseline: bilinear interpolation of a file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from dpdm.errors import DpdmError
+from dpdm.fields.grid import Grid, grid_of, refine
+from dpdm.fields.grid import lerp as interpolate
+from dpdm.fields.store import open_fields
+from dpdm.remap import Report, remap_file
+
+
+def lerp(
+    coarse: Path,
+    fine: Path,
+    grid: Path | None,
+    factor: int | None,
+    rename: Mapping[str, str],
+    units: Mapping[str, str],
+    history: str = "dpdm lerp",
+    overwrite: bool = False,
+    report: Report = lambda done, total: None,
+) -> None:
+    """Write the lerp to the grid of a file, or to cells cut into ``factor`` by ``factor``.
+
+    Raises:
+        DpdmError: When the target reaches beyond the input, or the factor is below one.
+    """
+    target = None if grid is None else grid_of(open_fields(grid))
+
+    def rule(fields):  # type: ignore[no-untyped-def]
+        return interpolate(fields, target or cut(grid_of(fields), factor or 0, coarse))
+
+    if target is not None and not grid_of(open_fields(coarse, None, rename, units)).covers(target):
+        raise DpdmError(
+            f"The grid of {grid} reaches beyond the cells of {coarse}.",
+            "Cut the target, or give a larger input: nothing is extrapolated.",
+        )
+    title = f"Bilinear interpolation of {coarse.name}"
+    extra = () if grid is None else (grid,)
+    remap_file(coarse, fine, rule, rename, units, title, history, overwrite, report, extra)
+
+
+def cut(grid: Grid, factor: int, path: Path) -> Grid:
+    """Return the grid whose cells are cut into ``factor`` by ``factor``."""
+    if factor < 1:
+        raise DpdmError(f"The factor for {path} is {factor}.", "Give a whole number of 1 or more.")
+    lat, lon = grid.spacing
+    return refine(grid, (lat / factor, lon / factor))

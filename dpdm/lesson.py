@@ -1,0 +1,201 @@
+"""What a training run works on: the series, its split, its scaling and its windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from dpdm.errors import DpdmError
+from dpdm.fields.archive import Archive, climatology, fit, importance
+from dpdm.fields.grid import Grid, average, grid_of, lerp
+from dpdm.fields.pairs import Index, Places, places
+from dpdm.fields.tensors import Channel, Normaliser, seasons, spacing_days
+from dpdm.prior import Contract
+from dpdm.recipe import Recipe
+
+Held = tuple[Index, Index, int]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Everything that one training run needs.
+
+    Attributes:
+        archive: The training series.
+        normaliser: Its scaling.
+        places: Windows to train on.
+        steps: Time steps to train on.
+        held: Windows and steps that only measure progress.
+        contract: What the prior will say of itself.
+        recipe: The settings.
+    """
+
+    archive: Archive
+    normaliser: Normaliser
+    places: Places
+    steps: Index
+    held: list[Held]
+    contract: Contract
+    recipe: Recipe
+
+
+def prepare(
+    fine: xr.Dataset,
+    statics: xr.Dataset,
+    factors: tuple[int, int],
+    recipe: Recipe,
+    coarse: xr.Dataset | None = None,
+) -> Lesson:
+    """Return the lesson that a fine series teaches, seen by blocks or by the user's coarse fields.
+
+    Raises:
+        DpdmError: When the split leaves nothing to train on or nothing to validate with.
+    """
+    grid = grid_of(fine)
+    steps, late = time_split(fine, recipe)
+    archive = Archive(
+        values(fine), values(statics)[0], grid, seasons(fine.get("time")), factors,
+        None if coarse is None else seen_from(coarse, statics, grid), one_grid(factors, coarse),
+    )  # fmt: skip
+    allowed = permitted(grid, recipe)
+    raw = Normaliser(tuple(channel(fine[n]) for n in fine.data_vars))
+    archive = with_climatology(archive, raw, steps, recipe)
+    normaliser = fit(archive, raw, allowed, steps)
+    train = training_places(archive, normaliser, allowed, steps, recipe)
+    held = held_out(archive, recipe, train, late)
+    contract = describe(fine, archive, steps, recipe)
+    return Lesson(archive, normaliser, train, steps, held, contract, recipe)
+
+
+def values(fields: xr.Dataset) -> NDArray[np.float32]:
+    """Return all variables as one array (T, C, H, W); fields without time count as one step."""
+    full = fields if "time" in fields.dims else fields.expand_dims("time")
+    arrays = [full[n].transpose("time", "lat", "lon").values for n in full.data_vars]
+    return np.stack(arrays, axis=1).astype(np.float32)
+
+
+def seen_from(coarse: xr.Dataset, statics: xr.Dataset, grid: Grid) -> NDArray[np.float32]:
+    """Return the user's coarse fields, and the statics coarsened to them, lerped to the grid."""
+    fields = values(lerp(coarse, grid))
+    smooth = values(lerp(average(statics, grid_of(coarse)), grid))
+    return np.concatenate([fields, np.repeat(smooth, len(fields), axis=0)], axis=1)
+
+
+def one_grid(factors: tuple[int, int], coarse: xr.Dataset | None) -> bool:
+    """Tell whether the coarse grid never changes."""
+    return coarse is not None or factors[0] == factors[1]
+
+
+def channel(array: xr.DataArray) -> Channel:
+    """Return a variable's channel, its scaling still to be fitted."""
+    text = {k: str(array.attrs.get(k, "")) for k in ("standard_name", "long_name", "units")}
+    transform = "log1p" if array.name == "tp" else "identity"
+    return Channel(str(array.name), **text, transform=transform, mean=0.0, std=1.0, residual=())
+
+
+def time_split(fine: xr.Dataset, recipe: Recipe) -> tuple[Index, Index]:
+    """Return the steps to train on, and the last ones, held out where there is no box."""
+    count = fine.sizes.get("time", 1)
+    if recipe.data.validation_box or count < 24:
+        return np.arange(count), np.arange(0)
+    cut = count - max(1, round(count * recipe.data.validation_share))
+    return np.arange(cut), np.arange(cut, count)
+
+
+def inside(grid: Grid, box: Sequence[float]) -> NDArray[np.bool_]:
+    """Tell which cells lie in a box of west, east, south, north; none does in an empty one."""
+    if not box:
+        return np.zeros(grid.shape, bool)
+    west, east, south, north = box
+    lon = (grid.lon - west) % 360 <= (east - west) % 360
+    lat = (grid.lat >= south) & (grid.lat <= north)
+    return np.outer(lat, lon)
+
+
+def permitted(grid: Grid, recipe: Recipe) -> NDArray[np.bool_]:
+    """Tell which cells may be trained on."""
+    return ~(inside(grid, recipe.data.exclude) | inside(grid, recipe.data.validation_box))
+
+
+def training_places(
+    archive: Archive,
+    normaliser: Normaliser,
+    allowed: NDArray[np.bool_],
+    steps: Index,
+    recipe: Recipe,
+) -> Places:
+    """Return the windows to train on, drawn by residual and by area, where all cells are allowed."""
+    value = importance(archive, normaliser, steps) * archive.grid.weights
+    found = places(value, allowed, recipe.net.window, archive.grid.cyclic)
+    if found.chance[-1] < 0.5:
+        raise DpdmError(
+            f"No window of {recipe.net.window} cells fits outside the excluded boxes.",
+            "Set a smaller window under [net], or smaller boxes under [data].",
+        )
+    return found
+
+
+def held_out(archive: Archive, recipe: Recipe, train: Places, late: Index) -> list[Held]:
+    """Return windows that only measure progress: in the box, or in the last steps; at most 48."""
+    rng = np.random.default_rng(recipe.train.seed)
+    box, steps = recipe.data.validation_box, late
+    found = train
+    if box:
+        inner = inside(archive.grid, box)
+        found = places(archive.grid.weights, inner, recipe.net.window, archive.grid.cyclic)
+        steps = np.arange(len(archive.fine))
+        if found.chance[-1] < 0.5:
+            raise DpdmError(
+                f"The validation box {list(box)} is smaller than a window.",
+                f"A window is {recipe.net.window} cells wide: widen the box under [data].",
+            )
+    count = 48 if len(steps) else 0
+    width = archive.grid.shape[1]
+    return [(*found.draw(rng, width), int(rng.choice(steps))) for _ in range(count)]
+
+
+def with_climatology(
+    archive: Archive, normaliser: Normaliser, steps: Index, recipe: Recipe
+) -> Archive:
+    """Return the archive with its residual climatology where the recipe wants one."""
+    months = [
+        -1 if archive.season[s] is None else int((archive.season[s] or 0) * 12) for s in steps
+    ]
+    years = min(months.count(m) for m in range(12))
+    wanted = recipe.data.climatology
+    if wanted == "no" or (wanted == "auto" and (years < 3 or not archive.fixed)):
+        return archive
+    if years < 2 or not archive.fixed:
+        raise DpdmError(
+            "A residual climatology needs one coarse grid and two years of every month.",
+            'Give one --factor and a longer series, or set climatology = "no" under [data].',
+        )
+    fields = climatology(archive, normaliser, steps)
+    return replace(archive, climatology=fields, leave_out=years / (years - 1))
+
+
+def describe(fine: xr.Dataset, archive: Archive, steps: Index, recipe: Recipe) -> Contract:
+    """Return what the prior will say of itself, before it is trained."""
+    net = {k: v for k, v in asdict(recipe.net).items() if k != "window"}
+    grid, time = archive.grid, fine.get("time")
+    cadence = spacing_days(time) if time is not None and time.size > 1 else 0.0
+    period = [] if time is None else [str(time.values[steps[i]])[:10] for i in (0, -1)]
+    region = [float(e) for e in (*grid.lon_edges[[0, -1]], *grid.lat_edges[[0, -1]])]
+    training: dict[str, Any] = {
+        "period": period,
+        "region": region,
+        "excluded": list(recipe.data.exclude),
+        "validation_box": list(recipe.data.validation_box),
+        "source": str(fine.attrs.get("title", fine.attrs.get("source", ""))),
+        "recipe": asdict(recipe),
+    }
+    sigma = (recipe.train.sigma[0], recipe.train.sigma[1])
+    return Contract(
+        grid.spacing, archive.factors, recipe.net.window, cadence, sigma, net, training
+    )

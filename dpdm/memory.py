@@ -1,0 +1,26 @@
+"""Refuse what would not fit, before it is read."""
+
+import os
+
+import xarray as xr
+
+from dpdm.errors import DpdmError
+
+
+def available() -> int:
+    """Return the bytes of memory that are free, as the system tells."""
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def check_memory(fields: xr.Dataset, share: float = 0.4) -> None:
+    """Refuse fields that would fill more than a share of the free memory.
+
+    Raises:
+        DpdmError: When they would.
+    """
+    needed, free = fields.nbytes, available()
+    if needed > share * free:
+        raise DpdmError(
+            f"The training series takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free.",
+            "Give a shorter period or a smaller region (cdo seldate, sellonlatbox).",
+        )

@@ -1,0 +1,181 @@
+r"""The backbone for fields: one U-Net that reads what is given, one that removes noise.
+
+What is given (coarse fields, relief, season) is the same for every member and every noise level,
+so a wide U-Net reads it once and leaves three things: features at half and at quarter
+resolution, and a first guess of the mean at full resolution. A narrow U-Net, which starts at half
+resolution, then removes noise at each level with those features beside it. Sampling pays for the
+wide one once a field and for the narrow one at each evaluation.
+
+Normalisation is over the channels of one cell, never over the window: so what the network says of
+a cell does not depend on how large the window around it is, and windows blend without seams.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
+    """Return a convolution that keeps the extent, or halves it with a stride of 2."""
+    return nn.Conv2d(inputs, outputs, size, stride, padding=(size - 1) // 2)
+
+
+def silent(layer: nn.Conv2d) -> nn.Conv2d:
+    """Start a layer at zero, so that the block around it starts as the identity."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Norm(nn.Module):
+    """Scale each cell's channels to unit mean square."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` (B, C, H, W), normalised over C."""
+        flat = F.rms_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.gain.to(x.dtype), eps=1e-5)
+        return flat.permute(0, 3, 1, 2)
+
+
+class Block(nn.Module):
+    """Add two convolutions' worth of correction, modulated by the noise level where there is one.
+
+    Args:
+        channels: Channels in and out.
+        embedding: Size of the noise embedding, 0 for none.
+        dropout: Share of the channels' values dropped in training.
+    """
+
+    def __init__(self, channels: int, embedding: int = 0, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList([Norm(channels), Norm(channels)])
+        self.first, self.second = conv(channels, channels), silent(conv(channels, channels))
+        self.film = nn.Linear(embedding, 2 * channels) if embedding else None
+        self.dropout = dropout
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return ``x`` (B, C, H, W) with the correction added; ``noise`` is (B, E)."""
+        h = self.norms[1](self.first(F.silu(self.norms[0](x))))
+        if self.film is not None and noise is not None:
+            scale, shift = self.film(noise)[:, :, None, None].chunk(2, dim=1)
+            h = h * (1 + scale) + shift
+        h = F.dropout(F.silu(h), self.dropout, self.training)
+        out: Tensor = x + self.second(h)
+        return out
+
+
+class Reader(nn.Module):
+    """Read the conditioning fields: a U-Net of three levels.
+
+    Args:
+        channels: Channels given.
+        outputs: Channels of the first guess of the mean.
+        widths: Channels at full, half and quarter resolution.
+        depth: Blocks a level on the way down; one fewer, but at least one, on the way up.
+        dropout: Share dropped inside the blocks.
+    """
+
+    def __init__(
+        self, channels: int, outputs: int, widths: tuple[int, ...], depth: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.enter = conv(channels, widths[0])
+        self.down = nn.ModuleList(stage(w, depth, dropout) for w in widths)
+        self.up = nn.ModuleList(stage(w, max(1, depth - 1), dropout) for w in widths[:-1])
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.shrink = nn.ModuleList(conv(a, b, 2, 2) for a, b in pairs)
+        self.grow = nn.ModuleList(conv(b, a, 1) for a, b in pairs)
+        self.guess = nn.Sequential(Norm(widths[0]), nn.SiLU(), silent(conv(widths[0], outputs)))
+
+    def forward(self, given: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return features at full, half and quarter resolution, and the guess of the mean."""
+        h = self.down[0](self.enter(given))
+        levels = [h]
+        for shrink, stage_down in zip(self.shrink, list(self.down)[1:], strict=True):
+            h = stage_down(shrink(h))
+            levels.append(h)
+        for i in reversed(range(len(self.grow))):
+            rise = F.interpolate(self.grow[i](levels[i + 1]), scale_factor=2.0)
+            levels[i] = self.up[i](levels[i] + rise)
+        return levels, self.guess(levels[0])
+
+
+def stage(channels: int, depth: int, dropout: float) -> nn.Sequential:
+    """Return a run of blocks without noise."""
+    return nn.Sequential(*(Block(channels, dropout=dropout) for _ in range(depth)))
+
+
+class UNet(nn.Module):
+    """Denoise fields, given others.
+
+    Args:
+        channels: Channels C of the noisy fields.
+        given: Channels of the conditioning fields.
+        read: Channels of the reader at full, half and quarter resolution.
+        widths: Channels of the denoising part at half and quarter resolution.
+        depth: Blocks a level.
+        dropout: Share dropped inside the reader's blocks in training.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        given: int,
+        read: tuple[int, int, int] = (32, 64, 128),
+        widths: tuple[int, int] = (64, 128),
+        depth: int = 2,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        size = 4 * widths[0]
+        self.channels = channels
+        self.embed = nn.Sequential(
+            nn.Linear(33, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU()
+        )
+        self.reader = Reader(given, 2 * channels, read, depth, dropout)
+        self.at_half = conv(4 * read[0] + read[1], widths[0], 1)
+        self.at_quarter = conv(read[2], widths[1], 1)
+        self.enter, self.shrink = conv(4 * channels, widths[0]), conv(widths[0], widths[1], 2, 2)
+        self.upper = nn.ModuleList(Block(widths[0], size) for _ in range(2))
+        self.lower = nn.ModuleList(Block(widths[1], size) for _ in range(depth))
+        self.grow = conv(widths[1], widths[0], 1)
+        self.trust = nn.Linear(size, 2 * channels)
+        self.leave = nn.Sequential(
+            Norm(widths[0]), nn.SiLU(), silent(conv(widths[0], 8 * channels))
+        )
+
+    def features(self, given: Tensor) -> list[Tensor]:
+        """Return what the conditioning fields (B, G, H, W) say, for :meth:`forward`."""
+        (full, half, quarter), guess = self.reader(even(given))
+        half = self.at_half(torch.cat([F.pixel_unshuffle(full, 2), half], dim=1))
+        return [half, self.at_quarter(quarter), guess]
+
+    def forward(self, x: Tensor, c_noise: Tensor, features: list[Tensor]) -> Tensor:
+        """Return F and s, (B, 2 C, H, W), for ``x`` (B, C, H, W) and ``c_noise`` (B,)."""
+        half, quarter, guess = features
+        noise = self.embed(waves(c_noise.to(x.dtype)))
+        top = self.upper[0](self.enter(F.pixel_unshuffle(even(x), 2)) + half, noise)
+        h = self.shrink(top) + quarter
+        for block in self.lower:
+            h = block(h, noise)
+        h = self.upper[1](top + F.interpolate(self.grow(h), scale_factor=2.0), noise)
+        trust = self.trust(noise)[:, :, None, None]
+        out: Tensor = F.pixel_shuffle(self.leave(h), 2) + (1 + trust) * guess
+        return out[..., : x.shape[-2], : x.shape[-1]]
+
+
+def even(x: Tensor) -> Tensor:
+    """Repeat the last row and column until both extents are multiples of four."""
+    tail = [-x.shape[-1] % 4, -x.shape[-2] % 4]
+    x = F.pad(x, (0, tail[0], 0, tail[1]), mode="replicate") if any(tail) else x
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def waves(c_noise: Tensor) -> Tensor:
+    """Return ``c_noise`` (B,) and its sines and cosines at 16 frequencies, with shape (B, 33)."""
+    angle = c_noise[:, None] * 2.0 ** torch.linspace(-1, 4, 16, device=c_noise.device)
+    return torch.cat([c_noise[:, None], angle.sin(), angle.cos()], dim=1)

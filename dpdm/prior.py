@@ -1,0 +1,171 @@
+"""A trained denoiser and all that it needs to be used again, in one safetensors file.
+
+The weights are tensors; everything else (variables, units, scaling, grid, training, scores) is
+JSON in the file's header, where any safetensors reader can see it. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dpdm import __version__
+from dpdm.diffusion.denoise import Denoiser
+from dpdm.errors import DpdmError
+from dpdm.fields.tensors import Channel, Normaliser, given_channels
+from dpdm.nets.unet import UNet
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a prior was trained for.
+
+    Attributes:
+        spacing: Fine grid spacing, degrees of latitude and longitude.
+        factors: Least and greatest coarse over fine spacing.
+        window: Cells along each side of a window.
+        cadence: Median step of the training series, in days; 0 without a time axis.
+        sigma: Least and greatest noise level of training.
+        net: Arguments of the network.
+        training: Period, region, source and cost of the training.
+        scores: Held-out scores.
+        sampling: Sampler, steps and greatest noise level that serve it best.
+    """
+
+    spacing: tuple[float, float]
+    factors: tuple[int, int]
+    window: int
+    cadence: float
+    sigma: tuple[float, float]
+    net: dict[str, Any]
+    training: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(
+        default_factory=lambda: {"sampler": "multistep", "steps": 10, "most": 80.0}
+    )
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A denoiser, its scaling, and what it was trained for.
+
+    Attributes:
+        denoiser: The trained network, preconditioned.
+        normaliser: The scaling of its variables.
+        contract: What it was trained for.
+        climatology: Residual climatology of the training region (12, C, H, W) with its ``lat``
+            (H,) and ``lon`` (W,), or nothing.
+    """
+
+    denoiser: Denoiser
+    normaliser: Normaliser
+    contract: Contract
+    climatology: dict[str, Tensor] = field(default_factory=dict)
+
+
+def new_denoiser(variables: int, net: dict[str, Any]) -> Denoiser:
+    """Return an untrained denoiser for so many variables."""
+    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in net.items()}
+    backbone = UNet(variables, given_channels(variables), **plain)
+    return Denoiser(backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def save(prior: Prior, path: Path) -> None:
+    """Write a prior to one file, whole or not at all."""
+    weights = {k: v.contiguous() for k, v in prior.denoiser.state_dict().items()}
+    extra = {f"climatology.{k}": v.contiguous() for k, v in prior.climatology.items()}
+    header = {
+        "format": FORMAT,
+        "dpdm": __version__,
+        "channels": [asdict(c) for c in prior.normaliser.channels],
+        "contract": asdict(prior.contract),
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    save_file(weights | extra, temporary, metadata={"dpdm_prior": json.dumps(header)})
+    os.replace(temporary, path)
+
+
+def find(name: str) -> Path:
+    """Return the file of a prior, given by its path or by the name of a bundled one.
+
+    Raises:
+        DpdmError: When there is neither.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    known = bundled()
+    if name in known:
+        return known[name]
+    raise DpdmError(
+        f"There is no prior {name}: no such file, and no bundled prior of that name.",
+        f"Bundled: {', '.join(sorted(known)) or 'none'}. Train your own with dpdm train.",
+    )
+
+
+def bundled() -> dict[str, Path]:
+    """List the priors that come with dpdm, by name."""
+    folder = Path(str(resources.files("dpdm") / "data"))
+    return {p.stem: p for p in sorted(folder.glob("*.safetensors"))}
+
+
+def header(path: Path) -> dict[str, Any]:
+    """Return what a prior's file says of itself.
+
+    Raises:
+        DpdmError: When the file is no prior, is damaged, or is from a later version.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("dpdm_prior")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DpdmError(
+            f"{path} is not a readable safetensors file ({error}).",
+            "It may be truncated, or a pickle, which dpdm never loads: ask for the "
+            ".safetensors file that dpdm train wrote.",
+        ) from error
+    if text is None:
+        raise DpdmError(f"{path} holds tensors but no dpdm prior.", "Train one with dpdm train.")
+    said: dict[str, Any] = json.loads(text)
+    if said.get("format") != FORMAT:
+        raise DpdmError(
+            f"{path} is a prior of format {said.get('format')}; this dpdm reads format {FORMAT}.",
+            f"Use the dpdm that wrote it ({said.get('dpdm')}), or train it again.",
+        )
+    return said
+
+
+def load(path: Path) -> Prior:
+    """Read a prior.
+
+    Raises:
+        DpdmError: When the file is no prior, is damaged, or is from another version.
+    """
+    said = header(path)
+    channels = tuple(
+        Channel(**c | {"residual": tuple(map(tuple, c["residual"]))}) for c in said["channels"]
+    )
+    contract = Contract(**said["contract"])
+    denoiser = new_denoiser(len(channels), contract.net)
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    extra = {k: tensors.pop(k) for k in list(tensors) if k.startswith("climatology.")}
+    try:
+        denoiser.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DpdmError(
+            f"The weights in {path} do not fit the network it describes.",
+            "The file is damaged or was changed; fetch it again.",
+        ) from error
+    climatology = {k.removeprefix("climatology."): v for k, v in extra.items()}
+    return Prior(denoiser.eval(), Normaliser(channels), contract, climatology)

@@ -1,0 +1,90 @@
+"""What a training run is told: the keys of ``dpdm train --config``, with their defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Data:
+    """Section ``[data]``: what is trained on, and what is held out.
+
+    Attributes:
+        exclude: Box never trained on: west, east, south, north, in degrees; its fields are kept
+            for an honest test.
+        validation_box: Box whose windows only measure progress: west, east, south, north.
+        validation_share: Last share of the time steps held out where there is no box and at
+            least 24 steps.
+        climatology: Store the residual climatology of the region and diffuse around it: "auto"
+            (one factor and at least three years of months), "yes" or "no".
+    """
+
+    exclude: tuple[float, ...] = ()
+    validation_box: tuple[float, ...] = ()
+    validation_share: float = 0.1
+    climatology: str = "auto"
+
+
+@dataclass(frozen=True)
+class Net:
+    """Section ``[net]``: the network's size.
+
+    Attributes:
+        window: Cells along each side of a training window.
+        read: Channels of the part that reads the conditions: full, half, quarter resolution.
+        widths: Channels of the part that removes noise: half and quarter resolution.
+        depth: Blocks a level.
+        dropout: Share dropped in the reading part.
+    """
+
+    window: int = 64
+    read: tuple[int, ...] = (32, 64, 128)
+    widths: tuple[int, ...] = (64, 128)
+    depth: int = 2
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Section ``[train]``: the optimisation.
+
+    Attributes:
+        steps: Optimiser steps; with ``--minutes`` the schedule ends at whichever comes first.
+        batch: Windows a step.
+        draws: Noise levels a window; the first is always the greatest.
+        learning_rate: Peak of the schedule: a linear rise, then a cosine to zero.
+        warmup: Steps of the rise.
+        weight_decay: Of AdamW.
+        ema: Decay of the average of the weights that is kept.
+        sigma: Least and greatest noise level.
+        log_sigma: Mean and standard deviation of the log noise level of the other draws.
+        nats: Weight of the variance head's likelihood.
+        drop: Chance that a variable's coarse field, all of them, or the season is withheld.
+        seed: Seed of weights, windows and noise.
+        precision: "auto", "float32" or "bfloat16".
+        validate: Steps between validations.
+    """
+
+    steps: int = 20000
+    batch: int = 16
+    draws: int = 4
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    weight_decay: float = 1e-2
+    ema: float = 0.999
+    sigma: tuple[float, ...] = (0.002, 80.0)
+    log_sigma: tuple[float, ...] = (-0.2, 1.6)
+    nats: float = 0.1
+    drop: tuple[float, ...] = (0.08, 0.04, 0.08)
+    seed: int = 0
+    precision: str = "auto"
+    validate: int = 1000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All of it."""
+
+    data: Data = field(default_factory=Data)
+    net: Net = field(default_factory=Net)
+    train: Fit = field(default_factory=Fit)

@@ -1,0 +1,18 @@
+"""Every test runs in float64 from seed 0, on one thread, and leaves no trace."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def exact() -> Iterator[None]:
+    before, threads = torch.get_default_dtype(), torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+        torch.set_default_dtype(torch.float64)
+        yield
+    torch.set_default_dtype(before)
+    torch.set_num_threads(threads)
