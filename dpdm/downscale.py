@@ -17,13 +17,14 @@ from dpdm.device import choose
 from dpdm.diffusion.condition import BlockMeans
 from dpdm.draw import Given, How, Posterior
 from dpdm.errors import DpdmError
+from dpdm.fields.cf import finish
 from dpdm.fields.grid import Grid, average, grid_of, lerp, mean_matrices, nested, refine
 from dpdm.fields.statics import statics
 from dpdm.fields.store import load as load_step
 from dpdm.fields.store import open_fields, sha256
 from dpdm.fields.tensors import seasons, to_tensor
 from dpdm.fields.units import from_canonical
-from dpdm.fields.write import Writer, check_output, finish
+from dpdm.fields.write import Writer, check_output
 from dpdm.prior import Prior, find, load
 
 Report = Callable[[int, int], None]
@@ -142,8 +143,8 @@ class Task:
         if self.wish.consistent:
             rows, columns = mean_matrices(self.grid, grid_of(fields))
             value = to_tensor(fields, names, grid_of(fields).shape)
-            dense = (torch.from_numpy(m.toarray()) for m in (rows, columns))
-            blocks = BlockMeans(*dense, value)
+            row_means, column_means = (torch.from_numpy(m.toarray()) for m in (rows, columns))
+            blocks = BlockMeans(row_means, column_means, value)
         monthly = monthly_at(self.prior, self.grid, season)
         return Given(
             known, self.statics, self.smooth, self.grid, self.factor, season, monthly, blocks

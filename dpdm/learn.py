@@ -105,7 +105,7 @@ def noise_levels(fit: Fit, rng: np.random.Generator) -> Tensor:
     ranks = (rng.permutation(count) + rng.random(count)) / max(count, 1)
     normal = NormalDist(*fit.log_sigma)
     drawn = [math.exp(normal.inv_cdf(min(max(r, 1e-6), 1 - 1e-6))) for r in ranks]
-    levels = np.clip(np.r_[np.full(fit.batch, fit.sigma[1]), drawn], *fit.sigma)
+    levels = np.clip(np.r_[np.full(fit.batch, fit.sigma[1]), drawn], fit.sigma[0], fit.sigma[1])
     return torch.from_numpy(levels.astype(np.float32))
 
 
@@ -124,7 +124,7 @@ def step_on(lesson: Lesson, state: State, device: str, rank: int, share: float) 
     x, sigma, noise, given = (each.to(device) for each in batch(lesson, rng))
     with precision(fit, device):
         error, nats = state.denoiser.loss(x, sigma, noise, given)
-    (error.mean() + fit.nats * nats.mean()).backward()
+    (error.mean() + fit.nats * nats.mean()).backward()  # type: ignore[no-untyped-call]
     average_gradients(state.denoiser)
     torch.nn.utils.clip_grad_norm_(state.denoiser.parameters(), 1.0)
     rise = min(1.0, (state.step + 1) / fit.warmup)

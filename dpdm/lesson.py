@@ -130,7 +130,7 @@ def training_places(
     steps: Index,
     recipe: Recipe,
 ) -> Places:
-    """Return the windows to train on, drawn by residual and by area, where all cells are allowed."""
+    """Return the windows to train on, drawn by residual and by area."""
     value = importance(archive, normaliser, steps) * archive.grid.weights
     found = places(value, allowed, recipe.net.window, archive.grid.cyclic)
     if found.chance[-1] < 0.5:

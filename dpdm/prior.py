@@ -76,7 +76,7 @@ class Prior:
 
 def new_denoiser(variables: int, net: dict[str, Any]) -> Denoiser:
     """Return an untrained denoiser for so many variables."""
-    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in net.items()}
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in net.items()}
     backbone = UNet(variables, given_channels(variables), **plain)
     return Denoiser(backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import xarray as xr
 
+from dpdm.fields.cf import finish
 from dpdm.fields.store import load, open_fields, sha256
 from dpdm.fields.units import from_canonical
-from dpdm.fields.write import Writer, check_output, finish
+from dpdm.fields.write import Writer, check_output
 
 Report = Callable[[int, int], None]
 Rule = Callable[[xr.Dataset], xr.Dataset]

@@ -1,6 +1,5 @@
 """Opening files: every honest way to write a grid gives the same fields, all else a sentence."""
 
-import subprocess
 from pathlib import Path
 
 import cftime
@@ -9,7 +8,7 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.store import check_values, load, open_fields, sha256
+from dpdm.fields.store import load, open_fields
 
 LAT = np.arange(-30.0, 31.0, 10.0)
 LON = np.arange(0.0, 360.0, 30.0)
@@ -106,7 +105,7 @@ def test_any_layout_comes_out_ascending(path, lat, lon, west, east):
 @pytest.mark.parametrize("step", [0.1, 0.25, 1 / 12, 0.05, 1.875, 0.7])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_uneven_coordinates_snap_to_the_exact_grid(path, step, dtype):
-    lat = (-20 + step / 2 + step * np.arange(100)).astype(dtype)
+    lat = (-20 + step / 2 + step * np.arange(40)).astype(dtype)
     lon = (95 + step / 2 + step * np.arange(120)).astype(dtype)
     out = opened(fields(lat, lon), path)
     same_places(out)
@@ -183,6 +182,7 @@ def test_calendars_and_time_bounds(path, calendar, year):
 
 def test_amounts_over_time_bounds(path):
     ds = fields(time=DAYS)
+    ds["time"].encoding = {"units": "hours since 2000-01-01"}
     edges = np.array(["2000-01-01", "2000-02-01", "2000-03-01", "2000-04-01"], "M8[ns]")
     ds["time"].attrs["bounds"] = "time_bnds"
     ds["time_bnds"] = (("time", "bnds"), np.stack([edges[:-1], edges[1:]], 1))
@@ -273,27 +273,27 @@ def test_files_follow_each_other_in_time(tmp_path):
 
 
 def test_files_of_other_variables_lie_side_by_side(tmp_path):
-    first, second = tmp_path / "a.nc", tmp_path / "b.nc"
-    fields().to_netcdf(first)
+    paths = [tmp_path / name for name in ("a.nc", "b.nc", "c.nc")]
     winds = fields().rename(tas="uas")
-    winds["uas"].attrs = {"units": "m/s", "standard_name": "eastward_wind"}
-    (winds - 280).assign(uas=(winds["uas"] - 280).assign_attrs(winds["uas"].attrs)).to_netcdf(
-        second
-    )
-    assert set(open_fields([first, second]).data_vars) == {"t2m", "u10"}
-    winds = winds.isel(time=[0])
-    (winds["uas"] - 280).assign_attrs(winds["uas"].attrs).to_netcdf(second, mode="w")
+    winds["uas"] = (winds["uas"] - 280).assign_attrs(units="m/s", standard_name="eastward_wind")
+    for path, ds in zip(paths, [fields(), winds, winds.isel(time=[0])], strict=True):
+        ds.to_netcdf(path)
+    assert set(open_fields(paths[:2]).data_vars) == {"t2m", "u10"}
     with pytest.raises(DpdmError, match="do not hold the same times"):
-        open_fields([first, second])
+        open_fields([paths[0], paths[2]])
 
 
-def test_files_on_other_grids_or_calendars_are_refused(tmp_path):
-    first, second = tmp_path / "a.nc", tmp_path / "b.nc"
-    fields().to_netcdf(first)
-    fields(LAT + 1).to_netcdf(second)
-    with pytest.raises(DpdmError, match="different grids"):
-        open_fields([first, second])
-    later = [cftime.Datetime360Day(2001, 1, 1)]
-    fields(time=later).to_netcdf(second, mode="w")
-    with pytest.raises(DpdmError, match="calendars"):
-        open_fields([first, second])
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        (fields(LAT + 1), "different grids"),
+        (fields(time=[cftime.Datetime360Day(2001, 1, 1)]), "calendars"),
+        (fields().isel(time=0, drop=True), "without time"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(tmp_path, other, what):
+    paths = [tmp_path / "a.nc", tmp_path / "b.nc"]
+    fields().to_netcdf(paths[0])
+    other.to_netcdf(paths[1])
+    with pytest.raises(DpdmError, match=what):
+        open_fields(paths)

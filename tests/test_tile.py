@@ -1,5 +1,7 @@
 """Windows: they cover, blend without a seam, and close around the globe."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -39,7 +41,7 @@ def test_neighbours_share_at_least_the_overlap(windows: Windows) -> None:
     height, width = windows.extent
     for count, size, axis in ((windows.shape[0], height, 0), (windows.shape[1], width, 1)):
         starts = sorted({int(place[axis][0]) for place in windows.places()})
-        for a, b in zip(starts, starts[1:], strict=False):
+        for a, b in pairwise(starts):
             assert a + size - b >= min(windows.overlap, size - 1)
         if windows.cyclic and axis == 1 and size < count:
             assert starts[-1] + size - count - starts[0] >= windows.overlap

@@ -77,21 +77,20 @@ def covers(outer: Grid, inner: Grid) -> bool:
 def whole(coarse: xr.Dataset, fine: Grid) -> xr.Dataset | None:
     """Return the part of a coarse field whose cells a fine grid covers whole.
 
-    None where that is not at least two by two cells.
+    Its longitudes begin where the fine ones do. None where it is less than two by two cells.
     """
     grid = grid_of(coarse)
-    shift = near(grid.lon, fine.lon) - grid.lon
-    rows = within(grid.lat_edges, fine.lat_edges, grid.spacing[0])
-    columns = within(grid.lon_edges + shift[0], fine.lon_edges, grid.spacing[1]) | fine.cyclic
-    part = coarse.isel(lat=rows, lon=columns)
+    slack = [1e-3 * spacing for spacing in grid.spacing]
+    south, north = grid.lat_edges[:-1], grid.lat_edges[1:]
+    part = coarse.isel(
+        lat=(south >= fine.lat_edges[0] - slack[0]) & (north <= fine.lat_edges[-1] + slack[0])
+    )
+    if not fine.cyclic:
+        west = (grid.lon_edges[:-1] - fine.lon_edges[0] + slack[1]) % 360.0 - slack[1]
+        inside = west + grid.spacing[1] <= np.ptp(fine.lon_edges) + slack[1]
+        part = part.assign_coords(lon=fine.lon_edges[0] + west + grid.spacing[1] / 2)
+        part = part.isel(lon=inside).sortby("lon")
     return part if min(part.sizes["lat"], part.sizes["lon"]) > 1 else None
-
-
-def within(cells: Array, other: Array, spacing: float) -> NDArray[np.bool_]:
-    """Tell which cells lie between the outermost edges of another axis."""
-    slack = 1e-3 * spacing
-    inside: NDArray[np.bool_] = (cells[:-1] >= other[0] - slack) & (cells[1:] <= other[-1] + slack)
-    return inside
 
 
 def match_times(fields: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:

@@ -105,7 +105,7 @@ def mean_of_seen(values: Array, weights: Array) -> Array:
     """Return the weighted mean over the last two axes, NaN where nothing is seen.
 
     Example:
-        >>> float(mean_of_seen(np.array([[1.0, np.nan], [4.0, 4.0]]), np.array([[2.0, 9], [1, 3]])))
+        >>> float(mean_of_seen(np.array([[1.0, np.nan, 4.0]]), np.array([[2.0, 9.0, 4.0]])))
         3.0
     """
     seen = ~np.isnan(values)

@@ -202,7 +202,8 @@ def fit(
 
 def thin(steps: Index, most: int) -> Index:
     """Return at most so many steps, evenly spread."""
-    return steps[np.unique(np.linspace(0, len(steps) - 1, most).astype(int))]
+    some: Index = steps[np.unique(np.linspace(0, len(steps) - 1, most).astype(int))]
+    return some
 
 
 def moments(fields: list[Array], weights: Array, mean: float | None = None) -> tuple[Array, Array]:
@@ -221,7 +222,8 @@ def importance(archive: Archive, normaliser: Normaliser, steps: Index) -> Array:
     factor = round(np.sqrt(archive.factors[0] * archive.factors[1]))
     scale = np.array([c.scale(factor) for c in normaliser.channels])[:, None, None]
     squares = [(residual(archive, normaliser, s, factor) / scale) ** 2 for s in thin(steps, 12)]
-    return 0.1 + np.sqrt(np.nan_to_num(np.mean(squares, axis=0)).mean(0))
+    held: Array = 0.1 + np.sqrt(np.nan_to_num(np.mean(squares, axis=0)).mean(0))
+    return held
 
 
 def climatology(archive: Archive, normaliser: Normaliser, steps: Index) -> Tensor:

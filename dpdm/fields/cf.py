@@ -6,7 +6,7 @@ member to a chunk, so that a reader of one month reads one month.
 """
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,12 +33,17 @@ WGS84 = {
     '298.257223563]],PRIMEM["Greenwich",0],CS[ellipsoidal,2],AXIS["latitude",north],'
     'AXIS["longitude",east],ANGLEUNIT["degree",0.0174532925199433],ID["EPSG",4326]]',
 }
+_LAT = {"long_name": "latitude", "units": "degrees_north", "axis": "Y"}
+_LON = {"long_name": "longitude", "units": "degrees_east", "axis": "X"}
 _AXES: dict[str, dict[str, str]] = {
-    "time": {"standard_name": "time", "axis": "T"},
-    "lat": {"standard_name": "latitude", "units": "degrees_north", "axis": "Y"},
-    "lon": {"standard_name": "longitude", "units": "degrees_east", "axis": "X"},
-    "realization": {"standard_name": "realization", "units": "1"},
+    "time": {"standard_name": "time", "long_name": "time", "axis": "T"},
+    "lat": {"standard_name": "latitude"} | _LAT,
+    "lon": {"standard_name": "longitude"} | _LON,
+    "realization": {"standard_name": "realization", "long_name": "ensemble member", "units": "1"},
 }
+_LEAPING = ("standard", "gregorian", "proleptic_gregorian")
+# What else an input says of a variable, a valid range for example, need not hold of the output.
+_KEPT = ("standard_name", "long_name", "units", "comment")
 
 
 def finish(ds: xr.Dataset, title: str, provenance: Mapping[str, str], history: str) -> xr.Dataset:
@@ -52,7 +57,7 @@ def finish(ds: xr.Dataset, title: str, provenance: Mapping[str, str], history: s
     """
     out = ds.reset_coords([name for name in ds.coords if name not in ds.dims])
     out = out.transpose(*ON_DISK, ..., missing_dims="ignore").assign(_cell_edges(ds))
-    out = out.assign({name: _field(array) for name, array in _on_grid(out).items()})
+    out = out.assign({name: _described(array) for name, array in out.data_vars.items()})
     out = out.assign(crs=xr.DataArray(np.int32(0), attrs=WGS84))
     if "realization" in out.indexes and out["realization"].dtype.kind in "iu":
         out = out.assign_coords(realization=out["realization"].astype(np.int32))
@@ -94,29 +99,35 @@ def _cell_edges(ds: xr.Dataset) -> dict[str, xr.DataArray]:
 def _describe(ds: xr.Dataset, name: str) -> None:
     """Describe an axis and its bounds, and store both as doubles in the same unit."""
     axis, bounds = ds[name], f"{name}_bnds"
-    kept = {key: axis.encoding[key] for key in ("units", "calendar") if key in axis.encoding}
-    words = {
-        "long_name": "ensemble member" if name == "realization" else _AXES[name]["standard_name"]
-    }
-    axis.attrs = _AXES[name] | words | ({"bounds": bounds} if bounds in ds else {})
+    stored = {"dtype": "float64", "_FillValue": None}
+    words = dict(_AXES[name])
     if name == "time":
-        kept = {"units": EPOCH, "calendar": axis.dt.calendar} | kept
-    stored = {"dtype": "int32" if name == "realization" else "float64", "_FillValue": None}
-    for part in [name, *([bounds] if bounds in ds else [])]:
-        ds[part].encoding = stored | kept if axis.dtype.kind != "U" else {}
+        stored |= {"units": EPOCH, "calendar": axis.dt.calendar}
+        stored |= {
+            key: axis.encoding[key] for key in ("units", "calendar") if key in axis.encoding
+        }
+        leaps = {"units_metadata": "leap_seconds: unknown"}
+        words |= leaps if axis.dt.calendar in _LEAPING else {}
+    axis.attrs = words | ({"bounds": bounds} if bounds in ds else {})
+    axis.encoding = stored if name != "realization" else {}
+    if bounds in ds:
+        ds[bounds].attrs, ds[bounds].encoding = {}, stored
 
 
-def _on_grid(ds: xr.Dataset) -> dict[Hashable, xr.DataArray]:
-    return {n: array for n, array in ds.data_vars.items() if {"lat", "lon"} <= set(array.dims)}
+def _described(array: xr.DataArray) -> xr.DataArray:
+    """Leave fields lazy; whatever else there is, bounds for example, is small: have it."""
+    return _field(array) if {"lat", "lon"} <= set(array.dims) else array.compute()
 
 
 def _field(array: xr.DataArray) -> xr.DataArray:
     """Describe a field and say how it is stored."""
     out = array.copy()
-    out.attrs = {key: value for key, value in array.attrs.items() if key != "source_units"}
+    out.attrs = {key: array.attrs[key] for key in _KEPT if key in array.attrs}
     if known := KNOWN.get(str(array.name)):
         canonical = {"standard_name": known.standard_name, "units": known.units}
         out.attrs = canonical | out.attrs | {"long_name": known.long_name}
+    if out.attrs.get("standard_name") == "air_temperature":
+        out.attrs["units_metadata"] = "temperature: on_scale"
     out.attrs |= {"cell_methods": _cell_methods(array), "grid_mapping": "crs"}
     out.encoding = {
         "dtype": "float32",

@@ -9,6 +9,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 
+RELATIVE = "Rewrite the times: cdo -r settunits,days IN.nc OUT.nc."
 NAMES = ("valid_time", "time", "date")
 
 
@@ -62,7 +63,9 @@ def _check(time: xr.DataArray) -> None:
     if time.dtype.kind != "M" and not hasattr(time.values.flat[0], "calendar"):
         raise DpdmError(
             f"{time.name} holds {time.values.flat[0]}, which is not a date.",
-            "Give it units, for example cdo settaxis,2000-01-15,12:00,1mon IN.nc OUT.nc.",
+            RELATIVE
+            if "units" in time.attrs
+            else "Give it units: cdo settaxis,2000-01-15,12:00,1mon IN.nc OUT.nc.",
         )
     if bool(time.isnull().any()):
         raise DpdmError("time has missing steps.", "Remove them.")

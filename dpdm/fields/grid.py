@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -25,7 +26,7 @@ from scipy import sparse
 from dpdm.errors import DpdmError
 
 Array = NDArray[np.float64]
-Matrix = sparse.csr_array
+Matrix: TypeAlias = Any  # scipy.sparse.csr_array, or a dense array of its values
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,8 @@ def edges(centres: Array) -> Array:
         >>> edges(np.array([1.0, 2.0, 3.0])).tolist()
         [0.5, 1.5, 2.5, 3.5]
     """
-    return centres[0] + step(centres) * (np.arange(len(centres) + 1) - 0.5)
+    outer: Array = centres[0] + step(centres) * (np.arange(len(centres) + 1) - 0.5)
+    return outer
 
 
 def grid_of(fields: xr.Dataset | xr.DataArray) -> Grid:
@@ -127,12 +129,21 @@ def refine(grid: Grid, spacing: tuple[float, float]) -> Grid:
     return Grid(lat[np.abs(lat) <= 90], lon)
 
 
+def widened(grid: Grid, rows: int, columns: int) -> Grid:
+    """Return a grid with so many more rows and columns on each side; none beyond a pole."""
+    lat, lon = (
+        axis[0] + step(axis) * np.arange(-more, len(axis) + more)
+        for axis, more in zip((grid.lat, grid.lon), (rows, columns), strict=True)
+    )
+    return Grid(lat[np.abs(lat) <= 90], grid.lon if grid.cyclic else lon)
+
+
 def split(centres: Array, parts: int) -> Array:
     """Return the centres of cells cut into equal parts."""
     fine = step(centres) / parts
     count = len(centres) * parts
-    start: Array = centres[0] - step(centres) / 2 + fine * (np.arange(count) + 0.5)
-    return start
+    parted: Array = centres[0] - step(centres) / 2 + fine * (np.arange(count) + 0.5)
+    return parted
 
 
 def blocks(centres: Array, factor: int) -> Array:
@@ -165,8 +176,8 @@ def nested(fine: Grid, coarse: Grid) -> bool:
 
 def mean_matrices(source: Grid, target: Grid) -> tuple[Matrix, Matrix]:
     """Return the area means' matrices, over rows and over columns."""
-    rows = overlap(*(np.sin(np.radians(g.lat_edges)) for g in (source, target)))
-    return rows, overlap(source.lon_edges, target.lon_edges, 360.0)
+    below, above = (np.sin(np.radians(g.lat_edges)) for g in (source, target))
+    return overlap(below, above), overlap(source.lon_edges, target.lon_edges, 360.0)
 
 
 def stencil(source: Array, target: Array, cyclic: bool = False) -> Matrix:
@@ -207,17 +218,18 @@ def near(lon: Array, other: Array) -> Array:
 def spread_mean(field: Array, rows: Matrix, columns: Matrix) -> Array:
     """Return the means of the values that are there, NaN where there are none."""
     seen = np.isfinite(field)
-    total = rows @ np.where(seen, field, 0.0) @ columns.T
+    total: Array = rows @ np.where(seen, field, 0.0) @ columns.T
     if seen.all():
         return total
-    share = rows @ seen.astype(float) @ columns.T
-    return np.divide(total, share, out=np.full_like(total, np.nan), where=share > 1e-9)
+    share: Array = rows @ seen.astype(float) @ columns.T
+    mean: Array = np.divide(total, share, out=np.full_like(total, np.nan), where=share > 1e-9)
+    return mean
 
 
 def spread_lerp(field: Array, rows: Matrix, columns: Matrix) -> Array:
     """Return the lerp, NaN where its stencil holds one."""
     seen = np.isfinite(field)
-    value = rows @ np.where(seen, field, 0.0) @ columns.T
+    value: Array = rows @ np.where(seen, field, 0.0) @ columns.T
     if seen.all():
         return value
     return np.where(rows @ (~seen).astype(float) @ columns.T > 0, np.nan, value)
@@ -236,19 +248,23 @@ def remap(
         out = np.stack([rule(field, *matrices) for field in flat])
         return out.reshape(*values.shape[:-2], *target.shape).astype(values.dtype)
 
-    sizes = {"y": target.shape[0], "x": target.shape[1]}
-    mapped = xr.apply_ufunc(
-        each,
-        fields.chunk({"lat": -1, "lon": -1}) if fields.chunks else fields,
-        input_core_dims=[["lat", "lon"]],
-        output_core_dims=[["y", "x"]],
-        dask="parallelized",
-        dask_gufunc_kwargs={"output_sizes": sizes},
-        output_dtypes=[np.float32],
-        keep_attrs=True,
-    )
-    named = mapped.rename({"y": "lat", "x": "lon"}).assign_coords(target.coords())
-    return named.assign_attrs(fields.attrs)
+    def one(array: xr.DataArray) -> xr.DataArray:
+        whole = array.chunk({"lat": -1, "lon": -1}) if array.chunks else array
+        sizes = {"_lat": target.shape[0], "_lon": target.shape[1]}
+        mapped: xr.DataArray = xr.apply_ufunc(
+            each,
+            whole.drop_vars(["lat", "lon"]),
+            input_core_dims=[["lat", "lon"]],
+            output_core_dims=[["_lat", "_lon"]],
+            dask="parallelized",
+            dask_gufunc_kwargs={"output_sizes": sizes},
+            output_dtypes=[array.dtype],
+            keep_attrs=True,
+        )
+        return mapped.rename({"_lat": "lat", "_lon": "lon"}).assign_coords(target.coords())
+
+    arrays = {name: one(array) for name, array in fields.data_vars.items()}
+    return xr.Dataset(arrays, attrs=fields.attrs)
 
 
 def average(fields: xr.Dataset, target: Grid) -> xr.Dataset:

@@ -95,7 +95,7 @@ class View:
         ]
         (mean_r, lerp_r, need_r), (mean_c, lerp_c, need_c) = pieces
         around = fields[..., need_r[:, None], need_c[None, :]].astype(float)
-        return spread_lerp(spread_mean(around, mean_r, mean_c), lerp_r, lerp_c)  # type: ignore[arg-type]
+        return spread_lerp(spread_mean(around, mean_r, mean_c), lerp_r, lerp_c)
 
     def whole(self, fields: Floats) -> Array:
         """Return the lerp of the block means everywhere, for fields (C, H, W)."""

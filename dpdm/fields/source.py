@@ -1,5 +1,6 @@
 """Open what is on disk, whatever its format, or say in a sentence why it cannot be opened."""
 
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.classic import full_size
+from dpdm.fields.clock import RELATIVE
 
 ZARR = (".zgroup", ".zmetadata", "zarr.json")
 CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
@@ -20,13 +22,17 @@ def open_raw(path: Path) -> xr.Dataset:
         DpdmError: It is missing, of another format, truncated, or its times cannot be decoded.
     """
     engine = engine_of(path)
+    quirks = {"indexpath": ""} if engine == "cfgrib" else None  # no index file beside the input
     try:
-        return xr.open_dataset(path, engine=engine, decode_coords="all")
+        with warnings.catch_warnings():
+            # What xarray mends by itself: two fill values, a cell measure kept in another file.
+            warnings.simplefilter("ignore")
+            return xr.open_dataset(path, engine=engine, decode_coords="all", backend_kwargs=quirks)
     except ValueError as fault:
         if "decode time" in str(fault) or "calendar" in str(fault):
             raise DpdmError(
                 f"{path}: the times cannot be decoded ({_first_line(fault)}).",
-                "Rewrite them: cdo -r settunits,days IN.nc OUT.nc.",
+                RELATIVE,
             ) from fault
         raise broken(path, fault) from fault
     except (OSError, RuntimeError, KeyError, EOFError) as fault:

@@ -8,6 +8,7 @@ what only the values show, such as a truncated file.
 
 import difflib
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,7 +90,9 @@ def naming(path: Path | str) -> Iterator[None]:
 def _reading(path: Path | str) -> Iterator[None]:
     """Say what the libraries below throw at a damaged file as a sentence."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", xr.SerializationWarning)
+            yield
     except (OSError, RuntimeError, EOFError) as fault:
         raise broken(path, fault) from fault
 
@@ -153,6 +156,8 @@ def _wanted(
         for name, array in ds.data_vars.items()
         if {"lat", "lon"} <= set(array.dims) and array.dtype.kind in "fiu"
     }
+    if not arrays:
+        raise DpdmError("no variable lies on a latitude by longitude grid.", "See ncdump -h.")
     for old in rename.values():
         if old not in arrays:
             raise _absent(old, arrays)
@@ -175,9 +180,7 @@ def _pick(name: str, arrays: Mapping[str, xr.DataArray], asked: Mapping[str, str
 
 
 def _absent(name: str, arrays: Mapping[str, xr.DataArray]) -> DpdmError:
-    near = difflib.get_close_matches(name, arrays, n=len(arrays) or 1, cutoff=0.0)
-    if not near:
-        return DpdmError("no variable lies on a latitude by longitude grid.", "See ncdump -h.")
+    near = difflib.get_close_matches(name, arrays, n=len(arrays), cutoff=0.0)
     return DpdmError(
         f"there is no {name}; there is {', '.join(near)}.", f"Say which it is: --var {name}=NAME."
     )

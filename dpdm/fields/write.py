@@ -40,15 +40,25 @@ def check_output(path: Path, inputs: Sequence[Path] = (), overwrite: bool = Fals
     """
     if path.suffix not in SUFFIXES:
         raise DpdmError(f"{path} ends in '{path.suffix}'.", f"End it in {', '.join(SUFFIXES)}.")
+    _check_folder(path)
+    for other in inputs:
+        if path.exists() and other.exists() and path.samefile(other):
+            raise DpdmError(f"{path} is an input too.", "Write to another file.")
+    if path.exists():
+        _check_replaceable(path, overwrite)
+
+
+def _check_folder(path: Path) -> None:
     folder = path.resolve().parent
     if not folder.is_dir():
         raise DpdmError(f"The folder of {path} does not exist.", f"Run: mkdir -p {folder}.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise DpdmError(f"The folder {folder} is not writable.", "Write elsewhere.")
-    for other in inputs:
-        if path.exists() and other.exists() and path.samefile(other):
-            raise DpdmError(f"{path} is an input too.", "Write to another file.")
-    if path.exists() and not overwrite:
+
+
+def _check_replaceable(path: Path, overwrite: bool) -> None:
+    """Refuse to replace what the user did not offer, and any folder that is no Zarr store."""
+    if not overwrite:
         raise DpdmError(f"{path} exists.", "Say --overwrite to replace it.")
     if path.is_dir() and not (path.suffix == ".zarr" and is_zarr(path)):
         raise DpdmError(f"{path} is a directory.", "It is not replaced; choose another name.")

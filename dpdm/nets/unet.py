@@ -10,6 +10,8 @@ Normalisation is over the channels of one cell, never over the window: so what t
 a cell does not depend on how large the window around it is, and windows blend without seams.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -86,7 +88,7 @@ class Reader(nn.Module):
         self.enter = conv(channels, widths[0])
         self.down = nn.ModuleList(stage(w, depth, dropout) for w in widths)
         self.up = nn.ModuleList(stage(w, max(1, depth - 1), dropout) for w in widths[:-1])
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.shrink = nn.ModuleList(conv(a, b, 2, 2) for a, b in pairs)
         self.grow = nn.ModuleList(conv(b, a, 1) for a, b in pairs)
         self.guess = nn.Sequential(Norm(widths[0]), nn.SiLU(), silent(conv(widths[0], outputs)))

