@@ -189,8 +189,12 @@ class Task:
                 array = xr.DataArray(
                     fields[index].astype(np.float32).reshape(shape), coords, dims, name, attrs
                 )
-                arrays[name + suffix] = from_canonical(array, spread_only=suffix == "_spread")
+                arrays[name + suffix] = from_canonical(array, self.bounds(step), suffix == "_spread")
         return xr.Dataset(arrays)
+
+    def bounds(self, step: int) -> xr.DataArray | None:
+        """Return the time bounds of a step, which amounts need, if there are any."""
+        return self.coarse["time_bnds"].isel(time=[step]) if "time_bnds" in self.coarse else None
 
     def template(self) -> xr.Dataset:
         """Return the output's structure: every variable with its axes, and no values yet."""

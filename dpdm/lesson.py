@@ -113,7 +113,7 @@ def inside(grid: Grid, box: Sequence[float]) -> NDArray[np.bool_]:
     if not box:
         return np.zeros(grid.shape, bool)
     west, east, south, north = box
-    lon = (grid.lon - west) % 360 <= (east - west) % 360
+    lon = ((grid.lon - west) % 360 <= (east - west) % 360) | (east - west >= 360)
     lat = (grid.lat >= south) & (grid.lat <= north)
     return np.outer(lat, lon)
 

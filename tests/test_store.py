@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import cftime
 import numpy as np
 import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.axes import regular
 from dpdm.fields.store import load, open_fields
 
 LAT = np.arange(-30.0, 31.0, 10.0)
@@ -113,6 +113,15 @@ def test_uneven_coordinates_snap_to_the_exact_grid(path, step, dtype):
     np.testing.assert_allclose(out["lon"], exact, rtol=0, atol=1e-12)
 
 
+def test_truncated_decimals_snap_and_exact_doubles_stay():
+    thirds = np.trunc((20 + 1 / 6 + np.arange(1080) / 3) * 1e4) / 1e4
+    np.testing.assert_array_equal(
+        regular(thirds, "longitude")[[0, 1, -1]], [121 / 6, 20.5, 2279 / 6]
+    )
+    odd = 1 + 0.12345678901 * np.arange(9)
+    np.testing.assert_allclose(regular(odd, "longitude"), odd, rtol=1e-15)
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -216,9 +225,10 @@ def test_singletons_are_squeezed_and_the_rest_is_left_out(path):
     ds["lat_bnds"] = (("lat", "bnds"), np.stack([LAT - 5, LAT + 5], 1))
     ds["lat"].attrs["bounds"] = "lat_bnds"
     ds["index"] = ("time", [1, 2, 3])
+    ds["frost"] = (("lat", "lon"), np.ones((7, 12), "f4"), {"units": "days"})
     ds["orog"] = (("lat", "lon"), np.ones((7, 12), "f4"), {"units": "m"})
     out = opened(ds, path)
-    assert set(out.data_vars) == {"t2m", "orog"}
+    assert set(out.data_vars) == {"t2m", "orog", "frost"}
     assert set(out.coords) == {"time", "lat", "lon"}
     assert out["t2m"].dims == ("time", "lat", "lon")
     assert out["orog"].attrs["units"] == "m"
@@ -249,6 +259,9 @@ def test_declared_units_go_before_the_attribute(path):
     assert "--units t2m=degC" in fault.hint
     same_places(open_fields(path, units={"t2m": "degC"}))
     same_places(open_fields(path, units={"tas": "degC"}))
+    with pytest.raises(DpdmError, match="declared for t2n") as refusal:
+        open_fields(path, units={"t2m": "degC", "t2n": "degC"})
+    assert "tas" in refusal.value.hint
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
@@ -256,44 +269,3 @@ def test_zarr(tmp_path, zarr_format):
     store = tmp_path / "a.zarr"
     fields(LAT[::-1]).to_zarr(store, zarr_format=zarr_format, consolidated=False)
     same_places(open_fields(store))
-
-
-def test_files_follow_each_other_in_time(tmp_path):
-    paths = [tmp_path / "a.nc", tmp_path / "b.nc"]
-    whole = fields()
-    whole.isel(time=[0]).to_netcdf(paths[0])
-    whole.isel(time=[1, 2]).to_netcdf(paths[1])
-    out = open_fields(paths)
-    np.testing.assert_array_equal(out["t2m"], whole["tas"])
-    assert out["t2m"].chunksizes["time"] == (1, 1, 1)
-    with pytest.raises(DpdmError, match=r"a\.nc starts at .*not after"):
-        open_fields(paths[::-1])
-    with pytest.raises(DpdmError, match="not after"):
-        open_fields([paths[0], paths[0]])
-
-
-def test_files_of_other_variables_lie_side_by_side(tmp_path):
-    paths = [tmp_path / name for name in ("a.nc", "b.nc", "c.nc")]
-    winds = fields().rename(tas="uas")
-    winds["uas"] = (winds["uas"] - 280).assign_attrs(units="m/s", standard_name="eastward_wind")
-    for path, ds in zip(paths, [fields(), winds, winds.isel(time=[0])], strict=True):
-        ds.to_netcdf(path)
-    assert set(open_fields(paths[:2]).data_vars) == {"t2m", "u10"}
-    with pytest.raises(DpdmError, match="do not hold the same times"):
-        open_fields([paths[0], paths[2]])
-
-
-@pytest.mark.parametrize(
-    ("other", "what"),
-    [
-        (fields(LAT + 1), "different grids"),
-        (fields(time=[cftime.Datetime360Day(2001, 1, 1)]), "calendars"),
-        (fields().isel(time=0, drop=True), "without time"),
-    ],
-)
-def test_files_that_do_not_fit_are_refused(tmp_path, other, what):
-    paths = [tmp_path / "a.nc", tmp_path / "b.nc"]
-    fields().to_netcdf(paths[0])
-    other.to_netcdf(paths[1])
-    with pytest.raises(DpdmError, match=what):
-        open_fields(paths)

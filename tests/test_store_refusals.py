@@ -32,6 +32,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "a.nc"
 
 
+needs_cdo = pytest.mark.skipif(shutil.which("cdo") is None, reason="cdo is not here")
 GAUSSIAN = np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(32)[0]))
 SWAPPED = [DAYS[0], DAYS[2], DAYS[1]]
 
@@ -223,15 +224,38 @@ def test_digest_of_a_file_and_of_a_store(tmp_path):
     assert sha256(one) != sha256(two)
 
 
-@pytest.mark.skipif(shutil.which("cdo") is None, reason="cdo is not here")
-def test_absolute_times_of_cdo_and_the_cure(tmp_path):
-    given, made = tmp_path / "a.nc", tmp_path / "b.nc"
-    fields().to_netcdf(given)
-    subprocess.run(["cdo", "-s", "-a", "copy", given, made], check=True)
-    with pytest.raises(DpdmError, match="which is not a date") as refusal:
-        open_fields(made)
-    mended = tmp_path / "c.nc"
-    command = refusal.value.hint.removeprefix("Rewrite the times: ").rstrip(".")
-    command = command.replace("IN.nc", str(made)).replace("OUT.nc", str(mended))
-    subprocess.run(command.split(), check=True)
-    assert open_fields(mended).sizes["time"] == 3
+def cured(fault: DpdmError, given: Path) -> Path:
+    """Run the command that a hint proposes."""
+    made = given.with_name("cured.nc")
+    command = fault.hint.split(": ")[1].rstrip(".")
+    command = command.replace("IN.nc", str(given)).replace("OUT.nc", str(made))
+    subprocess.run(command.replace("cdo", "cdo -s", 1).split(), check=True)
+    return made
+
+
+@needs_cdo
+@pytest.mark.parametrize("trouble", ["absolute", "months", "no units", "year naught"])
+def test_the_cure_for_strange_times_works(tmp_path, trouble):
+    path = tmp_path / "a.nc"
+    fields(time=DAYS if trouble == "absolute" else [0.0, 1.0, 2.0]).to_netcdf(path)
+    units = {"months": "months since 2000-01-15", "year naught": "hours since 0000-01-01"}
+    if trouble in units:
+        with netCDF4.Dataset(path, "a") as file:
+            file["time"].units = units[trouble]
+    if trouble == "absolute":
+        made = tmp_path / "b.nc"
+        subprocess.run(["cdo", "-s", "-a", "copy", path, made], check=True)
+        path = made
+    with pytest.raises(DpdmError, match=r"not a date|cannot be decoded") as refusal:
+        open_fields(path)
+    assert open_fields(cured(refusal.value, path)).sizes["time"] == 3
+
+
+@needs_cdo
+def test_the_cure_for_an_irregular_grid_works(path):
+    ds = fields(GAUSSIAN)
+    ds["lat"].attrs["units"], ds["lon"].attrs["units"] = "degrees_north", "degrees_east"
+    ds.to_netcdf(path)
+    with pytest.raises(DpdmError, match="not regular") as refusal:
+        open_fields(path)
+    assert open_fields(cured(refusal.value, path)).sizes == {"time": 3, "lat": 180, "lon": 360}

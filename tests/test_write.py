@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import netCDF4
@@ -131,6 +130,13 @@ def test_metadata(tmp_path):
         assert file["time"].bounds == "time_bnds"
 
 
+def test_finishing_again_names_the_last_maker_only():
+    again = finish(finished(fields()).set_coords("time_bnds"), "More", {"input": "x"}, "dpdm cast")
+    assert again.attrs["source"].count("dpdm") == 1
+    assert again.attrs["history"].count("\n") == 2
+    assert {key for key in again.attrs if key.startswith("dpdm_")} == {"dpdm_input"}
+
+
 def test_cell_bounds_stop_at_the_poles():
     lat, lon = np.linspace(-90, 90, 19), np.arange(0.0, 360, 10)
     ds = xr.Dataset({"t2m": (("lat", "lon"), np.ones((19, 36)))}, {"lat": lat, "lon": lon})
@@ -252,50 +258,3 @@ def test_a_folder_that_is_not_writable(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(DpdmError, match="not writable"):
         check_output(tmp_path / "a.nc")
-
-
-# Writes members of 480 kB each; what a process may not do shows best in one of its own.
-SCRIPT = """
-import resource, signal, sys
-from pathlib import Path
-import dask.array as da, numpy as np, xarray as xr
-from dpdm.errors import DpdmError
-from dpdm.fields.cf import finish
-from dpdm.fields.write import Writer
-path, members, limit = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-axes = {"realization": range(members), "lat": np.arange(300) / 10, "lon": np.arange(400) / 10}
-zeros = da.zeros((members, 300, 400), dtype="f4", chunks=(1, 300, 400))
-ds = xr.Dataset({"t2m": (tuple(axes), zeros)}, axes)
-rng = np.random.default_rng(0)
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-template = finish(ds, "", {}, "")
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-try:
-    with Writer(path, template) as out:
-        for member in range(members):
-            noise = rng.normal(280, 5, (1, 300, 400)).astype("f4")
-            out.write(ds.isel(realization=[member]) + noise)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-except DpdmError as fault:
-    print("SAID", fault)
-"""
-
-
-def run(path: Path, members: int, limit: int) -> str:
-    command = [sys.executable, "-c", SCRIPT, str(path), str(members), str(limit)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("limit", [3_000, 65_536])
-def test_no_room_is_a_sentence_and_leaves_nothing(tmp_path, suffix, limit):
-    path = tmp_path / f"a{suffix}"
-    assert f"SAID {path} cannot be written" in run(path, 2, limit)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
-def test_memory_does_not_grow_with_members(tmp_path, suffix):
-    few, many = (int(run(tmp_path / f"{n}{suffix}", n, 1 << 30)) for n in (2, 80))
-    # 78 more members would take 37,000 kB if they were kept; 8,000 is the allocator's play.
-    assert many - few < 8_000

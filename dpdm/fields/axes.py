@@ -16,6 +16,7 @@ from dpdm.errors import DpdmError
 
 Array = np.ndarray
 UNEVEN = 2e-3  # of a spacing: single precision puts 0.1 degree steps off by 3e-4
+ROUNDED = 1e-9  # of a spacing: double precision
 REGRID = "Interpolate it first: cdo remapbil,r360x180 IN.nc OUT.nc."
 NAMES = {
     "latitude": ("lat", "latitude", "nav_lat", "y"),
@@ -89,8 +90,7 @@ def regular(values: Array, name: str) -> Array:
     off = np.abs(values - even).max() / step
     if off > UNEVEN:
         raise DpdmError(f"{name} is not regular: a cell is {off:.2g} of a step off.", REGRID)
-    single = np.array_equal(values, values.astype(np.float32))
-    tolerance = UNEVEN * step if single else 1e-9
+    tolerance = UNEVEN * step if off > ROUNDED else ROUNDED * step
     start, stride = (Fraction(float(v)).limit_denominator(1000) for v in (values[0], step))
     exact = np.array([float(start + stride * int(i)) for i in count])
     return exact if np.abs(exact - values).max() <= tolerance else even

@@ -73,11 +73,12 @@ def _globals(
 ) -> dict[str, Any]:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     before = [str(old["history"]).rstrip()] if old.get("history") else []
+    maker, source = f"dpdm {__version__}", str(old.get("source", ""))
     return {
-        **old,
+        **{key: value for key, value in old.items() if not key.startswith("dpdm_")},
         "Conventions": CONVENTIONS,
         "title": title,
-        "source": "; ".join([f"dpdm {__version__}", *filter(None, [old.get("source")])]),
+        "source": source if source.startswith(maker) else "; ".join(filter(None, [maker, source])),
         "history": "\n".join([*before, f"{now}: {history}"]),
         **{f"dpdm_{key}": str(value) for key, value in provenance.items()},
     }

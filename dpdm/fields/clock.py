@@ -10,6 +10,7 @@ import xarray as xr
 from dpdm.errors import DpdmError
 
 RELATIVE = "Rewrite the times: cdo -r settunits,days IN.nc OUT.nc."
+INVENTED = "Set the times: cdo -r settunits,days -settaxis,2000-01-15,12:00,1mon IN.nc OUT.nc."
 NAMES = ("valid_time", "time", "date")
 
 
@@ -63,9 +64,7 @@ def _check(time: xr.DataArray) -> None:
     if time.dtype.kind != "M" and not hasattr(time.values.flat[0], "calendar"):
         raise DpdmError(
             f"{time.name} holds {time.values.flat[0]}, which is not a date.",
-            RELATIVE
-            if "units" in time.attrs
-            else "Give it units: cdo settaxis,2000-01-15,12:00,1mon IN.nc OUT.nc.",
+            RELATIVE if "units" in time.attrs else INVENTED,
         )
     if bool(time.isnull().any()):
         raise DpdmError("time has missing steps.", "Remove them.")

@@ -1,6 +1,7 @@
 """Open what is on disk, whatever its format, or say in a sentence why it cannot be opened."""
 
 import warnings
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.classic import full_size
-from dpdm.fields.clock import RELATIVE
+from dpdm.fields.clock import INVENTED, RELATIVE
 
 ZARR = (".zgroup", ".zmetadata", "zarr.json")
 CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
@@ -22,20 +23,22 @@ def open_raw(path: Path) -> xr.Dataset:
         DpdmError: It is missing, of another format, truncated, or its times cannot be decoded.
     """
     engine = engine_of(path)
-    quirks = {"indexpath": ""} if engine == "cfgrib" else None  # no index file beside the input
     try:
         with warnings.catch_warnings():
             # What xarray mends by itself: two fill values, a cell measure kept in another file.
             warnings.simplefilter("ignore")
-            return xr.open_dataset(path, engine=engine, decode_coords="all", backend_kwargs=quirks)
-    except ValueError as fault:
+            if engine == "cfgrib":
+                return _open_grib(path)
+            return xr.open_dataset(
+                path, engine=engine, decode_coords="all", decode_timedelta=False
+            )
+    except DpdmError:
+        raise
+    except Exception as fault:  # each engine has kinds of its own
         if "decode time" in str(fault) or "calendar" in str(fault):
-            raise DpdmError(
-                f"{path}: the times cannot be decoded ({_first_line(fault)}).",
-                RELATIVE,
-            ) from fault
-        raise broken(path, fault) from fault
-    except (OSError, RuntimeError, KeyError, EOFError) as fault:
+            what = f"{path}: the times cannot be decoded ({_first_line(fault)})."
+            unreal = "since 0000" in str(fault)  # a climatology, dated in the year naught
+            raise DpdmError(what, INVENTED if unreal else RELATIVE) from fault
         raise broken(path, fault) from fault
 
 
@@ -92,6 +95,35 @@ def _grib(path: Path) -> str:
     if find_spec("cfgrib") is None:
         raise DpdmError(f"{path} is GRIB, which needs cfgrib.", "Run: pip install cfgrib.")
     return "cfgrib"
+
+
+def _open_grib(path: Path) -> xr.Dataset:
+    """Open a GRIB file whole: every message read, 2 m and 10 m fields side by side.
+
+    Raises:
+        DpdmError: Its fields are of different times, steps or levels.
+    """
+    # Other settings drop a truncated message without a word, or leave an index file behind.
+    settings = {"indexpath": "", "errors": "raise"}
+    parts = import_module("cfgrib").open_datasets(path, backend_kwargs=settings)
+    try:
+        return xr.merge(
+            [_without_height(part) for part in parts],
+            join="exact",
+            compat="no_conflicts",
+            combine_attrs="override",
+        )
+    except ValueError as fault:
+        raise DpdmError(
+            f"{path} holds fields of different times, steps or levels.",
+            "Split it by variable: grib_copy IN.grib 'OUT_[shortName].grib'.",
+        ) from fault
+
+
+def _without_height(ds: xr.Dataset) -> xr.Dataset:
+    """Drop the one height of each field; the one pressure level tells it from a surface field."""
+    kept = {"time", "valid_time", "isobaricInhPa"}
+    return ds.drop_vars([c for c in ds.coords if ds[c].ndim == 0 and c not in kept])
 
 
 def broken(path: Path | str, fault: Exception) -> DpdmError:

@@ -52,8 +52,27 @@ def open_fields(
     paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not paths:
         raise DpdmError("No file was given.", "Name at least one.")
-    opened = [_open_one(path, variables, rename, units) for path in paths]
-    return opened[0] if len(opened) == 1 else joined(opened, paths)
+    opened, seen = [], set()
+    for path in paths:
+        ds, names = _open_one(path, variables, rename, units, whole=len(paths) == 1)
+        opened.append(ds)
+        seen |= names.keys() | set(names.values())
+    _check_declared(units, seen, paths)
+    out = opened[0] if len(opened) == 1 else joined(opened, paths)
+    for name in variables or rename:
+        if name not in out:
+            raise DpdmError(f"There is no {name} in {', '.join(map(str, paths))}.", "Add a file.")
+    return out
+
+
+def _check_declared(units: Mapping[str, str], seen: set[str], paths: Sequence[Path]) -> None:
+    """Refuse the unit of a variable that is not read: a slip of the pen."""
+    if stray := units.keys() - seen:
+        raise DpdmError(
+            f"A unit is declared for {', '.join(sorted(stray))}, which is not read from "
+            f"{', '.join(map(str, paths))}.",
+            f"Declare it for one of {', '.join(sorted(seen))}.",
+        )
 
 
 def load(ds: xr.Dataset, path: Path | str | None = None) -> xr.Dataset:
@@ -124,18 +143,20 @@ def _open_one(
     variables: Sequence[str] | None,
     rename: Mapping[str, str],
     units: Mapping[str, str],
-) -> xr.Dataset:
+    whole: bool,
+) -> tuple[xr.Dataset, dict[str, str]]:
+    """Open one file; give its fields and the names that they have in it."""
     raw = open_raw(path)
     with _reading(path), naming(path):
         ds, bounds = keep_time(_members(raw))
         ds = straighten(ds.chunk({dim: 1 for dim in ("realization", "time") if dim in ds.dims}))
-        names = _wanted(ds, variables, rename)
+        names = _wanted(ds, variables, rename, whole)
         arrays = {new: _canonical(ds[old], new, old, units, bounds) for new, old in names.items()}
         out = xr.Dataset(arrays, attrs=raw.attrs)
         if bounds is not None and "time" in out.dims:
             out = out.assign_coords(time_bnds=bounds)
     out.encoding = {"source": str(path)}
-    return out
+    return out, names
 
 
 def _members(ds: xr.Dataset) -> xr.Dataset:
@@ -148,9 +169,16 @@ def _members(ds: xr.Dataset) -> xr.Dataset:
 
 
 def _wanted(
-    ds: xr.Dataset, variables: Sequence[str] | None, rename: Mapping[str, str]
+    ds: xr.Dataset, variables: Sequence[str] | None, rename: Mapping[str, str], whole: bool
 ) -> dict[str, str]:
-    """Map the names to open to names in the file."""
+    """Map the names to open to names in the file.
+
+    Args:
+        ds: The file.
+        variables: The names that are asked for, or None for all.
+        rename: The user's choice of variables.
+        whole: Whether this file must have everything, or other files may.
+    """
     arrays = {
         str(name): array
         for name, array in ds.data_vars.items()
@@ -158,25 +186,29 @@ def _wanted(
     }
     if not arrays:
         raise DpdmError("no variable lies on a latitude by longitude grid.", "See ncdump -h.")
-    for old in rename.values():
-        if old not in arrays:
-            raise _absent(old, arrays)
-    asked = {new: old for new, old in rename.items() if variables is None or new in variables}
-    if variables is None:
-        found = choose(arrays, asked)
-        taken = set(found) | set(found.values())
-        return found | {name: name for name in arrays if name not in taken}
-    return {name: _pick(name, arrays, asked) for name in variables}
+    asked = {new: old for new, old in rename.items() if old in arrays}
+    names = _all(arrays, asked) if variables is None else _picked(variables, arrays, asked)
+    sought = [*rename.values(), *(variables or [])]
+    absent = [name for name in sought if name not in {*arrays, *names}]
+    if absent and (whole or not names):
+        raise _absent(absent[0], arrays)
+    return names
 
 
-def _pick(name: str, arrays: Mapping[str, xr.DataArray], asked: Mapping[str, str]) -> str:
-    known = {name: KNOWN[name]} if name in KNOWN else {}
-    found = choose(arrays, asked, known)
-    if name in found:
-        return found[name]
-    if name in arrays:
-        return name
-    raise _absent(name, arrays)
+def _all(arrays: Mapping[str, xr.DataArray], asked: Mapping[str, str]) -> dict[str, str]:
+    """Name every array: canonically where it is known, else as it is."""
+    found = choose(arrays, asked)
+    taken = set(found) | set(found.values())
+    return found | {name: name for name in arrays if name not in taken}
+
+
+def _picked(
+    variables: Sequence[str], arrays: Mapping[str, xr.DataArray], asked: Mapping[str, str]
+) -> dict[str, str]:
+    """Find what is asked for by its canonical name, then by its name in the file."""
+    known = {name: KNOWN[name] for name in variables if name in KNOWN}
+    found = choose(arrays, asked, known) | {name: name for name in arrays if name not in KNOWN}
+    return {name: found[name] for name in variables if name in found}
 
 
 def _absent(name: str, arrays: Mapping[str, xr.DataArray]) -> DpdmError:

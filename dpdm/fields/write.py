@@ -11,8 +11,9 @@ The layout comes from a template: its lazy (dask) variables are left empty, to b
 import errno
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,15 +32,20 @@ SUFFIXES = (*NETCDF, ".zarr")
 _STORED = ("dtype", "units", "calendar", "_FillValue", "scale_factor", "add_offset")
 
 
-def check_output(path: Path, inputs: Sequence[Path] = (), overwrite: bool = False) -> None:
+def check_output(
+    path: Path,
+    inputs: Sequence[Path] = (),
+    overwrite: bool = False,
+    suffixes: Sequence[str] = SUFFIXES,
+) -> None:
     """Refuse an output that could not be written, before anything is computed.
 
     Raises:
         DpdmError: The suffix is unknown, the folder is missing or read-only, the file is one of
             the inputs, or it exists and `overwrite` is not given.
     """
-    if path.suffix not in SUFFIXES:
-        raise DpdmError(f"{path} ends in '{path.suffix}'.", f"End it in {', '.join(SUFFIXES)}.")
+    if path.suffix not in suffixes:
+        raise DpdmError(f"{path} ends in '{path.suffix}'.", f"End it in {', '.join(suffixes)}.")
     _check_folder(path)
     for other in inputs:
         if path.exists() and other.exists() and path.samefile(other):
@@ -89,10 +95,11 @@ class Writer:
         """Lay out the file under its hidden name."""
         lay_out = _zarr if self.path.suffix == ".zarr" else _netcdf
         try:
-            self._filled = lay_out(self._template, self._hidden, self._open)
-        except BaseException as fault:
-            self._discard()
-            raise _said(self.path, fault) from fault
+            with _saying(self.path):
+                self._filled = lay_out(self._template, self._hidden, self._open)
+        except BaseException:
+            self._give_up()
+            raise
         return self
 
     def write(self, block: xr.Dataset) -> None:
@@ -114,30 +121,36 @@ class Writer:
         trace: TracebackType | None,
     ) -> None:
         """Rename the whole file onto the target, or leave nothing."""
+        if kind is not None:
+            return self._give_up()
         try:
-            with NETCDF4_PYTHON_LOCK:
-                self._open.close()
-            if kind is None:
+            with _saying(self.path):
+                self._close()
                 _publish(self._hidden, self._target)
-        except (OSError, RuntimeError) as late:
-            if kind is None:
-                raise _said(self.path, late) from late
         finally:
             self._discard()
 
+    def _close(self) -> None:
+        with NETCDF4_PYTHON_LOCK:
+            self._open.close()
+
+    def _give_up(self) -> None:
+        """Remove what was begun; a file that was cut short may not even close."""
+        with suppress(Exception):
+            self._close()
+        self._discard()
+
     def _put(self, target: Any, place: tuple[slice, ...], values: np.ndarray) -> None:
-        try:
-            with NETCDF4_PYTHON_LOCK:
-                target[place] = values
-        except (OSError, RuntimeError) as fault:
-            raise _said(self.path, fault) from fault
+        with _saying(self.path), NETCDF4_PYTHON_LOCK:
+            target[place] = values
 
     def _discard(self) -> None:
         """Remove what is left under the hidden name."""
-        if self._hidden.is_dir():
+        if self._hidden.is_file():
+            self._hidden.unlink()
+        for pause in (0, 0.1, 0.4) if self._hidden.is_dir() else ():
+            time.sleep(pause)  # after a fault, Zarr's threads write on for a moment
             shutil.rmtree(self._hidden, ignore_errors=True)
-        else:
-            self._hidden.unlink(missing_ok=True)
 
 
 def _placed(like: xr.DataArray, block: xr.DataArray) -> tuple[tuple[slice, ...], np.ndarray]:
@@ -227,12 +240,12 @@ def _publish(hidden: Path, target: Path) -> None:
 def _swap(hidden: Path, target: Path) -> None:
     """Put a directory in another's place: the old one steps aside until the new one is in."""
     aside = hidden.with_suffix(".old")
-    if target.exists():
-        os.rename(target, aside)
     try:
+        if target.exists():
+            os.rename(target, aside)
         os.rename(hidden, target)
     except BaseException:
-        if aside.exists():
+        if aside.exists() and not target.exists():
             os.rename(aside, target)
         raise
     shutil.rmtree(aside, ignore_errors=True)
@@ -246,15 +259,15 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _said(path: Path, fault: BaseException) -> BaseException:
-    """Say a system's fault as a sentence; leave others as they are."""
-    if not isinstance(fault, OSError | RuntimeError):
-        return fault
-    full = getattr(fault, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    if full or shutil.disk_usage(path.resolve().parent).free < 1 << 20:
-        return DpdmError(
-            f"The disk is full: {path} was not written.", "Make room or write elsewhere."
-        )
-    return DpdmError(
-        f"{path} cannot be written: {fault}.", "Check the folder and the disk's quota."
-    )
+@contextmanager
+def _saying(path: Path) -> Iterator[None]:
+    """Say a system's fault as a sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError) as fault:
+        full = getattr(fault, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        if full or shutil.disk_usage(path.resolve().parent).free < 1 << 20:
+            what, hint = f"The disk is full: {path} was not written.", "Make room."
+        else:
+            what, hint = f"{path} cannot be written: {fault}.", "Check the folder and its quota."
+        raise DpdmError(what, hint) from fault

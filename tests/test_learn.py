@@ -1,0 +1,141 @@
+"""The training loop: it learns, resumes to the bit, and shares its gradients."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.fields.grid import Grid
+from dpdm.learn import Progress, learn, noise_levels
+from dpdm.lesson import Lesson, prepare
+from dpdm.prior import load
+from dpdm.recipe import Data, Fit, Net, Recipe
+
+GRID = Grid(np.arange(20.5, 52, 1.0), np.arange(100.5, 140, 1.0))
+SMALL = Net(16, (8, 8, 8), (8, 8), 1)
+
+
+def world(times: int = 30) -> tuple[xr.Dataset, xr.Dataset]:
+    """Return temperature that falls with height, under a sea of weather, and the relief."""
+    rng = np.random.default_rng(0)
+    height = 800 * rng.random(GRID.shape)
+    weather = rng.standard_normal((times, 1, 1)) * 5 + 285
+    t2m = weather - 0.0065 * height + 0.2 * rng.standard_normal((times, *GRID.shape))
+    time = xr.date_range("2000-01-01", periods=times, freq="MS")
+    coords = GRID.coords() | {"time": time}
+    attrs = {"units": "K", "standard_name": "air_temperature", "long_name": "temperature"}
+    fine = xr.Dataset({"t2m": (("time", "lat", "lon"), t2m.astype("f4"), attrs)}, coords)
+    land = np.ones(GRID.shape)
+    statics = {"topography": (("lat", "lon"), height), "land_fraction": (("lat", "lon"), land)}
+    return fine, xr.Dataset(statics, GRID.coords())
+
+
+def lesson(steps: int = 8, **data: object) -> Lesson:
+    torch.set_default_dtype(torch.float32)
+    fit = Fit(steps=steps, batch=4, draws=2, warmup=5, validate=4, precision="float32")
+    return prepare(*world(), (4, 4), Recipe(Data(**data), SMALL, fit))
+
+
+def test_it_learns_what_relief_explains(tmp_path: Path) -> None:
+    end = learn(lesson(150, climatology="no"), tmp_path / "a.safetensors")
+    assert end.step == 150
+    assert end.scores["t2m"] < 0.5  # noise alone would leave 0.2 / 1.5
+    prior = load(tmp_path / "a.safetensors")
+    assert prior.contract.scores == end.scores
+    log = (tmp_path / "a.jsonl").read_text().splitlines()
+    assert json.loads(log[-1])["step"] == 150
+
+
+class Stop(KeyboardInterrupt):
+    """Someone pressed Ctrl-C."""
+
+
+@pytest.mark.parametrize("stop", [3, 4, 6])
+def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, stop: int) -> None:
+    learn(lesson(), tmp_path / "whole.safetensors")
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == stop:
+            raise Stop
+
+    broken = tmp_path / "broken.safetensors"
+    with pytest.raises(Stop):
+        learn(lesson(), broken, report=interrupt)
+    assert (tmp_path / "broken.safetensors.resume").exists()
+    end = learn(lesson(), broken)
+    assert end.run_steps == 8 - stop
+    assert not (tmp_path / "broken.safetensors.resume").exists()
+    whole, resumed = (load(p).denoiser.state_dict() for p in (tmp_path / "whole.safetensors", broken))
+    assert all(torch.equal(whole[k], resumed[k]) for k in whole)
+
+
+def test_other_settings_are_not_mixed_in(tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        raise Stop
+
+    out = tmp_path / "a.safetensors"
+    with pytest.raises(Stop):
+        learn(lesson(), out, report=interrupt)
+    with pytest.raises(DpdmError, match="other settings"):
+        learn(lesson(9), out)
+
+
+def test_minutes_end_the_schedule(tmp_path: Path) -> None:
+    end = learn(lesson(10**6), tmp_path / "a.safetensors", minutes=0.03)
+    assert end.share == 1.0
+    assert 1 < end.seconds < 20
+    assert 0 < end.step < 10**6
+
+
+def test_noise_levels_begin_with_the_greatest_and_follow_the_log_normal() -> None:
+    fit = Fit(batch=500, draws=5)
+    levels = noise_levels(fit, np.random.default_rng(0)).double()
+    assert bool((levels[:500] == fit.sigma[1]).all())
+    rest = levels[500:].log()
+    assert float(rest.mean()) == pytest.approx(fit.log_sigma[0], abs=0.02)  # stratified
+    assert float(rest.std()) == pytest.approx(fit.log_sigma[1], rel=0.03)
+
+
+def test_the_last_months_are_held_out_and_the_climatology_leaves_them_out() -> None:
+    one = lesson(climatology="no")
+    assert one.steps.tolist() == list(range(27))
+    assert {step for *_, step in one.held} <= {27, 28, 29}
+    with_it = prepare(*world(60), (4, 4), replace(one.recipe, data=Data()))
+    assert with_it.archive.climatology is not None
+    assert with_it.archive.leave_out == pytest.approx(4 / 3)
+
+
+def test_boxes_must_leave_room() -> None:
+    with pytest.raises(DpdmError, match="No window"):
+        lesson(exclude=(0.0, 360.0, -90.0, 90.0))
+    with pytest.raises(DpdmError, match="smaller than a window"):
+        lesson(validation_box=(110.0, 115.0, 30.0, 35.0))
+
+
+def test_two_processes_train_one_prior(tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import sys; sys.path[:0] = sys.argv[2:]\n"
+        "from pathlib import Path\n"
+        "import torch; torch.set_num_threads(1)\n"
+        "from test_learn import learn, lesson\n"
+        "learn(lesson(4, climatology='no'), Path(sys.argv[1]))\n"
+    )
+    here = Path(__file__).parent
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29511",
+        str(script), str(tmp_path / "two.safetensors"), str(here), str(here.parent),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    learn(lesson(4, climatology="no"), tmp_path / "one.safetensors")
+    one, two = (load(tmp_path / f"{n}.safetensors").denoiser.state_dict() for n in ("one", "two"))
+    differ = max(float((one[k] - two[k]).abs().max()) for k in one)
+    assert 0 < differ < 0.1  # other windows, so not equal; the same start, so not far

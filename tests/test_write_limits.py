@@ -1,0 +1,53 @@
+"""What a writer does at the limits of the disk and of memory, each in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Members of 480 kB; the kernel refuses to let any file grow beyond the limit.
+SCRIPT = """
+import resource, signal, sys
+from pathlib import Path
+import dask.array as da, numpy as np, xarray as xr
+from dpdm.errors import DpdmError
+from dpdm.fields.cf import finish
+from dpdm.fields.write import Writer
+path, members, limit = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+axes = {"realization": range(members), "lat": np.arange(300) / 10, "lon": np.arange(400) / 10}
+zeros = da.zeros((members, 300, 400), dtype="f4", chunks=(1, 300, 400))
+ds = xr.Dataset({"t2m": (tuple(axes), zeros)}, axes)
+rng = np.random.default_rng(0)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+template = finish(ds, "", {}, "")
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    with Writer(path, template) as out:
+        for member in range(members):
+            noise = rng.normal(280, 5, (1, 300, 400)).astype("f4")
+            out.write(ds.isel(realization=[member]) + noise)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+except DpdmError as fault:
+    print("SAID", fault)
+"""
+
+
+def run(path: Path, members: int, limit: int) -> str:
+    command = [sys.executable, "-c", SCRIPT, str(path), str(members), str(limit)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".nc4", ".zarr"])
+@pytest.mark.parametrize("limit", [3_000, 65_536])
+def test_no_room_is_a_sentence_and_leaves_nothing(tmp_path, suffix, limit):
+    path = tmp_path / f"a{suffix}"
+    assert f"SAID {path} cannot be written" in run(path, 2, limit)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_memory_does_not_grow_with_members(tmp_path, suffix):
+    few, many = (int(run(tmp_path / f"{n}{suffix}", n, 1 << 30)) for n in (2, 80))
+    # 78 more members would take 37,000 kB if they were kept; 8,000 is the allocator's play.
+    assert many - few < 8_000
