@@ -137,7 +137,7 @@ class Task:
         """Return what is known of one step."""
         names = self.prior.normaliser.names
         fields = self.at(step)
-        season = seasons(self.coarse.get("time"))[step]
+        season = seasons(self.coarse.get("time"), self.coarse.get("time_bnds"))[step]
         known = to_tensor(lerp(fields, self.grid), names, self.grid.shape)
         blocks = None
         if self.wish.consistent:
@@ -189,7 +189,9 @@ class Task:
                 array = xr.DataArray(
                     fields[index].astype(np.float32).reshape(shape), coords, dims, name, attrs
                 )
-                arrays[name + suffix] = from_canonical(array, self.bounds(step), suffix == "_spread")
+                arrays[name + suffix] = from_canonical(
+                    array, self.bounds(step), suffix == "_spread"
+                )
         return xr.Dataset(arrays)
 
     def bounds(self, step: int) -> xr.DataArray | None:
@@ -313,7 +315,16 @@ def wanted(fields: xr.Dataset, prior: Prior, path: Path) -> xr.Dataset:
                 f"{path}: {channel.name} is in {units!r}, and the prior knows it in {channel.units!r}.",
                 f"Convert it, or declare it: --units {channel.name}='{channel.units}'.",
             )
-    return fields[found].assign_attrs(fields.attrs)
+    if fields.sizes.get("realization", 1) > 1:
+        raise DpdmError(
+            f"{path} holds {fields.sizes['realization']} members; dpdm downscales one at a time.",
+            "Select one (ncks -d, xarray isel) and give each its own --seed.",
+        )
+    return (
+        fields[found].squeeze("realization", drop=True)
+        if "realization" in fields.dims
+        else fields[found]
+    )
 
 
 def check_target(source: Grid, grid: Grid, prior: Prior, wish: Wish) -> None:

@@ -60,7 +60,7 @@ def prepare(
     grid = grid_of(fine)
     steps, late = time_split(fine, recipe)
     archive = Archive(
-        values(fine), values(statics)[0], grid, seasons(fine.get("time")), factors,
+        values(fine), values(statics)[0], grid, seasons(fine.get("time"), fine.get("time_bnds")), factors,
         None if coarse is None else seen_from(coarse, statics, grid), one_grid(factors, coarse),
     )  # fmt: skip
     allowed = permitted(grid, recipe)

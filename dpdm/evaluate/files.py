@@ -70,9 +70,10 @@ def relief(truth: xr.Dataset, coarse: xr.Dataset, own: Path | None) -> xr.DataAr
     grid, other = grid_of(truth), grid_of(coarse)
     more = [math.ceil(c / f) for c, f in zip(other.spacing, grid.spacing, strict=True)]
     around = widened(grid, *more)
-    if own is not None:
-        return statics(around, open_fields(own))["topography"]
-    try:
-        return statics(around)["topography"]
-    except DpdmError:
-        return None
+    mine = None if own is None else open_fields(own)
+    for target in (around, grid):
+        try:
+            return statics(target, mine)["topography"]
+        except DpdmError:
+            continue
+    return None

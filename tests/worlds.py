@@ -1,0 +1,98 @@
+"""A small made-up world, and a prior that the command itself trained on it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from click.testing import CliRunner, Result
+
+from dpdm.fields.grid import Grid, coarsen
+from dpdm_cli.main import main
+
+GRID = Grid(np.arange(20.5, 52, 1.0), np.arange(100.5, 140, 1.0))
+FACTOR = 4
+TOML = """
+[data]
+climatology = "no"
+[net]
+window = 16
+read = [8, 8, 8]
+widths = [8, 8]
+depth = 1
+[train]
+steps = 12
+batch = 4
+draws = 2
+warmup = 4
+validate = 6
+precision = "float32"
+"""
+
+
+def world(months: int = 3, grid: Grid = GRID, calendar: str = "standard") -> xr.Dataset:
+    """Return monthly temperature (K) and rain (mm day-1), a third of the land of it dry."""
+    rng = np.random.default_rng(0)
+    time = xr.date_range("2000-01-01", periods=months, freq="MS", calendar=calendar)
+    lat, lon = np.radians(grid.lat)[:, None], np.radians(grid.lon)
+    waves = np.sin(9 * lat + 7 * lon) + np.cos(11 * lon - np.arange(months)[:, None, None])
+    shape = (months, *grid.shape)
+    warm = 300 - 30 * lat**2 + 4 * waves + rng.standard_normal(shape)
+    rain = (3 * waves + rng.standard_normal(shape)).clip(0)
+    rain[:, :8, :8] = 0.0
+    dims = ("time", "lat", "lon")
+    arrays = {
+        "t2m": (dims, warm.astype("f4"), {"units": "K", "standard_name": "air_temperature"}),
+        "tp": (dims, rain.astype("f4"), {"units": "mm day-1"}),
+    }
+    return xr.Dataset(arrays, grid.coords() | {"time": time})
+
+
+def coarse_world(months: int = 3, **rest: Any) -> xr.Dataset:
+    """Return the same world's means over blocks of 4 by 4 degrees."""
+    return coarsen(world(months, **rest), FACTOR)
+
+
+def dpdm(*words: object) -> Result:
+    """Run a command in this process, in single precision as users do."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        return CliRunner().invoke(main, [str(word) for word in words])
+    finally:
+        torch.set_default_dtype(before)
+
+
+def done(*words: object) -> Result:
+    """Run a command that must succeed."""
+    result = dpdm(*words)
+    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
+    return result
+
+
+@dataclass(frozen=True)
+class Taught:
+    """Files of the small world.
+
+    Attributes:
+        fine: Two years of fine fields.
+        config: The settings of the training.
+        prior: What was learnt from them.
+    """
+
+    fine: Path
+    config: Path
+    prior: Path
+
+
+def teach(folder: Path) -> Taught:
+    """Train a prior on the small world, in a few seconds."""
+    taught = Taught(folder / "fine.nc", folder / "small.toml", folder / "small.safetensors")
+    world(24).to_netcdf(taught.fine)
+    taught.config.write_text(TOML)
+    done(
+        "train", taught.fine, "--out", taught.prior, "--factor", FACTOR, "--config", taught.config
+    )
+    return taught
