@@ -1,9 +1,13 @@
 """Every test runs in float64 from seed 0, on one thread, and leaves no trace."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from tests.worlds import Taught
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +20,11 @@ def exact() -> Iterator[None]:
         yield
     torch.set_default_dtype(before)
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> "Taught":
+    """A prior of the small world, trained once for all tests that need one."""
+    from tests.worlds import teach
+
+    return teach(tmp_path_factory.mktemp("taught"))

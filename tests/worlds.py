@@ -12,13 +12,13 @@ from click.testing import CliRunner, Result
 from dpdm.fields.grid import Grid, coarsen
 from dpdm_cli.main import main
 
-GRID = Grid(np.arange(20.5, 52, 1.0), np.arange(100.5, 140, 1.0))
+GRID = Grid(np.arange(20.5, 52, 1.0), np.arange(100.5, 148, 1.0))
 FACTOR = 4
 TOML = """
 [data]
 climatology = "no"
 [net]
-window = 16
+window = 32
 read = [8, 8, 8]
 widths = [8, 8]
 depth = 1

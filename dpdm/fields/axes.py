@@ -67,7 +67,10 @@ def longitudes(values: Array) -> tuple[slice | Array, Array]:
     if abs(east[-1] - east[0] - 360) < UNEVEN * (east[1] - east[0]):
         order, east = order[:-1], east[:-1]
     if east[-1] - east[0] > 360:
-        raise DpdmError(f"longitude runs from {east[0]:g} to {east[-1]:g}, more than once round.")
+        raise DpdmError(
+            f"longitude runs from {east[0]:g} to {east[-1]:g}, more than once round.",
+            "Remove the repeated cells, for example with cdo sellonlatbox,0,360,-90,90.",
+        )
     return order, regular(east, "longitude")
 
 

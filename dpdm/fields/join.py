@@ -41,7 +41,10 @@ def _in_time(group: list[tuple[xr.Dataset, Path]]) -> xr.Dataset:
         parts = [ds.drop_vars("time_bnds", errors="ignore") for ds in parts]
     for (left, first), (right, second) in pairwise(group):
         if "time" not in left.dims or "time" not in right.dims:
-            raise DpdmError(f"{first} and {second} hold the same variables without time.")
+            raise DpdmError(
+                f"{first} and {second} hold the same variables without time.",
+                "Give one of them, or set their times (cdo settaxis).",
+            )
         if not _before(left, right):
             raise DpdmError(
                 f"{second} starts at {right['time'].values[0]}, not after {first} ends at "

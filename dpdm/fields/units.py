@@ -66,7 +66,9 @@ def parse(text: str) -> Any:
     try:
         return registry().Unit(spelled)
     except Exception as fault:  # pint raises a dozen kinds, tokenizer errors among them
-        raise DpdmError(f"'{text}' is not a unit that can be read.") from fault
+        raise DpdmError(
+            f"'{text}' is not a unit that can be read.", "Declare it, as in --units t2m=K."
+        ) from fault
 
 
 def to_canonical(
@@ -175,7 +177,7 @@ def _check_median(median: float, variable: Variable, unit: str) -> None:
 
 def _back(value: float, variable: Variable, unit: str, other: str) -> float:
     """Read a canonical value again as if the file had meant another unit."""
-    old, new = _straight(parse(unit), variable), _straight(parse(other), variable)
+    old, new = (_straight(parse(each), variable, each) for each in (unit, other))
     return float((value - old[1]) / old[0] * new[0] + new[1])
 
 
@@ -189,21 +191,22 @@ def _line(
     """Give scale and offset; the scale runs along time where months or periods differ."""
     parsed = parse(unit)
     if variable.name == "tp" and _is_amount(parsed):
-        return _straight(parsed / registry().day, variable)[0] / _period(array, unit, bounds), 0.0
+        daily = _straight(parsed / registry().day, variable, unit)[0]
+        return daily / _period(array, unit, bounds), 0.0
     if ("month", -1) in registry().Quantity(1, parsed).unit_items():
         daily = parsed * registry().month / registry().day
-        return _straight(daily, variable)[0] / _month(array), 0.0
-    return _straight(parsed, variable)
+        return _straight(daily, variable, unit)[0] / _month(array), 0.0
+    return _straight(parsed, variable, unit)
 
 
-def _straight(unit: Any, variable: Variable) -> tuple[float, float]:
-    """Give scale and offset of a unit that needs no calendar."""
+def _straight(unit: Any, variable: Variable, text: str) -> tuple[float, float]:
+    """Give scale and offset of a unit that needs no calendar; ``text`` is what the file calls it."""
     ureg, target = registry(), parse(variable.units)
     water = variable.name == "tp" and unit.dimensionality.get("[mass]", 0) == 1
     density = ureg.Quantity(1000, "kg m-3") if water else ureg.Quantity(1, "")
     if not (unit / density.units).is_compatible_with(target):
         raise DpdmError(
-            f"{variable.name} is in '{unit}', which does not turn into {variable.units}.",
+            f"{variable.name} is in '{text}', which does not turn into {variable.units}.",
             f"{_flag(variable)}UNIT if the file is wrong, or --var {variable.name}=NAME.",
         )
     if water:

@@ -1,0 +1,142 @@
+"""Draw members in ways that no user is offered, to compare with the way that every user gets.
+
+The members of ``dpdm.draw`` come from one sampler, one schedule and fused windows. The benchmarks
+also need other schedules, windows that merely touch, and one window over the whole domain, all
+with the same network, the same conditions and the same noise.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dpdm.diffusion.sample import SAMPLERS, cosine_levels, levels
+from dpdm.downscale import Task, Wish, label_of, plan
+from dpdm.draw import Given, How, Posterior, noise
+from dpdm.fields.grid import Grid
+from dpdm.fields.tensors import geometric
+from dpdm.prior import Prior, find, load
+from dpdm.types import Denoise, Fields, Sigma
+
+Array = NDArray[np.floating]
+
+
+def task_of(coarse: Path, prior: str) -> Task:
+    """Return the task of a coarse file, as ``dpdm downscale`` would plan it."""
+    return plan(coarse, load(find(prior)), Wish(), None, None)
+
+
+def schedule(task: Task, sampler: str, steps: int) -> Tensor:
+    """Return falling noise levels: the published cosine ones for DDIM, else dpdm's own."""
+    if sampler == "ddim":
+        return cosine_levels(steps, task.how.most)
+    return levels(steps, task.prior.contract.sigma[0], task.how.most)
+
+
+def noises(task: Task, step: int, members: Sequence[int], seed: int = 0) -> Tensor:
+    """Return the noise (M, C, H, W) of some members, the same that every user gets."""
+    shape = (len(task.prior.normaliser.names), *task.grid.shape)
+    return torch.stack([noise(shape, seed, m, label_of(task.coarse, step)) for m in members])
+
+
+def physical(prior: Prior, given: Given, x: Tensor) -> Array:
+    """Return physical values (M, C, H, W), float32, of normalised fields."""
+    known = prior.normaliser.forward(given.lerp)
+    factor = geometric(given.factor) if given.factor else prior.contract.factors[1]
+    base, scale = prior.normaliser.frame(known, factor, given.climatology)
+    values: Array = prior.normaliser.inverse(base + scale * x.cpu().double()).numpy()
+    return values.astype(np.float32)
+
+
+@torch.no_grad()
+def draw(
+    task: Task, step: int, denoise: Denoise, members: Sequence[int], sampler: str, steps: int
+) -> Array:
+    """Draw physical members (M, C, H, W) of a step in one batch, with any denoiser and sampler."""
+    drawn = noises(task, step, members).to(task.how.device)
+    x = SAMPLERS[sampler](denoise, drawn, schedule(task, sampler, steps))
+    return physical(task.prior, task.given(step), x)
+
+
+def evaluations(sampler: str, falling: Tensor) -> int:
+    """Count the evaluations of a sampler, by running it on nothing.
+
+    Example:
+        >>> evaluations("heun", levels(8)), evaluations("multistep", levels(8))
+        (15, 8)
+    """
+    asked: list[float] = []
+
+    def nothing(x_t: Fields, sigma: Sigma) -> Fields:
+        asked.append(float(sigma[0]))
+        return torch.zeros_like(x_t)
+
+    SAMPLERS[sampler](nothing, torch.zeros(1, 1, 1, 1), falling)
+    return len(asked)
+
+
+def one_window(task: Task) -> Prior:
+    """Return the prior, made to see the whole domain at once: no borders."""
+    contract = replace(task.prior.contract, window=max(task.grid.shape))
+    return replace(task.prior, contract=contract)
+
+
+def blocks(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
+    """List windows that touch and do not overlap; the last ones are smaller.
+
+    Example:
+        >>> blocks((3, 2), 2)
+        [(slice(0, 2, None), slice(0, 2, None)), (slice(2, 3, None), slice(0, 2, None))]
+    """
+    rows, columns = (
+        [slice(start, min(start + side, count)) for start in range(0, count, side)]
+        for count in shape
+    )
+    return [(r, c) for r in rows for c in columns]
+
+
+def part(given: Given, rows: slice, columns: slice) -> Given:
+    """Return what is known of one window, as if it were the whole domain."""
+    at = (slice(None), rows, columns)
+    monthly = None if given.climatology is None else given.climatology[at]
+    grid = Grid(given.grid.lat[rows], given.grid.lon[columns])
+    return replace(
+        given, lerp=given.lerp[at], statics=given.statics[at], smooth=given.smooth[at],
+        grid=grid, climatology=monthly,
+    )  # fmt: skip
+
+
+def touching(prior: Prior, given: Given, how: How) -> Denoise:
+    """Return a denoiser whose windows never meet, so that each is finished on its own.
+
+    Samplers act on each cell alone but for the denoiser, so this equals sampling window by window
+    and laying the results side by side, with the same noise.
+    """
+    places = blocks(given.grid.shape, prior.contract.window)
+    each = [Posterior(prior, part(given, *place), how).tiled(0) for place in places]
+
+    def whole(x_t: Fields, sigma: Sigma) -> Fields:
+        out = torch.empty_like(x_t)
+        for local, place in zip(each, places, strict=True):
+            out[..., *place] = local(x_t[..., *place], sigma)
+        return out
+
+    return whole
+
+
+def labelled(task: Task, steps: Sequence[int], values: Sequence[Array]) -> xr.Dataset:
+    """Return members (M, C, H, W) of some steps as canonical fields."""
+    stacked = np.stack(values)
+    coords: dict[str, Any] = dict(task.grid.coords())
+    if "time" in task.coarse.dims:
+        coords["time"] = task.coarse["time"].values[list(steps)]
+    dims = ("time", "realization", "lat", "lon")
+    names = task.prior.normaliser.names
+    arrays = {n: (dims, stacked[:, :, i]) for i, n in enumerate(names) if n in task.coarse}
+    return xr.Dataset(arrays, coords)

@@ -1,0 +1,65 @@
+"""What the documents say is what the commands do."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dpdm_cli.main import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+REFERENCE = runpy.run_path(str(ROOT / "docs" / "reference.py"))
+BY_CI = ("make demo", "make test")  # .ci/run calls the second, which runs this
+
+
+def shell() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    return [line for block in blocks for line in block.strip().splitlines() if line not in BY_CI]
+
+
+@pytest.mark.parametrize("page", REFERENCE["PAGES"])
+def test_reference_pages_agree_with_the_code(page: str) -> None:
+    made = REFERENCE["PAGES"][page]()
+    assert (ROOT / "docs" / page).read_text(encoding="utf-8") == made, "run docs/reference.py"
+
+
+def test_every_option_named_in_the_documents_exists() -> None:
+    known = {o for c in main.commands.values() for p in c.params for o in p.opts}
+    foreign = {"--no-python", "--nproc-per-node", "--help", "--version"}
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
+        assert named <= known | foreign | {"--region"}, page
+
+
+def test_every_command_is_in_the_readme_and_ends_its_help_with_an_example() -> None:
+    for name, command in main.commands.items():
+        assert f"dpdm {name}" in README
+        assert str(command.epilog).startswith(f"Example: dpdm {name} ")
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page}: {link}"
+
+
+def test_the_readme_s_commands_run_as_they_stand(tmp_path: Path) -> None:
+    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+    dpdm = f'{sys.executable} -c "from dpdm_cli.main import main; main()"'
+    script = "\n".join([f"dpdm() {{ {dpdm} \"$@\"; }}", "set -e", *shell()])
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "cli")])
+    found = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": paths}, check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert "ensemble of 3" in found.stdout
+    assert sorted(p.name for p in tmp_path.glob("*.nc")) == [
+        "coarse.nc", "fine.nc", "mean.nc", "mine.nc", "smooth.nc",
+    ]  # fmt: skip
