@@ -6,7 +6,6 @@ elevation detail, the part of altitude and land share that the coarse grid canno
 """
 
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import common
 import numpy as np
 import torch
 import xarray as xr
-from draws import Array, task_of
+from draws import task_of
 from torch import Tensor
 
 from dpdm.config import read
@@ -22,7 +21,7 @@ from dpdm.downscale import Task
 from dpdm.draw import Posterior
 from dpdm.evaluate import evaluate
 from dpdm.fields.archive import Archive
-from dpdm.fields.grid import grid_of
+from dpdm.fields.grid import Array, grid_of
 from dpdm.fields.pairs import Index, View
 from dpdm.fields.statics import statics
 from dpdm.fields.store import open_fields
@@ -83,8 +82,8 @@ def compare(options: Namespace, folder: Path) -> None:
         found[name] = {r["variable"]: r["rmse_ratio"] for r in rows if r["method"] == "forecast"}
         found[name]["steps"] = done.step
         print(name, found[name], flush=True)
-    head = ("trained", *truth.data_vars, "steps")
-    print("\n" + common.table(map(str, head), [(n, *f.values()) for n, f in found.items()]))
+    head = ("trained", *map(str, truth.data_vars), "steps")
+    print("\n" + common.table(head, [(n, *f.values()) for n, f in found.items()]))
     common.close("ablation", {"minutes": options.minutes, **found}, {})
 
 
@@ -111,8 +110,8 @@ def smoothed(archive: Archive) -> Smooth:
 
 def altered(task: Task, variant: Variant) -> Task:
     """Return a task that is given what the variant was trained with."""
-    keep: Callable[[Array], Array] = lambda s: s * np.array([variant.topography, 1])[:, None, None]
-    below, smooth = keep(task.statics), keep(task.smooth)
+    kept = np.array([variant.topography, 1.0])[:, None, None]
+    below, smooth = kept * task.statics, kept * task.smooth
     return replace(task, statics=below if variant.detail else smooth, smooth=smooth)
 
 

@@ -84,7 +84,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     cells = [list(head), *([written(entry) for entry in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
-        "  ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths)))
+        "  ".join(
+            c.rjust(w) if i else c.ljust(w)
+            for i, (c, w) in enumerate(zip(line, widths, strict=True))
+        )
         for line in cells
     ]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
@@ -121,7 +124,7 @@ def bounds(wanted: Target) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return what JSON knows: numbers with five significant digits, null for what is not finite."""
+    """Return what JSON knows: numbers of five significant digits, null for the infinite."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -3,6 +3,7 @@
 import time
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import common
 from draws import Array, draw, evaluations, labelled, schedule, task_of
@@ -46,7 +47,7 @@ def compare(options: Namespace, folder: Path) -> None:
     common.close("samplers", {"rows": [dict(zip(HEAD, r, strict=True)) for r in found]}, {})
 
 
-def lines(rows: list[dict[str, float]], members: int) -> list[tuple[object, ...]]:
+def lines(rows: list[dict[str, Any]], members: int) -> list[tuple[object, ...]]:
     """Return variable, CRPS ratio, spread-skill ratio and one member's RMSE ratio."""
     by = {(row["variable"], row["method"]): row for row in rows}
     return [

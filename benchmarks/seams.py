@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def month_of(task: Task, truth: xr.Dataset, step: int, members: int) -> dict[str, Array]:
-    """Return, for fused and stitched windows, three quotients (3, C): theirs, the truth's, one's."""
+    """Return the quotients (3, C) of fused or stitched windows, of the truth, of one window."""
     given = task.given(step)
     posterior = Posterior(task.prior, given, task.how)
     ways = {
@@ -127,7 +127,7 @@ def excess(fields: Array) -> Array:
 
 
 def quotient(fields: Array, lines: Lines) -> Array:
-    """Return, for each variable of (M, C, H, W), the mean excess on borders over that elsewhere."""
+    """Return the mean excess on borders over that elsewhere (C,), of fields (M, C, H, W)."""
     on, off = [], []
     for turned, line in zip((fields.swapaxes(-1, -2), fields), lines, strict=True):
         jumps = excess(turned)

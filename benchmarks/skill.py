@@ -91,7 +91,7 @@ def figures(rows: list[dict[str, Any]], name: str, members: int) -> Figures:
 
 def targets(found: dict[str, Figures]) -> dict[str, common.Target]:
     """Return what was wanted."""
-    wanted = {}
+    wanted: dict[str, common.Target] = {}
     for name, most in TARGETS.items():
         here = found[name]
         wanted |= {

@@ -13,6 +13,7 @@ month of the training years. RMSE in m/s over all cells, weighted by area. ``one
 import tempfile
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import common
 import xarray as xr
@@ -81,7 +82,7 @@ def trained(options: Namespace, early: Path) -> tuple[float, Path]:
     return ran.seconds, prior
 
 
-def figures(rows: list[dict[str, float]], members: int) -> dict[str, float]:
+def figures(rows: list[dict[str, Any]], members: int) -> dict[str, float]:
     """Return the numbers that count, by variable and method."""
     by = {(row["variable"], row["method"]): row for row in rows}
     mean, ensemble = f"mean of {members}", f"ensemble of {members}"

@@ -26,9 +26,9 @@ def commands() -> str:
     pages = [f"## dpdm {name}\n\n```\n{help_of(name)}\n```\n" for name in main.commands]
     head = "# Commands\n\nMade from `--help` by `python docs/reference.py`.\n\n"
     codes = (
-        "Exit codes: 0 done; 1 dpdm could not do it, and says why in two lines; 2 the command was "
-        "misspelt;\n3 `dpdm doctor` found something wrong; 130 interrupted, 143 terminated: nothing "
-        "half-written is left.\n\n"
+        "Exit codes: 0 done; 1 dpdm could not do it, and says why in two lines; 2 the command was\n"
+        "misspelt; 3 `dpdm doctor` found something wrong; 130 interrupted, 143 terminated:\n"
+        "nothing half-written is left.\n\n"
     )
     return head + codes + "\n".join(pages)
 
@@ -39,7 +39,8 @@ def table(section: str, recipe: type) -> str:
     meanings = re.findall(r"\n        (\w+): (.*?)(?=\n        \w+: |\Z)", said, re.DOTALL)
     default = {f.name: toml(f.default) for f in dataclasses.fields(recipe)}
     rows = [f"| `{k}` | `{default[k]}` | {' '.join(text.split())} |" for k, text in meanings]
-    return "\n".join([f"## `[{section}]`\n", "| key | default | meaning |", "|---|---|---|", *rows])
+    head = [f"## `[{section}]`\n", "| key | default | meaning |", "|---|---|---|"]
+    return "\n".join([*head, *rows])
 
 
 def toml(value: object) -> str:
@@ -51,7 +52,7 @@ def toml(value: object) -> str:
 
 def settings() -> str:
     """Return the page of all settings of training."""
-    head = "# Settings of dpdm train\n\nMade from `dpdm/recipe.py` by `python docs/reference.py`.\n"
+    head = "# Settings of dpdm train\n\nMade from `dpdm/recipe.py` by `docs/reference.py`.\n"
     sections = (("data", Data), ("net", Net), ("train", Fit))
     return "\n\n".join([head, *(table(*section) for section in sections)]) + "\n"
 

@@ -6,7 +6,7 @@ import dataclasses
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from dpdm.errors import DpdmError
 
@@ -43,7 +43,12 @@ def fill(shape: type[T], said: dict[str, Any], where: str) -> T:
 
 
 def value(kind: Any, said: Any, where: str) -> Any:
-    """Return one value, checked against its annotation."""
+    """Return one value, checked against its annotation.
+
+    Example:
+        >>> value(tuple[float, ...], [1, 2.5], "a.toml, key")
+        (1.0, 2.5)
+    """
     if dataclasses.is_dataclass(kind):
         if not isinstance(said, dict):
             raise DpdmError(
@@ -53,7 +58,7 @@ def value(kind: Any, said: Any, where: str) -> Any:
     if str(kind).startswith("tuple"):
         if not isinstance(said, list):
             raise DpdmError(f"{where} is {said!r}.", "Give a list, like [4, 12].")
-        return tuple(said)
+        return tuple(value(get_args(kind)[0], each, where) for each in said)
     allowed = (int, float) if kind is float else (kind,)
     if not isinstance(said, allowed) or (isinstance(said, bool) and kind is not bool):
         raise DpdmError(f"{where} is {said!r}.", f"Give a value of type {kind.__name__}.")

@@ -7,7 +7,7 @@ whole domain, drawn from those numbers alone, whatever the batch, the windows or
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,5 +153,5 @@ class Posterior:
 def draw(
     prior: Prior, given: Given, members: Sequence[int], seed: int, label: str, how: How
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield physical members (C, H, W) of one step; each is the same whichever others are asked."""
+    """Yield physical members (C, H, W) of one step, the same whichever are asked for."""
     yield from Posterior(prior, given, how).members(members, seed, label)

@@ -21,13 +21,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpdm.checkpoint import State, fingerprint, keep, restore
 from dpdm.diffusion.denoise import Denoiser
-from dpdm.errors import DpdmError
 from dpdm.fields.archive import Drops, example
 from dpdm.lesson import Lesson
 from dpdm.prior import Prior, new_denoiser, save
@@ -58,17 +56,6 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
-
-
-@dataclass
-class State:
-    """What changes while training: weights, their average, the optimiser, the clock."""
-
-    denoiser: Denoiser
-    ema: dict[str, Tensor]
-    optimiser: torch.optim.AdamW
-    step: int = 0
-    seconds: float = 0.0
 
 
 def begin(lesson: Lesson, device: str) -> State:
@@ -226,7 +213,7 @@ def loop(
     while now().share < 1.0:
         newest = step_on(lesson, state, device, rank, now().share)
         loss = newest if math.isnan(loss) else loss + 0.02 * (newest - loss)
-        state.seconds = before + time.monotonic() - clock
+        state.seconds = agreed(before + time.monotonic() - clock)
         if state.step % settings.validate == 0 or now().share >= 1.0:
             scores = validate(lesson, state, device)
             checkpoint(lesson, state, out, kept, now(), rank)
@@ -269,57 +256,14 @@ def region(lesson: Lesson) -> dict[str, Tensor]:
     return {"fields": monthly, "lat": lat, "lon": lon}
 
 
-def fingerprint(lesson: Lesson) -> str:
-    """Return what must not change between a run and its resumption."""
-    return json.dumps(
-        [
-            asdict(lesson.recipe),
-            lesson.contract.factors,
-            [asdict(c) for c in lesson.normaliser.channels],
-        ]
-    )
-
-
-def keep(state: State, path: Path, identity: str) -> None:
-    """Write all that training needs to go on, whole or not at all."""
-    tensors = {f"net.{k}": v for k, v in state.denoiser.state_dict().items()}
-    tensors |= {f"ema.{k}": v for k, v in state.ema.items()}
-    for index, slot in state.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in slot.items()}
-    header = {"step": str(state.step), "seconds": str(state.seconds), "identity": identity}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata=header)
-    os.replace(temporary, path)
-
-
-def restore(state: State, path: Path, identity: str) -> None:
-    """Take up a run where it was left.
-
-    Raises:
-        DpdmError: When the run on disk had other settings or other data.
-    """
-    with safe_open(path, framework="pt") as file:
-        header = file.metadata() or {}
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    if header.get("identity") != identity:
-        raise DpdmError(
-            f"{path} is a half-trained prior with other settings or other data.",
-            "Give the settings it was begun with, or remove it to begin anew.",
-        )
-    state.denoiser.load_state_dict(part(tensors, "net."))
-    for name, value in part(tensors, "ema.").items():
-        state.ema[name].copy_(value)
-    slots: dict[int, dict[str, Tensor]] = {}
-    for key, value in part(tensors, "optimiser.").items():
-        index, name = key.split(".")
-        slots.setdefault(int(index), {})[name] = value
-    state.optimiser.load_state_dict(state.optimiser.state_dict() | {"state": slots})
-    state.step, state.seconds = int(header["step"]), float(header["seconds"])
-
-
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with a prefix, without it."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+def agreed(seconds: float) -> float:
+    """Return the first process's clock, so that all of a torchrun stop at the same step."""
+    if not torch.distributed.is_initialized():
+        return seconds
+    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+    clock = torch.tensor([seconds], dtype=torch.float64, device=device)
+    torch.distributed.broadcast(clock, 0)
+    return float(clock)
 
 
 def start_processes(device: str) -> int:
@@ -327,5 +271,7 @@ def start_processes(device: str) -> int:
     if "RANK" not in os.environ:
         return 0
     if not torch.distributed.is_initialized():
+        if device.startswith("cuda"):
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     return int(torch.distributed.get_rank())

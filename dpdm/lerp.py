@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import xarray as xr
+
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of, refine
 from dpdm.fields.grid import lerp as interpolate
@@ -28,7 +30,7 @@ def lerp(
     """
     target = None if grid is None else grid_of(open_fields(grid))
 
-    def rule(fields):  # type: ignore[no-untyped-def]
+    def rule(fields: xr.Dataset) -> xr.Dataset:
         return interpolate(fields, target or cut(grid_of(fields), factor or 0, coarse))
 
     if target is not None and not grid_of(open_fields(coarse, None, rename, units)).covers(target):

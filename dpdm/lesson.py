@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -60,7 +59,8 @@ def prepare(
     grid = grid_of(fine)
     steps, late = time_split(fine, recipe)
     archive = Archive(
-        values(fine), values(statics)[0], grid, seasons(fine.get("time"), fine.get("time_bnds")), factors,
+        values(fine), values(statics)[0], grid,
+        seasons(fine.get("time"), fine.get("time_bnds")), factors,
         None if coarse is None else seen_from(coarse, statics, grid), one_grid(factors, coarse),
     )  # fmt: skip
     allowed = permitted(grid, recipe)

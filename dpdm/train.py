@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -20,6 +21,8 @@ from dpdm.learn import Progress, Report, learn
 from dpdm.lesson import prepare
 from dpdm.memory import check_memory
 from dpdm.recipe import Recipe
+
+Rule = tuple[Callable[[Any], bool], str]
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def train(
         raise DpdmError(f"{out} is not a .safetensors file.", "Call it NAME.safetensors.")
     half = out.with_name(out.name + ".resume")
     check_output(out, sources.everything(), overwrite or half.exists(), suffixes=(".safetensors",))
-    recipe = Recipe() if sources.config is None else read(sources.config, Recipe)
+    recipe = recipe_of(sources.config)
     fine = loaded(sources.fine, sources)
     coarse = loaded(sources.coarse, sources) if sources.coarse else None
     fine, coarse = matched(fine, coarse)
@@ -73,6 +76,84 @@ def train(
     ground = statics(grid_of(fine), own)[["topography", "land_fraction"]]
     lesson = prepare(fine, ground, factor or factor_of(fine, coarse), recipe, coarse)
     return learn(lesson, out, minutes, choose(device), report)
+
+
+def at_least(least: float) -> Rule:
+    """Return the rule that a number is not less than another."""
+    return lambda said: said >= least, f"Give {least} or more."
+
+
+def share(said: float) -> bool:
+    """Tell whether a number is a share, short of all."""
+    return 0 <= said < 1
+
+
+def one_of(*words: str) -> Rule:
+    """Return the rule that a word is one of some."""
+    return lambda said: said in words, f"Give one of {', '.join(words)}."
+
+
+def positive(count: int) -> Rule:
+    """Return the rule that a list holds so many numbers above zero."""
+    return (
+        lambda said: len(said) == count and min(said) > 0,
+        f"Give a list of {count} numbers above 0.",
+    )
+
+
+BOX: Rule = (
+    lambda said: (
+        not said or (len(said) == 4 and said[0] != said[1] and -90 <= said[2] < said[3] <= 90)
+    ),
+    "Give a list of 4: west, east, south, north, in degrees.",
+)
+SHARE: Rule = share, "Give a number from 0 to less than 1."
+RULES: dict[str, Rule] = {
+    "data.exclude": BOX,
+    "data.validation_box": BOX,
+    "data.validation_share": SHARE,
+    "data.climatology": one_of("auto", "yes", "no"),
+    "net.window": (
+        lambda said: 32 <= said <= 256 and said % 4 == 0,
+        "Give a multiple of 4 from 32 to 256.",
+    ),
+    "net.read": positive(3),
+    "net.widths": positive(2),
+    "net.depth": at_least(1),
+    "net.dropout": SHARE,
+    **{f"train.{key}": at_least(1) for key in ("steps", "batch", "draws", "warmup", "validate")},
+    **{f"train.{key}": at_least(0) for key in ("learning_rate", "weight_decay", "nats", "seed")},
+    "train.ema": SHARE,
+    "train.sigma": (
+        lambda said: len(said) == 2 and 0 < said[0] < said[1],
+        "Give a list of 2, the least and the greatest, above 0.",
+    ),
+    "train.log_sigma": (
+        lambda said: len(said) == 2 and said[1] > 0,
+        "Give a list of 2: a mean, and a standard deviation above 0.",
+    ),
+    "train.drop": (
+        lambda said: len(said) == 3 and all(map(share, said)),
+        "Give a list of 3 numbers from 0 to less than 1.",
+    ),
+    "train.precision": one_of("auto", "float32", "bfloat16"),
+}
+
+
+def recipe_of(path: Path | None) -> Recipe:
+    """Return the settings of a file, or the usual ones.
+
+    Raises:
+        DpdmError: When a setting is unknown, of another type, or senseless.
+    """
+    recipe = Recipe() if path is None else read(path, Recipe)
+    for key, (fits, hint) in RULES.items():
+        section, name = key.split(".")
+        said = getattr(getattr(recipe, section), name)
+        if not fits(said):
+            shown = list(said) if isinstance(said, tuple) else said
+            raise DpdmError(f"{path}, {section}, {name} is {shown!r}.", hint)
+    return recipe
 
 
 def loaded(paths: Sequence[Path], sources: Sources) -> xr.Dataset:

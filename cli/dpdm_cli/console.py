@@ -17,20 +17,6 @@ class Group(click.Group):
         """List the commands in the order of the README."""
         return list(self.commands)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command, or name the nearest one."""
-        from difflib import get_close_matches
-
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            near = get_close_matches(args[0], self.commands, 1)
-            if near and "No such command" in error.message:
-                error.message = f"No such command {args[0]!r}. Did you mean {near[0]!r}?"
-            raise
-
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; turn a fault into two lines and exit 1, an interrupt into exit 130."""
         try:
@@ -58,8 +44,14 @@ def fail(error: DpdmError) -> None:
 def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """Show how far a long command is: a bar on a terminal, nothing elsewhere."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),

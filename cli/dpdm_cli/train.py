@@ -75,7 +75,10 @@ def train(
     units: Mapping[str, str],
     overwrite: bool,
 ) -> None:
-    """Train a prior on FINE fields. The same command again goes on where it was stopped."""  # fmt: skip
+    """Train a prior on FINE fields.
+
+    The same command again goes on where it was stopped.
+    """  # fmt: skip
     from dpdm.train import Sources
     from dpdm.train import train as run
     from dpdm_cli.training import reporter

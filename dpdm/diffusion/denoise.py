@@ -45,7 +45,7 @@ class Denoiser(nn.Module):
 
     def features(self, given: Fields) -> list[Tensor]:
         """Return what the conditioning fields say, computed once for all members and levels."""
-        out: list[Tensor] = self.backbone.features(given)
+        out: list[Tensor] = self.backbone.features(given)  # type: ignore[operator]
         return out
 
     def scalings(self, sigma: Sigma, x: Fields) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -98,7 +98,7 @@ def multistep(denoise: Denoise, noise: Fields, levels: Tensor) -> Fields:
 
 
 def advance(known: list[tuple[float, Fields]], end: float) -> Fields:
-    r"""Return :math:`\int e^{\lambda - end} D(\lambda) d\lambda` from the newest log level to ``end``.
+    r"""Return :math:`\int e^{\lambda - end} D(\lambda) d\lambda` from the newest level on.
 
     D is the polynomial through the known means, each with its :math:`\lambda = -\log\sigma`.
     """

@@ -194,7 +194,9 @@ def fit(
     return Normaliser(tuple(
         replace(
             c, mean=float(centre[i]), std=float(deviation[i]),
-            residual=tuple((float(f), float(r[i]) * archive.leave_out) for f, r in by_factor.items()),
+            residual=tuple(
+                (float(f), float(r[i]) * archive.leave_out) for f, r in by_factor.items()
+            ),
         )
         for i, c in enumerate(normaliser.channels)
     ))  # fmt: skip
@@ -207,7 +209,7 @@ def thin(steps: Index, most: int) -> Index:
 
 
 def moments(fields: list[Array], weights: Array, mean: float | None = None) -> tuple[Array, Array]:
-    """Return weighted mean (unless given) and deviation of each variable of (C, H, W), NaN-safe."""
+    """Return weighted mean (unless given) and deviation of each variable, NaN-safe."""
     seen = [np.where(np.isfinite(f), weights, 0.0) for f in fields]
     clean = [np.nan_to_num(f) for f in fields]
     share = sum(s.sum((1, 2)) for s in seen)
@@ -227,7 +229,7 @@ def importance(archive: Archive, normaliser: Normaliser, steps: Index) -> Array:
 
 
 def climatology(archive: Archive, normaliser: Normaliser, steps: Index) -> Tensor:
-    """Return the mean residual of each calendar month (12, C, H, W), over the years that have it."""
+    """Return the mean residual of each calendar month, with shape (12, C, H, W)."""
     months = np.array([int((archive.season[s] or 0.0) * 12) for s in steps])
     means = [
         np.nanmean(

@@ -78,7 +78,8 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as stream:
             return stream.read(4)
     except OSError as fault:
-        raise DpdmError(f"{path} cannot be opened: {fault.strerror}.", "Check its mode.") from fault
+        what = f"{path} cannot be opened: {fault.strerror}."
+        raise DpdmError(what, "Ask its owner, or check its mode: ls -l.") from fault
 
 
 def _check_whole(path: Path) -> None:

@@ -200,7 +200,7 @@ def _line(
 
 
 def _straight(unit: Any, variable: Variable, text: str) -> tuple[float, float]:
-    """Give scale and offset of a unit that needs no calendar; ``text`` is what the file calls it."""
+    """Give scale and offset of a unit that needs no calendar, ``text`` in the file."""
     ureg, target = registry(), parse(variable.units)
     water = variable.name == "tp" and unit.dimensionality.get("[mass]", 0) == 1
     density = ureg.Quantity(1000, "kg m-3") if water else ureg.Quantity(1, "")

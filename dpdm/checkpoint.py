@@ -1,0 +1,87 @@
+"""Everything that a half-trained prior needs to go on, in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dpdm.diffusion.denoise import Denoiser
+from dpdm.errors import DpdmError
+from dpdm.lesson import Lesson
+
+
+@dataclass
+class State:
+    """What changes while training: weights, their average, the optimiser, the clock."""
+
+    denoiser: Denoiser
+    ema: dict[str, Tensor]
+    optimiser: torch.optim.AdamW
+    step: int = 0
+    seconds: float = 0.0
+
+
+def fingerprint(lesson: Lesson) -> str:
+    """Return what must not change between a run and its resumption."""
+    return json.dumps(
+        [
+            asdict(lesson.recipe),
+            lesson.contract.factors,
+            [asdict(c) for c in lesson.normaliser.channels],
+        ]
+    )
+
+
+def keep(state: State, path: Path, identity: str) -> None:
+    """Write all that training needs to go on, whole or not at all."""
+    tensors = {f"net.{k}": v for k, v in state.denoiser.state_dict().items()}
+    tensors |= {f"ema.{k}": v for k, v in state.ema.items()}
+    for index, slot in state.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in slot.items()}
+    header = {"step": str(state.step), "seconds": str(state.seconds), "identity": identity}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata=header)
+    os.replace(temporary, path)
+
+
+def restore(state: State, path: Path, identity: str) -> None:
+    """Take up a run where it was left.
+
+    Raises:
+        DpdmError: When the run on disk is damaged, or had other settings or other data.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise DpdmError(
+            f"{path} is a half-trained prior that cannot be read ({error}).",
+            "Remove it to begin anew.",
+        ) from error
+    if header.get("identity") != identity:
+        raise DpdmError(
+            f"{path} is a half-trained prior with other settings or other data.",
+            "Give the settings it was begun with, or remove it to begin anew.",
+        )
+    state.denoiser.load_state_dict(part(tensors, "net."))
+    for name, value in part(tensors, "ema.").items():
+        state.ema[name].copy_(value)
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in part(tensors, "optimiser.").items():
+        index, name = key.split(".")
+        slots.setdefault(int(index), {})[name] = value
+    state.optimiser.load_state_dict(state.optimiser.state_dict() | {"state": slots})
+    state.step, state.seconds = int(header["step"]), float(header["seconds"])
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with a prefix, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
