@@ -17,7 +17,7 @@ from draws import task_of
 from torch import Tensor
 
 from dpdm.config import read
-from dpdm.downscale import Task
+from dpdm.task import Task
 from dpdm.draw import Posterior
 from dpdm.evaluate import evaluate
 from dpdm.fields.archive import Archive

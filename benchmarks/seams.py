@@ -24,7 +24,7 @@ import numpy as np
 import xarray as xr
 from draws import Array, blocks, draw, one_window, task_of, touching
 
-from dpdm.downscale import Task
+from dpdm.task import Task
 from dpdm.draw import Posterior
 from dpdm.evaluate.match import positions
 from dpdm.fields.grid import grid_of

@@ -31,7 +31,7 @@ import xarray as xr
 from common import Target, target
 from draws import Array, draw, evaluations, labelled, schedule, task_of, touching
 
-from dpdm.downscale import Task
+from dpdm.task import Task
 from dpdm.draw import Posterior
 from dpdm.evaluate import evaluate
 from dpdm.fields.store import open_fields

@@ -26,8 +26,8 @@ def commands() -> str:
     pages = [f"## dpdm {name}\n\n```\n{help_of(name)}\n```\n" for name in main.commands]
     head = "# Commands\n\nMade from `--help` by `python docs/reference.py`.\n\n"
     codes = (
-        "Exit codes: 0 done; 1 dpdm could not do it, and says why in two lines; 2 the command was\n"
-        "misspelt; 3 `dpdm doctor` found something wrong; 130 interrupted, 143 terminated:\n"
+        "Exit codes: 0 done; 1 dpdm could not do it, and says why in two lines; 2 the command\n"
+        "was misspelt; 3 `dpdm doctor` found something wrong; 130 interrupted, 143 terminated:\n"
         "nothing half-written is left.\n\n"
     )
     return head + codes + "\n".join(pages)

@@ -2,62 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import dask.array
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.device import choose
-from dpdm.diffusion.condition import BlockMeans
-from dpdm.draw import Given, How, Posterior
-from dpdm.errors import DpdmError
+from dpdm.draw import Posterior
 from dpdm.fields.cf import finish
-from dpdm.fields.grid import Grid, average, grid_of, lerp, mean_matrices, nested, refine
-from dpdm.fields.statics import statics
-from dpdm.fields.store import load as load_step
-from dpdm.fields.store import open_fields, sha256
-from dpdm.fields.tensors import seasons, to_tensor
+from dpdm.fields.store import sha256
 from dpdm.fields.units import from_canonical
 from dpdm.fields.write import Writer, check_output
-from dpdm.prior import Prior, find, load
+from dpdm.prior import find, load
+from dpdm.task import Task, Wish, label_of, plan
 
 Report = Callable[[int, int], None]
 QUANTILES = (10, 50, 90)
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the user asked for.
-
-    Attributes:
-        members: Size of the ensemble; 0 for the mean alone.
-        seed: Seed of the ensemble.
-        steps: Noise levels, 0 for the prior's own number.
-        sampler: Sampler, empty for the prior's own.
-        keep: "members", "stats" or "all".
-        consistent: Whether block means must equal the input.
-        device: "auto", "cpu" or "cuda".
-        rename: Variables' names in the file, by canonical name.
-        units: Units declared by the user, by variable.
-        history: The command line, for the output's history.
-    """
-
-    members: int = 33
-    seed: int = 0
-    steps: int = 0
-    sampler: str = ""
-    keep: str = "all"
-    consistent: bool = False
-    device: str = "auto"
-    rename: Mapping[str, str] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
-    history: str = "dpdm downscale"
+STATISTICS = {
+    "mean": ("mean", "mean over the ensemble of"),
+    "spread": ("standard_deviation", "standard deviation over the ensemble of"),
+    **{f"p{q}": ("", f"{q}th percentile over the ensemble of") for q in QUANTILES},
+}
 
 
 def downscale(
@@ -85,134 +53,78 @@ def downscale(
         "consistent": str(wish.consistent).lower(),
     }  # fmt: skip
     title = f"Fine fields downscaled from {coarse.name} with the prior {path.stem}"
-    template = finish(task.template(), title, provenance, wish.history)
+    template = finish(template_of(task), title, provenance, wish.history)
     with Writer(fine, template, overwrite) as writer:
         done, total = 0, max(1, task.wish.members) * task.steps
         for step in range(task.steps):
-            for block in task.blocks(step):
+            for block in results(task, step):
                 writer.write(block)
                 done += 1
                 report(min(done, total), total)
 
 
-@dataclass(frozen=True)
-class Task:
-    """A coarse file and a prior that fit each other, and the grid between them.
-
-    Attributes:
-        coarse: Canonical coarse fields, lazy; only variables that the prior has.
-        prior: The prior.
-        grid: The fine grid.
-        statics: Statics on it (2, H, W).
-        smooth: Statics averaged to the coarse grid and lerped back (2, H, W).
-        wish: What the user asked for.
-        how: How to sample.
-    """
-
-    coarse: xr.Dataset
-    prior: Prior
-    grid: Grid
-    statics: NDArray[np.float64]
-    smooth: NDArray[np.float64]
-    wish: Wish
-    how: How
-
-    @property
-    def steps(self) -> int:
-        """Count the time steps; a field without time is one."""
-        return int(self.coarse.sizes.get("time", 1))
-
-    @property
-    def factor(self) -> tuple[float, float]:
-        """Give coarse over fine spacing, along latitude and longitude."""
-        (a, b), (c, d) = grid_of(self.coarse).spacing, self.grid.spacing
-        return a / c, b / d
-
-    def at(self, step: int) -> xr.Dataset:
-        """Return one step's coarse fields, loaded and checked."""
-        one = self.coarse.isel(time=step) if "time" in self.coarse.dims else self.coarse
-        return load_step(one)
-
-    def given(self, step: int) -> Given:
-        """Return what is known of one step."""
-        names = self.prior.normaliser.names
-        fields = self.at(step)
-        season = seasons(self.coarse.get("time"), self.coarse.get("time_bnds"))[step]
-        known = to_tensor(lerp(fields, self.grid), names, self.grid.shape)
-        blocks = None
-        if self.wish.consistent:
-            rows, columns = mean_matrices(self.grid, grid_of(fields))
-            value = to_tensor(fields, names, grid_of(fields).shape)
-            row_means, column_means = (torch.from_numpy(m.toarray()) for m in (rows, columns))
-            blocks = BlockMeans(row_means, column_means, value)
-        monthly = monthly_at(self.prior, self.grid, season)
-        return Given(
-            known, self.statics, self.smooth, self.grid, self.factor, season, monthly, blocks
-        )
-
-    def blocks(self, step: int) -> Iterator[xr.Dataset]:
-        """Yield one step's results, a member at a time and then the statistics."""
-        posterior = Posterior(self.prior, self.given(step), self.how)
-        lost = posterior.given.lerp.isnan().numpy()
-        if not self.wish.members:
-            yield self.block(np.where(lost, np.nan, posterior.expectation()), step)
-            return
-        kept = []
-        label = label_of(self.coarse, step)
-        for number, fields in enumerate(
-            posterior.members(range(self.wish.members), self.wish.seed, label)
-        ):
-            fields = np.where(lost, np.nan, fields)
-            yield self.block(fields, step, number) if self.wish.keep != "stats" else xr.Dataset()
-            kept.append(fields.astype(np.float32))
-            kept = kept if self.wish.keep != "members" else []
-        if kept:
-            for name, values in statistics(np.stack(kept)).items():
-                yield self.block(values, step, suffix=f"_{name}")
-
-    def block(
-        self, fields: NDArray[Any], step: int, member: int | None = None, suffix: str = ""
-    ) -> xr.Dataset:
-        """Return physical fields (C, H, W), labelled, in the units of the input."""
-        time = self.coarse["time"].values[[step]] if "time" in self.coarse.dims else None
-        coords: dict[str, Any] = dict(self.grid.coords())
-        dims, shape = ["lat", "lon"], list(self.grid.shape)
-        if time is not None:
-            coords["time"], dims, shape = ("time", time), ["time", *dims], [1, *shape]
-        if member is not None:
-            coords["realization"] = ("realization", [member])
-            dims, shape = ["realization", *dims], [1, *shape]
-        arrays = {}
-        for index, name in enumerate(self.prior.normaliser.names):
-            if name in self.coarse:
-                attrs = self.coarse[name].attrs
-                array = xr.DataArray(
-                    fields[index].astype(np.float32).reshape(shape), coords, dims, name, attrs
-                )
-                arrays[name + suffix] = from_canonical(
-                    array, self.bounds(step), suffix == "_spread"
-                )
-        return xr.Dataset(arrays)
-
-    def bounds(self, step: int) -> xr.DataArray | None:
-        """Return the time bounds of a step, which amounts need, if there are any."""
-        return self.coarse["time_bnds"].isel(time=[step]) if "time_bnds" in self.coarse else None
-
-    def template(self) -> xr.Dataset:
-        """Return the output's structure: every variable with its axes, and no values yet."""
-        empty = np.zeros((len(self.prior.normaliser.names), *self.grid.shape), np.float32)
-        ensemble = self.wish.members > 0
-        parts = []
-        if not ensemble or self.wish.keep != "stats":
-            parts.append(self.block(empty, 0, 0 if ensemble else None))
-        if ensemble and self.wish.keep != "members":
-            parts += [self.block(empty, 0, suffix=f"_{name}") for name in STATISTICS]
-        return lazily(xr.merge(parts), self.coarse, self.wish.members).assign_attrs(
-            self.coarse.attrs
-        )
+def results(task: Task, step: int) -> Iterator[xr.Dataset]:
+    """Yield one step's results: the mean alone, or every member and then the statistics."""
+    posterior = Posterior(task.prior, task.given(step), task.how)
+    lost = posterior.given.lerp.isnan().numpy()
+    if not task.wish.members:
+        yield labelled(task, np.where(lost, np.nan, posterior.expectation()), step)
+        return
+    kept = []
+    numbers, label = range(task.wish.members), label_of(task.coarse, step)
+    for number, drawn in enumerate(posterior.members(numbers, task.wish.seed, label)):
+        member = np.where(lost, np.nan, drawn).astype(np.float32)
+        if task.wish.keep != "members":
+            kept.append(member)
+        yield labelled(task, member, step, number) if task.wish.keep != "stats" else xr.Dataset()
+    if kept:
+        found = statistics(np.stack(kept)).items()
+        yield xr.merge([labelled(task, values, step, statistic=name) for name, values in found])
 
 
-STATISTICS = ("mean", "spread", *(f"p{q}" for q in QUANTILES))
+def labelled(
+    task: Task, fields: NDArray[Any], step: int, member: int | None = None, statistic: str = ""
+) -> xr.Dataset:
+    """Return physical fields (C, H, W), labelled, in the units of the input."""
+    coords: dict[str, Any] = dict(task.grid.coords())
+    dims = ["lat", "lon"]
+    if "time" in task.coarse.dims:
+        coords["time"], dims = ("time", task.coarse["time"].values[[step]]), ["time", *dims]
+    if member is not None:
+        coords["realization"], dims = ("realization", [member]), ["realization", *dims]
+    out = {}
+    for name, values in zip(task.prior.normaliser.names, fields, strict=True):
+        if name in task.coarse:
+            whole = values.astype(np.float32)[(None,) * (len(dims) - 2)]
+            array = xr.DataArray(whole, coords, dims, name, task.coarse[name].attrs)
+            back = from_canonical(array, task.bounds(step), difference=statistic == "spread")
+            out[f"{name}_{statistic}" if statistic else name] = described(back, statistic)
+    return xr.Dataset(out)
+
+
+def described(array: xr.DataArray, statistic: str) -> xr.DataArray:
+    """Return a statistic of the ensemble that says so."""
+    if not statistic:
+        return array
+    method, words = STATISTICS[statistic]
+    attrs = {"long_name": f"{words} {array.attrs.get('long_name', array.name)}"}
+    if method:
+        before = str(array.attrs.get("cell_methods", ""))
+        attrs["cell_methods"] = f"{before} realization: {method}".strip()
+    return array.assign_attrs(attrs)
+
+
+def template_of(task: Task) -> xr.Dataset:
+    """Return the output's structure: every variable with its axes, and no values yet."""
+    empty = np.zeros((len(task.prior.normaliser.names), *task.grid.shape), np.float32)
+    ensemble, keep = task.wish.members > 0, task.wish.keep
+    parts = []
+    if not ensemble or keep != "stats":
+        parts.append(labelled(task, empty, 0, 0 if ensemble else None))
+    if ensemble and keep != "members":
+        parts += [labelled(task, empty, 0, statistic=name) for name in STATISTICS]
+    whole = lazily(xr.merge(parts), task.coarse, task.wish.members)
+    return whole.assign_attrs(task.coarse.attrs)
 
 
 def statistics(members: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
@@ -239,123 +151,3 @@ def lazily(first: xr.Dataset, coarse: xr.Dataset, members: int) -> xr.Dataset:
         if name in coarse.variables:
             coords[name] = coarse[name].load()
     return xr.Dataset(out, coords)
-
-
-def label_of(fields: xr.Dataset, step: int) -> str:
-    """Return the label of a time step, a part of every member's seed: ``1862-07-16T12``."""
-    if "time" not in fields.dims:
-        return ""
-    when = fields["time"].isel(time=step).dt
-    return f"{int(when.year):04d}-{int(when.month):02d}-{int(when.day):02d}T{int(when.hour):02d}"
-
-
-def monthly_at(prior: Prior, grid: Grid, season: float | None) -> torch.Tensor | None:
-    """Return the prior's residual climatology of a season, if it has one for this grid."""
-    if not prior.climatology:
-        return None
-    own = Grid(prior.climatology["lat"].numpy(), prior.climatology["lon"].numpy())
-    if not own.same(grid):
-        raise DpdmError(
-            "The prior holds the residual climatology of its training region, and the target is "
-            "another grid.",
-            'Give the training grid with --grid, or train without: climatology = "no".',
-        )
-    fields = prior.climatology["fields"].double()
-    return fields.mean(0) if season is None else fields[int(season * 12)]
-
-
-def plan(
-    path: Path, prior: Prior, wish: Wish, target: Path | None, own_statics: Path | None
-) -> Task:
-    """Return a task whose parts fit each other.
-
-    Raises:
-        DpdmError: When they do not.
-    """
-    coarse = wanted(open_fields(path, None, wish.rename, wish.units), prior, path)
-    source = grid_of(coarse)
-    grid = (
-        refine(source, prior.contract.spacing) if target is None else grid_of(open_fields(target))
-    )
-    check_target(source, grid, prior, wish)
-    own = None if own_statics is None else open_fields(own_statics)
-    ground = statics(grid, own)[["topography", "land_fraction"]]
-    smooth = lerp(average(ground, source), grid)
-    below, above = (np.stack([g[n].values.astype(float) for n in g]) for g in (ground, smooth))
-    device = choose(wish.device)
-    default = prior.contract.sampling
-    how = How(
-        wish.sampler or default["sampler"], wish.steps or default["steps"],
-        default["most"], device=device,
-    )  # fmt: skip
-    prior.denoiser.to(device)
-    return Task(coarse, prior, grid, below, above, wish, how)
-
-
-def wanted(fields: xr.Dataset, prior: Prior, path: Path) -> xr.Dataset:
-    """Return the variables that the prior has.
-
-    Raises:
-        DpdmError: When there is none, or one is in other units.
-    """
-    names = prior.normaliser.names
-    found = [n for n in names if n in fields]
-    if not found:
-        raise DpdmError(
-            f"{path} has none of the prior's variables {', '.join(names)}; it has "
-            f"{', '.join(map(str, fields.data_vars))}.",
-            f"Say which one is meant, as in --var {names[0]}=NAME.",
-        )
-    for channel in prior.normaliser.channels:
-        units = (
-            fields[channel.name].attrs.get("units") if channel.name in fields else channel.units
-        )
-        if units != channel.units:
-            raise DpdmError(
-                f"{path}: {channel.name} is in {units!r}, and the prior knows it in {channel.units!r}.",
-                f"Convert it, or declare it: --units {channel.name}='{channel.units}'.",
-            )
-    if fields.sizes.get("realization", 1) > 1:
-        raise DpdmError(
-            f"{path} holds {fields.sizes['realization']} members; dpdm downscales one at a time.",
-            "Select one (ncks -d, xarray isel) and give each its own --seed.",
-        )
-    return (
-        fields[found].squeeze("realization", drop=True)
-        if "realization" in fields.dims
-        else fields[found]
-    )
-
-
-def check_target(source: Grid, grid: Grid, prior: Prior, wish: Wish) -> None:
-    """Refuse a target that the prior cannot serve from this source."""
-    for axis, name in enumerate(("latitude", "longitude")):
-        coarse, fine = source.spacing[axis], grid.spacing[axis]
-        if fine > coarse * 1.001:
-            raise DpdmError(
-                f"The target is coarser in {name} ({fine:g} degrees) than the input ({coarse:g}).",
-                "Use dpdm coarsen for that.",
-            )
-        trained = prior.contract.spacing[axis]
-        if not 0.74 < fine / trained < 1.35:
-            raise DpdmError(
-                f"The target's {name} spacing is {fine:g} degrees; the prior was trained at {trained:g}.",
-                "Choose a target near that, or train a prior for it with dpdm train.",
-            )
-        least, most = prior.contract.factors
-        if not 0.74 * least < coarse / fine < 1.35 * most:
-            raise DpdmError(
-                f"From {coarse:g} to {fine:g} degrees of {name} is a factor of {coarse / fine:.3g}; "
-                f"the prior was trained for {least} to {most}.",
-                "Use another prior, or train one with dpdm train --factor.",
-            )
-    if not source.covers(grid):
-        raise DpdmError(
-            "The target grid reaches beyond the cells of the input.",
-            "Cut the target, or give a larger input: nothing is extrapolated.",
-        )
-    if wish.consistent and not nested(grid, source):
-        raise DpdmError(
-            "--consistent needs whole fine cells in every coarse cell, and this target cuts some.",
-            "Leave out --grid, which makes such a target, or leave out --consistent.",
-        )

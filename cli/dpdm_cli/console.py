@@ -1,13 +1,24 @@
 """What the commands say: results on stdout, progress and faults on stderr."""
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
 
 from dpdm.errors import DpdmError
+
+
+class Ended(KeyboardInterrupt):
+    """Report a signal that ends a command; it cleans up as after Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.code = 128 + number
 
 
 class Group(click.Group):
@@ -18,18 +29,42 @@ class Group(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; turn a fault into two lines and exit 1, an interrupt into exit 130."""
+        """Run a command; turn a fault into two lines and exit 1, a signal into its exit code."""
         try:
-            return super().invoke(ctx)
+            with heeding_signals():
+                return super().invoke(ctx)
         except DpdmError as error:
             fail(error)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             click.echo("Interrupted: nothing half-written is left.", err=True)
-            sys.exit(130)
+            sys.exit(getattr(stop, "code", 130))
         except MemoryError:
             fail(DpdmError("The memory is used up.", "Give fewer variables or a smaller domain."))
+        except BrokenPipeError:
+            raise  # the reader has seen enough, as in dpdm info FILE | head; click exits quietly
         except OSError as error:
-            fail(DpdmError(f"{error.filename or 'A file'}: {error.strerror or error}."))
+            what = f"{error.filename or 'A file'}: {error.strerror or error}."
+            fail(DpdmError(what, "Check that it is there, that you may use it, and the disk."))
+
+
+@contextmanager
+def heeding_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP interrupt a command, unless someone else handles or ignores them."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Ended(number)
+
+    names = ("SIGTERM", "SIGHUP")  # Windows has no hang-up
+    heard = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    mine = [number for number in heard if signal.getsignal(number) is signal.SIG_DFL]
+    mine = mine if threading.current_thread() is threading.main_thread() else []
+    for number in mine:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def fail(error: DpdmError) -> None:

@@ -73,7 +73,7 @@ def downscale(
     Without --grid every coarse cell is cut into as many fine cells as the prior was trained for.
     Values come back in the units of the input.
     """  # fmt: skip
-    from dpdm.downscale import Wish
+    from dpdm.task import Wish
     from dpdm.downscale import downscale as run
 
     wish = Wish(

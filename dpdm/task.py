@@ -1,0 +1,232 @@
+"""A coarse file and a prior that fit each other, and the fine grid between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from dpdm.device import choose
+from dpdm.diffusion.condition import BlockMeans
+from dpdm.draw import Given, How
+from dpdm.errors import DpdmError
+from dpdm.fields.grid import Grid, average, grid_of, lerp, mean_matrices, nested, refine
+from dpdm.fields.statics import statics
+from dpdm.fields.store import load as load_step
+from dpdm.fields.store import open_fields
+from dpdm.fields.tensors import seasons, to_tensor
+from dpdm.prior import Prior
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for.
+
+    Attributes:
+        members: Size of the ensemble; 0 for the mean alone.
+        seed: Seed of the ensemble.
+        steps: Noise levels, 0 for the prior's own number.
+        sampler: Sampler, empty for the prior's own.
+        keep: "members", "stats" or "all".
+        consistent: Whether block means must equal the input.
+        device: "auto", "cpu" or "cuda".
+        rename: Variables' names in the file, by canonical name.
+        units: Units declared by the user, by variable.
+        history: The command line, for the output's history.
+    """
+
+    members: int = 33
+    seed: int = 0
+    steps: int = 0
+    sampler: str = ""
+    keep: str = "all"
+    consistent: bool = False
+    device: str = "auto"
+    rename: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    history: str = "dpdm downscale"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A coarse file and a prior that fit each other, and the grid between them.
+
+    Attributes:
+        coarse: Canonical coarse fields, lazy; only variables that the prior has.
+        prior: The prior.
+        grid: The fine grid.
+        statics: Statics on it (2, H, W).
+        smooth: Statics averaged to the coarse grid and lerped back (2, H, W).
+        wish: What the user asked for.
+        how: How to sample.
+    """
+
+    coarse: xr.Dataset
+    prior: Prior
+    grid: Grid
+    statics: NDArray[np.float64]
+    smooth: NDArray[np.float64]
+    wish: Wish
+    how: How
+
+    @property
+    def steps(self) -> int:
+        """Count the time steps; a field without time is one."""
+        return int(self.coarse.sizes.get("time", 1))
+
+    @property
+    def factor(self) -> tuple[float, float]:
+        """Give coarse over fine spacing, along latitude and longitude."""
+        (a, b), (c, d) = grid_of(self.coarse).spacing, self.grid.spacing
+        return a / c, b / d
+
+    def at(self, step: int) -> xr.Dataset:
+        """Return one step's coarse fields, loaded and checked."""
+        one = self.coarse.isel(time=step) if "time" in self.coarse.dims else self.coarse
+        return load_step(one)
+
+    def given(self, step: int) -> Given:
+        """Return what is known of one step."""
+        names = self.prior.normaliser.names
+        fields = self.at(step)
+        season = seasons(self.coarse.get("time"), self.coarse.get("time_bnds"))[step]
+        known = to_tensor(lerp(fields, self.grid), names, self.grid.shape)
+        blocks = None
+        if self.wish.consistent:
+            rows, columns = mean_matrices(self.grid, grid_of(fields))
+            value = to_tensor(fields, names, grid_of(fields).shape)
+            row_means, column_means = (torch.from_numpy(m.toarray()) for m in (rows, columns))
+            blocks = BlockMeans(row_means, column_means, value)
+        monthly = monthly_at(self.prior, self.grid, season)
+        return Given(
+            known, self.statics, self.smooth, self.grid, self.factor, season, monthly, blocks
+        )
+
+    def bounds(self, step: int) -> xr.DataArray | None:
+        """Return the time bounds of a step, which amounts need, if there are any."""
+        return self.coarse["time_bnds"].isel(time=[step]) if "time_bnds" in self.coarse else None
+
+
+def label_of(fields: xr.Dataset, step: int) -> str:
+    """Return the label of a time step, a part of every member's seed: ``1862-07-16T12``."""
+    if "time" not in fields.dims:
+        return ""
+    when = fields["time"].isel(time=step).dt
+    return f"{int(when.year):04d}-{int(when.month):02d}-{int(when.day):02d}T{int(when.hour):02d}"
+
+
+def monthly_at(prior: Prior, grid: Grid, season: float | None) -> torch.Tensor | None:
+    """Return the prior's residual climatology of a season, if it has one for this grid."""
+    if not prior.climatology:
+        return None
+    own = Grid(prior.climatology["lat"].numpy(), prior.climatology["lon"].numpy())
+    if not own.same(grid):
+        raise DpdmError(
+            "The prior holds the residual climatology of its training region, and the target is "
+            "another grid.",
+            'Give the training grid with --grid, or train without: climatology = "no".',
+        )
+    fields = prior.climatology["fields"].double()
+    return fields.mean(0) if season is None else fields[int(season * 12)]
+
+
+def plan(
+    path: Path, prior: Prior, wish: Wish, target: Path | None, own_statics: Path | None
+) -> Task:
+    """Return a task whose parts fit each other.
+
+    Raises:
+        DpdmError: When they do not.
+    """
+    coarse = wanted(open_fields(path, None, wish.rename, wish.units), prior, path)
+    source = grid_of(coarse)
+    grid = (
+        refine(source, prior.contract.spacing) if target is None else grid_of(open_fields(target))
+    )
+    check_target(source, grid, prior, wish)
+    own = None if own_statics is None else open_fields(own_statics)
+    ground = statics(grid, own)[["topography", "land_fraction"]]
+    smooth = lerp(average(ground, source), grid)
+    below, above = (np.stack([g[n].values.astype(float) for n in g]) for g in (ground, smooth))
+    device = choose(wish.device)
+    default = prior.contract.sampling
+    how = How(
+        wish.sampler or default["sampler"], wish.steps or default["steps"],
+        default["most"], device=device,
+    )  # fmt: skip
+    prior.denoiser.to(device)
+    return Task(coarse, prior, grid, below, above, wish, how)
+
+
+def wanted(fields: xr.Dataset, prior: Prior, path: Path) -> xr.Dataset:
+    """Return the variables that the prior has.
+
+    Raises:
+        DpdmError: When there is none, or one is in other units.
+    """
+    names = prior.normaliser.names
+    found = [n for n in names if n in fields]
+    if not found:
+        raise DpdmError(
+            f"{path} has none of the prior's variables {', '.join(names)}; it has "
+            f"{', '.join(map(str, fields.data_vars))}.",
+            f"Say which one is meant, as in --var {names[0]}=NAME.",
+        )
+    for channel in prior.normaliser.channels:
+        units = (
+            fields[channel.name].attrs.get("units") if channel.name in fields else channel.units
+        )
+        if units != channel.units:
+            raise DpdmError(
+                f"{path}: {channel.name} is in {units!r}, the prior's in {channel.units!r}.",
+                f"Convert it, or declare it: --units {channel.name}='{channel.units}'.",
+            )
+    if fields.sizes.get("realization", 1) > 1:
+        raise DpdmError(
+            f"{path} holds {fields.sizes['realization']} members; dpdm downscales one at a time.",
+            "Select one (ncks -d, xarray isel) and give each its own --seed.",
+        )
+    return (
+        fields[found].squeeze("realization", drop=True)
+        if "realization" in fields.dims
+        else fields[found]
+    )
+
+
+def check_target(source: Grid, grid: Grid, prior: Prior, wish: Wish) -> None:
+    """Refuse a target that the prior cannot serve from this source."""
+    for axis, name in enumerate(("latitude", "longitude")):
+        coarse, fine = source.spacing[axis], grid.spacing[axis]
+        if fine > coarse * 1.001:
+            raise DpdmError(
+                f"The target is coarser in {name} ({fine:g} degrees) than the input ({coarse:g}).",
+                "Use dpdm coarsen for that.",
+            )
+        trained = prior.contract.spacing[axis]
+        if not 0.74 < fine / trained < 1.35:
+            raise DpdmError(
+                f"The target's {name} spacing is {fine:g} degrees, the prior's {trained:g}.",
+                "Choose a target near that, or train a prior for it with dpdm train.",
+            )
+        least, most = prior.contract.factors
+        if not 0.74 * least < coarse / fine < 1.35 * most:
+            raise DpdmError(
+                f"From {coarse:g} to {fine:g} degrees of {name} is a factor of {coarse / fine:.3g}; "
+                f"the prior was trained for {least} to {most}.",
+                "Use another prior, or train one with dpdm train --factor.",
+            )
+    if not source.covers(grid):
+        raise DpdmError(
+            "The target grid reaches beyond the cells of the input.",
+            "Cut the target, or give a larger input: nothing is extrapolated.",
+        )
+    if wish.consistent and not nested(grid, source):
+        raise DpdmError(
+            "--consistent needs whole fine cells in every coarse cell, and this target cuts some.",
+            "Leave out --grid, which makes such a target, or leave out --consistent.",
+        )
