@@ -7,14 +7,15 @@ from typing import Any
 
 from dpdm.fields.grid import grid_of
 from dpdm.fields.store import open_fields, sha256
-from dpdm.prior import bundled, find, header
+from dpdm.prior import find, header
 
 
 def describe(file: Path | str) -> dict[str, Any]:
     """Return what a prior, given by file or name, or a data file holds."""
-    if isinstance(file, str) or file.suffix == ".safetensors" or file.name in bundled():
+    path = Path(file)
+    if path.suffix == ".safetensors" or not (path.suffix or path.exists()):
         return of_prior(find(str(file)))
-    return of_data(file)
+    return of_data(path)
 
 
 def of_prior(path: Path) -> dict[str, Any]:

@@ -9,7 +9,10 @@ from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of, refine
 from dpdm.fields.grid import lerp as interpolate
 from dpdm.fields.store import open_fields
+from dpdm.memory import available
 from dpdm.remap import Report, remap_file
+
+BYTES = 32  # of a cell: double and single precision, before and after
 
 
 def lerp(
@@ -44,8 +47,19 @@ def lerp(
 
 
 def cut(grid: Grid, factor: int, path: Path) -> Grid:
-    """Return the grid whose cells are cut into ``factor`` by ``factor``."""
+    """Return the grid whose cells are cut into ``factor`` by ``factor``.
+
+    Raises:
+        DpdmError: When the factor is below one, or a field would not fit into memory.
+    """
     if factor < 1:
         raise DpdmError(f"The factor for {path} is {factor}.", "Give a whole number of 1 or more.")
+    cells = grid.shape[0] * grid.shape[1] * factor**2
+    if BYTES * cells > available():
+        raise DpdmError(
+            f"The factor {factor} would cut a field of {path} into {cells:.2g} cells, more than "
+            "fit into memory.",
+            "Give a smaller factor, or a smaller region (cdo sellonlatbox).",
+        )
     lat, lon = grid.spacing
     return refine(grid, (lat / factor, lon / factor))

@@ -216,8 +216,8 @@ def check_target(source: Grid, grid: Grid, prior: Prior, wish: Wish) -> None:
         least, most = prior.contract.factors
         if not 0.74 * least < coarse / fine < 1.35 * most:
             raise DpdmError(
-                f"From {coarse:g} to {fine:g} degrees of {name} is a factor of {coarse / fine:.3g}; "
-                f"the prior was trained for {least} to {most}.",
+                f"From {coarse:g} to {fine:g} degrees of {name} is a factor of "
+                f"{coarse / fine:.3g}; the prior was trained for {least} to {most}.",
                 "Use another prior, or train one with dpdm train --factor.",
             )
     if not source.covers(grid):

@@ -250,7 +250,7 @@ OPTIONS = {
     "coarsen fine.nc out.nc --factor 32": ("factor 32 does not cut 32", "divides 32"),
     "lerp coarse.nc out.nc --factor 0": ("factor for coarse.nc is 0", "1 or more"),
     "lerp coarse.nc out.nc --factor -2": ("factor for coarse.nc is -2", "1 or more"),
-    "lerp coarse.nc out.nc --factor 1000000": ("fine grid|memory|cannot be written", ""),
+    "lerp coarse.nc out.nc --factor 1000000": ("cells, more than fit into memory", "smaller factor"),
     "lerp coarse.nc out.nc --grid away.nc": ("away.nc reaches beyond the cells of coarse.nc", ""),
     "lerp coarse.nc out.nc --grid nothing.nc": ("nothing.nc does not exist", ""),
     "lerp coarse.nc out.nc --factor 2 --var tp=nothing": ("no nothing; there is", "--var"),

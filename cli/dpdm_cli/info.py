@@ -1,7 +1,5 @@
 """dpdm info."""
 
-from pathlib import Path
-
 import click
 
 
@@ -14,5 +12,5 @@ def info(file: str, as_json: bool) -> None:
 
     from dpdm.info import describe, text
 
-    said = describe(Path(file) if Path(file).exists() else file)
+    said = describe(file)
     click.echo(json.dumps(said, indent=2) if as_json else text(said))

@@ -147,4 +147,5 @@ def _cell_methods(array: xr.DataArray) -> str:
     if str(array.attrs.get("standard_name", "")).endswith(("_rate", "_flux")):
         old = old.replace("time: sum", "time: mean")
     names = set(re.findall(r"(\w+):", re.sub(r"\(.*?\)", "", old)))
-    return old if names and names <= {"area", "realization", *map(str, array.dims)} else "area: mean"
+    held = {"area", "realization", *map(str, array.dims)}
+    return old if names and names <= held else "area: mean"
