@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dpdm.diffusion.condition import BlockMeans, Match
 from dpdm.diffusion.sample import SAMPLERS, levels
-from dpdm.diffusion.tile import Windows, tile
+from dpdm.diffusion.tile import Windows, fitted, tile
 from dpdm.fields.grid import Grid
 from dpdm.fields.tensors import conditioning, geometric, ground_tensors
 from dpdm.prior import Prior
@@ -83,6 +83,18 @@ def noise(shape: tuple[int, ...], seed: int, member: int, label: str) -> Tensor:
     return torch.from_numpy(drawn)
 
 
+def windows_of(grid: Grid, most: int, overlap: int) -> Windows:
+    """Return windows of up to ``most`` cells a side, no larger than they need to be.
+
+    They may exceed those of training, for what the network says of a cell does not depend on the
+    extent around it; fewer borders cost less.
+    """
+    height, width = grid.shape
+    across = min(most, width) if grid.cyclic else fitted(width, most, overlap)
+    size = (fitted(height, most, overlap), across)
+    return Windows(grid.shape, size, overlap, grid.cyclic)
+
+
 class Posterior:
     """A prior bound to what is known of one step: the windows' features are computed once."""
 
@@ -94,8 +106,7 @@ class Posterior:
         ground = ground_tensors(given.statics, given.smooth, given.grid.lat)
         standard = prior.normaliser.standard(known).float()
         fields = conditioning(standard, ground, given.factor, given.season).to(how.device)
-        side = (prior.contract.window, prior.contract.window)
-        self.windows = Windows(given.grid.shape, side, how.overlap, given.grid.cyclic)
+        self.windows = windows_of(given.grid, 2 * prior.contract.window, how.overlap)
         with torch.no_grad():
             self.features = [
                 prior.denoiser.features(fields[None, :, rows[:, None], columns])

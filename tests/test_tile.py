@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from dpdm.diffusion.tile import Windows, tile
+from dpdm.diffusion.tile import Windows, fitted, spread, tile
 from dpdm.types import Fields, Sigma
 
 CASES = {
@@ -66,3 +66,11 @@ def test_blending_at_each_level_leaves_no_step_at_the_borders() -> None:
     steps = tile(biased, windows)(ramp, torch.ones(1)).diff(dim=-1).abs().amax()
     jump = float(ramp[..., 16].mean() - ramp[..., 0].mean())
     assert float(steps) < jump / 8  # stitched windows would step by the whole of it
+
+
+@pytest.mark.parametrize("count", [5, 64, 65, 100, 160, 180, 220, 700, 721])
+@pytest.mark.parametrize(("most", "overlap"), [(64, 16), (128, 16), (32, 8)])
+def test_fitted_windows_are_no_more_and_no_larger(count: int, most: int, overlap: int) -> None:
+    size = fitted(count, most, overlap)
+    assert size <= most
+    assert len(spread(count, size, overlap)) == len(spread(count, min(most, count), overlap))

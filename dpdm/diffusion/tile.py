@@ -68,6 +68,20 @@ def spread(count: int, width: int, overlap: int) -> list[int]:
     return [round(k * (count - width) / max(1, number - 1)) for k in range(number)]
 
 
+def fitted(count: int, most: int, overlap: int, multiple: int = 4) -> int:
+    """Return the least extent of windows that cover ``count`` cells with no more of them.
+
+    Example:
+        >>> fitted(180, 128, 16), len(spread(180, 100, 16)), len(spread(180, 128, 16))
+        (100, 2, 2)
+    """
+    if count <= most:
+        return count
+    number = 1 + math.ceil((count - most) / max(1, most - overlap))
+    least = math.ceil((count + (number - 1) * overlap) / number)
+    return min(most, least + -least % multiple)
+
+
 def circle(count: int, width: int, overlap: int) -> list[int]:
     """Return evenly spread starts of windows that cover a circle of ``count`` cells."""
     number = math.ceil(count / max(1, width - overlap))
