@@ -11,13 +11,11 @@ from pathlib import Path
 
 import common
 import numpy as np
-import torch
 import xarray as xr
-from draws import task_of
+from draws import labelled, task_of
 from torch import Tensor
 
 from dpdm.config import read
-from dpdm.task import Task
 from dpdm.draw import Posterior
 from dpdm.evaluate import evaluate
 from dpdm.fields.archive import Archive
@@ -28,6 +26,7 @@ from dpdm.fields.store import open_fields
 from dpdm.learn import learn
 from dpdm.lesson import Lesson, prepare
 from dpdm.recipe import Recipe
+from dpdm.task import Task
 
 RECIPE = Path(__file__).parent / "prior" / "recipe.toml"
 FACTORS = (4, 12)
@@ -117,9 +116,6 @@ def altered(task: Task, variant: Variant) -> Task:
 
 def expected(task: Task) -> xr.Dataset:
     """Return the means of all steps, in one evaluation each."""
-    with torch.no_grad():
-        steps = [
-            task.block(Posterior(task.prior, task.given(step), task.how).expectation(), step)
-            for step in range(task.steps)
-        ]
-    return xr.concat(steps, "time")
+    steps = range(task.steps)
+    means = (Posterior(task.prior, task.given(s), task.how).expectation() for s in steps)
+    return labelled(task, steps, [mean[None] for mean in means]).isel(realization=0)

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.diffusion.sample import SAMPLERS, cosine_levels, levels
-from dpdm.task import Task, Wish, label_of, plan
 from dpdm.draw import Given, How, Posterior, noise
 from dpdm.fields.grid import Grid
 from dpdm.fields.tensors import geometric
 from dpdm.prior import Prior, find, load
+from dpdm.task import Task, Wish, label_of, plan
 from dpdm.types import Denoise, Fields, Sigma
 
 Array = NDArray[np.floating]

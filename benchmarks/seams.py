@@ -24,12 +24,12 @@ import numpy as np
 import xarray as xr
 from draws import Array, blocks, draw, one_window, task_of, touching
 
-from dpdm.task import Task
 from dpdm.draw import Posterior
 from dpdm.evaluate.match import positions
 from dpdm.fields.grid import grid_of
 from dpdm.fields.store import open_fields
 from dpdm.fields.tensors import to_tensor
+from dpdm.task import Task
 
 APART = 3  # cells between a line and the nearest border, where it counts as none
 Lines = tuple[Array, Array]  # positions of borders along rows and along columns

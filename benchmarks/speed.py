@@ -31,11 +31,11 @@ import xarray as xr
 from common import Target, target
 from draws import Array, draw, evaluations, labelled, schedule, task_of, touching
 
-from dpdm.task import Task
 from dpdm.draw import Posterior
 from dpdm.evaluate import evaluate
 from dpdm.fields.store import open_fields
 from dpdm.fields.tensors import given_channels
+from dpdm.task import Task
 
 Found = tuple[dict[str, Any], dict[str, Target]]
 PAPER = ("ddim", 25)

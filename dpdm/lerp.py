@@ -1,6 +1,5 @@
 """The baseline: bilinear interpolation of a file."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import xarray as xr
@@ -10,21 +9,13 @@ from dpdm.fields.grid import Grid, grid_of, refine
 from dpdm.fields.grid import lerp as interpolate
 from dpdm.fields.store import open_fields
 from dpdm.memory import available
-from dpdm.remap import Report, remap_file
+from dpdm.remap import Ask, remap_file
 
 BYTES = 32  # of a cell: double and single precision, before and after
 
 
 def lerp(
-    coarse: Path,
-    fine: Path,
-    grid: Path | None,
-    factor: int | None,
-    rename: Mapping[str, str],
-    units: Mapping[str, str],
-    history: str = "dpdm lerp",
-    overwrite: bool = False,
-    report: Report = lambda done, total: None,
+    coarse: Path, fine: Path, grid: Path | None, factor: int | None, ask: Ask = Ask()
 ) -> None:
     """Write the lerp to the grid of a file, or to cells cut into ``factor`` by ``factor``.
 
@@ -36,14 +27,13 @@ def lerp(
     def rule(fields: xr.Dataset) -> xr.Dataset:
         return interpolate(fields, target or cut(grid_of(fields), factor or 0, coarse))
 
-    if target is not None and not grid_of(open_fields(coarse, None, rename, units)).covers(target):
+    if target is not None and not grid_of(ask.open(coarse)).covers(target):
         raise DpdmError(
             f"The grid of {grid} reaches beyond the cells of {coarse}.",
             "Cut the target, or give a larger input: nothing is extrapolated.",
         )
     title = f"Bilinear interpolation of {coarse.name}"
-    extra = () if grid is None else (grid,)
-    remap_file(coarse, fine, rule, rename, units, title, history, overwrite, report, extra)
+    remap_file(coarse, fine, rule, title, ask, () if grid is None else (grid,))
 
 
 def cut(grid: Grid, factor: int, path: Path) -> Grid:

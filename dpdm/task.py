@@ -18,7 +18,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, average, grid_of, lerp, mean_matrices, nested, refine
 from dpdm.fields.statics import statics
 from dpdm.fields.store import load as load_step
-from dpdm.fields.store import open_fields
+from dpdm.fields.store import naming, open_fields
 from dpdm.fields.tensors import seasons, to_tensor
 from dpdm.prior import Prior
 
@@ -148,7 +148,8 @@ def plan(
     grid = (
         refine(source, prior.contract.spacing) if target is None else grid_of(open_fields(target))
     )
-    check_target(source, grid, prior, wish)
+    with naming(target or path):
+        check_target(source, grid, prior, wish)
     own = None if own_statics is None else open_fields(own_statics)
     ground = statics(grid, own)[["topography", "land_fraction"]]
     smooth = lerp(average(ground, source), grid)

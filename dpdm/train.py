@@ -13,7 +13,7 @@ import xarray as xr
 from dpdm.config import read
 from dpdm.device import choose
 from dpdm.errors import DpdmError
-from dpdm.fields.grid import grid_of
+from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.statics import statics
 from dpdm.fields.store import load, open_fields
 from dpdm.fields.write import check_output
@@ -74,7 +74,9 @@ def train(
     fine, coarse = matched(fine, coarse)
     own = None if sources.statics is None else open_fields(sources.statics)
     ground = statics(grid_of(fine), own)[["topography", "land_fraction"]]
-    lesson = prepare(fine, ground, factor or factor_of(fine, coarse), recipe, coarse)
+    factor = factor or factor_of(fine, coarse)
+    check_factor(factor, grid_of(fine))
+    lesson = prepare(fine, ground, factor, recipe, coarse)
     return learn(lesson, out, minutes, choose(device), report)
 
 
@@ -177,6 +179,16 @@ def matched(fine: xr.Dataset, coarse: xr.Dataset | None) -> tuple[xr.Dataset, xr
     if not grid_of(coarse).covers(grid_of(fine)):
         raise DpdmError("The fine grid reaches beyond the coarse one.", "Cut the fine files.")
     return fine[names].sel(time=times), coarse[names].sel(time=times)
+
+
+def check_factor(factor: tuple[int, int], grid: Grid) -> None:
+    """Refuse blocks of which fewer than two fit on the grid."""
+    if 2 * factor[1] > min(grid.shape):
+        height, width = grid.shape
+        raise DpdmError(
+            f"A factor of {factor[1]} leaves less than two blocks of {height} by {width} cells.",
+            "Give a smaller --factor, or fields of a larger region.",
+        )
 
 
 def factor_of(fine: xr.Dataset, coarse: xr.Dataset | None) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Every test runs in float64 from seed 0, on one thread, and leaves no trace."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,3 +29,16 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> "Taught":
     from tests.worlds import teach
 
     return teach(tmp_path_factory.mktemp("taught"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, taught: "Taught", monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with coarse.nc, fine.nc, prior.safetensors and small.toml."""
+    from tests.worlds import TOML, coarse_world, world
+
+    coarse_world().to_netcdf(tmp_path / "coarse.nc")
+    world().to_netcdf(tmp_path / "fine.nc")
+    (tmp_path / "prior.safetensors").write_bytes(taught.prior.read_bytes())
+    (tmp_path / "small.toml").write_text(TOML)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,5 +1,6 @@
 """A small made-up world, and a prior that the command itself trained on it."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,23 @@ def done(*words: object) -> Result:
     """Run a command that must succeed."""
     result = dpdm(*words)
     assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
+    return result
+
+
+def refused(command: str, what: str, hint: str = "", code: int = 1) -> Result:
+    """Run a command that must be refused, in a folder that must not change."""
+    before = {p: p.stat().st_mtime_ns for p in Path().rglob("*")}
+    result = dpdm(*command.split())
+    lines = result.stderr.splitlines()
+    assert (result.exit_code, result.stdout) == (code, ""), result.output
+    assert isinstance(result.exception, SystemExit)
+    if code == 1:
+        assert len(lines) == 2, result.stderr
+        assert lines[0].startswith("Error: ")
+        assert lines[1].startswith("Hint: ")
+    assert re.search(what, result.stderr), result.stderr
+    assert hint in lines[-1], result.stderr
+    assert {p: p.stat().st_mtime_ns for p in Path().rglob("*")} == before
     return result
 
 

@@ -26,6 +26,8 @@ def coarsen(
 ) -> None:
     """Average FINE over blocks of cells, weighted by area, without missing cells."""  # fmt: skip
     from dpdm.coarsen import coarsen as run
+    from dpdm.remap import Ask
 
     with progress("Coarsening", "steps") as report:
-        run(fine, coarse, factor, rename, units, options.command_line(), overwrite, report)
+        ask = Ask(rename, units, options.command_line(), overwrite, report)
+        run(fine, coarse, factor, ask)

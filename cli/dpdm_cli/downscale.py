@@ -73,8 +73,8 @@ def downscale(
     Without --grid every coarse cell is cut into as many fine cells as the prior was trained for.
     Values come back in the units of the input.
     """  # fmt: skip
-    from dpdm.task import Wish
     from dpdm.downscale import downscale as run
+    from dpdm.task import Wish
 
     wish = Wish(
         members=0 if mean else members, steps=steps or 0, sampler=sampler or "", rename=rename,

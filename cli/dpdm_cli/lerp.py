@@ -31,8 +31,10 @@ def lerp(
     Between the outermost centres it equals cdo remapbil; beyond them it holds the last value.
     """  # fmt: skip
     from dpdm.lerp import lerp as run
+    from dpdm.remap import Ask
 
     if (grid is None) == (factor is None):
         raise click.UsageError("Give either --grid or --factor.")
     with progress("Interpolating", "steps") as report:
-        run(coarse, fine, grid, factor, rename, units, options.command_line(), overwrite, report)
+        ask = Ask(rename, units, options.command_line(), overwrite, report)
+        run(coarse, fine, grid, factor, ask)

@@ -266,7 +266,8 @@ def _saying(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as fault:
         full = getattr(fault, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        if full or shutil.disk_usage(path.resolve().parent).free < 1 << 20:
+        disk = shutil.disk_usage(path.resolve().parent)
+        if full or (disk.total > 0 and disk.free < 1 << 20):  # HDF5 says no more than "HDF error"
             what, hint = f"The disk is full: {path} was not written.", "Make room."
         else:
             what, hint = f"{path} cannot be written: {fault}.", "Check the folder and its quota."

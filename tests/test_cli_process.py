@@ -1,0 +1,125 @@
+"""What the command promises as a process: a quick start, signals heeded, nothing half-written."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from dpdm.prior import load
+from tests.worlds import Taught, done
+
+ROOT = Path(__file__).parent.parent
+START = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'cli')!r}]\n"
+MAIN = START + "from dpdm_cli.main import main; main(prog_name='dpdm')"
+# The prior is so small that a run ends before a signal arrives: so the signal is sent from within,
+# once the file asked for is there.
+KILL = """
+import os, pathlib, threading, time
+def kill():
+    while not list(pathlib.Path().glob({glob!r})):
+        time.sleep(0.002)
+    os.kill(os.getpid(), {number})
+threading.Thread(target=kill, daemon=True).start()
+"""
+
+
+def launch(script: str, *words: object) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script, *map(str, words)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = "torch", "xarray", "numpy", "netCDF4", "dask", "scipy", "rich", "zarr", "pint"
+    script = START + (
+        "from dpdm_cli.main import main\n"
+        "try: main()\n"
+        f"except SystemExit: print(*(set({heavy!r}) & set(sys.modules)), file=sys.stderr)"
+    )
+    for words in ([], ["downscale"], ["train"]):
+        result = launch(script, *words, "--help")
+        assert result.stdout.startswith("Usage: ")
+        assert result.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_leaves_no_file(here: Path, name: str) -> None:
+    number = getattr(signal, name)
+    script = KILL.format(glob=".out.*.tmp.nc", number=int(number)) + MAIN
+    before = {p.name for p in here.iterdir()}
+    words = "coarse.nc", "out.nc", "--prior", "prior.safetensors", "--members", 500
+    result = launch(script, "downscale", *words)
+    assert result.returncode == 128 + number
+    assert result.stderr == "Interrupted: nothing half-written is left.\n"
+    assert {p.name for p in here.iterdir()} == before
+
+
+LONG = "train", "fine.nc", "--factor", 4, "--config", "long.toml", "--out"
+
+
+def settings(here: Path, validate: int) -> None:
+    text = (here / "small.toml").read_text()
+    text = text.replace("steps = 12", "steps = 40").replace(
+        "validate = 6", f"validate = {validate}"
+    )
+    (here / "long.toml").write_text(text)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_training_keeps_what_it_has(here: Path, name: str) -> None:
+    settings(here, 10)
+    number = getattr(signal, name)
+    script = KILL.format(glob="out.safetensors.resume", number=int(number)) + MAIN
+    before = {p.name for p in here.iterdir()}
+    result = launch(script, *LONG, "out.safetensors")
+    assert result.returncode == 128 + number
+    made = {p.name for p in here.iterdir()} - before
+    assert made == {"out.safetensors", "out.safetensors.resume", "out.jsonl"}
+    done(*LONG, "out.safetensors")
+    assert not Path("out.safetensors.resume").exists()
+    assert load(here / "out.safetensors").contract.training["steps"] == 40
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(here: Path) -> None:
+    settings(here, 10)
+    script = KILL.format(glob="out.safetensors.resume", number=int(signal.SIGKILL)) + MAIN
+    assert launch(script, *LONG, "out.safetensors").returncode == -signal.SIGKILL
+    done(*LONG, "out.safetensors")
+    done(*LONG, "whole.safetensors")
+    one, two = (load(here / f"{n}.safetensors").denoiser.state_dict() for n in ("out", "whole"))
+    assert all(bool((one[key] == two[key]).all()) for key in one)
+
+
+FULL = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+"""
+
+
+@pytest.mark.parametrize("command", ["downscale", "coarsen", "train"])
+def test_no_room_is_a_sentence_and_leaves_no_file(here: Path, command: str) -> None:
+    words = {
+        "downscale": "coarse.nc out.nc --prior prior.safetensors --members 9",
+        "coarsen": "fine.nc out.nc --factor 2",
+        "train": "fine.nc --factor 4 --config small.toml --out out.safetensors",
+    }[command]
+    before = {p.name for p in here.iterdir()}
+    result = launch(FULL.format(limit=20_000) + MAIN, command, *words.split())
+    errors = [x for x in result.stderr.splitlines() if "steps/s" not in x]
+    assert result.returncode == 1, result.stderr
+    assert errors[0].startswith("Error: out."), result.stderr
+    assert errors[1].startswith("Hint: ")
+    assert len(errors) == 2
+    assert {p.name for p in here.iterdir()} - before <= {"out.jsonl"}
+
+
+def test_history_is_the_command_line(here: Path, taught: Taught) -> None:
+    result = launch(MAIN, "lerp", "coarse.nc", "out file.nc", "--factor", 2)
+    assert result.returncode == 0, result.stderr
+    said = xr.open_dataset("out file.nc").attrs["history"]
+    assert said.endswith("Z: dpdm lerp coarse.nc 'out file.nc' --factor 2")
