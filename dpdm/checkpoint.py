@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.lesson import Lesson
+from dpdm.prior import save_whole
 
 
 @dataclass
@@ -46,9 +45,7 @@ def keep(state: State, path: Path, identity: str) -> None:
     for index, slot in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in slot.items()}
     header = {"step": str(state.step), "seconds": str(state.seconds), "identity": identity}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata=header)
-    os.replace(temporary, path)
+    save_whole({k: v.contiguous() for k, v in tensors.items()}, path, header)
 
 
 def restore(state: State, path: Path, identity: str) -> None:

@@ -141,8 +141,12 @@ class Posterior:
 
     def expectation(self) -> NDArray[np.float64]:
         """Return the physical mean (C, H, W) in one evaluation: the infinite ensemble's."""
-        mean, variance = self.moments()
-        out: NDArray[np.float64] = self.prior.normaliser.expectation(mean, variance).numpy()
+        normaliser, match = self.prior.normaliser, self.match()
+        physical = normaliser.expectation(*self.moments())
+        if match is not None:
+            honoured = match.modelled(normaliser.forward(physical)[None])[0]
+            physical = normaliser.inverse(honoured)
+        out: NDArray[np.float64] = physical.numpy()
         return out
 
     def members(

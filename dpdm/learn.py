@@ -11,12 +11,15 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -118,11 +121,32 @@ def step_on(lesson: Lesson, state: State, device: str, rank: int, share: float) 
     state.optimiser.param_groups[0]["lr"] = (
         fit.learning_rate * rise * (0.5 + 0.5 * math.cos(math.pi * min(share, 1.0)))
     )
-    state.optimiser.step()
-    state.optimiser.zero_grad(set_to_none=True)
-    remember(state, fit.ema)
-    state.step += 1
+    with uninterrupted():
+        state.optimiser.step()
+        state.optimiser.zero_grad(set_to_none=True)
+        remember(state, fit.ema)
+        state.step += 1
     return float(error.mean().detach())
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold back interrupts until a step is whole, so that what is kept is a whole step's."""
+    held: list[tuple[int, FrameType | None]] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    names = (signal.SIGINT, signal.SIGTERM)
+    before = {n: signal.signal(n, lambda *caught: held.append(caught)) for n in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+    for number, frame in held:
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
 
 
 def remember(state: State, decay: float) -> None:

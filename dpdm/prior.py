@@ -91,9 +91,32 @@ def save(prior: Prior, path: Path) -> None:
         "channels": [asdict(c) for c in prior.normaliser.channels],
         "contract": asdict(prior.contract),
     }
+    save_whole(weights | extra, path, {"dpdm_prior": json.dumps(header)})
+
+
+def save_whole(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        DpdmError: When the disk is full or the folder cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file(weights | extra, temporary, metadata={"dpdm_prior": json.dumps(header)})
-    os.replace(temporary, path)
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+        temporary.chmod(0o666 & ~umask())  # safetensors makes files that only their owner reads
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        what = f"{path} cannot be written: {error}."
+        raise DpdmError(what, "Make room, check the folder, or write elsewhere.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def umask() -> int:
+    """Return the permissions that the user withholds from new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def find(name: str) -> Path:
@@ -136,12 +159,25 @@ def header(path: Path) -> dict[str, Any]:
         ) from error
     if text is None:
         raise DpdmError(f"{path} holds tensors but no dpdm prior.", "Train one with dpdm train.")
-    said: dict[str, Any] = json.loads(text)
+    said = parsed(text, path)
     if said.get("format") != FORMAT:
         raise DpdmError(
             f"{path} is a prior of format {said.get('format')}; this dpdm reads format {FORMAT}.",
             f"Use the dpdm that wrote it ({said.get('dpdm')}), or train it again.",
         )
+    return said
+
+
+def parsed(text: str, path: Path) -> dict[str, Any]:
+    """Return the header of a prior, with all that it needs."""
+    try:
+        said: dict[str, Any] = json.loads(text)
+    except ValueError:
+        said = {}
+    if said.get("format") == FORMAT and not {"dpdm", "channels", "contract"} <= said.keys():
+        said = {}
+    if not said:
+        raise DpdmError(f"The header of {path} is damaged.", "Fetch the file again.")
     return said
 
 

@@ -18,7 +18,9 @@ MAIN = START + "from dpdm_cli.main import main; main(prog_name='dpdm')"
 # The prior is so small that a run ends before a signal arrives: so the signal is sent from within,
 # once the file asked for is there.
 KILL = """
-import os, pathlib, threading, time
+import os, pathlib, signal, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a job run in background
+signal.signal(signal.SIGTERM, signal.SIG_DFL), signal.signal(signal.SIGHUP, signal.SIG_DFL)
 def kill():
     while not list(pathlib.Path().glob({glob!r})):
         time.sleep(0.002)
@@ -51,7 +53,7 @@ def test_a_signal_leaves_no_file(here: Path, name: str) -> None:
     number = getattr(signal, name)
     script = KILL.format(glob=".out.*.tmp.nc", number=int(number)) + MAIN
     before = {p.name for p in here.iterdir()}
-    words = "coarse.nc", "out.nc", "--prior", "prior.safetensors", "--members", 500
+    words = "coarse.nc", "out.nc", "--prior", "prior.safetensors", "--members", 200
     result = launch(script, "downscale", *words)
     assert result.returncode == 128 + number
     assert result.stderr == "Interrupted: nothing half-written is left.\n"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid
-from dpdm.learn import Progress, learn, noise_levels
+from dpdm.learn import Progress, learn, noise_levels, uninterrupted
 from dpdm.lesson import Lesson, prepare
 from dpdm.prior import load
 from dpdm.recipe import Data, Fit, Net, Recipe
@@ -141,3 +142,11 @@ def test_two_processes_train_one_prior(tmp_path: Path) -> None:
     one, two = (load(tmp_path / f"{n}.safetensors").denoiser.state_dict() for n in ("one", "two"))
     differ = max(float((one[k] - two[k]).abs().max()) for k in one)
     assert 0 < differ < 0.1  # other windows, so not equal; the same start, so not far
+
+
+def test_an_interrupt_waits_for_the_step_to_be_whole() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        done.append("the rest of the step")
+    assert done
