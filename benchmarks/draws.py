@@ -58,10 +58,11 @@ def physical(prior: Prior, given: Given, x: Tensor) -> Array:
 def draw(
     task: Task, step: int, denoise: Denoise, members: Sequence[int], sampler: str, steps: int
 ) -> Array:
-    """Draw physical members (M, C, H, W) of a step in one batch, with any denoiser and sampler."""
+    """Draw physical members (M, C, H, W) of a step, with any denoiser and sampler."""
     drawn = noises(task, step, members).to(task.how.device)
-    x = SAMPLERS[sampler](denoise, drawn, schedule(task, sampler, steps))
-    return physical(task.prior, task.given(step), x)
+    falling = schedule(task, sampler, steps)
+    x = [SAMPLERS[sampler](denoise, some, falling) for some in drawn.split(task.how.block)]
+    return physical(task.prior, task.given(step), torch.cat(x))
 
 
 def evaluations(sampler: str, falling: Tensor) -> int:
@@ -119,7 +120,7 @@ def touching(prior: Prior, given: Given, how: How) -> Denoise:
     and laying the results side by side, with the same noise.
     """
     places = blocks(given.grid.shape, prior.contract.window)
-    each = [Posterior(prior, part(given, *place), how).tiled(0) for place in places]
+    each = [Posterior(prior, part(given, *place), how).denoise(None) for place in places]
 
     def whole(x_t: Fields, sigma: Sigma) -> Fields:
         out = torch.empty_like(x_t)

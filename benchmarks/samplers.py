@@ -35,7 +35,7 @@ def compare(options: Namespace, folder: Path) -> None:
         posterior = Posterior(task.prior, task.given(step), task.how)
         for way in WAYS:
             began = time.perf_counter()
-            drawn[way].append(draw(task, step, posterior.tiled(0), range(members), *way))
+            drawn[way].append(draw(task, step, posterior.denoise(None), range(members), *way))
             took[way] += time.perf_counter() - began
     true, seen = (open_fields(p).compute() for p in (truth, coarse))
     found = []

@@ -65,9 +65,9 @@ def month_of(task: Task, truth: xr.Dataset, step: int, members: int) -> dict[str
     given = task.given(step)
     posterior = Posterior(task.prior, given, task.how)
     ways = {
-        "fused": posterior.tiled(0),
+        "fused": posterior.denoise(None),
         "stitched": touching(task.prior, given, task.how),
-        "one": Posterior(one_window(task), given, task.how).tiled(0),
+        "one": Posterior(one_window(task), given, task.how).denoise(None),
     }
     own = (task.how.sampler, task.how.steps)
     fields = {k: draw(task, step, way, range(members), *own) for k, way in ways.items()}

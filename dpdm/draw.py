@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.diffusion.condition import BlockMeans, Match
+from dpdm.diffusion.inflate import inflate
 from dpdm.diffusion.sample import SAMPLERS, levels
 from dpdm.diffusion.tile import Windows, fitted, tile
 from dpdm.fields.grid import Grid
@@ -57,7 +58,9 @@ class How:
         sampler: Key of ``SAMPLERS``.
         steps: Noise levels.
         most: Greatest noise level.
-        block: Members at a time; does not change them.
+        inflation: Factor of the members' deviation from their mean.
+        block: Members at a time. One, for processors sum in another order for another number;
+            on a GPU more is faster, and members agree to rounding.
         overlap: Cells that windows share.
         device: Where to compute.
     """
@@ -65,7 +68,8 @@ class How:
     sampler: str
     steps: int
     most: float
-    block: int = 11
+    inflation: float = 1.0
+    block: int = 1
     overlap: int = 16
     device: str = "cpu"
 
@@ -127,10 +131,20 @@ class Posterior:
     @torch.no_grad()
     def moments(self) -> tuple[Tensor, Tensor]:
         """Return mean and variance of modelled values (C, H, W), in one evaluation each."""
-        zero = torch.zeros(1, *self.base.shape, device=self.how.device)
-        sigma = torch.full((1,), self.how.most, device=self.how.device)
-        mean, variance = (self.tiled(which)(zero, sigma)[0].cpu().double() for which in (0, 1))
+        mean, variance = (self.first(which)[0].cpu().double() for which in (0, 1))
         return self.base + self.scale * mean, self.scale**2 * variance
+
+    @torch.no_grad()
+    def first(self, which: int) -> Fields:
+        """Return the mean (0) or variance (1) of x where noise hides all, (1, C, H, W)."""
+        zero = torch.zeros(1, *self.base.shape, device=self.how.device)
+        sigma = torch.full((1,), self.prior.contract.sigma[1], device=self.how.device)
+        return self.tiled(which)(zero, sigma)
+
+    def denoise(self, match: Match | None) -> Denoise:
+        """Return the denoiser to sample from: tiled, as wide as it should be, and honouring."""
+        wide = inflate(self.tiled(0), self.first(0), self.how.inflation)
+        return wide if match is None else match.denoise(wide)
 
     def match(self) -> Match | None:
         """Return what makes members honour the block means, if there are any."""
@@ -154,7 +168,7 @@ class Posterior:
     ) -> Iterator[NDArray[np.float64]]:
         """Yield physical members (C, H, W), in order."""
         match = self.match()
-        denoise = self.tiled(0) if match is None else match.denoise(self.tiled(0))
+        denoise = self.denoise(match)
         schedule = levels(self.how.steps, self.prior.contract.sigma[0], self.how.most)
         for start in range(0, len(numbers), self.how.block):
             some = numbers[start : start + self.how.block]

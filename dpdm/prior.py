@@ -40,7 +40,8 @@ class Contract:
         net: Arguments of the network.
         training: Period, region, source and cost of the training.
         scores: Held-out scores.
-        sampling: Sampler, steps and greatest noise level that serve it best.
+        sampling: Sampler, steps, greatest noise level and inflation that serve it best, chosen
+            on what was held out.
     """
 
     spacing: tuple[float, float]
@@ -52,7 +53,7 @@ class Contract:
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(
-        default_factory=lambda: {"sampler": "multistep", "steps": 10, "most": 80.0}
+        default_factory=lambda: {"sampler": "multistep", "steps": 12, "most": 80.0, "inflation": 1.0}
     )
 
 

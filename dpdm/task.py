@@ -158,7 +158,7 @@ def plan(
     default = prior.contract.sampling
     how = How(
         wish.sampler or default["sampler"], wish.steps or default["steps"],
-        default["most"], device=device,
+        default["most"], default["inflation"], 1 if device == "cpu" else 11, device=device,
     )  # fmt: skip
     prior.denoiser.to(device)
     return Task(coarse, prior, grid, below, above, wish, how)

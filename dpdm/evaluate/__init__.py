@@ -91,7 +91,7 @@ def score_step(
     normal = case.normal_at(name, step)
     found = {"methods": tally(fields, truth, normal, case.weights, case.span[name])}
     if case.coarse is not None:
-        coarse = case.coarse.isel(time=step, drop=True)
+        coarse = case.coarse.isel(time=step, drop=True).compute()
         found["methods"]["consistency"] = tally_consistency(fields, coarse, name)
     if ensemble.sizes.get("realization", 1) > 1:
         seen = truth.where(fields.notnull().all("method"))

@@ -169,7 +169,7 @@ def spans(truth: xr.Dataset) -> dict[str, float]:
 
 def rivals_at(case: Case, step: int) -> dict[str, xr.Dataset]:
     """Return the fields of a time step that the forecast is compared with, by method."""
-    also = {method: f.isel(time=step, drop=True) for method, f in case.also.items()}
+    also = {m: f.isel(time=step, drop=True).compute() for m, f in case.also.items()}
     centres = {
         m: f.mean("realization", skipna=False) if "realization" in f.dims else f
         for m, f in also.items()
