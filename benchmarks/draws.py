@@ -61,7 +61,7 @@ def draw(
     """Draw physical members (M, C, H, W) of a step, with any denoiser and sampler."""
     drawn = noises(task, step, members).to(task.how.device)
     falling = schedule(task, sampler, steps)
-    x = [SAMPLERS[sampler](denoise, some, falling) for some in drawn.split(task.how.block)]
+    x = [SAMPLERS[sampler](denoise, some, falling) for some in torch.split(drawn, task.how.block)]
     return physical(task.prior, task.given(step), torch.cat(x))
 
 

@@ -11,15 +11,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -30,6 +27,7 @@ from torch import Tensor
 from dpdm.checkpoint import State, fingerprint, keep, restore
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.fields.archive import Drops, example
+from dpdm.interrupt import uninterrupted
 from dpdm.lesson import Lesson
 from dpdm.prior import Prior, new_denoiser, save
 from dpdm.recipe import Fit
@@ -127,26 +125,6 @@ def step_on(lesson: Lesson, state: State, device: str, rank: int, share: float) 
         remember(state, fit.ema)
         state.step += 1
     return float(error.mean().detach())
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold back interrupts until a step is whole, so that what is kept is a whole step's."""
-    held: list[tuple[int, FrameType | None]] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    names = (signal.SIGINT, signal.SIGTERM)
-    before = {n: signal.signal(n, lambda *caught: held.append(caught)) for n in names}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
-    for number, frame in held:
-        handler = before[signal.Signals(number)]
-        if callable(handler):
-            handler(number, frame)
 
 
 def remember(state: State, decay: float) -> None:

@@ -120,7 +120,18 @@ def inside(grid: Grid, box: Sequence[float]) -> NDArray[np.bool_]:
 
 def permitted(grid: Grid, recipe: Recipe) -> NDArray[np.bool_]:
     """Tell which cells may be trained on."""
-    return ~(inside(grid, recipe.data.exclude) | inside(grid, recipe.data.validation_box))
+    free = ~(inside(grid, recipe.data.exclude) | inside(grid, recipe.data.validation_box))
+    if not free.any():
+        raise no_window(recipe)
+    return free
+
+
+def no_window(recipe: Recipe) -> DpdmError:
+    """Return the fault of boxes that leave nothing to train on."""
+    return DpdmError(
+        f"No window of {recipe.net.window} cells fits outside the excluded boxes.",
+        "Set a smaller window under [net], or smaller boxes under [data].",
+    )
 
 
 def training_places(
@@ -134,10 +145,7 @@ def training_places(
     value = importance(archive, normaliser, steps) * archive.grid.weights
     found = places(value, allowed, recipe.net.window, archive.grid.cyclic)
     if found.chance[-1] < 0.5:
-        raise DpdmError(
-            f"No window of {recipe.net.window} cells fits outside the excluded boxes.",
-            "Set a smaller window under [net], or smaller boxes under [data].",
-        )
+        raise no_window(recipe)
     return found
 
 

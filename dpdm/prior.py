@@ -53,7 +53,7 @@ class Contract:
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(
-        default_factory=lambda: {"sampler": "multistep", "steps": 12, "most": 80.0, "inflation": 1.0}
+        default_factory=lambda: dict(sampler="multistep", steps=12, most=80.0, inflation=1.0)
     )
 
 

@@ -86,9 +86,7 @@ def test_conditions_are_withheld_as_often_as_said() -> None:
     rng = np.random.default_rng(0)
     where = (np.arange(16), np.arange(16))
     drops = Drops(0.3, 0.0, 0.5)
-    given = [
-        example(one, fitted, where, 3, one.view(rng), rng, drops).given for _ in range(400)
-    ]
+    given = [example(one, fitted, where, 3, one.view(rng), rng, drops).given for _ in range(400)]
     lost = np.mean([float(g[1].sum()) == 0 for g in given])
     timeless = np.mean([float(g[-3].sum()) == 0 for g in given])
     assert lost == pytest.approx(0.3, abs=0.08)  # three standard errors of 400 draws

@@ -52,7 +52,7 @@ def test_links_lead_somewhere() -> None:
 def test_the_readme_s_commands_run_as_they_stand(tmp_path: Path) -> None:
     (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
     dpdm = f'{sys.executable} -c "from dpdm_cli.main import main; main()"'
-    script = "\n".join([f"dpdm() {{ {dpdm} \"$@\"; }}", "set -e", *shell()])
+    script = "\n".join([f'dpdm() {{ {dpdm} "$@"; }}', "set -e", *shell()])
     paths = os.pathsep.join([str(ROOT), str(ROOT / "cli")])
     found = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True,

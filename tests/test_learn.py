@@ -15,7 +15,8 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid
-from dpdm.learn import Progress, learn, noise_levels, uninterrupted
+from dpdm.learn import Progress, learn, noise_levels
+from dpdm.interrupt import uninterrupted
 from dpdm.lesson import Lesson, prepare
 from dpdm.prior import load
 from dpdm.recipe import Data, Fit, Net, Recipe

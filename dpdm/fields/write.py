@@ -26,6 +26,7 @@ from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from dpdm.errors import DpdmError
 from dpdm.fields.source import is_zarr
+from dpdm.interrupt import uninterrupted
 
 NETCDF = (".nc", ".nc4")
 SUFFIXES = (*NETCDF, ".zarr")
@@ -95,7 +96,7 @@ class Writer:
         """Lay out the file under its hidden name."""
         lay_out = _zarr if self.path.suffix == ".zarr" else _netcdf
         try:
-            with _saying(self.path):
+            with _saying(self.path), uninterrupted():  # xarray holds a lock meanwhile
                 self._filled = lay_out(self._template, self._hidden, self._open)
         except BaseException:
             self._give_up()
