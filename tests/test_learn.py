@@ -15,8 +15,8 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid
-from dpdm.learn import Progress, learn, noise_levels
 from dpdm.interrupt import uninterrupted
+from dpdm.learn import Progress, learn, noise_levels
 from dpdm.lesson import Lesson, prepare
 from dpdm.prior import load
 from dpdm.recipe import Data, Fit, Net, Recipe
@@ -147,7 +147,12 @@ def test_two_processes_train_one_prior(tmp_path: Path) -> None:
 
 def test_an_interrupt_waits_for_the_step_to_be_whole() -> None:
     done = []
-    with pytest.raises(KeyboardInterrupt), uninterrupted():
-        signal.raise_signal(signal.SIGINT)
-        done.append("the rest of the step")
+
+    def step() -> None:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("the rest of the step")
+
+    with pytest.raises(KeyboardInterrupt):
+        step()
     assert done
