@@ -9,6 +9,7 @@ month of each step, in the calendar of the file.
 """
 
 import re
+import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -44,8 +45,9 @@ DRIEST, WETTEST = -1e-3, 2e4  # mm day-1; the wettest hour on record fell at 7,3
 @lru_cache
 def registry() -> Any:
     """Load the CF unit registry; pint takes a third of a second, so only when it is needed."""
-    from cf_xarray.units import units
-
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of matplotlib, which is not needed
+        from cf_xarray.units import units
     return units
 
 
