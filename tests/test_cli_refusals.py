@@ -12,7 +12,7 @@ import xarray as xr
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from tests.worlds import coarse_world, refused
+from tests.worlds import coarse_world, done, refused
 
 Change = Callable[[xr.Dataset], xr.Dataset]
 GAUSSIAN = np.rad2deg(np.arcsin(np.polynomial.legendre.leggauss(8)[0]))
@@ -103,6 +103,9 @@ DATA = {
 def test_bad_data(here: Path, reader: str, case: str) -> None:
     change, what, hint = DATA[case]
     change(coarse_world()).to_netcdf("bad.nc")
+    if (reader, case) == ("evaluate", "an empty month"):
+        done(*READERS[reader].split())  # it is missing, and left out
+        return
     refused(READERS[reader], f"bad.nc.*{what}", hint)
 
 

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
 from dpdm.evaluate import Table, evaluate
@@ -30,8 +32,8 @@ def evaluate_files(
     Raises:
         DpdmError: When a file cannot be read, or they do not fit each other.
     """
-    true = open_fields(truth, None, rename, units)
-    names = [str(name) for name in true.data_vars]
+    names = [str(name) for name in open_fields(truth, None, rename, units).data_vars]
+    true = chosen(truth, names, rename, units)
     opened = {
         str(path): chosen(path, names, rename, units)
         for path in (forecast, coarse, climatology, *also.values())
@@ -62,7 +64,23 @@ def chosen(
             f"{', '.join(map(str, fields.data_vars))}.",
             "Say which one is meant, as in --var t2m=NAME.",
         )
-    return fields[found]
+    return xr.Dataset({n: finite(fields[n], path) for n in found}, attrs=fields.attrs)
+
+
+def finite(array: xr.DataArray, path: Path) -> xr.DataArray:
+    """Return an array that refuses infinite values when they are read."""
+
+    def checked(values: NDArray[np.floating]) -> NDArray[np.floating]:
+        if np.isinf(values).any():
+            raise DpdmError(
+                f"{path}: {array.name} holds infinite values.", "Set them to missing or mend them."
+            )
+        return values
+
+    out: xr.DataArray = xr.apply_ufunc(
+        checked, array, dask="parallelized", output_dtypes=[array.dtype], keep_attrs=True
+    )
+    return out
 
 
 def relief(truth: xr.Dataset, coarse: xr.Dataset, own: Path | None) -> xr.DataArray | None:
