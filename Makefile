@@ -20,7 +20,7 @@ $(VENV)/.dev: $(VENV)/.dpdm
 demo: $(VENV)/.dpdm
 	mkdir -p build
 	$(BIN)/dpdm downscale sample_data/east_asia_coarse.nc build/east_asia_mean.nc --mean --overwrite
-	$(BIN)/dpdm downscale sample_data/east_asia_coarse.nc build/east_asia.nc --members 33 --keep members --overwrite
+	$(BIN)/dpdm downscale sample_data/east_asia_coarse.nc build/east_asia.nc --members 20 --keep members --overwrite
 	$(BIN)/dpdm evaluate build/east_asia.nc sample_data/east_asia_fine.nc \
 		--coarse sample_data/east_asia_coarse.nc --also "one evaluation=build/east_asia_mean.nc"
 

@@ -26,7 +26,7 @@ def panels(name: str, month: int) -> dict[str, xr.DataArray]:
     both = {
         "coarse, 2.5°": coarse[name],
         "one member, 0.25°": members[name].isel(realization=0),
-        "mean of 33 members": members[name].mean("realization"),
+        "mean of 20 members": members[name].mean("realization"),
         "truth (never seen)": truth[name],
     }
     scale, offset = (1, -273.15) if name == "t2m" else (31, 0)
