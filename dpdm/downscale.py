@@ -128,10 +128,11 @@ def template_of(task: Task) -> xr.Dataset:
 
 
 def statistics(members: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """Return mean, spread (ddof 1) and quantiles over the first axis."""
+    """Return mean, spread (ddof 1, missing for one member) and quantiles over the first axis."""
     quantiles = np.percentile(members, QUANTILES, axis=0)
-    ddof = 1 if len(members) > 1 else 0
-    found = [members.mean(0, dtype=float), members.std(0, dtype=float, ddof=ddof), *quantiles]
+    lone = len(members) == 1
+    spread = np.full_like(members[0], np.nan) if lone else members.std(0, dtype=float, ddof=1)
+    found = [members.mean(0, dtype=float), spread, *quantiles]
     return dict(zip(STATISTICS, found, strict=True))
 
 

@@ -143,7 +143,7 @@ def plan(
     Raises:
         DpdmError: When they do not.
     """
-    coarse = wanted(open_fields(path, None, wish.rename, wish.units), prior, path)
+    coarse = wanted(open_fields(path, None, wish.rename, wish.units), prior, path, wish)
     source = grid_of(coarse)
     grid = (
         refine(source, prior.contract.spacing) if target is None else grid_of(open_fields(target))
@@ -164,13 +164,19 @@ def plan(
     return Task(coarse, prior, grid, below, above, wish, how)
 
 
-def wanted(fields: xr.Dataset, prior: Prior, path: Path) -> xr.Dataset:
+def wanted(fields: xr.Dataset, prior: Prior, path: Path, wish: Wish) -> xr.Dataset:
     """Return the variables that the prior has.
 
     Raises:
         DpdmError: When there is none, or one is in other units.
     """
     names = prior.normaliser.names
+    for name in wish.rename:
+        if name not in names:
+            raise DpdmError(
+                f"--var {name}={wish.rename[name]} names a variable that the prior does not have.",
+                f"Its variables are {', '.join(names)}: write --var {names[0]}=VARIABLE.",
+            )
     found = [n for n in names if n in fields]
     if not found:
         raise DpdmError(

@@ -39,7 +39,7 @@ def test_every_option_named_in_the_documents_exists() -> None:
 def test_every_command_is_in_the_readme_and_ends_its_help_with_an_example() -> None:
     for name, command in main.commands.items():
         assert f"dpdm {name}" in README
-        assert str(command.epilog).startswith(f"Example: dpdm {name} ")
+        assert str(command.epilog).startswith(f"Example: dpdm {name}")
 
 
 def test_links_lead_somewhere() -> None:

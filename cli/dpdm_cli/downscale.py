@@ -73,6 +73,9 @@ def downscale(
     Without --grid every coarse cell is cut into as many fine cells as the prior was trained for.
     Values come back in the units of the input.
     """  # fmt: skip
+    given = click.get_current_context().get_parameter_source("members")
+    if mean and members and given is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("Give either --mean or --members.")
     from dpdm.downscale import downscale as run
     from dpdm.task import Wish
 

@@ -138,6 +138,8 @@ def _check_rotation(ds: xr.Dataset) -> None:
     for name, array in ds.variables.items():
         mapping = str(array.attrs.get("grid_mapping_name", ""))
         grid = str(array.attrs.get("standard_name", ""))
+        if "degrees_north" in str(array.attrs.get("units", "")):
+            grid = ""  # CDO calls a latitude beside a grid mapping a projection coordinate
         if mapping not in ("", "latitude_longitude") or grid.startswith(
             ("grid_lat", "projection_y")
         ):

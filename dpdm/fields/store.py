@@ -213,9 +213,8 @@ def _picked(
 
 def _absent(name: str, arrays: Mapping[str, xr.DataArray]) -> DpdmError:
     near = difflib.get_close_matches(name, arrays, n=len(arrays), cutoff=0.0)
-    return DpdmError(
-        f"there is no {name}; there is {', '.join(near)}.", f"Say which it is: --var {name}=NAME."
-    )
+    what = f"there is no {name}; there is {', '.join(near)}."
+    return DpdmError(what, f"Say which it is: --var {name}=NAME.")
 
 
 def _canonical(
