@@ -34,6 +34,7 @@ def fingerprint(lesson: Lesson) -> str:
             asdict(lesson.recipe),
             lesson.contract.factors,
             [asdict(c) for c in lesson.normaliser.channels],
+            lesson.contract.training.get("start_sha256", ""),
         ]
     )
 

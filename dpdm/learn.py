@@ -60,10 +60,12 @@ Report = Callable[[Progress], None]
 
 
 def begin(lesson: Lesson, device: str) -> State:
-    """Return fresh weights and an optimiser."""
+    """Return weights, fresh or another prior's, and an optimiser."""
     fit = lesson.recipe.train
     torch.manual_seed(fit.seed)
     denoiser = new_denoiser(len(lesson.normaliser.channels), lesson.contract.net).to(device)
+    if lesson.start is not None:
+        denoiser.load_state_dict(lesson.start.denoiser.state_dict())
     optimiser = torch.optim.AdamW(
         denoiser.parameters(), fit.learning_rate, (0.9, 0.99), weight_decay=fit.weight_decay
     )
@@ -74,10 +76,11 @@ def begin(lesson: Lesson, device: str) -> State:
 def batch(lesson: Lesson, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return x (B, C, h, w), sigma (K B,), noise (K B, C, h, w) and given (B, G, h, w)."""
     archive, settings = lesson.archive, lesson.recipe.train
+    drops = replace(Drops(*settings.drop), mirror=0.5 if lesson.recipe.data.mirror else 0.0)
     windows = [
         example(
             archive, lesson.normaliser, lesson.places.draw(rng, archive.grid.shape[1]),
-            int(rng.choice(lesson.steps)), archive.view(rng), rng, Drops(*settings.drop),
+            int(rng.choice(lesson.steps)), archive.view(rng), rng, drops,
         )
         for _ in range(settings.batch)
     ]  # fmt: skip

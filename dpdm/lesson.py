@@ -15,7 +15,7 @@ from dpdm.fields.archive import Archive, climatology, fit, importance
 from dpdm.fields.grid import Grid, average, grid_of, lerp
 from dpdm.fields.pairs import Index, Places, places
 from dpdm.fields.tensors import Channel, Normaliser, seasons, spacing_days
-from dpdm.prior import Contract
+from dpdm.prior import Contract, Prior
 from dpdm.recipe import Recipe
 
 Held = tuple[Index, Index, int]
@@ -33,6 +33,7 @@ class Lesson:
         held: Windows and steps that only measure progress.
         contract: What the prior will say of itself.
         recipe: The settings.
+        start: The prior whose weights and scaling it begins with, or nothing.
     """
 
     archive: Archive
@@ -42,6 +43,7 @@ class Lesson:
     held: list[Held]
     contract: Contract
     recipe: Recipe
+    start: Prior | None = None
 
 
 def prepare(
@@ -50,6 +52,7 @@ def prepare(
     factors: tuple[int, int],
     recipe: Recipe,
     coarse: xr.Dataset | None = None,
+    start: Prior | None = None,
 ) -> Lesson:
     """Return the lesson that a fine series teaches, seen by blocks or by the user's coarse fields.
 
@@ -66,11 +69,11 @@ def prepare(
     allowed = permitted(grid, recipe)
     raw = Normaliser(tuple(channel(fine[n]) for n in fine.data_vars))
     archive = with_climatology(archive, raw, steps, recipe)
-    normaliser = fit(archive, raw, allowed, steps)
+    normaliser = fit(archive, raw, allowed, steps) if start is None else start.normaliser
     train = training_places(archive, normaliser, allowed, steps, recipe)
     held = held_out(archive, recipe, train, late)
     contract = describe(fine, archive, steps, recipe)
-    return Lesson(archive, normaliser, train, steps, held, contract, recipe)
+    return Lesson(archive, normaliser, train, steps, held, contract, recipe, start)
 
 
 def values(fields: xr.Dataset) -> NDArray[np.float32]:

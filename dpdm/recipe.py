@@ -17,12 +17,15 @@ class Data:
             least 24 steps.
         climatology: Store the residual climatology of the region and diffuse around it: "auto"
             (one factor and at least three years of months), "yes" or "no".
+        mirror: Learn from every other window as if mirrored at the equator, half a year later,
+            with the northward wind turned round. For global fields without a climatology.
     """
 
     exclude: tuple[float, ...] = ()
     validation_box: tuple[float, ...] = ()
     validation_share: float = 0.1
     climatology: str = "auto"
+    mirror: bool = False
 
 
 @dataclass(frozen=True)

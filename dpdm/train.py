@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from dpdm.device import choose
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.statics import statics
-from dpdm.fields.store import load, open_fields
+from dpdm.fields.store import load, open_fields, sha256
 from dpdm.fields.write import check_output
 from dpdm.learn import Progress, Report, learn
 from dpdm.lesson import prepare
 from dpdm.memory import check_memory
+from dpdm.prior import Prior
+from dpdm.prior import load as load_prior
 from dpdm.recipe import Recipe
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -34,6 +36,7 @@ class Sources:
         coarse: The user's own coarse series at the same times, or nothing.
         statics: The user's own statics, or nothing.
         config: Settings, or nothing.
+        start: The prior to begin with, or nothing.
         rename: Variables' names in the files, by canonical name.
         units: Units declared by the user, by variable.
     """
@@ -42,12 +45,17 @@ class Sources:
     coarse: Sequence[Path]
     statics: Path | None
     config: Path | None
+    start: Path | None
     rename: Mapping[str, str]
     units: Mapping[str, str]
 
     def everything(self) -> list[Path]:
         """List all files."""
-        return [*self.fine, *self.coarse, *(p for p in (self.statics, self.config) if p)]
+        return [
+            *self.fine,
+            *self.coarse,
+            *(p for p in (self.statics, self.config, self.start) if p),
+        ]
 
 
 def train(
@@ -76,7 +84,12 @@ def train(
     ground = statics(grid_of(fine), own)[["topography", "land_fraction"]]
     factor = factor or factor_of(fine, coarse)
     check_factor(factor, grid_of(fine))
-    lesson = prepare(fine, ground, factor, recipe, coarse)
+    start = None if sources.start is None else starting(sources.start, fine, recipe)
+    if start is not None:
+        fine, coarse = matched(fine[start.normaliser.names], coarse)
+    lesson = prepare(fine, ground, factor, recipe, coarse, start)
+    if sources.start is not None:
+        lesson.contract.training["start_sha256"] = sha256(sources.start)
     return learn(lesson, out, minutes, choose(device), report)
 
 
@@ -109,6 +122,7 @@ BOX: Rule = (
     ),
     "Give a list of 4: west, east, south, north, in degrees.",
 )
+SIZES = ("read", "widths", "depth")
 SHARE: Rule = share, "Give a number from 0 to less than 1."
 RULES: dict[str, Rule] = {
     "data.exclude": BOX,
@@ -156,6 +170,32 @@ def recipe_of(path: Path | None) -> Recipe:
             shown = list(said) if isinstance(said, tuple) else said
             raise DpdmError(f"{path}, {section}, {name} is {shown!r}.", hint)
     return recipe
+
+
+def starting(path: Path, fine: xr.Dataset, recipe: Recipe) -> Prior:
+    """Return the prior to begin with, if it is of the same variables and the same network."""
+    start = load_prior(path)
+    missing = [n for n in start.normaliser.names if n not in fine]
+    other = [n for n in map(str, fine.data_vars) if n not in start.normaliser.names]
+    if missing or other:
+        raise DpdmError(
+            f"{path} is a prior of {', '.join(start.normaliser.names)}; the files hold "
+            f"{', '.join(map(str, fine.data_vars))}.",
+            "Begin with a prior of the same variables, or without --start.",
+        )
+    own, its = sizes(asdict(recipe.net)), sizes(start.contract.net)
+    for key in own:
+        if own[key] != its[key]:
+            raise DpdmError(
+                f"{path} has a network of another size: {key} is {its[key]}, not {own[key]}.",
+                "Give its sizes under [net].",
+            )
+    return start
+
+
+def sizes(net: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides the shapes of a network's weights."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in net.items() if k in SIZES}
 
 
 def loaded(paths: Sequence[Path], sources: Sources) -> xr.Dataset:

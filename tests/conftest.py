@@ -13,18 +13,25 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def exact() -> Iterator[None]:
-    before, threads = torch.get_default_dtype(), torch.get_num_threads()
+    before = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
         yield
     torch.set_default_dtype(before)
-    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Training gives the same bits only for the same number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> "Taught":
+def taught(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> "Taught":
     """A prior of the small world, trained once for all tests that need one."""
     from tests.worlds import teach
 

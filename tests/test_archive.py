@@ -104,3 +104,26 @@ def test_a_climatology_that_leaves_out_its_own_year_is_unbiased() -> None:
     scaled = residual(whole, RAW, 5, 4) * whole.leave_out
     np.testing.assert_allclose(scaled, residual(others, RAW, 5, 4), rtol=0, atol=1e-5)  # float32
     assert torch.isfinite(whole.climatology).all()
+
+
+def test_a_mirrored_window_is_the_window_of_the_mirrored_world() -> None:
+    """Southern July is northern January: fields, relief, latitude, season and wind turn round."""
+    from dataclasses import replace
+
+    one = archive(GLOBE, 12)
+    wind = Normaliser((replace(RAW.channels[0], standard_name="northward_wind"),))
+    fitted = fit(one, wind, np.ones(GLOBE.shape, bool), np.arange(12))
+    turned = replace(
+        one, fine=-np.roll(one.fine, 6, axis=0)[:, :, ::-1], statics=one.statics[:, ::-1]
+    )
+    rows, columns = np.arange(8, 24), np.arange(30, 50)
+    south = (GLOBE.shape[0] - 1 - rows)[::-1].copy()
+    view = View(one.axes, (4, 4))
+    rng = np.random.default_rng(0)
+    seen = example(one, fitted, (rows, columns), 2, view, rng, Drops(0, 0, 0, mirror=1.0))
+    other = example(turned, fitted, (south, columns), 8, view, rng)
+    torch.testing.assert_close(seen.x, other.x)
+    torch.testing.assert_close(seen.given, other.given)
+    assert not torch.allclose(
+        seen.given, example(one, fitted, (rows, columns), 2, view, rng).given
+    )

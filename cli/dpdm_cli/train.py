@@ -58,6 +58,9 @@ def factors(
     type=click.FloatRange(min=0, min_open=True),
     help="Stop after so many minutes of training in all.",
 )
+@click.option(
+    "--start", metavar="NAME|FILE", help="Begin with the weights of another prior (fine-tuning)."
+)
 @options.device
 @options.var
 @options.units
@@ -70,6 +73,7 @@ def train(
     statics: Path | None,
     config: Path | None,
     minutes: float | None,
+    start: str | None,
     device: str,
     rename: Mapping[str, str],
     units: Mapping[str, str],
@@ -79,12 +83,14 @@ def train(
 
     The same command again goes on where it was stopped.
     """  # fmt: skip
+    from dpdm.prior import find
     from dpdm.train import Sources
     from dpdm.train import train as run
     from dpdm_cli.training import reporter
 
     if (factor is None) == (not coarse):
         raise click.UsageError("Give either --factor or --coarse.")
-    sources = Sources(fine, coarse, statics, config, rename, units)
+    first = None if start is None else find(start)
+    sources = Sources(fine, coarse, statics, config, first, rename, units)
     with reporter() as report:
         run(sources, out, factor, minutes or 0.0, device, overwrite, report)

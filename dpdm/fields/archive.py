@@ -15,6 +15,42 @@ from dpdm.fields.tensors import Normaliser, conditioning, geometric, ground_tens
 
 
 @dataclass(frozen=True)
+class Scene:
+    """One window as it lies in the archive.
+
+    Attributes:
+        fine: Physical truth (C, h, w).
+        lerp: Physical lerp (C, h, w).
+        statics: Topography and land fraction (2, h, w).
+        smooth: Their lerp (2, h, w).
+        lat: Latitudes (h,), degrees.
+        monthly: Residual climatology (C, h, w), or nothing.
+        season: Fraction of the year passed, None where no season applies.
+    """
+
+    fine: Tensor
+    lerp: Tensor
+    statics: Array
+    smooth: Array
+    lat: Array
+    monthly: Tensor | None
+    season: float | None
+
+    def mirrored(self, signs: Tensor) -> Scene:
+        """Return the window of a world mirrored at the equator, half a year later.
+
+        Args:
+            signs: -1 for what changes its sign, as the northward wind, with shape (C, 1, 1).
+        """
+        return Scene(
+            self.fine.flip(-2) * signs, self.lerp.flip(-2) * signs,
+            self.statics[:, ::-1], self.smooth[:, ::-1], -self.lat[::-1],
+            None if self.monthly is None else self.monthly.flip(-2) * signs,
+            None if self.season is None else (self.season + 0.5) % 1.0,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Archive:
     """Fine fields in physical units, and how they are seen from a coarse grid.
 
@@ -61,10 +97,10 @@ class Archive:
             self.axes, factor, (int(rng.integers(factor[0])), int(rng.integers(factor[1])))
         )
 
-    def seen(
-        self, steps: slice, view: View, rows: Index, columns: Index
-    ) -> tuple[Tensor, Tensor, Array, Array]:
-        """Return fine fields (C, h, w), their lerp, statics (2, h, w) and their lerp, float64."""
+    def scene(
+        self, steps: slice, season: float | None, view: View, rows: Index, columns: Index
+    ) -> Scene:
+        """Return a window of some steps' mean, seen from one coarse grid, in float64."""
         fine = self.fine[steps].mean(0) if steps.stop - steps.start > 1 else self.fine[steps.start]
         both = np.concatenate([fine, self.statics])
         at = (slice(None), rows[:, None], columns[None, :])
@@ -73,7 +109,10 @@ class Archive:
         else:
             lerp = self.coarse[steps][(slice(None), *at)].mean(0).astype(float)
         here = both[at].astype(float)
-        return torch.from_numpy(here[:-2]), torch.from_numpy(lerp[:-2]), here[-2:], lerp[-2:]
+        return Scene(
+            torch.from_numpy(here[:-2]), torch.from_numpy(lerp[:-2]), here[-2:], lerp[-2:],
+            self.grid.lat[rows], self.monthly(season, rows, columns), season,
+        )  # fmt: skip
 
     def monthly(self, season: float | None, rows: Index, columns: Index) -> Tensor | None:
         """Return the residual climatology of a window, the annual mean of it without a season."""
@@ -92,11 +131,13 @@ class Drops:
         variable: Each variable's coarse field.
         everything: All coarse fields at once.
         season: The season; half of these windows are means over several steps.
+        mirror: No condition, but the side of the equator: chance of a mirrored window.
     """
 
     variable: float = 0.08
     everything: float = 0.04
     season: float = 0.08
+    mirror: float = 0.0
 
 
 NOTHING = Drops(0.0, 0.0, 0.0)
@@ -134,15 +175,17 @@ def example(
 ) -> Example:
     """Return one window of one step, seen from one coarse grid, with some conditions withheld."""
     steps, season = span(archive, rng, drops, step)
-    fine, lerp, statics, smooth = archive.seen(steps, view, *where)
-    known = withhold(normaliser.forward(lerp), rng, drops)
+    scene = archive.scene(steps, season, view, *where)
+    if drops.mirror and rng.random() < drops.mirror:
+        scene = scene.mirrored(normaliser.signs)
+    known = withhold(normaliser.forward(scene.lerp), rng, drops)
     factor = (float(view.factor[0]), float(view.factor[1]))
-    base, scale = normaliser.frame(known, geometric(factor), archive.monthly(season, *where))
-    x = (normaliser.forward(fine) - base) / scale
-    ground = ground_tensors(statics, smooth, archive.grid.lat[where[0]])
+    base, scale = normaliser.frame(known, geometric(factor), scene.monthly)
+    x = (normaliser.forward(scene.fine) - base) / scale
+    ground = ground_tensors(scene.statics, scene.smooth, scene.lat)
     seen = None if bool(known.isnan().all()) else factor
-    given = conditioning(normaliser.standard(known).float(), ground, seen, season)
-    return Example(x.float(), given, base, scale, fine, lerp)
+    given = conditioning(normaliser.standard(known).float(), ground, seen, scene.season)
+    return Example(x.float(), given, base, scale, scene.fine, scene.lerp)
 
 
 def span(

@@ -105,6 +105,12 @@ class Normaliser:
         """List the variables' names."""
         return [channel.name for channel in self.channels]
 
+    @property
+    def signs(self) -> Tensor:
+        """Give -1 for what a mirror at the equator turns round, with shape (C, 1, 1)."""
+        turned = [-1.0 if c.standard_name == "northward_wind" else 1.0 for c in self.channels]
+        return torch.tensor(turned, dtype=torch.float64)[:, None, None]
+
     def forward(self, physical: Tensor) -> Tensor:
         """Return transformed values T(v), with the shape (C, H, W) of the input."""
         return self._each(physical, lambda c, v: TRANSFORMS[c.transform].forward(v))
