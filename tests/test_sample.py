@@ -5,7 +5,14 @@ import torch
 from torch import Tensor
 
 from dpdm.diffusion.gaussian import Gaussian
-from dpdm.diffusion.sample import SAMPLERS, cosine_levels, evaluations, levels
+from dpdm.diffusion.sample import (
+    SAMPLERS,
+    corrected,
+    cosine_levels,
+    evaluations,
+    langevin,
+    levels,
+)
 from dpdm.types import Denoise, Fields, Sigma
 
 N = 16
@@ -74,3 +81,32 @@ def test_a_member_does_not_depend_on_its_batch(name: str) -> None:
     together = SAMPLERS[name](prior(), noise, levels(8))
     alone = SAMPLERS[name](prior(), noise[3:4], levels(8))
     torch.testing.assert_close(together[3:4], alone, rtol=1e-10, atol=1e-10)
+
+
+def test_without_corrections_the_corrector_is_ddim() -> None:
+    noise, schedule = torch.randn(3, 1, 4, 4), levels(8)
+    plain = SAMPLERS["ddim"](prior(), noise, schedule)
+    sampler = corrected(0, 0.5, lambda count: torch.randn(3, 1, 4, 4))
+    assert torch.equal(sampler(prior(), noise, schedule), plain)
+
+
+def test_langevin_comes_to_the_noisy_prior_from_elsewhere() -> None:
+    sigma, count = 2.0, 10000
+    x = 5 * torch.randn(count, 1, 4, 4)
+    for _ in range(300):
+        x = langevin(prior(), x, sigma, 0.05, torch.randn_like(x))
+    exact = prior().cov + sigma**2 * torch.eye(N)
+    torch.testing.assert_close(x.flatten(1).mean(0), prior().mean, rtol=0, atol=0.15)
+    error = (x.flatten(1).T.cov() - exact).norm() / exact.norm()
+    assert error < 0.08  # sampling leaves 0.04, finite steps 0.03 of the stiffest variance
+
+
+def test_every_correction_has_its_own_noise() -> None:
+    asked: list[int] = []
+
+    def renew(count: int) -> Fields:
+        asked.append(count)
+        return torch.zeros(1, 1, 4, 4)
+
+    corrected(3, 0.5, renew)(prior(), torch.randn(1, 1, 4, 4), levels(5))
+    assert asked == list(range(12))  # none after the last step, where no noise is left

@@ -13,6 +13,7 @@ References:
     Karras et al. (2022), https://arxiv.org/abs/2206.00364, algorithm 1 and equation 5.
     Lu et al. (2022), DPM-Solver++, https://arxiv.org/abs/2211.01095, multistep of order 2 and 3.
     Song et al. (2021), DDIM, https://arxiv.org/abs/2010.02502, equation 12 with no noise added.
+    Rozet and Louppe (2023), SDA, https://arxiv.org/abs/2306.10574, algorithm 4.
 """
 
 import math
@@ -21,9 +22,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dpdm.diffusion.denoise import like
 from dpdm.types import Denoise, Fields
 
 Sampler = Callable[[Denoise, Fields, Tensor], Fields]
+Renew = Callable[[int], Fields]
 
 
 def levels(steps: int, least: float = 2e-3, most: float = 80.0, rho: float = 7.0) -> Tensor:
@@ -95,6 +98,45 @@ def multistep(denoise: Denoise, noise: Fields, levels: Tensor) -> Fields:
             return x_hat
         x = then / now * x + advance(known, -math.log(then))
     return x
+
+
+def corrected(corrections: int, tau: float, renew: Renew) -> Sampler:
+    r"""Return the sampler that corrects each Euler step by Langevin dynamics.
+
+    .. math:: x \leftarrow x - \delta \epsilon / \sigma + \sqrt{2 \delta} \, z,
+              \qquad \delta = \tau \sigma^2 / \overline{\epsilon^2}
+
+    with :math:`\epsilon = (x - D(x, \sigma)) / \sigma`: guidance and composed windows leave errors
+    that no smaller step removes, and the noise makes good for them.
+
+    Args:
+        corrections: Corrections C after each step.
+        tau: Their length.
+        renew: Gives fresh standard normal noise z for each count of corrections so far.
+    """
+
+    @torch.no_grad()
+    def sampler(denoise: Denoise, noise: Fields, levels: Tensor) -> Fields:
+        x, x_hat = start(denoise, noise, float(levels[0]))
+        count = 0
+        for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
+            if now != levels[0]:
+                x_hat = denoise(x, x.new_full((len(x),), now))
+            x = x_hat + then / now * (x - x_hat)
+            for _ in range(corrections if then else 0):
+                x = langevin(denoise, x, then, tau, renew(count).to(x))
+                count += 1
+        return x
+
+    return sampler
+
+
+def langevin(denoise: Denoise, x: Fields, sigma: float, tau: float, z: Fields) -> Fields:
+    """Return fields after one step of Langevin dynamics at one noise level."""
+    epsilon = (x - denoise(x, x.new_full((len(x),), sigma))) / sigma
+    size = epsilon.square().flatten(1).mean(1).clamp_min(torch.finfo(x.dtype).tiny)
+    delta = like(tau / size, x)
+    return x - sigma * (delta * epsilon - (2 * delta).sqrt() * z)
 
 
 def advance(known: list[tuple[float, Fields]], end: float) -> Fields:

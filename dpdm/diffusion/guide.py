@@ -1,0 +1,126 @@
+r"""Turn the denoiser of a prior into that of a posterior, given observations.
+
+Whatever the guidance, the posterior's denoiser is the prior's, pulled along its own Jacobian
+:math:`J = \partial \hat x / \partial x_t`:
+
+.. math:: E[x \mid x_t, y] \approx \hat x + \sigma^2 J^T \nabla_{\hat x} \log p(y \mid x_t)
+
+They differ in what they take :math:`V = V[x \mid x_t]` to be, the uncertainty that is left in the
+fields and spreads into the observed values:
+
+- **SDA** takes :math:`R + \sigma^2 \Gamma` for :math:`R + A V A^T`: one gradient.
+- **MMPS** matches moments, :math:`V = \sigma^2 J`, and solves for the weights by conjugate
+  gradients: exact for Gaussian fields and linear operators, a gradient more for each iteration.
+- **DPS** knows no V, and takes a step along the gradient of the misfit's norm.
+
+References:
+    Rozet and Louppe (2023), SDA, https://arxiv.org/abs/2306.10574, equation 15, algorithm 3.
+    Rozet et al. (2024), MMPS, https://arxiv.org/abs/2405.13712, equation 20.
+    Chung et al. (2023), DPS, https://arxiv.org/abs/2209.14687, algorithm 1.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dpdm.diffusion.denoise import like
+from dpdm.diffusion.observe import Observation
+from dpdm.types import Denoise, Fields, Sigma, Values
+
+Guide = Callable[[Denoise, Observation], Denoise]
+
+
+def traced(denoise: Denoise, x_t: Fields, sigma: Sigma) -> tuple[Fields, Fields]:
+    """Return noisy fields and their mean, with the graph between them."""
+    x_t = x_t.detach().requires_grad_()
+    return x_t, denoise(x_t, sigma)
+
+
+def sda(denoise: Denoise, seen: Observation, gamma: float = 1e-2) -> Denoise:
+    """Return the denoiser of p(x | y) with SDA's likelihood.
+
+    Args:
+        denoise: Denoiser of the prior.
+        seen: What was measured.
+        gamma: Gamma for fields of unit variance: what V is over sigma^2.
+    """
+
+    def posterior(x_t: Fields, sigma: Sigma) -> Fields:
+        with torch.enable_grad():
+            x_t, x_hat = traced(denoise, x_t, sigma)
+            miss = seen.misfit(x_hat)
+            spread = gamma * (1.0 if seen.scale is None else seen.scale.to(miss))
+            variance = seen.variance.to(miss) + like(sigma, miss) ** 2 * spread
+            log_p = -(miss.square() / variance).sum() / 2
+            (score,) = torch.autograd.grad(log_p, x_t)
+        return x_hat.detach() + like(sigma, x_t) ** 2 * score
+
+    return posterior
+
+
+def mmps(denoise: Denoise, seen: Observation, iterations: int = 3) -> Denoise:
+    """Return the denoiser of p(x | y) with the denoiser's own covariance.
+
+    Args:
+        denoise: Denoiser of the prior.
+        seen: What was measured.
+        iterations: Steps of conjugate gradients; as many as there are values is exact.
+    """
+
+    def posterior(x_t: Fields, sigma: Sigma) -> Fields:
+        with torch.enable_grad():
+            x_t, x_hat = traced(denoise, x_t, sigma)
+            base = x_hat.detach().requires_grad_()
+            values = seen.operator(base)
+            probe = torch.zeros_like(values, requires_grad=True)
+            (pulled,) = torch.autograd.grad(values, base, probe, create_graph=True)
+
+        def pull(v: Values) -> Fields:
+            (back,) = torch.autograd.grad(values, base, v, retain_graph=True)
+            (spread,) = torch.autograd.grad(x_hat, x_t, back, retain_graph=True)
+            return spread * like(sigma, spread) ** 2
+
+        def matvec(v: Values) -> Values:
+            (push,) = torch.autograd.grad(pulled, probe, pull(v), retain_graph=True)
+            return seen.variance.to(v) * v + push
+
+        miss = seen.value.to(values) - values.detach()
+        return x_hat.detach() + pull(conjugate_gradients(matvec, miss, iterations))
+
+    return posterior
+
+
+def conjugate_gradients(matvec: Callable[[Values], Values], b: Values, iterations: int) -> Values:
+    """Solve ``matvec(x) = b`` for a symmetric positive definite map of each member (B, N)."""
+    tiny = torch.finfo(b.dtype).tiny
+    x, r = torch.zeros_like(b), b
+    p, rr = r, r.square().sum(1, keepdim=True)
+    for _ in range(iterations):
+        q = matvec(p)
+        curvature = (p * q).sum(1, keepdim=True)
+        step = torch.where(curvature > 0, rr / curvature.clamp_min(tiny), 0.0)
+        x, r = x + step * p, r - step * q
+        rr, before = r.square().sum(1, keepdim=True), rr
+        p = r + rr / before.clamp_min(tiny) * p
+    return x
+
+
+def dps(denoise: Denoise, seen: Observation, zeta: float = 1.0) -> Denoise:
+    """Return the prior's denoiser pulled along the gradient of the misfit's norm.
+
+    Args:
+        denoise: Denoiser of the prior.
+        seen: What was measured.
+        zeta: Length of the pull.
+    """
+
+    def posterior(x_t: Fields, sigma: Sigma) -> Fields:
+        with torch.enable_grad():
+            x_t, x_hat = traced(denoise, x_t, sigma)
+            miss = seen.misfit(x_hat) / seen.variance.to(x_hat).sqrt()
+            norm: Tensor = miss.square().sum(1).sqrt()
+            (slope,) = torch.autograd.grad(norm.sum(), x_t)
+        return x_hat.detach() - zeta * like(sigma, x_t) * slope
+
+    return posterior

@@ -1,0 +1,139 @@
+"""Guidance against the exact posterior of a Gaussian prior."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from dpdm.diffusion.gaussian import Gaussian
+from dpdm.diffusion.guide import conjugate_gradients, dps, mmps, sda
+from dpdm.diffusion.observe import Observation, stack
+from dpdm.diffusion.sample import heun, levels
+from dpdm.types import Denoise, Fields, Values
+
+N = 16
+SHAPE = (-1, 1, 4, 4)
+
+
+def at_points(x: Fields) -> Values:
+    return x.flatten(1)[:, [0, 5, 11]]
+
+
+def block_means(x: Fields) -> Values:
+    return x.reshape(-1, 1, 2, 2, 2, 2).mean((3, 5)).flatten(1)
+
+
+POINTS = Observation(
+    at_points, torch.tensor([1.0, -1.0, 0.3]).double(), torch.tensor([0.04, 0.09, 0.01]).double()
+)
+BLOCKS = Observation(
+    block_means, torch.tensor([0.5, -0.5, 1.0, 0.0]).double(), torch.full((4,), 0.01).double()
+)
+SEEN = {"points": POINTS, "blocks": BLOCKS, "both": stack([POINTS, BLOCKS])}
+each_kind = pytest.mark.parametrize("seen", SEEN.values(), ids=SEEN)
+each_noise = pytest.mark.parametrize("sigma", [0.01, 1.0, 80.0])
+
+
+def prior() -> Gaussian:
+    cells = torch.cartesian_prod(torch.arange(4.0), torch.arange(4.0))
+    return Gaussian(torch.linspace(-1, 1, N), torch.exp(-torch.cdist(cells, cells) / 2))
+
+
+def matrix(seen: Observation) -> Tensor:
+    return seen.operator(torch.eye(N).reshape(SHAPE)).T
+
+
+def posterior(seen: Observation) -> Gaussian:
+    return prior().given(matrix(seen), seen.value, seen.variance)
+
+
+def noisy(sigma: float) -> tuple[Fields, Tensor]:
+    return sigma * torch.randn(5, 1, 4, 4), torch.full((5,), sigma)
+
+
+@each_kind
+@each_noise
+def test_mmps_is_the_exact_posterior_mean(seen: Observation, sigma: float) -> None:
+    x_t, s = noisy(sigma)
+    found = mmps(prior(), seen, iterations=len(seen.value))(x_t, s)
+    torch.testing.assert_close(found, posterior(seen)(x_t, s), rtol=1e-8, atol=1e-8)
+
+
+@each_kind
+@each_noise
+def test_sda_is_its_own_closed_form(seen: Observation, sigma: float) -> None:
+    """x_hat + sigma^2 J A^T (R + sigma^2 Gamma)^-1 (y - A x_hat), with J = C (C + sigma^2)^-1."""
+    gaussian, a, gamma = prior(), matrix(seen), 0.3
+    x_t, s = noisy(sigma)
+    x_hat = gaussian(x_t, s).flatten(1)
+    jacobian = gaussian.cov @ torch.linalg.inv(gaussian.cov + sigma**2 * torch.eye(N))
+    scale = torch.ones_like(seen.value) if seen.scale is None else seen.scale
+    weights = (seen.value - x_hat @ a.T) / (seen.variance + sigma**2 * gamma * scale)
+    expected = x_hat + sigma**2 * weights @ a @ jacobian
+    found = sda(gaussian, seen, gamma)(x_t, s).flatten(1)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@each_kind
+def test_sda_comes_to_the_exact_score_as_noise_falls(seen: Observation) -> None:
+    """What V is matters less and less: the error of x_hat falls as sigma^4."""
+    exact, errors = posterior(seen), []
+    for sigma in (0.02, 0.01):
+        x_t, s = sigma * torch.ones(1, 1, 4, 4), torch.full((1,), sigma)
+        errors.append(float((sda(prior(), seen, 1.0)(x_t, s) - exact(x_t, s)).norm()))
+    assert errors[1] < errors[0] / 12
+
+
+@each_kind
+def test_dps_pulls_towards_what_was_measured(seen: Observation) -> None:
+    x_t, s = noisy(1.0)
+    before = seen.misfit(prior()(x_t, s)).square() / seen.variance
+    after = seen.misfit(dps(prior(), seen, 0.1)(x_t, s)).square() / seen.variance
+    assert bool((after.sum(1) < before.sum(1)).all())
+
+
+def moments(denoise: Denoise, steps: int) -> Gaussian:
+    """The flow of a linear denoiser is affine: N + 1 draws give its moments, without noise."""
+
+    def flow(z: Tensor) -> Tensor:
+        return heun(denoise, z.reshape(SHAPE), levels(steps)).flatten(1)
+
+    mean = flow(torch.zeros(1, N))
+    root = flow(torch.eye(N)) - mean
+    return Gaussian(mean[0], root.T @ root)
+
+
+@each_kind
+def test_sampling_converges_to_the_posterior_at_second_order(seen: Observation) -> None:
+    denoise, exact = mmps(prior(), seen, iterations=len(seen.value)), posterior(seen)
+    coarse, fine = moments(denoise, 16), moments(denoise, 32)
+    torch.testing.assert_close(fine.mean, exact.mean, rtol=0, atol=1e-3)
+    ratio = (coarse.cov - exact.cov).norm() / (fine.cov - exact.cov).norm()
+    assert 3.5 < ratio < 6.0  # halving the step quarters the error
+
+
+def test_conjugate_gradients_solve_in_as_many_steps_as_there_are_values() -> None:
+    root = torch.randn(3, 6, 6)
+    a = root @ root.mT + torch.eye(6)
+    x = torch.randn(3, 6)
+    b = torch.einsum("bij,bj->bi", a, x)
+    found = conjugate_gradients(lambda v: torch.einsum("bij,bj->bi", a, v), b, 6)
+    torch.testing.assert_close(found, x, rtol=1e-8, atol=1e-8)
+
+
+def test_a_member_does_not_feel_the_others() -> None:
+    x_t, s = noisy(0.7)
+    for guided in (sda(prior(), POINTS), mmps(prior(), POINTS), dps(prior(), POINTS)):
+        together, alone = guided(x_t, s), guided(x_t[2:3], s[2:3])
+        torch.testing.assert_close(together[2:3], alone, rtol=1e-12, atol=1e-12)
+
+
+def test_a_curved_operator_is_followed() -> None:
+    """A small error variance makes x^3 what was measured, once the mean has been followed."""
+    seen = Observation(
+        lambda x: x.flatten(1)[:, :1] ** 3, torch.tensor([0.512]), torch.tensor([1e-6])
+    )
+    small = torch.full((1,), 0.05)
+    x = torch.full((1, 1, 4, 4), 0.75)
+    for _ in range(50):
+        x = mmps(prior(), seen, 1)(x, small)
+    assert float(x.flatten()[0]) == pytest.approx(0.8, abs=0.01)
