@@ -90,15 +90,20 @@ def test_without_corrections_the_corrector_is_ddim() -> None:
     assert torch.equal(sampler(prior(), noise, schedule), plain)
 
 
-def test_langevin_comes_to_the_noisy_prior_from_elsewhere() -> None:
+def test_langevin_comes_from_anywhere_to_its_stationary_law() -> None:
+    """Steps sized by each member's own epsilon weigh the density S = C + sigma^2 by epsilon^2.
+
+    So the covariance is S + 2 I / tr(S^-1): wider by 2 / N, which is nothing in a large field.
+    """
     sigma, count = 2.0, 10000
     x = 5 * torch.randn(count, 1, 4, 4)
     for _ in range(300):
         x = langevin(prior(), x, sigma, 0.05, torch.randn_like(x))
-    exact = prior().cov + sigma**2 * torch.eye(N)
+    noisy = prior().cov + sigma**2 * torch.eye(N)
+    exact = noisy + 2 * torch.eye(N) / torch.linalg.inv(noisy).trace()
     torch.testing.assert_close(x.flatten(1).mean(0), prior().mean, rtol=0, atol=0.15)
     error = (x.flatten(1).T.cov() - exact).norm() / exact.norm()
-    assert error < 0.08  # sampling leaves 0.04, finite steps 0.03 of the stiffest variance
+    assert error < 0.07  # the sample leaves 0.04, finite steps 0.02
 
 
 def test_every_correction_has_its_own_noise() -> None:
