@@ -63,14 +63,15 @@ def finish(ds: xr.Dataset, title: str, provenance: Mapping[str, str], history: s
         out = out.assign_coords(realization=out["realization"].astype(np.int32))
     for name in _AXES.keys() & out.indexes.keys():
         _describe(out, name)
-    out.attrs = _globals(ds.attrs, title, provenance, history)
+    out.attrs = file_attributes(ds.attrs, title, provenance, history)
     out.encoding = {}
     return out
 
 
-def _globals(
+def file_attributes(
     old: Mapping[str, Any], title: str, provenance: Mapping[str, str], history: str
 ) -> dict[str, Any]:
+    """Return a file's global attributes: the input's, and who made what of it, when and how."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     before = [str(old["history"]).rstrip()] if old.get("history") else []
     maker, source = f"dpdm {__version__}", str(old.get("source", ""))
