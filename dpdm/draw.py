@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.diffusion.condition import BlockMeans, Match
+from dpdm.diffusion.guide import Guide, mmps
 from dpdm.diffusion.inflate import inflate
-from dpdm.diffusion.sample import SAMPLERS, levels
+from dpdm.diffusion.observe import Observation, gain
+from dpdm.diffusion.sample import SAMPLERS, Sampler, corrected, levels
 from dpdm.diffusion.tile import Windows, fitted, tile
 from dpdm.fields.grid import Grid
 from dpdm.fields.tensors import conditioning, geometric, ground_tensors
 from dpdm.prior import Prior
-from dpdm.types import Denoise, Fields, Sigma
+from dpdm.types import Denoise, Fields, Sigma, Values
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Given:
         season: Fraction of the year passed, None where no season applies.
         climatology: Residual climatology of this step (C, H, W), or nothing.
         blocks: Block means to honour, or nothing.
+        seen: Observations of physical fields (B, C, H, W), or nothing.
     """
 
     lerp: Tensor
@@ -48,6 +51,7 @@ class Given:
     season: float | None
     climatology: Tensor | None = None
     blocks: BlockMeans | None = None
+    seen: Observation | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ class How:
             on a GPU more is faster, and members agree to rounding.
         overlap: Cells that windows share.
         device: Where to compute.
+        guide: What turns the prior's denoiser into the posterior's, where there are observations.
+        corrections: Langevin corrections after each Euler step; 0 for the sampler as it is.
+        tau: Their length.
     """
 
     sampler: str
@@ -72,6 +79,9 @@ class How:
     block: int = 1
     overlap: int = 16
     device: str = "cpu"
+    guide: Guide = mmps
+    corrections: int = 0
+    tau: float = 0.5
 
 
 def noise(shape: tuple[int, ...], seed: int, member: int, label: str) -> Tensor:
@@ -144,7 +154,21 @@ class Posterior:
     def denoise(self, match: Match | None) -> Denoise:
         """Return the denoiser to sample from: tiled, as wide as it should be, and honouring."""
         wide = inflate(self.tiled(0), self.first(0), self.how.inflation)
+        if self.given.seen is not None:
+            wide = self.how.guide(wide, self.modelled(self.given.seen))
         return wide if match is None else match.denoise(wide)
+
+    def physical(self, x: Fields) -> Fields:
+        """Return physical fields (B, C, H, W), differentiable in x."""
+        return self.prior.normaliser.inverse(self.base.to(x) + self.scale.to(x) * x)
+
+    def modelled(self, seen: Observation) -> Observation:
+        """Return the observations as observations of x."""
+
+        def operator(x: Fields) -> Values:
+            return seen.operator(self.physical(x))
+
+        return replace(seen, operator=operator, scale=gain(operator, self.first(0)))
 
     def match(self) -> Match | None:
         """Return what makes members honour the block means, if there are any."""
@@ -163,6 +187,17 @@ class Posterior:
         out: NDArray[np.float64] = physical.numpy()
         return out
 
+    def sampler(self, numbers: Sequence[int], seed: int, label: str) -> Sampler:
+        """Return the sampler, with corrections whose noise each member has for itself."""
+        if not self.how.corrections:
+            return SAMPLERS[self.how.sampler]
+        shape = tuple(self.base.shape)
+
+        def renew(count: int) -> Fields:
+            return torch.stack([noise(shape, seed, m, f"{label}/{count}") for m in numbers])
+
+        return corrected(self.how.corrections, self.how.tau, renew)
+
     def members(
         self, numbers: Sequence[int], seed: int, label: str
     ) -> Iterator[NDArray[np.float64]]:
@@ -173,7 +208,7 @@ class Posterior:
         for start in range(0, len(numbers), self.how.block):
             some = numbers[start : start + self.how.block]
             drawn = torch.stack([noise(tuple(self.base.shape), seed, m, label) for m in some])
-            x = SAMPLERS[self.how.sampler](denoise, drawn.to(self.how.device), schedule)
+            x = self.sampler(some, seed, label)(denoise, drawn.to(self.how.device), schedule)
             u = self.base + self.scale * x.cpu().double()
             u = u if match is None else match.modelled(u)
             yield from self.prior.normaliser.inverse(u).numpy()

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dpdm.diffusion.gaussian import Gaussian
 from dpdm.diffusion.guide import conjugate_gradients, dps, mmps, sda
-from dpdm.diffusion.observe import Observation, stack
+from dpdm.diffusion.observe import Observation, gain, stack
 from dpdm.diffusion.sample import heun, levels
 from dpdm.types import Denoise, Fields, Values
 
@@ -137,3 +137,10 @@ def test_a_curved_operator_is_followed() -> None:
     for _ in range(50):
         x = mmps(prior(), seen, 1)(x, small)
     assert float(x.flatten()[0]) == pytest.approx(0.8, abs=0.01)
+
+
+def test_gain_is_the_variance_of_what_is_observed() -> None:
+    found = gain(block_means, torch.zeros(1, 1, 4, 4), probes=20000)
+    torch.testing.assert_close(
+        found, torch.full((4,), 0.25), rtol=0.05, atol=0
+    )  # 5 sampling errors

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from dpdm.diffusion.denoise import like
-from dpdm.diffusion.observe import Observation
+from dpdm.diffusion.observe import Observation, linearise
 from dpdm.types import Denoise, Fields, Sigma, Values
 
 Guide = Callable[[Denoise, Observation], Denoise]
@@ -71,22 +71,17 @@ def mmps(denoise: Denoise, seen: Observation, iterations: int = 3) -> Denoise:
     def posterior(x_t: Fields, sigma: Sigma) -> Fields:
         with torch.enable_grad():
             x_t, x_hat = traced(denoise, x_t, sigma)
-            base = x_hat.detach().requires_grad_()
-            values = seen.operator(base)
-            probe = torch.zeros_like(values, requires_grad=True)
-            (pulled,) = torch.autograd.grad(values, base, probe, create_graph=True)
+        values, pull, push = linearise(seen.operator, x_hat)
 
-        def pull(v: Values) -> Fields:
-            (back,) = torch.autograd.grad(values, base, v, retain_graph=True)
-            (spread,) = torch.autograd.grad(x_hat, x_t, back, retain_graph=True)
-            return spread * like(sigma, spread) ** 2
+        def spread(v: Values) -> Fields:
+            (back,) = torch.autograd.grad(x_hat, x_t, pull(v), retain_graph=True)
+            return back * like(sigma, back) ** 2
 
         def matvec(v: Values) -> Values:
-            (push,) = torch.autograd.grad(pulled, probe, pull(v), retain_graph=True)
-            return seen.variance.to(v) * v + push
+            return seen.variance.to(v) * v + push(spread(v))
 
-        miss = seen.value.to(values) - values.detach()
-        return x_hat.detach() + pull(conjugate_gradients(matvec, miss, iterations))
+        miss = seen.value.to(values) - values
+        return x_hat.detach() + spread(conjugate_gradients(matvec, miss, iterations))
 
     return posterior
 

@@ -8,6 +8,10 @@ from torch import Tensor
 
 from dpdm.types import Fields, Values
 
+Operator = Callable[[Fields], Values]
+Pull = Callable[[Values], Fields]
+Push = Callable[[Fields], Values]
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -21,7 +25,7 @@ class Observation:
             Gamma a number without units. None where the values are of that order anyway.
     """
 
-    operator: Callable[[Fields], Values]
+    operator: Operator
     value: Tensor
     variance: Tensor
     scale: Tensor | None = None
@@ -29,6 +33,37 @@ class Observation:
     def misfit(self, x: Fields) -> Values:
         """Return y - A(x), with shape (B, N)."""
         return self.value.to(x) - self.operator(x)
+
+
+def linearise(operator: Operator, at: Fields) -> tuple[Values, Pull, Push]:
+    """Return A(at), the adjoint v -> A'^T v, and the tangent dx -> A' dx, by reverse gradients."""
+    with torch.enable_grad():
+        at = at.detach().requires_grad_()
+        values = operator(at)
+        probe = torch.zeros_like(values, requires_grad=True)
+        (pulled,) = torch.autograd.grad(values, at, probe, create_graph=True)
+
+    def pull(v: Values) -> Fields:
+        return torch.autograd.grad(values, at, v, retain_graph=True)[0]
+
+    def push(dx: Fields) -> Values:
+        return torch.autograd.grad(pulled, probe, dx, retain_graph=True)[0]
+
+    return values.detach(), pull, push
+
+
+def gain(operator: Operator, at: Fields, probes: int = 64) -> Tensor:
+    """Estimate the variance of A(x) for x of unit variance around ``at`` (1, ...), shape (N,).
+
+    The diagonal of A' A'^T, by random probes of the Jacobian: each within about a fifth.
+    """
+    values, _, push = linearise(operator, at)
+    total = torch.zeros_like(values[0])
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(probes):
+        probe = torch.randn(at.shape, generator=generator, dtype=at.dtype)
+        total += push(probe.to(at.device))[0].square()
+    return total / probes
 
 
 def stack(observations: Sequence[Observation]) -> Observation:
