@@ -1,0 +1,125 @@
+r"""How an analysis stands to the observations: those that it used, and those withheld from it.
+
+An **innovation** is y - A(prior mean), a **residual** y - A(analysis mean). Over observations that
+were withheld they are errors of a forecast, up to the observations' own error R, and are scored as
+such; the ensemble is calibrated when the mean of its variance plus R is the mean squared residual.
+Over observations that were used they tell how closely the analysis fits. With members x_m
+
+.. math:: \chi^2 = \overline{(y - A(x_m))^2 / R}, \qquad
+          \overline{\log p(y \mid x_m)} = -\tfrac12 \sum (\chi^2 + \log 2 \pi R)
+
+over all members; for fields that are the truth the first is 1.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from dpdm.evaluate.ensemble import fair
+from dpdm.evaluate.table import Row, aligned
+
+Array = NDArray[np.float64]
+USED, WITHHELD = "assimilated", "withheld"
+LEAST = 10  # observations, before a misfit is more than chance
+FIT = (0.5, 2.0)  # chi-square beyond which the stated errors are doubted
+HEAD = {
+    "count": "count", "prior_rmse": "prior RMSE", "rmse": "RMSE", "prior_bias": "prior bias",
+    "bias": "bias", "prior_crps": "prior CRPS", "crps": "CRPS", "ssr": "SSR",
+    "chi_square": "chi-square",
+}  # fmt: skip
+
+
+def report(table: pd.DataFrame, prior: Array, members: Array) -> pd.DataFrame:
+    """Return the table of observations with what prior and analysis say of each.
+
+    Args:
+        table: Observations with ``value``, ``error`` and ``status``.
+        prior: Values of the prior's members at each, with shape (N, P).
+        members: Values of the analysis' members at each, with shape (N, M).
+    """
+    out, value = table.copy(), table["value"].to_numpy(float)
+    for name, drawn in (("prior", prior), ("analysis", members)):
+        out[name] = drawn.mean(1)
+        out[f"{name}_spread"] = drawn.std(1, ddof=1) if drawn.shape[1] > 1 else np.nan
+    out["innovation"] = value - out["prior"]
+    out["residual"] = value - out["analysis"]
+    return out
+
+
+def summary(table: pd.DataFrame, prior: Array, members: Array) -> list[Row]:
+    """Return scores for each variable: over observations that were used, and over the others."""
+    rows = []
+    for kind in (USED, WITHHELD):
+        for name in dict.fromkeys(table["variable"]):
+            chosen = ((table["status"] == kind) & (table["variable"] == name)).to_numpy()
+            if chosen.any():
+                scores = compare(table[chosen], prior[chosen], members[chosen])
+                rows.append({"variable": name, "observations": kind} | scores)
+    return rows
+
+
+def compare(table: pd.DataFrame, prior: Array, members: Array) -> Row:
+    """Return the scores of one variable, for prior and analysis beside each other."""
+    value, variance = (table[n].to_numpy(float) for n in ("value", "error"))
+    variance = variance**2
+    misfit = members - value[:, None]
+    before, after = (value - drawn.mean(1) for drawn in (prior, members))
+    count = members.shape[1]
+    spread = members.var(1, ddof=1) * (count + 1) / count if count > 1 else np.nan
+    chi = (misfit**2 / variance[:, None]).mean(1)
+    return {
+        "count": len(table),
+        "prior_rmse": rms(before), "rmse": rms(after),
+        "prior_bias": -float(before.mean()), "bias": -float(after.mean()),
+        "prior_crps": float(fair(prior - value[:, None]).mean()),
+        "crps": float(fair(misfit).mean()),
+        "ssr": float(np.sqrt(np.mean(spread + variance))) / (rms(after) or np.nan),
+        "chi_square": float(chi.mean()),
+        "log_likelihood": float(-(chi + np.log(2 * np.pi * variance)).sum() / 2),
+        "log_likelihood_of_truth": float(-(1 + np.log(2 * np.pi * variance)).sum() / 2),
+    }  # fmt: skip
+
+
+def rms(values: Array) -> float:
+    """Return the root of the mean square."""
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def doubts(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a sentence for each variable whose analysis does not fit its observations."""
+    for row in rows:
+        if row["observations"] != USED or row["count"] < LEAST:
+            continue
+        if not FIT[0] <= row["chi_square"] <= FIT[1]:
+            closer = "closer" if row["chi_square"] < 1 else "less closely"
+            yield (
+                f"The analysis fits the observations of {row['variable']} {closer} than their "
+                f"stated errors allow: chi-square is {row['chi_square']:.2f}, and should be near "
+                "1. The errors, the prior's spread or the guidance may be wrong."
+            )
+
+
+def text(rows: Sequence[Row]) -> str:
+    """Return the summary as an aligned table."""
+    head = ["method", *HEAD.values()]
+    body = [
+        [f"{row['variable']}, {row['observations']}", *(entry(row[key]) for key in HEAD)]
+        for row in rows
+    ]
+    columns = [aligned(column) for column in zip(head, *body, strict=True)]
+    columns[0][0] = "observations".ljust(len(columns[0][0]))
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+
+
+def entry(value: float) -> str:
+    """Return a number as people read it.
+
+    Example:
+        >>> entry(46), entry(0.12345), entry(float("nan"))
+        ('46', '0.123', '-')
+    """
+    if isinstance(value, int):
+        return str(value)
+    return "-" if not np.isfinite(value) else f"{value:.3g}"
