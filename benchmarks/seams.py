@@ -98,7 +98,7 @@ def where(task: Task, truth: xr.Dataset) -> tuple[slice, Any, Any]:
 def borders(task: Task, posterior: Posterior, at: tuple[slice, Any, Any]) -> dict[str, Lines]:
     """Return the lines on which windows begin or end, counted in the truth's cells."""
     fused = [(slice(int(r[0]), int(r[-1]) + 1), slice(int(c[0]), int(c[-1]) + 1))
-             for r, c in posterior.windows.places()]  # fmt: skip
+             for _, r, c in posterior.windows.places()]  # fmt: skip
     touch = blocks(task.grid.shape, task.prior.contract.window)
     return {
         kind: tuple(ends((p[axis] for p in places), at[axis + 1]) for axis in (0, 1))  # type: ignore[misc]

@@ -123,8 +123,7 @@ class Posterior:
         self.windows = windows_of(given.grid, 2 * prior.contract.window, how.overlap)
         with torch.no_grad():
             self.features = [
-                prior.denoiser.features(fields[None, :, rows[:, None], columns])
-                for rows, columns in self.windows.places()
+                prior.denoiser.features(fields[None][place]) for place in self.windows.places()
             ]
 
     def tiled(self, which: int) -> Denoise:

@@ -40,7 +40,7 @@ def test_every_cell_is_covered_and_the_blend_of_equals_is_equal(windows: Windows
 def test_neighbours_share_at_least_the_overlap(windows: Windows) -> None:
     height, width = windows.extent
     for count, size, axis in ((windows.shape[0], height, 0), (windows.shape[1], width, 1)):
-        starts = sorted({int(place[axis][0]) for place in windows.places()})
+        starts = sorted({int(place[axis + 1].flatten()[0]) for place in windows.places()})
         for a, b in pairwise(starts):
             assert a + size - b >= min(windows.overlap, size - 1)
         if windows.cyclic and axis == 1 and size < count:

@@ -1,25 +1,51 @@
 r"""One denoiser of a domain of any extent, out of denoisers of windows.
 
-The windows overlap, and their answers are blended **at every noise level** with weights that fall
-linearly towards each window's edge; the noise is one field, drawn for the whole domain. So no
-window is ever finished on its own, and none leaves a seam:
+In space the windows overlap, and their answers are blended **at every noise level** with weights
+that fall linearly towards each window's edge; the noise is one field, drawn for the whole domain.
+So no window is ever finished on its own, and none leaves a seam:
 
 .. math:: D(x_t) = \sum_k w_k D_k(x_t^{(k)}) / \sum_k w_k
+
+In time the weights are of another kind. Given its neighbours, a state of a Markov chain knows no
+more of the past or the future, so the score of a long trajectory at one state is that of a window
+around it: each state is taken from the window of which it is the centre, the first and the last
+from those at the ends. Averages of windows would not be a score of anything.
+
+References:
+    Rozet and Louppe (2023), SDA, https://arxiv.org/abs/2306.10574, algorithm 2.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from dpdm.types import Denoise, Fields, Sigma
+
+Place: TypeAlias = tuple[Any, ...]
+"""What picks a window out of the fields, ``x_t[place]``."""
+
+
+class Cover(Protocol):
+    """Windows that cover a domain, and what each of them has to say of its cells."""
+
+    def places(self) -> list[Place]:
+        """List where the windows lie."""
+
+    def weights(self) -> list[Tensor]:
+        """List the weights of each window's cells, to be multiplied with the window."""
+
+    def blank(self) -> Tensor:
+        """Return zeros to sum the weights of the whole domain in."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Overlapping windows that cover a domain.
+    """Overlapping windows that cover a domain in space, the last two axes.
 
     Attributes:
         shape: Rows and columns of the domain.
@@ -38,7 +64,7 @@ class Windows:
         """Give the rows and columns of every window."""
         return min(self.size[0], self.shape[0]), min(self.size[1], self.shape[1])
 
-    def places(self) -> list[tuple[Tensor, Tensor]]:
+    def places(self) -> list[Place]:
         """List each window's rows and columns; columns run around the globe where it is cyclic."""
         height, width = self.extent
         around = self.cyclic and width < self.shape[1]
@@ -49,11 +75,51 @@ class Windows:
             else spread(self.shape[1], width, self.overlap)
         )
         columns = [(left + torch.arange(width)) % self.shape[1] for left in lefts]
-        return [(r, c) for r in rows for c in columns]
+        return [(..., r[:, None], c) for r in rows for c in columns]
 
-    def weights(self) -> Tensor:
-        """Return the blending weights of one window, with its rows and columns."""
-        return torch.outer(*(ramp(n, self.overlap) for n in self.extent))
+    def weights(self) -> list[Tensor]:
+        """Return the blending weights, the same for all windows, (h, w)."""
+        one = torch.outer(*(ramp(n, self.overlap) for n in self.extent))
+        return [one] * len(self.places())
+
+    def blank(self) -> Tensor:
+        """Return zeros for every cell, (H, W)."""
+        return torch.zeros(self.shape, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Windows of successive states, which cover a trajectory (B, T, ...) one state apart.
+
+    Attributes:
+        count: States T of the trajectory, at least ``width``.
+        width: States w = 2 k + 1 of a window.
+        axes: Axes of one state: 1 for components (C,), 3 for fields (C, H, W).
+    """
+
+    count: int
+    width: int
+    axes: int = 1
+
+    def places(self) -> list[Place]:
+        """List each window's states."""
+        starts = range(self.count - self.width + 1)
+        return [(slice(None), slice(first, first + self.width)) for first in starts]
+
+    def weights(self) -> list[Tensor]:
+        """Return one for the states that a window speaks of, zero for its others, (w, 1, ...)."""
+        last = self.count - self.width
+        centre = self.width // 2
+        out = []
+        for first in range(last + 1):
+            owned = torch.zeros(self.width, *(1,) * self.axes, dtype=torch.float64)
+            owned[0 if first == 0 else centre : None if first == last else centre + 1] = 1.0
+            out.append(owned)
+        return out
+
+    def blank(self) -> Tensor:
+        """Return zeros for every state, (1, T, 1, ...)."""
+        return torch.zeros(1, self.count, *(1,) * self.axes, dtype=torch.float64)
 
 
 def spread(count: int, width: int, overlap: int) -> list[int]:
@@ -99,29 +165,76 @@ def ramp(count: int, overlap: int) -> Tensor:
     return torch.minimum(rise, rise.flip(0)).clamp_max(1.0)
 
 
-def tile(denoise: Denoise | Sequence[Denoise], windows: Windows) -> Denoise:
+def tile(denoise: Denoise | Sequence[Denoise], cover: Cover, block: int = 64) -> Denoise:
     """Return the denoiser of the whole domain.
 
     Args:
-        denoise: Denoiser of any window, or one for each of ``windows.places()`` where each is
+        denoise: Denoiser of any window, or one for each of ``cover.places()`` where each is
             bound to its own conditioning fields.
-        windows: How they lie.
+        cover: How the windows lie.
+        block: Windows, times members, that one denoiser of all takes at a time. Gradients of
+            more windows than that are computed block by block, in bounded memory.
     """
-    places = windows.places()
-    each = [denoise] * len(places) if callable(denoise) else list(denoise)
+    places, weights, total = cover.places(), cover.weights(), cover.blank()
     if len(places) == 1:
-        return each[0]
-    weights = windows.weights()
-    total = torch.zeros(windows.shape, dtype=torch.float64)
-    for rows, columns in places:
-        total[rows[:, None], columns] += weights
+        return denoise if callable(denoise) else denoise[0]
+    for place, weight in zip(places, weights, strict=True):
+        total[place] += weight
+    local = together(denoise, block) if callable(denoise) else apart(denoise)
 
     def whole(x_t: Fields, sigma: Sigma) -> Fields:
-        share, sums = weights.to(x_t), torch.zeros_like(x_t)
-        for local, (rows, columns) in zip(each, places, strict=True):
-            sums[..., rows[:, None], columns] += share * local(
-                x_t[..., rows[:, None], columns], sigma
-            )
+        sums = torch.zeros_like(x_t)
+        answers = local(x_t, sigma, places)
+        for place, weight, x_hat in zip(places, weights, answers, strict=True):
+            sums[place] += weight.to(x_t) * x_hat
         return sums / total.to(x_t)
 
     return whole
+
+
+Local: TypeAlias = Callable[[Fields, Sigma, list[Place]], Iterator[Fields]]
+
+
+def apart(denoise: Sequence[Denoise]) -> Local:
+    """Return what gives each window to its own denoiser."""
+
+    def local(x_t: Fields, sigma: Sigma, places: list[Place]) -> Iterator[Fields]:
+        for one, place in zip(denoise, places, strict=True):
+            yield one(x_t[place], sigma)
+
+    return local
+
+
+def together(denoise: Denoise, block: int) -> Local:
+    """Return what gives blocks of windows to one denoiser."""
+
+    def local(x_t: Fields, sigma: Sigma, places: list[Place]) -> Iterator[Fields]:
+        stride = max(1, block // len(x_t))
+        forget = torch.is_grad_enabled() and len(places) > stride
+        for first in range(0, len(places), stride):
+            some = places[first : first + stride]
+            batch = torch.cat([x_t[place] for place in some])
+            levels = sigma.repeat(len(some))
+            if forget:
+                x_hat = checkpoint(
+                    denoise, batch, levels, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                x_hat = denoise(batch, levels)
+            yield from x_hat.split(len(x_t))
+
+    return local
+
+
+def flat(denoise: Denoise) -> Denoise:
+    """Return the denoiser of windows of states (B, w, C, ...) from one of channels (B, w C, ...).
+
+    Example:
+        >>> flat(lambda x_t, sigma: x_t)(torch.zeros(2, 5, 3, 8, 8), torch.ones(2)).shape
+        torch.Size([2, 5, 3, 8, 8])
+    """
+
+    def states(x_t: Fields, sigma: Sigma) -> Fields:
+        return denoise(x_t.flatten(1, 2), sigma).reshape(x_t.shape)
+
+    return states
