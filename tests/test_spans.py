@@ -1,0 +1,100 @@
+"""Windows in time: a trajectory's score is that of windows, each speaking for its centre."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from dpdm.diffusion.gaussian import Gaussian
+from dpdm.diffusion.tile import Spans, flat, tile
+from dpdm.types import Denoise, Fields, Sigma
+
+COUNT, WIDTH, RHO = 12, 5, 0.9
+
+
+def chain(count: int) -> Gaussian:
+    """Return two independent AR(1) processes in their stationary state, (count, 2) flattened."""
+    steps = torch.arange(count)
+    cov = RHO ** (steps[:, None] - steps).abs().double()
+    return Gaussian(torch.zeros(2 * count), torch.kron(cov, torch.eye(2)))
+
+
+@dataclass(frozen=True)
+class Averaged(Spans):
+    """Windows whose answers are averaged, as in space."""
+
+    def weights(self) -> list[Tensor]:
+        return [torch.ones_like(w) for w in super().weights()]
+
+
+def error(spans: Spans, sigma: float) -> float:
+    """Return the error of the composed score, relative to the exact score of all states."""
+    x_t, s = torch.randn(50, spans.count, 2).cumsum(1), torch.full((50,), sigma)
+    exact = (chain(spans.count)(x_t, s) - x_t) / sigma**2
+    found = (tile(chain(spans.width), spans)(x_t, s) - x_t) / sigma**2
+    return float((found - exact).norm() / exact.norm())
+
+
+@pytest.mark.parametrize("width", [3, 5, 7])
+def test_a_markov_chain_s_score_is_that_of_its_windows_as_noise_vanishes(width: int) -> None:
+    """The k neighbours on either side hide the rest of the chain to order sigma^(2 k)."""
+    coarse, fine = (error(Spans(COUNT, width), sigma) for sigma in (0.04, 0.02))
+    assert coarse / fine == pytest.approx(2 ** (width - 1), rel=0.1)
+
+
+def test_averages_of_windows_are_not_the_score() -> None:
+    assert error(Averaged(COUNT, WIDTH), 0.05) > 0.1
+
+
+@pytest.mark.parametrize("width", [1, 3, 5, 9])
+def test_each_state_is_taken_once_from_the_window_it_is_the_centre_of(width: int) -> None:
+    def where(x_t: Fields, sigma: Sigma) -> Fields:
+        """Return the place within the window."""
+        return torch.arange(width)[None, :, None].expand_as(x_t) + 0 * x_t
+
+    found = tile(where, Spans(9, width))(torch.randn(2, 9, 3), torch.ones(2))
+    k = width // 2
+    expected = [*range(k), *[k] * (9 - 2 * k), *range(k + 1, width)]
+    assert found[1, :, 2].tolist() == expected
+
+
+def curved(x_t: Fields, sigma: Sigma) -> Fields:
+    """Mix neighbours in time and space, and not linearly."""
+    near = x_t + x_t.roll(1, 1) * x_t.roll(1, -1)
+    return near.tanh() / (1 + sigma.reshape(-1, *(1,) * (x_t.ndim - 1)))
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 4, 6)], ids=["components", "fields"])
+@pytest.mark.parametrize("block", [1, 4, 7, 1000])
+def test_blocks_change_neither_values_nor_gradients(shape: tuple[int, ...], block: int) -> None:
+    spans = Spans(COUNT, WIDTH, len(shape))
+    x, sigma = torch.randn(3, COUNT, *shape), torch.tensor([0.1, 1.0, 5.0])
+
+    def both(size: int) -> tuple[Tensor, Tensor, Tensor]:
+        x_t = x.clone().requires_grad_()
+        x_hat = tile(curved, spans, size)(x_t, sigma)
+        first, again = (  # twice, as conjugate gradients do
+            torch.autograd.grad(x_hat, x_t, v, retain_graph=True)[0] for v in (x.cos(), x.sin())
+        )
+        return x_hat, first, again
+
+    for found, expected in zip(both(block), both(10**6), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_jacobian_is_that_of_the_whole(block: int = 4) -> None:
+    spans = Spans(6, 3)
+    composed: Denoise = tile(flat(chain(3)), spans, block)
+
+    def rows(x_t: Tensor) -> Tensor:
+        return composed(x_t, torch.tensor([0.5]))
+
+    assert torch.autograd.gradcheck(rows, torch.randn(1, 6, 2, requires_grad=True))
+
+
+def test_a_trajectory_as_long_as_a_window_is_the_window() -> None:
+    x = torch.randn(2, WIDTH, 2)
+    assert torch.equal(
+        tile(chain(WIDTH), Spans(WIDTH, WIDTH))(x, torch.ones(2)), chain(WIDTH)(x, torch.ones(2))
+    )
