@@ -83,9 +83,9 @@ def test_blocks_change_neither_values_nor_gradients(shape: tuple[int, ...], bloc
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_the_jacobian_is_that_of_the_whole(block: int = 4) -> None:
+def test_the_jacobian_is_that_of_the_whole() -> None:
     spans = Spans(6, 3)
-    composed: Denoise = tile(flat(chain(3)), spans, block)
+    composed: Denoise = tile(flat(chain(3)), spans, block=4)
 
     def rows(x_t: Tensor) -> Tensor:
         return composed(x_t, torch.tensor([0.5]))
