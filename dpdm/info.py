@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from dpdm.fields.grid import grid_of
 from dpdm.fields.store import open_fields, sha256
-from dpdm.prior import find, header
+from dpdm.prior import contract_of, find, header
 
 
 def describe(file: Path | str) -> dict[str, Any]:
@@ -21,8 +23,8 @@ def describe(file: Path | str) -> dict[str, Any]:
 def of_prior(path: Path) -> dict[str, Any]:
     """Return what a prior says of itself, with its size and digest."""
     said = header(path)
-    contract = said["contract"]
-    training = {k: v for k, v in contract["training"].items() if k != "recipe"}
+    contract = contract_of(said, path)
+    training = {k: v for k, v in contract.training.items() if k != "recipe"}
     return {
         "prior": path.stem,
         "file": str(path),
@@ -31,12 +33,12 @@ def of_prior(path: Path) -> dict[str, Any]:
         "dpdm": said["dpdm"],
         "variables": {c["name"]: f"{c['long_name']} [{c['units']}]" for c in said["channels"]},
         "transforms": {c["name"]: c["transform"] for c in said["channels"]},
-        "fine_spacing_degrees": contract["spacing"],
-        "factors": contract["factors"],
-        "window_cells": contract["window"],
-        "sampling": contract["sampling"],
+        "fine_spacing_degrees": contract.spacing,
+        "factors": contract.factors,
+        "window_cells": contract.window,
+        "sampling": contract.sampling,
         "training": training,
-        "held_out_rmse_over_lerp": contract["scores"],
+        "held_out_rmse_over_lerp": contract.scores,
     }
 
 
@@ -60,9 +62,14 @@ def of_data(path: Path) -> dict[str, Any]:
         "members": fields.sizes.get("realization", 1),
         "steps": fields.sizes.get("time", 1),
         "period": [] if time is None else [str(time.values[i])[:19] for i in (0, -1)],
-        "calendar": "" if time is None else str(time.dt.calendar),
+        "calendar": "" if time is None else calendar(time),
         "history": str(fields.attrs.get("history", "")),
     }
+
+
+def calendar(time: xr.DataArray) -> str:
+    """Return the calendar that the file names, which decoding may call otherwise."""
+    return str(time.encoding.get("calendar", time.dt.calendar))
 
 
 def text(said: dict[str, Any], indent: str = "") -> str:

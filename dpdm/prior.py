@@ -25,6 +25,7 @@ from dpdm.fields.tensors import Channel, Normaliser, given_channels
 from dpdm.nets.unet import UNet
 
 FORMAT = 1
+SAMPLING = {"sampler": "multistep", "steps": 12, "most": 80.0, "inflation": 1.0}
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Contract:
         training: Period, region, source and cost of the training.
         scores: Held-out scores.
         sampling: Sampler, steps, greatest noise level and inflation that serve it best, chosen
-            on what was held out.
+            on what was held out; `SAMPLING` gives what it does not say.
     """
 
     spacing: tuple[float, float]
@@ -52,9 +53,10 @@ class Contract:
     net: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
-    sampling: dict[str, Any] = field(
-        default_factory=lambda: dict(sampler="multistep", steps=12, most=80.0, inflation=1.0)
-    )
+    sampling: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sampling", SAMPLING | self.sampling)
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,19 @@ def parsed(text: str, path: Path) -> dict[str, Any]:
     return said
 
 
+def contract_of(said: dict[str, Any], path: Path) -> Contract:
+    """Return the contract in a header, whole.
+
+    Raises:
+        DpdmError: When it lacks what has no default, or holds what this version does not know.
+    """
+    try:
+        return Contract(**said["contract"])
+    except TypeError as error:
+        what = f"The contract in the header of {path} is not that of a prior ({error})."
+        raise DpdmError(what, f"Use the dpdm that wrote it ({said['dpdm']}).") from error
+
+
 def load(path: Path) -> Prior:
     """Read a prior.
 
@@ -192,7 +207,7 @@ def load(path: Path) -> Prior:
     channels = tuple(
         Channel(**c | {"residual": tuple(map(tuple, c["residual"]))}) for c in said["channels"]
     )
-    contract = Contract(**said["contract"])
+    contract = contract_of(said, path)
     denoiser = new_denoiser(len(channels), contract.net)
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from dpdm.fields.store import sha256
 from dpdm.prior import bundled
@@ -98,6 +99,29 @@ def test_info_tells_of_data_and_priors(coarse: Path, taught: Taught) -> None:
     assert prior["training"]["period"] == ["2000-01-01", "2001-10-01"]
     assert set(prior["held_out_rmse_over_lerp"]) == {"t2m", "tp"}
     assert "factors: 4, 4" in done("info", taught.prior).stdout
+
+
+def test_info_gives_the_file_s_own_calendar(here: Path) -> None:
+    for calendar in ("standard", "proleptic_gregorian", "noleap", "360_day"):
+        ds = coarse_world(calendar=calendar)
+        ds["time"].encoding["calendar"] = calendar
+        ds.to_netcdf(name := f"{calendar}.nc")
+        assert json.loads(done("info", name, "--json").stdout)["calendar"] == calendar
+
+
+def test_a_prior_that_names_no_way_of_sampling_takes_the_usual_one(here: Path) -> None:
+    with safe_open("prior.safetensors", "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        said = json.loads(file.metadata()["dpdm_prior"])
+    said["contract"]["sampling"] = {"steps": 3}
+    save_file(tensors, "old.safetensors", {"dpdm_prior": json.dumps(said)})
+    usual = {"sampler": "multistep", "steps": 3, "most": 80.0, "inflation": 1.0}
+    assert json.loads(done("info", "old.safetensors", "--json").stdout)["sampling"] == usual
+    done("downscale", "coarse.nc", "out.nc", "--prior", "old.safetensors", "--members", 1)
+    del said["contract"]["sampling"], said["contract"]["window"]
+    save_file(tensors, "bad.safetensors", {"dpdm_prior": json.dumps(said)})
+    for command in ("info bad.safetensors", "downscale coarse.nc o.nc --prior bad.safetensors"):
+        refused(command, "bad.safetensors is not that of a prior .*window", "Use the dpdm")
 
 
 def test_doctor_is_well() -> None:
