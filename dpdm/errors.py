@@ -1,4 +1,7 @@
-"""The one way dpdm says no: a sentence that names the fault, and one that says what to do."""
+"""The one way dpdm says no: a sentence that names the fault, and one that says what to do.
+
+What may be right is done, with a `DpdmWarning`.
+"""
 
 
 class DpdmError(Exception):
@@ -20,3 +23,7 @@ class DpdmError(Exception):
 
     def __str__(self) -> str:
         return f"{self.what} {self.hint}".strip()
+
+
+class DpdmWarning(UserWarning):
+    """Tell of what is possible, and unlikely; a command prints it in one line."""

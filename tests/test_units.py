@@ -1,5 +1,9 @@
 """Units: every conversion against numbers worked by hand, its inverse, and every refusal."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import cftime
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields.units import from_canonical, to_canonical
 from dpdm.fields.variables import KNOWN, choose, identify
 
+ROOT = Path(__file__).parent.parent
 EXACT = 1e-12  # a few operations in float64; degF subtracts 459.67
 
 
@@ -210,3 +215,12 @@ def test_the_better_claim_wins_and_equal_claims_are_refused() -> None:
     with pytest.raises(DpdmError, match="ta and tb may each be t2m") as refusal:
         choose({"tb": array("tb"), "ta": array("ta")}, {})
     assert "--var t2m=ta" in refusal.value.hint
+
+
+def test_the_registry_is_loaded_in_silence() -> None:
+    script = (
+        "import logging; logging.basicConfig()\nfrom dpdm.fields.units import parse; parse('K')"
+    )
+    command = [sys.executable, "-c", script]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (said.stdout, said.stderr) == ("", "")

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
-from dpdm_cli.console import progress
+from dpdm_cli.console import progress, wrote
 
 
 @click.command(epilog="Example: dpdm coarsen fine.nc coarse.nc --factor 10")
@@ -31,3 +31,4 @@ def coarsen(
     with progress("Coarsening", "steps") as report:
         ask = Ask(rename, units, options.command_line(), overwrite, report)
         run(fine, coarse, factor, ask)
+    wrote(coarse)

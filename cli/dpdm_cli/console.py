@@ -3,14 +3,16 @@
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, DpdmWarning
 
 
 class Ended(KeyboardInterrupt):
@@ -31,7 +33,7 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; turn a fault into two lines and exit 1, a signal into its exit code."""
         try:
-            with heeding_signals():
+            with heeding_signals(), saying_warnings():
                 return super().invoke(ctx)
         except DpdmError as error:
             fail(error)
@@ -65,6 +67,36 @@ def heeding_signals() -> Iterator[None]:
     finally:
         for number in mine:
             signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def saying_warnings() -> Iterator[None]:
+    """Print each warning of dpdm's own once, in one line; leave others to Python."""
+    before, said = warnings.showwarning, set[str]()
+
+    def say(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if not issubclass(category, DpdmWarning):
+            before(message, category, *rest, **more)
+        elif str(message) not in said:
+            said.add(str(message))
+            click.echo(f"Warning: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DpdmWarning)
+        warnings.showwarning = say
+        yield
+
+
+def wrote(path: Path) -> None:
+    """Tell in one line what a fields command has written."""
+    import xarray as xr
+
+    with xr.open_dataset(path, decode_times=False) as ds:
+        sizes = dict(ds.sizes)
+    counts = {"step": sizes.get("time"), "member": sizes.get("realization")}
+    said = [f"{n} {what}{'s' * (n > 1)}" for what, n in counts.items() if n]
+    said.append(f"{sizes['lat']} x {sizes['lon']} cells")
+    click.echo(f"Wrote {path}: {', '.join(said)}", err=True)
 
 
 def fail(error: DpdmError) -> None:

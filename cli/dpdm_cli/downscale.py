@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dpdm_cli import options
-from dpdm_cli.console import progress
+from dpdm_cli.console import progress, wrote
 
 
 @click.command(epilog="Example: dpdm downscale era5_1deg.nc fine.nc --members 10")
@@ -85,3 +85,4 @@ def downscale(
     )  # fmt: skip
     with progress("Downscaling", "member-steps") as report:
         run(coarse, fine, prior, wish, grid, statics, overwrite, report)
+    wrote(fine)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
-from dpdm_cli.console import progress
+from dpdm_cli.console import progress, wrote
 
 
 @click.command(epilog="Example: dpdm lerp coarse.nc fine.nc --factor 10")
@@ -38,3 +38,4 @@ def lerp(
     with progress("Interpolating", "steps") as report:
         ask = Ask(rename, units, options.command_line(), overwrite, report)
         run(coarse, fine, grid, factor, ask)
+    wrote(fine)

@@ -93,4 +93,5 @@ def train(
     first = None if start is None else find(start)
     sources = Sources(fine, coarse, statics, config, first, rename, units)
     with reporter() as report:
-        run(sources, out, factor, minutes or 0.0, device, overwrite, report)
+        reached = run(sources, out, factor, minutes or 0.0, device, overwrite, report)
+    click.echo(f"Wrote {out}: {reached.step} training steps", err=True)

@@ -19,6 +19,7 @@ import xarray as xr
 from dpdm.errors import DpdmError
 from dpdm.fields.axes import straighten
 from dpdm.fields.clock import keep_time
+from dpdm.fields.doubt import doubt
 from dpdm.fields.join import joined
 from dpdm.fields.source import broken, open_raw
 from dpdm.fields.units import check_plausible, to_canonical
@@ -48,6 +49,9 @@ def open_fields(
 
     Raises:
         DpdmError: What is given cannot be read without a guess.
+
+    Warns:
+        DpdmWarning: A mean is such as a wrong unit gives.
     """
     paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     if not paths:
@@ -62,6 +66,8 @@ def open_fields(
     for name in variables or rename:
         if name not in out:
             raise DpdmError(f"There is no {name} in {', '.join(map(str, paths))}.", "Add a file.")
+    with _reading(paths[0]):
+        doubt(out, paths[0])
     return out
 
 
@@ -188,10 +194,10 @@ def _wanted(
         raise DpdmError("no variable lies on a latitude by longitude grid.", "See ncdump -h.")
     asked = {new: old for new, old in rename.items() if old in arrays}
     names = _all(arrays, asked) if variables is None else _picked(variables, arrays, asked)
-    sought = [*rename.values(), *(variables or [])]
-    absent = [name for name in sought if name not in {*arrays, *names}]
+    sought = [*rename.items(), *((name, name) for name in variables or [])]
+    absent = [(old, new) for new, old in sought if old not in {*arrays, *names}]
     if absent and (whole or not names):
-        raise _absent(absent[0], arrays)
+        raise _absent(*absent[0], arrays)
     return names
 
 
@@ -211,10 +217,11 @@ def _picked(
     return {name: found[name] for name in variables if name in found}
 
 
-def _absent(name: str, arrays: Mapping[str, xr.DataArray]) -> DpdmError:
+def _absent(name: str, wanted: str, arrays: Mapping[str, xr.DataArray]) -> DpdmError:
+    """Refuse a name that is not in the file; offer the nearest that is."""
     near = difflib.get_close_matches(name, arrays, n=len(arrays), cutoff=0.0)
     what = f"there is no {name}; there is {', '.join(near)}."
-    return DpdmError(what, f"Say which it is: --var {name}=NAME.")
+    return DpdmError(what, f"Say which it is, as in --var {wanted}={near[0]}.")
 
 
 def _canonical(

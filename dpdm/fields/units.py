@@ -8,6 +8,7 @@ rate through its period, given by the time bounds; "per month" means the length 
 month of each step, in the calendar of the file.
 """
 
+import logging
 import re
 import warnings
 from functools import lru_cache
@@ -45,9 +46,15 @@ DRIEST, WETTEST = -1e-3, 2e4  # mm day-1; the wettest hour on record fell at 7,3
 @lru_cache
 def registry() -> Any:
     """Load the CF unit registry; pint takes a third of a second, so only when it is needed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of matplotlib, which is not needed
-        from cf_xarray.units import units
+    log = logging.getLogger("pint.util")
+    level = log.level
+    log.setLevel(logging.ERROR)  # cf_xarray redefines units on purpose, percent for example
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of matplotlib, which is not needed
+            from cf_xarray.units import units
+    finally:
+        log.setLevel(level)
     return units
 
 
@@ -98,7 +105,9 @@ def to_canonical(
     scale, offset = _line(array, variable, unit, bounds)
     same = _is_one(scale, offset)
     out = array.copy(deep=False) if same else _kept(array * scale + offset, array)
-    out.attrs = array.attrs | {
+    out.attrs = {
+        "long_name": variable.long_name,
+        **array.attrs,
         "units": variable.units,
         "standard_name": variable.standard_name,
         "source_units": unit,
@@ -209,7 +218,7 @@ def _straight(unit: Any, variable: Variable, text: str) -> tuple[float, float]:
     if not (unit / density.units).is_compatible_with(target):
         raise DpdmError(
             f"{variable.name} is in '{text}', which does not turn into {variable.units}.",
-            f"{_flag(variable)}UNIT if the file is wrong, or --var {variable.name}=NAME.",
+            f"{_flag(variable)}'{variable.units}' if the file is wrong, or its true unit.",
         )
     if water:
         return float((ureg.Quantity(1.0, unit) / density).to(target).magnitude), 0.0
