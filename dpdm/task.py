@@ -57,13 +57,15 @@ class Task:
     """A coarse file and a prior that fit each other, and the grid between them.
 
     Attributes:
-        coarse: Canonical coarse fields, lazy; only variables that the prior has.
+        coarse: Canonical coarse fields, lazy; only variables that the prior has. Where there are
+            none, fields on the fine grid of which nothing is known.
         prior: The prior.
         grid: The fine grid.
         statics: Statics on it (2, H, W).
         smooth: Statics averaged to the coarse grid and lerped back (2, H, W).
         wish: What the user asked for.
         how: How to sample.
+        blind: Whether there are no coarse fields.
     """
 
     coarse: xr.Dataset
@@ -73,6 +75,7 @@ class Task:
     smooth: NDArray[np.float64]
     wish: Wish
     how: How
+    blind: bool = False
 
     @property
     def steps(self) -> int:
@@ -80,8 +83,10 @@ class Task:
         return int(self.coarse.sizes.get("time", 1))
 
     @property
-    def factor(self) -> tuple[float, float]:
-        """Give coarse over fine spacing, along latitude and longitude."""
+    def factor(self) -> tuple[float, float] | None:
+        """Give coarse over fine spacing, along latitude and longitude, if anything is known."""
+        if self.blind:
+            return None
         (a, b), (c, d) = grid_of(self.coarse).spacing, self.grid.spacing
         return a / c, b / d
 
@@ -136,32 +141,64 @@ def monthly_at(prior: Prior, grid: Grid, season: float | None) -> torch.Tensor |
 
 
 def plan(
-    path: Path, prior: Prior, wish: Wish, target: Path | None, own_statics: Path | None
+    path: Path | None, prior: Prior, wish: Wish, target: Path | None, own_statics: Path | None
 ) -> Task:
     """Return a task whose parts fit each other.
 
+    Without a coarse file, the target says where and when, and nothing else is known.
+
     Raises:
-        DpdmError: When they do not.
+        DpdmError: When they do not fit.
     """
-    coarse = wanted(open_fields(path, None, wish.rename, wish.units), prior, path, wish)
+    coarse = (
+        unknown(target, prior)
+        if path is None
+        else wanted(open_fields(path, None, wish.rename, wish.units), prior, path, wish)
+    )
     source = grid_of(coarse)
     grid = (
         refine(source, prior.contract.spacing) if target is None else grid_of(open_fields(target))
     )
-    with naming(target or path):
-        check_target(source, grid, prior, wish)
+    with naming(target or path or ""):
+        check_spacing(grid, prior)
+        if path is not None:
+            check_target(source, grid, prior, wish)
     own = None if own_statics is None else open_fields(own_statics)
     ground = statics(grid, own)[["topography", "land_fraction"]]
     smooth = lerp(average(ground, source), grid)
     below, above = (np.stack([g[n].values.astype(float) for n in g]) for g in (ground, smooth))
     device = choose(wish.device)
-    default = prior.contract.sampling
-    how = How(
-        wish.sampler or default["sampler"], wish.steps or default["steps"],
-        default["most"], default["inflation"], 1 if device == "cpu" else 11, device=device,
-    )  # fmt: skip
     prior.denoiser.to(device)
-    return Task(coarse, prior, grid, below, above, wish, how)
+    return Task(coarse, prior, grid, below, above, wish, how(wish, prior, device), path is None)
+
+
+def how(wish: Wish, prior: Prior, device: str) -> How:
+    """Return how to sample: the prior's own way, but for what the user asks."""
+    own = prior.contract.sampling
+    return How(
+        wish.sampler or own["sampler"], wish.steps or own["steps"], own["most"], own["inflation"],
+        1 if device == "cpu" else 11, device=device,
+    )  # fmt: skip
+
+
+def unknown(target: Path | None, prior: Prior) -> xr.Dataset:
+    """Return fields on a target's grid, at its times, of which nothing is known."""
+    if target is None:
+        raise DpdmError(
+            "Neither coarse fields nor a target grid was given.",
+            "Give --coarse COARSE.nc, or --grid TARGET.nc to do without.",
+        )
+    like = open_fields(target)
+    kept = like[[n for n in ("time", "time_bnds") if n in like.variables]]
+    shape = (*((like.sizes["time"],) if "time" in like.dims else ()), *grid_of(like).shape)
+    dims = [d for d in ("time", "lat", "lon") if d != "time" or "time" in like.dims]
+    blank = xr.DataArray(np.broadcast_to(np.float32(np.nan), shape), dims=dims)
+    known = ("standard_name", "long_name", "units")
+    fields = {
+        c.name: blank.assign_attrs({k: getattr(c, k) for k in known})
+        for c in prior.normaliser.channels
+    }
+    return xr.Dataset(fields, grid_of(like).coords()).assign_coords(kept.variables)
 
 
 def wanted(fields: xr.Dataset, prior: Prior, path: Path, wish: Wish) -> xr.Dataset:
@@ -171,18 +208,18 @@ def wanted(fields: xr.Dataset, prior: Prior, path: Path, wish: Wish) -> xr.Datas
         DpdmError: When there is none, or one is in other units.
     """
     names = prior.normaliser.names
-    for name in wish.rename:
+    for name, old in wish.rename.items():
         if name not in names:
             raise DpdmError(
-                f"--var {name}={wish.rename[name]} names a variable that the prior does not have.",
-                f"Its variables are {', '.join(names)}: write --var {names[0]}=VARIABLE.",
+                f"--var {name}={old} names a variable that the prior does not have.",
+                f"Its variables are {', '.join(names)}: write --var {names[0]}={old}.",
             )
     found = [n for n in names if n in fields]
     if not found:
         raise DpdmError(
             f"{path} has none of the prior's variables {', '.join(names)}; it has "
             f"{', '.join(map(str, fields.data_vars))}.",
-            f"Say which one is meant, as in --var {names[0]}=NAME.",
+            f"Say which one is meant, as in --var {names[0]}={next(iter(fields.data_vars))}.",
         )
     for channel in prior.normaliser.channels:
         units = (
@@ -205,6 +242,17 @@ def wanted(fields: xr.Dataset, prior: Prior, path: Path, wish: Wish) -> xr.Datas
     )
 
 
+def check_spacing(grid: Grid, prior: Prior) -> None:
+    """Refuse a target whose spacing is not the prior's."""
+    for axis, name in enumerate(("latitude", "longitude")):
+        fine, trained = grid.spacing[axis], prior.contract.spacing[axis]
+        if not 0.74 < fine / trained < 1.35:
+            raise DpdmError(
+                f"The target's {name} spacing is {fine:g} degrees, the prior's {trained:g}.",
+                "Choose a target near that, or train a prior for it with dpdm train.",
+            )
+
+
 def check_target(source: Grid, grid: Grid, prior: Prior, wish: Wish) -> None:
     """Refuse a target that the prior cannot serve from this source."""
     for axis, name in enumerate(("latitude", "longitude")):
@@ -213,12 +261,6 @@ def check_target(source: Grid, grid: Grid, prior: Prior, wish: Wish) -> None:
             raise DpdmError(
                 f"The target is coarser in {name} ({fine:g} degrees) than the input ({coarse:g}).",
                 "Use dpdm coarsen for that.",
-            )
-        trained = prior.contract.spacing[axis]
-        if not 0.74 < fine / trained < 1.35:
-            raise DpdmError(
-                f"The target's {name} spacing is {fine:g} degrees, the prior's {trained:g}.",
-                "Choose a target near that, or train a prior for it with dpdm train.",
             )
         least, most = prior.contract.factors
         if not 0.74 * least < coarse / fine < 1.35 * most:

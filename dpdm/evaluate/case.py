@@ -109,7 +109,8 @@ def shared(truth: xr.Dataset, others: Mapping[str, xr.Dataset]) -> xr.Dataset:
         raise DpdmError(
             f"The forecast ({', '.join(map(str, others['forecast'].data_vars))}) and the truth "
             f"({', '.join(map(str, truth.data_vars))}) share no variable.",
-            "Rename one of them (--var NAME=NAME_IN_FILE).",
+            "Say which one is meant, as in --var "
+            f"{next(iter(truth.data_vars))}={next(iter(others['forecast'].data_vars))}.",
         )
     for what, fields in others.items():
         for name in (n for n in names if n in fields):

@@ -62,7 +62,7 @@ def chosen(
         raise DpdmError(
             f"{path} has none of the truth's variables {', '.join(names)}; it has "
             f"{', '.join(map(str, fields.data_vars))}.",
-            "Say which one is meant, as in --var t2m=NAME.",
+            f"Say which one is meant, as in --var {names[0]}={next(iter(fields.data_vars))}.",
         )
     return xr.Dataset({n: finite(fields[n], path) for n in found}, attrs=fields.attrs)
 
