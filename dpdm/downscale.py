@@ -21,10 +21,11 @@ from dpdm.task import Task, Wish, label_of, plan
 
 Report = Callable[[int, int], None]
 QUANTILES = (10, 50, 90)
+METHODS = {50: "median"}  # the only percentile that CF has a cell method for
 STATISTICS = {
     "mean": ("mean", "mean over the ensemble of"),
     "spread": ("standard_deviation", "standard deviation over the ensemble of"),
-    **{f"p{q}": ("", f"{q}th percentile over the ensemble of") for q in QUANTILES},
+    **{f"p{q}": (METHODS.get(q, ""), f"{q}th percentile over the ensemble of") for q in QUANTILES},
 }
 
 
@@ -46,14 +47,9 @@ def downscale(
     check_output(fine, [p for p in (coarse, grid, own_statics) if p], overwrite)
     path = find(prior)
     task = plan(coarse, load(path), wish, grid, own_statics)
-    provenance = {
-        "prior": path.stem, "prior_sha256": sha256(path), "input": coarse.name,
-        "input_sha256": sha256(coarse), "seed": str(wish.seed), "members": str(wish.members),
-        "sampler": task.how.sampler, "steps": str(task.how.steps),
-        "consistent": str(wish.consistent).lower(),
-    }  # fmt: skip
-    title = f"Fine fields downscaled from {coarse.name} with the prior {path.stem}"
-    template = finish(template_of(task), title, provenance, wish.history)
+    what = "Fine fields" if wish.members else "Mean of the infinite ensemble of fine fields"
+    title = f"{what} downscaled from {coarse.name} with the prior {path.stem}"
+    template = finish(template_of(task), title, provenance(task, path, coarse), wish.history)
     with Writer(fine, template, overwrite) as writer:
         done, total = 0, max(1, task.wish.members) * task.steps
         for step in range(task.steps):
@@ -61,6 +57,25 @@ def downscale(
                 writer.write(block)
                 done += 1
                 report(min(done, total), total)
+
+
+def provenance(task: Task, prior: Path, coarse: Path) -> dict[str, str]:
+    """Return what the output was made from; a mean knows neither seed nor sampler."""
+    made = {
+        "prior": prior.stem,
+        "prior_sha256": sha256(prior),
+        "input": coarse.name,
+        "input_sha256": sha256(coarse),
+        "consistent": str(task.wish.consistent).lower(),
+    }
+    if not task.wish.members:
+        return made
+    return made | {
+        "seed": str(task.wish.seed),
+        "members": str(task.wish.members),
+        "sampler": task.how.sampler,
+        "steps": str(task.how.steps),
+    }
 
 
 def results(task: Task, step: int) -> Iterator[xr.Dataset]:
@@ -111,6 +126,8 @@ def described(array: xr.DataArray, statistic: str) -> xr.DataArray:
     if method:
         before = str(array.attrs.get("cell_methods", ""))
         attrs["cell_methods"] = f"{before} realization: {method}".strip()
+    else:
+        attrs["comment"] = "Percentile over realization, linear between members."
     return array.assign_attrs(attrs)
 
 

@@ -55,13 +55,6 @@ def test_axes_are_exact_and_the_file_says_what_it_is(coarse: Path, taught: Taugh
     assert [p.name for p in coarse.parent.iterdir() if p.name.startswith(".")] == []
 
 
-def test_history_is_appended(coarse: Path, taught: Taught) -> None:
-    coarse_world().assign_attrs(history="made by hand").to_netcdf(coarse)
-    lines = drawn(taught, coarse, "--mean").attrs["history"].splitlines()
-    assert lines[0] == "made by hand"
-    assert len(lines) == 2
-
-
 def test_seed_and_members(coarse: Path, taught: Taught) -> None:
     three, again, five, other = (
         drawn(taught, coarse, "--members", n, "--seed", seed, "--keep", "members")

@@ -53,7 +53,7 @@ def finish(ds: xr.Dataset, title: str, provenance: Mapping[str, str], history: s
         ds: Canonical fields, or what `from_canonical` makes of them; lazy ones stay lazy.
         title: One line on what the file holds.
         provenance: What the file was made from; each entry becomes a `dpdm_` attribute.
-        history: The command line.
+        history: The command line; it goes on top, where CDO and NCO put theirs.
     """
     out = ds.reset_coords([name for name in ds.coords if name not in ds.dims])
     out = out.transpose(*ON_DISK, ..., missing_dims="ignore").assign(_cell_edges(ds))
@@ -80,7 +80,7 @@ def file_attributes(
         "Conventions": CONVENTIONS,
         "title": title,
         "source": source if source.startswith(maker) else "; ".join(filter(None, [maker, source])),
-        "history": "\n".join([*before, f"{now}: {history}"]),
+        "history": "\n".join([f"{now}: {history}", *before]),
         **{f"dpdm_{key}": str(value) for key, value in provenance.items()},
     }
 
@@ -126,11 +126,13 @@ def _field(array: xr.DataArray) -> xr.DataArray:
     out = array.copy()
     out.attrs = {key: array.attrs[key] for key in _KEPT if key in array.attrs}
     if known := KNOWN.get(str(array.name)):
-        canonical = {"standard_name": known.standard_name, "units": known.units}
-        out.attrs = canonical | out.attrs | {"long_name": known.long_name}
-    if out.attrs.get("standard_name") == "air_temperature":
-        out.attrs["units_metadata"] = "temperature: on_scale"
+        words = ("standard_name", "long_name", "units")
+        out.attrs = {key: getattr(known, key) for key in words} | out.attrs
     out.attrs |= {"cell_methods": _cell_methods(array), "grid_mapping": "crs"}
+    if out.attrs.get("standard_name") == "air_temperature":
+        difference = out.attrs["cell_methods"].endswith("standard_deviation")
+        kind = "difference" if difference else "on_scale"
+        out.attrs["units_metadata"] = f"temperature: {kind}"
     out.encoding = {
         "dtype": "float32",
         "_FillValue": FILL,

@@ -150,7 +150,7 @@ def choose(
     for name, variable in among.items():
         ranks = {key: rank(array, variable) for key, array in free.items()}
         best = max(ranks.values(), default=0)
-        claims = sorted(key for key, grade in ranks.items() if grade == best)
+        claims = _leading(sorted(key for key, grade in ranks.items() if grade == best))
         if name in found or not best:
             continue
         if len(claims) > 1:
@@ -160,6 +160,19 @@ def choose(
             )
         found[name] = claims[0]
     return found
+
+
+def _leading(claims: list[str]) -> list[str]:
+    """Let an ensemble's mean speak for its spread and percentiles.
+
+    Example:
+        >>> _leading(["t2m_mean", "t2m_p10", "t2m_spread"]), _leading(["t2m_mean", "tas"])
+        (['t2m_mean'], ['t2m_mean', 'tas'])
+    """
+    means = [name for name in claims if name.endswith("_mean")]
+    stem = re.escape(means[0].removesuffix("_mean")) if means else ""
+    alone = all(re.fullmatch(rf"{stem}_(mean|spread|p\d+)", name) for name in claims)
+    return means if means and alone else claims
 
 
 def _aloft(array: xr.DataArray) -> bool:
