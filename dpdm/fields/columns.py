@@ -1,0 +1,114 @@
+"""What the columns of an observation file are called, and what the user said about them.
+
+The same words serve the header of a table and the variables of a NetCDF file. A *role* is what
+dpdm needs to know of an observation besides its variable: when, where, how sure.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dpdm.errors import DpdmError
+from dpdm.fields.variables import KNOWN
+
+ROLES: dict[str, tuple[str, ...]] = {
+    role: tuple(words.split())
+    for role, words in {
+        "time": "time valid_time datetime date_time timestamp date tm obs_time",
+        "lat": "lat latitude nav_lat station_latitude",
+        "lon": "lon longitude long lng nav_lon station_longitude",
+        "elevation": "elevation elev altitude alt station_elevation station_altitude height "
+        "surface_altitude",
+        "variable": "variable var parameter param element varname",
+        "value": "value obs observation observed obs_value",
+        "error": "error std sigma uncertainty stderr standard_error obs_error stddev",
+        "units": "units unit",
+        "station": "station station_id stationid id wmo_id wmo stn stn_id stn_num station_name "
+        "name site",
+        "trajectory": "trajectory",
+        "y": "y",
+        "x": "x",
+        "component": "component",
+        "operator": "operator",
+    }.items()
+}
+NUMBERS = ("value", "error", "lat", "lon", "elevation", "y", "x")
+POSITIONS = (("lat", "lon"), ("y", "x"), ("component",))
+ERROR_SUFFIX = re.compile(r"[_ ](error|std|sigma|uncertainty|stderr|standard_error)$")
+
+
+def plain(text: str) -> str:
+    """Return a name as it is compared: lower case, words joined by underscores.
+
+    Example:
+        >>> plain(" Valid Time"), plain("station-id")
+        ('valid_time', 'station_id')
+    """
+    return re.sub(r"[\s\-]+", "_", text.strip().lower())
+
+
+def place(names: list[str], role: str) -> int | None:
+    """Return where a role's best name stands among names that are `plain`, if anywhere."""
+    return next((names.index(word) for word in ROLES[role] if word in names), None)
+
+
+def canonical(text: str) -> str | None:
+    """Return the canonical name of a variable that is known, by any of its names.
+
+    Example:
+        >>> canonical("Air Temperature"), canonical("pr"), canonical("state")
+        ('t2m', 'tp', None)
+    """
+    for name, known in KNOWN.items():
+        if plain(text) in (name, known.standard_name, *known.aliases, *known.synonyms):
+            return name
+    return None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user said about variables.
+
+    Attributes:
+        rename: Canonical name to name in the file.
+        units: Units by either name; they go before the file's.
+        errors: Standard deviations by canonical name, in canonical units.
+    """
+
+    rename: Mapping[str, str]
+    units: Mapping[str, str]
+    errors: Mapping[str, float]
+
+    def name(self, old: str) -> str:
+        """Return what a variable of a file is called inside dpdm."""
+        chosen = [new for new, name in self.rename.items() if name == old]
+        return chosen[0] if chosen else canonical(old) or old
+
+    def wants(self, old: str) -> bool:
+        """Tell whether a column is to be read: known to dpdm, or named by the user."""
+        name = self.name(old)
+        taken = self.rename.get(name, old) != old
+        return not taken and (name in KNOWN or bool({name, old} & self.spoken()))
+
+    def spoken(self) -> set[str]:
+        """Return every variable that the user names."""
+        return {*self.rename, *self.units, *self.errors}
+
+    def chosen(self) -> set[str]:
+        """Return the names in files that the user chose."""
+        return set(self.rename.values())
+
+    def unit(self, old: str, written: str = "") -> str:
+        """Return the unit of a variable, the user's word before what is written."""
+        return self.units.get(self.name(old), self.units.get(old, written)).strip()
+
+
+def only_once(names: list[str], asked: Asked) -> None:
+    """Refuse two columns that claim to be one variable."""
+    for i, name in enumerate(names):
+        twins = [other for other in names[:i] if asked.name(other) == asked.name(name)]
+        if twins:
+            raise DpdmError(
+                f"{twins[0]} and {name} may each be {asked.name(name)}.",
+                f"Say which: --var {asked.name(name)}={name}.",
+            )

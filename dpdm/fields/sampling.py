@@ -1,0 +1,175 @@
+"""Read observations from NetCDF: discrete samplings of the CF conventions, grids, our own files.
+
+A file of `value` along one dimension, with the variable's name beside each value, is read as it
+stands. In any other file each variable is broadcast against its coordinates, so that points,
+stations by time, swaths and grids are all the same: one observation an element.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import cf_xarray  # noqa: F401
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.fields.columns import NUMBERS, ROLES, Asked, only_once, place, plain
+from dpdm.fields.source import open_raw
+from dpdm.fields.variables import KNOWN, identify
+
+STANDARD = {
+    "time": ("time",),
+    "lat": ("latitude",),
+    "lon": ("longitude",),
+    "elevation": ("surface_altitude", "altitude"),
+    "station": ("platform_id", "platform_name"),
+}
+_ERROR = re.compile(r"(_error|_std|_sigma|_uncertainty|_stderr)$")
+
+
+def read_sampling(path: Path, asked: Asked) -> pd.DataFrame:
+    """Read a NetCDF or GRIB file, or a Zarr store, as a raw table.
+
+    Raises:
+        DpdmError: It holds no variable that is known or asked for, or an array with a dimension
+            that no coordinate explains.
+    """
+    with open_raw(path) as opened:
+        ds = opened.load()
+    if "value" in ds and ds["value"].ndim == 1:
+        return _listed(ds, asked)
+    return _sampled(ds, asked)
+
+
+def _listed(ds: xr.Dataset, asked: Asked) -> pd.DataFrame:
+    """Read one value after the other, each with its own variable's name."""
+    (dim,) = ds["value"].dims
+    beside = [str(name) for name, a in ds.variables.items() if a.dims in ((dim,), ())]
+    found = {role: place([plain(name) for name in beside], role) for role in ROLES}
+    at = {role: beside[where] for role, where in found.items() if where is not None}
+    at["value"] = "value"
+    if "variable" not in at:
+        raise DpdmError("no variable says what each value is.", "Add variable(obs).")
+    table = {role: _plain(xr.broadcast(ds[n], ds["value"])[0], role) for role, n in at.items()}
+    old = table.pop("variable")
+    default = str(ds["value"].attrs.get("units", ""))
+    written = table.pop("units", np.full(len(old), default, dtype=object))
+    out = pd.DataFrame({"row": np.arange(1, len(old) + 1), "error": np.nan, "old": old} | table)
+    out["units"] = [asked.unit(*pair) for pair in zip(old, written, strict=True)]
+    if "elevation" in at:
+        out.attrs["elevation"] = str(ds[at["elevation"]].attrs.get("units", ""))
+    return out
+
+
+def _plain(array: xr.DataArray, role: str) -> np.ndarray:
+    """Return a flat array of what a role holds: numbers, dates or words."""
+    values = array.values.ravel()
+    if role in NUMBERS:
+        return values.astype(float)
+    if role == "time" or values.dtype.kind in "iuf":
+        return values
+    return np.array([_word(value) for value in values], dtype=object)
+
+
+def _word(value: Any) -> str:
+    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
+
+
+def _sampled(ds: xr.Dataset, asked: Asked) -> pd.DataFrame:
+    """Read each known variable against its coordinates."""
+    at = {role: name for role in STANDARD if (name := _find(ds, role))}
+    if not {"lat", "lon"} <= at.keys():
+        raise DpdmError(
+            "no latitude and longitude say where its values are.", "Give both CF units."
+        )
+    names = [str(n) for n in ds.data_vars if n not in at.values() and _wanted(ds, str(n), asked)]
+    only_once([_known(ds, name, asked) for name in names], asked)
+    if not names:
+        raise DpdmError(
+            f"no variable is known; there is {', '.join(map(str, ds.data_vars))}.",
+            "Say which it is: --var t2m=NAME.",
+        )
+    return pd.concat([_flat(ds, name, at, asked) for name in names], ignore_index=True)
+
+
+def _find(ds: xr.Dataset, role: str) -> str | None:
+    """Find a coordinate by its standard name, then by its usual names."""
+    marked = [
+        str(name)
+        for name, array in ds.variables.items()
+        if array.attrs.get("standard_name") in STANDARD[role]
+        or (role == "station" and array.attrs.get("cf_role") == "timeseries_id")
+    ]
+    names = [str(name) for name in ds.variables]
+    best = place([plain(name) for name in names], role)
+    usual = [] if best is None else [names[best]]
+    # A height without dimensions is that of the sensor above the ground.
+    found = [
+        n for n in marked + usual if role != "elevation" or ds[n].ndim or plain(n) != "height"
+    ]
+    dated = [name for name in found if role != "time" or name == "valid_time"]
+    return next(iter(dated + found), None)
+
+
+def _wanted(ds: xr.Dataset, name: str, asked: Asked) -> bool:
+    """Tell whether an array is to be read; one on a pressure level only if the user says so."""
+    if ds[name].dtype.kind not in "fiu":
+        return False
+    known = _known(ds, name, asked)
+    return asked.wants(known) if known in KNOWN else name in asked.spoken() | asked.chosen()
+
+
+def _known(ds: xr.Dataset, name: str, asked: Asked) -> str:
+    """Return the name that tells what an array is: its own, or what its metadata make of it."""
+    known = identify(ds[name])
+    if known is None or name in asked.chosen() or known.name in asked.rename:
+        return name
+    return known.name
+
+
+def _flat(ds: xr.Dataset, name: str, at: dict[str, str], asked: Asked) -> pd.DataFrame:
+    """Return one variable's elements, each with its coordinates; of a grid, those that are."""
+    array, old = ds[name].squeeze(), _known(ds, name, asked)
+    coords = {role: ds[found].squeeze() for role, found in at.items()}
+    _check_dims(array, name, coords)
+    beside = _error_of(ds, name)
+    coords |= {} if beside is None else {"error": beside.squeeze()}
+    value, *others = xr.broadcast(_bare(array), *map(_bare, coords.values()))
+    flat = {role: _plain(part, role) for role, part in zip(coords, others, strict=True)}
+    out = pd.DataFrame({"error": np.nan, "old": old, "value": _plain(value, "value")} | flat)
+    unit = asked.units.get(name, asked.unit(old, str(array.attrs.get("units", ""))))
+    out = out.assign(row=np.arange(1, len(out) + 1), units=unit)
+    if "elevation" in at:
+        out.attrs["elevation"] = str(ds[at["elevation"]].attrs.get("units", ""))
+    gridded = coords["lat"].dims != coords["lon"].dims
+    return out[np.isfinite(out["value"])] if gridded else out
+
+
+def _bare(array: xr.DataArray) -> xr.DataArray:
+    return array.drop_vars(array.coords)
+
+
+def _check_dims(array: xr.DataArray, name: str, coords: dict[str, xr.DataArray]) -> None:
+    """Refuse a dimension that is neither of space nor of time."""
+    explained = {dim for r in ("lat", "lon", "time") if r in coords for dim in coords[r].dims}
+    where = {*coords["lat"].dims, *coords["lon"].dims}
+    for dim in set(array.dims) - explained:
+        raise DpdmError(
+            f"{name} has a dimension {dim} of {array.sizes[dim]}.",
+            f"Select one {dim} first, for example with ncks -d {dim},0 IN.nc OUT.nc.",
+        )
+    if missing := where - set(array.dims):
+        raise DpdmError(
+            f"{name} does not lie along {', '.join(map(str, missing))}, as latitude does.",
+            "Write each observation with its own latitude and longitude.",
+        )
+
+
+def _error_of(ds: xr.Dataset, name: str) -> xr.DataArray | None:
+    """Find a variable's standard error, as CF says it or by its name."""
+    said = {*str(ds[name].attrs.get("ancillary_variables", "")).split()} & set(ds.variables)
+    errors = [n for n in said if "error" in str(ds[n].attrs.get("standard_name", ""))]
+    named = [str(n) for n in ds.variables if _ERROR.sub("", str(n)) == name and n != name]
+    return next((ds[n] for n in errors + named), None)

@@ -1,0 +1,244 @@
+r"""Check observations against the field that they are to inform.
+
+What cannot be used keeps its row, and its status says why. Values at one place, step and variable,
+be they duplicates or several within the step, become one. Their errors are taken as independent:
+
+.. math::
+
+    y = e^2 \sum_i y_i / e_i^2, \qquad e^{-2} = \sum_i e_i^{-2},
+
+so n equal errors shrink by the square root of n. Whoever knows that they are not independent,
+representativeness above all, gives larger ones.
+"""
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+import xarray as xr
+from numpy.typing import NDArray
+
+from dpdm.errors import DpdmError
+from dpdm.fields.grid import Grid, step
+from dpdm.fields.observations import swapped
+from dpdm.fields.steps import steps
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+OUTSIDE, SEA, RELIEF = "outside the domain", "no land within a cell", "height off the relief"
+NO_STEP, MERGED, WITHHELD = "no step at that time", "merged into row", "withheld"
+DRY = 0.05  # land fraction from which a cell counts as land
+ROUND = 4  # digits of a degree that tell two places apart, about 10 m
+KEYS = ("variable", "operator", "step", "trajectory", "component", "y", "x")
+
+
+def check(
+    table: pd.DataFrame,
+    domain: Grid | None = None,
+    time: xr.DataArray | None = None,
+    bounds: xr.DataArray | None = None,
+    period: str = "",
+    statics: xr.Dataset | None = None,
+    relief: float = 1500.0,
+) -> pd.DataFrame:
+    """Return observations with the status and the step of each.
+
+    Args:
+        table: What `read_observations` gives.
+        domain: The field's grid; None where it is no grid of latitude and longitude.
+        time: The field's time axis; None where it has none: all values are of its one step.
+        bounds: Bounds of the steps (time, 2).
+        period: What a step stands for: see `steps.steps`.
+        statics: Topography (m) and land fraction on the domain: see `statics.statics`.
+        relief: By how many metres a station's height may differ from the relief's.
+
+    Raises:
+        DpdmError: Latitude and longitude look swapped, times cannot be compared, or no
+            observation is left.
+    """
+    table = table.copy()
+    if domain is not None:
+        _check_swapped(table, domain)
+        _mark(table, ~inside(table, domain), OUTSIDE)
+    if domain is not None and statics is not None:
+        _mark_land(table, domain, statics, relief)
+    table["step"] = 0 if time is None else _steps(table, time, bounds, period)
+    _mark(table, (table["step"] < 0).to_numpy(), NO_STEP)
+    _check_left(table)
+    return merged(table)
+
+
+def tally(table: pd.DataFrame) -> dict[str, int]:
+    """Count observations by status, `used` first; of merged ones, those that lost their row."""
+    status = table["status"].str.replace(rf"^({MERGED}).*", "merged", regex=True)
+    counts = status.replace("", "used").value_counts()
+    return {"used": int(counts.get("used", 0))} | {
+        str(reason): int(count) for reason, count in counts.items() if reason != "used"
+    }
+
+
+def inside(table: pd.DataFrame, domain: Grid, swap: bool = False) -> NDArray[np.bool_]:
+    """Tell which observations lie in the domain's cells.
+
+    Args:
+        table: Observations.
+        domain: The grid.
+        swap: Whether to take latitude for longitude.
+    """
+    lat, lon = (table[name].to_numpy() for name in (("lon", "lat") if swap else ("lat", "lon")))
+    lon = _turned(lon, domain)
+    rows = (lat >= domain.lat_edges[0]) & (lat <= domain.lat_edges[-1])
+    columns = (lon >= domain.lon_edges[0]) & (lon <= domain.lon_edges[-1])
+    found: NDArray[np.bool_] = rows & (columns | (domain.cyclic & np.isfinite(lon)))
+    return found
+
+
+def withhold(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """Return observations of which a random share of the stations is withheld, to score with.
+
+    A station is withheld whole, all its variables and times; which ones depends on the seed and
+    the stations, not on the order of the rows.
+
+    Args:
+        table: Checked observations.
+        share: Which share of the stations that are in use, at least one and never all; 0 is none.
+        seed: Of the draw.
+
+    Raises:
+        DpdmError: The share is not from 0 to below 1, or there is but one station.
+    """
+    if not 0 <= share < 1:
+        raise DpdmError(f"The share to withhold is {share:g}.", "Give 0, or up to below 1.")
+    used = (table["status"] == "").to_numpy()
+    names = station_names(table)
+    stations = np.unique(names[used])
+    if share == 0:
+        return table.copy()
+    if stations.size < 2:
+        raise DpdmError("There is but one station, and it cannot be withheld.", "Add stations.")
+    count = int(np.clip(round(share * stations.size), 1, stations.size - 1))
+    drawn = np.random.default_rng(seed).choice(stations, count, replace=False)
+    return table.assign(status=table["status"].mask(used & np.isin(names, drawn), WITHHELD))
+
+
+def station_names(table: pd.DataFrame) -> np.ndarray:
+    """Return what tells stations apart: their name, or else their place."""
+    columns = [name for name in ("lat", "lon", "y", "x", "component") if name in table]
+    places = _places(table)[columns].astype(str).agg(" ".join, axis=1)
+    given = table["station"] if "station" in table else pd.Series("", table.index)
+    names: np.ndarray = given.where(given != "", places).to_numpy(dtype=str)
+    return names
+
+
+def merged(table: pd.DataFrame) -> pd.DataFrame:
+    """Return observations of which those of one place, step and variable are merged.
+
+    The first row keeps the mean, weighted by inverse variance, and its error; the others' status
+    names it.
+    """
+    used = table[table["status"] == ""]
+    group = _groups(used)
+    first = used.index[np.unique(group, return_index=True)[1]]
+    weight = 1.0 / used["error"].to_numpy() ** 2
+    total = np.bincount(group, weight)
+    mean = np.bincount(group, weight * used["value"].to_numpy()) / total
+    several = np.bincount(group) > 1
+    out = table.copy()
+    out.loc[first[several], "value"] = mean[several]
+    out.loc[first[several], "error"] = total[several] ** -0.5
+    later = ~used.index.isin(first)
+    out.loc[used.index[later], "status"] = _into(table, first[group[later]])
+    return out
+
+
+def _groups(used: pd.DataFrame) -> NDArray[np.int64]:
+    """Number the groups of one place, step and variable in order of appearance."""
+    columns = ["lat", "lon", *(name for name in KEYS if name in used)]
+    codes = _places(used).groupby(columns, sort=False, dropna=False).ngroup()
+    numbers: NDArray[np.int64] = codes.to_numpy(dtype=np.int64)
+    return numbers
+
+
+def _into(table: pd.DataFrame, rows: pd.Index) -> list[str]:
+    kept = table.loc[rows]
+    return [
+        f"{MERGED} {row} of {source}"
+        for row, source in zip(kept["row"], kept["source"], strict=True)
+    ]
+
+
+def _places(table: pd.DataFrame) -> pd.DataFrame:
+    """Round places, longitudes on one turn of the circle, so that equal ones are equal."""
+    return table.assign(
+        lat=table["lat"].round(ROUND) + 0.0, lon=(table["lon"] % 360).round(ROUND) % 360
+    )
+
+
+def _mark(table: pd.DataFrame, wrong: NDArray[np.bool_], reason: str) -> None:
+    """Give a reason to rows that had none."""
+    table.loc[wrong & (table["status"] == "").to_numpy(), "status"] = reason
+
+
+def _steps(
+    table: pd.DataFrame, time: xr.DataArray, bounds: xr.DataArray | None, period: str
+) -> NDArray[np.int64]:
+    """Match times to steps; without any time, to a field's only step."""
+    found = steps(table["time"], time, bounds, period)
+    return np.where(table["time"].isna() & (time.size == 1), 0, found)
+
+
+def _check_swapped(table: pd.DataFrame, domain: Grid) -> None:
+    placed = table[(table["status"] == "") & table["lat"].notna()]
+    if len(placed) and not inside(placed, domain).any() and inside(placed, domain, True).all():
+        raise swapped("Every observation lies outside the domain, and inside it the other way")
+
+
+def _check_left(table: pd.DataFrame) -> None:
+    if not (table["status"] == "").any():
+        counts = ", ".join(f"{n} {why}" for why, n in tally(table).items() if n)
+        raise DpdmError(
+            f"No observation is left of {len(table)}: {counts}.",
+            "Compare their places and times with the field's: dpdm info FIELD.nc.",
+        )
+
+
+def _turned(lon: Array, domain: Grid) -> Array:
+    """Bring longitudes to the turn of the circle that the domain is on."""
+    middle = (domain.lon_edges[0] + domain.lon_edges[-1]) / 2
+    turned: Array = lon + 360.0 * np.round((middle - lon) / 360.0)
+    return turned
+
+
+def _mark_land(table: pd.DataFrame, domain: Grid, statics: xr.Dataset, relief: float) -> None:
+    """Mark stations on land that the field has as sea, and those far above or below its relief."""
+    here = table.index[(table["status"] == "") & table["elevation"].notna()]
+    part = table.loc[here]
+    rows, columns = _cells(part, domain)
+    land = _most(statics["land_fraction"].values, rows, columns, domain.cyclic)
+    off = part["elevation"] - statics["topography"].values[rows, columns]
+    sea = (land < DRY) & (part["elevation"] > 0)
+    table.loc[here[off.abs() > relief], "status"] = RELIEF
+    table.loc[here[sea], "status"] = SEA
+
+
+def _cells(table: pd.DataFrame, domain: Grid) -> tuple[Index, Index]:
+    """Return row and column of the nearest cell."""
+    lat, lon = table["lat"].to_numpy(), _turned(table["lon"].to_numpy(), domain)
+    rows = np.rint((lat - domain.lat[0]) / step(domain.lat)).astype(int)
+    columns = np.rint((lon - domain.lon[0]) / step(domain.lon)).astype(int)
+    height, width = domain.shape
+    return rows.clip(0, height - 1), _turn(columns, width, domain.cyclic)
+
+
+def _turn(columns: Index, width: int, cyclic: bool) -> Index:
+    return columns % width if cyclic else columns.clip(0, width - 1)
+
+
+def _most(field: Array, rows: Index, columns: Index, cyclic: bool) -> Array:
+    """Return the largest value of cells and their eight neighbours."""
+    height, width = field.shape
+    around = [
+        field[(rows + i).clip(0, height - 1), _turn(columns + j, width, cyclic)]
+        for i in (-1, 0, 1)
+        for j in (-1, 0, 1)
+    ]
+    largest: Array = np.max(around, axis=0)
+    return largest

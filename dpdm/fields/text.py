@@ -1,0 +1,173 @@
+"""Read a table of text: whatever its separator, decimal sign, encoding and header.
+
+One observation a line (columns `variable` and `value`), or one column a variable. What dpdm makes
+of either is a *raw table*, long, with the file's own names and units; `observations` goes on.
+"""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+
+from dpdm.errors import DpdmError
+from dpdm.fields.columns import ERROR_SUFFIX, NUMBERS, ROLES, Asked, only_once, place, plain
+from dpdm.fields.dates import ABSENT, is_number, times
+
+NEEDED = (
+    "Its first line must name time, lat, lon, and variable, value and units, or variables with "
+    "their units, as t2m [degC]."
+)
+_HEAD = re.compile(r"^(.*?)\s*[\[(]([^\])]*)[\])]\s*$")
+
+
+def read_text(path: Path, asked: Asked) -> pd.DataFrame:
+    """Read a CSV file as a raw table.
+
+    Raises:
+        DpdmError: There is no header, a needed column, or a cell that can be read.
+    """
+    cells = _cells(path)
+    names = [plain(_head(column)[0]) for column in cells]
+    at = {role: where for role in ROLES if (where := place(names, role)) is not None}
+    long = "value" in at and names[at["value"]] not in map(plain, asked.rename.values())
+    table = _common(cells, at, names)
+    parts = [_long(cells, table, at, asked)] if long else _wide(cells, table, names, asked)
+    if not parts:
+        raise DpdmError(_no_variable(list(cells)), NEEDED)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _no_variable(columns: list[str]) -> str:
+    if any(is_number(column) for column in columns):
+        return f"there is no header: the first line is {', '.join(columns[:6])}."
+    return f"no column is a variable that is known; there is {', '.join(columns)}."
+
+
+def _long(
+    cells: pd.DataFrame, table: pd.DataFrame, at: dict[str, int], asked: Asked
+) -> pd.DataFrame:
+    """Read the form of one observation a line."""
+    if "variable" not in at:
+        raise DpdmError("there is a value and no variable column.", NEEDED)
+    unit = _head(cells.columns[at["value"]])[1]
+    written = cells.iloc[:, at["units"]] if "units" in at else pd.Series(unit, cells.index)
+    old = cells.iloc[:, at["variable"]]
+    known = {pair: asked.unit(*pair) for pair in set(zip(old, written, strict=True))}
+    return table.assign(
+        old=old.to_numpy(),
+        value=_numbers(cells, at["value"]),
+        error=_numbers(cells, at["error"]) if "error" in at else np.nan,
+        units=[known[pair] for pair in zip(old, written, strict=True)],
+    )
+
+
+def _wide(
+    cells: pd.DataFrame, table: pd.DataFrame, names: list[str], asked: Asked
+) -> list[pd.DataFrame]:
+    """Read the form of one column a variable, each perhaps with a column of errors."""
+    bare = [_head(column)[0] for column in cells]
+    only_once([name for name in bare if asked.wants(name)], asked)
+    errors = {ERROR_SUFFIX.sub("", n): i for i, n in enumerate(names) if ERROR_SUFFIX.search(n)}
+    return [
+        table.assign(
+            old=name,
+            value=_numbers(cells, i),
+            error=_numbers(cells, errors[names[i]]) if names[i] in errors else np.nan,
+            units=asked.unit(name, _head(cells.columns[i])[1]),
+        )
+        for i, name in enumerate(bare)
+        if asked.wants(name)
+    ]
+
+
+def _common(cells: pd.DataFrame, at: dict[str, int], names: list[str]) -> pd.DataFrame:
+    """Read what the observations of a line share: when and where."""
+    table = pd.DataFrame({"row": np.arange(1, len(cells) + 1)})
+    table["time"] = times(_time_cells(cells, at, names))
+    for role in at.keys() - {"time", "variable", "value", "error", "units"}:
+        numeric = role in NUMBERS or role == "trajectory"
+        table[role] = _numbers(cells, at[role]) if numeric else _words(cells.iloc[:, at[role]])
+    if "elevation" in at:
+        table.attrs["elevation"] = _head(cells.columns[at["elevation"]])[1]
+    return table
+
+
+def _words(cells: pd.Series) -> pd.Series:
+    return cells.where(~cells.str.lower().isin(ABSENT), "").to_numpy()
+
+
+def _time_cells(cells: pd.DataFrame, at: dict[str, int], names: list[str]) -> list[str]:
+    """Join the columns that together are a time: date and time, or year, month and day."""
+    if {"date", "time"} <= set(names):
+        date, clock = (cells.iloc[:, names.index(word)] for word in ("date", "time"))
+        return list(date + "T" + clock)
+    if "time" in at:
+        return list(cells.iloc[:, at["time"]])
+    parts = [cells.iloc[:, names.index(w)] for w in ("year", "month", "day") if w in names]
+    if {"year", "month"} <= set(names):
+        return ["-".join(words) for words in zip(*parts, strict=True)]
+    return [""] * len(cells)
+
+
+def _numbers(cells: pd.DataFrame, at: int) -> np.ndarray:
+    """Read a column of numbers, NaN where there is none."""
+    said = cells.iloc[:, at].str.strip()
+    said = said.mask(said.str.lower().isin(ABSENT), "nan")
+    if cells.attrs["comma"]:
+        said = said.str.replace(",", ".", regex=False)
+    out: np.ndarray = pd.to_numeric(said, errors="coerce").to_numpy(dtype=float)
+    wrong = np.flatnonzero(np.isnan(out) & (said != "nan").to_numpy())
+    if wrong.size:
+        raise DpdmError(
+            f"row {wrong[0] + 1}: {cells.columns[at]} is '{cells.iloc[wrong[0], at]}', not a "
+            "number.",
+            "Write a number, or leave the cell empty.",
+        )
+    return out
+
+
+def _head(column: str) -> tuple[str, str]:
+    """Split the unit off a heading."""
+    found = _HEAD.match(column)
+    return (found[1].strip(), found[2].strip()) if found else (column.strip(), "")
+
+
+def _cells(path: Path) -> pd.DataFrame:
+    """Read the table as text, one column a heading."""
+    lines = [line for line in _decoded(path).splitlines() if line.strip(" \t;,")]
+    while lines and lines[0].lstrip().startswith("#"):
+        lines = lines[1:]
+    if not lines:
+        raise DpdmError("it is empty.", NEEDED)
+    mark = max(",;\t", key=lines[0].count)
+    header, *rows = csv.reader(lines, delimiter=mark, skipinitialspace=True)
+    for number, row in enumerate(rows, 1):
+        _check_width(row, header, number)
+    cells = pd.DataFrame([row[: len(header)] for row in rows], columns=header, dtype=str)
+    cells.attrs["comma"] = mark != ","
+    return cells
+
+
+def _check_width(row: list[str], header: list[str], number: int) -> None:
+    """Refuse a row that has not one cell for each heading, for they would be read shifted."""
+    if len(row) == len(header) or (len(row) > len(header) and not any(row[len(header) :])):
+        return
+    raise DpdmError(
+        f"row {number} has {len(row)} cells where the header has {len(header)}.",
+        "Mend the row; a cell with a separator in it needs quotation marks.",
+    )
+
+
+def _decoded(path: Path) -> str:
+    """Decode a file as Unicode where it is, else as Latin-1, which spreadsheets write."""
+    data = path.read_bytes()
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16")
+    if b"\0" in data:
+        raise DpdmError("it is neither text nor NetCDF.", "Save it as CSV.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
