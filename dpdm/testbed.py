@@ -1,0 +1,160 @@
+"""Truth to learn from and to be judged by: trajectories of a system whose equations are known."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.fields.cf import FILL, file_attributes
+from dpdm.fields.write import Writer, check_output
+from dpdm.testbeds import kolmogorov, lorenz63, spectral
+
+TOGETHER = 64  # trajectories of lorenz63 at once
+REFERENCE = "Rozet and Louppe (2023), arXiv 2306.10574"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is asked for.
+
+    Attributes:
+        trajectories: How many.
+        length: States of each.
+        seed: With the number of a trajectory, what decides it.
+        burn_in: States left out before the first; None for what the system needs.
+        size: Cells along each axis that kolmogorov's snapshots are averaged to.
+        resolution: Cells along each axis that kolmogorov is computed on.
+    """
+
+    trajectories: int
+    length: int
+    seed: int = 0
+    burn_in: int | None = None
+    size: int = kolmogorov.SIZE
+    resolution: int = kolmogorov.RESOLUTION
+
+
+def write_truth(
+    system: str,
+    target: Path,
+    truth: Truth,
+    history: str = "dpdm",
+    overwrite: bool = False,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Write trajectories of ``lorenz63`` or ``kolmogorov``, one after the other.
+
+    Raises:
+        DpdmError: When a number is impossible, or the target cannot be written.
+    """
+    check_output(target, overwrite=overwrite)
+    _check(truth, system)
+    template, blocks = SYSTEMS[system](truth)
+    said = {"system": system, "seed": str(truth.seed), "burn_in": str(_burn_in(truth, system))}
+    said |= {"resolution": str(truth.resolution)} if system == "kolmogorov" else {}
+    template.attrs = file_attributes(
+        {"references": REFERENCE}, f"Trajectories of {system}", said, history
+    )
+    with Writer(target, template, overwrite) as writer:
+        for block in blocks:
+            writer.write(block)
+            report(int(block["trajectory"][-1]) + 1, truth.trajectories)
+
+
+def _check(truth: Truth, system: str) -> None:
+    """Refuse numbers that no system has, and grids that do not nest."""
+    least = {"trajectories": 1, "length": 1, "seed": 0, "burn_in": 0, "size": 2}
+    for name, low in least.items():
+        number = getattr(truth, name)
+        if number is not None and number < low:
+            raise DpdmError(f"{name} is {number}.", f"Give a whole number of {low} or more.")
+    coarse, fine = truth.size, truth.resolution
+    if system == "kolmogorov" and (fine < kolmogorov.LEAST or fine % coarse or fine % 2):
+        raise DpdmError(
+            f"The resolution {fine} cannot be averaged to {coarse} cells.",
+            f"Give an even multiple of --size of at least {kolmogorov.LEAST}, "
+            f"as --resolution {coarse * max(2, math.ceil(128 / coarse))}.",
+        )
+
+
+def _burn_in(truth: Truth, system: str) -> int:
+    usual = {"lorenz63": lorenz63.BURN_IN, "kolmogorov": kolmogorov.BURN_IN}[system]
+    return usual if truth.burn_in is None else truth.burn_in
+
+
+def _lorenz63(truth: Truth) -> tuple[xr.Dataset, Iterator[xr.Dataset]]:
+    """Lay out ``state``, and compute it trajectory by trajectory."""
+    burn_in = _burn_in(truth, "lorenz63")
+    labels = {"component": ("component", list(lorenz63.COMPONENTS), {"long_name": "component"})}
+    words = {"state": {"long_name": "state of the stochastic Lorenz-63 system", "units": "1"}}
+    template = _layout(truth, lorenz63.DT, words, labels, np.float64)
+
+    def blocks() -> Iterator[xr.Dataset]:
+        for first in range(0, truth.trajectories, TOGETHER):
+            count = min(TOGETHER, truth.trajectories - first)
+            state = lorenz63.simulate(count, truth.length, truth.seed, burn_in, first)
+            yield _block(template, first, {"state": state.numpy()})
+
+    return template, blocks()
+
+
+def _kolmogorov(truth: Truth) -> tuple[xr.Dataset, Iterator[xr.Dataset]]:
+    """Lay out ``u`` and ``v``, and compute them trajectory by trajectory."""
+    burn_in, flow = _burn_in(truth, "kolmogorov"), kolmogorov.Flow(truth.resolution)
+    centres = spectral.centres(truth.size).numpy()
+    sides = {
+        d: (d, centres, {"long_name": d, "units": "1", "axis": d.upper()}) for d in ("y", "x")
+    }
+    words = {
+        "u": {"long_name": "velocity along x", "units": "1", "cell_methods": "y: x: mean"},
+        "v": {"long_name": "velocity along y", "units": "1", "cell_methods": "y: x: mean"},
+    }
+    template = _layout(truth, kolmogorov.INTERVAL, words, sides, np.float32)
+
+    def blocks() -> Iterator[xr.Dataset]:
+        for number in range(truth.trajectories):
+            w = kolmogorov.simulate(number, truth.length, truth.seed, burn_in, truth.size, flow)
+            u, v = w.unbind(1)
+            yield _block(template, number, {"u": u.numpy()[None], "v": v.numpy()[None]})
+
+    return template, blocks()
+
+
+SYSTEMS = {"lorenz63": _lorenz63, "kolmogorov": _kolmogorov}
+
+
+def _layout(
+    truth: Truth,
+    interval: float,
+    words: Mapping[str, dict[str, str]],
+    inner: Mapping[str, Any],
+    kind: type,
+) -> xr.Dataset:
+    """Lay out empty variables (trajectory, time, ...), chunked by trajectory."""
+    number = np.arange(truth.trajectories, dtype=np.int32)
+    time = np.arange(truth.length) * interval
+    coords = {
+        "trajectory": ("trajectory", number, {"long_name": "number of the trajectory"}),
+        "time": ("time", time, {"long_name": "model time since the first state", "units": "1"}),
+        **inner,
+    }
+    shape = tuple(len(value[1]) for value in coords.values())
+    chunks = (1, *shape[1:])
+    stored = {"dtype": kind, "_FillValue": kind(FILL), "chunksizes": chunks}
+    stored |= {"zlib": True, "complevel": 1, "shuffle": True}
+    empty = da.zeros(shape, dtype=kind, chunks=chunks)
+    arrays = {name: (list(coords), empty, attrs, stored) for name, attrs in words.items()}
+    return xr.Dataset(arrays, coords)
+
+
+def _block(template: xr.Dataset, first: int, values: Mapping[str, Any]) -> xr.Dataset:
+    """Return some trajectories of the layout, filled."""
+    count = len(next(iter(values.values())))
+    place = template[list(values)].isel(trajectory=slice(first, first + count))
+    return place.assign({name: (place[name].dims, array) for name, array in values.items()})
