@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
-from dpdm.lesson import Lesson
-from dpdm.prior import save_whole
+from dpdm.fields.tensors import Normaliser
+from dpdm.prior import Contract, save_whole
 
 
 @dataclass
@@ -27,16 +28,15 @@ class State:
     seconds: float = 0.0
 
 
-def fingerprint(lesson: Lesson) -> str:
+def fingerprint(recipe: Any, normaliser: Normaliser, contract: Contract) -> str:
     """Return what must not change between a run and its resumption."""
-    return json.dumps(
-        [
-            asdict(lesson.recipe),
-            lesson.contract.factors,
-            [asdict(c) for c in lesson.normaliser.channels],
-            lesson.contract.training.get("start_sha256", ""),
-        ]
-    )
+    said = [
+        asdict(recipe),
+        contract.factors,
+        [asdict(c) for c in normaliser.channels],
+        contract.training.get("start_sha256", ""),
+    ]
+    return json.dumps(said + ([contract.states, contract.plane] if contract.states else []))
 
 
 def keep(state: State, path: Path, identity: str) -> None:

@@ -17,22 +17,18 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.checkpoint import State, fingerprint, keep, restore
 from dpdm.diffusion.denoise import Denoiser
-from dpdm.fields.archive import Drops, example
+from dpdm.fields.tensors import Normaliser
 from dpdm.interrupt import uninterrupted
-from dpdm.lesson import Lesson
-from dpdm.prior import Prior, new_denoiser, save
-from dpdm.recipe import Fit
-
-Errors = NDArray[np.float64]
+from dpdm.prior import Contract, Prior, save
+from dpdm.recipe import Fit, LayersRecipe, PlanesRecipe, Recipe
 
 
 @dataclass(frozen=True)
@@ -46,6 +42,7 @@ class Progress:
         seconds: Seconds trained, over all runs.
         scores: Scores of the last validation.
         run_steps: Steps done since this run was started.
+        measure: What the scores are.
     """
 
     step: int
@@ -54,18 +51,60 @@ class Progress:
     seconds: float
     scores: dict[str, float]
     run_steps: int
+    measure: str = ""
 
 
 Report = Callable[[Progress], None]
 
 
-def begin(lesson: Lesson, device: str) -> State:
+class Subject(Protocol):
+    """What is taught: series of fields, trajectories; the loop knows no more of it than this."""
+
+    @property
+    def recipe(self) -> Recipe | LayersRecipe | PlanesRecipe:
+        """Give the settings."""
+
+    @property
+    def normaliser(self) -> Normaliser:
+        """Give the scaling."""
+
+    @property
+    def contract(self) -> Contract:
+        """Give what the prior will say of itself."""
+
+    @property
+    def start(self) -> Prior | None:
+        """Give the prior whose weights it begins with, or nothing."""
+
+    @property
+    def measure(self) -> str:
+        """Say what the scores are."""
+
+    def fresh(self) -> Denoiser:
+        """Return an untrained denoiser."""
+
+    def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return clean, normalised x (B, C, ...) and what is given (B, ...)."""
+
+    def scores(self, student: Denoiser, device: str) -> dict[str, float]:
+        """Return scores on what is held out."""
+
+    def extra(self) -> dict[str, Tensor]:
+        """Return further tensors of the prior."""
+
+
+def identity(subject: Subject) -> str:
+    """Return what must not change between a run and its resumption."""
+    return fingerprint(subject.recipe, subject.normaliser, subject.contract)
+
+
+def begin(subject: Subject, device: str) -> State:
     """Return weights, fresh or another prior's, and an optimiser."""
-    fit = lesson.recipe.train
+    fit = subject.recipe.train
     torch.manual_seed(fit.seed)
-    denoiser = new_denoiser(len(lesson.normaliser.channels), lesson.contract.net).to(device)
-    if lesson.start is not None:
-        denoiser.load_state_dict(lesson.start.denoiser.state_dict())
+    denoiser = subject.fresh().to(device)
+    if subject.start is not None:
+        denoiser.load_state_dict(subject.start.denoiser.state_dict())
     optimiser = torch.optim.AdamW(
         denoiser.parameters(), fit.learning_rate, (0.9, 0.99), weight_decay=fit.weight_decay
     )
@@ -73,30 +112,25 @@ def begin(lesson: Lesson, device: str) -> State:
     return State(denoiser, ema, optimiser)
 
 
-def batch(lesson: Lesson, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return x (B, C, h, w), sigma (K B,), noise (K B, C, h, w) and given (B, G, h, w)."""
-    archive, settings = lesson.archive, lesson.recipe.train
-    drops = replace(Drops(*settings.drop), mirror=0.5 if lesson.recipe.data.mirror else 0.0)
-    windows = [
-        example(
-            archive, lesson.normaliser, lesson.places.draw(rng, archive.grid.shape[1]),
-            int(rng.choice(lesson.steps)), archive.view(rng), rng, drops,
-        )
-        for _ in range(settings.batch)
-    ]  # fmt: skip
-    x = torch.stack([w.x for w in windows]) * archive.leave_out
-    sigma = noise_levels(settings, rng)
+def batch(subject: Subject, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return x (B, C, ...), sigma (K B,), noise (K B, C, ...) and given (B, ...)."""
+    x, given = subject.batch(rng)
+    sigma = noise_levels(subject.recipe.train, rng)
     noise = torch.from_numpy(rng.standard_normal((len(sigma), *x.shape[1:]), dtype=np.float32))
-    return x, sigma, noise, torch.stack([w.given for w in windows])
+    return x, sigma, noise, given
 
 
 def noise_levels(fit: Fit, rng: np.random.Generator) -> Tensor:
-    """Return draws * batch noise levels: the greatest for each window, then stratified draws."""
-    count = (fit.draws - 1) * fit.batch
+    """Return draws * batch noise levels: the greatest for each window, then stratified draws.
+
+    Where there is one draw a window, it is not the greatest.
+    """
+    greatest = fit.batch if fit.draws > 1 else 0
+    count = fit.draws * fit.batch - greatest
     ranks = (rng.permutation(count) + rng.random(count)) / max(count, 1)
     normal = NormalDist(*fit.log_sigma)
     drawn = [math.exp(normal.inv_cdf(min(max(r, 1e-6), 1 - 1e-6))) for r in ranks]
-    levels = np.clip(np.r_[np.full(fit.batch, fit.sigma[1]), drawn], fit.sigma[0], fit.sigma[1])
+    levels = np.clip(np.r_[np.full(greatest, fit.sigma[1]), drawn], fit.sigma[0], fit.sigma[1])
     return torch.from_numpy(levels.astype(np.float32))
 
 
@@ -108,11 +142,11 @@ def precision(fit: Fit, device: str) -> Any:
     return torch.autocast(kind, torch.bfloat16) if wanted else nullcontext()
 
 
-def step_on(lesson: Lesson, state: State, device: str, rank: int, share: float) -> float:
+def step_on(subject: Subject, state: State, device: str, rank: int, share: float) -> float:
     """Take one optimiser step and return its loss."""
-    fit = lesson.recipe.train
+    fit = subject.recipe.train
     rng = np.random.default_rng([fit.seed, rank, state.step])
-    x, sigma, noise, given = (each.to(device) for each in batch(lesson, rng))
+    x, sigma, noise, given = (each.to(device) for each in batch(subject, rng))
     with precision(fit, device):
         error, nats = state.denoiser.loss(x, sigma, noise, given)
     (error.mean() + fit.nats * nats.mean()).backward()  # type: ignore[no-untyped-call]
@@ -147,37 +181,15 @@ def average_gradients(denoiser: Denoiser) -> None:
                 parameter.grad /= torch.distributed.get_world_size()
 
 
-def validate(lesson: Lesson, state: State, device: str) -> dict[str, float]:
-    """Return each variable's RMSE of the one-evaluation mean over that of the lerp, held out."""
-    names = lesson.normaliser.names
-    if not lesson.held:
-        return {}
-    student = new_denoiser(len(names), lesson.contract.net).to(device).eval()
+def validate(subject: Subject, state: State, device: str) -> dict[str, float]:
+    """Return the scores of the averaged weights on what is held out."""
+    student = subject.fresh().to(device).eval()
     student.load_state_dict(state.ema)
-    errors = np.sum([squared(lesson, student, n, device) for n in range(len(lesson.held))], axis=0)
-    return dict(zip(names, map(float, np.sqrt(errors[0] / errors[1])), strict=True))
-
-
-@torch.no_grad()
-def squared(lesson: Lesson, student: Denoiser, number: int, device: str) -> Errors:
-    """Return squared errors (2, C) of mean and lerp in one held-out window, in physical units."""
-    archive = lesson.archive
-    rows, columns, step = lesson.held[number]
-    rng = np.random.default_rng([1, number])
-    window = example(archive, lesson.normaliser, (rows, columns), step, archive.view(rng), rng)
-    zero = torch.zeros_like(window.x[None], device=device)
-    sigma = torch.full((1,), lesson.contract.sigma[1], device=device)
-    moments = student.moments(zero, sigma, student.features(window.given[None].to(device)))
-    mean, variance = (m[0].cpu() for m in moments)
-    best = lesson.normaliser.expectation(
-        window.base + window.scale * mean, window.scale**2 * variance
-    )
-    errors = [(each - window.fine).square().nanmean((1, 2)) for each in (best, window.lerp)]
-    return torch.stack(errors).numpy()
+    return subject.scores(student, device)
 
 
 def learn(
-    lesson: Lesson,
+    subject: Subject,
     out: Path,
     minutes: float = 0.0,
     device: str = "cpu",
@@ -189,39 +201,39 @@ def learn(
     interrupted, and is taken up by the same command.
     """
     rank = start_processes(device)
-    state = begin(lesson, device)
+    state = begin(subject, device)
     kept = out.with_name(out.name + ".resume")
-    identity = fingerprint(lesson)
     if kept.exists():
-        restore(state, kept, identity)
+        restore(state, kept, identity(subject))
     try:
-        return loop(lesson, state, out, kept, minutes, device, rank, report)
+        return loop(subject, state, out, kept, minutes, device, rank, report)
     except KeyboardInterrupt:
         if rank == 0:
-            keep(state, kept, identity)
+            keep(state, kept, identity(subject))
         raise
 
 
 def loop(
-    lesson: Lesson, state: State, out: Path, kept: Path, minutes: float, device: str, rank: int,
+    subject: Subject, state: State, out: Path, kept: Path, minutes: float, device: str, rank: int,
     report: Report,
 ) -> Progress:  # fmt: skip
     """Run the steps that are left."""
-    settings, first = lesson.recipe.train, state.step
+    settings, first = subject.recipe.train, state.step
     clock, before = time.monotonic(), state.seconds
     loss, scores = math.nan, dict[str, float]()
 
     def now() -> Progress:
         share = min(done(state, settings.steps, minutes), 1.0)
-        return Progress(state.step, share, loss, state.seconds, scores, state.step - first)
+        run, measure = state.step - first, subject.measure
+        return Progress(state.step, share, loss, state.seconds, scores, run, measure)
 
     while now().share < 1.0:
-        newest = step_on(lesson, state, device, rank, now().share)
+        newest = step_on(subject, state, device, rank, now().share)
         loss = newest if math.isnan(loss) else loss + 0.02 * (newest - loss)
         state.seconds = agreed(before + time.monotonic() - clock)
         if state.step % settings.validate == 0 or now().share >= 1.0:
-            scores = validate(lesson, state, device)
-            checkpoint(lesson, state, out, kept, now(), rank)
+            scores = validate(subject, state, device)
+            checkpoint(subject, state, out, kept, now(), rank)
         report(now())
     if rank == 0:
         kept.unlink(missing_ok=True)
@@ -235,30 +247,21 @@ def done(state: State, steps: int, minutes: float) -> float:
 
 
 def checkpoint(
-    lesson: Lesson, state: State, out: Path, kept: Path, progress: Progress, rank: int
+    subject: Subject, state: State, out: Path, kept: Path, progress: Progress, rank: int
 ) -> None:
     """Write the prior as it is now, its log, and all that training needs to go on."""
     if rank:
         return
-    denoiser = new_denoiser(len(lesson.normaliser.channels), lesson.contract.net)
+    denoiser = subject.fresh()
     denoiser.load_state_dict(state.ema)
     spent = {"steps": state.step, "minutes": round(state.seconds / 60, 1)}
     contract = replace(
-        lesson.contract, training=lesson.contract.training | spent, scores=progress.scores
+        subject.contract, training=subject.contract.training | spent, scores=progress.scores
     )
     with out.with_suffix(".jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(asdict(progress)) + "\n")
-    save(Prior(denoiser, lesson.normaliser, contract, region(lesson)), out)
-    keep(state, kept, fingerprint(lesson))
-
-
-def region(lesson: Lesson) -> dict[str, Tensor]:
-    """Return the residual climatology with its axes, if there is one."""
-    monthly, grid = lesson.archive.climatology, lesson.archive.grid
-    if monthly is None:
-        return {}
-    lat, lon = torch.from_numpy(grid.lat), torch.from_numpy(grid.lon)
-    return {"fields": monthly, "lat": lat, "lon": lon}
+    save(Prior(denoiser, subject.normaliser, contract, subject.extra()), out)
+    keep(state, kept, identity(subject))
 
 
 def agreed(seconds: float) -> float:

@@ -7,15 +7,18 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 from numpy.typing import NDArray
+from torch import Tensor
 
+from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
-from dpdm.fields.archive import Archive, climatology, fit, importance
+from dpdm.fields.archive import Archive, Drops, climatology, example, fit, importance
 from dpdm.fields.grid import Grid, average, grid_of, lerp
 from dpdm.fields.pairs import Index, Places, places
 from dpdm.fields.tensors import Channel, Normaliser, seasons, spacing_days
-from dpdm.prior import Contract, Prior
+from dpdm.prior import Contract, Prior, new_denoiser
 from dpdm.recipe import Recipe
 
 Held = tuple[Index, Index, int]
@@ -34,6 +37,7 @@ class Lesson:
         contract: What the prior will say of itself.
         recipe: The settings.
         start: The prior whose weights and scaling it begins with, or nothing.
+        measure: What the scores are.
     """
 
     archive: Archive
@@ -44,6 +48,60 @@ class Lesson:
     contract: Contract
     recipe: Recipe
     start: Prior | None = None
+    measure: str = "RMSE over lerp"
+
+    def fresh(self) -> Denoiser:
+        """Return an untrained denoiser."""
+        return new_denoiser(len(self.normaliser.channels), self.contract.net)
+
+    def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return x (B, C, h, w) and given (B, G, h, w)."""
+        archive, settings = self.archive, self.recipe.train
+        drops = replace(Drops(*settings.drop), mirror=0.5 if self.recipe.data.mirror else 0.0)
+        windows = [
+            example(
+                archive, self.normaliser, self.places.draw(rng, archive.grid.shape[1]),
+                int(rng.choice(self.steps)), archive.view(rng), rng, drops,
+            )
+            for _ in range(settings.batch)
+        ]  # fmt: skip
+        x = torch.stack([w.x for w in windows]) * archive.leave_out
+        return x, torch.stack([w.given for w in windows])
+
+    def scores(self, student: Denoiser, device: str) -> dict[str, float]:
+        """Return each variable's RMSE of the one-evaluation mean over that of the lerp."""
+        if not self.held:
+            return {}
+        pairs = [squared(self, student, n, device) for n in range(len(self.held))]
+        errors = np.sum(pairs, axis=0)
+        ratios = map(float, np.sqrt(errors[0] / errors[1]))
+        return dict(zip(self.normaliser.names, ratios, strict=True))
+
+    def extra(self) -> dict[str, Tensor]:
+        """Return the residual climatology with its axes, if there is one."""
+        monthly, grid = self.archive.climatology, self.archive.grid
+        if monthly is None:
+            return {}
+        lat, lon = torch.from_numpy(grid.lat), torch.from_numpy(grid.lon)
+        return {"fields": monthly, "lat": lat, "lon": lon}
+
+
+@torch.no_grad()
+def squared(lesson: Lesson, student: Denoiser, number: int, device: str) -> NDArray[np.float64]:
+    """Return squared errors (2, C) of mean and lerp in one held-out window, in physical units."""
+    archive = lesson.archive
+    rows, columns, step = lesson.held[number]
+    rng = np.random.default_rng([1, number])
+    window = example(archive, lesson.normaliser, (rows, columns), step, archive.view(rng), rng)
+    zero = torch.zeros_like(window.x[None], device=device)
+    sigma = torch.full((1,), lesson.contract.sigma[1], device=device)
+    moments = student.moments(zero, sigma, student.features(window.given[None].to(device)))
+    mean, variance = (m[0].cpu() for m in moments)
+    best = lesson.normaliser.expectation(
+        window.base + window.scale * mean, window.scale**2 * variance
+    )
+    errors = [(each - window.fine).square().nanmean((1, 2)) for each in (best, window.lerp)]
+    return torch.stack(errors).numpy()
 
 
 def prepare(

@@ -7,6 +7,7 @@ JSON in the file's header, where any safetensors reader can see it. Nothing is e
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -20,9 +21,12 @@ from torch import Tensor
 
 from dpdm import __version__
 from dpdm.diffusion.denoise import Denoiser
+from dpdm.diffusion.tile import flat
 from dpdm.errors import DpdmError
 from dpdm.fields.tensors import Channel, Normaliser, given_channels
+from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
+from dpdm.types import Denoise
 
 FORMAT = 1
 SAMPLING = {"sampler": "multistep", "steps": 12, "most": 80.0, "inflation": 1.0}
@@ -43,6 +47,12 @@ class Contract:
         scores: Held-out scores.
         sampling: Sampler, steps, greatest noise level and inflation that serve it best, chosen
             on what was held out; `SAMPLING` gives what it does not say.
+        states: States of a window of a trajectory; 0 for single fields of the Earth. For
+            trajectories ``cadence`` is in their own time, and ``factors`` and ``window`` say
+            nothing.
+        variable: Variable whose components are the channels; empty where each is a variable.
+        plane: Rows and columns of a state on a plane; empty for components.
+        periodic: Whether the plane closes on itself.
     """
 
     spacing: tuple[float, float]
@@ -54,6 +64,10 @@ class Contract:
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     sampling: dict[str, Any] = field(default_factory=dict)
+    states: int = 0
+    variable: str = ""
+    plane: tuple[int, ...] = ()
+    periodic: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sampling", SAMPLING | self.sampling)
@@ -78,10 +92,53 @@ class Prior:
 
 
 def new_denoiser(variables: int, net: dict[str, Any]) -> Denoiser:
-    """Return an untrained denoiser for so many variables."""
+    """Return an untrained denoiser for so many variables, or values of a window of states."""
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in net.items()}
-    backbone = UNet(variables, given_channels(variables), **plain)
+    if "hidden" in plain:
+        return Denoiser(MLP(variables, **plain))
+    backbone = UNet(variables, plain.pop("given", given_channels(variables)), **plain)
     return Denoiser(backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def placed(plane: tuple[int, ...]) -> Tensor:
+    """Return what is given on a plane (4, H, W): sine and cosine of either axis; else nothing.
+
+    Example:
+        >>> placed((8, 16)).shape, placed(()).shape
+        (torch.Size([4, 8, 16]), torch.Size([0]))
+    """
+    angles = [2 * math.pi * (torch.arange(n) + 0.5) / n for n in plane]
+    grids = torch.meshgrid(*angles, indexing="ij") if angles else ()
+    waves = [wave for grid in grids for wave in (grid.sin(), grid.cos())]
+    return torch.stack(waves).float() if waves else torch.zeros(0)
+
+
+def windowed(prior: Prior, device: str = "cpu") -> Denoise:
+    """Return a trajectory prior's denoiser of windows of normalised states (B, w, C, ...)."""
+    given = placed(tuple(prior.contract.plane)).to(device)
+    return flat(prior.denoiser.to(device).bind(given[None]))
+
+
+def scaling(prior: Prior) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of a trajectory prior's states, (C,) or (C, 1, 1)."""
+    shape = (-1, *(1,) * len(prior.contract.plane))
+    pairs = torch.tensor([(c.mean, c.std) for c in prior.normaliser.channels]).double()
+    return pairs[:, 0].reshape(shape), pairs[:, 1].reshape(shape)
+
+
+def check_length(prior: Prior, length: int, path: Path | str) -> None:
+    """Refuse a trajectory that is shorter than a window.
+
+    Raises:
+        DpdmError: When it is.
+    """
+    states = prior.contract.states
+    if length < states:
+        raise DpdmError(
+            f"The window of {states} states is longer than the trajectories of {path}, which "
+            f"have {length}.",
+            f"Give {states} states or more, or a prior of a shorter window.",
+        )
 
 
 def save(prior: Prior, path: Path) -> None:
@@ -208,7 +265,7 @@ def load(path: Path) -> Prior:
         Channel(**c | {"residual": tuple(map(tuple, c["residual"]))}) for c in said["channels"]
     )
     contract = contract_of(said, path)
-    denoiser = new_denoiser(len(channels), contract.net)
+    denoiser = new_denoiser(len(channels) * max(contract.states, 1), contract.net)
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     extra = {k: tensors.pop(k) for k in list(tensors) if k.startswith("climatology.")}
@@ -220,4 +277,5 @@ def load(path: Path) -> Prior:
             "The file is damaged or was changed; fetch it again.",
         ) from error
     climatology = {k.removeprefix("climatology."): v for k, v in extra.items()}
-    return Prior(denoiser.eval(), Normaliser(channels), contract, climatology)
+    denoiser = denoiser.eval().requires_grad_(False)  # guidance differentiates by fields alone
+    return Prior(denoiser, Normaliser(channels), contract, climatology)

@@ -54,7 +54,7 @@ class Fit:
     Attributes:
         steps: Optimiser steps; with ``--minutes`` the schedule ends at whichever comes first.
         batch: Windows a step.
-        draws: Noise levels a window; the first is always the greatest.
+        draws: Noise levels a window; the first of several is always the greatest.
         learning_rate: Peak of the schedule: a linear rise, then a cosine to zero.
         warmup: Steps of the rise.
         weight_decay: Of AdamW.
@@ -62,7 +62,8 @@ class Fit:
         sigma: Least and greatest noise level.
         log_sigma: Mean and standard deviation of the log noise level of the other draws.
         nats: Weight of the variance head's likelihood.
-        drop: Chance that a variable's coarse field, all of them, or the season is withheld.
+        drop: Chance that a variable's coarse field, all of them, or the season is withheld; for
+            fields only.
         seed: Seed of weights, windows and noise.
         precision: "auto", "float32" or "bfloat16".
         validate: Steps between validations.
@@ -86,8 +87,73 @@ class Fit:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All of it."""
+    """All of it, for fields."""
 
     data: Data = field(default_factory=Data)
     net: Net = field(default_factory=Net)
     train: Fit = field(default_factory=Fit)
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Section ``[net]`` for states of a few components: the size of a perceptron.
+
+    Attributes:
+        hidden: Width of the layers.
+        layers: Residual layers.
+    """
+
+    hidden: int = 256
+    layers: int = 5
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Section ``[net]`` for states on a plane.
+
+    Attributes:
+        read: Channels of the part that reads where a cell lies: full, half, quarter resolution.
+        widths: Channels of the part that removes noise: half and quarter resolution.
+        depth: Blocks a level.
+        periodic: Whether the plane closes on itself along both axes.
+    """
+
+    read: tuple[int, ...] = (8, 16, 32)
+    widths: tuple[int, ...] = (96, 192)
+    depth: int = 3
+    periodic: bool = True
+
+
+@dataclass(frozen=True)
+class LayersFit(Fit):
+    """Section ``[train]`` for states of a few components: the keys of fields, other defaults."""
+
+    batch: int = 256
+    draws: int = 1
+    weight_decay: float = 1e-3
+    log_sigma: tuple[float, ...] = (-2.5, 2.0)
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class PlanesFit(Fit):
+    """Section ``[train]`` for states on a plane: the keys of fields, other defaults."""
+
+    draws: int = 1
+    log_sigma: tuple[float, ...] = (-1.5, 2.0)
+
+
+@dataclass(frozen=True)
+class LayersRecipe:
+    """All of it, for trajectories of states of a few components."""
+
+    net: Layers = field(default_factory=Layers)
+    train: LayersFit = field(default_factory=LayersFit)
+
+
+@dataclass(frozen=True)
+class PlanesRecipe:
+    """All of it, for trajectories of states on a plane."""
+
+    net: Planes = field(default_factory=Planes)
+    train: PlanesFit = field(default_factory=PlanesFit)

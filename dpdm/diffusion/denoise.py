@@ -83,7 +83,7 @@ class Denoiser(nn.Module):
         """
         draws = len(sigma) // len(x)
         features = [f.repeat(draws, 1, 1, 1) for f in self.features(given)]
-        x = x.repeat(draws, 1, 1, 1)
+        x = x.repeat(draws, *(1,) * (x.ndim - 1))
         seen = x.isfinite()
         x = x.nan_to_num()
         x_hat, variance = self.moments(x + like(sigma, x) * noise, sigma, features)

@@ -30,6 +30,13 @@ def silent(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
+def close(network: nn.Module) -> None:
+    """Let every convolution that looks beyond the border see the other side there."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.padding_mode = "circular"
+
+
 class Norm(nn.Module):
     """Scale each cell's channels to unit mean square."""
 
@@ -121,6 +128,8 @@ class UNet(nn.Module):
         widths: Channels of the denoising part at half and quarter resolution.
         depth: Blocks a level.
         dropout: Share dropped inside the reader's blocks in training.
+        periodic: Whether the fields close on themselves along both axes, whose extents are then
+            multiples of four.
     """
 
     def __init__(
@@ -131,6 +140,7 @@ class UNet(nn.Module):
         widths: tuple[int, int] = (64, 128),
         depth: int = 2,
         dropout: float = 0.0,
+        periodic: bool = False,
     ) -> None:
         super().__init__()
         size = 4 * widths[0]
@@ -149,6 +159,8 @@ class UNet(nn.Module):
         self.leave = nn.Sequential(
             Norm(widths[0]), nn.SiLU(), silent(conv(widths[0], 8 * channels))
         )
+        if periodic:
+            close(self)
 
     def features(self, given: Tensor) -> list[Tensor]:
         """Return what the conditioning fields (B, G, H, W) say, for :meth:`forward`."""
