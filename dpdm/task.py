@@ -160,6 +160,8 @@ def plan(
         refine(source, prior.contract.spacing) if target is None else grid_of(open_fields(target))
     )
     with naming(target or path or ""):
+        if path is not None:
+            check_finer(source, grid)
         check_spacing(grid, prior)
         if path is not None:
             check_target(source, grid, prior, wish)
@@ -242,6 +244,17 @@ def wanted(fields: xr.Dataset, prior: Prior, path: Path, wish: Wish) -> xr.Datas
     )
 
 
+def check_finer(source: Grid, grid: Grid) -> None:
+    """Refuse a target that is coarser than the input."""
+    for axis, name in enumerate(("latitude", "longitude")):
+        coarse, fine = source.spacing[axis], grid.spacing[axis]
+        if fine > coarse * 1.001:
+            raise DpdmError(
+                f"The target is coarser in {name} ({fine:g} degrees) than the input ({coarse:g}).",
+                "Use dpdm coarsen for that.",
+            )
+
+
 def check_spacing(grid: Grid, prior: Prior) -> None:
     """Refuse a target whose spacing is not the prior's."""
     for axis, name in enumerate(("latitude", "longitude")):
@@ -257,11 +270,6 @@ def check_target(source: Grid, grid: Grid, prior: Prior, wish: Wish) -> None:
     """Refuse a target that the prior cannot serve from this source."""
     for axis, name in enumerate(("latitude", "longitude")):
         coarse, fine = source.spacing[axis], grid.spacing[axis]
-        if fine > coarse * 1.001:
-            raise DpdmError(
-                f"The target is coarser in {name} ({fine:g} degrees) than the input ({coarse:g}).",
-                "Use dpdm coarsen for that.",
-            )
         least, most = prior.contract.factors
         if not 0.74 * least < coarse / fine < 1.35 * most:
             raise DpdmError(
