@@ -7,10 +7,37 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
+from dpdm.fields.variables import KNOWN
 from dpdm.recipe import Data, Fit, Net
 from dpdm_cli.main import main
 
 HERE = Path(__file__).parent
+FILES = """## Files
+
+Read: NetCDF, Zarr stores and, where cfgrib is installed, GRIB. Written: NetCDF (`.nc`, `.nc4`) or,
+by the suffix `.zarr`, a Zarr store.
+
+Variables are found by CF standard name and short name, whatever the case of its letters, and
+outputs are called by the names of dpdm, whatever the input calls them:
+
+{table}
+
+`--var tp=NAME` says which is meant where a file holds several or calls it otherwise. Any other
+variable keeps its name and units. Statistics of an ensemble end in `_mean`, `_spread`, `_p10`,
+`_p50` and `_p90`.
+
+Values come back in the units of the input. The units in the table are those that dpdm reckons in,
+and what `--units` is about is the input: `--units tp=mm/month` says that its numbers are
+millimetres a month, and converts nothing. A month is the calendar month of the time stamp, in the
+calendar of the file: 28, 29, 30 or 31 days, or 30.4375 in a file without time. An amount, in mm, m
+or kg m-2, fell between the time bounds of its step; without bounds it is refused. A unit that
+makes values impossible is refused too, and one that gives a large region an unlikely mean is
+warned of.
+
+In outputs latitudes and longitudes ascend. Longitudes keep the range of the input, 0 to 360 or
+-180 to 180; a region that crosses the end of that range becomes contiguous, as in -10 to 10 or 170
+to 190.
+"""
 
 
 def help_of(*words: str) -> str:
@@ -30,7 +57,18 @@ def commands() -> str:
         "was misspelt; 3 `dpdm doctor` found something wrong; 130 interrupted, 143 terminated:\n"
         "nothing half-written is left.\n\n"
     )
-    return head + codes + "\n".join(pages)
+    return head + codes + "\n".join([*pages, variables()])
+
+
+def variables() -> str:
+    """Return what is known of variables, axes and units, from the code that knows it."""
+    head = ["| name | CF standard name | units | recognised as well |", "|---|---|---|---|"]
+    rows = []
+    for known in KNOWN.values():
+        others = [word for word in (*known.synonyms, *known.aliases) if word != known.name]
+        words = ", ".join(f"`{word}`" for word in others)
+        rows.append(f"| `{known.name}` | `{known.standard_name}` | {known.units} | {words} |")
+    return FILES.format(table="\n".join([*head, *rows]))
 
 
 def table(section: str, recipe: type) -> str:
