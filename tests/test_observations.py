@@ -10,7 +10,8 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.dates import times
-from dpdm.fields.observations import USUAL, read_observations
+from dpdm.fields.observations import read_observations
+from dpdm.fields.values import USUAL
 
 EXACT = 1e-12  # a scale and an offset in float64
 LONG = """Station,Date,Latitude,Longitude,Altitude,Variable,Value,Sigma,Units
@@ -144,9 +145,27 @@ def test_a_month_is_as_long_as_in_its_calendar(tmp_path):
     np.testing.assert_allclose(undated["value"], 60 * 12 / 365.25, rtol=EXACT)
 
 
+def test_only_undated_rows_take_a_mean_month(tmp_path):
+    table = read(tmp_path, "time,lat,lon,tp [mm/month]\n2001-02-01,1,2,60\n,1,2,60\n")
+    np.testing.assert_allclose(table["value"], [60 / 28, 60 * 12 / 365.25], rtol=EXACT)
+
+
+def test_codes_of_place_are_missing(tmp_path):
+    text = "lat,lon,elev [ft],t2m [K]\n-999,2,-999,280\n1,2,-999,280\n1,2,100,280\n"
+    table = read(tmp_path, text)
+    assert list(table["status"]) == ["no position", "", ""]
+    np.testing.assert_allclose(table["elevation"], [np.nan, np.nan, 30.48], rtol=EXACT)
+
+
+def test_hints_name_the_options_of_observations(tmp_path):
+    with pytest.raises(DpdmError, match="does not turn into K") as fault:
+        read(tmp_path, "lat,lon,t2m [m]\n1,2,280\n")
+    assert "--obs-units t2m=" in fault.value.hint
+
+
 def test_errors_are_differences(tmp_path):
     """One degree Fahrenheit is 5/9 K wherever it is; a pressure's scales alike."""
-    text = "lat,lon,t2m [degF],t2m_std,sp [hPa],sp_std\n1,2,50,9,1000,1.5\n"
+    text = "lat,lon,t2m [degF],t2m_std,sp [hPa],sp_std [Pa]\n1,2,50,9,1000,150\n"
     table = read(tmp_path, text).set_index("variable")
     np.testing.assert_allclose(table.loc["t2m", "error"], 5.0, rtol=EXACT)
     np.testing.assert_allclose(table.loc["t2m", "value"], 283.15, rtol=EXACT)
@@ -221,7 +240,7 @@ def test_slips_of_the_pen_are_refused(tmp_path):
             read(tmp_path, text, **said)
     with pytest.raises(DpdmError, match="error of t2m is 0"):
         read(tmp_path, text, errors={"t2m": 0.0})
-    with pytest.raises(DpdmError, match=r"absent\.csv: there is no such file"):
+    with pytest.raises(DpdmError, match=r"absent\.csv does not exist"):
         read_observations([tmp_path / "absent.csv"])
     with pytest.raises(DpdmError, match="No observation file"):
         read_observations([])
@@ -386,3 +405,12 @@ def test_several_files_are_one_table(tmp_path):
     table = read_observations([tmp_path / "a.nc", tmp_path / "b.csv"])
     assert list(table["source"].value_counts().items()) == [("a.nc", 6), ("b.csv", 4)]
     assert list(table.index) == list(range(10))
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    STATIONS.to_netcdf(tmp_path / "whole.nc")
+    data = (tmp_path / "whole.nc").read_bytes()
+    (tmp_path / "obs.nc").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DpdmError, match="cannot be read") as fault:
+        read_observations([tmp_path / "obs.nc"])
+    assert fault.value.what.startswith(f"{tmp_path / 'obs.nc'} cannot be read")

@@ -110,5 +110,5 @@ def only_once(names: list[str], asked: Asked) -> None:
         if twins:
             raise DpdmError(
                 f"{twins[0]} and {name} may each be {asked.name(name)}.",
-                f"Say which: --var {asked.name(name)}={name}.",
+                f"Say which: --obs-var {asked.name(name)}={name}.",
             )

@@ -16,7 +16,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.columns import NUMBERS, ROLES, Asked, only_once, place, plain
-from dpdm.fields.source import open_raw
+from dpdm.fields.source import broken, open_raw
 from dpdm.fields.variables import KNOWN, identify
 
 STANDARD = {
@@ -29,15 +29,22 @@ STANDARD = {
 _ERROR = re.compile(r"(_error|_std|_sigma|_uncertainty|_stderr)$")
 
 
-def read_sampling(path: Path, asked: Asked) -> pd.DataFrame:
-    """Read a NetCDF or GRIB file, or a Zarr store, as a raw table.
+def open_sampling(path: Path) -> xr.Dataset:
+    """Open a NetCDF or GRIB file, or a Zarr store, and read it into memory."""
+    try:
+        with open_raw(path) as opened:
+            return opened.load()
+    except (OSError, RuntimeError, EOFError) as fault:
+        raise broken(path, fault) from fault
+
+
+def read_sampling(ds: xr.Dataset, asked: Asked) -> pd.DataFrame:
+    """Read what a file holds as a raw table.
 
     Raises:
         DpdmError: It holds no variable that is known or asked for, or an array with a dimension
             that no coordinate explains.
     """
-    with open_raw(path) as opened:
-        ds = opened.load()
     if "value" in ds and ds["value"].ndim == 1:
         return _listed(ds, asked)
     return _sampled(ds, asked)
@@ -89,7 +96,7 @@ def _sampled(ds: xr.Dataset, asked: Asked) -> pd.DataFrame:
     if not names:
         raise DpdmError(
             f"no variable is known; there is {', '.join(map(str, ds.data_vars))}.",
-            "Say which it is: --var t2m=NAME.",
+            "Say which it is: --obs-var t2m=NAME.",
         )
     return pd.concat([_flat(ds, name, at, asked) for name in names], ignore_index=True)
 
@@ -140,7 +147,8 @@ def _flat(ds: xr.Dataset, name: str, at: dict[str, str], asked: Asked) -> pd.Dat
     flat = {role: _plain(part, role) for role, part in zip(coords, others, strict=True)}
     out = pd.DataFrame({"error": np.nan, "old": old, "value": _plain(value, "value")} | flat)
     unit = asked.units.get(name, asked.unit(old, str(array.attrs.get("units", ""))))
-    out = out.assign(row=np.arange(1, len(out) + 1), units=unit)
+    of_error = "" if beside is None else str(beside.attrs.get("units", ""))
+    out = out.assign(row=np.arange(1, len(out) + 1), units=unit, error_units=of_error)
     if "elevation" in at:
         out.attrs["elevation"] = str(ds[at["elevation"]].attrs.get("units", ""))
     gridded = coords["lat"].dims != coords["lon"].dims

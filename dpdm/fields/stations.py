@@ -122,7 +122,8 @@ def withhold(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
 def station_names(table: pd.DataFrame) -> np.ndarray:
     """Return what tells stations apart: their name, or else their place."""
     columns = [name for name in ("lat", "lon", "y", "x", "component") if name in table]
-    places = _places(table)[columns].astype(str).agg(" ".join, axis=1)
+    texts = [_places(table)[name].astype(str) for name in columns]
+    places = texts[0].str.cat(texts[1:], sep=" ")
     given = table["station"] if "station" in table else pd.Series("", table.index)
     names: np.ndarray = given.where(given != "", places).to_numpy(dtype=str)
     return names

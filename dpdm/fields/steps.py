@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
 
+Array = NDArray[np.float64]
 Steps = NDArray[np.int64]
 PERIODS = {"day": (0.99, 1.01), "month": (27.5, 31.5), "year": (359.5, 366.5)}  # days
 
@@ -62,21 +63,18 @@ def _dated(
     said: np.ndarray, time: xr.DataArray, bounds: xr.DataArray | None, period: str
 ) -> Steps:
     calendar = time.dt.calendar
-    moments = {stamp: _days(stamp, calendar) for stamp in pd.unique(said)}
-    days = np.array([moments[stamp] for stamp in said])
+    words, axis = _words(said), _words(time.values)
     if bounds is not None:
-        ends = np.array([[_days(t, calendar) for t in pair] for pair in bounds.values])
-        return _within(days, ends)
-    axis = np.array([_days(t, calendar) for t in time.values])
-    period = period or _period(axis)
+        return _within(_days(words, calendar), _days(_words(bounds.values.ravel()), calendar))
+    days = _days(axis, calendar)
+    period = period or _period(days)
     if not period:
-        return _within(days, _halves(axis))
-    labels = {stamp: _label(stamp, period) for stamp in moments}
-    at = {_label(t, period): i for i, t in enumerate(time.values)}
-    return np.array([at.get(labels[stamp], -1) for stamp in said], dtype=np.int64)
+        return _within(_days(words, calendar), _halves(days))
+    at = {label: i for i, label in enumerate(_labels(axis, period).tolist())}
+    return np.array([at.get(label, -1) for label in _labels(words, period).tolist()], np.int64)
 
 
-def _period(axis: NDArray[np.float64]) -> str:
+def _period(axis: Array) -> str:
     """Tell from the spacing what a step stands for."""
     if axis.size == 1:
         return "day"
@@ -85,32 +83,46 @@ def _period(axis: NDArray[np.float64]) -> str:
     return fits[0] if fits else ""
 
 
-def _halves(axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return intervals that reach half way to the neighbours."""
+def _halves(axis: Array) -> Array:
+    """Return starts and ends, in turn, of intervals that reach half way to the neighbours."""
     middle = (axis[1:] + axis[:-1]) / 2
     edges = np.r_[2 * axis[0] - middle[0], middle, 2 * axis[-1] - middle[-1]]
-    return np.stack([edges[:-1], edges[1:]], axis=1)
+    return np.stack([edges[:-1], edges[1:]], axis=1).ravel()
 
 
-def _within(days: NDArray[np.float64], ends: NDArray[np.float64]) -> Steps:
-    at = np.searchsorted(ends[:, 0], days, side="right") - 1
-    inside = (at >= 0) & (days < ends[np.maximum(at, 0), 1])
+def _within(days: Array, ends: Array) -> Steps:
+    at = np.searchsorted(ends[::2], days, side="right") - 1
+    inside = (at >= 0) & (days < ends[1::2][np.maximum(at, 0)])
     return np.where(inside, at, -1)
 
 
-def _words(stamp: Any) -> tuple[int, int, int, int, int, int]:
-    date = stamp if isinstance(stamp, cftime.datetime) else pd.Timestamp(stamp)
-    return date.year, date.month, date.day, date.hour, date.minute, date.second
+def _words(stamps: Any) -> NDArray[np.int64]:
+    """Return year, month, day, hour, minute and second (N, 6) of dates of any kind."""
+    parts = ("year", "month", "day", "hour", "minute", "second")
+    if stamps.dtype.kind == "M":
+        index = pd.DatetimeIndex(stamps)
+        return np.stack([getattr(index, part) for part in parts], axis=1).astype(np.int64)
+    return np.array([[getattr(date, part) for part in parts] for date in stamps], np.int64)
 
 
-def _label(stamp: Any, period: str) -> tuple[int, ...]:
-    return _words(stamp)[: {"year": 1, "month": 2, "day": 3}[period]]
+def _labels(words: NDArray[np.int64], period: str) -> NDArray[np.int64]:
+    """Number the years, months or days that dates lie in."""
+    count = {"year": 1, "month": 2, "day": 3}[period]
+    labels: NDArray[np.int64] = words[:, :count] @ np.array([10_000, 100, 1])[:count]
+    return labels
 
 
-def _days(stamp: Any, calendar: str) -> float:
+def _days(words: NDArray[np.int64], calendar: str) -> Array:
     """Count days in a field's calendar, NaN where it has no such day."""
+    dates, which = np.unique(words[:, :3], axis=0, return_inverse=True)
+    whole = np.array([_day(date, calendar) for date in dates.tolist()])
+    days: Array = whole[which.ravel()] + words[:, 3:] @ [3600, 60, 1] / 86400
+    return days
+
+
+def _day(words: list[int], calendar: str) -> float:
     try:
-        date = cftime.datetime(*_words(stamp), calendar=calendar)
+        date = cftime.datetime(*words, calendar=calendar)
     except ValueError:
         return np.nan
     return float(cftime.date2num(date, "days since 1850-01-01", calendar=calendar))

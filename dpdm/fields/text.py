@@ -7,6 +7,7 @@ of either is a *raw table*, long, with the file's own names and units; `observat
 import csv
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
@@ -53,12 +54,12 @@ def _long(
         raise DpdmError("there is a value and no variable column.", NEEDED)
     unit = _head(cells.columns[at["value"]])[1]
     written = cells.iloc[:, at["units"]] if "units" in at else pd.Series(unit, cells.index)
-    old = cells.iloc[:, at["variable"]]
+    old = cells.iloc[:, at["variable"]].str.strip()
     known = {pair: asked.unit(*pair) for pair in set(zip(old, written, strict=True))}
     return table.assign(
         old=old.to_numpy(),
         value=_numbers(cells, at["value"]),
-        error=_numbers(cells, at["error"]) if "error" in at else np.nan,
+        **_error(cells, at.get("error")),
         units=[known[pair] for pair in zip(old, written, strict=True)],
     )
 
@@ -74,12 +75,19 @@ def _wide(
         table.assign(
             old=name,
             value=_numbers(cells, i),
-            error=_numbers(cells, errors[names[i]]) if names[i] in errors else np.nan,
             units=asked.unit(name, _head(cells.columns[i])[1]),
+            **_error(cells, errors.get(names[i])),
         )
         for i, name in enumerate(bare)
         if asked.wants(name)
     ]
+
+
+def _error(cells: pd.DataFrame, at: int | None) -> dict[str, Any]:
+    """Read a column of errors and its unit, if there is one."""
+    if at is None:
+        return {"error": np.nan, "error_units": ""}
+    return {"error": _numbers(cells, at), "error_units": _head(cells.columns[at])[1]}
 
 
 def _common(cells: pd.DataFrame, at: dict[str, int], names: list[str]) -> pd.DataFrame:
@@ -102,7 +110,7 @@ def _time_cells(cells: pd.DataFrame, at: dict[str, int], names: list[str]) -> li
     """Join the columns that together are a time: date and time, or year, month and day."""
     if {"date", "time"} <= set(names):
         date, clock = (cells.iloc[:, names.index(word)] for word in ("date", "time"))
-        return list(date + "T" + clock)
+        return list((date + "T" + clock).str.strip("T"))
     if "time" in at:
         return list(cells.iloc[:, at["time"]])
     parts = [cells.iloc[:, names.index(w)] for w in ("year", "month", "day") if w in names]
@@ -146,7 +154,7 @@ def _cells(path: Path) -> pd.DataFrame:
     for number, row in enumerate(rows, 1):
         _check_width(row, header, number)
     cells = pd.DataFrame([row[: len(header)] for row in rows], columns=header, dtype=str)
-    cells.attrs["comma"] = mark != ","
+    cells.attrs["comma"] = mark == ";"
     return cells
 
 

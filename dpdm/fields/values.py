@@ -1,0 +1,127 @@
+"""What a number in an observation file means: a value in its unit, or a code for none.
+
+Unlike a field, of which the median tells whether its unit can be true, a table may mix units row
+by row. So each value is held against what its variable can be: outside, it is a code, or a value
+in another unit, which is refused, or an impossible one, which is marked.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+import xarray as xr
+from numpy.typing import NDArray
+
+from dpdm.errors import DpdmError
+from dpdm.fields.units import DRIEST, WETTEST, from_canonical, parse
+from dpdm.fields.variables import KNOWN, Variable
+
+Array = NDArray[np.float64]
+# Codes that are no value of any variable, and those that are codes where the value is absurd.
+CODES = (-999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0, -32768.0, 9999.0)
+DOUBTFUL = (-99.0, -99.9, 99.9, 999.0, 999.9, 9999.9, 99999.0, 32767.0)
+HUGE = 1e20
+KEEPING = ("", "point", "identity", "mean", "coarse")  # operators that keep the variable's unit
+
+
+class Usual(NamedTuple):
+    """Say what values a variable may have, in which units it comes, and how sure it is."""
+
+    low: float
+    high: float
+    units: tuple[str, ...]
+    error: float
+    share: float = 0.0
+
+
+USUAL = {
+    "t2m": Usual(180.0, 340.0, ("K", "degC", "degF"), 1.0),
+    "tp": Usual(DRIEST, WETTEST, (), 0.3, 0.2),
+    "sp": Usual(3e4, 1.2e5, ("Pa", "hPa"), 100.0),
+    "msl": Usual(8e4, 1.15e5, ("Pa", "hPa"), 100.0),
+    "u10": Usual(-95.0, 95.0, (), 1.0),
+    "v10": Usual(-95.0, 95.0, (), 1.0),
+}
+
+
+def convert(table: pd.DataFrame) -> None:
+    """Bring values and errors to canonical units, each variable and unit by itself."""
+    operator = table["operator"] if "operator" in table else pd.Series("", table.index)
+    kept = operator.fillna("").isin(KEEPING)
+    for column in ("value", "error"):
+        table[column] = table[column].mask(coded(table[column].to_numpy()))
+    alike = table[kept & table["variable"].isin(KNOWN)]
+    keys = ["variable", "units", "error_units", alike["time"].isna()]
+    for (name, unit, of_error, _), rows in alike.groupby(keys).groups.items():
+        _convert_rows(table, rows, KNOWN[name], unit, of_error or unit)
+    table.loc[table["value"].isna() & (table["status"] == ""), "status"] = "missing"
+
+
+def _convert_rows(
+    table: pd.DataFrame, rows: pd.Index, variable: Variable, unit: str, of_error: str
+) -> None:
+    """Convert rows of one variable and unit in place; an error is a difference."""
+    if not unit:
+        raise DpdmError(
+            f"{variable.name} has no units.",
+            f"Add a units column, write {variable.name} [UNIT] in the header, or say --obs-units "
+            f"{variable.name}={variable.units}.",
+        )
+    _check_rate(variable, unit)
+    raw, time, usual = table.loc[rows, "value"], table.loc[rows, "time"], USUAL[variable.name]
+    value = _canonical(raw, variable, unit, time)
+    absurd = (value < usual.low) | (value > usual.high)
+    missing = absurd & raw.isin(DOUBTFUL)
+    _check_mixed(table.loc[rows], value[absurd & ~missing], variable, unit)
+    table.loc[rows[absurd & ~missing], "status"] = "impossible value"
+    value = value.clip(lower=0).where(~absurd, value) if variable.name == "tp" else value
+    table.loc[rows, "value"] = value.mask(missing)
+    table.loc[rows, "error"] *= _line(variable, of_error, time)[0]
+    table.loc[rows, "units"] = variable.units
+
+
+def _canonical(values: pd.Series, variable: Variable, unit: str, time: pd.Series) -> pd.Series:
+    scale, offset = _line(variable, unit, time)
+    return values * scale + offset
+
+
+def _line(variable: Variable, unit: str, time: pd.Series) -> tuple[Array, float]:
+    """Return scale and offset of a unit; a month's length is that of each row's own month."""
+    dated = time.notna().all() and time.dtype.kind in "MO"
+    coords = {"time": ("time", time.to_numpy())} if dated else {}
+    ones = xr.DataArray(np.ones(len(time)), coords, ("time",), variable.name)
+    ones.attrs["source_units"] = unit
+    slope = from_canonical(ones, difference=True).values
+    zero = from_canonical(xr.zeros_like(ones)).values
+    return 1.0 / slope, float(-zero[0] / slope[0])
+
+
+def _check_rate(variable: Variable, unit: str) -> None:
+    """Refuse an amount of rain: nobody says over which time it fell."""
+    parsed = parse(unit)
+    if variable.name == "tp" and any(parsed.is_compatible_with(u) for u in ("mm", "kg m-2")):
+        raise DpdmError(
+            f"tp is in '{unit}', an amount, and nothing says over which time it fell.",
+            f"If it is per day, write {unit}/day; per month, {unit}/month.",
+        )
+
+
+def _check_mixed(rows: pd.DataFrame, absurd: pd.Series, variable: Variable, unit: str) -> None:
+    """Refuse values that are absurd in their unit and usual in another one."""
+    usual = USUAL[variable.name]
+    for other in usual.units if len(absurd) else ():
+        few = rows.loc[absurd.index]
+        again = _canonical(few["value"], variable, other, few["time"])
+        for index in again.index[(again >= usual.low) & (again <= usual.high)][:1]:
+            row = rows.loc[index]
+            raise DpdmError(
+                f"row {row['row']}: {variable.name} is {row['value']:g} when its unit is "
+                f"'{unit}', as if it were in {other}; the file may mix units.",
+                f"Give each row its unit in a units column, or say --obs-units {variable.name}="
+                f"{other} if all are.",
+            )
+
+
+def coded(values: Array) -> NDArray[np.bool_]:
+    """Tell which numbers are codes for a missing value."""
+    return np.isin(values, CODES) | (np.abs(values) >= HUGE)
