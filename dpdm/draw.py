@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -125,6 +126,12 @@ class Posterior:
             self.features = [
                 prior.denoiser.features(fields[None][place]) for place in self.windows.places()
             ]
+
+    def seeing(self, seen: Observation | None) -> Posterior:
+        """Return the same with observations; the features are shared."""
+        other = copy(self)
+        other.given = replace(self.given, seen=seen)
+        return other
 
     def tiled(self, which: int) -> Denoise:
         """Return the mean (0) or the variance (1) of the whole domain."""

@@ -20,7 +20,7 @@ from dpdm.fields.statics import statics
 from dpdm.fields.store import load as load_step
 from dpdm.fields.store import naming, open_fields
 from dpdm.fields.tensors import seasons, to_tensor
-from dpdm.prior import Prior
+from dpdm.prior import Prior, check_earth
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,7 @@ def plan(
     Raises:
         DpdmError: When they do not fit.
     """
+    check_earth(prior)
     coarse = (
         unknown(target, prior)
         if path is None

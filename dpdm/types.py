@@ -12,3 +12,6 @@ Values: TypeAlias = Annotated["Tensor", "batch observation"]
 
 Denoise: TypeAlias = Callable[[Fields, Sigma], Fields]
 """Maps noisy fields and their noise level to the expected clean fields, E[x | x_t]."""
+
+Operator: TypeAlias = Callable[[Fields], Values]
+"""Observes fields, differentiably: the values that instruments without error would give."""

@@ -20,6 +20,16 @@ def pairs(
     return dict(v.split("=", 1) for v in values)
 
 
+def numbers(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> Mapping[str, float]:
+    """Return NAME=NUMBER options as a mapping."""
+    try:
+        return {name: float(number) for name, number in pairs(ctx, parameter, values).items()}
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; write NAME=NUMBER.") from error
+
+
 overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 prior = click.option(
     "--prior", default="default", show_default=True, metavar="NAME|FILE",

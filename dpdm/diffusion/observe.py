@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dpdm.types import Fields, Values
+from dpdm.types import Fields, Operator, Values
 
-Operator = Callable[[Fields], Values]
 Pull = Callable[[Values], Fields]
 Push = Callable[[Fields], Values]
 

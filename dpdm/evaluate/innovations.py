@@ -23,7 +23,7 @@ from dpdm.evaluate.table import Row, aligned
 Array = NDArray[np.float64]
 USED, WITHHELD = "assimilated", "withheld"
 LEAST = 10  # observations, before a misfit is more than chance
-FIT = (0.5, 2.0)  # chi-square beyond which the stated errors are doubted
+FIT = (0.25, 2.0)  # chi-square beyond which the stated errors are doubted
 HEAD = {
     "count": "count", "prior_rmse": "prior RMSE", "rmse": "RMSE", "prior_bias": "prior bias",
     "bias": "bias", "prior_crps": "prior CRPS", "crps": "CRPS", "ssr": "SSR",

@@ -227,6 +227,21 @@ def _zarr_array(group: zarr.Group, array: xr.DataArray) -> Any:
     )
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all.
+
+    Raises:
+        DpdmError: The disk is full or the folder cannot be written.
+    """
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with _saying(path):
+            hidden.write_text(text, encoding="utf-8")
+            _publish(hidden, path)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
 def _publish(hidden: Path, target: Path) -> None:
     """Make the file durable, then put it in the target's place in one step."""
     if hidden.is_dir():

@@ -1,0 +1,134 @@
+"""dpdm assimilate."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dpdm_cli import options
+from dpdm_cli.console import progress
+
+POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+@click.command(
+    epilog="Example: dpdm assimilate stations.csv analysis.nc --coarse coarse.nc --withhold 0.1"
+)
+@click.argument("observations", nargs=-1, required=True, type=options.FILE)
+@click.argument("analysis", type=options.FILE)
+@options.prior
+@click.option(
+    "--coarse", type=options.FILE, metavar="COARSE.nc",
+    help="Coarse fields to start from; without them, --grid says where and when.",
+)  # fmt: skip
+@options.grid
+@options.statics
+@click.option(
+    "--members", type=click.IntRange(min=1), default=33, show_default=True,
+    help="Size of the ensemble.",
+)  # fmt: skip
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Seed of the ensemble, and of what is withheld.",
+)  # fmt: skip
+@click.option(
+    "--guidance", type=click.Choice(["sda", "mmps", "dps"]), default="mmps", show_default=True,
+    help="How observations pull: docs/assimilate.md.",
+)  # fmt: skip
+@click.option("--steps", type=click.IntRange(min=2), help="Noise levels  [default: the prior's]")
+@click.option(
+    "--corrections", type=click.IntRange(min=0), default=0, show_default=True,
+    help="Langevin corrections after each step.",
+)  # fmt: skip
+@click.option("--tau", type=POSITIVE, default=0.5, show_default=True, help="Their length.")
+@click.option(
+    "--gamma", type=click.FloatRange(min=0), default=0.01, show_default=True,
+    help="Gamma of --guidance sda: the prior's uncertainty over the noise's.",
+)  # fmt: skip
+@click.option(
+    "--iterations", type=click.IntRange(min=1), default=3, show_default=True,
+    help="Conjugate gradient steps of --guidance mmps.",
+)  # fmt: skip
+@click.option(
+    "--zeta", type=POSITIVE, default=1.0, show_default=True, help="Pull of --guidance dps."
+)
+@click.option(
+    "--error", "errors", multiple=True, callback=options.numbers, metavar="VAR=STD",
+    help="Standard deviation of observations without one, in K, mm day-1, Pa or m s-1. Repeat.",
+)  # fmt: skip
+@click.option(
+    "--reject", type=click.FloatRange(min=0), default=5.0, show_default=True,
+    help="Turn away observations so many standard deviations from the prior; 0 keeps all.",
+)  # fmt: skip
+@click.option(
+    "--withhold", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True,
+    help="Share of the stations kept back to score the analysis.",
+)  # fmt: skip
+@click.option(
+    "--report", type=options.FILE, metavar="OBS_REPORT.csv",
+    help="Write every observation with its use, innovation and residual.",
+)  # fmt: skip
+@click.option(
+    "--keep", type=click.Choice(["members", "stats", "all"]), default="all", show_default=True,
+    help="Members, or mean, spread and quantiles, or both.",
+)  # fmt: skip
+@options.device
+@options.var
+@options.units
+@click.option(
+    "--obs-var", multiple=True, callback=options.pairs, metavar="NAME=VARIABLE",
+    help="Which variable of the observations is meant, as in t2m=TA. Repeat for others.",
+)  # fmt: skip
+@click.option(
+    "--obs-units", multiple=True, callback=options.pairs, metavar="NAME=UNIT",
+    help="The observations' units, where their file does not say, as in t2m=degC.",
+)  # fmt: skip
+@options.overwrite
+def assimilate(
+    observations: tuple[Path, ...],
+    analysis: Path,
+    prior: str,
+    coarse: Path | None,
+    grid: Path | None,
+    statics: Path | None,
+    report: Path | None,
+    members: int,
+    seed: int,
+    steps: int | None,
+    keep: str,
+    device: str,
+    rename: Mapping[str, str],
+    units: Mapping[str, str],
+    overwrite: bool,
+    **seeing: Any,
+) -> None:
+    """Pull an ensemble towards OBSERVATIONS, and write it as ANALYSIS.
+
+    Observations are CSV or NetCDF files of stations, points or fields. Scores at them are
+    printed; with --withhold also at stations that the analysis has not seen.
+    """  # fmt: skip
+    refuse_strays(seeing["guidance"])
+    from dpdm.assimilate import Files, Seeing
+    from dpdm.assimilate import assimilate as run
+    from dpdm.evaluate.innovations import text
+    from dpdm.task import Wish
+
+    wish = Wish(
+        members=members, seed=seed, steps=steps or 0, keep=keep, device=device, rename=rename,
+        units=units, history=options.command_line(),
+    )  # fmt: skip
+    files = Files(observations, coarse, grid, statics, analysis, report)
+    with progress("Assimilating", "member-steps") as tell:
+        rows = run(files, prior, wish, Seeing(**seeing), overwrite, tell)
+    click.echo(text(rows))
+
+
+def refuse_strays(guidance: str) -> None:
+    """Refuse the number of a guidance that is not used."""
+    context, given = click.get_current_context(), click.core.ParameterSource.COMMANDLINE
+    for name, owner in (("gamma", "sda"), ("iterations", "mmps"), ("zeta", "dps")):
+        if owner != guidance and context.get_parameter_source(name) is given:
+            raise click.UsageError(f"--{name} belongs to --guidance {owner}, not {guidance}.")
+    if context.get_parameter_source("tau") is given and not context.params["corrections"]:
+        raise click.UsageError("--tau is the length of --corrections, and there are none.")

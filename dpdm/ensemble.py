@@ -1,0 +1,119 @@
+"""An ensemble of fine fields, labelled and laid out as the file that it will be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from dpdm.fields.units import from_canonical
+from dpdm.task import Task
+
+Report = Callable[[int, int], None]
+QUANTILES = (10, 50, 90)
+METHODS = {50: "median"}  # the only percentile that CF has a cell method for
+STATISTICS = {
+    "mean": ("mean", "mean over the ensemble of"),
+    "spread": ("standard_deviation", "standard deviation over the ensemble of"),
+    **{f"p{q}": (METHODS.get(q, ""), f"{q}th percentile over the ensemble of") for q in QUANTILES},
+}
+
+
+def blocks(
+    task: Task, step: int, members: Iterable[NDArray[np.float64]], lost: NDArray[np.bool_]
+) -> Iterator[xr.Dataset]:
+    """Yield what one step writes: a block for every member, the statistics after the last.
+
+    Args:
+        task: What is kept, and where it lies.
+        step: The time step.
+        members: Physical members (C, H, W), in order.
+        lost: Cells of which nothing is known (C, H, W).
+    """
+    kept = []
+    for number, drawn in enumerate(members):
+        member = np.where(lost, np.nan, drawn).astype(np.float32)
+        if task.wish.keep != "members":
+            kept.append(member)
+        yield labelled(task, member, step, number) if task.wish.keep != "stats" else xr.Dataset()
+    if kept:
+        found = statistics(np.stack(kept)).items()
+        yield xr.merge([labelled(task, values, step, statistic=name) for name, values in found])
+
+
+def labelled(
+    task: Task, fields: NDArray[Any], step: int, member: int | None = None, statistic: str = ""
+) -> xr.Dataset:
+    """Return physical fields (C, H, W), labelled, in the units of the input."""
+    coords: dict[str, Any] = dict(task.grid.coords())
+    dims = ["lat", "lon"]
+    if "time" in task.coarse.dims:
+        coords["time"], dims = ("time", task.coarse["time"].values[[step]]), ["time", *dims]
+    if member is not None:
+        coords["realization"], dims = ("realization", [member]), ["realization", *dims]
+    out = {}
+    for name, values in zip(task.prior.normaliser.names, fields, strict=True):
+        if name in task.coarse:
+            whole = values.astype(np.float32)[(None,) * (len(dims) - 2)]
+            array = xr.DataArray(whole, coords, dims, name, task.coarse[name].attrs)
+            back = from_canonical(array, task.bounds(step), difference=statistic == "spread")
+            out[f"{name}_{statistic}" if statistic else name] = described(back, statistic)
+    return xr.Dataset(out)
+
+
+def described(array: xr.DataArray, statistic: str) -> xr.DataArray:
+    """Return a statistic of the ensemble that says so."""
+    if not statistic:
+        return array
+    method, words = STATISTICS[statistic]
+    attrs = {"long_name": f"{words} {array.attrs.get('long_name', array.name)}"}
+    if method:
+        before = str(array.attrs.get("cell_methods", ""))
+        attrs["cell_methods"] = f"{before} realization: {method}".strip()
+    else:
+        attrs["comment"] = "Percentile over realization, linear between members."
+    return array.assign_attrs(attrs)
+
+
+def template_of(task: Task) -> xr.Dataset:
+    """Return the output's structure: every variable with its axes, and no values yet."""
+    empty = np.zeros((len(task.prior.normaliser.names), *task.grid.shape), np.float32)
+    ensemble, keep = task.wish.members > 0, task.wish.keep
+    parts = []
+    if not ensemble or keep != "stats":
+        parts.append(labelled(task, empty, 0, 0 if ensemble else None))
+    if ensemble and keep != "members":
+        parts += [labelled(task, empty, 0, statistic=name) for name in STATISTICS]
+    whole = lazily(xr.merge(parts), task.coarse, task.wish.members)
+    return whole.assign_attrs(task.coarse.attrs)
+
+
+def statistics(members: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """Return mean, spread (ddof 1, missing for one member) and quantiles over the first axis."""
+    quantiles = np.percentile(members, QUANTILES, axis=0)
+    lone = len(members) == 1
+    spread = np.full_like(members[0], np.nan) if lone else members.std(0, dtype=float, ddof=1)
+    found = [members.mean(0, dtype=float), spread, *quantiles]
+    return dict(zip(STATISTICS, found, strict=True))
+
+
+def lazily(first: xr.Dataset, coarse: xr.Dataset, members: int) -> xr.Dataset:
+    """Return the structure of all steps and members, from that of the first."""
+    sizes = {"time": coarse.sizes.get("time", 1), "realization": members}
+    out = {}
+    for name, array in first.data_vars.items():
+        shape = [sizes.get(str(d), n) for d, n in array.sizes.items()]
+        chunks = [1 if d in sizes else n for d, n in array.sizes.items()]
+        values = dask.array.zeros(shape, dtype=np.float32, chunks=chunks)
+        out[name] = xr.DataArray(values, dims=array.dims, attrs=array.attrs)
+    coords: dict[str, Any] = {axis: first[axis] for axis in ("lat", "lon")}
+    if "realization" in first.dims:
+        coords["realization"] = np.arange(members)
+    for name in ("time", "time_bnds"):
+        if name in coarse.variables:
+            coords[name] = coarse[name].load()
+    return xr.Dataset(out, coords)

@@ -1,0 +1,154 @@
+"""Observations of one step, as the diffusion wants them: an operator on the prior's fields.
+
+Each observation is the bilinear value at its place. A temperature is brought to the station's
+height by the lapse rate of the standard atmosphere, a surface pressure by the hypsometric
+equation; where the elevation is unknown the field's own relief is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dpdm.diffusion.observe import Observation
+from dpdm.draw import Posterior
+from dpdm.ensemble import blocks
+from dpdm.evaluate.innovations import USED, WITHHELD
+from dpdm.fields.grid import Grid
+from dpdm.operators.layout import globe
+from dpdm.operators.linear import Links, profile
+from dpdm.operators.points import climb, hypsometric, lapse, points
+from dpdm.task import Task, label_of
+from dpdm.types import Fields, Operator, Values
+
+Array = NDArray[np.float64]
+Local = Callable[[Tensor], Tensor]
+TEMPERATURES, PRESSURES = ("t2m",), ("sp",)
+QUANTILES = 33  # of the prior's law at each observation
+
+
+class Sights:
+    """The observations of a task, and what prior and analysis say of them, step by step.
+
+    Attributes:
+        table: The observations; their ``status`` changes as the background check goes on.
+        prior: Quantiles of the prior at each observation, with shape (N, Q), NaN if unseen.
+        analysis: Values of the members at each observation, with shape (N, M), NaN if unseen.
+    """
+
+    def __init__(self, task: Task, table: pd.DataFrame, reject: float) -> None:
+        self.task, self.table, self.reject = task, table, reject
+        self.prior = np.full((len(table), QUANTILES), np.nan)
+        self.analysis = np.full((len(table), task.wish.members), np.nan)
+
+    def analyse(self, step: int) -> Iterator[xr.Dataset]:
+        """Yield one step's results, ready to be written."""
+        task = self.task
+        posterior = Posterior(task.prior, task.given(step), task.how)
+        here = self.at(step)
+        operator = self.operator(here) if here.size else None
+        if operator is not None:
+            self.prior[here] = quantiles(posterior, operator)
+            self.check_background(here)
+            posterior = posterior.seeing(self.observation(here))
+        numbers, label = range(task.wish.members), label_of(task.coarse, step)
+        members = posterior.members(numbers, task.wish.seed, label)
+        lost = posterior.given.lerp.isnan().numpy() & (not task.blind)
+        yield from blocks(task, step, self.noted(members, operator, here), lost)
+
+    def noted(
+        self, members: Iterable[Array], operator: Operator | None, here: NDArray[np.int64]
+    ) -> Iterator[Array]:
+        """Yield members (C, H, W) as they come, noting their values at the observations."""
+        for number, member in enumerate(members):
+            if operator is not None:
+                self.analysis[here, number] = operator(torch.from_numpy(member)[None])[0].numpy()
+            yield member
+
+    def at(self, step: int) -> NDArray[np.int64]:
+        """Return the rows of a step that are assimilated or withheld."""
+        wanted = self.table["status"].isin((USED, WITHHELD)) & (self.table["step"] == step)
+        return np.flatnonzero(wanted)
+
+    def operator(self, here: NDArray[np.int64]) -> Operator:
+        """Return the operator of some rows."""
+        names, grid = self.task.prior.normaliser.names, self.task.grid
+        return operator_of(self.table.iloc[here], names, grid, self.task.statics[0])
+
+    def observation(self, here: NDArray[np.int64]) -> Observation | None:
+        """Return the observation of those rows that are assimilated, if there are any."""
+        used = here[(self.table["status"].iloc[here] == USED).to_numpy()]
+        rows = self.table.iloc[used]
+        value, error = (
+            torch.from_numpy(rows[n].to_numpy(float, copy=True)) for n in ("value", "error")
+        )
+        return Observation(self.operator(used), value, error**2) if used.size else None
+
+    def check_background(self, here: NDArray[np.int64]) -> None:
+        """Turn away observations that neither prior nor error can explain."""
+        if not self.reject:
+            return
+        value, error = (self.table[n].to_numpy(float)[here] for n in ("value", "error"))
+        spread = self.prior[here].std(1)
+        departure = (value - self.prior[here].mean(1)) / np.hypot(error, spread)
+        for row, size in zip(here, departure, strict=True):
+            if abs(size) > self.reject:
+                reason = f"rejected: {abs(size):.1f} standard deviations from the prior"
+                self.table.iloc[row, self.table.columns.get_loc("status")] = reason
+
+
+def quantiles(posterior: Posterior, operator: Operator) -> Array:
+    """Return quantiles of the prior at observations (N, Q), from one evaluation.
+
+    The modelled values are taken as Gaussian, with the mean and the variance that the network
+    gives, as wide as the members' are made.
+    """
+    mean, variance = posterior.moments()
+    deviation = posterior.how.inflation * variance.sqrt()
+    ranks = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    drawn = [mean + NormalDist().inv_cdf(r) * deviation for r in ranks]
+    physical = posterior.prior.normaliser.inverse(torch.stack(drawn))
+    out: Array = operator(physical).T.numpy()
+    return out
+
+
+def operator_of(
+    rows: pd.DataFrame, names: Sequence[str], grid: Grid, relief: NDArray[np.float64]
+) -> Operator:
+    """Return the operator from physical fields (B, C, H, W) to the rows' values (B, N)."""
+    parts: list[Operator] = []
+    order: list[NDArray[np.int64]] = []
+    for name in dict.fromkeys(rows["variable"]):
+        chosen = np.flatnonzero(rows["variable"] == name)
+        some = rows.iloc[chosen]
+        links = points(globe(grid.lat, grid.lon), some["lat"], some["lon"])
+        height = climb(links, relief, some["elevation"].to_numpy(float, copy=True))
+        parts.append(at_height(links, list(names), name, height))
+        order.append(chosen)
+    back = torch.from_numpy(np.argsort(np.concatenate(order)))
+
+    def operator(fields: Fields) -> Values:
+        return torch.cat([part(fields) for part in parts], dim=1)[:, back.to(fields.device)]
+
+    return operator
+
+
+def at_height(links: Links, names: list[str], name: str, height: Tensor) -> Operator:
+    """Return the operator of one variable at the stations' height."""
+    channel = names.index(name)
+    if name not in TEMPERATURES + PRESSURES:
+        return links.of(channel)
+    local = profile(links)
+    if name in TEMPERATURES:
+        correct: Local = lapse(channel, height)
+    else:
+        warm = next((names.index(t) for t in TEMPERATURES if t in names), None)
+        correct = hypsometric(channel, height, warm)
+    return lambda fields: correct(local(fields))[:, 0]
