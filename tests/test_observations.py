@@ -210,6 +210,8 @@ def test_the_users_words_go_before_the_files(tmp_path):
         ("lat,lon,t2m [K]\n1,2,280\n1,2,28,1\n", "row 2 has 4 cells", {}),
         ("lat,lon,t2m [K]\n1,2,280\n1,2,warm\n", "row 2: t2m .K. is 'warm'", {}),
         ("time,lat,lon,t2m [K]\n15/01/2000,1,2,280\n", "'15/01/2000' is not a date", {}),
+        ("time,lat,lon,t2m [K]\n0000-01-01,1,2,280\n", "'0000-01-01' is not a date", {}),
+        (f'lat,lon,t2m [K]\n1,2,"{"280" * 99999}', "no table", {}),
         ("time,lat,lon,t2m [K]\n2000-13-01,1,2,280\n", "'2000-13-01' is not a date", {}),
         ("time,lat,lon,t2m [K]\n1999,1,2,280\n2000,1,2,280\n", "1999 may be a year", {}),
         ("lat,lon,t2m\n1,2,280\n", "t2m has no units", {}),

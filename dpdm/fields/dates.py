@@ -73,7 +73,7 @@ def _parts(cell: str) -> tuple[list[int], timedelta]:
     if _digits(cell):
         return _parts(f"{cell[:4]}-{cell[4:6]}-{cell[6:8] or '01'}T{cell[8:] or '00'}")
     found = _DATE.fullmatch(cell)
-    if found is None:
+    if found is None or int(found[1]) == 0:
         raise _unreadable(cell)
     year, month, day, *clock = (int(word or 0) for word in found.groups()[:6])
     zone = timedelta(hours=int(found[8] or 0), minutes=int(found[9] or 0))

@@ -124,8 +124,12 @@ def _is_text(path: Path) -> bool:
         raise DpdmError(f"{path} does not exist.", "Check the name.")
     if path.is_dir():
         return False
-    with path.open("rb") as stream:
-        head = stream.read(4)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(4)
+    except OSError as fault:
+        what = f"{path} cannot be opened: {fault.strerror}."
+        raise DpdmError(what, "Ask its owner, or check its mode: ls -l.") from fault
     return head not in (*CLASSIC, HDF5) and not head.startswith(b"GRIB")
 
 

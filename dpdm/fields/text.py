@@ -150,12 +150,21 @@ def _cells(path: Path) -> pd.DataFrame:
     if not lines:
         raise DpdmError("it is empty.", NEEDED)
     mark = max(",;\t", key=lines[0].count)
-    header, *rows = csv.reader(lines, delimiter=mark, skipinitialspace=True)
+    header, *rows = _split(lines, mark)
     for number, row in enumerate(rows, 1):
         _check_width(row, header, number)
     cells = pd.DataFrame([row[: len(header)] for row in rows], columns=header, dtype=str)
     cells.attrs["comma"] = mark == ";"
     return cells
+
+
+def _split(lines: list[str], mark: str) -> list[list[str]]:
+    try:
+        return list(csv.reader(lines, delimiter=mark, skipinitialspace=True))
+    except csv.Error as fault:  # a quotation mark that is never closed
+        raise DpdmError(
+            f"it is no table ({fault}).", "Look for a stray quotation mark."
+        ) from fault
 
 
 def _check_width(row: list[str], header: list[str], number: int) -> None:
@@ -172,7 +181,7 @@ def _decoded(path: Path) -> str:
     """Decode a file as Unicode where it is, else as Latin-1, which spreadsheets write."""
     data = path.read_bytes()
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16")
+        return data.decode("utf-16", "replace")
     if b"\0" in data:
         raise DpdmError("it is neither text nor NetCDF.", "Save it as CSV.")
     try:
