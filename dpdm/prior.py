@@ -126,6 +126,21 @@ def scaling(prior: Prior) -> tuple[Tensor, Tensor]:
     return pairs[:, 0].reshape(shape), pairs[:, 1].reshape(shape)
 
 
+def check_earth(prior: Prior) -> None:
+    """Refuse a prior of trajectories where one of fields is needed.
+
+    Raises:
+        DpdmError: When it is one.
+    """
+    if prior.contract.states:
+        raise DpdmError(
+            f"The prior knows trajectories of {', '.join(prior.normaliser.names)}, not fields on "
+            "the Earth.",
+            "Choose another --prior; this one is for dpdm assimilate, with observations of a "
+            "trajectory.",
+        )
+
+
 def check_length(prior: Prior, length: int, path: Path | str) -> None:
     """Refuse a trajectory that is shorter than a window.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -18,13 +18,16 @@ from dpdm.fields.statics import statics
 from dpdm.fields.store import load, open_fields, sha256
 from dpdm.fields.write import check_output
 from dpdm.learn import Progress, Report, learn
-from dpdm.lesson import prepare
+from dpdm.lesson import Lesson, prepare
 from dpdm.memory import check_memory
 from dpdm.prior import Prior
 from dpdm.prior import load as load_prior
-from dpdm.recipe import Recipe
+from dpdm.recipe import LayersRecipe, PlanesRecipe, Recipe
+from dpdm.trajectories import Trajectories, holds_trajectories, on_components, opened
+from dpdm.trajectories import prepare as prepare_trajectories
 
 Rule = tuple[Callable[[Any], bool], str]
+Some = TypeVar("Some", Recipe, LayersRecipe, PlanesRecipe)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def train(
     device: str = "auto",
     overwrite: bool = False,
     report: Report = lambda progress: None,
+    window: int | None = None,
 ) -> Progress:
     """Train a prior, or go on with one that was interrupted.
 
@@ -76,7 +80,20 @@ def train(
         raise DpdmError(f"{out} is not a .safetensors file.", "Call it NAME.safetensors.")
     half = out.with_name(out.name + ".resume")
     check_output(out, sources.everything(), overwrite or half.exists(), suffixes=(".safetensors",))
-    recipe = recipe_of(sources.config)
+    subject = of_fields(sources, factor) if window is None else of_trajectories(sources, window)
+    if sources.start is not None:
+        subject.contract.training["start_sha256"] = sha256(sources.start)
+    return learn(subject, out, minutes, choose(device), report)
+
+
+def of_fields(sources: Sources, factor: tuple[int, int] | None) -> Lesson:
+    """Return the lesson of fields on the Earth."""
+    if holds_trajectories(sources.fine[0]):
+        raise DpdmError(
+            f"{sources.fine[0]} holds trajectories.",
+            "Say how many states make a window, as --window 5, and no --factor or --coarse.",
+        )
+    recipe = recipe_of(sources.config, Recipe)
     fine = loaded(sources.fine, sources)
     coarse = loaded(sources.coarse, sources) if sources.coarse else None
     fine, coarse = matched(fine, coarse)
@@ -87,10 +104,31 @@ def train(
     start = None if sources.start is None else starting(sources.start, fine, recipe)
     if start is not None:
         fine, coarse = matched(fine[start.normaliser.names], coarse)
-    lesson = prepare(fine, ground, factor, recipe, coarse, start)
-    if sources.start is not None:
-        lesson.contract.training["start_sha256"] = sha256(sources.start)
-    return learn(lesson, out, minutes, choose(device), report)
+    return prepare(fine, ground, factor, recipe, coarse, start)
+
+
+def of_trajectories(sources: Sources, window: int) -> Trajectories:
+    """Return the lesson of trajectories of a dynamical system."""
+    path = sources.fine[0]
+    if len(sources.fine) > 1 or not holds_trajectories(path):
+        raise DpdmError(
+            f"{', '.join(map(str, sources.fine))} is not one file of trajectories.",
+            "--window is for one file with a dimension trajectory, as dpdm testbed writes it; "
+            "for fields give --factor.",
+        )
+    if sources.statics or sources.rename or sources.units:
+        raise DpdmError(
+            f"{path} holds trajectories, of which --statics, --var and --units say nothing.",
+            "Leave them out.",
+        )
+    ds = opened(path)
+    recipe: LayersRecipe | PlanesRecipe = (
+        recipe_of(sources.config, LayersRecipe)
+        if on_components(ds)
+        else recipe_of(sources.config, PlanesRecipe)
+    )
+    start = None if sources.start is None else load_prior(sources.start)
+    return prepare_trajectories(ds, path, window, recipe, start)
 
 
 def at_least(least: float) -> Rule:
@@ -136,6 +174,8 @@ RULES: dict[str, Rule] = {
     "net.read": positive(3),
     "net.widths": positive(2),
     "net.depth": at_least(1),
+    "net.hidden": at_least(4),
+    "net.layers": at_least(1),
     "net.dropout": SHARE,
     **{f"train.{key}": at_least(1) for key in ("steps", "batch", "draws", "warmup", "validate")},
     **{f"train.{key}": at_least(0) for key in ("learning_rate", "weight_decay", "nats", "seed")},
@@ -156,15 +196,17 @@ RULES: dict[str, Rule] = {
 }
 
 
-def recipe_of(path: Path | None) -> Recipe:
+def recipe_of(path: Path | None, shape: type[Some]) -> Some:
     """Return the settings of a file, or the usual ones.
 
     Raises:
         DpdmError: When a setting is unknown, of another type, or senseless.
     """
-    recipe = Recipe() if path is None else read(path, Recipe)
+    recipe = shape() if path is None else read(path, shape)
     for key, (fits, hint) in RULES.items():
         section, name = key.split(".")
+        if not hasattr(getattr(recipe, section, None), name):
+            continue
         said = getattr(getattr(recipe, section), name)
         if not fits(said):
             shown = list(said) if isinstance(said, tuple) else said
@@ -175,6 +217,8 @@ def recipe_of(path: Path | None) -> Recipe:
 def starting(path: Path, fine: xr.Dataset, recipe: Recipe) -> Prior:
     """Return the prior to begin with, if it is of the same variables and the same network."""
     start = load_prior(path)
+    if start.contract.states:
+        raise DpdmError(f"{path} is a prior of trajectories.", "Begin with a prior of fields.")
     missing = [n for n in start.normaliser.names if n not in fine]
     other = [n for n in map(str, fine.data_vars) if n not in start.normaliser.names]
     if missing or other:

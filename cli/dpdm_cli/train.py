@@ -49,6 +49,12 @@ def factors(
     metavar="COARSE.nc",
     help="Learn from your own coarse fields at the same times. Repeat for others.",
 )
+@click.option(
+    "--window",
+    type=click.IntRange(min=1),
+    metavar="STATES",
+    help="Learn from trajectories (trajectory, time, ...), in windows of so many states.",
+)
 @options.statics
 @click.option(
     "--config", type=options.FILE, metavar="FILE.toml", help="Settings; docs/train.md lists them."
@@ -70,6 +76,7 @@ def train(
     out: Path,
     factor: tuple[int, int] | None,
     coarse: tuple[Path, ...],
+    window: int | None,
     statics: Path | None,
     config: Path | None,
     minutes: float | None,
@@ -79,7 +86,7 @@ def train(
     units: Mapping[str, str],
     overwrite: bool,
 ) -> None:
-    """Train a prior on FINE fields.
+    """Train a prior on FINE fields, or on trajectories.
 
     The same command again goes on where it was stopped.
     """  # fmt: skip
@@ -88,10 +95,10 @@ def train(
     from dpdm.train import train as run
     from dpdm_cli.training import reporter
 
-    if (factor is None) == (not coarse):
-        raise click.UsageError("Give either --factor or --coarse.")
+    if sum((factor is not None, bool(coarse), window is not None)) != 1:
+        raise click.UsageError("Give either --factor or --coarse, or --window for trajectories.")
     first = None if start is None else find(start)
     sources = Sources(fine, coarse, statics, config, first, rename, units)
     with reporter() as report:
-        reached = run(sources, out, factor, minutes or 0.0, device, overwrite, report)
+        reached = run(sources, out, factor, minutes or 0.0, device, overwrite, report, window)
     click.echo(f"Wrote {out}: {reached.step} training steps", err=True)
