@@ -108,9 +108,7 @@ def _kolmogorov(truth: Truth) -> tuple[xr.Dataset, Iterator[xr.Dataset]]:
     """Lay out ``u`` and ``v``, and compute them trajectory by trajectory."""
     burn_in, flow = _burn_in(truth, "kolmogorov"), kolmogorov.Flow(truth.resolution)
     centres = spectral.centres(truth.size).numpy()
-    sides = {
-        d: (d, centres, {"long_name": d, "units": "1", "axis": d.upper()}) for d in ("y", "x")
-    }
+    sides = {d: (d, centres, {"long_name": d, "units": "1"}) for d in ("y", "x")}
     words = {
         "u": {"long_name": "velocity along x", "units": "1", "cell_methods": "y: x: mean"},
         "v": {"long_name": "velocity along y", "units": "1", "cell_methods": "y: x: mean"},
@@ -150,7 +148,10 @@ def _layout(
     stored |= {"zlib": True, "complevel": 1, "shuffle": True}
     empty = da.zeros(shape, dtype=kind, chunks=chunks)
     arrays = {name: (list(coords), empty, attrs, stored) for name, attrs in words.items()}
-    return xr.Dataset(arrays, coords)
+    out = xr.Dataset(arrays, coords)
+    for name in coords:
+        out[name].encoding = {"_FillValue": None}
+    return out
 
 
 def _block(template: xr.Dataset, first: int, values: Mapping[str, Any]) -> xr.Dataset:

@@ -10,6 +10,7 @@ from dpdm_cli.downscale import downscale
 from dpdm_cli.evaluate import evaluate
 from dpdm_cli.info import info
 from dpdm_cli.lerp import lerp
+from dpdm_cli.observe import observe
 from dpdm_cli.testbed import testbed
 from dpdm_cli.train import train
 
@@ -23,5 +24,5 @@ def main() -> None:
     """
 
 
-for command in (downscale, train, coarsen, lerp, evaluate, testbed, info, doctor):
+for command in (downscale, train, coarsen, lerp, evaluate, testbed, observe, info, doctor):
     main.add_command(command)

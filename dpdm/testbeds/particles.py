@@ -20,6 +20,7 @@ Likelihood = Callable[[int, Tensor], Tensor | None]
 """Maps a step and its states (N, D) to log p(y | x), (N,), or to None: nothing observed."""
 
 PARTICLES = 2**16
+GUESSES = (2**5, 2**11)  # at an ancestor, before all particles are weighed
 CELLS = 2**22  # pairs of trajectory and particle at once: 32 MiB
 
 
@@ -121,13 +122,56 @@ def _ancestors(
     later: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
-    """Draw an ancestor (D,) for each of the later states (count, D)."""
-    mean, variance = dynamics.step(states), dynamics.std**2
+    """Draw an ancestor (D,) for each of the later states (count, D).
+
+    Most are found by rejection (Douc et al. 2011, doi:10.1214/10-AAP735), the rest by weighing
+    all particles; both draw from the same law.
+    """
+    mean = dynamics.step(states)
+    picked = torch.full((len(later),), -1)
+    for guesses in GUESSES:
+        for part in _missing(picked, guesses):
+            picked[part] = _guessed(
+                mean, log_weights, later[part], dynamics.std, guesses, generator
+            )
+    for part in _missing(picked, len(states)):
+        picked[part] = _weighed(mean, log_weights, later[part], dynamics.std, generator)
+    return states[picked]
+
+
+def _missing(picked: Tensor, candidates: int) -> tuple[Tensor, ...]:
+    """Return which states lack an ancestor, in parts that fit into memory."""
+    left = torch.nonzero(picked < 0)[:, 0]
+    return torch.split(left, max(1, CELLS // candidates)) if len(left) else ()
+
+
+def _guessed(
+    mean: Tensor,
+    log_weights: Tensor,
+    later: Tensor,
+    std: float,
+    guesses: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Draw ancestors from the filter, kept with probability exp(-|x - m|^2 / 2 s^2); else -1."""
+    shape = (len(later), guesses)
+    sums = log_weights.exp().cumsum(0)
+    marks = torch.rand(shape, dtype=mean.dtype, generator=generator) * sums[-1]
+    guess = torch.searchsorted(sums, marks, right=True).clamp(max=len(sums) - 1)
+    apart = (later[:, None] - mean[guess]).square().sum(-1)
+    chance = torch.rand(shape, dtype=mean.dtype, generator=generator)
+    kept = chance < torch.exp(-apart / (2 * std**2))
+    first = kept.int().argmax(1, keepdim=True)
+    return torch.where(kept.any(1), guess.gather(1, first)[:, 0], -1)
+
+
+def _weighed(
+    mean: Tensor, log_weights: Tensor, later: Tensor, std: float, generator: torch.Generator
+) -> Tensor:
+    """Draw ancestors with the weights of all particles."""
     # |x - m|^2 = |x|^2 - 2 x m + |m|^2, where |x|^2 is the same for all particles.
-    bias = log_weights - mean.square().sum(-1) / (2 * variance)
-    parts = torch.split(later, max(1, CELLS // len(states)))
-    picked = [_pick(torch.addmm(bias, x / variance, mean.T), generator) for x in parts]
-    return states[torch.cat(picked)]
+    bias = log_weights - mean.square().sum(-1) / (2 * std**2)
+    return _pick(torch.addmm(bias, later / std**2, mean.T), generator)
 
 
 def _pick(log_weights: Tensor, generator: torch.Generator) -> Tensor:

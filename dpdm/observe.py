@@ -1,0 +1,190 @@
+"""Synthetic observations: what instruments with known errors would have seen of a known truth.
+
+Any file of fields is observed: a test bed's trajectories, or fields on latitude and longitude.
+The settings say what is seen, where, when, and with which error,
+
+    value = operator(truth) + error * noise,        noise ~ N(0, 1),
+
+with the operators that assimilation uses, so what is assimilated is what was observed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from dpdm.config import read
+from dpdm.errors import DpdmError
+from dpdm.fields.cf import EPOCH, file_attributes
+from dpdm.fields.store import sha256
+from dpdm.fields.write import Writer, check_output
+from dpdm.remap import Ask
+from dpdm.synthetic.looks import KEEPING, Look, What, looks_at
+from dpdm.synthetic.scene import Scene, scene_of
+from dpdm.synthetic.sites import Where
+
+Array = np.ndarray
+AXES = {"lat": "degrees_north", "lon": "degrees_east", "y": "1", "x": "1"}
+
+
+@dataclass(frozen=True)
+class When:
+    """Section ``[when]``: which steps are seen.
+
+    Attributes:
+        every: Every so many steps,
+        first: from this one, counted from 0,
+        last: to this one; -1 is the last.
+        steps: Or just these.
+    """
+
+    every: int = 1
+    first: int = 0
+    last: int = -1
+    steps: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Error:
+    """Section ``[error]``.
+
+    Attributes:
+        std: Standard deviation, in the unit of the values: one, or one for each variable.
+    """
+
+    std: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of it; the seed decides random places and the noise."""
+
+    what: What = field(default_factory=What)
+    where: Where = field(default_factory=Where)
+    when: When = field(default_factory=When)
+    error: Error = field(default_factory=Error)
+    seed: int = 0
+
+
+def observe(truth: Path, target: Path, config: Path, ask: Ask = Ask()) -> None:
+    """Write observations of a file of fields, as a configuration says.
+
+    Raises:
+        DpdmError: When the settings do not fit the file, or the target cannot be written.
+    """
+    check_output(target, [truth, config], ask.overwrite)
+    settings = read(config, Settings)
+    scene = scene_of(truth, ask, settings.what.operator in KEEPING)
+    table = observed(scene, settings, str(config), ask.report)
+    if not len(table["value"]):
+        raise DpdmError(f"{truth} is missing at all the places.", "Choose others in [where].")
+    said = {"input": truth.name, "input_sha256": sha256(truth), "seed": str(settings.seed)}
+    out = described(table, scene)
+    out.attrs = file_attributes(
+        scene.attrs, f"Synthetic observations of {truth.name}", said, ask.history
+    ) | ({"featureType": "point"} if {"lat", "time"} <= table.keys() else {})
+    with Writer(target, out, ask.overwrite):
+        pass  # it is small, and laid out whole
+
+
+def observed(
+    scene: Scene, settings: Settings, where: str, report: Callable[[int, int], None]
+) -> dict[str, Array]:
+    """Return the columns of all observations, time after time, without those that are missing."""
+    said = settings
+    looks = looks_at(scene, said.what, said.where, said.error.std, said.seed, where)
+    steps = steps_of(settings.when, scene.steps, where)
+    numbers = trajectories_of(settings.what, scene, where)
+    noise = np.random.default_rng((settings.seed, 1))
+    parts: list[dict[str, Array]] = []
+    for done, number in enumerate(numbers, 1):
+        for step in steps:
+            parts += seen(scene, looks, number, step, noise)
+        report(done, len(numbers))
+    table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    there = np.isfinite(table["value"])
+    return {name: column[there] for name, column in table.items()}
+
+
+def seen(
+    scene: Scene, looks: Sequence[Look], number: int, step: int, noise: np.random.Generator
+) -> Iterator[dict[str, Array]]:
+    """Yield the columns of each look at one step."""
+    fields = scene.read(number, step)
+    for look in looks:
+        exact = look.operator(fields)[0].numpy()
+        columns: dict[str, Any] = {
+            "value": exact + look.std * noise.standard_normal(exact.shape),
+            "error": look.std,
+            "variable": look.variable,
+            "units": look.units,
+            **look.beside,
+            **scene.labels(number, step),
+        }
+        yield {name: np.broadcast_to(column, exact.shape) for name, column in columns.items()}
+
+
+def steps_of(when: When, count: int, where: str) -> list[int]:
+    """Return which of so many steps are seen, in order.
+
+    Raises:
+        DpdmError: When there is no such step, or none.
+    """
+    if when.every < 1:
+        raise DpdmError(f"{where} looks every {when.every} steps.", "Give 1 or more.")
+    for step in (when.first, when.last, *when.steps):
+        if not -count <= step < count:
+            raise DpdmError(
+                f"{where} asks for step {step}, but there are {count}, from 0.",
+                f"Give -{count} to {count - 1}.",
+            )
+    first, last = when.first % count, when.last % count
+    steps = sorted({s % count for s in when.steps}) or list(range(first, last + 1, when.every))
+    if not steps:
+        raise DpdmError(f"{where} looks from step {first} to {last}.", "Give the first first.")
+    return steps
+
+
+def trajectories_of(what: What, scene: Scene, where: str) -> tuple[int, ...]:
+    """Return the numbers of the trajectories that are seen.
+
+    Raises:
+        DpdmError: When there is no such trajectory.
+    """
+    for number in what.trajectories:
+        if number not in scene.trajectories:
+            raise DpdmError(
+                f"{where} asks for trajectory {number}, which {scene.path} lacks.",
+                f"It holds {len(scene.trajectories)}, from {min(scene.trajectories, default=0)}.",
+            )
+    return what.trajectories or scene.trajectories or (0,)
+
+
+def described(table: dict[str, Array], scene: Scene) -> xr.Dataset:
+    """Return the columns as a dataset along ``obs``, with their metadata."""
+    words = {
+        "value": {"long_name": "observed value", "ancillary_variables": "error"},
+        "error": {"long_name": "standard deviation of the error of the value"},
+        "variable": {"long_name": "observed variable"},
+        "units": {"long_name": "unit of value and error"},
+        "operator": {"long_name": "observation operator"},
+        "trajectory": {"long_name": "number of the trajectory"},
+        "time": scene.clock,
+    }
+    names = {"lat": "latitude", "lon": "longitude"}
+    words |= {a: {"units": u, "long_name": names.get(a, a)} for a, u in AXES.items()}
+    words |= {a: {**words[a], "standard_name": s} for a, s in names.items()}
+    units = sorted(set(table["units"]))
+    words |= {n: {**words[n], "units": units[0]} for n in ("value", "error") if len(units) == 1}
+    out = xr.Dataset({n: ("obs", np.array(c), words.get(n, {})) for n, c in table.items()})
+    for column in out.variables.values():
+        # Characters, not strings, which take 40 bytes each; no fill where nothing is missing.
+        column.encoding = {"dtype": "S1"} if column.dtype.kind == "U" else {"_FillValue": None}
+    if scene.calendar:
+        dates = {"units": EPOCH, "calendar": scene.calendar, "dtype": "float64"}
+        out["time"].encoding = dates | {"_FillValue": None}
+    places = [n for n in ("time", "lat", "lon", "y", "x", "component", "trajectory") if n in out]
+    return out.set_coords(places)
