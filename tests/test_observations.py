@@ -135,6 +135,13 @@ def test_an_impossible_value_is_marked_not_dropped(tmp_path):
     assert list(table["status"]) == ["impossible value", ""]
 
 
+def test_noise_may_carry_a_value_a_little_beyond(tmp_path):
+    text = "lat,lon,tp [mm/day],tp_error\n1,2,-2,0.5\n1,3,-2,0.3\n1,4,-99.9,0.5\n1,5,-2,\n"
+    table = read(tmp_path, text)
+    assert list(table["status"]) == ["", "impossible value", "missing", "impossible value"]
+    assert table["value"][0] == -2
+
+
 def test_a_month_is_as_long_as_in_its_calendar(tmp_path):
     text = "time,lat,lon,tp [mm/month]\n2001-02-28,1,2,60\n2001-02-{},1,2,60\n2001-03-01,1,2,60\n"
     leap = read(tmp_path, text.format("01"))

@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 CODES = (-999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0, -32768.0, 9999.0)
 DOUBTFUL = (-99.0, -99.9, 99.9, 999.0, 999.9, 9999.9, 99999.0, 32767.0)
 HUGE = 1e20
+NOISE = 5.0  # stated errors by which a value may lie beyond what is possible, as dry cells do
 KEEPING = ("", "point", "identity", "mean", "coarse")  # operators that keep the variable's unit
 
 
@@ -61,23 +62,19 @@ def _convert_rows(
     table: pd.DataFrame, rows: pd.Index, variable: Variable, unit: str, of_error: str
 ) -> None:
     """Convert rows of one variable and unit in place; an error is a difference."""
-    if not unit:
-        raise DpdmError(
-            f"{variable.name} has no units.",
-            f"Add a units column, write {variable.name} [UNIT] in the header, or say --obs-units "
-            f"{variable.name}={variable.units}.",
-        )
-    _check_rate(variable, unit)
+    _check_unit(variable, unit)
     raw, time, usual = table.loc[rows, "value"], table.loc[rows, "time"], USUAL[variable.name]
     value = _canonical(raw, variable, unit, time)
-    absurd = (value < usual.low) | (value > usual.high)
+    error = table.loc[rows, "error"] * _line(variable, of_error, time)[0]
+    slack = NOISE * error.fillna(0.0).clip(lower=0.0)
+    absurd = (value < usual.low - slack) | (value > usual.high + slack)
     missing = absurd & raw.isin(DOUBTFUL)
     _check_mixed(table.loc[rows], value[absurd & ~missing], variable, unit)
     table.loc[rows[absurd & ~missing], "status"] = "impossible value"
-    value = value.clip(lower=0).where(~absurd, value) if variable.name == "tp" else value
-    table.loc[rows, "value"] = value.mask(missing)
-    table.loc[rows, "error"] *= _line(variable, of_error, time)[0]
-    table.loc[rows, "units"] = variable.units
+    if variable.name == "tp":
+        value = value.mask(value.between(DRIEST, 0.0), 0.0)
+    values = {"value": value.mask(missing), "error": error, "units": variable.units}
+    table.loc[rows, list(values)] = pd.DataFrame(values, rows)
 
 
 def _canonical(values: pd.Series, variable: Variable, unit: str, time: pd.Series) -> pd.Series:
@@ -96,8 +93,14 @@ def _line(variable: Variable, unit: str, time: pd.Series) -> tuple[Array, float]
     return 1.0 / slope, float(-zero[0] / slope[0])
 
 
-def _check_rate(variable: Variable, unit: str) -> None:
-    """Refuse an amount of rain: nobody says over which time it fell."""
+def _check_unit(variable: Variable, unit: str) -> None:
+    """Refuse a missing unit, and an amount of rain: nobody says over which time it fell."""
+    if not unit:
+        raise DpdmError(
+            f"{variable.name} has no units.",
+            f"Add a units column, write {variable.name} [UNIT] in the header, or say --obs-units "
+            f"{variable.name}={variable.units}.",
+        )
     parsed = parse(unit)
     if variable.name == "tp" and any(parsed.is_compatible_with(u) for u in ("mm", "kg m-2")):
         raise DpdmError(
