@@ -9,7 +9,7 @@ import xarray as xr
 
 from dpdm.fields.grid import grid_of
 from dpdm.fields.store import open_fields, sha256
-from dpdm.prior import contract_of, find, header
+from dpdm.prior import Contract, contract_of, find, header
 
 
 def describe(file: Path | str) -> dict[str, Any]:
@@ -33,12 +33,31 @@ def of_prior(path: Path) -> dict[str, Any]:
         "dpdm": said["dpdm"],
         "variables": {c["name"]: f"{c['long_name']} [{c['units']}]" for c in said["channels"]},
         "transforms": {c["name"]: c["transform"] for c in said["channels"]},
+        **(of_windows(contract) if contract.states else of_grid(contract)),
+        "sampling": contract.sampling,
+        "training": training,
+        f"held_out_rmse_over_{'noise' if contract.states else 'lerp'}": contract.scores,
+    }
+
+
+def of_grid(contract: Contract) -> dict[str, Any]:
+    """Return what a prior of fields on the Earth was trained for."""
+    return {
         "fine_spacing_degrees": contract.spacing,
         "factors": contract.factors,
         "window_cells": contract.window,
-        "sampling": contract.sampling,
-        "training": training,
-        "held_out_rmse_over_lerp": contract.scores,
+    }
+
+
+def of_windows(contract: Contract) -> dict[str, Any]:
+    """Return what a prior of trajectories was trained for."""
+    cells = " by ".join(map(str, contract.plane))
+    return {
+        "window_states": contract.states,
+        "time_between_states": contract.cadence,
+        "state": f"{cells} cells{', periodic' if contract.periodic else ''}"
+        if cells
+        else f"components of {contract.variable}",
     }
 
 

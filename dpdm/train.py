@@ -16,6 +16,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.statics import statics
 from dpdm.fields.store import load, open_fields, sha256
+from dpdm.fields.trajectories import holds_trajectories, on_components, opened
 from dpdm.fields.write import check_output
 from dpdm.learn import Progress, Report, learn
 from dpdm.lesson import Lesson, prepare
@@ -23,7 +24,7 @@ from dpdm.memory import check_memory
 from dpdm.prior import Prior
 from dpdm.prior import load as load_prior
 from dpdm.recipe import LayersRecipe, PlanesRecipe, Recipe
-from dpdm.trajectories import Trajectories, holds_trajectories, on_components, opened
+from dpdm.trajectories import Trajectories
 from dpdm.trajectories import prepare as prepare_trajectories
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -121,14 +122,14 @@ def of_trajectories(sources: Sources, window: int) -> Trajectories:
             f"{path} holds trajectories, of which --statics, --var and --units say nothing.",
             "Leave them out.",
         )
-    ds = opened(path)
-    recipe: LayersRecipe | PlanesRecipe = (
-        recipe_of(sources.config, LayersRecipe)
-        if on_components(ds)
-        else recipe_of(sources.config, PlanesRecipe)
-    )
     start = None if sources.start is None else load_prior(sources.start)
-    return prepare_trajectories(ds, path, window, recipe, start)
+    with opened(path) as ds:
+        recipe: LayersRecipe | PlanesRecipe = (
+            recipe_of(sources.config, LayersRecipe)
+            if on_components(ds)
+            else recipe_of(sources.config, PlanesRecipe)
+        )
+        return prepare_trajectories(ds, path, window, recipe, start)
 
 
 def at_least(least: float) -> Rule:

@@ -20,16 +20,13 @@ from torch import Tensor
 
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
-from dpdm.fields.source import engine_of, open_raw
-from dpdm.fields.store import naming
 from dpdm.fields.tensors import Channel, Normaliser
+from dpdm.fields.trajectories import cadence_of, on_components, spacing_of, stacked
 from dpdm.memory import check_memory
 from dpdm.nets.mlp import MLP
 from dpdm.prior import Contract, Prior, new_denoiser, placed
 from dpdm.recipe import LayersRecipe, PlanesRecipe
 
-COMPONENTS = ("trajectory", "time", "component")
-PLANE = ("trajectory", "time", "y", "x")
 LEVELS = (0.01, 0.1, 1.0)
 SAMPLING = {"sampler": "ddim", "steps": 64, "corrections": 3, "tau": 0.5}
 
@@ -110,11 +107,6 @@ def covariance(source: Tensor, states: int, most: int = 200_000) -> Tensor:
     return rows.T @ rows / len(rows)
 
 
-def holds_trajectories(path: Path) -> bool:
-    """Tell whether a file holds trajectories; GRIB, slow to open, has none."""
-    return engine_of(path) != "cfgrib" and "trajectory" in open_raw(path).dims
-
-
 def prepare(
     ds: xr.Dataset,
     path: Path,
@@ -143,26 +135,6 @@ def prepare(
         values[:, :, number] = (values[:, :, number] - channel.mean) / channel.std
     x = torch.from_numpy(values)
     return Trajectories(x[:taught], x[taught:], normaliser, contract, recipe, start)
-
-
-def opened(path: Path) -> xr.Dataset:
-    """Return a file's trajectories, all variables on the same dimensions in their usual order."""
-    ds = open_raw(path)
-    kinds = (frozenset(COMPONENTS), frozenset(PLANE))
-    names = [n for n in ds.data_vars if frozenset(ds[n].dims) in kinds]
-    found = {frozenset(ds[n].dims) for n in names}
-    if len(found) != 1 or (kinds[0] in found and len(names) > 1):
-        raise DpdmError(
-            f"{path} holds no variable, or several that do not go together, on (trajectory, "
-            f"time, component) or (trajectory, time, y, x).",
-            "dpdm testbed writes such files: one of components, or variables on one plane.",
-        )
-    return ds[names].transpose(*(COMPONENTS if on_components(ds[names]) else PLANE))
-
-
-def on_components(ds: xr.Dataset) -> bool:
-    """Tell whether a state is a few components, not fields."""
-    return "component" in ds.dims
 
 
 def check_window(ds: xr.Dataset, states: int, path: Path) -> None:
@@ -226,19 +198,6 @@ def split(ds: xr.Dataset, path: Path) -> tuple[int, int]:
     return count - 2 * tenth, count - tenth
 
 
-def stacked(ds: xr.Dataset, path: Path) -> NDArray[np.float32]:
-    """Return all values (N, T, C, ...) in memory."""
-    with naming(path):
-        arrays = [ds[name].values for name in ds.data_vars]
-    values = arrays[0] if on_components(ds) else np.stack(arrays, axis=2)
-    if not np.isfinite(values).all():
-        raise DpdmError(
-            f"{path} holds missing or infinite values.", "Leave those trajectories out."
-        )
-    out: NDArray[np.float32] = values.astype(np.float32)
-    return out
-
-
 def scaled(ds: xr.Dataset, values: NDArray[np.float32], path: Path) -> Normaliser:
     """Return mean and standard deviation of each component or variable."""
     first = ds[next(iter(ds.data_vars))]
@@ -279,17 +238,3 @@ def describe(
         states, "" if plane else str(next(iter(ds.data_vars))), plane,
         bool(net.get("periodic", False)),
     )  # fmt: skip
-
-
-def spacing_of(ds: xr.Dataset, plane: tuple[int, ...]) -> tuple[float, float]:
-    """Return the spacing of a plane's rows and columns, 0 where it is not told."""
-    axes = [ds[n].values for n in ("y", "x")] if plane and {"y", "x"} <= set(ds.coords) else []
-    steps = [float(np.diff(axis).mean()) if len(axis) > 1 else 0.0 for axis in axes]
-    return (steps[0], steps[1]) if steps else (0.0, 0.0)
-
-
-def cadence_of(ds: xr.Dataset) -> float:
-    """Return the time between two states, in the units of the file; 1 where it is not told."""
-    if "time" not in ds.coords or ds["time"].dtype.kind not in "fiu":
-        return 1.0
-    return float(np.median(np.diff(ds["time"].values.astype(float))))

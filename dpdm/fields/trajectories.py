@@ -1,0 +1,81 @@
+"""Read trajectories: states of a dynamical system, one after the other.
+
+A file holds one variable of components, ``state(trajectory, time, component)``, or variables on
+one plane, ``u, v(trajectory, time, y, x)``. Their time is that of the model, not of the Earth.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from dpdm.errors import DpdmError
+from dpdm.fields.source import engine_of, open_raw
+from dpdm.fields.store import naming
+
+COMPONENTS = ("trajectory", "time", "component")
+PLANE = ("trajectory", "time", "y", "x")
+
+
+def holds_trajectories(path: Path) -> bool:
+    """Tell whether a file holds trajectories; GRIB, slow to open, has none."""
+    if engine_of(path) == "cfgrib":
+        return False
+    with open_raw(path) as ds:
+        return "trajectory" in ds.dims
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[xr.Dataset]:
+    """Open a file's trajectories while they are read."""
+    with open_raw(path) as ds:
+        yield chosen(ds, path)
+
+
+def chosen(ds: xr.Dataset, path: Path) -> xr.Dataset:
+    """Return all variables on the dimensions of trajectories, in their usual order."""
+    kinds = (frozenset(COMPONENTS), frozenset(PLANE))
+    names = [n for n in ds.data_vars if frozenset(ds[n].dims) in kinds]
+    found = {frozenset(ds[n].dims) for n in names}
+    if len(found) != 1 or (kinds[0] in found and len(names) > 1):
+        raise DpdmError(
+            f"{path} holds no variable, or several that do not go together, on (trajectory, "
+            f"time, component) or (trajectory, time, y, x).",
+            "dpdm testbed writes such files: one of components, or variables on one plane.",
+        )
+    return ds[names].transpose(*(COMPONENTS if on_components(ds[names]) else PLANE))
+
+
+def on_components(ds: xr.Dataset) -> bool:
+    """Tell whether a state is a few components, not fields."""
+    return "component" in ds.dims
+
+
+def stacked(ds: xr.Dataset, path: Path) -> NDArray[np.float32]:
+    """Return all values (N, T, C, ...) in memory."""
+    with naming(path):
+        arrays = [ds[name].values for name in ds.data_vars]
+    values = arrays[0] if on_components(ds) else np.stack(arrays, axis=2)
+    if not np.isfinite(values).all():
+        raise DpdmError(
+            f"{path} holds missing or infinite values.", "Leave those trajectories out."
+        )
+    out: NDArray[np.float32] = values.astype(np.float32)
+    return out
+
+
+def spacing_of(ds: xr.Dataset, plane: tuple[int, ...]) -> tuple[float, float]:
+    """Return the spacing of a plane's rows and columns, 0 where it is not told."""
+    axes = [ds[n].values for n in ("y", "x")] if plane and {"y", "x"} <= set(ds.coords) else []
+    steps = [float(np.diff(axis).mean()) if len(axis) > 1 else 0.0 for axis in axes]
+    return (steps[0], steps[1]) if steps else (0.0, 0.0)
+
+
+def cadence_of(ds: xr.Dataset) -> float:
+    """Return the time between two states, in the units of the file; 1 where it is not told."""
+    if "time" not in ds.coords or ds["time"].dtype.kind not in "fiu":
+        return 1.0
+    return float(np.median(np.diff(ds["time"].values.astype(float))))
