@@ -3,6 +3,7 @@
 import click
 
 from dpdm import __version__
+from dpdm_cli.assimilate import assimilate
 from dpdm_cli.coarsen import coarsen
 from dpdm_cli.console import Group
 from dpdm_cli.doctor import doctor
@@ -24,5 +25,7 @@ def main() -> None:
     """
 
 
-for command in (downscale, train, coarsen, lerp, evaluate, testbed, observe, info, doctor):
+for command in (
+    downscale, assimilate, train, coarsen, lerp, evaluate, testbed, observe, info, doctor,
+):  # fmt: skip
     main.add_command(command)
