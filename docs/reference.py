@@ -8,7 +8,7 @@ import click
 from click.testing import CliRunner
 
 from dpdm.fields.variables import KNOWN
-from dpdm.recipe import Data, Fit, Net
+from dpdm.recipe import Data, Fit, Layers, LayersFit, Net, Planes, PlanesFit
 from dpdm_cli.main import main
 
 HERE = Path(__file__).parent
@@ -71,13 +71,14 @@ def variables() -> str:
     return FILES.format(table="\n".join([*head, *rows]))
 
 
-def table(section: str, recipe: type) -> str:
-    """Return the settings of one section, from its dataclass."""
-    said = (recipe.__doc__ or "").split("Attributes:")[1]
+def table(title: str, recipe: type) -> str:
+    """Return the settings of one section, from its dataclass or the one that it changes."""
+    pages = [str(each.__doc__) for each in recipe.__mro__]
+    said = next(page for page in pages if "Attributes:" in page).split("Attributes:")[1]
     meanings = re.findall(r"\n        (\w+): (.*?)(?=\n        \w+: |\Z)", said, re.DOTALL)
     default = {f.name: toml(f.default) for f in dataclasses.fields(recipe)}
     rows = [f"| `{k}` | `{default[k]}` | {' '.join(text.split())} |" for k, text in meanings]
-    head = [f"## `[{section}]`\n", "| key | default | meaning |", "|---|---|---|"]
+    head = [f"## {title}\n", "| key | default | meaning |", "|---|---|---|"]
     return "\n".join([*head, *rows])
 
 
@@ -91,7 +92,12 @@ def toml(value: object) -> str:
 def settings() -> str:
     """Return the page of all settings of training."""
     head = "# Settings of dpdm train\n\nMade from `dpdm/recipe.py` by `docs/reference.py`.\n"
-    sections = (("data", Data), ("net", Net), ("train", Fit))
+    few, plane = "trajectories of a few components", "trajectories on a plane"
+    sections = (
+        ("`[data]`", Data), ("`[net]`", Net), ("`[train]`", Fit),
+        (f"`[net]` for {few}", Layers), (f"`[train]` for {few}", LayersFit),
+        (f"`[net]` for {plane}", Planes), (f"`[train]` for {plane}", PlanesFit),
+    )  # fmt: skip
     return "\n\n".join([head, *(table(*section) for section in sections)]) + "\n"
 
 
