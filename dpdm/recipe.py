@@ -130,8 +130,9 @@ class LayersFit(Fit):
 
     batch: int = 256
     draws: int = 1
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-3
-    log_sigma: tuple[float, ...] = (-2.5, 2.0)
+    log_sigma: tuple[float, ...] = (-3.0, 2.0)
     precision: str = "float32"
 
 
