@@ -165,22 +165,23 @@ def ramp(count: int, overlap: int) -> Tensor:
     return torch.minimum(rise, rise.flip(0)).clamp_max(1.0)
 
 
-def tile(denoise: Denoise | Sequence[Denoise], cover: Cover, block: int = 64) -> Denoise:
+def tile(denoise: Denoise | Sequence[Denoise], cover: Cover, most: int = 1 << 19) -> Denoise:
     """Return the denoiser of the whole domain.
 
     Args:
         denoise: Denoiser of any window, or one for each of ``cover.places()`` where each is
             bound to its own conditioning fields.
         cover: How the windows lie.
-        block: Windows, times members, that one denoiser of all takes at a time. Gradients of
-            more windows than that are computed block by block, in bounded memory.
+        most: Values that one denoiser of all windows takes at a time, as many windows of as many
+            members as they make. Gradients of more than that are computed block by block, in
+            bounded memory.
     """
     places, weights, total = cover.places(), cover.weights(), cover.blank()
     if len(places) == 1:
         return denoise if callable(denoise) else denoise[0]
     for place, weight in zip(places, weights, strict=True):
         total[place] += weight
-    local = together(denoise, block) if callable(denoise) else apart(denoise)
+    local = together(denoise, most) if callable(denoise) else apart(denoise)
 
     def whole(x_t: Fields, sigma: Sigma) -> Fields:
         sums = torch.zeros_like(x_t)
@@ -205,11 +206,11 @@ def apart(denoise: Sequence[Denoise]) -> Local:
     return local
 
 
-def together(denoise: Denoise, block: int) -> Local:
+def together(denoise: Denoise, most: int) -> Local:
     """Return what gives blocks of windows to one denoiser."""
 
     def local(x_t: Fields, sigma: Sigma, places: list[Place]) -> Iterator[Fields]:
-        stride = max(1, block // len(x_t))
+        stride = max(1, most // x_t[places[0]].numel())
         forget = torch.is_grad_enabled() and len(places) > stride
         for first in range(0, len(places), stride):
             some = places[first : first + stride]
