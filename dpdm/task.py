@@ -15,11 +15,13 @@ from dpdm.device import choose
 from dpdm.diffusion.condition import BlockMeans
 from dpdm.draw import Given, How
 from dpdm.errors import DpdmError
-from dpdm.fields.grid import Grid, average, grid_of, lerp, mean_matrices, nested, refine
+from dpdm.fields.box import Box, within
+from dpdm.fields.grid import Grid, average, grid_of, lerp, mean_matrices, refine
 from dpdm.fields.statics import statics
 from dpdm.fields.store import load as load_step
 from dpdm.fields.store import naming, open_fields
 from dpdm.fields.tensors import seasons, to_tensor
+from dpdm.fit import check_finer, check_spacing, check_target, wanted
 from dpdm.prior import Prior, check_earth
 
 
@@ -37,6 +39,7 @@ class Wish:
         device: "auto", "cpu" or "cuda".
         rename: Variables' names in the file, by canonical name.
         units: Units declared by the user, by variable.
+        bbox: West, east, south and north of what is written, degrees, or nothing for all.
         history: The command line, for the output's history.
     """
 
@@ -49,6 +52,7 @@ class Wish:
     device: str = "auto"
     rename: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    bbox: Box | None = None
     history: str = "dpdm downscale"
 
 
@@ -154,18 +158,16 @@ def plan(
     coarse = (
         unknown(target, prior)
         if path is None
-        else wanted(open_fields(path, None, wish.rename, wish.units), prior, path, wish)
+        else wanted(open_fields(path, None, wish.rename, wish.units), prior, path, wish.rename)
     )
     source = grid_of(coarse)
-    grid = (
-        refine(source, prior.contract.spacing) if target is None else grid_of(open_fields(target))
-    )
+    grid = target_of(source, prior, target, wish.bbox)
     with naming(target or path or ""):
         if path is not None:
             check_finer(source, grid)
         check_spacing(grid, prior)
         if path is not None:
-            check_target(source, grid, prior, wish)
+            check_target(source, grid, prior, wish.consistent)
     own = None if own_statics is None else open_fields(own_statics)
     ground = statics(grid, own)[["topography", "land_fraction"]]
     smooth = lerp(average(ground, source), grid)
@@ -173,6 +175,14 @@ def plan(
     device = choose(wish.device)
     prior.denoiser.to(device)
     return Task(coarse, prior, grid, below, above, wish, how(wish, prior, device), path is None)
+
+
+def target_of(source: Grid, prior: Prior, target: Path | None, bbox: Box | None) -> Grid:
+    """Return the grid to write: the user's, or the source's cells split, within the box."""
+    grid = (
+        refine(source, prior.contract.spacing) if target is None else grid_of(open_fields(target))
+    )
+    return grid if bbox is None else within(grid, bbox)
 
 
 def how(wish: Wish, prior: Prior, device: str) -> How:
@@ -202,89 +212,3 @@ def unknown(target: Path | None, prior: Prior) -> xr.Dataset:
         for c in prior.normaliser.channels
     }
     return xr.Dataset(fields, grid_of(like).coords()).assign_coords(kept.variables)
-
-
-def wanted(fields: xr.Dataset, prior: Prior, path: Path, wish: Wish) -> xr.Dataset:
-    """Return the variables that the prior has.
-
-    Raises:
-        DpdmError: When there is none, or one is in other units.
-    """
-    names = prior.normaliser.names
-    for name, old in wish.rename.items():
-        if name not in names:
-            raise DpdmError(
-                f"--var {name}={old} names a variable that the prior does not have.",
-                f"Its variables are {', '.join(names)}: write --var {names[0]}={old}.",
-            )
-    found = [n for n in names if n in fields]
-    if not found:
-        raise DpdmError(
-            f"{path} has none of the prior's variables {', '.join(names)}; it has "
-            f"{', '.join(map(str, fields.data_vars))}.",
-            f"Say which one is meant, as in --var {names[0]}={next(iter(fields.data_vars))}.",
-        )
-    for channel in prior.normaliser.channels:
-        units = (
-            fields[channel.name].attrs.get("units") if channel.name in fields else channel.units
-        )
-        if units != channel.units:
-            raise DpdmError(
-                f"{path}: {channel.name} is in {units!r}, the prior's in {channel.units!r}.",
-                f"Convert it, or declare it: --units {channel.name}='{channel.units}'.",
-            )
-    if fields.sizes.get("realization", 1) > 1:
-        raise DpdmError(
-            f"{path} holds {fields.sizes['realization']} members; dpdm downscales one at a time.",
-            "Select one (ncks -d, xarray isel) and give each its own --seed.",
-        )
-    return (
-        fields[found].squeeze("realization", drop=True)
-        if "realization" in fields.dims
-        else fields[found]
-    )
-
-
-def check_finer(source: Grid, grid: Grid) -> None:
-    """Refuse a target that is coarser than the input."""
-    for axis, name in enumerate(("latitude", "longitude")):
-        coarse, fine = source.spacing[axis], grid.spacing[axis]
-        if fine > coarse * 1.001:
-            raise DpdmError(
-                f"The target is coarser in {name} ({fine:g} degrees) than the input ({coarse:g}).",
-                "Use dpdm coarsen for that.",
-            )
-
-
-def check_spacing(grid: Grid, prior: Prior) -> None:
-    """Refuse a target whose spacing is not the prior's."""
-    for axis, name in enumerate(("latitude", "longitude")):
-        fine, trained = grid.spacing[axis], prior.contract.spacing[axis]
-        if not 0.74 < fine / trained < 1.35:
-            raise DpdmError(
-                f"The target's {name} spacing is {fine:g} degrees, the prior's {trained:g}.",
-                "Choose a target near that, or train a prior for it with dpdm train.",
-            )
-
-
-def check_target(source: Grid, grid: Grid, prior: Prior, wish: Wish) -> None:
-    """Refuse a target that the prior cannot serve from this source."""
-    for axis, name in enumerate(("latitude", "longitude")):
-        coarse, fine = source.spacing[axis], grid.spacing[axis]
-        least, most = prior.contract.factors
-        if not 0.74 * least < coarse / fine < 1.35 * most:
-            raise DpdmError(
-                f"From {coarse:g} to {fine:g} degrees of {name} is a factor of "
-                f"{coarse / fine:.3g}; the prior was trained for {least} to {most}.",
-                "Use another prior, or train one with dpdm train --factor.",
-            )
-    if not source.covers(grid):
-        raise DpdmError(
-            "The target grid reaches beyond the cells of the input.",
-            "Cut the target, or give a larger input: nothing is extrapolated.",
-        )
-    if wish.consistent and not nested(grid, source):
-        raise DpdmError(
-            "--consistent needs whole fine cells in every coarse cell, and this target cuts some.",
-            "Leave out --grid, which makes such a target, or leave out --consistent.",
-        )

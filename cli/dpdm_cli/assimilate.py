@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dpdm_cli import options
-from dpdm_cli.console import progress
+from dpdm_cli.console import progress, wrote
 
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -23,6 +23,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Coarse fields to start from; without them, --grid says where and when.",
 )  # fmt: skip
 @options.grid
+@options.bbox
 @options.statics
 @click.option(
     "--members", type=click.IntRange(min=1), default=33, show_default=True,
@@ -92,6 +93,7 @@ def assimilate(
     coarse: Path | None,
     grid: Path | None,
     statics: Path | None,
+    bbox: tuple[float, float, float, float] | None,
     report: Path | None,
     members: int,
     seed: int,
@@ -115,12 +117,13 @@ def assimilate(
     from dpdm.task import Wish
 
     wish = Wish(
-        members=members, seed=seed, steps=steps or 0, keep=keep, device=device, rename=rename,
-        units=units, history=options.command_line(),
+        members=members, seed=seed, steps=steps or 0, keep=keep, device=device, bbox=bbox,
+        rename=rename, units=units, history=options.command_line(),
     )  # fmt: skip
     files = Files(observations, coarse, grid, statics, analysis, report)
     with progress("Assimilating", "member-steps") as tell:
         rows = run(files, prior, wish, Seeing(**seeing), overwrite, tell)
+    wrote(analysis)
     click.echo(text(rows))
 
 

@@ -40,6 +40,7 @@ from dpdm_cli.console import progress, wrote
     help="Sampler  [default: the prior's]",
 )
 @options.grid
+@options.bbox
 @options.statics
 @click.option(
     "--keep",

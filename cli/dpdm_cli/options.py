@@ -30,6 +30,21 @@ def numbers(
         raise click.BadParameter(f"{error}; write NAME=NUMBER.") from error
 
 
+def box(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    """Return WEST,EAST,SOUTH,NORTH as numbers."""
+    if value is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in value.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 4:
+        raise click.BadParameter(f"{value!r} is not four numbers: WEST,EAST,SOUTH,NORTH.")
+    return numbers
+
+
 overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 prior = click.option(
     "--prior", default="default", show_default=True, metavar="NAME|FILE",
@@ -50,6 +65,10 @@ statics = click.option(
 device = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
     help="Where to compute; auto takes a GPU if there is one.",
+)  # fmt: skip
+bbox = click.option(
+    "--bbox", callback=box, metavar="WEST,EAST,SOUTH,NORTH",
+    help="Write only this box, in degrees; it may cross the dateline.",
 )  # fmt: skip
 grid = click.option("--grid", type=FILE, metavar="TARGET.nc", help="A file on the grid to write.")
 

@@ -1,0 +1,41 @@
+"""Cut a grid to a box of longitudes and latitudes, across the dateline too."""
+
+import numpy as np
+
+from dpdm.errors import DpdmError
+from dpdm.fields.grid import Grid
+
+Box = tuple[float, float, float, float]
+
+
+def within(grid: Grid, box: Box) -> Grid:
+    """Return the cells whose centres lie in a box: west, east, south, north, in degrees.
+
+    Longitudes may be on any turn; west of 170 and east of -170 is twenty degrees wide.
+
+    Raises:
+        DpdmError: When the box is none, or holds fewer than two rows or columns.
+
+    Example:
+        >>> globe = Grid(np.arange(-88.75, 90, 2.5), np.arange(0, 360, 2.5))
+        >>> within(globe, (170, -170, 0, 5)).lon.tolist()
+        [170.0, 172.5, 175.0, 177.5, 180.0, 182.5, 185.0, 187.5, 190.0]
+    """
+    west, east, south, north = box
+    if not -90 <= south < north <= 90:
+        raise DpdmError(
+            f"The box reaches from latitude {south:g} to {north:g}.",
+            "Give west, east, south and north, in degrees, as CDO does.",
+        )
+    rows = grid.lat[(grid.lat >= south) & (grid.lat <= north)]
+    width = (east - west) % 360 or 360.0 * (east != west)
+    turned = np.sort(west + (grid.lon - west) % 360)
+    columns = turned[turned <= west + width + 1e-9]
+    if min(len(rows), len(columns)) < 2 or np.ptp(np.diff(columns)) > 1e-3:
+        raise DpdmError(
+            f"The box {west:g},{east:g},{south:g},{north:g} is not within the grid, which has "
+            f"longitudes {grid.lon[0]:g} to {grid.lon[-1]:g} and latitudes {grid.lat[0]:g} to "
+            f"{grid.lat[-1]:g}.",
+            "Give a box of two cells or more, within it.",
+        )
+    return Grid(rows, columns + 360 * np.round((grid.lon.mean() - columns.mean()) / 360))

@@ -1,0 +1,98 @@
+"""What a coarse file, a prior and a target must have in common, and what to say if not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.fields.grid import Grid, nested
+from dpdm.prior import Prior
+
+
+def wanted(fields: xr.Dataset, prior: Prior, path: Path, rename: Mapping[str, str]) -> xr.Dataset:
+    """Return the variables that the prior has.
+
+    Raises:
+        DpdmError: When there is none, or one is in other units.
+    """
+    names = prior.normaliser.names
+    for name, old in rename.items():
+        if name not in names:
+            raise DpdmError(
+                f"--var {name}={old} names a variable that the prior does not have.",
+                f"Its variables are {', '.join(names)}: write --var {names[0]}={old}.",
+            )
+    found = [n for n in names if n in fields]
+    if not found:
+        raise DpdmError(
+            f"{path} has none of the prior's variables {', '.join(names)}; it has "
+            f"{', '.join(map(str, fields.data_vars))}.",
+            f"Say which one is meant, as in --var {names[0]}={next(iter(fields.data_vars))}.",
+        )
+    for channel in prior.normaliser.channels:
+        units = (
+            fields[channel.name].attrs.get("units") if channel.name in fields else channel.units
+        )
+        if units != channel.units:
+            raise DpdmError(
+                f"{path}: {channel.name} is in {units!r}, the prior's in {channel.units!r}.",
+                f"Convert it, or declare it: --units {channel.name}='{channel.units}'.",
+            )
+    if fields.sizes.get("realization", 1) > 1:
+        raise DpdmError(
+            f"{path} holds {fields.sizes['realization']} members; dpdm downscales one at a time.",
+            "Select one (ncks -d, xarray isel) and give each its own --seed.",
+        )
+    return (
+        fields[found].squeeze("realization", drop=True)
+        if "realization" in fields.dims
+        else fields[found]
+    )
+
+
+def check_finer(source: Grid, grid: Grid) -> None:
+    """Refuse a target that is coarser than the input."""
+    for axis, name in enumerate(("latitude", "longitude")):
+        coarse, fine = source.spacing[axis], grid.spacing[axis]
+        if fine > coarse * 1.001:
+            raise DpdmError(
+                f"The target is coarser in {name} ({fine:g} degrees) than the input ({coarse:g}).",
+                "Use dpdm coarsen for that.",
+            )
+
+
+def check_spacing(grid: Grid, prior: Prior) -> None:
+    """Refuse a target whose spacing is not the prior's."""
+    for axis, name in enumerate(("latitude", "longitude")):
+        fine, trained = grid.spacing[axis], prior.contract.spacing[axis]
+        if not 0.74 < fine / trained < 1.35:
+            raise DpdmError(
+                f"The target's {name} spacing is {fine:g} degrees, the prior's {trained:g}.",
+                "Choose a target near that, or train a prior for it with dpdm train.",
+            )
+
+
+def check_target(source: Grid, grid: Grid, prior: Prior, consistent: bool) -> None:
+    """Refuse a target that the prior cannot serve from this source."""
+    for axis, name in enumerate(("latitude", "longitude")):
+        coarse, fine = source.spacing[axis], grid.spacing[axis]
+        least, most = prior.contract.factors
+        if not 0.74 * least < coarse / fine < 1.35 * most:
+            raise DpdmError(
+                f"From {coarse:g} to {fine:g} degrees of {name} is a factor of "
+                f"{coarse / fine:.3g}; the prior was trained for {least} to {most}.",
+                "Use another prior, or train one with dpdm train --factor.",
+            )
+    if not source.covers(grid):
+        raise DpdmError(
+            "The target grid reaches beyond the cells of the input.",
+            "Cut the target, or give a larger input: nothing is extrapolated.",
+        )
+    if consistent and not nested(grid, source):
+        raise DpdmError(
+            "--consistent needs whole fine cells in every coarse cell, and this target cuts some.",
+            "Leave out --grid or --bbox, which make such a target, or leave out --consistent.",
+        )
