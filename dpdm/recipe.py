@@ -142,6 +142,7 @@ class PlanesFit(Fit):
 
     draws: int = 1
     log_sigma: tuple[float, ...] = (-1.5, 2.0)
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)

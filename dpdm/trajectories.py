@@ -21,7 +21,13 @@ from torch import Tensor
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.tensors import Channel, Normaliser
-from dpdm.fields.trajectories import cadence_of, on_components, spacing_of, stacked
+from dpdm.fields.trajectories import (
+    cadence_of,
+    check_times,
+    on_components,
+    spacing_of,
+    stacked,
+)
 from dpdm.memory import check_memory
 from dpdm.nets.mlp import MLP
 from dpdm.prior import Contract, Prior, new_denoiser, placed
@@ -121,6 +127,7 @@ def prepare(
             begin with is of others.
     """
     check_window(ds, states, path)
+    check_times(ds, path)
     check_recipe(ds, recipe)
     taught, last = split(ds, path)
     seen = ds.isel(trajectory=slice(last))

@@ -11,7 +11,8 @@ import xarray as xr
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.diffusion.gaussian import Gaussian
 from dpdm.diffusion.tile import Spans, tile
-from dpdm.fields.trajectories import opened
+from dpdm.fields.trajectories import cadence_of, opened
+from dpdm.learn import identity
 from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
 from dpdm.prior import Prior, check_length, load, scaling, windowed
@@ -119,6 +120,18 @@ def test_the_last_tenth_is_never_touched(tmp_path: Path) -> None:
     torch.testing.assert_close(flat.std(0), torch.ones(2).double(), rtol=1e-3, atol=0)
 
 
+def test_dates_are_counted_in_days_and_no_times_in_states() -> None:
+    ds = spirals()
+    dates = xr.date_range("2000-01-01", periods=40, freq="6h")
+    assert cadence_of(ds.assign_coords(time=dates)) == 0.25
+    assert cadence_of(ds.drop_vars("time")) == 1
+
+
+def test_a_half_trained_prior_is_of_its_window(tmp_path: Path) -> None:
+    one, same, other = (lesson(spirals(), tmp_path, states) for states in (5, 5, 3))
+    assert identity(one) == identity(same) != identity(other)
+
+
 def test_the_covariance_is_that_of_all_windows(tmp_path: Path) -> None:
     one = lesson(spirals(), tmp_path)
     rows = torch.cat([one.taught[:, t : t + 3].flatten(1) for t in range(38)]).double()
@@ -212,7 +225,13 @@ def still() -> xr.Dataset:
     return ds
 
 
+def uneven() -> xr.Dataset:
+    ds = spirals()
+    return ds.assign_coords(time=ds["time"].values ** 1.1)
+
+
 BAD = {
+    "uneven": (uneven, "apart in time", 5),
     "missing": (missing, "missing or infinite", 5),
     "constant": (still, "b never changes", 5),
     "few": (lambda: spirals(2), "holds 2 trajectories", 5),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dpdm.errors import DpdmError
 from dpdm.fields.source import engine_of, open_raw
 from dpdm.fields.store import naming
+from dpdm.fields.tensors import in_days
 
 COMPONENTS = ("trajectory", "time", "component")
 PLANE = ("trajectory", "time", "y", "x")
@@ -76,6 +77,29 @@ def spacing_of(ds: xr.Dataset, plane: tuple[int, ...]) -> tuple[float, float]:
 
 def cadence_of(ds: xr.Dataset) -> float:
     """Return the time between two states, in the units of the file; 1 where it is not told."""
-    if "time" not in ds.coords or ds["time"].dtype.kind not in "fiu":
-        return 1.0
-    return float(np.median(np.diff(ds["time"].values.astype(float))))
+    steps = time_steps(ds)
+    return float(np.median(steps)) if len(steps) else 1.0
+
+
+def time_steps(ds: xr.Dataset) -> NDArray[np.float64]:
+    """Return the times between all states, in days where they are dates."""
+    if "time" not in ds.coords:
+        return np.zeros(0)
+    steps = np.diff(ds["time"].values)
+    if ds["time"].dtype.kind in "fiu":
+        return steps.astype(float)
+    return np.array([in_days(step) for step in steps])
+
+
+def check_times(ds: xr.Dataset, path: Path) -> None:
+    """Refuse states that do not follow each other evenly.
+
+    Raises:
+        DpdmError: When they do not.
+    """
+    steps = time_steps(ds)
+    if len(steps) and (steps.min() <= 0 or np.ptp(steps) > 1e-3 * steps.max()):
+        raise DpdmError(
+            f"The states of {path} are {steps.min():g} to {steps.max():g} apart in time.",
+            "A window knows one step: interpolate to even times, or cut the file.",
+        )
