@@ -196,7 +196,7 @@ def test_fields_on_a_plane_are_taught_by_the_same_loop(folder: Path) -> None:
     assert (list(prior.contract.plane), prior.contract.periodic) == ([8, 8], True)
     assert prior.contract.spacing == pytest.approx([np.pi / 4, np.pi / 4])
     assert [tuple(each.shape) for each in scaling(prior)] == [(2, 1, 1)] * 2
-    found = tile(windowed(prior), Spans(7, 3, axes=3))(torch.randn(2, 7, 2, 8, 8), torch.ones(2))
+    found = tile(windowed(prior), Spans(7, 3))(torch.randn(2, 7, 2, 8, 8), torch.ones(2))
     assert found.shape == (2, 7, 2, 8, 8)
     assert "state: 8 by 8 cells, periodic" in done("info", "p.safetensors").stdout
     log = Path("p.jsonl").read_text().splitlines()

@@ -16,8 +16,9 @@ References:
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -31,16 +32,13 @@ Place: TypeAlias = tuple[Any, ...]
 
 
 class Cover(Protocol):
-    """Windows that cover a domain, and what each of them has to say of its cells."""
+    """Windows that cover a domain, and how their answers become one."""
 
     def places(self) -> list[Place]:
         """List where the windows lie."""
 
-    def weights(self) -> list[Tensor]:
-        """List the weights of each window's cells, to be multiplied with the window."""
-
-    def blank(self) -> Tensor:
-        """Return zeros to sum the weights of the whole domain in."""
+    def join(self, answers: Iterable[Fields], x_t: Fields) -> Fields:
+        """Return what the windows, in the order of their places, say of the domain of ``x_t``."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +75,24 @@ class Windows:
         columns = [(left + torch.arange(width)) % self.shape[1] for left in lefts]
         return [(..., r[:, None], c) for r in rows for c in columns]
 
-    def weights(self) -> list[Tensor]:
-        """Return the blending weights, the same for all windows, (h, w)."""
-        one = torch.outer(*(ramp(n, self.overlap) for n in self.extent))
-        return [one] * len(self.places())
+    def weights(self) -> Tensor:
+        """Return the blending weights of one window, with its rows and columns."""
+        return torch.outer(*(ramp(n, self.overlap) for n in self.extent))
 
-    def blank(self) -> Tensor:
-        """Return zeros for every cell, (H, W)."""
-        return torch.zeros(self.shape, dtype=torch.float64)
+    @cached_property
+    def total(self) -> Tensor:
+        """Give the sum of all windows' weights in each cell."""
+        total = torch.zeros(self.shape, dtype=torch.float64)
+        for place in self.places():
+            total[place] += self.weights()
+        return total
+
+    def join(self, answers: Iterable[Fields], x_t: Fields) -> Fields:
+        """Return the weighted mean of the windows' answers."""
+        share, sums = self.weights().to(x_t), torch.zeros_like(x_t)
+        for place, x_hat in zip(self.places(), answers, strict=True):
+            sums[place] += share * x_hat
+        return sums / self.total.to(x_t)
 
 
 @dataclass(frozen=True)
@@ -94,32 +102,26 @@ class Spans:
     Attributes:
         count: States T of the trajectory, at least ``width``.
         width: States w = 2 k + 1 of a window.
-        axes: Axes of one state: 1 for components (C,), 3 for fields (C, H, W).
     """
 
     count: int
     width: int
-    axes: int = 1
 
     def places(self) -> list[Place]:
         """List each window's states."""
         starts = range(self.count - self.width + 1)
         return [(slice(None), slice(first, first + self.width)) for first in starts]
 
-    def weights(self) -> list[Tensor]:
-        """Return one for the states that a window speaks of, zero for its others, (w, 1, ...)."""
-        last = self.count - self.width
-        centre = self.width // 2
-        out = []
-        for first in range(last + 1):
-            owned = torch.zeros(self.width, *(1,) * self.axes, dtype=torch.float64)
-            owned[0 if first == 0 else centre : None if first == last else centre + 1] = 1.0
-            out.append(owned)
-        return out
-
-    def blank(self) -> Tensor:
-        """Return zeros for every state, (1, T, 1, ...)."""
-        return torch.zeros(1, self.count, *(1,) * self.axes, dtype=torch.float64)
+    def join(self, answers: Iterable[Fields], x_t: Fields) -> Fields:
+        """Return each window's centre, with the first one's beginning and the last one's end."""
+        centre, last = self.width // 2, self.count - self.width
+        return torch.cat(
+            [
+                x_hat[:, 0 if first == 0 else centre : self.width if first == last else centre + 1]
+                for first, x_hat in enumerate(answers)
+            ],
+            dim=1,
+        )
 
 
 def spread(count: int, width: int, overlap: int) -> list[int]:
@@ -176,19 +178,13 @@ def tile(denoise: Denoise | Sequence[Denoise], cover: Cover, most: int = 1 << 19
             members as they make. Gradients of more than that are computed block by block, in
             bounded memory.
     """
-    places, weights, total = cover.places(), cover.weights(), cover.blank()
+    places = cover.places()
     if len(places) == 1:
         return denoise if callable(denoise) else denoise[0]
-    for place, weight in zip(places, weights, strict=True):
-        total[place] += weight
     local = together(denoise, most) if callable(denoise) else apart(denoise)
 
     def whole(x_t: Fields, sigma: Sigma) -> Fields:
-        sums = torch.zeros_like(x_t)
-        answers = local(x_t, sigma, places)
-        for place, weight, x_hat in zip(places, weights, answers, strict=True):
-            sums[place] += weight.to(x_t) * x_hat
-        return sums / total.to(x_t)
+        return cover.join(local(x_t, sigma, places), x_t)
 
     return whole
 
