@@ -6,10 +6,10 @@ So no window is ever finished on its own, and none leaves a seam:
 
 .. math:: D(x_t) = \sum_k w_k D_k(x_t^{(k)}) / \sum_k w_k
 
-In time the weights are of another kind. Given its neighbours, a state of a Markov chain knows no
-more of the past or the future, so the score of a long trajectory at one state is that of a window
-around it: each state is taken from the window of which it is the centre, the first and the last
-from those at the ends. Averages of windows would not be a score of anything.
+In time nothing is blended. Given its neighbours, a state of a Markov chain knows no more of the
+past or the future, so the score of a long trajectory at one state is that of a window around it:
+each state is taken from the window of which it is the centre, the first and the last from those at
+the ends. Averages of windows would not be a score of anything.
 
 References:
     Rozet and Louppe (2023), SDA, https://arxiv.org/abs/2306.10574, algorithm 2.
