@@ -61,5 +61,6 @@ def test_the_readme_s_commands_run_as_they_stand(tmp_path: Path) -> None:
     assert found.returncode == 0, found.stderr
     assert "ensemble of 3" in found.stdout
     assert sorted(p.name for p in tmp_path.glob("*.nc")) == [
-        "coarse.nc", "fine.nc", "mean.nc", "mine.nc", "smooth.nc",
+        "analysis.nc", "coarse.nc", "fine.nc", "mean.nc", "mine.nc", "seen.nc", "smooth.nc",
+        "truth.nc",
     ]  # fmt: skip
