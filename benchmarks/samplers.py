@@ -1,17 +1,22 @@
-"""Compare samplers and step counts on the validation box: ``skill.py --samplers``."""
+"""Compare samplers and inflations on the validation box: ``--samplers``, ``--inflation``."""
 
+import math
 import time
 from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import common
+import numpy as np
 from draws import Array, draw, evaluations, labelled, schedule, task_of
 from region import VALIDATION, cut
 
 from dpdm.draw import Posterior
 from dpdm.evaluate import evaluate
 from dpdm.fields.store import open_fields
+from dpdm.task import Task, label_of
 
 Way = tuple[str, int]
 WAYS: tuple[Way, ...] = (
@@ -20,6 +25,7 @@ WAYS: tuple[Way, ...] = (
     ("ddim", 10), ("ddim", 25), ("ddim", 50),
 )  # fmt: skip
 MEMBERS = 11  # the fair CRPS does not depend on it
+INFLATIONS = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0)
 HEAD = ("sampler", "steps", "evaluations", "seconds", "variable", "CRPS/lerp", "SSR", "one member")
 
 
@@ -59,3 +65,46 @@ def lines(rows: list[dict[str, Any]], members: int) -> list[tuple[object, ...]]:
         )
         for name in dict.fromkeys(row["variable"] for row in rows)
     ]
+
+
+def inflate(options: Namespace, folder: Path) -> None:
+    """Print the scores at each inflation, and the one that calibrates the ensemble.
+
+    It is the one, to a tenth, at which the geometric mean of the variables' spread-skill ratios
+    is 1, by interpolation in the logarithm: a rule that was laid down before it was applied.
+    """
+    coarse, truth = cut(options.build, folder, VALIDATION, 10)
+    task = task_of(coarse, options.prior)
+    steps = range(min(options.months, task.steps))
+    members = min(options.members, MEMBERS)
+    true, seen = (open_fields(p).compute() for p in (truth, coarse))
+    found, means = list[tuple[object, ...]](), list[float]()
+    for factor in INFLATIONS:
+        how = replace(task.how, inflation=factor)
+        drawn = [members_of(replace(task, how=how), step, members) for step in steps]
+        scored = lines(evaluate(labelled(task, steps, drawn), true, seen).rows, members)
+        means.append(math.prod(float(str(line[2])) for line in scored) ** (1 / len(scored)))
+        found += [(factor, *line) for line in scored]
+    print(common.table(("inflation", *HEAD[4:]), found))
+    best = round(calibrated(INFLATIONS, means), 1)
+    print(f"\nGeometric mean of the spread-skill ratios is 1 at an inflation of {best}.")
+    common.close(
+        "inflation", {"means": dict(zip(INFLATIONS, means, strict=True)), "best": best}, {}
+    )
+
+
+def members_of(task: Task, step: int, members: int) -> Array:
+    """Return members (M, C, H, W) of a step, as every user gets them."""
+    posterior = Posterior(task.prior, task.given(step), task.how)
+    label = label_of(task.coarse, step)
+    return np.stack([*posterior.members(range(members), 0, label)]).astype(np.float32)
+
+
+def calibrated(factors: Sequence[float], ratios: Sequence[float]) -> float:
+    """Return the factor at which rising ratios reach 1, the nearest end where they do not.
+
+    Example:
+        >>> calibrated([1.0, 2.0], [0.5, 2.0])
+        1.5
+    """
+    return float(np.interp(0.0, np.log(ratios), factors))

@@ -9,7 +9,8 @@ A perfect ensemble of M members has a mean whose RMSE is sqrt(1 + 1/M) of the in
 ``--mean`` estimates, so that is judged from one side: it may be at most 1% above.
 
 ``--samplers`` compares samplers and step counts on the box 30-60E, 20-45N, held out of training
-too, so that the default can be chosen without a look at East Asia. ``--ablation`` trains short
+too, and ``--inflation`` chooses the ensemble's width there, so that the defaults need no look at
+East Asia. ``--ablation`` trains short
 priors without parts of what the bundled one is given. Both need the global file.
 """
 
@@ -35,13 +36,18 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=33)
     parser.add_argument("--factor", type=int, default=10, choices=(4, 8, 10))
     parser.add_argument("--samplers", action="store_true", help="compare samplers instead")
+    parser.add_argument("--inflation", action="store_true", help="choose the inflation instead")
     parser.add_argument("--ablation", action="store_true", help="compare short priors instead")
     parser.add_argument("--minutes", type=float, default=10, help="of training, for each ablation")
-    parser.add_argument("--months", type=int, default=12, help="of the year, for --samplers")
+    parser.add_argument(
+        "--months", type=int, default=12, help="of the year, for --samplers and --inflation"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.samplers:
             samplers.compare(options, Path(folder))
+        elif options.inflation:
+            samplers.inflate(options, Path(folder))
         elif options.ablation:
             ablation.compare(options, Path(folder))
         else:
