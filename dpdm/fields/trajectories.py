@@ -78,7 +78,7 @@ def spacing_of(ds: xr.Dataset, plane: tuple[int, ...]) -> tuple[float, float]:
 def cadence_of(ds: xr.Dataset) -> float:
     """Return the time between two states, in the units of the file; 1 where it is not told."""
     steps = time_steps(ds)
-    return float(np.median(steps)) if len(steps) else 1.0
+    return float(f"{steps.mean():.9g}") if len(steps) else 1.0
 
 
 def time_steps(ds: xr.Dataset) -> NDArray[np.float64]:
