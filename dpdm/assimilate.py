@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,13 +12,15 @@ from pathlib import Path
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
+from dpdm.coarse_error import CoarseError, coarse_error
 from dpdm.diffusion.guide import Guide, dps, mmps, sda
 from dpdm.draw import How
 from dpdm.ensemble import Report, template_of
-from dpdm.errors import DpdmWarning
+from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.innovations import USED, doubts, report, summary
 from dpdm.evaluate.table import Row
 from dpdm.fields.cf import finish
+from dpdm.fields.grid import grid_of
 from dpdm.fields.observations import read_observations
 from dpdm.fields.stations import check, withhold
 from dpdm.fields.store import sha256
@@ -33,6 +36,9 @@ class Seeing:
 
     Attributes:
         errors: Standard deviations by variable, in canonical units, where a file has none.
+        coarse_error: Standard deviations of the coarse field's errors by variable, in canonical
+            units.
+        coarse_length: Length of their correlation, km.
         reject: Innovation, in standard deviations of prior and observation, beyond which an
             observation is not believed; 0 believes all.
         withhold: Share of the stations kept back to score the analysis.
@@ -47,6 +53,8 @@ class Seeing:
     """
 
     errors: Mapping[str, float] = field(default_factory=dict)
+    coarse_error: Mapping[str, float] = field(default_factory=dict)
+    coarse_length: float = 300.0
     reject: float = 5.0
     withhold: float = 0.0
     guidance: str = "mmps"
@@ -115,7 +123,7 @@ def assimilate(
     task = plan(files.coarse, load(path), wish, files.grid, files.statics)
     task = replace(task, how=guided(task.how, seeing))
     table = believed(files, task, seeing)
-    seen = Sights(task, table, seeing.reject)
+    seen = Sights(task, table, seeing.reject, doubted(task, seeing))
     observed = ", ".join(p.name for p in files.observations)
     title = f"Analyses of {observed} with the prior {path.stem}"
     made = provenance(task, path, files, seeing)
@@ -156,6 +164,18 @@ def believed(files: Files, task: Task, seeing: Seeing) -> pd.DataFrame:
     return table.assign(status=table["status"].replace("", USED))
 
 
+def doubted(task: Task, seeing: Seeing) -> CoarseError | None:
+    """Return the law of the coarse field's error, if the user states one."""
+    stated = seeing.coarse_error
+    if task.blind and stated:
+        raise DpdmError("--coarse-error is stated, and there is no --coarse.", "Leave it out.")
+    for name, std in stated.items():
+        if not (std >= 0 and math.isfinite(std)):
+            raise DpdmError(f"The coarse error of {name} is {std:g}.", "Give 0 or more.")
+    names, source = task.prior.normaliser.names, grid_of(task.coarse)
+    return coarse_error(names, source, task.grid, stated, seeing.coarse_length)
+
+
 def provenance(task: Task, prior: Path, files: Files, seeing: Seeing) -> dict[str, str]:
     """Return what the analyses were made from."""
     inputs = {p.name: sha256(p) for p in files.read}
@@ -165,5 +185,6 @@ def provenance(task: Task, prior: Path, files: Files, seeing: Seeing) -> dict[st
         "members": task.wish.members, "sampler": task.how.sampler, "steps": task.how.steps,
     }  # fmt: skip
     drawn |= {k: v for k, v in asdict(seeing).items() if not isinstance(v, dict)}
-    drawn |= {f"error_{name}": value for name, value in seeing.errors.items()}
+    for word in ("errors", "coarse_error"):
+        drawn |= {f"{word}_{name}": value for name, value in getattr(seeing, word).items()}
     return {key: str(value) for key, value in drawn.items()}

@@ -17,8 +17,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpdm.coarse_error import CoarseError, covariance, given
 from dpdm.diffusion.observe import Observation
-from dpdm.draw import Posterior
+from dpdm.draw import Posterior, noise
 from dpdm.ensemble import blocks
 from dpdm.evaluate.innovations import USED, WITHHELD
 from dpdm.fields.grid import Grid
@@ -43,8 +44,10 @@ class Sights:
         analysis: Values of the members at each observation, with shape (N, M), NaN if unseen.
     """
 
-    def __init__(self, task: Task, table: pd.DataFrame, reject: float) -> None:
-        self.task, self.table, self.reject = task, table, reject
+    def __init__(
+        self, task: Task, table: pd.DataFrame, reject: float, error: CoarseError | None = None
+    ) -> None:
+        self.task, self.table, self.reject, self.error = task, table, reject, error
         self.prior = np.full((len(table), QUANTILES), np.nan)
         self.analysis = np.full((len(table), task.wish.members), np.nan)
 
@@ -60,8 +63,35 @@ class Sights:
             posterior = posterior.seeing(self.observation(here))
         numbers, label = range(task.wish.members), label_of(task.coarse, step)
         members = posterior.members(numbers, task.wish.seed, label)
+        if self.error is not None:
+            members = self.corrected(members, here, label)
         lost = posterior.given.lerp.isnan().numpy() & (not task.blind)
         yield from blocks(task, step, self.noted(members, operator, here), lost)
+
+    def corrected(
+        self, members: Iterable[Array], here: NDArray[np.int64], label: str
+    ) -> Iterator[Array]:
+        """Yield members with the error of the coarse field that they and the used rows imply."""
+        if self.error is None:
+            return
+        law, used = self.error, self.used(here)
+        seen = Implied(self, used) if used.size else None
+        shapes = {"z": (len(law.std), len(law.root)), "e": (len(used),)}
+        for number, member in enumerate(members):
+            z, e = (
+                noise(shape, self.task.wish.seed, number, f"{label}/coarse/{name}").double()
+                for name, shape in shapes.items()
+            )
+            z = z if seen is None else seen.given(member, z, e)
+            yield self.added(member, law.field(z).numpy())
+
+    def added(self, member: Array, error: Array) -> Array:
+        """Return a member plus an error; what is never negative stays so."""
+        total: Array = member + error
+        for c, channel in enumerate(self.task.prior.normaliser.channels):
+            if channel.transform == "log1p":
+                total[c] = total[c].clip(min=0)
+        return total
 
     def noted(
         self, members: Iterable[Array], operator: Operator | None, here: NDArray[np.int64]
@@ -84,12 +114,39 @@ class Sights:
 
     def observation(self, here: NDArray[np.int64]) -> Observation | None:
         """Return the observation of those rows that are assimilated, if there are any."""
-        used = here[(self.table["status"].iloc[here] == USED).to_numpy()]
-        rows = self.table.iloc[used]
+        used = self.used(here)
+        if not used.size:
+            return None
+        value, error = self.numbers(used)
+        shared = None
+        if self.error is not None:
+            channel = self.channel(used)
+            shared = covariance(self.reach(used), 0 * error, channel)
+        return Observation(self.operator(used), value, error**2, shared=shared)
+
+    def used(self, here: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of some rows that are assimilated."""
+        chosen: NDArray[np.int64] = here[(self.table["status"].iloc[here] == USED).to_numpy()]
+        return chosen
+
+    def numbers(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return values and standard deviations of some rows."""
+        some = self.table.iloc[rows]
         value, error = (
-            torch.from_numpy(rows[n].to_numpy(float, copy=True)) for n in ("value", "error")
+            torch.from_numpy(some[n].to_numpy(float, copy=True)) for n in ("value", "error")
         )
-        return Observation(self.operator(used), value, error**2) if used.size else None
+        return value, error
+
+    def channel(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the channel of each of some rows."""
+        names = self.task.prior.normaliser.names
+        return torch.tensor([names.index(v) for v in self.table["variable"].iloc[rows]]).long()
+
+    def reach(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return what the coarse field's error does at some rows."""
+        assert self.error is not None
+        lat, lon = (self.table[n].to_numpy(float, copy=True)[rows] for n in ("lat", "lon"))
+        return self.error.at(lat, lon, self.channel(rows))
 
     def check_background(self, here: NDArray[np.int64]) -> None:
         """Turn away observations that neither prior nor error can explain."""
@@ -97,11 +154,27 @@ class Sights:
             return
         value, error = (self.table[n].to_numpy(float)[here] for n in ("value", "error"))
         spread = self.prior[here].std(1)
+        if self.error is not None:
+            spread = np.hypot(spread, self.error.std[self.channel(here)].numpy())
         departure = (value - self.prior[here].mean(1)) / np.hypot(error, spread)
         for row, size in zip(here, departure, strict=True):
             if abs(size) > self.reject:
                 reason = f"rejected: {abs(size):.1f} standard deviations from the prior"
                 self.table.iloc[row, self.table.columns.get_loc("status")] = reason
+
+
+class Implied:
+    """What the rows that were used imply of the coarse field's error, member by member."""
+
+    def __init__(self, sights: Sights, used: NDArray[np.int64]) -> None:
+        self.operator, self.channel = sights.operator(used), sights.channel(used)
+        self.value, self.error = sights.numbers(used)
+        self.reach = sights.reach(used)
+
+    def given(self, member: Array, z: Tensor, e: Tensor) -> Tensor:
+        """Return z (C, n) given what a member (C, H, W) misses."""
+        miss = self.value - self.operator(torch.from_numpy(member)[None])[0]
+        return given(self.reach, self.error, self.channel, miss, z, e)
 
 
 def quantiles(posterior: Posterior, operator: Operator) -> Array:

@@ -102,9 +102,31 @@ def test_without_coarse_fields_the_target_says_where_and_when(seen: pd.DataFrame
     assert (rows["residual"].abs() < rows["innovation"].abs()).mean() > 0.8
 
 
+def test_a_coarse_field_that_may_be_wrong_is_mended_beyond_the_stations(
+    seen: pd.DataFrame,
+) -> None:
+    """All stations say three kelvin more: so is the whole field, and rain is never negative."""
+    seen.loc[seen["variable"] == "t2m", "value"] += 3
+    seen.to_csv("stations.csv", index=False)
+    command = f"{COARSE} --members 4 --reject 0 --overwrite --coarse-error tp=0.5"
+    done("downscale", "coarse.nc", "free.nc", "--prior", "prior.safetensors", "--members", 4)
+    done(*f"{command} --coarse-error t2m=4 --coarse-length 1500 --report report.csv".split())
+    moved = (members() - members("free.nc"))[:, 0].mean()
+    assert 1.5 < moved < 4.5
+    assert (xr.open_dataset("out.nc")["tp"] >= 0).all()
+    rows = pd.read_csv("report.csv").query("variable == 't2m'")
+    assert rows["residual"].abs().mean() < 0.3 * rows["innovation"].abs().mean()
+    unseen = members()[:, 1] - members("free.nc")[:, 1]
+    assert unseen.std(0).mean() > 2  # a month without stations may be wrong all the same
+
+
 @pytest.mark.parametrize(
     ("tail", "what", "code"),
     [
+        ("--coarse coarse.nc --coarse-error sp=1", "--coarse-error names sp", 1),
+        ("--coarse coarse.nc --coarse-error t2m=-1", "coarse error of t2m is -1", 1),
+        ("--coarse coarse.nc --coarse-length 9", "--coarse-length belongs to --coarse-error", 2),
+        ("--grid fine.nc --coarse-error t2m=1", "there is no --coarse", 1),
         ("", "Neither coarse fields nor a target grid", 1),
         ("--coarse coarse.nc --gamma 1", "--gamma belongs to --guidance sda", 2),
         ("--coarse coarse.nc --tau 1", "--tau is the length of --corrections", 2),

@@ -40,7 +40,7 @@ def test_each_month_of_the_sample_is_likely(tmp_path: Path) -> None:
             open_fields(tmp_path / f"{month}.nc")  # a warning is an error here
 
 
-@pytest.mark.parametrize("unit", ["mm/day", "inch/day", "inch/month", "mm/year"])
+@pytest.mark.parametrize("unit", ["mm/month", "cm/day", "inch/day", "mm/year"])
 def test_a_wrong_unit_of_the_sample_is_doubted(unit: str) -> None:
     with pytest.warns(DpdmWarning, match=rf"east_asia_coarse.nc: tp {WORDS} tp=mm/month\.$"):
         open_fields(SAMPLE, units={"tp": unit})

@@ -1,5 +1,7 @@
 """Guidance against the exact posterior of a Gaussian prior."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -144,3 +146,23 @@ def test_gain_is_the_variance_of_what_is_observed() -> None:
     torch.testing.assert_close(
         found, torch.full((4,), 0.25), rtol=0.05, atol=0
     )  # 5 sampling errors
+
+
+def test_errors_with_something_in_common_are_weighed_together() -> None:
+    """R = diag + shared: MMPS is exact, and SDA is its own closed form."""
+    root = torch.randn(3, 2)
+    seen = replace(POINTS, shared=root @ root.T)
+    a, r = matrix(POINTS), torch.diag(POINTS.variance) + root @ root.T
+    gain = torch.linalg.solve(a @ prior().cov @ a.T + r, a @ prior().cov).T
+    miss = seen.value - a @ prior().mean
+    exact = Gaussian(prior().mean + gain @ miss, prior().cov - gain @ a @ prior().cov)
+    x_t, s = noisy(1.0)
+    found = mmps(prior(), seen, iterations=3)(x_t, s)
+    torch.testing.assert_close(found, exact(x_t, s), rtol=1e-8, atol=1e-8)
+    x_hat = prior()(x_t, s).flatten(1)
+    jacobian = prior().cov @ torch.linalg.inv(prior().cov + torch.eye(N))
+    weights = torch.linalg.solve(r + 0.3 * torch.eye(3), (seen.value - x_hat @ a.T).T).T
+    closed = x_hat + weights @ a @ jacobian
+    torch.testing.assert_close(
+        sda(prior(), seen, 0.3)(x_t, s).flatten(1), closed, rtol=1e-9, atol=1e-9
+    )

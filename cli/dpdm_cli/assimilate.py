@@ -59,6 +59,14 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Standard deviation of observations without one, in K, mm day-1, Pa or m s-1. Repeat.",
 )  # fmt: skip
 @click.option(
+    "--coarse-error", multiple=True, callback=options.numbers, metavar="VAR=STD",
+    help="What may be wrong with the coarse field itself, as in t2m=1.5. Repeat.",
+)  # fmt: skip
+@click.option(
+    "--coarse-length", type=POSITIVE, default=300.0, show_default=True, metavar="KM",
+    help="Over what length it is wrong alike.",
+)  # fmt: skip
+@click.option(
     "--reject", type=click.FloatRange(min=0), default=5.0, show_default=True,
     help="Turn away observations so many standard deviations from the prior; 0 keeps all.",
 )  # fmt: skip
@@ -133,5 +141,10 @@ def refuse_strays(guidance: str) -> None:
     for name, owner in (("gamma", "sda"), ("iterations", "mmps"), ("zeta", "dps")):
         if owner != guidance and context.get_parameter_source(name) is given:
             raise click.UsageError(f"--{name} belongs to --guidance {owner}, not {guidance}.")
+    if (
+        context.get_parameter_source("coarse_length") is given
+        and not context.params["coarse_error"]
+    ):
+        raise click.UsageError("--coarse-length belongs to --coarse-error, and there is none.")
     if context.get_parameter_source("tau") is given and not context.params["corrections"]:
         raise click.UsageError("--tau is the length of --corrections, and there are none.")

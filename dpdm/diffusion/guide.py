@@ -51,8 +51,8 @@ def sda(denoise: Denoise, seen: Observation, gamma: float = 1e-2) -> Denoise:
             x_t, x_hat = traced(denoise, x_t, sigma)
             miss = seen.misfit(x_hat)
             spread = gamma * (1.0 if seen.scale is None else seen.scale.to(miss))
-            variance = seen.variance.to(miss) + like(sigma, miss) ** 2 * spread
-            log_p = -(miss.square() / variance).sum() / 2
+            more = like(sigma, miss) ** 2 * spread
+            log_p = -(miss * seen.weigh(miss, more)).sum() / 2
             (score,) = torch.autograd.grad(log_p, x_t)
         return x_hat.detach() + like(sigma, x_t) ** 2 * score
 
@@ -78,7 +78,7 @@ def mmps(denoise: Denoise, seen: Observation, iterations: int = 3) -> Denoise:
             return back * like(sigma, back) ** 2
 
         def matvec(v: Values) -> Values:
-            return seen.variance.to(v) * v + push(spread(v))
+            return seen.spread(v) + push(spread(v))
 
         miss = seen.value.to(values) - values
         return x_hat.detach() + spread(conjugate_gradients(matvec, miss, iterations))

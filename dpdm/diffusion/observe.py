@@ -20,6 +20,7 @@ class Observation:
         operator: Observation operator A, from fields (B, ...) to values (B, N), differentiable.
         value: Measured values y, with shape (N,).
         variance: Error variance, the diagonal of R, with shape (N,).
+        shared: What errors have in common beside it, or nothing: R is the sum, (N, N).
         scale: Variance of A(x) for fields x of unit variance, with shape (N,): it makes SDA's
             Gamma a number without units. None where the values are of that order anyway.
     """
@@ -28,6 +29,21 @@ class Observation:
     value: Tensor
     variance: Tensor
     scale: Tensor | None = None
+    shared: Tensor | None = None
+
+    def spread(self, v: Values) -> Values:
+        """Return R v, with the shape (B, N) of v."""
+        own = self.variance.to(v) * v
+        return own if self.shared is None else own + v @ self.shared.to(v).T
+
+    def weigh(self, v: Values, more: Tensor) -> Values:
+        """Return (R + diag(more))^-1 v, for ``more`` that broadcasts against v (B, N)."""
+        own = self.variance.to(v) + more
+        if self.shared is None:
+            return v / own
+        whole = self.shared.to(v) + torch.diag_embed(own.expand(len(v), -1))
+        weighed: Values = torch.linalg.solve(whole, v)
+        return weighed
 
     def misfit(self, x: Fields) -> Values:
         """Return y - A(x), with shape (B, N)."""
@@ -66,7 +82,7 @@ def gain(operator: Operator, at: Fields, probes: int = 64) -> Tensor:
 
 
 def stack(observations: Sequence[Observation]) -> Observation:
-    """Merge independent observations into one.
+    """Merge independent observations, whose own errors are independent, into one.
 
     Example:
         >>> seen = Observation(lambda x: x[:, :2], torch.zeros(2), torch.ones(2))
