@@ -8,7 +8,12 @@ bundled prior has never seen East Asia. In one table, at the withheld stations:
 - the downscaled prior, without any station;
 - optimal interpolation of the used stations' innovations from the prior's mean, with a Gaussian
   covariance whose length and variance are chosen on the used stations by leaving each out;
-- the analysis: the prior's ensemble, pulled by the used stations.
+- the analysis: the prior's ensemble, pulled by the used stations, with the coarse field taken at
+  its word;
+- the same with an error of the coarse field (``--coarse-error``), whose spread and length are
+  chosen like those of the optimal interpolation, on the used stations alone. Errors of the
+  observations and of the coarse field are then scaled alike, so that the squared left-out
+  innovations of the used stations are as large as they should be.
 
 Errors of observations are dpdm's defaults (representativeness included); the spread-skill ratio
 counts them.
@@ -16,10 +21,12 @@ counts them.
 
 import argparse
 import itertools
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import common
 import numpy as np
@@ -28,9 +35,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.assimilate import Files, Seeing, believed, guided
+from dpdm.coarse_error import CoarseError, coarse_error
 from dpdm.draw import Posterior
 from dpdm.evaluate.innovations import USED, WITHHELD, compare
-from dpdm.fields.grid import lerp
+from dpdm.fields.grid import grid_of, lerp
 from dpdm.fields.stations import station_names
 from dpdm.fields.tensors import to_tensor
 from dpdm.prior import find, load
@@ -42,6 +50,8 @@ STATIONS = common.SAMPLES / "korea_stations.csv"
 KOREA = {"lat": slice(29, 43), "lon": slice(121, 134)}
 FOLDS = 10
 LENGTHS = (30.0, 60.0, 100.0, 150.0, 250.0, 400.0)  # km
+SHARES = (0.1, 0.25, 0.5, 1.0, 2.0)  # of the innovations' mean square
+ANALYSES = ("analysis", "analysis, coarse error")
 HEAD = ("variable", "method", "RMSE", "/lerp", "bias", "CRPS", "SSR", "chi-square of the used")
 
 
@@ -102,22 +112,91 @@ def methods(task: Task, table: pd.DataFrame, options: argparse.Namespace) -> dic
     prior = free(task, table)
     made = {"lerp": smooth(task, table, 0.0), "lerp + lapse rate": smooth(task, table, 1.0)}
     made |= {"prior": prior}
-    for name in ("nearest", "optimal interpolation", "analysis", "analysis, used"):
-        width = options.members if name.startswith("analysis") else 1
+    for name in ("nearest", "optimal interpolation", *ANALYSES, *map(used, ANALYSES)):
+        width = options.members if "analysis" in name else 1
         made[name] = np.full((len(table), width), np.nan)
     folds = numbers(table) % FOLDS
     for fold in range(options.folds):
         out = folds == fold
         made["nearest"][out] = nearest(table, out)
         made["optimal interpolation"][out] = interpolated(table, prior.mean(1), out)
-        sights = Sights(task, table.assign(status=np.where(out, WITHHELD, USED)), 0.0)
-        for step in range(task.steps):
-            for _ in sights.analyse(step):
-                pass
-        made["analysis"][out] = sights.analysis[out]
-        if not fold:
-            made["analysis, used"][~out] = sights.analysis[~out]
+        for name in ANALYSES:
+            said, law = wrong(task, table, prior, out) if name == ANALYSES[1] else (table, None)
+            sights = Sights(task, said.assign(status=np.where(out, WITHHELD, USED)), 0.0, law)
+            for step in range(task.steps):
+                for _ in sights.analyse(step):
+                    pass
+            made[name][out] = sights.analysis[out]
+            table.loc[out, stated(name)] = said["error"][out]
+            if not fold:
+                made[used(name)][~out] = sights.analysis[~out]
+                table.loc[:, stated(used(name))] = said["error"]
     return made
+
+
+def used(name: str) -> str:
+    """Return what the values at the stations that an analysis used are called."""
+    return f"{name}, used"
+
+
+def stated(name: str) -> str:
+    """Return the column of the errors that an analysis was told."""
+    return f"error of {name}"
+
+
+def wrong(
+    task: Task, table: pd.DataFrame, prior: Array, out: NDArray[np.bool_]
+) -> tuple[pd.DataFrame, CoarseError | None]:
+    """Return the table with the errors, and the coarse field's error, that the used imply."""
+    error = np.hypot(table["error"].to_numpy(), prior.std(1, ddof=1))
+    scores = {length: tuned(table, prior.mean(1), error, out, (length,)) for length in LENGTHS}
+    length = min(scores, key=lambda d: sum(best.score for best in scores[d].values()))
+    best = scores[length]
+    std = {name: math.sqrt(b.variance * b.scale) for name, b in best.items()}
+    scale = table["variable"].map({name: math.sqrt(b.scale) for name, b in best.items()})
+    names = task.prior.normaliser.names
+    law = coarse_error(names, grid_of(task.coarse), task.grid, std, length)
+    return table.assign(error=table["error"] * scale), law
+
+
+class Best(NamedTuple):
+    """The best covariance of a variable's innovations.
+
+    Attributes:
+        score: Mean square of the left-out errors, over that of the innovations.
+        length: Of the correlation, km.
+        variance: Of the background.
+        scale: Square of the left-out errors over what the covariance says of it.
+    """
+
+    score: float
+    length: float
+    variance: float
+    scale: float
+
+
+def tuned(
+    table: pd.DataFrame, background: Array, error: Array, out: NDArray[np.bool_],
+    lengths: Sequence[float],
+) -> dict[str, Best]:  # fmt: skip
+    """Return each variable's best covariance, by leaving out each used station."""
+    found = {}
+    innovation = table["value"].to_numpy() - background
+    for name, whole in table[~out].groupby("variable"):
+        groups = [rows.index.to_numpy() for _, rows in whole.groupby("step")]
+        near = [distances(table.loc[g]) for g in groups]
+        size = max(float(np.mean(innovation[whole.index] ** 2)), 1e-6)
+        tried = []
+        for length, share in itertools.product(lengths, SHARES):
+            pairs = [
+                left_out(innovation[g], error[g], d, length, share * size)
+                for g, d in zip(groups, near, strict=True)
+            ]
+            left, said = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+            score = float(np.mean(left**2)) / size
+            tried.append(Best(score, length, share * size, float(np.mean(left**2 / said))))
+        found[str(name)] = min(tried)
+    return found
 
 
 def free(task: Task, table: pd.DataFrame) -> Array:
@@ -175,49 +254,41 @@ def interpolated(table: pd.DataFrame, background: Array, out: NDArray[np.bool_])
     """Return the optimal interpolation of innovations, tuned on the used stations alone."""
     found = background.copy()
     innovation, error = table["value"].to_numpy() - background, table["error"].to_numpy()
-    for _, whole in table.groupby("variable"):
-        groups = [rows.index.to_numpy() for _, rows in whole.groupby("step")]
-        near = {id(g): distances(table.loc[g]) for g in groups}
-        scale = max(np.var(innovation[whole.index[~out[whole.index]]]), 1e-6)
-        tried = [
-            (sum(left_out(innovation[g][~out[g]], error[g][~out[g]],
-                          near[id(g)][np.ix_(~out[g], ~out[g])], length, share * scale)
-                 for g in groups), length, share)
-            for length, share in itertools.product(LENGTHS, (0.25, 0.5, 1.0, 2.0))
-        ]  # fmt: skip
-        _, length, share = min(tried)
-        for g in groups:
-            cover = share * scale * np.exp(-((near[id(g)] / length) ** 2) / 2)
-            used = ~out[g]
-            gain = np.linalg.solve(
-                cover[np.ix_(used, used)] + np.diag(error[g][used] ** 2), innovation[g][used]
-            )
-            found[g] = background[g] + cover[:, used] @ gain
+    best = tuned(table, background, error, out, LENGTHS)
+    for (name, _), rows in table.groupby(["variable", "step"]):
+        g, seen = rows.index.to_numpy(), ~out[rows.index]
+        law = best[str(name)]
+        cover = law.variance * np.exp(-((distances(rows) / law.length) ** 2) / 2)
+        whole = cover[np.ix_(seen, seen)] + np.diag(error[g][seen] ** 2)
+        found[g] = background[g] + cover[:, seen] @ np.linalg.solve(whole, innovation[g][seen])
     return found[out][:, None]
 
 
-def left_out(innovation: Array, error: Array, near: Array, length: float, scale: float) -> float:
-    """Return the squared error of each innovation from the others, by the closed form."""
-    cover = scale * np.exp(-((near / length) ** 2) / 2) + np.diag(error**2)
+def left_out(
+    innovation: Array, error: Array, near: Array, length: float, variance: float
+) -> tuple[Array, Array]:
+    """Return each innovation's error from the others, and its variance, by the closed form."""
+    cover = variance * np.exp(-((near / length) ** 2) / 2) + np.diag(error**2)
     inverse = np.linalg.inv(cover)
-    return float(np.sum((inverse @ innovation / np.diag(inverse)) ** 2))
+    return inverse @ innovation / np.diag(inverse), 1 / np.diag(inverse)
 
 
 def scored(table: pd.DataFrame, found: dict[str, Array], name: str) -> list[tuple[object, ...]]:
     """Return a line for each method."""
-    used = compare_at(table, found["analysis, used"], name)["chi_square"]
-    rows = {m: compare_at(table, v, name) for m, v in found.items() if m != "analysis, used"}
+    fit = {m: compare_at(table, found[used(m)], name, used(m))["chi_square"] for m in ANALYSES}
+    rows = {m: compare_at(table, v, name, m) for m, v in found.items() if not m.endswith("used")}
     return [
         (name, m, r["rmse"], r["rmse"] / rows["lerp"]["rmse"], r["bias"], r["crps"], r["ssr"],
-         used if m == "analysis" else float("nan"))
+         fit.get(m, float("nan")))
         for m, r in rows.items()
     ]  # fmt: skip
 
 
-def compare_at(table: pd.DataFrame, values: Array, name: str) -> dict[str, Any]:
+def compare_at(table: pd.DataFrame, values: Array, name: str, method: str) -> dict[str, Any]:
     """Return scores at the observations of a variable that a method has."""
     chosen = (table["variable"] == name).to_numpy() & np.isfinite(values).all(1)
-    return compare(table[chosen], values[chosen], values[chosen])
+    own = table.assign(error=table.get(stated(method), table["error"]))[chosen]
+    return compare(own, values[chosen], values[chosen])
 
 
 def targets(rows: list[tuple[object, ...]]) -> dict[str, common.Target]:
@@ -225,7 +296,7 @@ def targets(rows: list[tuple[object, ...]]) -> dict[str, common.Target]:
     by = {(row[0], row[1]): row for row in rows}
     wanted = {}
     for name in dict.fromkeys(row[0] for row in rows):
-        mine = by[name, "analysis"]
+        mine = by[name, ANALYSES[1]]
         for rival in ("prior", "lerp", "optimal interpolation"):
             ratio = float(mine[2]) / float(by[name, rival][2])
             wanted[f"{name}: RMSE over that of {rival}"] = common.target(ratio, most=1.0)
