@@ -28,7 +28,7 @@ from dpdm.lesson import Lesson, prepare
 from dpdm.recipe import Recipe
 from dpdm.task import Task
 
-RECIPE = Path(__file__).parent / "prior" / "recipe.toml"
+RECIPE = Path(__file__).parent / "prior" / "first.toml"
 FACTORS = (4, 12)
 WINDOW = 64
 
