@@ -152,7 +152,10 @@ def samples(era5: xr.Dataset) -> None:
     coarse = coarsen(around, FACTOR).assign_attrs(title=f"{fine.title}, means over 2.5 degrees")
     for name, axis in relief.axes(coarse["lat"].values, coarse["lon"].values).items():
         coarse[name] = axis
-    steps = {"t2m": {"scale_factor": 1 / 512, "add_offset": 273.0}, "tp": {"scale_factor": 1 / 512}}
+    steps = {
+        "t2m": {"scale_factor": 1 / 512, "add_offset": 273.0},
+        "tp": {"scale_factor": 1 / 512},
+    }
     packed = {name: INTEGER | step for name, step in steps.items()}
     write(fine, HERE / "east_asia_fine.nc", packed)
     write(coarse, HERE / "east_asia_coarse.nc", packing(coarse, 9))
