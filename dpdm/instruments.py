@@ -1,0 +1,94 @@
+"""The operator of a table of observations: each row is seen as its instrument sees.
+
+A row names its operator, `point` where it names none, and the settings that this one needs. Rows
+that share operator, variable and settings are one group, and one operator; the values come back in
+the order of the rows. Installed packages may announce more operators (`operators.plugins`): such
+a function gives the values of its whole group, in the order of the rows.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+import torch
+from torch import Tensor
+
+from dpdm.operators import plugins
+from dpdm.operators.registry import OPERATORS, Sites, build, known
+from dpdm.types import Fields, Operator, Values
+
+SETTINGS = ("factor", "radius", "level", "width")
+Place: TypeAlias = Callable[[pd.DataFrame], Sites]
+
+
+def operator_of(rows: pd.DataFrame, place: Place, shape: tuple[int, ...] = ()) -> Operator:
+    """Return the operator from physical fields to the rows' values (B, N).
+
+    It works on fields (B, C, H, W) and on trajectories (B, C, T, H, W), as the sites do.
+
+    Args:
+        rows: Observations, with ``variable``, ``value`` and, where a row is not of a point,
+            ``operator`` and its settings.
+        place: Returns where and when some rows were measured.
+        shape: Shape of one field, on which operators of other packages are tried; without it
+            they are not.
+
+    Raises:
+        DpdmError: When an operator is unknown, lacks a setting or makes no sense.
+    """
+    numbers = list(groups(rows))
+    parts = [part(rows.iloc[chosen], place, shape) for chosen in numbers]
+    back = torch.from_numpy(np.argsort(np.concatenate(numbers)))
+
+    def operator(fields: Fields) -> Values:
+        return torch.cat([each(fields) for each in parts], dim=1)[:, back.to(fields.device)]
+
+    return operator
+
+
+def groups(rows: pd.DataFrame) -> Iterator[np.ndarray]:
+    """Yield the numbers of the rows that share operator, variable and settings."""
+    shared = {name: rows[name].to_numpy() for name in SETTINGS if name in rows}
+    keys = pd.DataFrame({"operator": named(rows), "variable": rows["variable"].to_numpy()})
+    keys = keys.assign(**shared)
+    yield from keys.groupby(list(keys), sort=False, dropna=False).indices.values()
+
+
+def named(rows: pd.DataFrame) -> np.ndarray:
+    """Return the name of each row's operator."""
+    if "operator" not in rows:
+        return np.full(len(rows), "point", dtype=object)
+    names: np.ndarray = rows["operator"].replace("", "point").to_numpy(dtype=object)
+    return names
+
+
+def part(rows: pd.DataFrame, place: Place, shape: tuple[int, ...]) -> Operator:
+    """Return the operator of one group."""
+    name, variable = named(rows)[0], str(rows["variable"].iloc[0])
+    if name not in OPERATORS:
+        operator = plugins.find(known(name))
+        return plugins.tried(operator, name, shape, len(rows)) if shape else operator
+    operator = build(name, place(rows), variable, **settings(rows))
+    return near(operator, rows["value"].to_numpy(float)) if name == "direction" else operator
+
+
+def settings(rows: pd.DataFrame) -> dict[str, float]:
+    """Return the settings that a group's rows share."""
+    said = {name: float(rows[name].iloc[0]) for name in SETTINGS if name in rows}
+    return {name: value for name, value in said.items() if np.isfinite(value)}
+
+
+def near(operator: Operator, value: np.ndarray) -> Operator:
+    """Return the operator of directions, on the turn of the circle nearest to what was observed.
+
+    Degrees jump at north. So told, a wind from 350 that was observed as 10 misses it by 20.
+    """
+    observed = torch.from_numpy(value.copy())
+
+    def turned(fields: Fields) -> Tensor:
+        degrees = operator(fields)
+        middle = observed.to(degrees)
+        return middle + (degrees - middle + 180) % 360 - 180
+
+    return turned
