@@ -14,11 +14,11 @@ import pandas as pd  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
 
+from dpdm.fields.columns import SETTINGS
 from dpdm.operators import plugins
 from dpdm.operators.registry import OPERATORS, Sites, build, known
 from dpdm.types import Fields, Operator, Values
 
-SETTINGS = ("factor", "radius", "level", "width")
 Place: TypeAlias = Callable[[pd.DataFrame], Sites]
 
 

@@ -20,9 +20,10 @@ from dpdm.config import read
 from dpdm.errors import DpdmError
 from dpdm.fields.cf import EPOCH, file_attributes
 from dpdm.fields.store import sha256
+from dpdm.fields.values import KEEPING
 from dpdm.fields.write import Writer, check_output
 from dpdm.remap import Ask
-from dpdm.synthetic.looks import KEEPING, Look, What, looks_at
+from dpdm.synthetic.looks import Look, What, looks_at
 from dpdm.synthetic.scene import Scene, scene_of
 from dpdm.synthetic.sites import Where
 

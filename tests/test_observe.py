@@ -227,7 +227,7 @@ def made(name: str) -> Any:
         ("world", "[what]\nvariabels = []\n", "unknown key variabels", "variables"),
         ("world", "[what]\nvariables = ['t3m']\n" + EXACT, "variable t3m", "t2m, tp"),
         ("world", "[what]\noperator = 'pont'\n" + EXACT, "no observation operator pont", "point"),
-        ("world", "[what]\noperator = 'coarse'\n" + EXACT, "needs a factor", "what"),
+        ("world", "[what]\noperator = 'coarse'\n" + EXACT, "coarse needs factor", "factor"),
         ("world", "[what]\noperator = 'coarse'\nfactor = 5\n" + EXACT, "do not cut", "divides"),
         ("world", "[what]\noperator = 'threshold'\n" + EXACT, "level and width", "level"),
         ("world", "[what]\nlevel = 3.0\n" + EXACT, "was given level", ""),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dpdm.errors import DpdmError
 from dpdm.operators import plugins
-from dpdm.operators.areas import footprints
+from dpdm.operators.areas import boxes, footprints
 from dpdm.operators.layout import globe
 from dpdm.operators.linear import profile
 from dpdm.operators.points import hypsometric, lapse, points
@@ -106,6 +106,7 @@ def expected(name: str, x: Tensor) -> Tensor:
     return {
         "point": warm,
         "mean": footprints(REGION, [21.2, 27.7], [101.1, 113.2], 2e5)(x),
+        "coarse": boxes(REGION, [20.2, 26.7], [22.2, 28.7], [100.1, 112.2], [102.1, 114.2])(x),
         "log1p": warm.log1p(),
         "saturating": warm / (1 + warm),
         "threshold": 1 / (1 + torch.exp(-(warm - 280) / 4)),
@@ -121,7 +122,9 @@ def expected(name: str, x: Tensor) -> Tensor:
 
 
 STEP = {"level": 280.0, "width": 4.0}
-SETTINGS = {"mean": {"radius": 2e5}, "threshold": STEP, "exceedance": STEP}
+SETTINGS = {
+    "mean": {"radius": 2e5}, "coarse": {"factor": 2.0}, "threshold": STEP, "exceedance": STEP,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", list(OPERATORS))
@@ -161,6 +164,7 @@ def test_named_time_means_are_means_over_their_steps() -> None:
         (lambda: build("point", sites(), "tp"), "tp is observed, but the fields hold t2m, sp"),
         (lambda: build("speed", sites(("t2m", "tp")), ""), "A wind is observed.*t2m, tp"),
         (lambda: build("mean", sites(), "t2m"), "mean needs radius, and was given no settings"),
+        (lambda: build("coarse", sites(), "t2m", factor=0.0), "mean over a block is 0"),
         (lambda: build("threshold", sites(), "t2m", levle=1.0), "needs level and width"),
     ],
 )  # fmt: skip

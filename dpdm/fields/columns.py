@@ -30,9 +30,16 @@ ROLES: dict[str, tuple[str, ...]] = {
         "x": "x",
         "component": "component",
         "operator": "operator",
+        "factor": "factor",
+        "radius": "radius",
+        "level": "level",
+        "width": "width",
+        "end": "end end_time time_end until",
     }.items()
 }
-NUMBERS = ("value", "error", "lat", "lon", "elevation", "y", "x")
+SETTINGS = ("factor", "radius", "level", "width")  # of the operator that a row names
+NUMBERS = ("value", "error", "lat", "lon", "elevation", "y", "x", *SETTINGS)
+TIMES = ("time", "end")
 POSITIONS = (("lat", "lon"), ("y", "x"), ("component",))
 ERROR_SUFFIX = re.compile(r"[_ ](error|std|sigma|uncertainty|stderr|standard_error)$")
 
@@ -50,6 +57,12 @@ def plain(text: str) -> str:
 def place(names: list[str], role: str) -> int | None:
     """Return where a role's best name stands among names that are `plain`, if anywhere."""
     return next((names.index(word) for word in ROLES[role] if word in names), None)
+
+
+def places(names: list[str]) -> dict[str, int]:
+    """Return where each role's best name stands; a level without an operator is no setting."""
+    found = {role: at for role in ROLES if (at := place(names, role)) is not None}
+    return {r: at for r, at in found.items() if r not in SETTINGS or "operator" in found}
 
 
 def canonical(text: str) -> str | None:

@@ -23,18 +23,18 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 
 from dpdm.errors import DpdmError
-from dpdm.fields.columns import POSITIONS, Asked
+from dpdm.fields.columns import POSITIONS, SETTINGS, Asked
 from dpdm.fields.sampling import open_sampling, read_sampling
 from dpdm.fields.source import CLASSIC, HDF5
 from dpdm.fields.store import naming
 from dpdm.fields.text import read_text
 from dpdm.fields.units import parse, registry
-from dpdm.fields.values import USUAL, coded, convert
+from dpdm.fields.values import KEEPING, USUAL, coded, convert, operators
 
 WHAT = ("source", "row", "variable", "value", "error")
 CORE = (*WHAT, "time", "lat", "lon", "elevation", "units", "status")
 EXTRA: dict[str, str | float] = dict.fromkeys(("station", "operator", "component"), "")
-EXTRA |= dict.fromkeys(("trajectory", "y", "x"), np.nan)
+EXTRA |= dict.fromkeys(("trajectory", "y", "x", *SETTINGS), np.nan)
 
 
 def read_observations(
@@ -57,7 +57,8 @@ def read_observations(
         `value`, `error` and `units` are canonical for variables that dpdm knows; `time` is a
         date, a number or NaT; `lat` and `lon` are degrees, `elevation` metres, NaN where
         unknown; `status` is empty, or why the row is of no use. `station`, `operator`,
-        `trajectory`, `component`, `y` and `x` are there where a file has them.
+        `trajectory`, `component`, `y`, `x`, the operator's settings (`SETTINGS`) and `end`, that
+        of a mean over time which begins at `time`, are there where a file has them.
 
     Raises:
         DpdmError: A file cannot be read without a guess, or an error is not positive.
@@ -102,7 +103,8 @@ def _one(path: Path, asked: Asked) -> pd.DataFrame:
         )
         for name in ("lat", "lon", "elevation"):
             table[name] = table[name].mask(coded(table[name].to_numpy()))
-        table["elevation"] = _metres(table["elevation"], raw.attrs.get("elevation", ""))
+        for name in {"elevation", "radius"} & set(table):
+            table[name] = _metres(table[name], name, raw.attrs.get(name, ""))
         _check_place(table)
         convert(table)
         _assign_errors(table, asked)
@@ -141,16 +143,18 @@ def _completed(raw: pd.DataFrame, source: str) -> pd.DataFrame:
     table["error_units"] = raw.get("error_units", "")
     if "time" not in table:
         table["time"] = np.datetime64("NaT", "ns")
-    return table[[*CORE, *(name for name in EXTRA if name in table), "old", "error_units"]]
+    return table[
+        [*CORE, *(name for name in (*EXTRA, "end") if name in table), "old", "error_units"]
+    ]
 
 
-def _metres(values: pd.Series, unit: str) -> pd.Series:
-    """Convert heights to metres; those without a unit are."""
+def _metres(values: pd.Series, name: str, unit: str) -> pd.Series:
+    """Convert lengths to metres; those without a unit are."""
     if not unit:
         return values
     scale = registry().Quantity(1.0, parse(unit))
     if not scale.is_compatible_with("m"):
-        raise DpdmError(f"elevation is in '{unit}', not a height.", "Give it in m.")
+        raise DpdmError(f"{name} is in '{unit}', not a length.", "Give it in m.")
     return values * float(scale.to("m").magnitude)
 
 
@@ -180,6 +184,7 @@ def swapped(evidence: str) -> DpdmError:
 def _assign_errors(table: pd.DataFrame, asked: Asked) -> None:
     """Complete the errors of usable rows, and refuse those that are not positive."""
     usable = table["status"] == ""
+    _check_operators(table[usable & table["error"].isna()])
     for name, rows in table[usable & table["error"].isna()].groupby("variable").groups.items():
         table.loc[rows, "error"] = _usual_error(str(name), table.loc[rows, "value"], asked.errors)
     wrong = np.flatnonzero(usable & (table["error"] <= 0))
@@ -188,6 +193,17 @@ def _assign_errors(table: pd.DataFrame, asked: Asked) -> None:
         raise DpdmError(
             f"row {row['row']}: the error of {row['variable']} is {row['error']:g}.",
             "Give a standard deviation above 0, or leave the cell empty for the usual one.",
+        )
+
+
+def _check_operators(bare: pd.DataFrame) -> None:
+    """Refuse rows without an error of which no usual one is known: an operator made them."""
+    made = bare[~operators(bare).isin(KEEPING) & bare["variable"].isin(USUAL)]
+    if len(made):
+        row = made.iloc[0]
+        raise DpdmError(
+            f"row {row['row']}: the {row['operator']} of {row['variable']} has no error.",
+            "Add a column of errors, in the unit of the values.",
         )
 
 

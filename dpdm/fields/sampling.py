@@ -15,7 +15,7 @@ import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.columns import NUMBERS, ROLES, Asked, only_once, place, plain
+from dpdm.fields.columns import NUMBERS, TIMES, Asked, only_once, place, places, plain
 from dpdm.fields.source import broken, open_raw
 from dpdm.fields.variables import KNOWN, identify
 
@@ -54,8 +54,8 @@ def _listed(ds: xr.Dataset, asked: Asked) -> pd.DataFrame:
     """Read one value after the other, each with its own variable's name."""
     (dim,) = ds["value"].dims
     beside = [str(name) for name, a in ds.variables.items() if a.dims in ((dim,), ())]
-    found = {role: place([plain(name) for name in beside], role) for role in ROLES}
-    at = {role: beside[where] for role, where in found.items() if where is not None}
+    found = places([plain(name) for name in beside])
+    at = {role: beside[where] for role, where in found.items()}
     at["value"] = "value"
     if "variable" not in at:
         raise DpdmError("no variable says what each value is.", "Add variable(obs).")
@@ -65,8 +65,8 @@ def _listed(ds: xr.Dataset, asked: Asked) -> pd.DataFrame:
     written = table.pop("units", np.full(len(old), default, dtype=object))
     out = pd.DataFrame({"row": np.arange(1, len(old) + 1), "error": np.nan, "old": old} | table)
     out["units"] = [asked.unit(*pair) for pair in zip(old, written, strict=True)]
-    if "elevation" in at:
-        out.attrs["elevation"] = str(ds[at["elevation"]].attrs.get("units", ""))
+    for role in {"elevation", "radius"} & at.keys():
+        out.attrs[role] = str(ds[at[role]].attrs.get("units", ""))
     return out
 
 
@@ -75,7 +75,7 @@ def _plain(array: xr.DataArray, role: str) -> np.ndarray:
     values = array.values.ravel()
     if role in NUMBERS:
         return values.astype(float)
-    if role == "time" or values.dtype.kind in "iuf":
+    if role in TIMES or values.dtype.kind in "iuf":
         return values
     return np.array([_word(value) for value in values], dtype=object)
 

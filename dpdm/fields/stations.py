@@ -8,7 +8,8 @@ be they duplicates or several within the step, become one. Their errors are take
     y = e^2 \sum_i y_i / e_i^2, \qquad e^{-2} = \sum_i e_i^{-2},
 
 so n equal errors shrink by the square root of n. Whoever knows that they are not independent,
-representativeness above all, gives larger ones.
+representativeness above all, gives larger ones. What an operator makes of a variable stays apart:
+two directions have no mean, and two channels of a satellite are not one.
 """
 
 import numpy as np
@@ -17,17 +18,21 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
+from dpdm.fields.columns import SETTINGS
+from dpdm.fields.footprints import inside, turned
 from dpdm.fields.grid import Grid, step
 from dpdm.fields.observations import swapped
-from dpdm.fields.steps import steps
+from dpdm.fields.steps import before, steps
+from dpdm.fields.values import KEEPING, operators
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 OUTSIDE, SEA, RELIEF = "outside the domain", "no land within a cell", "height off the relief"
 NO_STEP, MERGED, WITHHELD = "no step at that time", "merged into row", "withheld"
+SEVERAL = "a mean over several steps"
 DRY = 0.05  # land fraction from which a cell counts as land
 ROUND = 4  # digits of a degree that tell two places apart, about 10 m
-KEYS = ("variable", "operator", "step", "trajectory", "component", "y", "x")
+KEYS = ("variable", "operator", *SETTINGS, "step", "last", "trajectory", "component", "y", "x")
 
 
 def check(
@@ -39,11 +44,11 @@ def check(
     statics: xr.Dataset | None = None,
     relief: float = 1500.0,
 ) -> pd.DataFrame:
-    """Return observations with the status and the step of each.
+    """Return observations with the status and the step of each; of a time mean also the last.
 
     Args:
         table: What `read_observations` gives.
-        domain: The field's grid; None where it is no grid of latitude and longitude.
+        domain: The field's grid, seen step by step; None for trajectories.
         time: The field's time axis; None where it has none: all values are of its one step.
         bounds: Bounds of the steps (time, 2).
         period: What a step stands for: see `steps.steps`.
@@ -51,8 +56,8 @@ def check(
         relief: By how many metres a station's height may differ from the relief's.
 
     Raises:
-        DpdmError: Latitude and longitude look swapped, times cannot be compared, or no
-            observation is left.
+        DpdmError: Latitude and longitude look swapped, times cannot be compared, a mean ends
+            before it begins, or no observation is left.
     """
     table = table.copy()
     if domain is not None:
@@ -62,6 +67,10 @@ def check(
         _mark_land(table, domain, statics, relief)
     table["step"] = 0 if time is None else _steps(table, time, bounds, period)
     _mark(table, (table["step"] < 0).to_numpy(), NO_STEP)
+    if "end" in table and time is not None:
+        table["last"] = _last(table, time, bounds, period)
+        over = (table["last"] != table["step"]).to_numpy()
+        _mark(table, over & (domain is not None), SEVERAL)
     _check_left(table)
     return merged(table)
 
@@ -73,22 +82,6 @@ def tally(table: pd.DataFrame) -> dict[str, int]:
     return {"used": int(counts.get("used", 0))} | {
         str(reason): int(count) for reason, count in counts.items() if reason != "used"
     }
-
-
-def inside(table: pd.DataFrame, domain: Grid, swap: bool = False) -> NDArray[np.bool_]:
-    """Tell which observations lie in the domain's cells.
-
-    Args:
-        table: Observations.
-        domain: The grid.
-        swap: Whether to take latitude for longitude.
-    """
-    lat, lon = (table[name].to_numpy() for name in (("lon", "lat") if swap else ("lat", "lon")))
-    lon = _turned(lon, domain)
-    rows = (lat >= domain.lat_edges[0]) & (lat <= domain.lat_edges[-1])
-    columns = (lon >= domain.lon_edges[0]) & (lon <= domain.lon_edges[-1])
-    found: NDArray[np.bool_] = rows & (columns | (domain.cyclic & np.isfinite(lon)))
-    return found
 
 
 def withhold(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
@@ -152,8 +145,10 @@ def merged(table: pd.DataFrame) -> pd.DataFrame:
 
 def _groups(used: pd.DataFrame) -> NDArray[np.int64]:
     """Number the groups of one place, step and variable in order of appearance."""
-    columns = ["lat", "lon", *(name for name in KEYS if name in used)]
-    codes = _places(used).groupby(columns, sort=False, dropna=False).ngroup()
+    columns = ["lat", "lon", "apart", *(name for name in KEYS if name in used)]
+    apart = np.where(operators(used).isin(KEEPING), -1, np.arange(len(used)))
+    rows = _places(used).assign(apart=apart)
+    codes = rows.groupby(columns, sort=False, dropna=False).ngroup()
     numbers: NDArray[np.int64] = codes.to_numpy(dtype=np.int64)
     return numbers
 
@@ -186,6 +181,38 @@ def _steps(
     return np.where(table["time"].isna() & (time.size == 1), 0, found)
 
 
+def _last(
+    table: pd.DataFrame, time: xr.DataArray, bounds: xr.DataArray | None, period: str
+) -> NDArray[np.int64]:
+    """Match the ends of means over time to their last step; other rows end where they begin."""
+    means = (table["end"].notna() & table["time"].notna()).to_numpy()
+    out: NDArray[np.int64] = table["step"].to_numpy(np.int64, copy=True)
+    if means.any():
+        out[means] = steps(_ends(table[means]), time, bounds, period)
+    return out
+
+
+def _ends(means: pd.DataFrame) -> pd.Series:
+    """Return the last moments of means, which hold their beginning and not their end.
+
+    Raises:
+        DpdmError: A mean ends before it begins.
+    """
+    begin, end = means["time"], means["end"]
+    try:
+        wrong = means[(end < begin).to_numpy()]
+    except TypeError as fault:  # a date against a number, or against a date of another calendar
+        what = f"A mean begins at {begin.iloc[0]} and ends at {end.iloc[0]}."
+        raise DpdmError(what, "Write both in the same way.") from fault
+    if len(wrong):
+        row = wrong.iloc[0]
+        raise DpdmError(
+            f"{row['source']}: row {row['row']} is a mean from {row['time']} to {row['end']}.",
+            "Give the earlier time first.",
+        )
+    return before(end).where(end > begin, begin)
+
+
 def _check_swapped(table: pd.DataFrame, domain: Grid) -> None:
     placed = table[(table["status"] == "") & table["lat"].notna()]
     if len(placed) and not inside(placed, domain).any() and inside(placed, domain, True).all():
@@ -201,16 +228,10 @@ def _check_left(table: pd.DataFrame) -> None:
         )
 
 
-def _turned(lon: Array, domain: Grid) -> Array:
-    """Bring longitudes to the turn of the circle that the domain is on."""
-    middle = (domain.lon_edges[0] + domain.lon_edges[-1]) / 2
-    turned: Array = lon + 360.0 * np.round((middle - lon) / 360.0)
-    return turned
-
-
 def _mark_land(table: pd.DataFrame, domain: Grid, statics: xr.Dataset, relief: float) -> None:
     """Mark stations on land that the field has as sea, and those far above or below its relief."""
-    here = table.index[(table["status"] == "") & table["elevation"].notna()]
+    points = operators(table).isin(("", "point"))
+    here = table.index[(table["status"] == "") & table["elevation"].notna() & points]
     part = table.loc[here]
     rows, columns = _cells(part, domain)
     land = _most(statics["land_fraction"].values, rows, columns, domain.cyclic)
@@ -222,7 +243,7 @@ def _mark_land(table: pd.DataFrame, domain: Grid, statics: xr.Dataset, relief: f
 
 def _cells(table: pd.DataFrame, domain: Grid) -> tuple[Index, Index]:
     """Return row and column of the nearest cell."""
-    lat, lon = table["lat"].to_numpy(), _turned(table["lon"].to_numpy(), domain)
+    lat, lon = table["lat"].to_numpy(), turned(table["lon"].to_numpy(), domain)
     rows = np.rint((lat - domain.lat[0]) / step(domain.lat)).astype(int)
     columns = np.rint((lon - domain.lon[0]) / step(domain.lon)).astype(int)
     height, width = domain.shape

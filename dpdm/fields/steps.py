@@ -6,6 +6,7 @@ and days; otherwise a step reaches half way to its neighbours. Numbers, as on a 
 must agree to a hundredth of a step.
 """
 
+from datetime import timedelta
 from typing import Any
 
 import cftime
@@ -50,6 +51,14 @@ def steps(
         )
     out[known] = _dated(said, time, bounds, period) if dated else _numbered(said, time)
     return out
+
+
+def before(ends: pd.Series) -> pd.Series:
+    """Return the moments just before some dates; numbers are those of steps themselves."""
+    if ends.dtype.kind == "M":
+        return ends - pd.Timedelta(1, "s")
+    dated = ends.dtype == object
+    return ends - timedelta(seconds=1) if dated else ends
 
 
 def _numbered(said: np.ndarray, time: xr.DataArray) -> Steps:

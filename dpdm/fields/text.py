@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 
 from dpdm.errors import DpdmError
-from dpdm.fields.columns import ERROR_SUFFIX, NUMBERS, ROLES, Asked, only_once, place, plain
+from dpdm.fields.columns import ERROR_SUFFIX, NUMBERS, TIMES, Asked, only_once, places, plain
 from dpdm.fields.dates import ABSENT, is_number, times
 
 NEEDED = (
@@ -31,7 +31,7 @@ def read_text(path: Path, asked: Asked) -> pd.DataFrame:
     """
     cells = _cells(path)
     names = [plain(_head(column)[0]) for column in cells]
-    at = {role: where for role in ROLES if (where := place(names, role)) is not None}
+    at = places(names)
     long = "value" in at and names[at["value"]] not in map(plain, asked.rename.values())
     table = _common(cells, at, names)
     parts = [_long(cells, table, at, asked)] if long else _wide(cells, table, names, asked)
@@ -94,11 +94,13 @@ def _common(cells: pd.DataFrame, at: dict[str, int], names: list[str]) -> pd.Dat
     """Read what the observations of a line share: when and where."""
     table = pd.DataFrame({"row": np.arange(1, len(cells) + 1)})
     table["time"] = times(_time_cells(cells, at, names))
-    for role in at.keys() - {"time", "variable", "value", "error", "units"}:
+    if "end" in at:
+        table["end"] = times(list(cells.iloc[:, at["end"]]))
+    for role in at.keys() - {*TIMES, "variable", "value", "error", "units"}:
         numeric = role in NUMBERS or role == "trajectory"
         table[role] = _numbers(cells, at[role]) if numeric else _words(cells.iloc[:, at[role]])
-    if "elevation" in at:
-        table.attrs["elevation"] = _head(cells.columns[at["elevation"]])[1]
+    for role in {"elevation", "radius"} & at.keys():
+        table.attrs[role] = _head(cells.columns[at[role]])[1]
     return table
 
 

@@ -22,7 +22,13 @@ CODES = (-999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0, -32768.0, 9999.0)
 DOUBTFUL = (-99.0, -99.9, 99.9, 999.0, 999.9, 9999.9, 99999.0, 32767.0)
 HUGE = 1e20
 NOISE = 5.0  # stated errors by which a value may lie beyond what is possible, as dry cells do
-KEEPING = ("", "point", "identity", "mean", "coarse")  # operators that keep the variable's unit
+KEEPING = ("", "point", "mean", "coarse")  # operators whose values are those of the variable
+ALIKE = ("speed", "exceedance")  # those in the variable's unit, but counted from zero
+SEEN = {
+    "log1p": "1", "saturating": "1", "threshold": "1", "direction": "degree",
+    "heading_east": "1", "heading_north": "1", "divergence": "s-1", "vorticity": "s-1",
+    "saturating_vorticity": "1",
+}  # fmt: skip
 
 
 class Usual(NamedTuple):
@@ -46,16 +52,40 @@ USUAL = {
 
 
 def convert(table: pd.DataFrame) -> None:
-    """Bring values and errors to canonical units, each variable and unit by itself."""
-    operator = table["operator"] if "operator" in table else pd.Series("", table.index)
-    kept = operator.fillna("").isin(KEEPING)
+    """Bring values and errors to canonical units, each variable and unit by itself.
+
+    Values that an installed package's operator makes are taken as they stand.
+    """
+    operator = operators(table)
+    kept = operator.isin(KEEPING)
     for column in ("value", "error"):
         table[column] = table[column].mask(coded(table[column].to_numpy()))
     alike = table[kept & table["variable"].isin(KNOWN)]
     keys = ["variable", "units", "error_units", alike["time"].isna()]
     for (name, unit, of_error, _), rows in alike.groupby(keys).groups.items():
         _convert_rows(table, rows, KNOWN[name], unit, of_error or unit)
+    others = table[operator.isin((*ALIKE, *SEEN)) & table["variable"].isin(KNOWN)]
+    for (name, unit, of), rows in others.groupby(["variable", "units", operator]).groups.items():
+        _scale_rows(table, rows, of, unit, SEEN.get(of, KNOWN[name].units))
     table.loc[table["value"].isna() & (table["status"] == ""), "status"] = "missing"
+
+
+def operators(table: pd.DataFrame) -> pd.Series:
+    """Return the name of each row's operator, empty for values of the variable itself."""
+    named = table["operator"] if "operator" in table else pd.Series("", table.index)
+    return named.fillna("")
+
+
+def _scale_rows(table: pd.DataFrame, rows: pd.Index, operator: str, unit: str, to: str) -> None:
+    """Bring what an operator makes of a variable to its unit, in place; zero stays zero."""
+    if not unit and to != "1":
+        raise DpdmError(f"{operator} has no units.", f"Add a units column: it may say {to}.")
+    given = parse(unit or to)
+    if not given.is_compatible_with(to):
+        raise DpdmError(f"'{unit}', the unit of {operator}, does not turn into {to}.", "Mend it.")
+    scale = float((1 * given).to(parse(to)).magnitude)
+    table.loc[rows, ["value", "error"]] *= scale
+    table.loc[rows, "units"] = to
 
 
 def _convert_rows(

@@ -86,6 +86,30 @@ def span(axis: Axis, low: float, high: float) -> tuple[float, float]:
     return middle - length / 2, middle + length / 2
 
 
+def blocks(layout: Layout, rows: ArrayLike, columns: ArrayLike, factor: float) -> Links:
+    """Return the operator of the means over N blocks of so many cells along both axes.
+
+    Args:
+        layout: The cells of the field.
+        rows: Latitudes, or y, of the blocks' middles, with shape (N,).
+        columns: Longitudes, or x.
+        factor: Cells along a side; those that a block shares in part count in part.
+
+    Raises:
+        DpdmError: When a block reaches beyond the cells, or is smaller than one.
+    """
+    if not factor >= 1:
+        raise DpdmError(
+            f"The factor of a mean over a block is {factor:g}.", "Give the cells along a side."
+        )
+    sides = [
+        np.asarray(middle, dtype=float) + end * factor * axis.step / 2
+        for middle, axis in ((rows, layout.rows), (columns, layout.columns))
+        for end in (-1, 1)
+    ]
+    return boxes(layout, *sides)
+
+
 def footprints(layout: Layout, rows: ArrayLike, columns: ArrayLike, radius: ArrayLike) -> Links:
     """Return the operator of the means over N discs.
 

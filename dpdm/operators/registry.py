@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dpdm.errors import DpdmError
 from dpdm.operators import plugins, shapes, winds
-from dpdm.operators.areas import footprints
+from dpdm.operators.areas import blocks, footprints
 from dpdm.operators.layout import Layout
 from dpdm.operators.linear import Links, profile
 from dpdm.operators.points import hypsometric, lapse, points
@@ -102,6 +102,12 @@ def mean(sites: Sites, variable: str, radius: float) -> Operator:
     return sites.when(links).of(sites.channel(variable))
 
 
+def coarse(sites: Sites, variable: str, factor: float) -> Operator:
+    """Return means over blocks of ``factor`` x ``factor`` cells around the sites."""
+    links = blocks(sites.layout, sites.rows, sites.columns, factor)
+    return sites.when(links).of(sites.channel(variable))
+
+
 def seen(shape: Callable[..., shapes.Map]) -> Build:
     """Return the builder of a function of point values, which takes the function's settings."""
 
@@ -144,13 +150,16 @@ def component(number: int) -> Callable[[int, int], winds.Map]:
     return lambda u, v: shapes.compose(winds.heading(u, v), shapes.select(number))
 
 
-OPERATORS: dict[str, Build] = {
+OF_VARIABLE: dict[str, Build] = {
     "point": point,
     "mean": mean,
+    "coarse": coarse,
     "log1p": log1p,
     "saturating": saturating,
     "threshold": seen(shapes.threshold),
     "exceedance": seen(shapes.exceedance),
+}
+OF_WIND: dict[str, Build] = {
     "speed": local_wind(winds.speed),
     "direction": local_wind(winds.direction),
     "heading_east": local_wind(component(0)),
@@ -159,6 +168,7 @@ OPERATORS: dict[str, Build] = {
     "vorticity": sloping(winds.vorticity),
     "saturating_vorticity": sloping(winds.vorticity, shapes.saturating),
 }
+OPERATORS = OF_VARIABLE | OF_WIND
 
 
 def build(name: str, sites: Sites, variable: str, **settings: Any) -> Operator:

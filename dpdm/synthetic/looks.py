@@ -10,18 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.errors import DpdmError
-from dpdm.operators.areas import boxes
-from dpdm.operators.registry import Sites, build
+from dpdm.fields.columns import SETTINGS
+from dpdm.fields.values import SEEN
+from dpdm.operators.registry import OF_WIND, WINDS, Sites, build
 from dpdm.synthetic.scene import Scene
 from dpdm.synthetic.sites import Where, choose
 from dpdm.types import Operator, Values
 
-KEEPING = ("point", "mean", "coarse")  # operators that keep the variable's unit
-WINDS = ("speed", "direction", "heading_east", "heading_north", "divergence", "vorticity")
 UNSAID = -math.inf
-OF_WIND = (*WINDS, "saturating_vorticity")
-UNITS = {"direction": "degree", "heading_east": "1", "heading_north": "1", "threshold": "1"}
-UNITS |= {"saturating": "1", "saturating_vorticity": "1", "log1p": "1"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class What:
 
     def settings(self) -> dict[str, float]:
         """Return the settings of the operator that are given."""
-        said = {name: getattr(self, name) for name in ("factor", "radius", "level", "width")}
+        said = {name: getattr(self, name) for name in SETTINGS}
         return {name: value for name, value in said.items() if value not in (0, UNSAID)}
 
 
@@ -94,7 +90,7 @@ def looks_at(
     errors = deviations(std, len(names), file)
     if scene.layout is None:
         return [of_components(scene, what, where, errors[0], file)]
-    rows, columns, sides = choose(where, scene.layout, what.factor, seed, file)
+    rows, columns = choose(where, scene.layout, what.factor, seed, file)
     axes = ("lat", "lon") if scene.layout.sphere else ("y", "x")
     beside: dict[str, NDArray[Any]] = dict(zip(axes, (rows, columns), strict=True))
     if what.operator != "point":
@@ -102,18 +98,15 @@ def looks_at(
         beside |= {"operator": np.array(what.operator)}
     sites = Sites(scene.layout, scene.names, rows, columns)
     return [
-        Look(name, unit_of(scene, what.operator, name), of(what, sites, name, sides), std, beside)
+        Look(
+            name,
+            unit_of(scene, what.operator, name),
+            build(what.operator, sites, name, **what.settings()),
+            std,
+            beside,
+        )
         for name, std in zip(names, errors, strict=True)
     ]
-
-
-def of(what: What, sites: Sites, name: str, sides: tuple[NDArray[np.float64], ...]) -> Operator:
-    """Return the operator of one variable."""
-    if what.operator == "coarse":
-        if not what.factor:
-            raise DpdmError("The operator coarse needs a factor.", "Give one under [what].")
-        return boxes(sites.layout, *sides).of(sites.channel(name))
-    return build(what.operator, sites, name, **what.settings())
 
 
 def of_components(scene: Scene, what: What, where: Where, std: float, file: str) -> Look:
@@ -139,7 +132,7 @@ def of_components(scene: Scene, what: What, where: Where, std: float, file: str)
 
 
 def names_of(what: What, scene: Scene, file: str) -> tuple[str, ...]:
-    """Return the variables to look at; an operator of the wind finds its own."""
+    """Return the variables to look at; what is seen of a wind goes by its eastward part."""
     if what.components and scene.layout is not None:
         raise DpdmError(f"{file} asks for components of fields.", "Give variables instead.")
     if what.operator in OF_WIND:
@@ -148,7 +141,8 @@ def names_of(what: What, scene: Scene, file: str) -> tuple[str, ...]:
                 f"{file} gives variables for {what.operator}, which finds the wind itself.",
                 "Leave variables out.",
             )
-        return scene.names[:1]
+        east = [u for u, v in WINDS if {u, v} <= set(scene.names)]
+        return (*east, scene.names[0])[:1]
     names = what.variables or scene.names
     return tuple(scene.names[position(n, scene.names, file, "variable")] for n in names)
 
@@ -169,9 +163,9 @@ def position(name: str, names: Sequence[str], file: str, kind: str) -> int:
 
 def unit_of(scene: Scene, operator: str, name: str) -> str:
     """Return the unit of an operator's values; a derivative is per metre on the sphere."""
-    if operator in ("divergence", "vorticity"):
-        return "s-1" if scene.layout is not None and scene.layout.sphere else "1"
-    return UNITS.get(operator, scene.units[name])
+    unit = SEEN.get(operator, scene.units[name])
+    sphere = scene.layout is not None and scene.layout.sphere
+    return unit if sphere or unit != "s-1" else "1"
 
 
 def deviations(std: tuple[float, ...], count: int, file: str) -> tuple[float, ...]:

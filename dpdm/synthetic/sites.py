@@ -34,9 +34,7 @@ class Where:
     x: tuple[float, ...] = ()
 
 
-def choose(
-    where: Where, layout: Layout, factor: int, seed: int, file: str
-) -> tuple[Array, Array, tuple[Array, Array, Array, Array]]:
+def choose(where: Where, layout: Layout, factor: int, seed: int, file: str) -> tuple[Array, Array]:
     """Return N places.
 
     Args:
@@ -47,7 +45,7 @@ def choose(
         file: What holds the settings.
 
     Returns:
-        Latitudes (N,), or y; longitudes, or x; and the sides south, north, west, east.
+        Latitudes (N,), or y; and longitudes, or x.
 
     Raises:
         DpdmError: When nothing lies there, or the settings contradict each other.
@@ -70,8 +68,7 @@ def choose(
         i, j = i[drawn], j[drawn]
     if not len(i):
         raise DpdmError(f"{file}: no cell lies where [where] says.", "Give a larger box.")
-    south, west = edges[0][i], edges[1][j]
-    return rows[i], columns[j], (south, edges[0][i + 1], west, edges[1][j + 1])
+    return rows[i], columns[j]
 
 
 def inside(
@@ -106,9 +103,7 @@ def drawn_of(count: int, wanted: int, area: Array, seed: int, file: str) -> NDAr
     return np.sort(draw.choice(count, wanted, replace=False, p=area / area.sum()))
 
 
-def given(
-    where: Where, layout: Layout, factor: int, file: str
-) -> tuple[Array, Array, tuple[Array, Array, Array, Array]]:
+def given(where: Where, layout: Layout, factor: int, file: str) -> tuple[Array, Array]:
     """Return places that are listed.
 
     Raises:
@@ -124,7 +119,7 @@ def given(
             "it says.",
             f"Give {names[0]} and {names[1]}, equally long, and nothing else.",
         )
-    return rows, columns, (rows, rows, columns, columns)
+    return rows, columns
 
 
 def _check(where: Where, layout: Layout, factor: int, file: str) -> None:
