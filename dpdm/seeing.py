@@ -1,14 +1,14 @@
 """Observations of one step, as the diffusion wants them: an operator on the prior's fields.
 
-Each observation is the bilinear value at its place. A temperature is brought to the station's
-height by the lapse rate of the standard atmosphere, a surface pressure by the hypsometric
-equation; where the elevation is unknown the field's own relief is taken.
+An observation that names no operator is the bilinear value at its place. A temperature is brought
+to the station's height by the lapse rate of the standard atmosphere, a surface pressure by the
+hypsometric equation; where the elevation is unknown the field's own relief is taken. Whatever else
+an instrument sees, `instruments` makes an operator of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from statistics import NormalDist
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
@@ -17,22 +17,22 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpdm import instruments
 from dpdm.coarse_error import CoarseError, covariance, given
 from dpdm.diffusion.observe import Observation
 from dpdm.draw import Posterior, noise
 from dpdm.ensemble import blocks
+from dpdm.errors import DpdmError
 from dpdm.evaluate.innovations import USED, WITHHELD
+from dpdm.expected import QUANTILES, quantiles
 from dpdm.fields.grid import Grid
 from dpdm.operators.layout import globe
-from dpdm.operators.linear import Links, profile
-from dpdm.operators.points import climb, hypsometric, lapse, points
+from dpdm.operators.points import climb, points
+from dpdm.operators.registry import OF_WIND, OPERATORS, Sites
 from dpdm.task import Task, label_of
-from dpdm.types import Fields, Operator, Values
+from dpdm.types import Operator
 
 Array = NDArray[np.float64]
-Local = Callable[[Tensor], Tensor]
-TEMPERATURES, PRESSURES = ("t2m",), ("sp",)
-QUANTILES = 33  # of the prior's law at each observation
 
 
 class Sights:
@@ -50,6 +50,28 @@ class Sights:
         self.task, self.table, self.reject, self.error = task, table, reject, error
         self.prior = np.full((len(table), QUANTILES), np.nan)
         self.analysis = np.full((len(table), task.wish.members), np.nan)
+        self.named = instruments.named(table)
+        self.check_operators()
+
+    def check_operators(self) -> None:
+        """Build every operator once, before anything is computed.
+
+        Raises:
+            DpdmError: When an operator is unknown, lacks a setting or makes no sense, or the
+                coarse field's error, which is known at points, would be seen by another.
+        """
+        for step in range(self.task.steps):
+            here = self.at(step)
+            if here.size:
+                self.operator(here, tried=True)
+        used = (self.table["status"] == USED).to_numpy() & (self.named != "point")
+        if self.error is not None and used.any():
+            row = self.table[used].iloc[0]
+            raise DpdmError(
+                f"--coarse-error is for values at points, and row {row['row']} of "
+                f"{row['source']} is seen by {row['operator']}.",
+                "Leave it out, or leave out the observations of other operators.",
+            )
 
     def analyse(self, step: int) -> Iterator[xr.Dataset]:
         """Yield one step's results, ready to be written."""
@@ -58,7 +80,8 @@ class Sights:
         here = self.at(step)
         operator = self.operator(here) if here.size else None
         if operator is not None:
-            self.prior[here] = quantiles(posterior, operator)
+            of_wind = np.isin(self.named[here], list(OF_WIND))
+            self.prior[here] = quantiles(posterior, operator, of_wind)
             self.check_background(here)
             posterior = posterior.seeing(self.observation(here))
         numbers, label = range(task.wish.members), label_of(task.coarse, step)
@@ -107,10 +130,23 @@ class Sights:
         wanted = self.table["status"].isin((USED, WITHHELD)) & (self.table["step"] == step)
         return np.flatnonzero(wanted)
 
-    def operator(self, here: NDArray[np.int64]) -> Operator:
-        """Return the operator of some rows."""
+    def operator(self, here: NDArray[np.int64], tried: bool = False) -> Operator:
+        """Return the operator of some rows of one step."""
         names, grid = self.task.prior.normaliser.names, self.task.grid
-        return operator_of(self.table.iloc[here], names, grid, self.task.statics[0])
+        whole = self.together(here)
+        seen = operator_of(self.table.iloc[whole], names, grid, self.task.statics[0], tried)
+        chosen = torch.from_numpy(np.searchsorted(whole, here))
+        return lambda fields: seen(fields)[:, chosen.to(fields.device)]
+
+    def together(self, here: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return rows of one step with all those that operators of other packages see with them.
+
+        They give all their values at once, those that are not believed among them.
+        """
+        foreign = ~np.isin(self.named, list(OPERATORS)) & np.isin(self.named, self.named[here])
+        beside = foreign & (self.table["step"] == self.table["step"].iloc[here[0]]).to_numpy()
+        whole: NDArray[np.int64] = np.union1d(here, np.flatnonzero(beside))
+        return whole
 
     def observation(self, here: NDArray[np.int64]) -> Observation | None:
         """Return the observation of those rows that are assimilated, if there are any."""
@@ -177,51 +213,25 @@ class Implied:
         return given(self.reach, self.error, self.channel, miss, z, e)
 
 
-def quantiles(posterior: Posterior, operator: Operator) -> Array:
-    """Return quantiles of the prior at observations (N, Q), from one evaluation.
-
-    The modelled values are taken as Gaussian, with the mean and the variance that the network
-    gives, as wide as the members' are made.
-    """
-    mean, variance = posterior.moments()
-    deviation = posterior.how.inflation * variance.sqrt()
-    ranks = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    drawn = [mean + NormalDist().inv_cdf(r) * deviation for r in ranks]
-    physical = posterior.prior.normaliser.inverse(torch.stack(drawn))
-    out: Array = operator(physical).T.numpy()
-    return out
-
-
 def operator_of(
-    rows: pd.DataFrame, names: Sequence[str], grid: Grid, relief: NDArray[np.float64]
+    rows: pd.DataFrame,
+    names: Sequence[str],
+    grid: Grid,
+    relief: NDArray[np.float64],
+    tried: bool = False,
 ) -> Operator:
-    """Return the operator from physical fields (B, C, H, W) to the rows' values (B, N)."""
-    parts: list[Operator] = []
-    order: list[NDArray[np.int64]] = []
-    for name in dict.fromkeys(rows["variable"]):
-        chosen = np.flatnonzero(rows["variable"] == name)
-        some = rows.iloc[chosen]
-        links = points(globe(grid.lat, grid.lon), some["lat"], some["lon"])
-        height = climb(links, relief, some["elevation"].to_numpy(float, copy=True))
-        parts.append(at_height(links, list(names), name, height))
-        order.append(chosen)
-    back = torch.from_numpy(np.argsort(np.concatenate(order)))
+    """Return the operator from physical fields (B, C, H, W) to the rows' values (B, N).
 
-    def operator(fields: Fields) -> Values:
-        return torch.cat([part(fields) for part in parts], dim=1)[:, back.to(fields.device)]
+    The fields have channels of some names, and a relief (H, W) in m. Operators of other packages
+    may be tried first.
+    """
+    layout = globe(grid.lat, grid.lon)
 
-    return operator
+    def place(some: pd.DataFrame) -> Sites:
+        lat, lon, height = (
+            some[n].to_numpy(float, copy=True) for n in ("lat", "lon", "elevation")
+        )
+        up = climb(points(layout, lat, lon), relief, height)
+        return Sites(layout, tuple(names), lat, lon, climb=up)
 
-
-def at_height(links: Links, names: list[str], name: str, height: Tensor) -> Operator:
-    """Return the operator of one variable at the stations' height."""
-    channel = names.index(name)
-    if name not in TEMPERATURES + PRESSURES:
-        return links.of(channel)
-    local = profile(links)
-    if name in TEMPERATURES:
-        correct: Local = lapse(channel, height)
-    else:
-        warm = next((names.index(t) for t in TEMPERATURES if t in names), None)
-        correct = hypsometric(channel, height, warm)
-    return lambda fields: correct(local(fields))[:, 0]
+    return instruments.operator_of(rows, place, (len(names), *grid.shape) if tried else ())
