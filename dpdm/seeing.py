@@ -220,11 +220,7 @@ def operator_of(
     relief: NDArray[np.float64],
     tried: bool = False,
 ) -> Operator:
-    """Return the operator from physical fields (B, C, H, W) to the rows' values (B, N).
-
-    The fields have channels of some names, and a relief (H, W) in m. Operators of other packages
-    may be tried first.
-    """
+    """Return the operator from fields (B, C, H, W) on a grid with a relief (m) to values (B, N)."""
     layout = globe(grid.lat, grid.lon)
 
     def place(some: pd.DataFrame) -> Sites:
