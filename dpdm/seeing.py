@@ -220,7 +220,7 @@ def operator_of(
     relief: NDArray[np.float64],
     tried: bool = False,
 ) -> Operator:
-    """Return the operator from fields (B, C, H, W) on a grid with a relief (m) to values (B, N)."""
+    """Return the operator from fields (B, C, H, W) on a grid with relief (m) to values (B, N)."""
     layout = globe(grid.lat, grid.lon)
 
     def place(some: pd.DataFrame) -> Sites:
