@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
+from numpy.typing import NDArray
 
 from dpdm.coarse_error import CoarseError, coarse_error
+from dpdm.course import course_of
+from dpdm.device import choose
 from dpdm.diffusion.guide import Guide, dps, mmps, sda
 from dpdm.draw import How
 from dpdm.ensemble import Report, template_of
@@ -25,9 +30,13 @@ from dpdm.fields.observations import read_observations
 from dpdm.fields.stations import check, withhold
 from dpdm.fields.store import sha256
 from dpdm.fields.write import Writer, check_output, write_text
-from dpdm.prior import find, load
+from dpdm.prior import Prior, find, load
 from dpdm.seeing import Sights
-from dpdm.task import Task, Wish, plan
+from dpdm.smoother import Smoother
+from dpdm.task import Task, Wish, how, plan
+
+GUIDES: dict[str, Guide] = {"sda": sda, "mmps": mmps, "dps": dps}
+OWNERS = {"gamma": "sda", "iterations": "mmps", "zeta": "dps"}
 
 
 @dataclass(frozen=True)
@@ -42,14 +51,14 @@ class Seeing:
         reject: Innovation, in standard deviations of prior and observation, beyond which an
             observation is not believed; 0 believes all.
         withhold: Share of the stations kept back to score the analysis.
-        guidance: "sda", "mmps" or "dps".
-        gamma: SDA's Gamma.
-        iterations: MMPS's conjugate gradient steps.
-        zeta: Length of DPS's pull.
+        guidance: "sda", "mmps" or "dps"; empty for the prior's own.
+        gamma: SDA's Gamma, if it is not the usual one.
+        iterations: MMPS's conjugate gradient steps, likewise.
+        zeta: Length of DPS's pull, likewise.
         obs_var: Variables' names in the observation files, by canonical name.
         obs_units: Units of the observations declared by the user, by variable.
-        corrections: Langevin corrections a step.
-        tau: Their length.
+        corrections: Langevin corrections a step; None for the prior's own.
+        tau: Their length; 0 for the prior's own.
     """
 
     errors: Mapping[str, float] = field(default_factory=dict)
@@ -57,24 +66,29 @@ class Seeing:
     coarse_length: float = 300.0
     reject: float = 5.0
     withhold: float = 0.0
-    guidance: str = "mmps"
-    gamma: float = 1e-2
-    iterations: int = 3
-    zeta: float = 1.0
-    corrections: int = 0
-    tau: float = 0.5
+    guidance: str = ""
+    gamma: float | None = None
+    iterations: int | None = None
+    zeta: float | None = None
+    corrections: int | None = None
+    tau: float = 0.0
     obs_var: Mapping[str, str] = field(default_factory=dict)
     obs_units: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def guide(self) -> Guide:
-        """Give the guidance with its number."""
-        known: dict[str, Guide] = {
-            "sda": partial(sda, gamma=self.gamma),
-            "mmps": partial(mmps, iterations=self.iterations),
-            "dps": partial(dps, zeta=self.zeta),
-        }
-        return known[self.guidance]
+    def guide(self, name: str) -> Guide:
+        """Return a guidance with its number.
+
+        Raises:
+            DpdmError: When the number of another is given.
+        """
+        numbers = {own: getattr(self, own) for own in OWNERS if getattr(self, own) is not None}
+        for own in numbers:
+            if OWNERS[own] != name:
+                raise DpdmError(
+                    f"--{own} belongs to --guidance {OWNERS[own]}, and this is {name}.",
+                    f"Leave it out, or say --guidance {OWNERS[own]}.",
+                )
+        return partial(GUIDES[name], **numbers)
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,31 @@ class Files:
         return [*self.observations, *(p for p in (self.coarse, self.grid, self.statics) if p)]
 
 
+class Noted(Protocol):
+    """What notes the values of prior (N, P) and analysis (N, M) at a table of observations."""
+
+    table: pd.DataFrame
+    prior: NDArray[np.float64]
+    analysis: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Work:
+    """An analysis to be made.
+
+    Attributes:
+        noted: Who keeps the observations, and what is said of them as the work goes on.
+        template: The layout of the file.
+        blocks: Its parts, made as they are asked for.
+        total: How many members there are, of all steps or trajectories.
+    """
+
+    noted: Noted
+    template: xr.Dataset
+    blocks: Iterator[xr.Dataset]
+    total: int
+
+
 def assimilate(
     files: Files,
     prior: str = "default",
@@ -111,7 +150,7 @@ def assimilate(
     overwrite: bool = False,
     progress: Report = lambda done, total: None,
 ) -> list[Row]:
-    """Write the ensemble of analyses, step by step, and return scores at the observations.
+    """Write the ensemble of analyses, part by part, and return scores at the observations.
 
     Raises:
         DpdmError: When the files do not fit each other, or no observation can be used.
@@ -120,39 +159,102 @@ def assimilate(
     if files.report is not None:
         check_output(files.report, [*files.read, files.analysis], overwrite, suffixes=(".csv",))
     path = find(prior)
-    task = plan(files.coarse, load(path), wish, files.grid, files.statics)
-    task = replace(task, how=guided(task.how, seeing))
-    table = believed(files, task, seeing)
-    seen = Sights(task, table, seeing.reject, doubted(task, seeing))
-    observed = ", ".join(p.name for p in files.observations)
-    title = f"Analyses of {observed} with the prior {path.stem}"
-    made = provenance(task, path, files, seeing)
-    template = finish(template_of(task), title, made, wish.history)
-    with Writer(files.analysis, template, overwrite) as writer:
-        done, total = 0, wish.members * task.steps
-        for step in range(task.steps):
-            for block in seen.analyse(step):
-                writer.write(block)
-                done += 1
-                progress(min(done, total), total)
-        departures = report(seen.table, seen.prior, seen.analysis)
+    known = load(path)
+    work = (of_trajectories if known.contract.states else of_fields)(
+        files, path, known, wish, seeing
+    )
+    with Writer(files.analysis, work.template, overwrite) as writer:
+        for done, block in enumerate(work.blocks, 1):
+            writer.write(block)
+            progress(min(done, work.total), work.total)
         if files.report is not None:
+            noted = work.noted
+            departures = report(noted.table, noted.prior, noted.analysis)
             write_text(files.report, departures.to_csv(index=False))
-    rows = summary(seen.table, seen.prior, seen.analysis)
+    rows = summary(work.noted.table, work.noted.prior, work.noted.analysis)
     for sentence in doubts(rows):
         warnings.warn(sentence, DpdmWarning, stacklevel=2)
     return rows
 
 
-def guided(how: How, seeing: Seeing) -> How:
-    """Return how to sample, pulled by observations."""
-    return replace(how, guide=seeing.guide, corrections=seeing.corrections, tau=seeing.tau)
+def of_fields(files: Files, path: Path, prior: Prior, wish: Wish, seeing: Seeing) -> Work:
+    """Return the analysis of fields on the Earth, step by step."""
+    task = plan(files.coarse, prior, wish, files.grid, files.statics)
+    task = replace(task, how=guided(task.how, prior, seeing))
+    table = believed(files, task, seeing)
+    seen = Sights(task, table, seeing.reject, doubted(task, seeing))
+    made = provenance(path, prior, files, wish, task.how, seeing)
+    template = finish(template_of(task), title_of(files, path), made, wish.history)
+    blocks = (block for step in range(task.steps) for block in seen.analyse(step))
+    return Work(seen, template, blocks, wish.members * task.steps)
+
+
+def of_trajectories(files: Files, path: Path, prior: Prior, wish: Wish, seeing: Seeing) -> Work:
+    """Return the analysis of trajectories, one after the other."""
+    refuse_fields(files, wish, seeing)
+    table = observations(files, seeing)
+    named = ", ".join(p.name for p in files.observations)
+    course = course_of(prior, table, files.grid, named)
+    table = check(table.assign(status=course.status(table)), time=course.time)
+    table = withhold(table, seeing.withhold, wish.seed)
+    table = table.assign(status=table["status"].replace("", USED))
+    way = guided(how(wish, prior, choose(wish.device)), prior, seeing)
+    prior.denoiser.to(way.device)
+    seen = Smoother(course, table, wish, way, seeing.reject)
+    made = provenance(path, prior, files, wish, way, seeing)
+    return Work(seen, seen.template(title_of(files, path), made), seen.blocks(), seen.total)
+
+
+def refuse_fields(files: Files, wish: Wish, seeing: Seeing) -> None:
+    """Refuse what only fields on the Earth have.
+
+    Raises:
+        DpdmError: When something of it is stated.
+    """
+    said = {
+        "--coarse": files.coarse, "--statics": files.statics, "--bbox": wish.bbox,
+        "--var": wish.rename, "--units": wish.units, "--coarse-error": seeing.coarse_error,
+    }  # fmt: skip
+    for option, value in said.items():
+        if value:
+            raise DpdmError(
+                f"{option} says something of fields on the Earth, and this prior knows "
+                "trajectories.",
+                "Leave it out, or choose another --prior.",
+            )
+
+
+def title_of(files: Files, prior: Path) -> str:
+    """Return one line on what is written."""
+    observed = ", ".join(p.name for p in files.observations)
+    return f"Analyses of {observed} with the prior {prior.stem}"
+
+
+def observations(files: Files, seeing: Seeing) -> pd.DataFrame:
+    """Return the observations as they were read."""
+    return read_observations(files.observations, seeing.errors, seeing.obs_var, seeing.obs_units)
+
+
+def guided(way: How, prior: Prior, seeing: Seeing) -> How:
+    """Return how to sample, pulled by observations: the prior's way, but for what is asked.
+
+    Raises:
+        DpdmError: When a number is given that nothing would obey.
+    """
+    count = way.corrections if seeing.corrections is None else seeing.corrections
+    if seeing.tau and not count:
+        raise DpdmError(
+            "--tau is the length of corrections, and there are none.",
+            "Say --corrections too, or leave it out.",
+        )
+    guide = seeing.guide(seeing.guidance or prior.contract.sampling["guidance"])
+    return replace(way, guide=guide, corrections=count, tau=seeing.tau or way.tau)
 
 
 def believed(files: Files, task: Task, seeing: Seeing) -> pd.DataFrame:
     """Return the observations, checked against the field and partly withheld."""
     wish, coarse = task.wish, task.coarse
-    table = read_observations(files.observations, seeing.errors, seeing.obs_var, seeing.obs_units)
+    table = observations(files, seeing)
     known = table["variable"].isin(task.prior.normaliser.names)
     table.loc[~known & (table["status"] == ""), "status"] = "not a variable of the prior"
     statics = dict(zip(("topography", "land_fraction"), task.statics, strict=True))
@@ -176,15 +278,19 @@ def doubted(task: Task, seeing: Seeing) -> CoarseError | None:
     return coarse_error(names, source, task.grid, stated, seeing.coarse_length)
 
 
-def provenance(task: Task, prior: Path, files: Files, seeing: Seeing) -> dict[str, str]:
+def provenance(
+    path: Path, prior: Prior, files: Files, wish: Wish, way: How, seeing: Seeing
+) -> dict[str, str]:
     """Return what the analyses were made from."""
     inputs = {p.name: sha256(p) for p in files.read}
     drawn = {
-        "prior": prior.stem, "prior_sha256": sha256(prior), "input": " ".join(inputs),
-        "input_sha256": " ".join(inputs.values()), "seed": task.wish.seed,
-        "members": task.wish.members, "sampler": task.how.sampler, "steps": task.how.steps,
+        "prior": path.stem, "prior_sha256": sha256(path), "input": " ".join(inputs),
+        "input_sha256": " ".join(inputs.values()), "seed": wish.seed, "members": wish.members,
     }  # fmt: skip
-    drawn |= {k: v for k, v in asdict(seeing).items() if not isinstance(v, dict)}
+    stated = {k: v for k, v in asdict(seeing).items() if not isinstance(v, dict)}
+    drawn |= {k: v for k, v in stated.items() if v is not None}
+    drawn |= {n: getattr(way, n) for n in ("sampler", "steps", "corrections", "tau")}
+    drawn |= {"guidance": seeing.guidance or prior.contract.sampling["guidance"]}
     for word in ("errors", "coarse_error"):
         drawn |= {f"{word}_{name}": value for name, value in getattr(seeing, word).items()}
     return {key: str(value) for key, value in drawn.items()}

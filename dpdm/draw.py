@@ -20,12 +20,15 @@ from dpdm.diffusion.condition import BlockMeans, Match
 from dpdm.diffusion.guide import Guide, mmps
 from dpdm.diffusion.inflate import inflate
 from dpdm.diffusion.observe import Observation, gain
-from dpdm.diffusion.sample import SAMPLERS, Sampler, corrected, levels
+from dpdm.diffusion.sample import SAMPLERS, SCHEDULES, Sampler, corrected
 from dpdm.diffusion.tile import Windows, fitted, tile
+from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid
 from dpdm.fields.tensors import conditioning, geometric, ground_tensors
 from dpdm.prior import Prior
 from dpdm.types import Denoise, Fields, Sigma, Values
+
+FARTHEST = 1e4  # standard deviations, beyond any extreme
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class How:
             on a GPU more is faster, and members agree to rounding.
         overlap: Cells that windows share.
         device: Where to compute.
+        schedule: Key of ``SCHEDULES``: how the noise levels fall.
+        least: Least noise level.
         guide: What turns the prior's denoiser into the posterior's, where there are observations.
         corrections: Langevin corrections after each Euler step; 0 for the sampler as it is.
         tau: Their length.
@@ -80,6 +85,8 @@ class How:
     block: int = 1
     overlap: int = 16
     device: str = "cpu"
+    schedule: str = "karras"
+    least: float = 2e-3
     guide: Guide = mmps
     corrections: int = 0
     tau: float = 0.5
@@ -96,6 +103,52 @@ def noise(shape: tuple[int, ...], seed: int, member: int, label: str) -> Tensor:
     key = np.frombuffer(digest[:16], dtype=np.uint64)
     drawn = np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, np.float32)
     return torch.from_numpy(drawn)
+
+
+@dataclass(frozen=True)
+class Dice:
+    """The noise of an ensemble: its shape, seed and label decide that of every member."""
+
+    shape: tuple[int, ...]
+    seed: int
+    label: str
+
+    def __call__(self, numbers: Sequence[int], beside: str = "") -> Tensor:
+        """Return the noise of some members (B, ...), or another that goes beside it."""
+        label = self.label + beside
+        return torch.stack([noise(self.shape, self.seed, m, label) for m in numbers])
+
+
+def samples(denoise: Denoise, dice: Dice, numbers: Sequence[int], how: How) -> Iterator[Tensor]:
+    """Yield what the sampler makes of each member's noise, in order, on the processor.
+
+    Args:
+        denoise: Denoiser of the prior or the posterior.
+        dice: The members' noise.
+        numbers: The members.
+        how: How to sample.
+
+    Raises:
+        DpdmError: When a member leaves all bounds, which strong guidance may bring about.
+    """
+    falling = SCHEDULES[how.schedule](how.steps, how.least, how.most)
+    for start in range(0, len(numbers), how.block):
+        some = numbers[start : start + how.block]
+        x = sampler_of(how, dice, some)(denoise, dice(some).to(how.device), falling).cpu()
+        if not bool((x.abs() < FARTHEST).all()):
+            raise DpdmError(
+                f"Sampling diverged: member {some[0]} lies more than {FARTHEST:g} standard "
+                "deviations from the mean.",
+                "Take another --guidance, more --steps, or a smaller --tau or --zeta.",
+            )
+        yield from x
+
+
+def sampler_of(how: How, dice: Dice, numbers: Sequence[int]) -> Sampler:
+    """Return the sampler, with corrections whose noise each member has for itself."""
+    if not how.corrections:
+        return SAMPLERS[how.sampler]
+    return corrected(how.corrections, how.tau, lambda count: dice(numbers, f"/{count}"))
 
 
 def windows_of(grid: Grid, most: int, overlap: int) -> Windows:
@@ -193,31 +246,16 @@ class Posterior:
         out: NDArray[np.float64] = physical.numpy()
         return out
 
-    def sampler(self, numbers: Sequence[int], seed: int, label: str) -> Sampler:
-        """Return the sampler, with corrections whose noise each member has for itself."""
-        if not self.how.corrections:
-            return SAMPLERS[self.how.sampler]
-        shape = tuple(self.base.shape)
-
-        def renew(count: int) -> Fields:
-            return torch.stack([noise(shape, seed, m, f"{label}/{count}") for m in numbers])
-
-        return corrected(self.how.corrections, self.how.tau, renew)
-
     def members(
         self, numbers: Sequence[int], seed: int, label: str
     ) -> Iterator[NDArray[np.float64]]:
         """Yield physical members (C, H, W), in order."""
         match = self.match()
-        denoise = self.denoise(match)
-        schedule = levels(self.how.steps, self.prior.contract.sigma[0], self.how.most)
-        for start in range(0, len(numbers), self.how.block):
-            some = numbers[start : start + self.how.block]
-            drawn = torch.stack([noise(tuple(self.base.shape), seed, m, label) for m in some])
-            x = self.sampler(some, seed, label)(denoise, drawn.to(self.how.device), schedule)
-            u = self.base + self.scale * x.cpu().double()
-            u = u if match is None else match.modelled(u)
-            yield from self.prior.normaliser.inverse(u).numpy()
+        dice = Dice(tuple(self.base.shape), seed, label)
+        for x in samples(self.denoise(match), dice, numbers, self.how):
+            u = self.base + self.scale * x.double()
+            u = u if match is None else match.modelled(u[None])[0]
+            yield self.prior.normaliser.inverse(u[None])[0].numpy()
 
 
 def draw(

@@ -29,7 +29,10 @@ from dpdm.nets.unet import UNet
 from dpdm.types import Denoise
 
 FORMAT = 1
-SAMPLING = {"sampler": "multistep", "steps": 12, "most": 80.0, "inflation": 1.0}
+SAMPLING = {
+    "sampler": "multistep", "steps": 12, "most": 80.0, "inflation": 1.0, "schedule": "karras",
+    "least": 0.0, "guidance": "mmps", "corrections": 0, "tau": 0.5,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,9 @@ class Contract:
         net: Arguments of the network.
         training: Period, region, source and cost of the training.
         scores: Held-out scores.
-        sampling: Sampler, steps, greatest noise level and inflation that serve it best, chosen
-            on what was held out; `SAMPLING` gives what it does not say.
+        sampling: Sampler, steps, schedule, greatest and least (0: of ``sigma``) noise level and
+            inflation that serve it best, chosen on what was held out, and the guidance and
+            Langevin corrections of its posteriors; `SAMPLING` gives what it does not say.
         states: States of a window of a trajectory; 0 for single fields of the Earth. For
             trajectories ``cadence`` is in their own time, and ``factors`` and ``window`` say
             nothing.

@@ -23,7 +23,7 @@ from dpdm.diffusion.observe import Observation
 from dpdm.draw import Posterior, noise
 from dpdm.ensemble import blocks
 from dpdm.errors import DpdmError
-from dpdm.evaluate.innovations import USED, WITHHELD
+from dpdm.evaluate.innovations import USED, WITHHELD, turn_away
 from dpdm.expected import QUANTILES, quantiles
 from dpdm.fields.grid import Grid
 from dpdm.operators.layout import globe
@@ -186,17 +186,8 @@ class Sights:
 
     def check_background(self, here: NDArray[np.int64]) -> None:
         """Turn away observations that neither prior nor error can explain."""
-        if not self.reject:
-            return
-        value, error = (self.table[n].to_numpy(float)[here] for n in ("value", "error"))
-        spread = self.prior[here].std(1)
-        if self.error is not None:
-            spread = np.hypot(spread, self.error.std[self.channel(here)].numpy())
-        departure = (value - self.prior[here].mean(1)) / np.hypot(error, spread)
-        for row, size in zip(here, departure, strict=True):
-            if abs(size) > self.reject:
-                reason = f"rejected: {abs(size):.1f} standard deviations from the prior"
-                self.table.iloc[row, self.table.columns.get_loc("status")] = reason
+        more = 0.0 if self.error is None else self.error.std[self.channel(here)].numpy()
+        turn_away(self.table, here, self.prior[here], self.reject, more)
 
 
 class Implied:

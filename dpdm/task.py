@@ -190,7 +190,9 @@ def how(wish: Wish, prior: Prior, device: str) -> How:
     own = prior.contract.sampling
     return How(
         wish.sampler or own["sampler"], wish.steps or own["steps"], own["most"], own["inflation"],
-        1 if device == "cpu" else 11, device=device,
+        1 if device == "cpu" else 11, device=device, schedule=own["schedule"],
+        least=own["least"] or prior.contract.sigma[0], corrections=own["corrections"],
+        tau=own["tau"],
     )  # fmt: skip
 
 

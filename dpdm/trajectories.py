@@ -34,7 +34,10 @@ from dpdm.prior import Contract, Prior, new_denoiser, placed
 from dpdm.recipe import LayersRecipe, PlanesRecipe
 
 LEVELS = (0.01, 0.1, 1.0)
-SAMPLING = {"sampler": "ddim", "steps": 64, "corrections": 3, "tau": 0.5}
+SAMPLING = {
+    "sampler": "ddim", "steps": 64, "least": 0.005, "guidance": "sda", "corrections": 3, "tau": 1.0
+}  # fmt: skip
+MOST = {"components": 4.0, "plane": 20.0}  # noise that hides the largest structure, nearly
 
 
 @dataclass(frozen=True)
@@ -239,9 +242,10 @@ def describe(
         "recipe": asdict(recipe),
     }  # fmt: skip
     sigma = (recipe.train.sigma[0], recipe.train.sigma[1])
+    sampling = SAMPLING | {"most": MOST["plane" if plane else "components"]}
     return Contract(
         spacing_of(ds, plane), (0, 0), 0, cadence_of(ds),
-        sigma, net | ({"given": 4} if plane else {}), training, {}, SAMPLING | {"most": sigma[1]},
+        sigma, net | ({"given": 4} if plane else {}), training, {}, sampling,
         states, "" if plane else str(next(iter(ds.data_vars))), plane,
         bool(net.get("periodic", False)),
     )  # fmt: skip

@@ -34,26 +34,24 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Seed of the ensemble, and of what is withheld.",
 )  # fmt: skip
 @click.option(
-    "--guidance", type=click.Choice(["sda", "mmps", "dps"]), default="mmps", show_default=True,
-    help="How observations pull: docs/assimilate.md.",
+    "--guidance", type=click.Choice(["sda", "mmps", "dps"]), default=None,
+    help="How observations pull: docs/assimilate.md.  [default: the prior's]",
 )  # fmt: skip
 @click.option("--steps", type=click.IntRange(min=2), help="Noise levels  [default: the prior's]")
 @click.option(
-    "--corrections", type=click.IntRange(min=0), default=0, show_default=True,
-    help="Langevin corrections after each step.",
+    "--corrections", type=click.IntRange(min=0),
+    help="Langevin corrections after each step.  [default: the prior's]",
 )  # fmt: skip
-@click.option("--tau", type=POSITIVE, default=0.5, show_default=True, help="Their length.")
+@click.option("--tau", type=POSITIVE, help="Their length.  [default: the prior's]")
 @click.option(
-    "--gamma", type=click.FloatRange(min=0), default=0.01, show_default=True,
-    help="Gamma of --guidance sda: the prior's uncertainty over the noise's.",
-)  # fmt: skip
-@click.option(
-    "--iterations", type=click.IntRange(min=1), default=3, show_default=True,
-    help="Conjugate gradient steps of --guidance mmps.",
+    "--gamma", type=click.FloatRange(min=0),
+    help="Gamma of --guidance sda: the prior's uncertainty over the noise's.  [default: 0.01]",
 )  # fmt: skip
 @click.option(
-    "--zeta", type=POSITIVE, default=1.0, show_default=True, help="Pull of --guidance dps."
-)
+    "--iterations", type=click.IntRange(min=1),
+    help="Conjugate gradient steps of --guidance mmps.  [default: 3]",
+)  # fmt: skip
+@click.option("--zeta", type=POSITIVE, help="Pull of --guidance dps.  [default: 1]")
 @click.option(
     "--error", "errors", multiple=True, callback=options.numbers, metavar="VAR=STD",
     help="Standard deviation of observations without one, in K, mm day-1, Pa or m s-1. Repeat.",
@@ -115,10 +113,12 @@ def assimilate(
 ) -> None:
     """Pull an ensemble towards OBSERVATIONS, and write it as ANALYSIS.
 
-    Observations are CSV or NetCDF files of stations, points or fields. Scores at them are
-    printed; with --withhold also at stations that the analysis has not seen.
+    Observations are CSV or NetCDF files of stations, points or fields, or of trajectories,
+    if the prior is one of those. Scores at them are printed; with --withhold also at stations
+    that the analysis has not seen.
     """  # fmt: skip
-    refuse_strays(seeing["guidance"])
+    refuse_strays()
+    seeing |= {"guidance": seeing["guidance"] or "", "tau": seeing["tau"] or 0.0}
     from dpdm.assimilate import Files, Seeing
     from dpdm.assimilate import assimilate as run
     from dpdm.evaluate.innovations import text
@@ -135,16 +135,11 @@ def assimilate(
     click.echo(text(rows))
 
 
-def refuse_strays(guidance: str) -> None:
-    """Refuse the number of a guidance that is not used."""
+def refuse_strays() -> None:
+    """Refuse the length of an error that is not stated."""
     context, given = click.get_current_context(), click.core.ParameterSource.COMMANDLINE
-    for name, owner in (("gamma", "sda"), ("iterations", "mmps"), ("zeta", "dps")):
-        if owner != guidance and context.get_parameter_source(name) is given:
-            raise click.UsageError(f"--{name} belongs to --guidance {owner}, not {guidance}.")
     if (
         context.get_parameter_source("coarse_length") is given
         and not context.params["coarse_error"]
     ):
         raise click.UsageError("--coarse-length belongs to --coarse-error, and there is none.")
-    if context.get_parameter_source("tau") is given and not context.params["corrections"]:
-        raise click.UsageError("--tau is the length of --corrections, and there are none.")

@@ -88,15 +88,30 @@ def saying_warnings() -> Iterator[None]:
 
 
 def wrote(path: Path) -> None:
-    """Tell in one line what a fields command has written."""
+    """Tell in one line what a command has written, of fields or trajectories."""
     import xarray as xr
 
     with xr.open_dataset(path, decode_times=False) as ds:
         sizes = dict(ds.sizes)
-    counts = {"step": sizes.get("time"), "member": sizes.get("realization")}
-    said = [f"{n} {what}{'s' * (n > 1)}" for what, n in counts.items() if n]
-    said.append(f"{sizes['lat']} x {sizes['lon']} cells")
+    words = {"time": "step", "realization": "member", "component": "component"}
+    words |= {"trajectory": "trajectory"}
+    counts = {word: sizes[dim] for dim, word in words.items() if dim in sizes}
+    said = [f"{n} {plural(word, n)}" for word, n in counts.items()]
+    planes = [pair for pair in (("lat", "lon"), ("y", "x")) if set(pair) <= sizes.keys()]
+    said += [f"{sizes[rows]} x {sizes[columns]} cells" for rows, columns in planes]
     click.echo(f"Wrote {path}: {', '.join(said)}", err=True)
+
+
+def plural(word: str, count: int) -> str:
+    """Return a noun as its count has it.
+
+    Example:
+        >>> plural("step", 1), plural("trajectory", 2)
+        ('step', 'trajectories')
+    """
+    if count == 1:
+        return word
+    return f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
 
 
 def fail(error: DpdmError) -> None:

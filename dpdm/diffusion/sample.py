@@ -14,6 +14,7 @@ References:
     Lu et al. (2022), DPM-Solver++, https://arxiv.org/abs/2211.01095, multistep of order 2 and 3.
     Song et al. (2021), DDIM, https://arxiv.org/abs/2010.02502, equation 12 with no noise added.
     Rozet and Louppe (2023), SDA, https://arxiv.org/abs/2306.10574, algorithm 4.
+    Leimkuhler and Matthews (2013), https://arxiv.org/abs/1203.5428.
 """
 
 import math
@@ -103,11 +104,13 @@ def multistep(denoise: Denoise, noise: Fields, levels: Tensor) -> Fields:
 def corrected(corrections: int, tau: float, renew: Renew) -> Sampler:
     r"""Return the sampler that corrects each Euler step by Langevin dynamics.
 
-    .. math:: x \leftarrow x - \delta \epsilon / \sigma + \sqrt{2 \delta} \, z,
+    .. math:: x \leftarrow x - \delta \epsilon / \sigma + \sqrt{2 \delta} \, (z_n + z_{n+1}) / 2,
               \qquad \delta = \tau \sigma^2 / \overline{\epsilon^2}
 
     with :math:`\epsilon = (x - D(x, \sigma)) / \sigma`: guidance and composed windows leave errors
-    that no smaller step removes, and the noise makes good for them. A step that is sized by its
+    that no smaller step removes, and the noise makes good for them. Each noise serves twice, in
+    two steps that follow each other: so a Gaussian's law is kept exactly by steps of any length,
+    where fresh noise, as published, widens it by 1 / (1 - tau / 2). A step that is sized by its
     own epsilon widens the law by 2 / N of N values: nothing in a large field.
 
     Args:
@@ -119,14 +122,15 @@ def corrected(corrections: int, tau: float, renew: Renew) -> Sampler:
     @torch.no_grad()
     def sampler(denoise: Denoise, noise: Fields, levels: Tensor) -> Fields:
         x, x_hat = start(denoise, noise, float(levels[0]))
-        count = 0
+        count, z = 0, renew(0).to(x) if corrections else x
         for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
             if now != levels[0]:
                 x_hat = denoise(x, x.new_full((len(x),), now))
             x = x_hat + then / now * (x - x_hat)
             for _ in range(corrections if then else 0):
-                x = langevin(denoise, x, then, tau, renew(count).to(x))
                 count += 1
+                before, z = z, renew(count).to(x)
+                x = langevin(denoise, x, then, tau, (before + z) / 2)
         return x
 
     return sampler
@@ -166,6 +170,10 @@ def divided(pair: list[tuple[float, Fields]]) -> Fields:
 
 
 SAMPLERS: dict[str, Sampler] = {"heun": heun, "multistep": multistep, "ddim": ddim}
+SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
+    "karras": levels,
+    "cosine": lambda steps, least, most: cosine_levels(steps, most),
+}
 
 
 def evaluations(sampler: str, steps: int) -> int:

@@ -27,7 +27,8 @@ FIT = (0.25, 2.0)  # chi-square beyond which the stated errors are doubted
 HEAD = {
     "count": "count", "prior_rmse": "prior RMSE", "rmse": "RMSE", "prior_bias": "prior bias",
     "bias": "bias", "prior_crps": "prior CRPS", "crps": "CRPS", "ssr": "SSR",
-    "chi_square": "chi-square",
+    "chi_square": "chi-square", "log_likelihood": "log p(y|x)",
+    "log_likelihood_of_truth": "expected",
 }  # fmt: skip
 
 
@@ -48,16 +49,49 @@ def report(table: pd.DataFrame, prior: Array, members: Array) -> pd.DataFrame:
     return out
 
 
+def turn_away(
+    table: pd.DataFrame,
+    rows: NDArray[np.int64],
+    prior: Array,
+    most: float,
+    more: Array | float = 0.0,
+) -> None:
+    """Give a status to rows that neither prior nor error can explain: the background check.
+
+    Args:
+        table: Observations with ``value``, ``error`` and ``status``, changed in place.
+        rows: Numbers of the rows to check, with shape (N,).
+        prior: Values of the prior's members at each, with shape (N, P).
+        most: Standard deviations of a departure that are believed; 0 believes all.
+        more: Standard deviation that the prior lacks, with shape (N,).
+    """
+    value, error = (table[n].to_numpy(float)[rows] for n in ("value", "error"))
+    deviation = np.sqrt(error**2 + prior.var(1) + np.square(more))
+    departure = np.abs(value - prior.mean(1)) / deviation
+    column = table.columns.get_loc("status")
+    for row, size in zip(rows, departure, strict=True):
+        if 0 < most < size:
+            table.iloc[row, column] = f"rejected: {size:.1f} standard deviations from the prior"
+
+
 def summary(table: pd.DataFrame, prior: Array, members: Array) -> list[Row]:
-    """Return scores for each variable: over observations that were used, and over the others."""
-    rows = []
+    """Return scores for each variable and operator: over what was used, and what was not."""
+    rows, names = [], labels(table)
     for kind in (USED, WITHHELD):
-        for name in dict.fromkeys(table["variable"]):
-            chosen = ((table["status"] == kind) & (table["variable"] == name)).to_numpy()
+        for name in dict.fromkeys(names):
+            chosen = ((table["status"] == kind) & (names == name)).to_numpy()
             if chosen.any():
                 scores = compare(table[chosen], prior[chosen], members[chosen])
                 rows.append({"variable": name, "observations": kind} | scores)
     return rows
+
+
+def labels(table: pd.DataFrame) -> pd.Series:
+    """Return what the scores call each observation: its variable, seen through its operator."""
+    if "operator" not in table:
+        return table["variable"]
+    plain = table["operator"].isin(("", "point"))
+    return table["variable"].where(plain, table["operator"] + " of " + table["variable"])
 
 
 def compare(table: pd.DataFrame, prior: Array, members: Array) -> Row:

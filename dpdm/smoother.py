@@ -1,0 +1,212 @@
+"""An ensemble of whole trajectories, given observations of any of their times.
+
+What is called smoothing elsewhere needs no model here: the prior's denoiser of windows, composed
+in time, knows what trajectories look like, and the observations, earlier and later ones at once,
+pull all states together.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+
+from dpdm.course import Course
+from dpdm.diffusion.observe import Observation
+from dpdm.diffusion.tile import Spans, tile
+from dpdm.draw import Dice, How, samples
+from dpdm.ensemble import described, statistics
+from dpdm.errors import DpdmWarning
+from dpdm.evaluate.innovations import USED, WITHHELD, turn_away
+from dpdm.fields.cf import FILL, file_attributes
+from dpdm.prior import windowed
+from dpdm.task import Wish
+from dpdm.types import Denoise, Fields, Operator, Values
+
+Array = NDArray[np.float64]
+STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, "shuffle": True}
+CLIMATE = 33  # windows drawn from the prior alone
+BIASED = (
+    "Without corrections, trajectories that are composed of windows are known to be biased: they "
+    "jump from state to state, and follow no observation far. Say --corrections 3."
+)
+
+
+@dataclass
+class Smoother:
+    """Trajectories to estimate, and what prior and analysis say at the observations.
+
+    Attributes:
+        course: Which trajectories.
+        table: The observations; their ``status`` changes as the background check goes on.
+        wish: What the user asked for.
+        how: How to sample.
+        reject: Departure from the prior, in standard deviations, that is not believed; 0 for none.
+        prior: Values of the prior at each observation, with shape (N, P), NaN if unseen.
+        analysis: Values of the members at each observation, with shape (N, M), NaN if unseen.
+    """
+
+    course: Course
+    table: pd.DataFrame
+    wish: Wish
+    how: How
+    reject: float = 0.0
+    prior: Array = field(init=False)
+    analysis: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make room, and warn of what is known to go wrong."""
+        self.prior = np.full((len(self.table), CLIMATE), np.nan)
+        self.analysis = np.full((len(self.table), self.wish.members), np.nan)
+        if not self.how.corrections and self.course.time.size > self.course.prior.contract.states:
+            warnings.warn(BIASED, DpdmWarning, stacklevel=2)
+
+    @property
+    def total(self) -> int:
+        """Count the trajectories to draw."""
+        return self.wish.members * max(1, len(self.course.numbers))
+
+    def blocks(self) -> Iterator[xr.Dataset]:
+        """Yield the results, trajectory by trajectory and member by member."""
+        climate = self.climate()
+        denoise = self.denoise()
+        for number in self.course.numbers or (None,):
+            yield from self.estimated(number, denoise, climate)
+
+    def denoise(self) -> Denoise:
+        """Return the denoiser of whole trajectories (B, T, C, ...)."""
+        spans = Spans(self.course.time.size, self.course.prior.contract.states)
+        return tile(windowed(self.course.prior, self.how.device), spans)
+
+    def climate(self) -> list[Fields]:
+        """Return states that the prior draws without observations, held still over all times."""
+        states, prior = self.course.prior.contract.states, self.course.prior
+        dice = Dice((states, *self.course.shape[1:]), self.wish.seed, "climate")
+        how = replace(self.how, corrections=0, block=CLIMATE)
+        drawn = samples(windowed(prior, how.device), dice, range(CLIMATE), how)
+        middle = (x[states // 2].expand(self.course.shape)[None] for x in drawn)
+        return [self.course.physical(x) for x in middle]
+
+    def estimated(
+        self, number: int | None, denoise: Denoise, climate: list[Fields]
+    ) -> Iterator[xr.Dataset]:
+        """Yield the members of one trajectory, then their statistics."""
+        here, posterior, operator = self.rows(number), denoise, None
+        if here.size:
+            operator = self.course.operator(self.table.iloc[here])
+            self.prior[here] = torch.cat([operator(x) for x in climate]).T.numpy()
+            turn_away(self.table, here, self.prior[here], self.reject)
+            posterior = self.pulled(denoise, here, operator)
+        label = "trajectory" if number is None else f"trajectory {number}"
+        dice, kept = Dice(self.course.shape, self.wish.seed, label), []
+        drawn = samples(posterior, dice, range(self.wish.members), self.how)
+        for member, x in enumerate(drawn):
+            state = self.course.physical(x[None].double())
+            if operator is not None:
+                self.analysis[here, member] = operator(state)[0].numpy()
+            kept.append(state[0].float().numpy())
+            if self.wish.keep != "stats":
+                yield self.labelled(kept[-1], number, member)
+            if self.wish.keep == "members":
+                kept.clear()
+        if kept:
+            found = statistics(np.stack(kept)).items()
+            yield xr.merge([self.labelled(v, number, statistic=name) for name, v in found])
+
+    def rows(self, number: int | None) -> NDArray[np.int64]:
+        """Return the rows of a trajectory that are assimilated or withheld."""
+        wanted = self.table["status"].isin((USED, WITHHELD))
+        if number is not None:
+            wanted &= self.table["trajectory"] == number
+        return np.flatnonzero(wanted)
+
+    def pulled(self, denoise: Denoise, here: NDArray[np.int64], operator: Operator) -> Denoise:
+        """Return the posterior's denoiser, given those rows of an operator that are used."""
+        kept = np.flatnonzero((self.table["status"].iloc[here] == USED).to_numpy())
+        if not kept.size:
+            return denoise
+        some, chosen = self.table.iloc[here[kept]], torch.from_numpy(kept)
+
+        def modelled(x: Fields) -> Values:
+            return operator(self.course.physical(x))[:, chosen.to(x.device)]
+
+        value, error = (
+            torch.from_numpy(some[n].to_numpy(np.float32, copy=True)) for n in ("value", "error")
+        )
+        scale = torch.from_numpy(self.prior[here[kept]].var(1).astype(np.float32))
+        return self.how.guide(denoise, Observation(modelled, value, error**2, scale))
+
+    def labelled(
+        self,
+        states: NDArray[Any],
+        number: int | None,
+        member: int | None = None,
+        statistic: str = "",
+    ) -> xr.Dataset:
+        """Return physical states (C, T, H, W), labelled."""
+        axes: dict[str, Any] = {} if member is None else {"realization": [member]}
+        axes |= {} if number is None else {"trajectory": [number]}
+        coords: dict[str, Any] = axes | {"time": self.course.time} | dict(self.course.inner)
+        arrays = {}
+        for name, values, words in self.variables(states):
+            whole = values[(None,) * len(axes)]
+            array = xr.DataArray(whole, coords, list(coords), name, words)
+            arrays[f"{name}_{statistic}" if statistic else name] = described(array, statistic)
+        return xr.Dataset(arrays)
+
+    def variables(
+        self, states: NDArray[Any]
+    ) -> Iterator[tuple[str, NDArray[Any], Mapping[str, str]]]:
+        """Yield name, values (T, ...) and metadata of the variables of states (C, T, H, W)."""
+        channels, own = self.course.prior.normaliser.channels, self.course.prior.contract.variable
+        if own:
+            yield own, states[..., 0, 0].T, attributes(own, channels[0].units)
+            return
+        for channel, values in zip(channels, states, strict=True):
+            yield (
+                channel.name,
+                values,
+                attributes(channel.long_name or channel.name, channel.units),
+            )
+
+    def template(self, title: str, made: Mapping[str, str]) -> xr.Dataset:
+        """Return the layout of the file to write."""
+        count, channels, *plane = self.course.shape
+        empty = np.zeros((channels, count, *(plane or (1, 1))), np.float32)
+        first = self.course.numbers[0] if self.course.numbers else None
+        parts = [] if self.wish.keep == "stats" else [self.labelled(empty, first, 0)]
+        if self.wish.keep != "members":
+            found = statistics(empty[None])
+            parts += [self.labelled(empty, first, statistic=name) for name in found]
+        whole = self.grown(xr.merge(parts))
+        whole.attrs = file_attributes({}, title, made, self.wish.history)
+        return whole
+
+    def grown(self, first: xr.Dataset) -> xr.Dataset:
+        """Return the layout of all members and trajectories, from that of the first."""
+        more = {"realization": np.arange(self.wish.members, dtype=np.int32)}
+        more |= {"trajectory": np.array(self.course.numbers, np.int32)}
+        coords = {n: (n, more[n]) if n in more else c for n, c in first.coords.items()}
+        arrays = {}
+        for name, array in first.data_vars.items():
+            shape = tuple(len(more[str(d)]) if d in more else n for d, n in array.sizes.items())
+            chunks = tuple(1 if d in more else n for d, n in array.sizes.items())
+            empty = da.zeros(shape, dtype=np.float32, chunks=chunks)
+            arrays[name] = (array.dims, empty, array.attrs, STORED | {"chunksizes": chunks})
+        out = xr.Dataset(arrays, coords)
+        for name in out.coords:
+            out[name].encoding = {"_FillValue": None}
+        return out
+
+
+def attributes(long_name: str, units: str) -> dict[str, str]:
+    """Return the metadata of a variable."""
+    return {"long_name": long_name, "units": units or "1"}
