@@ -9,7 +9,9 @@ which no gradient moves. A seam makes it larger on the lines where windows begin
 lines three or more cells from all of these. But relief is not the same on all lines, so the
 quotient of the two means is divided by that of the same members drawn through **one** window over
 the whole domain, which has no borders: the same network, noise, coarse field and lines. 1.00 means
-no seam. The truth's own quotient on these lines is printed beside it.
+no seam. ``dpdm downscale`` takes windows of up to four times the training windows, in which this
+domain has no border at all; here they are of up to twice. The truth's own quotient on these lines
+is printed beside it.
 
 Fields are single members less the lerp, cells those of the truth. Fused windows overlap and are
 blended at every noise level, as in every run of ``dpdm downscale``; stitched windows touch, and
@@ -17,6 +19,7 @@ each is finished on its own, as published. Plus or minus is the standard error o
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import common
@@ -41,8 +44,10 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--months", type=int, default=12)
+    parser.add_argument("--widest", type=int, default=2, help="windows over those of training")
     options = parser.parse_args()
     task = task_of(common.COARSE, options.prior)
+    task = replace(task, how=replace(task.how, widest=options.widest))
     truth = open_fields(common.TRUTH).compute()
     names = [n for n in task.prior.normaliser.names if n in truth]
     months = [

@@ -70,6 +70,7 @@ class How:
         block: Members at a time. One, for processors sum in another order for another number;
             on a GPU more is faster, and members agree to rounding.
         overlap: Cells that windows share.
+        widest: Extent of a window over that of training, at most. A cell costs the same in any.
         device: Where to compute.
         schedule: Key of ``SCHEDULES``: how the noise levels fall.
         least: Least noise level.
@@ -83,7 +84,8 @@ class How:
     most: float
     inflation: float = 1.0
     block: int = 1
-    overlap: int = 16
+    overlap: int = 24
+    widest: int = 4
     device: str = "cpu"
     schedule: str = "karras"
     least: float = 2e-3
@@ -174,7 +176,7 @@ class Posterior:
         ground = ground_tensors(given.statics, given.smooth, given.grid.lat)
         standard = prior.normaliser.standard(known).float()
         fields = conditioning(standard, ground, given.factor, given.season).to(how.device)
-        self.windows = windows_of(given.grid, 2 * prior.contract.window, how.overlap)
+        self.windows = windows_of(given.grid, how.widest * prior.contract.window, how.overlap)
         with torch.no_grad():
             self.features = [
                 prior.denoiser.features(fields[None][place]) for place in self.windows.places()
