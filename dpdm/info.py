@@ -8,7 +8,9 @@ from typing import Any
 import xarray as xr
 
 from dpdm.fields.grid import grid_of
+from dpdm.fields.source import open_raw
 from dpdm.fields.store import open_fields, sha256
+from dpdm.fields.trajectories import cadence_of, holds_trajectories
 from dpdm.prior import Contract, contract_of, find, header
 
 
@@ -63,6 +65,8 @@ def of_windows(contract: Contract) -> dict[str, Any]:
 
 def of_data(path: Path) -> dict[str, Any]:
     """Return a data file's variables, units, grid and times, as dpdm reads them."""
+    if path.exists() and holds_trajectories(path):
+        return of_trajectories(path)
     fields = open_fields(path)
     grid = grid_of(fields)
     time = fields.get("time")
@@ -84,6 +88,21 @@ def of_data(path: Path) -> dict[str, Any]:
         "calendar": "" if time is None else calendar(time),
         "history": str(fields.attrs.get("history", "")),
     }
+
+
+def of_trajectories(path: Path) -> dict[str, Any]:
+    """Return the variables and extents of trajectories, or of analyses of them."""
+    with open_raw(path) as ds:
+        return {
+            "file": str(path),
+            "variables": {
+                str(n): f"{a.attrs.get('long_name', '')} [{a.attrs.get('units', 'no units')}]"
+                for n, a in ds.data_vars.items()
+            },
+            "dimensions": {str(d): n for d, n in ds.sizes.items()},
+            "time_between_states": cadence_of(ds),
+            "history": str(ds.attrs.get("history", "")),
+        }
 
 
 def calendar(time: xr.DataArray) -> str:

@@ -87,6 +87,13 @@ def test_options_of_the_other_system_are_not_ignored() -> None:
     refused(LORENZ + " --size 32", "are for kolmogorov", code=2)
 
 
+def test_info_tells_what_a_test_bed_holds() -> None:
+    done("testbed", "lorenz63", "truth.nc", "--trajectories", 2, "--length", 5)
+    said = done("info", "truth.nc").stdout
+    assert "time_between_states: 0.025" in said
+    assert "trajectory: 2" in said
+
+
 def test_a_file_is_not_replaced_unasked() -> None:
     done(*LORENZ.split())
     refused(LORENZ, "truth.nc exists", "--overwrite")
