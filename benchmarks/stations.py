@@ -34,7 +34,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.assimilate import Files, Seeing, believed, guided
+from dpdm.assimilate import OWNERS, Files, Seeing, believed, guided
 from dpdm.coarse_error import CoarseError, coarse_error
 from dpdm.draw import Posterior
 from dpdm.evaluate.innovations import USED, WITHHELD, compare
@@ -61,10 +61,10 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=20)
     parser.add_argument("--months", type=int, default=12)
     parser.add_argument("--folds", type=int, default=FOLDS, help="do only so many of the ten")
-    parser.add_argument("--guidance", default="mmps")
+    parser.add_argument("--guidance", default="mmps", choices=OWNERS.values())
     parser.add_argument("--steps", type=int, default=0)
-    parser.add_argument("--iterations", type=int, default=3)
-    parser.add_argument("--gamma", type=float, default=0.01)
+    parser.add_argument("--iterations", type=int, help="of mmps")
+    parser.add_argument("--gamma", type=float, help="of sda")
     parser.add_argument("--corrections", type=int, default=0)
     parser.add_argument("--odd", action="store_true", help="odd stations only: to choose settings")
     options = parser.parse_args()
@@ -91,7 +91,7 @@ def prepared(folder: Path, options: argparse.Namespace) -> tuple[Task, pd.DataFr
         guidance=options.guidance, iterations=options.iterations, gamma=options.gamma,
         corrections=options.corrections, reject=0,
     )  # fmt: skip
-    task = replace(task, how=guided(task.how, seeing))
+    task = replace(task, how=guided(task.how, task.prior, seeing))
     table = believed(Files([STATIONS], coarse, None, None, coarse), task, seeing)
     table = table[table["status"] == USED].reset_index(drop=True)
     if options.odd:
