@@ -19,11 +19,13 @@ chosen on numbers from 100 on, and are judged on numbers from 0 on.
 import math
 import time
 from argparse import Namespace
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import common
+import kalman
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -90,6 +92,7 @@ def main() -> None:
     parser.add_argument("--most", type=float, default=MOST["components"])
     parser.add_argument("--gamma", type=float, default=0.01)
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
+    parser.add_argument("--kalman", action="store_true", help="DAPPER's smoother beside (pip)")
     options = parser.parse_args()
     prior = load(find(options.prior) if options.prior else taught(options.build))
     found = {name: judged(prior, CASES[name], options) for name in options.cases}
@@ -119,7 +122,7 @@ def taught(build: Path) -> Path:
 
 def judged(prior: Prior, case: Case, options: Namespace) -> dict[str, tuple[float, ...]]:
     """Return the mean scores of truth, smoother and analyses."""
-    rows: dict[str, list[tuple[float, ...]]] = {"truth": [], "smoother": [], "dpdm": []}
+    rows: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     for number in range(options.first, options.first + options.observations):
         truth = lorenz63.simulate(1, LENGTH, seed=1, first=number)
         noise = np.random.default_rng((2, number)).standard_normal(LENGTH)
@@ -132,7 +135,11 @@ def judged(prior: Prior, case: Case, options: Namespace) -> dict[str, tuple[floa
         began = time.perf_counter()
         mine = analyses(prior, case, y, options, number)
         took = time.perf_counter() - began
-        for who, x in (("truth", truth), ("smoother", other), ("dpdm", mine)):
+        each = {"truth": truth, "smoother": other, "dpdm": mine}
+        if options.kalman:
+            ensemble = kalman.smoothed(case.normal, case.every, case.error, y, LENGTH, number)
+            each["Kalman smoother"] = ensemble[: options.samples]
+        for who, x in each.items():
             rows[who].append(scores(case, x, y, exact))
         print(f"{number}: {rows['smoother'][-1]} {rows['dpdm'][-1]} {took:.0f} s", flush=True)
     return {who: tuple(np.nanmean(lines, axis=0).tolist()) for who, lines in rows.items()}
