@@ -25,7 +25,7 @@ demo: $(VENV)/.dpdm
 		--coarse sample_data/east_asia_coarse.nc --also "one evaluation=build/east_asia_mean.nc"
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
