@@ -34,7 +34,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.assimilate import OWNERS, Files, Seeing, believed, guided
+from dpdm.assimilate import believed, guided
 from dpdm.coarse_error import CoarseError, coarse_error
 from dpdm.draw import Posterior
 from dpdm.evaluate.innovations import USED, WITHHELD, compare
@@ -42,6 +42,7 @@ from dpdm.fields.grid import grid_of, lerp
 from dpdm.fields.stations import station_names
 from dpdm.fields.tensors import to_tensor
 from dpdm.prior import find, load
+from dpdm.request import OWNERS, Files, Seeing
 from dpdm.seeing import Sights
 from dpdm.task import Task, Wish, label_of, plan
 

@@ -119,9 +119,9 @@ def assimilate(
     """  # fmt: skip
     refuse_strays()
     seeing |= {"guidance": seeing["guidance"] or "", "tau": seeing["tau"] or 0.0}
-    from dpdm.assimilate import Files, Seeing
     from dpdm.assimilate import assimilate as run
     from dpdm.evaluate.innovations import text
+    from dpdm.request import Files, Seeing
     from dpdm.task import Wish
 
     wish = Wish(
