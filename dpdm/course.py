@@ -111,10 +111,9 @@ class Course:
             status[wrong & (status == "")] = why
 
         mark(~table["variable"].isin(self.variables), "not a variable of the prior")
-        needs = ("y", "x") if self.prior.contract.plane else ("component",)
-        placed = [table[n].notna() & (table[n] != "") for n in needs if n in table]
-        mark(~np.logical_and.reduce(placed) if len(placed) == len(needs) else status == "",
-             f"no {' and '.join(needs)}")  # fmt: skip
+        for need in ("y", "x") if self.prior.contract.plane else ("component",):
+            there = table[need] if need in table else pd.Series("", table.index)
+            mark(there.isna() | (there == ""), f"no {need}")
         if not self.prior.contract.plane and "component" in table:
             mark(~table["component"].isin(self.names), "not a component of the prior")
         if self.numbers:

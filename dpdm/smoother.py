@@ -7,6 +7,7 @@ pull all states together.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from dpdm.ensemble import described, statistics
 from dpdm.errors import DpdmWarning
 from dpdm.evaluate.innovations import USED, WITHHELD, turn_away
 from dpdm.fields.cf import FILL, file_attributes
+from dpdm.memory import check_room
 from dpdm.prior import windowed
 from dpdm.task import Wish
 from dpdm.types import Denoise, Fields, Operator, Values
@@ -34,6 +36,7 @@ from dpdm.types import Denoise, Fields, Operator, Values
 Array = NDArray[np.float64]
 STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, "shuffle": True}
 CLIMATE = 33  # windows drawn from the prior alone
+WORK = 100  # trajectories that fit into what guidance and sampling need, and some more
 BIASED = (
     "Without corrections, trajectories that are composed of windows are known to be biased: they "
     "jump from state to state, and follow no observation far. Say --corrections 3."
@@ -63,7 +66,10 @@ class Smoother:
     analysis: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make room, and warn of what is known to go wrong."""
+        """Make room, if there is enough, and warn of what is known to go wrong."""
+        kept = 1 if self.wish.keep == "members" else self.wish.members
+        hint = "Give fewer --members, --keep members, or a shorter trajectory."
+        check_room((kept + WORK) * 4 * math.prod(self.course.shape), "The members take", hint)
         self.prior = np.full((len(self.table), CLIMATE), np.nan)
         self.analysis = np.full((len(self.table), self.wish.members), np.nan)
         if not self.how.corrections and self.course.time.size > self.course.prior.contract.states:
@@ -92,34 +98,41 @@ class Smoother:
         dice = Dice((states, *self.course.shape[1:]), self.wish.seed, "climate")
         how = replace(self.how, corrections=0, block=CLIMATE)
         drawn = samples(windowed(prior, how.device), dice, range(CLIMATE), how)
-        middle = (x[states // 2].expand(self.course.shape)[None] for x in drawn)
-        return [self.course.physical(x) for x in middle]
+        count = self.course.time.size
+        still = (self.course.physical(x[None, states // 2 : states // 2 + 1]) for x in drawn)
+        return [x.expand(-1, -1, count, -1, -1) for x in still]
 
     def estimated(
         self, number: int | None, denoise: Denoise, climate: list[Fields]
     ) -> Iterator[xr.Dataset]:
         """Yield the members of one trajectory, then their statistics."""
-        here, posterior, operator = self.rows(number), denoise, None
+        kept = []
+        for member, state in enumerate(self.drawn(number, denoise, climate)):
+            if self.wish.keep != "members":
+                kept.append(state)
+            if self.wish.keep != "stats":
+                yield self.labelled(state, number, member)
+        if kept:
+            found = statistics(np.stack(kept)).items()
+            yield xr.merge([self.labelled(v, number, statistic=name) for name, v in found])
+
+    def drawn(
+        self, number: int | None, denoise: Denoise, climate: list[Fields]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield physical members (C, T, H, W) of one trajectory, noting what they say."""
+        here, operator = self.rows(number), None
         if here.size:
             operator = self.course.operator(self.table.iloc[here])
             self.prior[here] = torch.cat([operator(x) for x in climate]).T.numpy()
             turn_away(self.table, here, self.prior[here], self.reject)
-            posterior = self.pulled(denoise, here, operator)
+            denoise = self.pulled(denoise, here, operator)
         label = "trajectory" if number is None else f"trajectory {number}"
-        dice, kept = Dice(self.course.shape, self.wish.seed, label), []
-        drawn = samples(posterior, dice, range(self.wish.members), self.how)
-        for member, x in enumerate(drawn):
+        dice = Dice(self.course.shape, self.wish.seed, label)
+        for member, x in enumerate(samples(denoise, dice, range(self.wish.members), self.how)):
             state = self.course.physical(x[None].double())
             if operator is not None:
                 self.analysis[here, member] = operator(state)[0].numpy()
-            kept.append(state[0].float().numpy())
-            if self.wish.keep != "stats":
-                yield self.labelled(kept[-1], number, member)
-            if self.wish.keep == "members":
-                kept.clear()
-        if kept:
-            found = statistics(np.stack(kept)).items()
-            yield xr.merge([self.labelled(v, number, statistic=name) for name, v in found])
+            yield state[0].float().numpy()
 
     def rows(self, number: int | None) -> NDArray[np.int64]:
         """Return the rows of a trajectory that are assimilated or withheld."""

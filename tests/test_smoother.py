@@ -193,3 +193,11 @@ def test_dates_need_a_grid() -> None:
 
 def test_guidance_that_diverges_is_told_and_leaves_no_file() -> None:
     refused(f"{COMMAND} --members 1 --guidance dps --zeta 1e30", "Sampling diverged", "--zeta")
+
+
+def test_trajectories_that_do_not_fit_into_memory_are_refused_before_they_are_made() -> None:
+    rows = {"time": [0.0, 0.25 * 900_000], "component": "a", "variable": "state", "value": 5.0}
+    pd.DataFrame(rows | {"error": 0.5, "units": "1"}).to_csv("long.csv", index=False)
+    refused(
+        f"{COMMAND.replace('obs.nc', 'long.csv')} --members 9999999", "GB are free", "--members"
+    )
