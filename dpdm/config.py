@@ -59,6 +59,10 @@ def value(kind: Any, said: Any, where: str) -> Any:
         if not isinstance(said, list):
             raise DpdmError(f"{where} is {said!r}.", "Give a list, like [4, 12].")
         return tuple(value(get_args(kind)[0], each, where) for each in said)
+    if str(kind).startswith("dict"):
+        if not isinstance(said, dict):
+            raise DpdmError(f"{where} is {said!r}.", 'Give pairs, like { tas = "t2m" }.')
+        return {key: value(get_args(kind)[1], each, where) for key, each in said.items()}
     allowed = (int, float) if kind is float else (kind,)
     if not isinstance(said, allowed) or (isinstance(said, bool) and kind is not bool):
         raise DpdmError(f"{where} is {said!r}.", f"Give a value of type {kind.__name__}.")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from dpdm.draw import Posterior
-from dpdm.ensemble import Report, blocks, labelled, template_of
+from dpdm.ensemble import Report, blocks, hiding, labelled, template_of
 from dpdm.fields.cf import finish
 from dpdm.fields.store import sha256
 from dpdm.fields.write import Writer, check_output
@@ -68,10 +69,19 @@ def provenance(task: Task, prior: Path, coarse: Path) -> dict[str, str]:
 
 def results(task: Task, step: int) -> Iterator[xr.Dataset]:
     """Yield one step's results: the mean alone, or every member and then the statistics."""
+    drawn = fields(task, step, range(task.wish.members))
+    if task.wish.members:
+        yield from blocks(task, step, drawn)
+    else:
+        yield labelled(task, next(drawn), step)
+
+
+def fields(task: Task, step: int, numbers: Sequence[int]) -> Iterator[NDArray[np.float64]]:
+    """Yield some members (C, H, W) of one step, or the mean if there are none to be drawn."""
     posterior = Posterior(task.prior, task.given(step), task.how)
     lost = posterior.given.lerp.isnan().numpy()
     if not task.wish.members:
-        yield labelled(task, np.where(lost, np.nan, posterior.expectation()), step)
-        return
-    numbers, label = range(task.wish.members), label_of(task.coarse, step)
-    yield from blocks(task, step, posterior.members(numbers, task.wish.seed, label), lost)
+        yield from hiding([posterior.expectation()], lost)
+    else:
+        label = label_of(task.coarse, step)
+        yield from hiding(posterior.members(numbers, task.wish.seed, label), lost)

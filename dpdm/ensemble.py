@@ -23,20 +23,25 @@ STATISTICS = {
 }
 
 
-def blocks(
-    task: Task, step: int, members: Iterable[NDArray[np.float64]], lost: NDArray[np.bool_]
-) -> Iterator[xr.Dataset]:
+def hiding(
+    fields: Iterable[NDArray[np.float64]], lost: NDArray[np.bool_]
+) -> Iterator[NDArray[np.float64]]:
+    """Yield fields (C, H, W) as they come, missing in the cells of which nothing is known."""
+    for field in fields:
+        yield np.where(lost, np.nan, field)
+
+
+def blocks(task: Task, step: int, members: Iterable[NDArray[Any]]) -> Iterator[xr.Dataset]:
     """Yield what one step writes: a block for every member, the statistics after the last.
 
     Args:
         task: What is kept, and where it lies.
         step: The time step.
         members: Physical members (C, H, W), in order.
-        lost: Cells of which nothing is known (C, H, W).
     """
     kept = []
     for number, drawn in enumerate(members):
-        member = np.where(lost, np.nan, drawn).astype(np.float32)
+        member = drawn.astype(np.float32)
         if task.wish.keep != "members":
             kept.append(member)
         yield labelled(task, member, step, number) if task.wish.keep != "stats" else xr.Dataset()

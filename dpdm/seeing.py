@@ -8,7 +8,7 @@ an instrument sees, `instruments` makes an operator of.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
@@ -21,7 +21,7 @@ from dpdm import instruments
 from dpdm.coarse_error import CoarseError, covariance, given
 from dpdm.diffusion.observe import Observation
 from dpdm.draw import Posterior, noise
-from dpdm.ensemble import blocks
+from dpdm.ensemble import blocks, hiding
 from dpdm.errors import DpdmError
 from dpdm.evaluate.innovations import USED, WITHHELD, turn_away
 from dpdm.expected import QUANTILES, quantiles
@@ -33,6 +33,7 @@ from dpdm.task import Task, label_of
 from dpdm.types import Operator
 
 Array = NDArray[np.float64]
+Numbered = Iterator[tuple[int, Array]]
 
 
 class Sights:
@@ -75,6 +76,10 @@ class Sights:
 
     def analyse(self, step: int) -> Iterator[xr.Dataset]:
         """Yield one step's results, ready to be written."""
+        yield from blocks(self.task, step, self.members(step, range(self.task.wish.members)))
+
+    def members(self, step: int, numbers: Sequence[int]) -> Iterator[Array]:
+        """Yield some members (C, H, W) of one step, missing where nothing is known."""
         task = self.task
         posterior = Posterior(task.prior, task.given(step), task.how)
         here = self.at(step)
@@ -84,29 +89,28 @@ class Sights:
             self.prior[here] = quantiles(posterior, operator, of_wind)
             self.check_background(here)
             posterior = posterior.seeing(self.observation(here))
-        numbers, label = range(task.wish.members), label_of(task.coarse, step)
-        members = posterior.members(numbers, task.wish.seed, label)
+        label = label_of(task.coarse, step)
+        drawn = posterior.members(numbers, task.wish.seed, label)
+        members: Numbered = zip(numbers, drawn, strict=True)
         if self.error is not None:
-            members = self.corrected(members, here, label)
+            members = self.corrected(self.error, members, here, label)
         lost = posterior.given.lerp.isnan().numpy() & (not task.blind)
-        yield from blocks(task, step, self.noted(members, operator, here), lost)
+        yield from hiding(self.noted(members, operator, here), lost)
 
     def corrected(
-        self, members: Iterable[Array], here: NDArray[np.int64], label: str
-    ) -> Iterator[Array]:
+        self, law: CoarseError, members: Numbered, here: NDArray[np.int64], label: str
+    ) -> Numbered:
         """Yield members with the error of the coarse field that they and the used rows imply."""
-        if self.error is None:
-            return
-        law, used = self.error, self.used(here)
+        used = self.used(here)
         seen = Implied(self, used) if used.size else None
         shapes = {"z": (len(law.std), len(law.root)), "e": (len(used),)}
-        for number, member in enumerate(members):
+        for number, member in members:
             z, e = (
                 noise(shape, self.task.wish.seed, number, f"{label}/coarse/{name}").double()
                 for name, shape in shapes.items()
             )
             z = z if seen is None else seen.given(member, z, e)
-            yield self.added(member, law.field(z).numpy())
+            yield number, self.added(member, law.field(z).numpy())
 
     def added(self, member: Array, error: Array) -> Array:
         """Return a member plus an error; what is never negative stays so."""
@@ -117,10 +121,10 @@ class Sights:
         return total
 
     def noted(
-        self, members: Iterable[Array], operator: Operator | None, here: NDArray[np.int64]
+        self, members: Numbered, operator: Operator | None, here: NDArray[np.int64]
     ) -> Iterator[Array]:
         """Yield members (C, H, W) as they come, noting their values at the observations."""
-        for number, member in enumerate(members):
+        for number, member in members:
             if operator is not None:
                 self.analysis[here, number] = operator(torch.from_numpy(member)[None])[0].numpy()
             yield member

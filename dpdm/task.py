@@ -155,11 +155,26 @@ def plan(
         DpdmError: When they do not fit.
     """
     check_earth(prior)
-    coarse = (
-        unknown(target, prior)
-        if path is None
-        else wanted(open_fields(path, None, wish.rename, wish.units), prior, path, wish.rename)
-    )
+    if path is None:
+        return between(unknown(target, prior), prior, wish, target, own_statics)
+    opened = open_fields(path, None, wish.rename, wish.units)
+    coarse = wanted(opened, prior, path, wish.rename)
+    return between(coarse, prior, wish, target, own_statics, path)
+
+
+def between(
+    coarse: xr.Dataset,
+    prior: Prior,
+    wish: Wish,
+    target: Path | None,
+    own_statics: Path | None,
+    path: Path | None = None,
+) -> Task:
+    """Return the task of coarse fields that were opened from a path, or are unknown.
+
+    Raises:
+        DpdmError: When its parts do not fit each other.
+    """
     source = grid_of(coarse)
     grid = target_of(source, prior, target, wish.bbox)
     with naming(target or path or ""):

@@ -5,6 +5,7 @@ which CDO insists upon; `open_fields` turns it back. Single precision, compresse
 member to a chunk, so that a reader of one month reads one month.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from dpdm import __version__
+from dpdm.errors import DpdmError
 from dpdm.fields.variables import KNOWN
 
 CONVENTIONS = "CF-1.11"
@@ -68,11 +70,30 @@ def finish(ds: xr.Dataset, title: str, provenance: Mapping[str, str], history: s
     return out
 
 
+def moment() -> datetime:
+    """Return the time that a file is stamped with: now, or SOURCE_DATE_EPOCH.
+
+    The variable is that of reproducible builds (https://reproducible-builds.org): seconds since
+    1970, by which the same work gives the same bytes on any day.
+
+    Raises:
+        DpdmError: When it is no number of seconds.
+    """
+    said = os.environ.get("SOURCE_DATE_EPOCH", "")
+    try:
+        return datetime.fromtimestamp(int(said), UTC) if said else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise DpdmError(
+            f"SOURCE_DATE_EPOCH is {said!r}, which is no number of seconds since 1970.",
+            "Unset it, or set it to a number such as 0.",
+        ) from error
+
+
 def file_attributes(
     old: Mapping[str, Any], title: str, provenance: Mapping[str, str], history: str
 ) -> dict[str, Any]:
     """Return a file's global attributes: the input's, and who made what of it, when and how."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = moment().strftime("%Y-%m-%dT%H:%M:%SZ")
     before = [str(old["history"]).rstrip()] if old.get("history") else []
     maker, source = f"dpdm {__version__}", str(old.get("source", ""))
     return {
