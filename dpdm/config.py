@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -11,6 +12,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from dpdm.errors import DpdmError
 
 T = TypeVar("T")
+Rule = tuple[Callable[[Any], bool], str]
 
 
 def read(path: Path, shape: type[T]) -> T:
@@ -22,7 +24,7 @@ def read(path: Path, shape: type[T]) -> T:
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DpdmError(f"There is no file {path}.", "Check the path after --config.") from error
+        raise DpdmError(f"There is no file {path}.", "Check the path.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DpdmError(f"{path} is not valid TOML: {error}.", "See https://toml.io.") from error
     return fill(shape, said, str(path))
@@ -67,3 +69,45 @@ def value(kind: Any, said: Any, where: str) -> Any:
     if not isinstance(said, allowed) or (isinstance(said, bool) and kind is not bool):
         raise DpdmError(f"{where} is {said!r}.", f"Give a value of type {kind.__name__}.")
     return kind(said)
+
+
+def check(settings: Any, rules: Mapping[str, Rule], path: Path | None) -> None:
+    """Refuse a setting, called ``section.key``, that breaks its rule.
+
+    Raises:
+        DpdmError: When one does.
+    """
+    for key, (fits, hint) in rules.items():
+        section, name = key.split(".")
+        if not hasattr(getattr(settings, section, None), name):
+            continue
+        said = getattr(getattr(settings, section), name)
+        if not fits(said):
+            shown = list(said) if isinstance(said, tuple) else said
+            raise DpdmError(f"{path}, {section}, {name} is {shown!r}.", hint)
+
+
+def at_least(least: float) -> Rule:
+    """Return the rule that a number is not less than another."""
+    return lambda said: said >= least, f"Give {least} or more."
+
+
+def share(said: float) -> bool:
+    """Tell whether a number is a share, short of all."""
+    return 0 <= said < 1
+
+
+def one_of(*words: str) -> Rule:
+    """Return the rule that a word is one of some."""
+    return lambda said: said in words, f"Give one of {', '.join(words)}."
+
+
+def positive(count: int) -> Rule:
+    """Return the rule that a list holds so many numbers above zero."""
+    return (
+        lambda said: len(said) == count and min(said) > 0,
+        f"Give a list of {count} numbers above 0.",
+    )
+
+
+SHARE: Rule = share, "Give a number from 0 to less than 1."

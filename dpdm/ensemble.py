@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import dask.array
@@ -11,15 +11,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.fields.units import from_canonical
-from dpdm.task import Task
+from dpdm.task import Task, Wish
 
 Report = Callable[[int, int], None]
-QUANTILES = (10, 50, 90)
-METHODS = {50: "median"}  # the only percentile that CF has a cell method for
 STATISTICS = {
     "mean": ("mean", "mean over the ensemble of"),
     "spread": ("standard_deviation", "standard deviation over the ensemble of"),
-    **{f"p{q}": (METHODS.get(q, ""), f"{q}th percentile over the ensemble of") for q in QUANTILES},
+    "p50": ("median", "median over the ensemble of"),  # CF knows no other percentile
 }
 
 
@@ -46,7 +44,7 @@ def blocks(task: Task, step: int, members: Iterable[NDArray[Any]]) -> Iterator[x
             kept.append(member)
         yield labelled(task, member, step, number) if task.wish.keep != "stats" else xr.Dataset()
     if kept:
-        found = statistics(np.stack(kept)).items()
+        found = statistics(np.stack(kept), task.wish.quantiles).items()
         yield xr.merge([labelled(task, values, step, statistic=name) for name, values in found])
 
 
@@ -74,7 +72,8 @@ def described(array: xr.DataArray, statistic: str) -> xr.DataArray:
     """Return a statistic of the ensemble that says so."""
     if not statistic:
         return array
-    method, words = STATISTICS[statistic]
+    words = f"{statistic.removeprefix('p')}th percentile over the ensemble of"
+    method, words = STATISTICS.get(statistic, ("", words))
     attrs = {"long_name": f"{words} {array.attrs.get('long_name', array.name)}"}
     if method:
         before = str(array.attrs.get("cell_methods", ""))
@@ -92,18 +91,20 @@ def template_of(task: Task) -> xr.Dataset:
     if not ensemble or keep != "stats":
         parts.append(labelled(task, empty, 0, 0 if ensemble else None))
     if ensemble and keep != "members":
-        parts += [labelled(task, empty, 0, statistic=name) for name in STATISTICS]
+        kinds = statistics(empty[None], task.wish.quantiles)
+        parts += [labelled(task, empty, 0, statistic=name) for name in kinds]
     whole = lazily(xr.merge(parts), task.coarse, task.wish.members)
     return whole.assign_attrs(task.coarse.attrs)
 
 
-def statistics(members: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """Return mean, spread (ddof 1, missing for one member) and quantiles over the first axis."""
-    quantiles = np.percentile(members, QUANTILES, axis=0)
+def statistics(members: NDArray[np.float32], quantiles: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """Return mean, spread (ddof 1, missing for one member) and percentiles over the first axis."""
     lone = len(members) == 1
     spread = np.full_like(members[0], np.nan) if lone else members.std(0, dtype=float, ddof=1)
-    found = [members.mean(0, dtype=float), spread, *quantiles]
-    return dict(zip(STATISTICS, found, strict=True))
+    names = [f"p{q}" for q in quantiles]
+    found = np.percentile(members, list(quantiles), axis=0)
+    moments = {"mean": members.mean(0, dtype=float), "spread": spread}
+    return moments | dict(zip(names, found, strict=True))
 
 
 def lazily(first: xr.Dataset, coarse: xr.Dataset, members: int) -> xr.Dataset:

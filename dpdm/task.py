@@ -39,6 +39,7 @@ class Wish:
         device: "auto", "cpu" or "cuda".
         rename: Variables' names in the file, by canonical name.
         units: Units declared by the user, by variable.
+        quantiles: Percentiles among the statistics.
         bbox: West, east, south and north of what is written, degrees, or nothing for all.
         history: The command line, for the output's history.
     """
@@ -52,6 +53,7 @@ class Wish:
     device: str = "auto"
     rename: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    quantiles: tuple[int, ...] = (10, 50, 90)
     bbox: Box | None = None
     history: str = "dpdm downscale"
 
@@ -121,12 +123,17 @@ class Task:
         return self.coarse["time_bnds"].isel(time=[step]) if "time_bnds" in self.coarse else None
 
 
-def label_of(fields: xr.Dataset, step: int) -> str:
-    """Return the label of a time step, a part of every member's seed: ``1862-07-16T12``."""
+def labels(fields: xr.Dataset) -> list[str]:
+    """Return the label of each time step, a part of every member's seed: ``1862-07-16T12``."""
     if "time" not in fields.dims:
-        return ""
-    when = fields["time"].isel(time=step).dt
-    return f"{int(when.year):04d}-{int(when.month):02d}-{int(when.day):02d}T{int(when.hour):02d}"
+        return [""]
+    parts = [getattr(fields["time"].dt, n).values for n in ("year", "month", "day", "hour")]
+    return [f"{y:04d}-{m:02d}-{d:02d}T{h:02d}" for y, m, d, h in zip(*parts, strict=True)]
+
+
+def label_of(fields: xr.Dataset, step: int) -> str:
+    """Return the label of one time step."""
+    return labels(fields[["time"]].isel(time=[step]) if "time" in fields.dims else fields)[0]
 
 
 def monthly_at(prior: Prior, grid: Grid, season: float | None) -> torch.Tensor | None:

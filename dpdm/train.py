@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from dpdm.config import read
+from dpdm.config import SHARE, Rule, at_least, check, one_of, positive, read, share
 from dpdm.device import choose
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
@@ -27,7 +27,6 @@ from dpdm.recipe import LayersRecipe, PlanesRecipe, Recipe
 from dpdm.trajectories import Trajectories
 from dpdm.trajectories import prepare as prepare_trajectories
 
-Rule = tuple[Callable[[Any], bool], str]
 Some = TypeVar("Some", Recipe, LayersRecipe, PlanesRecipe)
 
 
@@ -132,29 +131,6 @@ def of_trajectories(sources: Sources, window: int) -> Trajectories:
         return prepare_trajectories(ds, path, window, recipe, start)
 
 
-def at_least(least: float) -> Rule:
-    """Return the rule that a number is not less than another."""
-    return lambda said: said >= least, f"Give {least} or more."
-
-
-def share(said: float) -> bool:
-    """Tell whether a number is a share, short of all."""
-    return 0 <= said < 1
-
-
-def one_of(*words: str) -> Rule:
-    """Return the rule that a word is one of some."""
-    return lambda said: said in words, f"Give one of {', '.join(words)}."
-
-
-def positive(count: int) -> Rule:
-    """Return the rule that a list holds so many numbers above zero."""
-    return (
-        lambda said: len(said) == count and min(said) > 0,
-        f"Give a list of {count} numbers above 0.",
-    )
-
-
 BOX: Rule = (
     lambda said: (
         not said or (len(said) == 4 and said[0] != said[1] and -90 <= said[2] < said[3] <= 90)
@@ -162,7 +138,6 @@ BOX: Rule = (
     "Give a list of 4: west, east, south, north, in degrees.",
 )
 SIZES = ("read", "widths", "depth")
-SHARE: Rule = share, "Give a number from 0 to less than 1."
 RULES: dict[str, Rule] = {
     "data.exclude": BOX,
     "data.validation_box": BOX,
@@ -204,14 +179,7 @@ def recipe_of(path: Path | None, shape: type[Some]) -> Some:
         DpdmError: When a setting is unknown, of another type, or senseless.
     """
     recipe = shape() if path is None else read(path, shape)
-    for key, (fits, hint) in RULES.items():
-        section, name = key.split(".")
-        if not hasattr(getattr(recipe, section, None), name):
-            continue
-        said = getattr(getattr(recipe, section), name)
-        if not fits(said):
-            shown = list(said) if isinstance(said, tuple) else said
-            raise DpdmError(f"{path}, {section}, {name} is {shown!r}.", hint)
+    check(recipe, RULES, path)
     return recipe
 
 

@@ -54,6 +54,23 @@ def open_fields(
         DpdmWarning: A mean is such as a wrong unit gives.
     """
     paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    opened = open_each(paths, variables, rename, units)
+    out = opened[0] if len(opened) == 1 else joined(opened, paths)
+    for name in variables or rename:
+        if name not in out:
+            raise DpdmError(f"There is no {name} in {', '.join(map(str, paths))}.", "Add a file.")
+    with _reading(paths[0]):
+        doubt(out, paths[0])
+    return out
+
+
+def open_each(
+    paths: Sequence[Path],
+    variables: Sequence[str] | None = None,
+    rename: Mapping[str, str] = {},
+    units: Mapping[str, str] = {},
+) -> list[xr.Dataset]:
+    """Open files as `open_fields` does, and leave them apart."""
     if not paths:
         raise DpdmError("No file was given.", "Name at least one.")
     opened, seen = [], set()
@@ -62,13 +79,7 @@ def open_fields(
         opened.append(ds)
         seen |= names.keys() | set(names.values())
     _check_declared(units, seen, paths)
-    out = opened[0] if len(opened) == 1 else joined(opened, paths)
-    for name in variables or rename:
-        if name not in out:
-            raise DpdmError(f"There is no {name} in {', '.join(map(str, paths))}.", "Add a file.")
-    with _reading(paths[0]):
-        doubt(out, paths[0])
-    return out
+    return opened
 
 
 def _check_declared(units: Mapping[str, str], seen: set[str], paths: Sequence[Path]) -> None:
