@@ -128,7 +128,7 @@ def test_numbers_must_agree():
 def test_what_fits_no_step_is_marked():
     when = pd.to_datetime(["2012-07-01", "2013-07-01", None])
     found = check(table([35, 36, 37], 125.0, time=when), GRID, axis("2012-01-01", 12, "MS"))
-    assert list(found["status"]) == ["", *["no step at that time"] * 2]
+    assert list(found["status"]) == ["", "no step at that time", "no time"]
     assert list(found["step"]) == [6, -1, -1]
     lone = check(table([35], 125.0, time=when[2:]), GRID, axis("2012-07-01", 1, "D"))
     assert list(lone["step"]) == [0]
@@ -217,6 +217,25 @@ def test_withholding_leaves_some_of_each():
         withhold(two.iloc[:1], 0.5, 0)
     with pytest.raises(DpdmError, match="share to withhold is 1"):
         withhold(two, 1.0, 0)
+
+
+def test_of_states_without_space_single_times_are_withheld():
+    rows = table(np.full(10, np.nan), np.nan, component="x", trajectory=np.repeat([0.0, 1.0], 5))
+    drawn = withhold(rows.assign(time=np.tile(np.arange(5.0), 2)), 0.2, seed=3)
+    assert tally(drawn) == {"used": 8, "withheld": 2}
+
+
+def test_where_nothing_is_left_the_hint_says_why():
+    """The commonest reason has its own remedy; dates are shown where they never overlap."""
+    early = pd.to_datetime(["1950-01-01", "1951-06-01"])
+    with pytest.raises(DpdmError, match="2 no step") as fault:
+        check(table([35, 36], 125.0, time=early), GRID, axis("2000-01-01", 3, "MS"))
+    assert "1950-01-01 to 1951-06-01, and the field is of 2000-01-01 to 2000-03-01" in (
+        fault.value.hint
+    )
+    with pytest.raises(DpdmError, match="2 no time") as fault:
+        check(table([35, 36], 125.0, time=pd.NaT), GRID, axis("2000-01-01", 3, "MS"))
+    assert "column of their times" in fault.value.hint
 
 
 def test_a_name_tells_stations_apart_before_their_place():

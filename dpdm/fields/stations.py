@@ -28,8 +28,8 @@ from dpdm.fields.values import KEEPING, operators
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 OUTSIDE, SEA, RELIEF = "outside the domain", "no land within a cell", "height off the relief"
-NO_STEP, MERGED, WITHHELD = "no step at that time", "merged into row", "withheld"
-SEVERAL = "a mean over several steps"
+NO_TIME, NO_STEP, SEVERAL = "no time", "no step at that time", "a mean over several steps"
+MERGED, WITHHELD = "merged into row", "withheld"
 DRY = 0.05  # land fraction from which a cell counts as land
 ROUND = 4  # digits of a degree that tell two places apart, about 10 m
 KEYS = ("variable", "operator", *SETTINGS, "step", "last", "trajectory", "component", "y", "x")
@@ -66,12 +66,13 @@ def check(
     if domain is not None and statics is not None:
         _mark_land(table, domain, statics, relief)
     table["step"] = 0 if time is None else _steps(table, time, bounds, period)
+    _mark(table, (table["time"].isna() & (table["step"] < 0)).to_numpy(), NO_TIME)
     _mark(table, (table["step"] < 0).to_numpy(), NO_STEP)
     if "end" in table and time is not None:
         table["last"] = _last(table, time, bounds, period)
         over = (table["last"] != table["step"]).to_numpy()
         _mark(table, over & (domain is not None), SEVERAL)
-    _check_left(table)
+    _check_left(table, time)
     return merged(table)
 
 
@@ -88,7 +89,8 @@ def withhold(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     """Return observations of which a random share of the stations is withheld, to score with.
 
     A station is withheld whole, all its variables and times; which ones depends on the seed and
-    the stations, not on the order of the rows.
+    the stations, not on the order of the rows. States without space have no stations: of them,
+    single times are withheld.
 
     Args:
         table: Checked observations.
@@ -113,8 +115,13 @@ def withhold(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
 
 
 def station_names(table: pd.DataFrame) -> np.ndarray:
-    """Return what tells stations apart: their name, or else their place."""
-    columns = [name for name in ("lat", "lon", "y", "x", "component") if name in table]
+    """Return what tells stations apart: their name, or else their place.
+
+    States without space have none: there it is the moment.
+    """
+    spaceless = "component" in table and (table["component"] != "").all()
+    where = ("trajectory", "time") if spaceless else ("lat", "lon", "y", "x", "component")
+    columns = [name for name in where if name in table]
     texts = [_places(table)[name].astype(str) for name in columns]
     places = texts[0].str.cat(texts[1:], sep=" ")
     given = table["station"] if "station" in table else pd.Series("", table.index)
@@ -219,13 +226,36 @@ def _check_swapped(table: pd.DataFrame, domain: Grid) -> None:
         raise swapped("Every observation lies outside the domain, and inside it the other way")
 
 
-def _check_left(table: pd.DataFrame) -> None:
+def _check_left(table: pd.DataFrame, time: xr.DataArray | None) -> None:
     if not (table["status"] == "").any():
-        counts = ", ".join(f"{n} {why}" for why, n in tally(table).items() if n)
-        raise DpdmError(
-            f"No observation is left of {len(table)}: {counts}.",
-            "Compare their places and times with the field's: dpdm info FIELD.nc.",
-        )
+        counts = {why: n for why, n in tally(table).items() if n}
+        said = ", ".join(f"{n} {why}" for why, n in counts.items())
+        hint = _remedy(max(counts, key=lambda why: counts[why]), table, time)
+        raise DpdmError(f"No observation is left of {len(table)}: {said}.", hint)
+
+
+def _remedy(reason: str, table: pd.DataFrame, time: xr.DataArray | None) -> str:
+    """Say what may help where no observation is left."""
+    if reason == NO_STEP and time is not None:
+        seen = table.loc[table["status"] == NO_STEP, "time"]
+        return f"They are of {_span(seen)}, and the field is of {_span(time.to_series())}."
+    return {
+        "no position": "Call the columns of their places lat and lon, or y and x on a plane.",
+        NO_TIME: "Call the column of their times time, and fill it.",
+    }.get(reason, "Compare their places and times with the field's: dpdm info FIELD.nc.")
+
+
+def _span(stamps: pd.Series) -> str:
+    """Return the first and the last of dates or numbers.
+
+    Example:
+        >>> _span(pd.Series([2.5, 1.0]))
+        '1 to 2.5'
+    """
+    first, last = (
+        f"{at:g}" if isinstance(at, float) else str(at)[:10] for at in (stamps.min(), stamps.max())
+    )
+    return first if first == last else f"{first} to {last}"
 
 
 def _mark_land(table: pd.DataFrame, domain: Grid, statics: xr.Dataset, relief: float) -> None:
