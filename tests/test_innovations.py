@@ -63,3 +63,27 @@ def test_used_and_withheld_are_told_apart_and_misfits_are_doubted() -> None:
     lines = text(rows).splitlines()
     assert lines[0].startswith("observations")
     assert lines[1].startswith("t2m, assimilated     12")
+
+
+def test_what_is_not_used_is_counted_by_its_reason() -> None:
+    statuses = [
+        "assimilated",
+        "missing",
+        "rejected: 7.1 ...",
+        "rejected: 9.0 ...",
+        "merged into row 1",
+    ]
+    seen = pd.concat([table([0.0], status=status) for status in statuses], ignore_index=True)
+    rows = summary(seen, np.zeros((5, 3)), np.zeros((5, 3)))
+    counts = {row["observations"]: row["count"] for row in rows}
+    assert counts == {"assimilated": 1, "missing": 1, "rejected": 2, "merged": 1}
+    assert text(rows).splitlines()[3].split() == ["t2m,", "rejected", "2", *"-" * 10]
+
+
+@pytest.mark.parametrize(("miss", "count", "sentences"), [(2.0, 9, 0), (4.0, 1, 1), (2.0, 10, 1)])
+def test_few_observations_are_doubted_where_it_is_no_chance(
+    miss: float, count: int, sentences: int
+) -> None:
+    members = np.zeros((count, 3))
+    rows = summary(table([miss] * count), members, members)
+    assert len(list(doubts(rows))) == sentences

@@ -22,8 +22,9 @@ from dpdm.evaluate.table import Row, aligned
 
 Array = NDArray[np.float64]
 USED, WITHHELD = "assimilated", "withheld"
-LEAST = 10  # observations, before a misfit is more than chance
 FIT = (0.25, 2.0)  # chi-square beyond which the stated errors are doubted
+FEW = 10  # observations, below which such a misfit may be chance
+LOST = 10.0  # chi-square that is none, not even of one observation
 HEAD = {
     "count": "count", "prior_rmse": "prior RMSE", "rmse": "RMSE", "prior_bias": "prior bias",
     "bias": "bias", "prior_crps": "prior CRPS", "crps": "CRPS", "ssr": "SSR",
@@ -75,15 +76,31 @@ def turn_away(
 
 
 def summary(table: pd.DataFrame, prior: Array, members: Array) -> list[Row]:
-    """Return scores for each variable and operator: over what was used, and what was not."""
-    rows, names = [], labels(table)
-    for kind in (USED, WITHHELD):
+    """Return scores for each variable and operator: over what was used, and what was withheld.
+
+    What is neither has a row for each reason, with its count and no scores.
+    """
+    rows, names, kinds = [], labels(table), reasons(table)
+    for kind in dict.fromkeys((USED, WITHHELD, *kinds)):
         for name in dict.fromkeys(names):
-            chosen = ((table["status"] == kind) & (names == name)).to_numpy()
-            if chosen.any():
+            chosen = ((kinds == kind) & (names == name)).to_numpy()
+            scores: Row = {"count": int(chosen.sum())}
+            if chosen.any() and kind in (USED, WITHHELD):
                 scores = compare(table[chosen], prior[chosen], members[chosen])
+            if chosen.any():
                 rows.append({"variable": name, "observations": kind} | scores)
     return rows
+
+
+def reasons(table: pd.DataFrame) -> pd.Series:
+    """Return what became of each observation, without the particulars of its own.
+
+    Example:
+        >>> statuses = ["withheld", "merged into row 3 of a.csv", "rejected: 7.1 standard ..."]
+        >>> list(reasons(pd.DataFrame({"status": statuses})))
+        ['withheld', 'merged', 'rejected']
+    """
+    return table["status"].str.replace(r"^(merged|rejected)\b.*", r"\1", regex=True)
 
 
 def labels(table: pd.DataFrame) -> pd.Series:
@@ -124,9 +141,10 @@ def rms(values: Array) -> float:
 def doubts(rows: Sequence[Row]) -> Iterator[str]:
     """Yield a sentence for each variable whose analysis does not fit its observations."""
     for row in rows:
-        if row["observations"] != USED or row["count"] < LEAST:
+        if row["observations"] != USED:
             continue
-        if not FIT[0] <= row["chi_square"] <= FIT[1]:
+        low, high = FIT if row["count"] >= FEW else (0.0, LOST)
+        if not low <= row["chi_square"] <= high:
             closer = "closer" if row["chi_square"] < 1 else "less closely"
             yield (
                 f"The analysis fits the observations of {row['variable']} {closer} than their "
@@ -139,7 +157,10 @@ def text(rows: Sequence[Row]) -> str:
     """Return the summary as an aligned table."""
     head = ["method", *HEAD.values()]
     body = [
-        [f"{row['variable']}, {row['observations']}", *(entry(row[key]) for key in HEAD)]
+        [
+            f"{row['variable']}, {row['observations']}",
+            *(entry(row.get(key, np.nan)) for key in HEAD),
+        ]
         for row in rows
     ]
     columns = [aligned(column) for column in zip(head, *body, strict=True)]
