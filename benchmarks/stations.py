@@ -34,7 +34,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.assimilate import believed, guided
+from dpdm.assimilate import believed, guided, observations
 from dpdm.coarse_error import CoarseError, coarse_error
 from dpdm.draw import Posterior
 from dpdm.evaluate.innovations import USED, WITHHELD, compare
@@ -93,7 +93,9 @@ def prepared(folder: Path, options: argparse.Namespace) -> tuple[Task, pd.DataFr
         corrections=options.corrections, reject=0,
     )  # fmt: skip
     task = replace(task, how=guided(task.how, task.prior, seeing))
-    table = believed(Files([STATIONS], coarse, None, None, coarse), task, seeing)
+    table = believed(
+        observations(Files([STATIONS], coarse, None, None, coarse), seeing), task, seeing
+    )
     table = table[table["status"] == USED].reset_index(drop=True)
     if options.odd:
         table = table[numbers(table) % 2 == 1].reset_index(drop=True)

@@ -34,6 +34,8 @@ from dpdm.seeing import Sights
 from dpdm.smoother import Smoother
 from dpdm.task import Task, Wish, how, plan
 
+DIGITS = "%.9g"  # of the report: what float32 holds, and no rounding errors of conversions
+
 
 class Noted(Protocol):
     """What notes the values of prior (N, P) and analysis (N, M) at a table of observations."""
@@ -88,7 +90,7 @@ def assimilate(
         if files.report is not None:
             noted = work.noted
             departures = report(noted.table, noted.prior, noted.analysis)
-            write_text(files.report, departures.to_csv(index=False))
+            write_text(files.report, departures.to_csv(index=False, float_format=DIGITS))
     rows = summary(work.noted.table, work.noted.prior, work.noted.analysis)
     for sentence in doubts(rows):
         warnings.warn(sentence, DpdmWarning, stacklevel=2)
@@ -97,9 +99,11 @@ def assimilate(
 
 def of_fields(files: Files, path: Path, prior: Prior, wish: Wish, seeing: Seeing) -> Work:
     """Return the analysis of fields on the Earth, step by step."""
+    table = observations(files, seeing)
+    refuse_states(table, path)
     task = plan(files.coarse, prior, wish, files.grid, files.statics)
     task = replace(task, how=guided(task.how, prior, seeing))
-    table = believed(files, task, seeing)
+    table = believed(table, task, seeing)
     seen = Sights(task, table, seeing.reject, doubted(task, seeing))
     made = provenance(path, prior, files, wish, task.how, seeing)
     template = finish(template_of(task), title_of(files, path), made, wish.history)
@@ -142,6 +146,20 @@ def refuse_fields(files: Files, wish: Wish, seeing: Seeing) -> None:
             )
 
 
+def refuse_states(table: pd.DataFrame, prior: Path) -> None:
+    """Refuse observations of trajectories where the prior knows fields on the Earth.
+
+    Raises:
+        DpdmError: When no observation lies on the Earth, and some are of a test bed's states.
+    """
+    if table["lat"].isna().all() and not {"component", "y"}.isdisjoint(table):
+        raise DpdmError(
+            f"The observations are of trajectories, and the prior {prior.stem} knows fields on "
+            "the Earth.",
+            "Name a prior of trajectories with --prior: dpdm train --window makes one.",
+        )
+
+
 def title_of(files: Files, prior: Path) -> str:
     """Return one line on what is written."""
     observed = ", ".join(p.name for p in files.observations)
@@ -169,10 +187,9 @@ def guided(way: How, prior: Prior, seeing: Seeing) -> How:
     return replace(way, guide=guide, corrections=count, tau=seeing.tau or way.tau)
 
 
-def believed(files: Files, task: Task, seeing: Seeing) -> pd.DataFrame:
-    """Return the observations, checked against the field and partly withheld."""
+def believed(table: pd.DataFrame, task: Task, seeing: Seeing) -> pd.DataFrame:
+    """Return observations, checked against the field and partly withheld."""
     wish, coarse = task.wish, task.coarse
-    table = observations(files, seeing)
     known = table["variable"].isin(task.prior.normaliser.names)
     table.loc[~known & (table["status"] == ""), "status"] = "not a variable of the prior"
     statics = dict(zip(("topography", "land_fraction"), task.statics, strict=True))

@@ -201,3 +201,7 @@ def test_trajectories_that_do_not_fit_into_memory_are_refused_before_they_are_ma
     refused(
         f"{COMMAND.replace('obs.nc', 'long.csv')} --members 9999999", "GB are free", "--members"
     )
+
+
+def test_a_prior_of_fields_says_that_it_knows_no_trajectories() -> None:
+    refused("assimilate obs.nc out.nc --grid spirals.nc", "are of trajectories", "--prior")
