@@ -220,7 +220,8 @@ def states_of(prior: Prior) -> dict[str, xr.DataArray]:
     said = prior.contract
     if not said.plane:
         names = np.array(prior.normaliser.names)
-        return {"component": xr.DataArray(names, dims="component")}
+        words = {"long_name": "component"}
+        return {"component": xr.DataArray(names, dims="component", attrs=words)}
     axes = zip(("y", "x"), said.plane, said.spacing, strict=True)
     return {
         n: xr.DataArray((np.arange(size) + 0.5) * (step or 1.0), dims=n, attrs={"units": "1"})

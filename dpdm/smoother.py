@@ -27,7 +27,7 @@ from dpdm.draw import Dice, How, samples
 from dpdm.ensemble import described, statistics
 from dpdm.errors import DpdmWarning
 from dpdm.evaluate.innovations import USED, WITHHELD, turn_away
-from dpdm.fields.cf import FILL, file_attributes
+from dpdm.fields.cf import AXES, FILL, file_attributes
 from dpdm.memory import check_room
 from dpdm.prior import windowed
 from dpdm.task import Wish
@@ -35,6 +35,10 @@ from dpdm.types import Denoise, Fields, Operator, Values
 
 Array = NDArray[np.float64]
 STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, "shuffle": True}
+WORDS = {
+    "realization": AXES["realization"],
+    "trajectory": {"long_name": "number of the trajectory"},
+}
 CLIMATE = 33  # windows drawn from the prior alone
 WORK = 100  # trajectories that fit into what guidance and sampling need, and some more
 BIASED = (
@@ -207,7 +211,9 @@ class Smoother:
         """Return the layout of all members and trajectories, from that of the first."""
         more = {"realization": np.arange(self.wish.members, dtype=np.int32)}
         more |= {"trajectory": np.array(self.course.numbers, np.int32)}
-        coords = {n: (n, more[n]) if n in more else c for n, c in first.coords.items()}
+        coords = {
+            n: (n, more[n], WORDS[str(n)]) if n in more else c for n, c in first.coords.items()
+        }
         arrays = {}
         for name, array in first.data_vars.items():
             shape = tuple(len(more[str(d)]) if d in more else n for d, n in array.sizes.items())

@@ -79,6 +79,7 @@ def test_trajectories_come_to_what_was_measured_at_all_times() -> None:
     assert out["state"].dims == ("realization", "trajectory", "time", "component")
     assert out["state"].shape == (8, 2, 24, 2)
     np.testing.assert_array_equal(out["time"], truth["time"])
+    assert all("long_name" in out[n].attrs for n in ("realization", "trajectory", "component"))
     inner = {"time": slice(4, 21)}
     missed = (out["state_mean"] - truth["state"]).isel(inner)
     climate = (truth["state"].mean() - truth["state"]).isel(inner)

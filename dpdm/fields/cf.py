@@ -37,7 +37,7 @@ WGS84 = {
 }
 _LAT = {"long_name": "latitude", "units": "degrees_north", "axis": "Y"}
 _LON = {"long_name": "longitude", "units": "degrees_east", "axis": "X"}
-_AXES: dict[str, dict[str, str]] = {
+AXES: dict[str, dict[str, str]] = {
     "time": {"standard_name": "time", "long_name": "time", "axis": "T"},
     "lat": {"standard_name": "latitude"} | _LAT,
     "lon": {"standard_name": "longitude"} | _LON,
@@ -63,7 +63,7 @@ def finish(ds: xr.Dataset, title: str, provenance: Mapping[str, str], history: s
     out = out.assign(crs=xr.DataArray(np.int32(0), attrs=WGS84))
     if "realization" in out.indexes and out["realization"].dtype.kind in "iu":
         out = out.assign_coords(realization=out["realization"].astype(np.int32))
-    for name in _AXES.keys() & out.indexes.keys():
+    for name in AXES.keys() & out.indexes.keys():
         _describe(out, name)
     out.attrs = file_attributes(ds.attrs, title, provenance, history)
     out.encoding = {}
@@ -123,7 +123,7 @@ def _describe(ds: xr.Dataset, name: str) -> None:
     """Describe an axis and its bounds, and store both as doubles in the same unit."""
     axis, bounds = ds[name], f"{name}_bnds"
     stored = {"dtype": "float64", "_FillValue": None}
-    words = dict(_AXES[name])
+    words = dict(AXES[name])
     if name == "time":
         stored |= {"units": EPOCH, "calendar": axis.dt.calendar}
         stored |= {
