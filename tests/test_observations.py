@@ -208,6 +208,8 @@ def test_the_users_words_go_before_the_files(tmp_path):
     ("text", "what", "said"),
     [
         ("2000-01-01,1,2,3\n2000-01-02,1,2,3\n", "no header", {}),
+        ("Seoul,2000-01-01,37,127,t2m,2\nSeoul,2000-01-02,37,127,t2m,3\n", "no header", {}),
+        ("lat,lon,\u6c17\u6e29(K)\n1,2,280\n", "there is lat, lon, \u6c17\u6e29\\. ", {}),
         ("a,b\n1,2\n", "no column is a variable.*a, b", {}),
         ("lat,lon,value\n1,2,3\n", "no variable column", {}),
         ("", "empty", {}),
@@ -232,6 +234,7 @@ def test_the_users_words_go_before_the_files(tmp_path):
         ("lat,lon,t2m [K],t2m_error\n1,2,280,-1\n", "row 1: the error of t2m is -1", {}),
         ("lat,lon,variable,value\n1,2,state,3\n", "state has no error", {}),
         ("lat,lon,t2m [K]\n120,37,280\n", "look swapped", {}),
+        ("lat,lon,t2m [K]\n37,120,280\n120,37,280\n", "row 2: .* 120: .*swapped. .* its", {}),
         ("lat,lon,t2m [K]\n95,170,280\n", "row 1 lies at latitude 95", {}),
         ("lat,lon,t2m [K]\n5,370,280\n", "longitude 370", {}),
         ("lat,lon,elevation [K],t2m [K]\n5,37,1,280\n", "elevation is in 'K'", {}),

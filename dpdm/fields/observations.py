@@ -161,8 +161,12 @@ def _metres(values: pd.Series, name: str, unit: str) -> pd.Series:
 def _check_place(table: pd.DataFrame) -> None:
     """Refuse impossible coordinates; mark the rows that have none."""
     lat, lon = (table[name].abs().to_numpy() for name in ("lat", "lon"))
-    if ((lat > 90) & (lat <= 360) & (lon <= 90)).any():
-        raise swapped(f"latitude reaches {lat.max():g}")
+    turned = np.flatnonzero((lat > 90) & (lat <= 360) & (lon <= 90))
+    if turned.size:
+        row = table.iloc[turned[0]]
+        evidence = f"row {row['row']}: latitude is {row['lat']:g}"
+        upright = ((lat <= 90) & (lon > 90) & (lon <= 360)).any()
+        raise swapped(evidence, "its numbers" if upright else "the two columns' names")
     wrong = np.flatnonzero((lat > 90) | (lon > 360))
     if wrong.size:
         row = table.iloc[wrong[0]]
@@ -174,11 +178,9 @@ def _check_place(table: pd.DataFrame) -> None:
     table.loc[~np.logical_or.reduce(placed), "status"] = "no position"
 
 
-def swapped(evidence: str) -> DpdmError:
+def swapped(evidence: str, what: str = "the two columns' names") -> DpdmError:
     """Say that someone took latitude for longitude."""
-    return DpdmError(
-        f"{evidence}: latitude and longitude look swapped.", "Exchange the two columns' names."
-    )
+    return DpdmError(f"{evidence}: latitude and longitude look swapped.", f"Exchange {what}.")
 
 
 def _assign_errors(table: pd.DataFrame, asked: Asked) -> None:

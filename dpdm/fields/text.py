@@ -18,7 +18,7 @@ from dpdm.fields.dates import ABSENT, is_number, times
 
 NEEDED = (
     "Its first line must name time, lat, lon, and variable, value and units, or variables with "
-    "their units, as t2m [degC]."
+    "their units, as t2m [degC]; --obs-var t2m=NAME says which is which."
 )
 _HEAD = re.compile(r"^(.*?)\s*[\[(]([^\])]*)[\])]\s*$")
 
@@ -32,18 +32,20 @@ def read_text(path: Path, asked: Asked) -> pd.DataFrame:
     cells = _cells(path)
     names = [plain(_head(column)[0]) for column in cells]
     at = places(names)
+    _check_header(list(cells), at)
     long = "value" in at and names[at["value"]] not in map(plain, asked.rename.values())
     table = _common(cells, at, names)
     parts = [_long(cells, table, at, asked)] if long else _wide(cells, table, names, asked)
     if not parts:
-        raise DpdmError(_no_variable(list(cells)), NEEDED)
+        bare = ", ".join(_head(column)[0] for column in cells)
+        raise DpdmError(f"no column is a variable that is known; there is {bare}.", NEEDED)
     return pd.concat(parts, ignore_index=True)
 
 
-def _no_variable(columns: list[str]) -> str:
-    if any(is_number(column) for column in columns):
-        return f"there is no header: the first line is {', '.join(columns[:6])}."
-    return f"no column is a variable that is known; there is {', '.join(columns)}."
+def _check_header(columns: list[str], at: dict[str, int]) -> None:
+    """Refuse a first line that has numbers, and none of the usual headings."""
+    if not at and any(is_number(column) for column in columns):
+        raise DpdmError(f"there is no header: the first line is {', '.join(columns[:6])}.", NEEDED)
 
 
 def _long(

@@ -129,7 +129,7 @@ def _check_unit(variable: Variable, unit: str) -> None:
         raise DpdmError(
             f"{variable.name} has no units.",
             f"Add a units column, write {variable.name} [UNIT] in the header, or say --obs-units "
-            f"{variable.name}={variable.units}.",
+            f"{variable.name}=UNIT.",
         )
     parsed = parse(unit)
     if variable.name == "tp" and any(parsed.is_compatible_with(u) for u in ("mm", "kg m-2")):
