@@ -97,7 +97,9 @@ def template_of(task: Task) -> xr.Dataset:
     return whole.assign_attrs(task.coarse.attrs)
 
 
-def statistics(members: NDArray[np.float32], quantiles: Sequence[int]) -> dict[str, NDArray[Any]]:
+def statistics(
+    members: NDArray[np.float32], quantiles: Sequence[int] = Wish.quantiles
+) -> dict[str, NDArray[Any]]:
     """Return mean, spread (ddof 1, missing for one member) and percentiles over the first axis."""
     lone = len(members) == 1
     spread = np.full_like(members[0], np.nan) if lone else members.std(0, dtype=float, ddof=1)

@@ -10,16 +10,18 @@ class DpdmError(Exception):
     Args:
         what: What is wrong, with the file, the variable and the value.
         hint: What to do about it.
+        code: With which the command ends.
 
     Example:
         >>> str(DpdmError("a.nc holds no latitude.", "Name it lat or latitude."))
         'a.nc holds no latitude. Name it lat or latitude.'
     """
 
-    def __init__(self, what: str, hint: str = "") -> None:
+    def __init__(self, what: str, hint: str = "", code: int = 1) -> None:
         super().__init__(what, hint)
         self.what = what
         self.hint = hint
+        self.code = code
 
     def __str__(self) -> str:
         return f"{self.what} {self.hint}".strip()

@@ -141,7 +141,7 @@ def test_bad_settings(here: Path, text: str) -> None:
 
 
 def test_settings_that_are_not_there(here: Path) -> None:
-    refused(TRAIN.replace("small.toml", "no.toml"), "no.toml", "--config")
+    refused(TRAIN.replace("small.toml", "no.toml"), "no.toml", "Check the path")
     refused(TRAIN.replace("small.toml", "."), r"\.: Is a directory", "Check")
 
 

@@ -14,6 +14,8 @@ import click
 
 from dpdm.errors import DpdmError, DpdmWarning
 
+Report = Callable[[int, int], None]
+
 
 class Ended(KeyboardInterrupt):
     """Report a signal that ends a command; it cleans up as after Ctrl-C."""
@@ -115,16 +117,23 @@ def plural(word: str, count: int) -> str:
 
 
 def fail(error: DpdmError) -> None:
-    """Print a fault in two lines and exit 1."""
+    """Print a fault in two lines and exit with its code, 1 if it has no other."""
     click.echo(f"Error: {error.what}", err=True)
     if error.hint:
         click.echo(f"Hint: {error.hint}", err=True)
-    sys.exit(1)
+    sys.exit(error.code)
 
 
 @contextmanager
-def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+def progress(what: str, unit: str) -> Iterator[Report]:
     """Show how far a long command is: a bar on a terminal, nothing elsewhere."""
+    with told(what, unit) as (_, report):
+        yield report
+
+
+@contextmanager
+def told(what: str, unit: str) -> Iterator[tuple[Callable[[str], None], Report]]:
+    """Show a bar with lines above it on a terminal; elsewhere, print the lines with their time."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -135,11 +144,20 @@ def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn,
     )
 
+    from dpdm import utc
+
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     console = Console(stderr=True)
+
+    def say(line: str) -> None:
+        if console.is_terminal:
+            console.print(line, highlight=False, markup=False)
+        else:
+            click.echo(f"{utc.now()} {line}", err=True)
+
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield say, lambda done, total: bar.update(task, completed=done, total=total)

@@ -12,6 +12,8 @@ from dpdm_cli.evaluate import evaluate
 from dpdm_cli.info import info
 from dpdm_cli.lerp import lerp
 from dpdm_cli.observe import observe
+from dpdm_cli.reconstruct import reconstruct
+from dpdm_cli.status import status
 from dpdm_cli.testbed import testbed
 from dpdm_cli.train import train
 
@@ -26,6 +28,7 @@ def main() -> None:
 
 
 for command in (
-    downscale, assimilate, train, coarsen, lerp, evaluate, testbed, observe, info, doctor,
+    downscale, assimilate, reconstruct, status, train, coarsen, lerp, evaluate, testbed, observe,
+    info, doctor,
 ):  # fmt: skip
     main.add_command(command)

@@ -147,11 +147,16 @@ class Writer:
 
     def _discard(self) -> None:
         """Remove what is left under the hidden name."""
-        if self._hidden.is_file():
-            self._hidden.unlink()
-        for pause in (0, 0.1, 0.4) if self._hidden.is_dir() else ():
-            time.sleep(pause)  # after a fault, Zarr's threads write on for a moment
-            shutil.rmtree(self._hidden, ignore_errors=True)
+        discard(self._hidden)
+
+
+def discard(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_file():
+        path.unlink()
+    for pause in (0, 0.1, 0.4) if path.is_dir() else ():
+        time.sleep(pause)  # after a fault, Zarr's threads write on for a moment
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _placed(like: xr.DataArray, block: xr.DataArray) -> tuple[tuple[slice, ...], np.ndarray]:

@@ -1,0 +1,116 @@
+"""What a plan will cost: hours, from a few seconds of drawing, and disk."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+from dpdm.reconstruct.setting import Setting, prepare
+from dpdm.reconstruct.units import Unit
+
+SECONDS = 10.0  # to measure for
+OVERHEAD = 1.1  # of a unit over what it takes to draw it, at most
+SQUEEZED = 0.8  # of its bytes, a compressed field of single precision
+
+
+def bill(path: Path, folder: Path | None) -> Iterator[str]:
+    """Yield what a plan will cost, line by line; nothing is written.
+
+    Raises:
+        DpdmError: When the plan or its files are wrong.
+    """
+    setting = prepare(path)
+    yield from extent(setting)
+    yield from compared(setting)
+    yield from hours(setting)
+    yield from disk(setting, folder or Path(path.stem))
+
+
+def extent(setting: Setting) -> Iterator[str]:
+    """Yield what is to be done."""
+    series, task = setting.series, setting.task
+    rows, columns = task.grid.shape
+    names = ", ".join(map(str, task.coarse.data_vars))
+    yield f"input: {len(series.paths)} files, {series.labels[0]} to {series.labels[-1]}"
+    yield f"steps: {len(series.labels)}; missing: {', '.join(series.missing) or 'none'}"
+    if series.repeated:
+        yield f"twice in the input, used once: {', '.join(series.repeated)}"
+    yield f"variables: {names}"
+    yield f"cells: {rows} x {columns}"
+    yield f"units of work: {len(setting.units)}"
+    yield f"evaluations of the network: {evaluations(setting)} of the whole domain"
+    if setting.table is not None:
+        unused = setting.table["status"].value_counts()
+        yield "observations: " + ", ".join(f"{n} {status}" for status, n in unused.items())
+
+
+def evaluations(setting: Setting) -> int:
+    """Count evaluations of the network, each of the whole domain, without guidance."""
+    how, members = setting.task.how, setting.plan.draw.members
+    each = how.steps * (1 + how.corrections) * (2 if how.sampler == "heun" else 1)
+    return len(setting.series.labels) * (members * each + 1)
+
+
+def compared(setting: Setting) -> Iterator[str]:
+    """Yield how the input's climate stands to the prior's, before and after the adjustment."""
+    yield setting.adjusted.words()
+    for row in setting.adjusted.table():
+        yield "  " + ", ".join(f"{key} {said(value)}" for key, value in row.items())
+
+
+def said(value: object) -> str:
+    """Return a number in three digits, or a word."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def hours(setting: Setting) -> Iterator[str]:
+    """Yield how long it will take, measured."""
+    each = seconds(setting)
+    total = OVERHEAD * each * len(setting.series.labels) * max(1, setting.plan.draw.members)
+    workers = setting.plan.run.workers
+    yield f"measured: {each:.2f} s a member of a step on {setting.task.how.device}"
+    yield f"expected: {total / 3600:.2f} hours of one worker" + (
+        f", {total / 3600 / workers:.2f} of {workers} if each has a processor" * (workers > 1)
+    )
+
+
+def seconds(setting: Setting) -> float:
+    """Return the seconds that a member of a step takes, measured for some seconds."""
+    drawer, label = setting.drawer, setting.series.labels[0]
+    begun, drawn = time.perf_counter(), 0
+    for number in count():
+        drawer(setting.work(Unit(label, number % max(1, setting.plan.draw.members), 1)))
+        drawn += 1
+        passed = time.perf_counter() - begun
+        if passed > SECONDS:
+            break
+    return passed / drawn
+
+
+def disk(setting: Setting, folder: Path) -> Iterator[str]:
+    """Yield the disk that it needs and that there is."""
+    out, members = setting.plan.output, setting.plan.draw.members
+    rows, columns = setting.task.grid.shape
+    field = 4 * rows * columns * len(setting.task.coarse.data_vars)
+    stats = (2 + len(out.quantiles)) * (out.keep != "members")
+    fields = (members * (out.keep != "stats") + stats) if members else 1
+    products = SQUEEZED * field * fields * len(setting.series.labels)
+    together = most_together(setting)
+    parts = field * max(1, members) * together
+    where = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
+    free = shutil.disk_usage(where).free
+    yield f"disk needed: {products / 1e9:.2f} GB, and {parts / 1e9:.2f} GB meanwhile"
+    yield f"disk free: {free / 1e9:.2f} GB in {where}"
+    if products + parts > free:
+        yield "Warning: the disk will be full."
+
+
+def most_together(setting: Setting) -> int:
+    """Count the steps that wait for each other: those of a year, or one in a store."""
+    if setting.plan.output.layout == "zarr":
+        return 1
+    years = [label[:4] for label in setting.series.labels]
+    return max(map(years.count, set(years)))

@@ -1,0 +1,194 @@
+"""Put on disk what was drawn, in a thread of its own, while the next unit is drawn.
+
+A unit becomes a part and a line of the ledger; when a product has all its steps it is written, and
+the parts go. Each of these may be cut off anywhere and done again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpdm.evaluate.innovations import report
+from dpdm.fields.store import sha256
+from dpdm.fields.write import discard, write_text
+from dpdm.reconstruct.engines import Outcome
+from dpdm.reconstruct.ledger import Ledger
+from dpdm.reconstruct.parts import Drawn, Parts
+from dpdm.reconstruct.products import Layout, refuse_lost
+from dpdm.reconstruct.setting import Setting
+from dpdm.reconstruct.units import Unit
+
+Say = Callable[[str], None]
+
+
+class Stopped(Exception):  # noqa: N818
+    """Report that the work was ended in the middle of a product."""
+
+
+class Clerk:
+    """Who keeps parts, ledger and products.
+
+    Args:
+        setting: What is reconstructed.
+        ledger: What is done.
+        layout: How products lie.
+        say: What to tell in lines.
+    """
+
+    def __init__(self, setting: Setting, ledger: Ledger, layout: Layout, say: Say) -> None:
+        self.setting, self.ledger, self.layout, self.say = setting, ledger, layout, say
+        self.folder = ledger.path.parent
+        self.parts = Parts(self.folder / ".parts")
+        self._thread = ThreadPoolExecutor(1, "clerk")
+        self._last: Future[None] | None = None
+        self._stopping = threading.Event()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End when all is on disk, or, after a fault, at the next field."""
+        if kind is not None:
+            self._stopping.set()
+            self._thread.shutdown(wait=True)
+            return
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown(wait=True)
+
+    def take(self, outcome: Outcome) -> None:
+        """Keep a unit that was drawn, when the one before is kept."""
+        self.wait()
+        self._last = self._thread.submit(self.keep, outcome)
+
+    def wait(self) -> None:
+        """Wait until all that was taken is on disk; raise what went wrong with it."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def keep(self, outcome: Outcome) -> None:
+        """Keep a unit, and the product that it completes."""
+        unit, drawn = outcome.unit, outcome.drawn
+        assert isinstance(drawn, Drawn)
+        self.parts.put(unit, drawn)
+        self.ledger.append(
+            "drawn", label=unit.label, first=unit.first, count=unit.count, sha256=drawn.digest,
+            input=self.setting.digest(outcome.work), seconds=round(outcome.seconds, 3),
+        )  # fmt: skip
+        product = self.layout.product(unit.label)
+        if not self.lacking(product):
+            self.write(product)
+
+    def lacking(self, product: str) -> list[str]:
+        """Return the steps of a product that are neither drawn whole nor kept."""
+        return [n for n in self.steps(product) if not self.ready(n) and n not in self.ledger.kept]
+
+    def steps(self, product: str) -> list[str]:
+        """Return the steps of a product."""
+        return [n for n in self.setting.series.labels if self.layout.product(n) == product]
+
+    def ready(self, label: str) -> bool:
+        """Tell whether all units of a step lie there as parts."""
+        return all(unit in self.ledger.drawn for unit in self.setting.units_of(label))
+
+    def fresh(self, product: str) -> list[str]:
+        """Return the steps of a product that are drawn, and not yet in it."""
+        return [n for n in self.steps(product) if n not in self.ledger.kept and self.ready(n)]
+
+    def write(self, product: str) -> None:
+        """Write a product of all its steps that there are, and drop the parts."""
+        refuse_lost(self.setting, self.ledger.kept, {product})
+        fresh = self.fresh(product)
+        held = [n for n in self.steps(product) if n in self.ledger.kept]
+        try:
+            digest = self.layout.write(
+                product, [*held, *fresh], dict.fromkeys(fresh, self.members)
+            )
+        except Stopped:
+            return
+        digests = {product: digest} | self.reports(fresh)
+        self.ledger.append("kept", product=product, labels=fresh, sha256=digests)
+        for unit in [u for n in fresh for u in self.setting.units_of(n)]:
+            self.parts.drop(unit)
+        self.say(f"wrote {product}, {len(held) + len(fresh)} steps")
+
+    def members(self, label: str) -> Iterator[NDArray[np.float32]]:
+        """Yield the members of a step, in order."""
+        for drawn in self.drawn(label):
+            for member in drawn.fields:
+                if self._stopping.is_set():
+                    raise Stopped
+                yield member
+
+    def drawn(self, label: str) -> Iterator[Drawn]:
+        """Yield the units of a step, in order."""
+        for unit in self.setting.units_of(label):
+            yield self.parts.sure(unit, self.ledger.drawn[unit]["sha256"])
+
+    def reports(self, labels: Sequence[str]) -> dict[str, str]:
+        """Write what became of the observations of some steps, and return the digests."""
+        digests = {}
+        for label in labels if self.setting.table is not None else ():
+            name = f"observations/{label}.csv"
+            (self.folder / "observations").mkdir(exist_ok=True)
+            write_text(self.folder / name, self.departures(label))
+            digests[name] = sha256(self.folder / name)
+        return digests
+
+    def departures(self, label: str) -> str:
+        """Return a step's observations with what prior and analysis say of them, as CSV."""
+        parts = list(self.drawn(label))
+        rows = self.setting.rows(self.setting.series.step(label))
+        assert rows is not None
+        table = rows.assign(status=list(parts[0].status))
+        analysis = np.concatenate([p.analysis for p in parts if p.analysis is not None], 1)
+        prior = parts[0].prior
+        assert prior is not None
+        text: str = report(table, prior, analysis).to_csv(index=False)
+        return text
+
+    def catch_up(self) -> None:
+        """Write the products of what was drawn before a run was cut off."""
+        for product in dict.fromkeys(map(self.layout.product, self.setting.series.labels)):
+            if self.fresh(product) and not self.lacking(product):
+                self.write(product)
+
+    def finish(self) -> None:
+        """Write the products that lack a step, for no more is to come."""
+        for product in dict.fromkeys(map(self.layout.product, self.setting.series.labels)):
+            if self.fresh(product):
+                self.write(product)
+
+    def clean(self) -> None:
+        """Forget parts that are not whole or of no use, and remove what a killed run left."""
+        for left in [*self.folder.glob(".*.tmp*"), *self.folder.glob(".parts/.*.tmp")]:
+            discard(left)
+        for left in self.folder.glob(".*.old"):
+            discard(left)
+        wanted = set(self.setting.units) - {u for u in self.setting.units if self.done(u)}
+        for unit, entry in list(self.ledger.drawn.items()):
+            if unit not in wanted or self.parts.get(unit, entry["sha256"]) is None:
+                del self.ledger.drawn[unit]
+        useful = {self.parts.path(unit) for unit in self.ledger.drawn}
+        for file in self.parts.folder.glob("*.safetensors"):
+            if file not in useful:
+                file.unlink()
+
+    def done(self, unit: Unit) -> bool:
+        """Tell whether a unit is in a product."""
+        return unit.label in self.ledger.kept

@@ -1,0 +1,82 @@
+"""One reconstruction at a time in a folder.
+
+The lock is the system's (flock): it ends with the process that holds it, however that ends, so
+there is none to be left behind, and no clock decides. The file says who holds it, for people.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dpdm import utc
+from dpdm.errors import DpdmError
+
+NAME = ".lock"
+BUSY = 75  # EX_TEMPFAIL of sysexits: try again later
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder.
+
+    Raises:
+        DpdmError: When another process holds it, which ends with code 75, or the file system has
+            no locks.
+    """
+    path = folder / NAME
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        _take(handle, path)
+        who = {"pid": os.getpid(), "host": socket.gethostname(), "since": utc.now()}
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(who).encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int, path: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as fault:
+        raise DpdmError(
+            f"{path.parent} is being worked on by {said(path)}.",
+            "Wait until it ends, or stop it; dpdm status shows how far it is.",
+            code=BUSY,
+        ) from fault
+    except OSError as fault:
+        if fault.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        raise DpdmError(
+            f"The file system of {path.parent} has no locks, so two runs could not be told apart.",
+            "Write to another one, or have it mounted with flock.",
+        ) from fault
+
+
+def holder(folder: Path) -> str:
+    """Say who works on a folder now; nothing if nobody does."""
+    path = folder / NAME
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return said(path)
+    return ""
+
+
+def said(path: Path) -> str:
+    """Return what a lock's file says of its holder."""
+    try:
+        who = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {who['pid']} on {who['host']} since {who['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

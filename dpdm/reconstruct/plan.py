@@ -1,0 +1,237 @@
+"""The plan of a reconstruction: a TOML file, checked whole before anything is done.
+
+Names of files are relative to the folder of the plan, so that cron, which starts in another one,
+does what was tried at the prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dpdm.config import SHARE, Rule, at_least, check, one_of, read
+from dpdm.errors import DpdmError
+from dpdm.request import GUIDES, Seeing
+from dpdm.task import Wish
+
+
+@dataclass(frozen=True)
+class Input:
+    """Section ``[input]``: the coarse series.
+
+    Attributes:
+        files: Globs of NetCDF or GRIB files or Zarr stores.
+        rename: Canonical names by the names in the files, as in ``{ tas = "t2m" }``.
+        units: What the numbers are, where the files do not say, by canonical name.
+        period: First and last month (year, or day) of the reconstruction; all if empty.
+    """
+
+    files: tuple[str, ...] = ()
+    rename: dict[str, str] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+    period: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Known:
+    """Section ``[prior]``: a file, or the name of a bundled prior."""
+
+    name: str = "default"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Section ``[draw]``: the ensemble.
+
+    Attributes:
+        members: Its size; 0 for the mean of the infinite ensemble.
+        seed: Its seed.
+        steps: Noise levels; 0 for the prior's own.
+        sampler: Sampler; empty for the prior's own.
+        consistent: Whether block means must equal the input.
+    """
+
+    members: int = 33
+    seed: int = 0
+    steps: int = 0
+    sampler: str = ""
+    consistent: bool = False
+
+
+@dataclass(frozen=True)
+class Adjust:
+    """Section ``[adjust]``: how the input is brought to the climate that the prior learnt from.
+
+    Attributes:
+        method: "none", "mean" or "quantile", for each calendar month.
+        reference: First and last month of the period that is compared with the prior's.
+    """
+
+    method: str = "none"
+    reference: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Section ``[observations]``: what was measured; the options of ``dpdm assimilate``."""
+
+    files: tuple[str, ...] = ()
+    error: dict[str, float] = field(default_factory=dict)
+    coarse_error: dict[str, float] = field(default_factory=dict)
+    coarse_length: float = 300.0
+    reject: float = 5.0
+    withhold: float = 0.0
+    guidance: str = ""
+    rename: dict[str, str] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Output:
+    """Section ``[output]``: what is kept, and how it lies on disk.
+
+    Attributes:
+        layout: "netcdf-yearly", a file a year, or "zarr", one store.
+        keep: "stats", "members" or "all".
+        quantiles: Percentiles among the statistics.
+        grid: A file on the grid to write; empty to split the coarse cells.
+        bbox: West, east, south and north of what is written; empty for all.
+        statics: The user's own surface altitude and land fraction.
+    """
+
+    layout: str = "netcdf-yearly"
+    keep: str = "stats"
+    quantiles: tuple[int, ...] = (10, 50, 90)
+    grid: str = ""
+    bbox: tuple[float, ...] = ()
+    statics: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Section ``[run]``: how the work is shared; it decides no value.
+
+    Attributes:
+        workers: Processes that draw; 1 draws in the command's own.
+        member_block: Members in a unit of work.
+        device: "auto", "cpu" or "cuda".
+        scheduler: Address of a Dask scheduler that exists, or nothing.
+    """
+
+    workers: int = 1
+    member_block: int = 11
+    device: str = "auto"
+    scheduler: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of it, with the folder that its names of files start from."""
+
+    input: Input = field(default_factory=Input)
+    prior: Known = field(default_factory=Known)
+    draw: Draw = field(default_factory=Draw)
+    adjust: Adjust = field(default_factory=Adjust)
+    observations: Observed = field(default_factory=Observed)
+    output: Output = field(default_factory=Output)
+    run: Run = field(default_factory=Run)
+
+
+def _date(said: str) -> bool:
+    return re.fullmatch(r"\d{4}(-\d{2}(-\d{2})?)?", said) is not None
+
+
+PERIOD: Rule = (
+    lambda said: not said or (len(said) == 2 and all(map(_date, said)) and said[0] <= said[1]),
+    'Give the first and the last month, as in ["1836-01", "2015-12"].',
+)
+RULES: dict[str, Rule] = {
+    "input.files": (bool, 'Name files, as in files = ["20cr/*.nc"].'),
+    "input.period": PERIOD,
+    "draw.members": at_least(0),
+    "draw.seed": at_least(0),
+    "draw.steps": (lambda said: said == 0 or said >= 2, "Give 2 or more, or 0."),
+    "draw.sampler": one_of("", "heun", "multistep", "ddim"),
+    "adjust.method": one_of("none", "mean", "quantile"),
+    "adjust.reference": PERIOD,
+    "observations.coarse_length": (lambda said: said > 0, "Give a length in km."),
+    "observations.reject": at_least(0),
+    "observations.withhold": SHARE,
+    "observations.guidance": one_of("", *GUIDES),
+    "output.layout": one_of("netcdf-yearly", "zarr"),
+    "output.keep": one_of("stats", "members", "all"),
+    "output.quantiles": (
+        lambda said: list(said) == sorted(set(said)) and all(0 <= q <= 100 for q in said),
+        "Give rising percentiles from 0 to 100, as in [10, 50, 90].",
+    ),
+    "output.bbox": (lambda said: len(said) in (0, 4), "Give west, east, south, north."),
+    "run.workers": at_least(1),
+    "run.member_block": at_least(1),
+    "run.device": one_of("auto", "cpu", "cuda"),
+}
+
+
+def read_plan(path: Path) -> Plan:
+    """Return the plan in a file.
+
+    Raises:
+        DpdmError: When a key is unknown, or a value is of another type or makes no sense.
+    """
+    plan = read(path, Plan)
+    check(plan, RULES, path)
+    if plan.adjust.method != "none" and not plan.adjust.reference:
+        raise DpdmError(
+            f"{path}, adjust, method is {plan.adjust.method!r} without a reference period.",
+            'Say which, as in reference = ["1981-01", "2010-12"].',
+        )
+    if plan.observations.files and not plan.draw.members:
+        raise DpdmError(
+            f"{path} has observations, and draw, members is 0.", "Draw members to assimilate them."
+        )
+    return plan
+
+
+def found(patterns: Sequence[str], folder: Path, where: str) -> list[Path]:
+    """Return the files that globs name, each once, in order.
+
+    Raises:
+        DpdmError: When a glob names none.
+    """
+    files: dict[Path, None] = {}
+    for pattern in patterns:
+        rooted = Path(pattern)
+        base, rest = (rooted.anchor, rooted.relative_to(rooted.anchor)) if rooted.anchor else (
+            folder, rooted
+        )  # fmt: skip
+        hits = sorted(Path(base).glob(str(rest)))
+        if not hits:
+            raise DpdmError(f"{where}: no file matches {pattern} in {folder}.", "Check the name.")
+        files |= dict.fromkeys(hits)
+    return list(files)
+
+
+def file_of(name: str, folder: Path) -> Path | None:
+    """Return a file that the plan names, if it names one."""
+    return folder / name if name else None
+
+
+def wish_of(plan: Plan, history: str) -> Wish:
+    """Return what the plan asks of each step."""
+    draw, out = plan.draw, plan.output
+    box = (out.bbox[0], out.bbox[1], out.bbox[2], out.bbox[3]) if out.bbox else None
+    rename = {new: old for old, new in plan.input.rename.items()}
+    return Wish(
+        draw.members, draw.seed, draw.steps, draw.sampler, out.keep, draw.consistent,
+        plan.run.device, rename, plan.input.units, out.quantiles, box, history,
+    )  # fmt: skip
+
+
+def seeing_of(said: Observed) -> Seeing:
+    """Return what the plan says of observations."""
+    return Seeing(
+        said.error, said.coarse_error, said.coarse_length, said.reject, said.withhold,
+        said.guidance, obs_var={new: old for old, new in said.rename.items()},
+        obs_units=said.units,
+    )  # fmt: skip

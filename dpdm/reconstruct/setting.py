@@ -1,0 +1,147 @@
+"""A plan with all that it names, opened and found to fit: a reconstruction that can begin."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd  # type: ignore[import-untyped]
+import xarray as xr
+
+from dpdm import __version__
+from dpdm.adjust import Adjustment, adjustment
+from dpdm.assimilate import believed, guided
+from dpdm.fields.store import sha256
+from dpdm.prior import find, load
+from dpdm.reconstruct.drawer import Drawer, Work, drawer_of
+from dpdm.reconstruct.plan import Plan, file_of, found, read_plan, seeing_of, wish_of
+from dpdm.reconstruct.series import Series, open_series
+from dpdm.reconstruct.units import Unit, plan_of_work, units_of
+from dpdm.request import Files
+from dpdm.task import Task, between
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A reconstruction that can begin.
+
+    Attributes:
+        path: The plan's file.
+        plan: The plan.
+        prior: The prior's file.
+        series: The coarse series.
+        task: The series and the prior, that fit each other.
+        adjusted: The series as the prior gets it.
+        table: All observations, checked, or nothing.
+        observations: Their files.
+    """
+
+    path: Path
+    plan: Plan
+    prior: Path
+    series: Series
+    task: Task
+    adjusted: Adjustment
+    table: pd.DataFrame | None
+    observations: tuple[Path, ...]
+
+    @cached_property
+    def units(self) -> list[Unit]:
+        """List the units of work."""
+        return plan_of_work(self.series.labels, self.plan.draw.members, self.plan.run.member_block)
+
+    def units_of(self, label: str) -> list[Unit]:
+        """List the units of one step."""
+        return units_of(label, self.plan.draw.members, self.plan.run.member_block)
+
+    @property
+    def drawer(self) -> Drawer:
+        """Give what draws the units."""
+        return drawer_of(self.task, None if self.table is None else seeing_of(self.said))
+
+    @property
+    def said(self) -> Any:
+        """Give what the plan says of observations."""
+        return self.plan.observations
+
+    def work(self, unit: Unit) -> Work:
+        """Return a unit with the fields and the observations of its step, read and checked."""
+        step = self.series.step(unit.label)
+        fields = self.adjusted.step(step)
+        coarse = fields if "time" in fields.dims else fields.expand_dims("time")
+        bounds = self.task.bounds(step)
+        coarse = coarse if bounds is None else coarse.assign_coords(time_bnds=bounds)
+        return Work(unit, coarse, self.rows(step))
+
+    def rows(self, step: int) -> pd.DataFrame | None:
+        """Return the observations of a step."""
+        if self.table is None:
+            return None
+        return self.table[self.table["step"] == step].assign(step=0).reset_index(drop=True)
+
+    def digest(self, work: Work) -> str:
+        """Return the SHA-256 of what is known of a step."""
+        digest = hashlib.sha256()
+        for name in sorted(map(str, work.coarse.data_vars)):
+            digest.update(name.encode() + work.coarse[name].values.tobytes())
+        if work.rows is not None and len(work.rows):
+            digest.update(work.rows.drop(columns=["source", "row"]).to_csv().encode())
+        return digest.hexdigest()
+
+    def inputs(self) -> dict[str, str]:
+        """Return the SHA-256 of every file of input and observations."""
+        return {str(path): sha256(path) for path in (*self.series.paths, *self.observations)}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return all that decides the values of the products, but for the inputs' values."""
+        plan, grid = self.plan, self.task.grid
+        axes = hashlib.sha256(grid.lat.tobytes() + grid.lon.tobytes()).hexdigest()
+        ground = hashlib.sha256(self.task.statics.tobytes()).hexdigest()
+        units = {str(n): a.attrs.get("source_units") for n, a in self.task.coarse.items()}
+        marks: dict[str, Any] = {
+            "dpdm": __version__, "prior_sha256": sha256(self.prior), "grid": axes,
+            "statics": ground, "variables": units,
+        }  # fmt: skip
+        output = {key: asdict(plan.output)[key] for key in ("layout", "keep", "quantiles")}
+        seen = {k: v for k, v in asdict(plan.observations).items() if k != "files"}
+        sections = {"draw": asdict(plan.draw), "adjust": asdict(plan.adjust), "output": output}
+        sections |= {"observations": seen} if self.table is not None else {}
+        flat = {f"{s}.{key}": v for s, keys in sections.items() for key, v in keys.items()}
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in (marks | flat).items()}
+
+
+def prepare(path: Path) -> Setting:
+    """Return the reconstruction of a plan.
+
+    Raises:
+        DpdmError: When the plan or its files are wrong, or do not fit each other.
+    """
+    plan, folder = read_plan(path), path.resolve().parent
+    own = folder / plan.prior.name
+    prior_file = own if own.is_file() else find(plan.prior.name)
+    prior = load(prior_file)
+    wish = wish_of(plan, f"dpdm reconstruct {path.name}")
+    inputs = found(plan.input.files, folder, f"{path}, input, files")
+    series = open_series(inputs, prior, wish.rename, plan.input.units, plan.input.period)
+    grid, statics = (file_of(n, folder) for n in (plan.output.grid, plan.output.statics))
+    task = between(series.fields, prior, wish, grid, statics, inputs[0])
+    seen = found(plan.observations.files, folder, f"{path}, observations, files")
+    task, table = observed(task, plan, tuple(seen)) if seen else (task, None)
+    adjusted = adjustment(series.fields, prior, plan.adjust.method, plan.adjust.reference)
+    return Setting(path, plan, prior_file, series, task, adjusted, table, tuple(seen))
+
+
+def observed(task: Task, plan: Plan, paths: tuple[Path, ...]) -> tuple[Task, pd.DataFrame]:
+    """Return the task as observations pull, and the observations, checked against the fields."""
+    seeing = seeing_of(plan.observations)
+    task = replace(task, how=guided(task.how, task.prior, seeing))
+    return task, believed(Files(paths, None, None, None, Path()), task, seeing)
+
+
+def coarse_of(setting: Setting, labels: list[str]) -> xr.Dataset:
+    """Return the lazy coarse fields of some steps, in order of time."""
+    where = sorted(setting.series.step(label) for label in labels)
+    return setting.series.fields.isel(time=where)
