@@ -14,7 +14,8 @@ from torch import Tensor
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.tensors import Normaliser
-from dpdm.prior import Contract, save_whole
+from dpdm.fields.weights import part, save_whole
+from dpdm.prior import Contract
 
 
 @dataclass
@@ -78,8 +79,3 @@ def restore(state: State, path: Path, identity: str) -> None:
         slots.setdefault(int(index), {})[name] = value
     state.optimiser.load_state_dict(state.optimiser.state_dict() | {"state": slots})
     state.step, state.seconds = int(header["step"]), float(header["seconds"])
-
-
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with a prefix, without it."""
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

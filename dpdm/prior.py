@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from dpdm import __version__
@@ -24,11 +22,13 @@ from dpdm.diffusion.denoise import Denoiser
 from dpdm.diffusion.tile import flat
 from dpdm.errors import DpdmError
 from dpdm.fields.tensors import Channel, Normaliser, given_channels
+from dpdm.fields.weights import part, save_whole, tensors_of
 from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
 from dpdm.types import Denoise
 
 FORMAT = 1
+BESIDE = ("climatology.", "coarse.")  # what the names of tensors other than weights begin with
 SAMPLING = {
     "sampler": "multistep", "steps": 12, "most": 80.0, "inflation": 1.0, "schedule": "karras",
     "least": 0.0, "guidance": "mmps", "corrections": 0, "tau": 0.5,
@@ -87,12 +87,17 @@ class Prior:
         contract: What it was trained for.
         climatology: Residual climatology of the training region (12, C, H, W) with its ``lat``
             (H,) and ``lon`` (W,), or nothing.
+        coarse: Climate of the training series on the coarse grid, in physical units, or nothing:
+            ``mean`` (12, C, h, w) of each calendar month, ``lat`` (h,), ``lon`` (w,) and, of a
+            series of two years or more, ``quantiles`` (12, Q, C, h, w) at ``probabilities`` (Q,).
+            No weight depends on it; it serves to adjust the input to the training data.
     """
 
     denoiser: Denoiser
     normaliser: Normaliser
     contract: Contract
     climatology: dict[str, Tensor] = field(default_factory=dict)
+    coarse: dict[str, Tensor] = field(default_factory=dict)
 
 
 def new_denoiser(variables: int, net: dict[str, Any]) -> Denoiser:
@@ -163,7 +168,8 @@ def check_length(prior: Prior, length: int, path: Path | str) -> None:
 def save(prior: Prior, path: Path) -> None:
     """Write a prior to one file, whole or not at all."""
     weights = {k: v.contiguous() for k, v in prior.denoiser.state_dict().items()}
-    extra = {f"climatology.{k}": v.contiguous() for k, v in prior.climatology.items()}
+    beside = zip(BESIDE, (prior.climatology, prior.coarse), strict=True)
+    extra = {p + k: v.contiguous() for p, each in beside for k, v in each.items()}
     header = {
         "format": FORMAT,
         "dpdm": __version__,
@@ -171,31 +177,6 @@ def save(prior: Prior, path: Path) -> None:
         "contract": asdict(prior.contract),
     }
     save_whole(weights | extra, path, {"dpdm_prior": json.dumps(header)})
-
-
-def save_whole(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file, whole or not at all.
-
-    Raises:
-        DpdmError: When the disk is full or the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, temporary, metadata=metadata)
-        temporary.chmod(0o666 & ~umask())  # safetensors makes files that only their owner reads
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        what = f"{path} cannot be written: {error}."
-        raise DpdmError(what, "Make room, check the folder, or write elsewhere.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def umask() -> int:
-    """Return the permissions that the user withholds from new files."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def find(name: str) -> Path:
@@ -285,16 +266,14 @@ def load(path: Path) -> Prior:
     )
     contract = contract_of(said, path)
     denoiser = new_denoiser(len(channels) * max(contract.states, 1), contract.net)
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    extra = {k: tensors.pop(k) for k in list(tensors) if k.startswith("climatology.")}
+    tensors = tensors_of(path)
+    beside = [part(tensors, prefix) for prefix in BESIDE]
     try:
-        denoiser.load_state_dict(tensors)
+        denoiser.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(BESIDE)})
     except RuntimeError as error:
         raise DpdmError(
             f"The weights in {path} do not fit the network it describes.",
             "The file is damaged or was changed; fetch it again.",
         ) from error
-    climatology = {k.removeprefix("climatology."): v for k, v in extra.items()}
     denoiser = denoiser.eval().requires_grad_(False)  # guidance differentiates by fields alone
-    return Prior(denoiser, Normaliser(channels), contract, climatology)
+    return Prior(denoiser, Normaliser(channels), contract, *beside)
