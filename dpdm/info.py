@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from torch import Tensor
 
-from dpdm.fields.grid import grid_of
+from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.source import open_raw
 from dpdm.fields.store import open_fields, sha256
 from dpdm.fields.trajectories import cadence_of, holds_trajectories
+from dpdm.fields.weights import tensors_of
 from dpdm.prior import Contract, contract_of, find, header
 
 
@@ -35,20 +37,31 @@ def of_prior(path: Path) -> dict[str, Any]:
         "dpdm": said["dpdm"],
         "variables": {c["name"]: f"{c['long_name']} [{c['units']}]" for c in said["channels"]},
         "transforms": {c["name"]: c["transform"] for c in said["channels"]},
-        **(of_windows(contract) if contract.states else of_grid(contract)),
+        **(of_windows(contract) if contract.states else of_grid(contract, path)),
         "sampling": contract.sampling,
         "training": training,
         f"held_out_rmse_over_{'noise' if contract.states else 'lerp'}": contract.scores,
     }
 
 
-def of_grid(contract: Contract) -> dict[str, Any]:
+def of_grid(contract: Contract, path: Path) -> dict[str, Any]:
     """Return what a prior of fields on the Earth was trained for."""
     return {
         "fine_spacing_degrees": contract.spacing,
         "factors": contract.factors,
         "window_cells": contract.window,
+        "training_climatology": of_climate(tensors_of(path, "coarse.")),
     }
+
+
+def of_climate(coarse: dict[str, Tensor]) -> str:
+    """Say what a prior stores of the climate of its training data."""
+    if not coarse:
+        return "none"
+    rows, columns = Grid(coarse["lat"].numpy(), coarse["lon"].numpy()).spacing
+    count = len(coarse.get("probabilities", ()))
+    quantiles = f" and {count} quantiles" if count else ""
+    return f"mean{quantiles} of each month on {rows:.3g} x {columns:.3g} degrees"
 
 
 def of_windows(contract: Contract) -> dict[str, Any]:

@@ -89,8 +89,8 @@ class Subject(Protocol):
     def scores(self, student: Denoiser, device: str) -> dict[str, float]:
         """Return scores on what is held out."""
 
-    def extra(self) -> dict[str, Tensor]:
-        """Return further tensors of the prior."""
+    def extra(self) -> dict[str, dict[str, Tensor]]:
+        """Return the tensors that the prior keeps beside its weights, by its attributes."""
 
 
 def identity(subject: Subject) -> str:
@@ -260,7 +260,7 @@ def checkpoint(
     )
     with out.with_suffix(".jsonl").open("a", encoding="utf-8") as log:
         log.write(json.dumps(asdict(progress)) + "\n")
-    save(Prior(denoiser, subject.normaliser, contract, subject.extra()), out)
+    save(Prior(denoiser, subject.normaliser, contract, **subject.extra()), out)
     keep(state, kept, identity(subject))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.archive import Archive, Drops, climatology, example, fit, importance
+from dpdm.fields.climate import climate, covering, met, monthly
 from dpdm.fields.grid import Grid, average, grid_of, lerp
 from dpdm.fields.pairs import Index, Places, places
 from dpdm.fields.tensors import Channel, Normaliser, seasons, spacing_days
@@ -38,6 +39,7 @@ class Lesson:
         recipe: The settings.
         start: The prior whose weights and scaling it begins with, or nothing.
         measure: What the scores are.
+        climate: Climate of the coarse training series, as `Prior.coarse` holds it.
     """
 
     archive: Archive
@@ -49,6 +51,7 @@ class Lesson:
     recipe: Recipe
     start: Prior | None = None
     measure: str = "RMSE over lerp"
+    climate: dict[str, Tensor] = field(default_factory=dict)
 
     def fresh(self) -> Denoiser:
         """Return an untrained denoiser."""
@@ -77,13 +80,16 @@ class Lesson:
         ratios = map(float, np.sqrt(errors[0] / errors[1]))
         return dict(zip(self.normaliser.names, ratios, strict=True))
 
-    def extra(self) -> dict[str, Tensor]:
-        """Return the residual climatology with its axes, if there is one."""
-        monthly, grid = self.archive.climatology, self.archive.grid
-        if monthly is None:
-            return {}
-        lat, lon = torch.from_numpy(grid.lat), torch.from_numpy(grid.lon)
-        return {"fields": monthly, "lat": lat, "lon": lon}
+    def extra(self) -> dict[str, dict[str, Tensor]]:
+        """Return the climate, and the residual climatology with its axes, if there are any."""
+        monthly = self.archive.climatology
+        residual = {} if monthly is None else {"fields": monthly} | axes(self.archive.grid)
+        return {"climatology": residual, "coarse": self.climate}
+
+
+def axes(grid: Grid) -> dict[str, Tensor]:
+    """Return the axes of a grid."""
+    return {"lat": torch.from_numpy(grid.lat), "lon": torch.from_numpy(grid.lon)}
 
 
 @torch.no_grad()
@@ -131,7 +137,28 @@ def prepare(
     train = training_places(archive, normaliser, allowed, steps, recipe)
     held = held_out(archive, recipe, train, late)
     contract = describe(fine, archive, steps, recipe)
-    return Lesson(archive, normaliser, train, steps, held, contract, recipe, start)
+    usual = climate_of(fine if coarse is None else coarse, steps, recipe, factors[1], grid)
+    return Lesson(archive, normaliser, train, steps, held, contract, recipe, start, climate=usual)
+
+
+def climate_of(
+    fields: xr.Dataset, steps: Index, recipe: Recipe, factor: int, fine: Grid
+) -> dict[str, Tensor]:
+    """Return the climate of the months to train on, outside the excluded box, if they are months.
+
+    Fine fields are seen by blocks of the greatest factor, coarse ones as they are.
+    """
+    if not monthly(fields.get("time")):
+        return {}
+    grid = grid_of(fields)
+    target = covering(grid, factor) if grid.same(fine) else grid
+    months = fields["time"].dt.month.values[steps]
+    box = recipe.data.exclude
+    hidden = inside(target, box) | met(inside(fine, box), fine, target)
+    series = (values(fields.isel(time=[step]))[0] for step in steps)
+    found = climate(series, months, grid, target, hidden)
+    as_tensors = {k: torch.from_numpy(v.astype(np.float32)) for k, v in found.items()}
+    return as_tensors | axes(target) if found else {}
 
 
 def values(fields: xr.Dataset) -> NDArray[np.float32]:

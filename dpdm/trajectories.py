@@ -98,7 +98,7 @@ class Trajectories:
             out[f"at {level:g}"] = float((x_hat - x).square().mean().sqrt()) / level
         return out
 
-    def extra(self) -> dict[str, Tensor]:
+    def extra(self) -> dict[str, dict[str, Tensor]]:
         """Return nothing: there are no further tensors."""
         return {}
 

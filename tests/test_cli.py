@@ -140,7 +140,7 @@ def test_a_prior_begins_with_the_weights_of_another(here: Path, taught: Taught) 
     command = ("train", "fine.nc", "--out", "tuned.safetensors", "--factor", FACTOR)
     done(*command, "--start", taught.prior, "--config", still)
     first, tuned = (load_file(p) for p in (taught.prior, "tuned.safetensors"))
-    assert all(torch.equal(first[k], tuned[k]) for k in first)
+    assert all(torch.equal(first[k], tuned[k]) for k in tuned)  # no climate of three months
     said = json.loads(done("info", "tuned.safetensors", "--json").stdout)["training"]
     assert said["start_sha256"] == sha256(taught.prior)
 
