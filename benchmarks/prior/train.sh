@@ -14,3 +14,5 @@ OMP_NUM_THREADS=1 dpdm train build/era5_climatology.nc --out build/default.safet
 # The sampler's settings were chosen on the validation box (benchmarks/skill.py --samplers and
 # --inflation), and written into the file's header with the scores of the region that it never saw.
 python benchmarks/prior/seal.py build/default.safetensors dpdm/data/default.safetensors
+# Last, the climate of the whole globe, to which a reconstruction may adjust its input.
+python benchmarks/prior/climate.py dpdm/data/default.safetensors build/era5_climatology.nc
