@@ -92,7 +92,8 @@ class Adjustment:
         if self.match is None:
             return plain
         climate = self.match.climate
-        self.keep(index, climate.seen(plain))
+        if self.method == "quantile":  # which ranks the step among others
+            self.keep(index, climate.seen(plain))
         moved = climate.moved(plain, self.correction(self.match, index))
         check_known(climate, climate.values(plain), moved)
         arrays = {name: plain[name] for name in climate.names}
