@@ -30,7 +30,7 @@ from dpdm.interrupt import uninterrupted
 
 NETCDF = (".nc", ".nc4")
 SUFFIXES = (*NETCDF, ".zarr")
-_STORED = ("dtype", "units", "calendar", "_FillValue", "scale_factor", "add_offset")
+_STORED = ("dtype", "units", "calendar", "_FillValue", "scale_factor", "add_offset", "chunks")
 
 
 def check_output(
@@ -253,9 +253,9 @@ def _publish(hidden: Path, target: Path) -> None:
         os.sync()
         _swap(hidden, target)
     else:
-        _sync(hidden)
+        sync(hidden)
         os.replace(hidden, target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def _swap(hidden: Path, target: Path) -> None:
@@ -272,7 +272,8 @@ def _swap(hidden: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk itself."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

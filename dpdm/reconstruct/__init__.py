@@ -67,6 +67,7 @@ def reconstruct(path: Path, folder: Path, options: Options = Options()) -> bool:
         ledger = open_ledger(folder)
         mark = changes.check(setting, ledger, options.accept)
         layout = layout_of(setting, folder, provenance(setting, mark))
+        layout.begin(ledger.kept)
         with Clerk(setting, ledger, layout, options.say) as clerk:
             clerk.clean()
             start(setting, ledger, mark, options)

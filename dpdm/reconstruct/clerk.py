@@ -23,7 +23,6 @@ from dpdm.reconstruct.ledger import Ledger
 from dpdm.reconstruct.parts import Drawn, Parts
 from dpdm.reconstruct.products import Layout, refuse_lost
 from dpdm.reconstruct.setting import Setting
-from dpdm.reconstruct.units import Unit
 
 Say = Callable[[str], None]
 
@@ -46,6 +45,9 @@ class Clerk:
         self.setting, self.ledger, self.layout, self.say = setting, ledger, layout, say
         self.folder = ledger.path.parent
         self.parts = Parts(self.folder / ".parts")
+        self.steps: dict[str, list[str]] = {}  # of each product
+        for label in setting.series.labels:
+            self.steps.setdefault(layout.product(label), []).append(label)
         self._thread = ThreadPoolExecutor(1, "clerk")
         self._last: Future[None] | None = None
         self._stopping = threading.Event()
@@ -96,11 +98,7 @@ class Clerk:
 
     def lacking(self, product: str) -> list[str]:
         """Return the steps of a product that are neither drawn whole nor kept."""
-        return [n for n in self.steps(product) if not self.ready(n) and n not in self.ledger.kept]
-
-    def steps(self, product: str) -> list[str]:
-        """Return the steps of a product."""
-        return [n for n in self.setting.series.labels if self.layout.product(n) == product]
+        return [n for n in self.steps[product] if not self.ready(n) and n not in self.ledger.kept]
 
     def ready(self, label: str) -> bool:
         """Tell whether all units of a step lie there as parts."""
@@ -108,13 +106,13 @@ class Clerk:
 
     def fresh(self, product: str) -> list[str]:
         """Return the steps of a product that are drawn, and not yet in it."""
-        return [n for n in self.steps(product) if n not in self.ledger.kept and self.ready(n)]
+        return [n for n in self.steps[product] if n not in self.ledger.kept and self.ready(n)]
 
     def write(self, product: str) -> None:
         """Write a product of all its steps that there are, and drop the parts."""
         refuse_lost(self.setting, self.ledger.kept, {product})
         fresh = self.fresh(product)
-        held = [n for n in self.steps(product) if n in self.ledger.kept]
+        held = [n for n in self.steps[product] if n in self.ledger.kept]
         try:
             digest = self.layout.write(
                 product, [*held, *fresh], dict.fromkeys(fresh, self.members)
@@ -164,23 +162,22 @@ class Clerk:
 
     def catch_up(self) -> None:
         """Write the products of what was drawn before a run was cut off."""
-        for product in dict.fromkeys(map(self.layout.product, self.setting.series.labels)):
+        for product in self.steps:
             if self.fresh(product) and not self.lacking(product):
                 self.write(product)
 
     def finish(self) -> None:
         """Write the products that lack a step, for no more is to come."""
-        for product in dict.fromkeys(map(self.layout.product, self.setting.series.labels)):
+        for product in self.steps:
             if self.fresh(product):
                 self.write(product)
 
     def clean(self) -> None:
         """Forget parts that are not whole or of no use, and remove what a killed run left."""
-        for left in [*self.folder.glob(".*.tmp*"), *self.folder.glob(".parts/.*.tmp")]:
-            discard(left)
-        for left in self.folder.glob(".*.old"):
-            discard(left)
-        wanted = set(self.setting.units) - {u for u in self.setting.units if self.done(u)}
+        for pattern in (".*.tmp*", ".*.old", "*/.*.tmp"):
+            for left in self.folder.glob(pattern):
+                discard(left)
+        wanted = {u for u in self.setting.units if u.label not in self.ledger.kept}
         for unit, entry in list(self.ledger.drawn.items()):
             if unit not in wanted or self.parts.get(unit, entry["sha256"]) is None:
                 del self.ledger.drawn[unit]
@@ -188,7 +185,3 @@ class Clerk:
         for file in self.parts.folder.glob("*.safetensors"):
             if file not in useful:
                 file.unlink()
-
-    def done(self, unit: Unit) -> bool:
-        """Tell whether a unit is in a product."""
-        return unit.label in self.ledger.kept

@@ -7,7 +7,6 @@ whose values are not there yet holds the fill value.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +16,12 @@ import xarray as xr
 import zarr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.write import Writer
+from dpdm.fields.write import Writer, sync
 from dpdm.reconstruct.products import Step, template, values
 from dpdm.reconstruct.setting import Setting
-from dpdm.task import labels
 
 NAME = "fine.zarr"
+CHUNK = 1024  # steps of the axis, which grows
 
 
 class Cube:
@@ -37,40 +36,52 @@ class Cube:
     def __init__(self, setting: Setting, folder: Path, made: Mapping[str, str]) -> None:
         self.setting, self.store = setting, folder / NAME
         self.template = template(setting, setting.task, made)
+        for name in ("time", "time_bnds"):
+            if name in self.template.variables:
+                pair = self.template[name].shape[1:]
+                self.template[name].encoding["chunks"] = (CHUNK, *pair)
+
+    def begin(self, kept: Mapping[str, str]) -> None:
+        """Lay out the store, or give its time axis the steps that are new.
+
+        Raises:
+            DpdmError: When a step that it holds would stand elsewhere.
+        """
+        for label, product in kept.items():
+            if label not in self.setting.series.labels or self.product(label) != product:
+                raise DpdmError(
+                    f"{label} stands at {product}, and in the input it now stands elsewhere.",
+                    "A store only grows at its end: put the input back, take layout = "
+                    '"netcdf-yearly", or begin in another folder.',
+                )
         if not self.store.exists():
             with Writer(self.store, self.template):
                 pass
-        self.grow()
-
-    def grow(self) -> None:
-        """Give the time axis the steps of the series.
-
-        Raises:
-            DpdmError: When they do not begin with those that are there.
-        """
-        with xr.open_zarr(self.store, chunks=None) as there:
-            before, after = labels(there), labels(self.setting.task.coarse)
-        if before != after[: len(before)]:
-            strange = next(a for a, b in zip(after, before, strict=False) if a != b)
-            raise DpdmError(
-                f"{strange} would lie between the steps that {self.store} holds.",
-                'A store only grows at its end: take layout = "netcdf-yearly", or begin anew.',
-            )
-        if len(after) > len(before):
-            self.lengthen()
+        self.lengthen()
 
     def lengthen(self) -> None:
-        """Make all arrays as long as the series; values come before the axis that shows them."""
-        now = self.template.drop_vars([str(n) for n in self.template.data_vars if self.lazy(n)])
-        group = zarr.open_group(self.store, mode="r+", zarr_format=2)
-        for name, array in self.template.variables.items():
-            if "time" in array.dims:
-                group[str(name)].resize(array.shape)
-        axis = now[[n for n in now.variables if "time" in now[n].dims]].drop_attrs(deep=False)
-        for variable in axis.variables.values():
-            variable.encoding = {}
-        axis.to_zarr(self.store, mode="r+", region={"time": slice(None)}, zarr_format=2)
+        """Make all arrays as long as the series; what was cut off in this is done again."""
+        axis = self.template[[n for n in self.template.variables if self.dated(n)]]
+        axis = axis.drop_vars([n for n in axis.data_vars if self.lazy(n)])
+        encoded = xr.conventions.cf_encoder(dict(axis.variables), {})[0]
+        group = self.group()
+        if all(np.array_equal(group[str(n)][...], v.values) for n, v in encoded.items()):
+            return
+        for name in [n for n, v in self.template.variables.items() if "time" in v.dims]:
+            group[str(name)].resize(self.template[name].shape)
+        for name, variable in encoded.items():
+            for chunk in (self.store / str(name)).glob("[0-9]*"):
+                chunk.unlink()  # what lies beyond the old end in it is anything
+            group[str(name)][...] = variable.values
         zarr.consolidate_metadata(group.store)
+
+    def group(self) -> zarr.Group:
+        """Return the store as it is, not as its summary says."""
+        return zarr.open_group(self.store, mode="r+", zarr_format=2, use_consolidated=False)
+
+    def dated(self, name: object) -> bool:
+        """Tell whether a variable goes along time."""
+        return "time" in self.template[name].dims
 
     def lazy(self, name: object) -> bool:
         """Tell whether a variable is filled step by step."""
@@ -82,18 +93,19 @@ class Cube:
 
     def product(self, label: str) -> str:
         """Return the name of a step in the store."""
-        return f"{NAME}/{label}"
+        return f"{NAME}/{self.setting.series.step(label)}"
 
     def write(self, product: str, steps: Sequence[str], fresh: Mapping[str, Step]) -> str:
         """Write a step."""
         (label,) = steps
         at = self.setting.series.step(label)
         task = replace(self.setting.task, coarse=self.setting.task.coarse.isel(time=[at]))
-        group = zarr.open_group(self.store, mode="r+", zarr_format=2)
+        group = self.group()
         for block in values(task, 0, fresh[label](label)):
             for name, array in block.data_vars.items():
                 self.put(group[str(name)], at, array)
-        os.sync()
+        for file in self.chunks(product):
+            sync(file)
         return self.digest(product)
 
     def put(self, target: zarr.Array, at: int, array: xr.DataArray) -> None:
@@ -104,14 +116,17 @@ class Cube:
         else:
             target[at] = filled.reshape(filled.shape[-2:])
 
+    def chunks(self, product: str) -> list[Path]:
+        """List the files of a step."""
+        at = product.removeprefix(f"{NAME}/")
+        names = sorted(str(n) for n in self.template.data_vars if self.lazy(n))
+        return [f for n in names for f in sorted((self.store / n).glob(f"{at}.*"), key=_places)]
+
     def digest(self, product: str) -> str:
         """Return the SHA-256 of a step's chunks."""
-        at = self.setting.series.step(product.removeprefix(f"{NAME}/"))
         digest = hashlib.sha256()
-        for name in sorted(str(n) for n in self.template.data_vars if self.lazy(n)):
-            for file in sorted((self.store / name).glob(f"{at}.*"), key=_places):
-                digest.update(f"{name}/{file.name.split('.', 1)[1]}\0".encode())
-                digest.update(file.read_bytes())
+        for file in self.chunks(product):
+            digest.update(f"{file.parent.name}/{file.name}\0".encode() + file.read_bytes())
         return digest.hexdigest()
 
 

@@ -31,6 +31,9 @@ Step = Callable[[str], Members]  # the members (C, H, W) of a step
 class Layout(Protocol):
     """How products lie in a folder."""
 
+    def begin(self, kept: Mapping[str, str]) -> None:
+        """Make ready for steps that are not kept; ``kept`` says where the others are."""
+
     def product(self, label: str) -> str:
         """Return the name of the product that a step belongs to."""
 
@@ -70,6 +73,9 @@ class Yearly:
 
     def __init__(self, setting: Setting, folder: Path, made: Mapping[str, str]) -> None:
         self.setting, self.folder, self.made = setting, folder, made
+
+    def begin(self, kept: Mapping[str, str]) -> None:
+        """Do nothing: each file is laid out when it is written."""
 
     def product(self, label: str) -> str:
         """Return the name of a step's file."""

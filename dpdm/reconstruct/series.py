@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ class Series:
     """A coarse series.
 
     Attributes:
-        fields: Canonical fields of all steps, lazy.
+        fields: Canonical fields of the period's steps, lazy.
+        whole: The same of all steps that there are.
+        offset: Where the period begins in them.
         labels: The steps' names, as short as tells them apart: ``1862-07``.
         missing: What should be there and is not.
         repeated: Steps that several files hold.
@@ -39,14 +42,21 @@ class Series:
     """
 
     fields: xr.Dataset
+    whole: xr.Dataset
+    offset: int
     labels: tuple[str, ...]
     missing: tuple[str, ...]
     repeated: tuple[str, ...]
     paths: tuple[Path, ...]
 
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Give where each step stands."""
+        return {label: at for at, label in enumerate(self.labels)}
+
     def step(self, label: str) -> int:
         """Return where a step stands."""
-        return self.labels.index(label)
+        return self.places[label]
 
 
 def open_series(
@@ -68,10 +78,11 @@ def open_series(
         if "time" not in part.dims:
             raise DpdmError(f"{path} has no time axis.", "Set one, or use dpdm downscale.")
     kept, repeated = once(parts, paths)
-    fields = joined([ds for ds, _ in kept], [p for _, p in kept]) if len(kept) > 1 else kept[0][0]
-    fields, names = within(fields, period)
+    whole = joined([ds for ds, _ in kept], [p for _, p in kept]) if len(kept) > 1 else kept[0][0]
+    chosen, names = within(whole, period)
+    fields = whole.isel(time=chosen)
     absent = missing(fields, names, period)
-    return Series(fields, names, tuple(absent), tuple(repeated), tuple(paths))
+    return Series(fields, whole, chosen.start, names, tuple(absent), tuple(repeated), tuple(paths))
 
 
 def once(
@@ -113,8 +124,8 @@ def _check_same(
             )
 
 
-def within(fields: xr.Dataset, period: Sequence[str]) -> tuple[xr.Dataset, tuple[str, ...]]:
-    """Return the steps of a period, and their names.
+def within(fields: xr.Dataset, period: Sequence[str]) -> tuple[slice, tuple[str, ...]]:
+    """Return which steps lie in a period, and their names.
 
     Raises:
         DpdmError: When there is none.
@@ -127,7 +138,8 @@ def within(fields: xr.Dataset, period: Sequence[str]) -> tuple[xr.Dataset, tuple
             f"{' to '.join(period)}.",
             "Change period or files under [input].",
         )
-    return fields.isel(time=where), names_of([full[i] for i in where])
+    chosen = slice(where[0], where[-1] + 1)
+    return chosen, names_of(full[chosen])
 
 
 def inside(label: str, period: Sequence[str]) -> bool:

@@ -13,7 +13,7 @@ import xarray as xr
 
 from dpdm import __version__
 from dpdm.adjust import Adjustment, adjustment
-from dpdm.assimilate import believed, guided
+from dpdm.assimilate import believed, guided, observations
 from dpdm.fields.store import sha256
 from dpdm.prior import find, load
 from dpdm.reconstruct.drawer import Drawer, Work, drawer_of
@@ -34,7 +34,7 @@ class Setting:
         prior: The prior's file.
         series: The coarse series.
         task: The series and the prior, that fit each other.
-        adjusted: The series as the prior gets it.
+        adjusted: The series, whole, as the prior gets it.
         table: All observations, checked, or nothing.
         observations: Their files.
     """
@@ -70,7 +70,7 @@ class Setting:
     def work(self, unit: Unit) -> Work:
         """Return a unit with the fields and the observations of its step, read and checked."""
         step = self.series.step(unit.label)
-        fields = self.adjusted.step(step)
+        fields = self.adjusted.step(self.series.offset + step)
         coarse = fields if "time" in fields.dims else fields.expand_dims("time")
         bounds = self.task.bounds(step)
         coarse = coarse if bounds is None else coarse.assign_coords(time_bnds=bounds)
@@ -130,7 +130,7 @@ def prepare(path: Path) -> Setting:
     task = between(series.fields, prior, wish, grid, statics, inputs[0])
     seen = found(plan.observations.files, folder, f"{path}, observations, files")
     task, table = observed(task, plan, tuple(seen)) if seen else (task, None)
-    adjusted = adjustment(series.fields, prior, plan.adjust.method, plan.adjust.reference)
+    adjusted = adjustment(series.whole, prior, plan.adjust.method, plan.adjust.reference)
     return Setting(path, plan, prior_file, series, task, adjusted, table, tuple(seen))
 
 
@@ -138,7 +138,8 @@ def observed(task: Task, plan: Plan, paths: tuple[Path, ...]) -> tuple[Task, pd.
     """Return the task as observations pull, and the observations, checked against the fields."""
     seeing = seeing_of(plan.observations)
     task = replace(task, how=guided(task.how, task.prior, seeing))
-    return task, believed(Files(paths, None, None, None, Path()), task, seeing)
+    table = observations(Files(paths, None, None, None, Path()), seeing)
+    return task, believed(table, task, seeing)
 
 
 def coarse_of(setting: Setting, labels: list[str]) -> xr.Dataset:

@@ -1,0 +1,101 @@
+"""Nothing is lost and nothing differs, however a run ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import crashes
+from tests.campaign import plan, settle, tree
+from tests.worlds import Taught, done, dpdm
+
+SCRIPT = Path(crashes.__file__)
+KINDS = {"netcdf-yearly": "kill,rename,torn,full,rename,term", "zarr": "kill,rename,torn"}
+MAIN = "import sys; sys.path[:0] = {!r}; from dpdm_cli.main import main; main(prog_name='dpdm')"
+
+
+@pytest.fixture
+def site(tmp_path: Path, taught: Taught, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return settle(tmp_path, taught, monkeypatch)
+
+
+def launch(*words: str) -> subprocess.Popen[str]:
+    """Begin a command in a process of its own."""
+    paths = [str(crashes.ROOT), str(crashes.ROOT / "cli")]
+    command = [sys.executable, "-c", MAIN.format(paths), *words]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("layout", KINDS)
+def test_any_end_is_taken_up(site: Path, layout: str) -> None:
+    plan(site, layout=layout, keep="all")
+    count = len(KINDS[layout].split(","))
+    command = [sys.executable, str(SCRIPT), str(site), KINDS[layout], str(count), "7"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("same") == count
+
+
+def test_of_two_at_once_one_works(site: Path) -> None:
+    two = [launch("reconstruct", "plan.toml", "out") for _ in range(2)]
+    said = [(p.communicate()[1], p.returncode) for p in two]
+    loser, winner = sorted(said, key=lambda pair: pair[1] == 0)
+    assert winner[1] == 0
+    if loser[1] != 0:  # or the second began when the first had ended
+        assert loser[1] == 75
+        assert "out is being worked on by process" in loser[0]
+
+
+def test_the_lock_says_who_holds_it_and_dies_with_him(site: Path) -> None:
+    Path("out").mkdir()
+    script = "import fcntl, sys, time; f = open('out/.lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX);"
+    script += 'f.write(\'{"pid": 7, "host": "island", "since": "2030-01-01T00:00:00Z"}\');'
+    script += "f.flush(); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        result = dpdm("reconstruct", "plan.toml", "out")
+        assert result.exit_code == 75
+        assert "process 7 on island since 2030-01-01T00:00:00Z" in result.stderr
+        other.kill()
+    done("reconstruct", "plan.toml", "out")  # with what the dead one left, from another time
+
+
+def test_workers_draw_the_same_and_a_killed_one_loses_its_unit_alone(site: Path) -> None:
+    done("reconstruct", plan(site, members=20, block=1), "whole")
+    run = launch("reconstruct", "plan.toml", "out", "--workers", "2")
+    while run.poll() is None and not list(Path("out/.parts").glob("*.safetensors")):
+        time.sleep(0.01)
+    workers = children(run.pid)
+    assert workers
+    os.kill(workers[0], signal.SIGKILL)
+    assert run.communicate()[0] is None
+    assert run.returncode == 0
+    assert tree(Path("out")) == tree(Path("whole"))
+
+
+def children(parent: int) -> list[int]:
+    """Return the processes that were spawned to work for another."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            words = stat.with_name("cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and b"spawn_main" in words:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_an_output_that_cannot_be_written(site: Path) -> None:
+    Path("file").write_text("")
+    assert "file is a file" in dpdm("reconstruct", "plan.toml", "file").stderr
+    Path("other").mkdir()
+    Path("other/thing.txt").write_text("")
+    assert "holds files and no ledger" in dpdm("reconstruct", "plan.toml", "other").stderr
+    assert "mkdir -p" in dpdm("reconstruct", "plan.toml", "no/such/out").stderr
