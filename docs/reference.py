@@ -1,4 +1,4 @@
-"""Write commands.md from the commands' help, and settings.md from the recipe's docstrings."""
+"""Write commands.md from the commands' help; settings.md and plan.md from docstrings."""
 
 import dataclasses
 import re
@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from dpdm.fields.variables import KNOWN
 from dpdm.recipe import Data, Fit, Layers, LayersFit, Net, Planes, PlanesFit
+from dpdm.reconstruct.plan import Plan
 from dpdm_cli.main import main
 
 HERE = Path(__file__).parent
@@ -55,7 +56,7 @@ def commands() -> str:
     codes = (
         "Exit codes: 0 done; 1 dpdm could not do it, and says why in two lines; 2 the command\n"
         "was misspelt; 3 `dpdm doctor` found something wrong; 130 interrupted, 143 terminated:\n"
-        "nothing half-written is left.\n\n"
+        "nothing half-written is left; 75 another run works on the folder.\n\n"
     )
     return head + codes + "\n".join([*pages, variables()])
 
@@ -76,7 +77,7 @@ def table(title: str, recipe: type) -> str:
     pages = [str(each.__doc__) for each in recipe.__mro__]
     said = next(page for page in pages if "Attributes:" in page).split("Attributes:")[1]
     meanings = re.findall(r"\n        (\w+): (.*?)(?=\n        \w+: |\Z)", said, re.DOTALL)
-    default = {f.name: toml(f.default) for f in dataclasses.fields(recipe)}
+    default = {name: toml(value) for name, value in vars(recipe()).items()}
     rows = [f"| `{k}` | `{default[k]}` | {' '.join(text.split())} |" for k, text in meanings]
     head = [f"## {title}\n", "| key | default | meaning |", "|---|---|---|"]
     return "\n".join([*head, *rows])
@@ -86,7 +87,9 @@ def toml(value: object) -> str:
     """Return a default as one writes it in TOML."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    if isinstance(value, dict):
+        return "{}"
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()
 
 
 def settings() -> str:
@@ -101,7 +104,19 @@ def settings() -> str:
     return "\n\n".join([head, *(table(*section) for section in sections)]) + "\n"
 
 
-PAGES = {"commands.md": commands, "settings.md": settings}
+def plan() -> str:
+    """Return the page of all keys of a plan."""
+    head = (
+        "# Keys of a plan\n\nMade from `dpdm/reconstruct/plan.py` by `docs/reference.py`. What "
+        "they are for:\n[reconstruct.md](reconstruct.md).\n"
+    )
+    sections = [
+        table(f"`[{f.name}]`", type(getattr(Plan(), f.name))) for f in dataclasses.fields(Plan)
+    ]
+    return "\n\n".join([head, *sections]) + "\n"
+
+
+PAGES = {"commands.md": commands, "settings.md": settings, "plan.md": plan}
 
 if __name__ == "__main__":
     for page, make in PAGES.items():

@@ -3,6 +3,7 @@
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -64,3 +65,25 @@ def test_the_readme_s_commands_run_as_they_stand(tmp_path: Path) -> None:
         "analysis.nc", "coarse.nc", "fine.nc", "mean.nc", "mine.nc", "seen.nc", "smooth.nc",
         "truth.nc",
     ]  # fmt: skip
+
+
+def test_the_crontab_line_runs_as_cron_would_run_it(tmp_path: Path) -> None:
+    (line,) = re.findall(r"```crontab\n(.*?)\n```", README, re.DOTALL)
+    fields = line.split(maxsplit=5)
+    assert all(re.fullmatch(r"[\d*/,-]+", field) for field in fields[:5])
+    site = tmp_path / "20cr"
+    site.mkdir()
+    text = (ROOT / "sample_data/reconstruct.toml").read_text(encoding="utf-8")
+    (site / "20cr.toml").write_text(text.replace("members = 5", "members = 2"))
+    shutil.copy(ROOT / "sample_data/east_asia_coarse.nc", site)
+    (tmp_path / "dpdm").write_text(
+        f"#!{sys.executable}\nimport sys; sys.path[:0] = {[str(ROOT), str(ROOT / 'cli')]!r}\n"
+        "from dpdm_cli.main import main; main()\n"
+    )
+    (tmp_path / "dpdm").chmod(0o755)
+    environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin", "LOGNAME": "me"}
+    subprocess.run(["/bin/sh", "-c", fields[5]], env=environment, cwd="/", check=True)
+    log = (site / "fine.log").read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", said) for said in log)
+    assert "all of fine is done" in log[-1]
+    assert (site / "fine" / "fine_2012.nc").is_file()

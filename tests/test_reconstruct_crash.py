@@ -1,10 +1,12 @@
 """Nothing is lost and nothing differs, however a run ends."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,16 +67,41 @@ def test_the_lock_says_who_holds_it_and_dies_with_him(site: Path) -> None:
     done("reconstruct", "plan.toml", "out")  # with what the dead one left, from another time
 
 
-def test_workers_draw_the_same_and_a_killed_one_loses_its_unit_alone(site: Path) -> None:
+def test_workers_of_this_machine_draw_the_same(site: Path) -> None:
+    done("reconstruct", "plan.toml", "whole")
+    done("reconstruct", "plan.toml", "out", "--workers", 2)
+    assert tree(Path("out")) == tree(Path("whole"))
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """A scheduler and two workers started by hand; yield its address and the workers' keeper."""
+    dask = [sys.executable, "-m", "dask"]
+    told = tmp_path / "scheduler.json"
+    words = ["--no-dashboard", "--port", "0", "--scheduler-file", str(told)]
+    quiet = {"stderr": subprocess.DEVNULL, "cwd": tmp_path}
+    with subprocess.Popen([*dask, "scheduler", *words], **quiet) as first:
+        while not told.exists():
+            time.sleep(0.05)
+        words = ["--nworkers", "2", "--nthreads", "1", "--no-dashboard"]
+        address = json.loads(told.read_text())["address"]
+        paths = os.pathsep.join([str(crashes.ROOT), str(crashes.ROOT / "cli")])
+        env = os.environ | {"PYTHONPATH": paths}
+        with subprocess.Popen([*dask, "worker", address, *words], env=env, **quiet) as second:
+            yield address, second.pid
+            second.terminate()
+        first.terminate()
+
+
+def test_a_killed_worker_loses_its_unit_alone(site: Path, scheduler: tuple[str, int]) -> None:
+    address, keeper = scheduler
     done("reconstruct", plan(site, members=20, block=1), "whole")
-    run = launch("reconstruct", "plan.toml", "out", "--workers", "2")
+    run = launch("reconstruct", "plan.toml", "out", "--scheduler", address)
     while run.poll() is None and not list(Path("out/.parts").glob("*.safetensors")):
         time.sleep(0.01)
-    workers = children(run.pid)
-    assert workers
-    os.kill(workers[0], signal.SIGKILL)
-    assert run.communicate()[0] is None
-    assert run.returncode == 0
+    os.kill(children(keeper)[0], signal.SIGKILL)
+    said = run.communicate()[1]
+    assert run.returncode == 0, said
     assert tree(Path("out")) == tree(Path("whole"))
 
 

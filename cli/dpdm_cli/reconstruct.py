@@ -21,9 +21,7 @@ def duration(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     return sum(float(number) * SECONDS[unit] for number, unit in parts)
 
 
-@click.command(
-    epilog="Example, every night from cron: dpdm reconstruct 20cr.toml 20cr_fine --budget 8h"
-)
+@click.command(epilog="Example: dpdm reconstruct 20cr.toml fine --budget 8h")
 @click.argument("plan", type=options.FILE)
 @click.argument("out", type=options.FILE, required=False)
 @click.option("--check", is_flag=True, help="Check the plan, and print what it will cost.")

@@ -36,7 +36,11 @@ class Input:
 
 @dataclass(frozen=True)
 class Known:
-    """Section ``[prior]``: a file, or the name of a bundled prior."""
+    """Section ``[prior]``: what draws.
+
+    Attributes:
+        name: A file that dpdm train wrote, or the name of a bundled prior.
+    """
 
     name: str = "default"
 
@@ -75,7 +79,19 @@ class Adjust:
 
 @dataclass(frozen=True)
 class Observed:
-    """Section ``[observations]``: what was measured; the options of ``dpdm assimilate``."""
+    """Section ``[observations]``: what was measured; as the options of ``dpdm assimilate``.
+
+    Attributes:
+        files: Globs of CSV or NetCDF files; none to downscale only.
+        error: Standard deviation by variable, in dpdm's units, where the files have none.
+        coarse_error: Standard deviation of the coarse field's error by variable, likewise.
+        coarse_length: Length of its correlation, km.
+        reject: Innovation, in standard deviations, beyond which an observation is not believed.
+        withhold: Share of the stations kept back to score the analysis.
+        guidance: "sda", "mmps" or "dps"; empty for the prior's own.
+        rename: Canonical names by the names in the files.
+        units: What the numbers are, where the files do not say, by canonical name.
+    """
 
     files: tuple[str, ...] = ()
     error: dict[str, float] = field(default_factory=dict)
