@@ -1,14 +1,14 @@
 """A long coarse series out of many files, and what is odd about it.
 
-A step that is missing is listed and never filled; a step that comes twice is used once, if both
-say the same.
+A step that is missing, or that one of the variables lacks, is listed and never filled; a step that
+comes twice is used once, if both say the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from dpdm.fields.join import joined
 from dpdm.fields.store import open_each
 from dpdm.fit import wanted
 from dpdm.prior import Prior
+from dpdm.reconstruct.gaps import missing
 from dpdm.task import labels
 
 OPEN = 512  # files at a time, short of what systems allow
-MONTH = (27, 32)  # days between steps that make a series monthly
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Series:
         whole: The same of all steps that there are.
         offset: Where the period begins in them.
         labels: The steps' names, as short as tells them apart: ``1862-07``.
-        missing: What should be there and is not.
+        missing: What should be there and is not: months and spans of them, or gaps.
         repeated: Steps that several files hold.
         paths: The files.
     """
@@ -74,52 +74,91 @@ def open_series(
     xr.set_options(file_cache_maxsize=OPEN)  # type: ignore[no-untyped-call]
     opened = open_each(paths, None, rename, units)
     parts = [wanted(ds, prior, p, rename) for ds, p in zip(opened, paths, strict=True)]
+    check_time(parts, paths)
+    names = [n for n in prior.normaliser.names if any(n in part for part in parts)]
+    tracks, twice = zip(*(track(name, parts, paths) for name in names), strict=True)
+    whole = beside(tracks).assign_attrs(tracks[0].attrs)
+    whole.encoding = {"source": str(paths[0]) + (f" to {paths[-1]}" if len(paths) > 1 else "")}
+    chosen, steps = within(whole, period)
+    fields, again = whole.isel(time=chosen), {n[: len(steps[0])] for n in set().union(*twice)}
+    known = sorted({n for ds in tracks for n in labels(ds) if not period or inside(n, period)})
+    absent = missing(fields, known, period)
+    return Series(fields, whole, chosen.start, steps, absent, tuple(sorted(again)), tuple(paths))
+
+
+def check_time(parts: Sequence[xr.Dataset], paths: Sequence[Path]) -> None:
+    """Refuse files without time, or of several calendars."""
     for part, path in zip(parts, paths, strict=True):
         if "time" not in part.dims:
             raise DpdmError(f"{path} has no time axis.", "Set one, or use dpdm downscale.")
-    kept, repeated = once(parts, paths)
-    whole = joined([ds for ds, _ in kept], [p for _, p in kept]) if len(kept) > 1 else kept[0][0]
-    chosen, names = within(whole, period)
-    fields = whole.isel(time=chosen)
-    absent = missing(fields, names, period)
-    return Series(fields, whole, chosen.start, names, tuple(absent), tuple(repeated), tuple(paths))
+        one, other = (ds["time"].dt.calendar for ds in (parts[0], part))
+        if one != other:
+            raise DpdmError(
+                f"The calendar of {paths[0]} is {one}, that of {path} is {other}.",
+                "Give one of them the other's: cdo setcalendar.",
+            )
+
+
+def track(
+    name: str, parts: Sequence[xr.Dataset], paths: Sequence[Path]
+) -> tuple[xr.Dataset, set[str]]:
+    """Return a variable along time, out of the files that have it, and what came twice."""
+    having = [
+        (part[[name]], path) for part, path in zip(parts, paths, strict=True) if name in part
+    ]
+    kept, repeated = once(*zip(*having, strict=True))
+    if len(kept) == 1:
+        return kept[0][0], repeated
+    return joined([ds for ds, _ in kept], [path for _, path in kept]), repeated
+
+
+def beside(tracks: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return variables side by side, at the times that all of them have.
+
+    Raises:
+        DpdmError: When there is none.
+    """
+    shared = reduce(pd.Index.intersection, [ds.indexes["time"] for ds in tracks])
+    if not len(shared):
+        starts = (f"{name} from {labels(ds)[0]}" for ds in tracks for name in ds.data_vars)
+        raise DpdmError(
+            f"The variables have no time in common: {', '.join(starts)}.",
+            "Give them the same time stamps (cdo settaxis), or leave one out of files.",
+        )
+    cut = [ds if len(ds["time"]) == len(shared) else ds.sel(time=shared) for ds in tracks]
+    return xr.merge(cut, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts")
 
 
 def once(
     parts: Sequence[xr.Dataset], paths: Sequence[Path]
-) -> tuple[list[tuple[xr.Dataset, Path]], list[str]]:
+) -> tuple[list[tuple[xr.Dataset, Path]], set[str]]:
     """Return the files in order of time, each step in one of them, and what came twice."""
-    order = sorted(range(len(parts)), key=lambda i: _start(parts[i], paths[i]))
-    seen: dict[tuple[str, ...], dict[Any, int]] = {}  # by variables: which file holds a time
+    named = [labels(part) for part in parts]
+    order = sorted(range(len(parts)), key=lambda i: (named[i][0], str(paths[i])))
+    holder: dict[Any, int] = {}  # which file holds a time
     kept: list[tuple[xr.Dataset, Path]] = []
-    repeated: list[str] = []
+    repeated: set[str] = set()
     for i in order:
-        holder = seen.setdefault(tuple(sorted(map(str, parts[i].data_vars))), {})
-        times = parts[i]["time"].values.tolist()
+        names, times = named[i], parts[i]["time"].values.tolist()
         twice = [n for n, t in enumerate(times) if t in holder]
         for n in twice:
-            _check_same(parts, paths, holder[times[n]], i, parts[i]["time"].values[n])
-        repeated += [labels(parts[i])[n] for n in twice]
+            held = holder[times[n]]
+            _check_same(names[n], (parts[held], paths[held]), (parts[i], paths[i]))
+        repeated |= {names[n] for n in twice}
         fresh = [n for n, t in enumerate(times) if t not in holder]
         holder |= {times[n]: i for n in fresh}
         if fresh:
             kept.append((parts[i].isel(time=fresh) if twice else parts[i], paths[i]))
-    return kept, sorted(set(repeated))
+    return kept, repeated
 
 
-def _start(ds: xr.Dataset, path: Path) -> tuple[str, str]:
-    return labels(ds.isel(time=[0]))[0], str(path)
-
-
-def _check_same(
-    parts: Sequence[xr.Dataset], paths: Sequence[Path], one: int, other: int, time: Any
-) -> None:
+def _check_same(at: str, one: tuple[xr.Dataset, Path], other: tuple[xr.Dataset, Path]) -> None:
     """Refuse a step that two files hold with different values."""
-    a, b = (parts[i].drop_vars("time_bnds", errors="ignore").sel(time=time) for i in (one, other))
+    a, b = (ds.isel(time=labels(ds).index(at)) for ds, _ in (one, other))
     for name in a.data_vars:
         if not np.array_equal(a[name].values, b[name].values, equal_nan=True):
             raise DpdmError(
-                f"{paths[one]} and {paths[other]} both hold {name} at {time}, and differ.",
+                f"{one[1]} and {other[1]} both hold {name} of {at}, and differ.",
                 "Leave one of them out of the plan.",
             )
 
@@ -167,28 +206,3 @@ def names_of(full: Sequence[str]) -> tuple[str, ...]:
     raise DpdmError(
         "Steps lie less than an hour apart.", "Give a series of hours, days or months."
     )
-
-
-def missing(fields: xr.Dataset, names: Sequence[str], period: Sequence[str]) -> list[str]:
-    """Return the months that are not there, or, in another rhythm, the gaps."""
-    time = fields["time"].values
-    if len(time) < 2:
-        return []
-    days = pd.TimedeltaIndex(np.diff(time)) / pd.Timedelta(days=1)
-    usual = float(np.median(days))
-    if MONTH[0] <= usual <= MONTH[1]:
-        first = period[0] if period and len(period[0]) >= 7 else names[0]
-        return [name for name in months(first, names[-1]) if name not in {n[:7] for n in names}]
-    steps = zip(names, days.to_numpy(float) / usual, strict=False)
-    return [f"{round(gap) - 1} after {name}" for name, gap in steps if gap > 1.5]
-
-
-def months(first: str, last: str) -> list[str]:
-    """Return all months from one to another.
-
-    Example:
-        >>> months("1862-11", "1863-02")
-        ['1862-11', '1862-12', '1863-01', '1863-02']
-    """
-    start, end = (int(n[:4]) * 12 + int(n[5:7]) - 1 for n in (first, last))
-    return [f"{at // 12:04d}-{at % 12 + 1:02d}" for at in range(start, end + 1)]
