@@ -21,6 +21,7 @@ COLUMNS = {
     "crps_ratio": "/lerp",
     "spectrum_small": "fine power",
     "consistency": "consistency",
+    "spread": "/training std",
 }
 IN_UNITS = ("rmse", "bias", "crps", "consistency")
 PLACES = {"psnr": 1, "acc": 3, "ssim": 3}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+from dpdm.evaluate.table import Table
 from dpdm.reconstruct.setting import Setting, prepare
 from dpdm.reconstruct.units import Unit
 
@@ -57,13 +58,8 @@ def evaluations(setting: Setting) -> int:
 def compared(setting: Setting) -> Iterator[str]:
     """Yield how the input's climate stands to the prior's, before and after the adjustment."""
     yield setting.adjusted.words()
-    for row in setting.adjusted.table():
-        yield "  " + ", ".join(f"{key} {said(value)}" for key, value in row.items())
-
-
-def said(value: object) -> str:
-    """Return a number in three digits, or a word."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if rows := setting.adjusted.table():
+        yield Table(rows).text()
 
 
 def hours(setting: Setting) -> Iterator[str]:

@@ -108,11 +108,12 @@ class Ledger:
 
     @property
     def rate(self) -> float:
-        """Give units an hour in the last run that drew any, 0 where none did."""
+        """Give units an hour in the last run that drew any, 0 where the clock does not tell."""
         for begun, last, count in reversed(self.runs):
             if count:
                 passed = datetime.fromisoformat(last) - datetime.fromisoformat(begun)
-                return 3600 * count / max(passed.total_seconds(), 1.0)
+                seconds = passed.total_seconds()  # below 0 where the clock was set back
+                return 3600 * count / max(seconds, 1.0) if seconds >= 0 else 0.0
         return 0.0
 
     @property
