@@ -155,14 +155,18 @@ class Plan:
     run: Run = field(default_factory=Run)
 
 
-def _date(said: str) -> bool:
-    return re.fullmatch(r"\d{4}(-\d{2}(-\d{2})?)?", said) is not None
+DATE = r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?"
 
 
-PERIOD: Rule = (
-    lambda said: not said or (len(said) == 2 and all(map(_date, said)) and said[0] <= said[1]),
-    'Give the first and the last month, as in ["1836-01", "2015-12"].',
-)
+def _period(said: Sequence[str]) -> bool:
+    """Tell whether nothing is said, or two dates in order; a year ends with its last day."""
+    if len(said) != 2 or not all(re.fullmatch(DATE, date) for date in said):
+        return not said
+    first, last = said
+    return first[: len(last)] <= last[: len(first)]
+
+
+PERIOD: Rule = (_period, 'Give the first and the last month, as in ["1836-01", "2015-12"].')
 RULES: dict[str, Rule] = {
     "input.files": (bool, 'Name files, as in files = ["20cr/*.nc"].'),
     "input.period": PERIOD,
@@ -197,6 +201,12 @@ def read_plan(path: Path) -> Plan:
     """
     plan = read(path, Plan)
     check(plan, RULES, path)
+    check_together(plan, path)
+    return plan
+
+
+def check_together(plan: Plan, path: Path) -> None:
+    """Refuse keys that contradict each other."""
     if plan.adjust.method != "none" and not plan.adjust.reference:
         raise DpdmError(
             f"{path}, adjust, method is {plan.adjust.method!r} without a reference period.",
@@ -206,7 +216,12 @@ def read_plan(path: Path) -> Plan:
         raise DpdmError(
             f"{path} has observations, and draw, members is 0.", "Draw members to assimilate them."
         )
-    return plan
+    for key, section in (("input", plan.input), ("observations", plan.observations)):
+        names = list(section.rename.values())
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise DpdmError(
+                f"{path}, {key}, rename calls several variables {twice[0]}.", "Name one of them."
+            )
 
 
 def found(patterns: Sequence[str], folder: Path, where: str) -> list[Path]:
@@ -218,10 +233,13 @@ def found(patterns: Sequence[str], folder: Path, where: str) -> list[Path]:
     files: dict[Path, None] = {}
     for pattern in patterns:
         rooted = Path(pattern)
-        base, rest = (rooted.anchor, rooted.relative_to(rooted.anchor)) if rooted.anchor else (
-            folder, rooted
-        )  # fmt: skip
-        hits = sorted(Path(base).glob(str(rest)))
+        base, rest = Path(rooted.anchor or folder), rooted.relative_to(rooted.anchor)
+        try:
+            hits = sorted(base.glob(str(rest)))
+        except (ValueError, IndexError, NotImplementedError) as fault:
+            raise DpdmError(
+                f"{where}: {pattern!r} is no pattern of files.", 'Write one like "20cr/*.nc".'
+            ) from fault
         if not hits:
             raise DpdmError(f"{where}: no file matches {pattern} in {folder}.", "Check the name.")
         files |= dict.fromkeys(hits)

@@ -15,11 +15,12 @@ from dpdm import __version__
 from dpdm.adjust import Adjustment, adjustment
 from dpdm.assimilate import believed, guided, observations
 from dpdm.fields.store import sha256
-from dpdm.prior import find, load
+from dpdm.prior import check_earth, find, load
 from dpdm.reconstruct.drawer import Drawer, Work, drawer_of
 from dpdm.reconstruct.plan import Plan, file_of, found, read_plan, seeing_of, wish_of
 from dpdm.reconstruct.series import Series, open_series
 from dpdm.reconstruct.units import Unit, plan_of_work, units_of
+from dpdm.reconstruct.words import planned
 from dpdm.request import Files
 from dpdm.task import Task, between
 
@@ -67,6 +68,7 @@ class Setting:
         """Give what the plan says of observations."""
         return self.plan.observations
 
+    @planned()
     def work(self, unit: Unit) -> Work:
         """Return a unit with the fields and the observations of its step, read and checked."""
         step = self.series.step(unit.label)
@@ -113,6 +115,7 @@ class Setting:
         return {key: list(v) if isinstance(v, tuple) else v for key, v in (marks | flat).items()}
 
 
+@planned()
 def prepare(path: Path) -> Setting:
     """Return the reconstruction of a plan.
 
@@ -123,6 +126,7 @@ def prepare(path: Path) -> Setting:
     own = folder / plan.prior.name
     prior_file = own if own.is_file() else find(plan.prior.name)
     prior = load(prior_file)
+    check_earth(prior)
     wish = wish_of(plan, f"dpdm reconstruct {path.name}")
     inputs = found(plan.input.files, folder, f"{path}, input, files")
     series = open_series(inputs, prior, wish.rename, plan.input.units, plan.input.period)
