@@ -1,0 +1,333 @@
+"""Series as they come: many files, odd calendars, gaps, overlaps, units that change."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from dpdm.reconstruct.series import Series
+from dpdm.reconstruct.setting import Setting, prepare
+from tests.campaign import opened, plan, replace, tree, winter
+from tests.worlds import Taught, coarse_world, done, refused, world
+
+RUN = "reconstruct plan.toml out"
+
+
+@pytest.fixture
+def site(tmp_path: Path, taught: Taught, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a prior and a plan for the mean alone, and no input."""
+    (tmp_path / "prior.safetensors").write_bytes(taught.prior.read_bytes())
+    plan(tmp_path, members=0)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    return tmp_path
+
+
+def dated(first: str, months: int = 6, calendar: str = "standard", freq: str = "MS") -> xr.Dataset:
+    """Return coarse fields from a date on."""
+    time = xr.date_range(first, periods=months, freq=freq, calendar=calendar)
+    return winter(months).assign_coords(time=time)
+
+
+def put(ds: xr.Dataset, *steps: list[int]) -> None:
+    """Write some steps to a file each, or all to one."""
+    for number, some in enumerate(steps or (list(range(ds.sizes["time"])),)):
+        replace(ds.isel(time=some), f"in_{number}.nc")
+
+
+def planned(**rest: Any) -> Setting:
+    """Return what a plan of the input there is prepares."""
+    return prepare(plan(Path(), **rest))
+
+
+def found(**rest: Any) -> Series:
+    return planned(**rest).series
+
+
+def add(section: str, keys: str) -> None:
+    """Put keys into a section of the plan, which it may not have yet."""
+    text = Path("plan.toml").read_text()
+    head = f"[{section}]\n"
+    text = text if head in text else text + head
+    Path("plan.toml").write_text(text.replace(head, f"{head}{keys}\n"))
+
+
+# The axis of time
+
+
+@pytest.mark.parametrize("calendar", ["standard", "noleap", "360_day"])
+def test_dates_before_1900_are_one_series_for_all(site: Path, calendar: str) -> None:
+    put(dated("1835-11-01", 4, calendar), [0, 1, 2], [3])
+    done(*RUN.split())
+    wanted = ["1835-11-01", "1835-12-01", "1836-01-01", "1836-02-01"]
+    with opened(Path("out")) as ds:
+        assert [str(t)[:10] for t in ds["time"].values] == wanted
+        calendars = {"standard": "proleptic_gregorian"}
+        assert ds["time"].dt.calendar == calendars.get(calendar, calendar)
+    files = sorted(map(str, Path("out").glob("fine_*.nc")))
+    assert [Path(f).name for f in files] == ["fine_1835.nc", "fine_1836.nc"]
+    if shutil.which("cdo"):
+        told("cdo", "-s", "mergetime", *files, "merged.nc")
+        assert told("cdo", "-s", "showdate", "merged.nc").split() == wanted
+    if shutil.which("ncdump"):
+        dumped = told("ncdump", "-t", "-v", "time", files[1])
+        assert re.search(r'time = "1836-01-01[^"]*", "1836-02-01', dumped)
+    done("reconstruct", "--verify", "plan.toml", "out")
+
+
+def told(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, check=True, text=True).stdout
+
+
+def test_a_month_that_lacks_is_told_by_all_and_filled_by_none(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpdm.reconstruct.bill.SECONDS", 0.0)
+    put(winter(), [0, 1], [3, 5])
+    assert "missing: 2000-12, 2001-02" in done("reconstruct", "--check", "plan.toml").stdout
+    assert "skipped: 2000-12, 2001-02" in done(*RUN.split()).stderr
+    assert "missing in the input: 2000-12, 2001-02" in done("status", "out").stdout
+    assert "lacks 2000-12, 2001-02" in done("reconstruct", "--verify", "plan.toml", "out").stdout
+    with opened(Path("out")) as ds:
+        assert [str(t)[:7] for t in ds["time"].values] == [
+            "2000-10", "2000-11", "2001-01", "2001-03"
+        ]  # fmt: skip
+
+
+GAPS = {  # steps that are there, the period, what lacks
+    "some": ([0, 2, 3, 5], "", ("2000-11", "2001-02")),
+    "ends": ([1, 2, 3], '["2000", "2001-03"]', ("2000-01 to 2000-10", "2001-02 to 2001-03")),
+    "none": ([0, 1, 2, 3, 4, 5], '["2000-10", "2001-03"]', ()),
+    "cut": ([0, 2, 3, 5], '["2000-12", "2001-01-31"]', ()),
+}
+
+
+@pytest.mark.parametrize("case", GAPS)
+def test_months_that_lack_are_counted_within_the_period(site: Path, case: str) -> None:
+    steps, period, lacking = GAPS[case]
+    put(winter(), steps)
+    assert found(input=f"period = {period}" if period else "").missing == lacking
+
+
+@pytest.mark.parametrize(
+    ("freq", "missing"), [("YS", "1 after 1838-01-01"), ("D", "1 after 1836-01-03")]
+)
+def test_other_rhythms_have_gaps(site: Path, freq: str, missing: str) -> None:
+    put(dated("1836-01-01", 6, "360_day", freq), [0, 1, 2], [4, 5])
+    series = found()
+    assert series.missing == (missing,)
+    length = {"YS": 7, "D": 10}[freq]
+    assert series.labels[0] == "1836-01-01"[:length]
+    assert len(set(series.labels)) == 5
+
+
+def test_a_period_cuts_and_changes_no_value(site: Path) -> None:
+    put(winter(), [0, 1, 2], [3, 4, 5])
+    plan(site, members=2)
+    done(*RUN.split())
+    plan(site, members=2, input='period = ["2000-12", "2001-01"]')
+    done("reconstruct", "plan.toml", "cut")
+    with opened(Path("out")) as whole, opened(Path("cut")) as part:
+        xr.testing.assert_equal(part, whole.isel(time=[2, 3]))
+    plan(site, input='period = ["2010", "2011"]')
+    refused("reconstruct plan.toml new", "from 2000-10-01T00 to 2001-03-01T00; nothing", "period")
+
+
+def test_steps_without_a_date_are_refused(site: Path) -> None:
+    put(winter(), [0, 1])
+    winter().isel(time=2, drop=True).to_netcdf("in_1.nc")
+    refused(RUN, "in_1.nc has no time axis", "dpdm downscale")
+
+
+def test_two_calendars_are_refused_by_name(site: Path) -> None:
+    put(winter(), [0, 1])
+    dated("2001-01-01", 2, "noleap").to_netcdf("in_1.nc")
+    refused(RUN, "in_0.nc is proleptic_gregorian, that of .*in_1.nc is noleap", "setcalendar")
+
+
+def test_a_month_under_two_stamps_is_refused(site: Path) -> None:
+    ds = winter()
+    put(ds, [0, 1, 2, 3])
+    late = ds.isel(time=[3, 4, 5])
+    late.assign_coords(time=late["time"] + np.timedelta64(14, "D")).to_netcdf("in_1.nc")
+    refused(RUN, "Two steps of this series of months lie in 2001-01", "settaxis")
+
+
+# Many files
+
+
+def test_a_month_in_two_files_is_used_once(site: Path) -> None:
+    put(winter())
+    done("reconstruct", "plan.toml", "whole")
+    put(winter(), [0, 1, 2, 3], [2, 3, 4, 5])
+    assert "used once: 2000-12, 2001-01" in done(*RUN.split()).stderr
+    assert tree(Path("out")) == tree(Path("whole"))
+
+
+def test_a_month_in_two_files_that_differ_is_refused(site: Path) -> None:
+    put(winter(), [0, 1, 2, 3])
+    other = winter().isel(time=slice(3, None))
+    other["tp"][0] += 1
+    other.to_netcdf("in_1.nc")
+    refused(RUN, "in_0.nc and .*in_1.nc both hold tp of 2001-01-01T00, and differ", "Leave one")
+
+
+def test_how_variables_are_spread_over_files_does_not_matter(site: Path) -> None:
+    put(winter())
+    done("reconstruct", "plan.toml", "whole")
+    ds = winter()
+    put(ds, [0, 1])
+    ds[["t2m"]].isel(time=slice(2, None)).to_netcdf("in_1.nc")
+    ds[["tp"]].isel(time=[2, 3]).to_netcdf("in_2.nc")
+    ds[["tp"]].isel(time=[4, 5]).to_netcdf("in_3.nc")
+    done(*RUN.split())
+    assert tree(Path("out")) == tree(Path("whole"))
+    assert found().missing == ()
+
+
+def test_a_month_that_one_variable_lacks_is_missing(site: Path) -> None:
+    ds = winter()
+    ds[["t2m"]].to_netcdf("in_0.nc")
+    ds[["tp"]].isel(time=[0, 2, 3]).to_netcdf("in_1.nc")
+    series = found()
+    assert series.labels == ("2000-10", "2000-12", "2001-01")
+    assert series.missing == ("2000-11", "2001-02 to 2001-03")
+    replace(ds[["tp"]].assign_coords(time=ds["time"] + np.timedelta64(9, "D")), "in_1.nc")
+    refused(RUN, "no time in common: t2m from 2000-10-01T00, tp from 2000-10-10T00", "settaxis")
+
+
+def test_zarr_is_read_as_netcdf_is(site: Path) -> None:
+    put(winter())
+    done("reconstruct", "plan.toml", "whole")
+    winter().to_zarr("in.zarr", zarr_format=2)
+    plan(site, members=0, files='"in.zarr"')
+    done(*RUN.split())
+    assert tree(Path("out")) == tree(Path("whole"))
+
+
+def test_variables_that_the_prior_does_not_know_are_left(site: Path) -> None:
+    ds = winter()
+    put(ds)
+    plain = found().fields
+    put(ds.assign(depth=ds["t2m"].drop_attrs() * 0))
+    xr.testing.assert_identical(found().fields, plain)
+    ds[["tp"]].rename(tp="depth").drop_attrs().to_netcdf("in_1.nc")
+    refused(RUN, "in_1.nc has none of the prior's variables t2m, tp; it has depth", "[input]")
+
+
+def test_files_of_two_grids_are_refused_by_name(site: Path) -> None:
+    put(winter(), [0, 1])
+    winter().isel(time=[2, 3], lat=slice(1, None)).to_netcdf("in_1.nc")
+    refused(RUN, "in_0.nc lie on different grids|in_1.nc lie on different grids", "Interpolate")
+
+
+# Names and units
+
+
+def test_a_unit_may_change_on_the_way(site: Path) -> None:
+    celsius = winter()
+    celsius["t2m"] = (celsius["t2m"] - 273.15).assign_attrs(units="degC")
+    put(celsius)
+    done("reconstruct", "plan.toml", "whole")
+    put(celsius, [0, 1, 2])
+    winter().isel(time=[3, 4, 5]).to_netcdf("in_1.nc")
+    done(*RUN.split())
+    with opened(Path("out")) as ds, opened(Path("whole")) as whole:
+        assert ds["t2m"].attrs["units"] == "degC"
+        np.testing.assert_allclose(ds["t2m"], whole["t2m"], atol=1e-4)  # single, at 300 K
+        np.testing.assert_array_equal(ds["tp"], whole["tp"])
+
+
+def test_names_and_units_that_the_plan_says(site: Path) -> None:
+    put(winter())
+    plain = found().fields
+    put(winter().rename(t2m="a", tp="b").drop_attrs())
+    says = 'rename = { a = "t2m", b = "tp" }\n'
+    series = found(input=f'{says}units = {{ t2m = "K", tp = "mm day-1" }}')
+    xr.testing.assert_equal(series.fields, plain)
+    plan(site, input=says)
+    refused(RUN, "in_0.nc: t2m has no units", 'units = { t2m = "K" } in [input]')
+
+
+# What is asked of it
+
+
+KEYS = {  # of a plan, by the options that say the same
+    "--consistent": {"draw": "consistent = true"},
+    "--bbox 108,130,25,45 --statics own.nc": {
+        "output": 'bbox = [108, 130, 25, 45]\nstatics = "own.nc"'
+    },
+    "--grid grid.nc": {"output": 'grid = "grid.nc"'},
+}
+
+
+@pytest.mark.parametrize("words", KEYS)
+def test_the_keys_of_a_plan_are_the_options_of_downscaling(site: Path, words: str) -> None:
+    put(winter(2))
+    like = world(1).isel(time=0, drop=True)
+    like.isel(lat=slice(4, 28), lon=slice(4, 40)).to_netcdf("grid.nc")
+    land = xr.zeros_like(like["t2m"]).assign_attrs(units="1", standard_name="land_area_fraction")
+    high = (like["t2m"] * 2).assign_attrs(units="m", standard_name="surface_altitude")
+    xr.Dataset({"topography": high, "land_fraction": land}).to_netcdf("own.nc")
+    plan(site, members=2, keep="all")
+    for section, said in KEYS[words].items():
+        add(section, said)
+    done(*RUN.split())
+    usual = "--prior prior.safetensors --members 2 --steps 2"
+    done("downscale", "in_0.nc", "fine.nc", *usual.split(), *words.split())
+    with opened(Path("out")) as ours, xr.open_dataset("fine.nc") as its:
+        xr.testing.assert_equal(ours, its)
+
+
+def test_quantiles_are_those_of_the_plan(site: Path) -> None:
+    put(winter(1))
+    plan(site, members=3, keep="all")
+    add("output", "quantiles = [0, 25]")
+    done(*RUN.split())
+    with opened(Path("out")) as ds:
+        percentiles = {n for n in ds if "_p" in n}
+        assert percentiles == {"t2m_p0", "t2m_p25", "tp_p0", "tp_p25"}
+        wanted = ds["t2m"].quantile(0.25, "realization", method="linear").values
+        np.testing.assert_allclose(ds["t2m_p25"], wanted, rtol=1e-6)  # single precision
+
+
+def test_the_climate_of_the_reference_becomes_that_of_the_prior(site: Path) -> None:
+    put(coarse_world(36))
+    plan(site, members=0, input='period = ["2002-11", "2002-12"]')
+    add("adjust", 'method = "mean"\nreference = ["2000-01", "2001-12"]')
+    setting = prepare(Path("plan.toml"))
+    climate, plain = setting.task.prior.coarse["mean"].numpy(), setting.series.whole
+    for unit, month in zip(setting.units, (10, 11), strict=True):
+        coarse, past = setting.work(unit).coarse, plain.isel(time=[month, 12 + month]).mean("time")
+        now = plain.sel(time=coarse["time"])
+        warmer = climate[month, 0] - past["t2m"]
+        np.testing.assert_allclose(coarse["t2m"], now["t2m"] + warmer, atol=1e-4)  # of 300 K
+        wet = past["tp"].values > 0.5  # mm day-1; drier cells have no sure factor
+        ones, others = coarse["tp"] * past["tp"], now["tp"] * climate[month, 1]
+        np.testing.assert_allclose(ones.values[:, wet], others.values[:, wet], rtol=1e-5)
+    done(*RUN.split())
+    with opened(Path("out")) as ds:
+        assert "2000-01 to 2001-12" in ds.attrs["dpdm_adjustment"]
+
+
+def test_quantiles_need_a_prior_that_stores_them(site: Path) -> None:
+    put(coarse_world(24))
+    plan(site)
+    add("adjust", 'method = "quantile"\nreference = ["2000-01", "2001-12"]')
+    refused(RUN, "stores means of its training data and no quantiles", "longer series")
+
+
+def test_names_in_a_plan_start_from_its_folder(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(winter())
+    done("reconstruct", "plan.toml", "whole")
+    (site / "elsewhere").mkdir()
+    monkeypatch.chdir(site / "elsewhere")
+    done("reconstruct", "../plan.toml", "out")
+    assert tree(Path("out")) == tree(site / "whole")
