@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import torch
+
 from dpdm.evaluate.table import Table
+from dpdm.reconstruct.engines import processors
 from dpdm.reconstruct.setting import Setting, prepare
 from dpdm.reconstruct.units import Unit
 
@@ -75,6 +78,8 @@ def hours(setting: Setting) -> Iterator[str]:
 
 def seconds(setting: Setting) -> float:
     """Return the seconds that a member of a step takes, measured for some seconds."""
+    if setting.plan.run.workers > 1:
+        torch.set_num_threads(max(1, processors() // setting.plan.run.workers))
     drawer, label = setting.drawer, setting.series.labels[0]
     begun, drawn = time.perf_counter(), 0
     for number in count():

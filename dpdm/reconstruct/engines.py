@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from dpdm.reconstruct.drawer import Drawer, Work
 from dpdm.reconstruct.parts import Drawn
 from dpdm.reconstruct.units import Unit
 
+CLOSING = 3  # seconds to wait for those who leave
 AHEAD = 2  # units a worker, that none waits for the next
 
 
@@ -103,35 +104,40 @@ def clustered(drawer: Drawer, workers: int, scheduler: str = "") -> Iterator[Eng
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with _client(workers, scheduler) as client:
-        threads = 0 if scheduler else max(1, _processors() // workers)
+        threads = 0 if scheduler else max(1, processors() // workers)
         client.register_plugin(Holder(drawer, threads))
         yield spread(client)
 
 
 @contextmanager
 def _client(workers: int, scheduler: str) -> Iterator[Client]:
-    """Hold a connection to a cluster; a local one ends with it."""
-    if scheduler:
-        try:
-            client = Client(scheduler, timeout=10)
-        except (OSError, ValueError) as fault:
-            raise DpdmError(
-                f"No Dask scheduler answers at {scheduler}.", "Check --scheduler, or start it."
-            ) from fault
-        with client:
-            yield client
-        return
-    local = LocalCluster(
+    """Hold a connection to a cluster; a local one ends with it, soon, whatever it is doing."""
+    local = None if scheduler else LocalCluster(
         n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50
-    )
+    )  # fmt: skip
     try:
-        with Client(local) as client:
+        client = _connected(local or scheduler)
+        try:
             yield client
+        finally:
+            client.close(timeout=CLOSING)
     finally:
-        local.close(timeout=5)
+        if local is not None:
+            with suppress(TimeoutError):  # workers end with this process in any case
+                local.close(timeout=CLOSING)
 
 
-def _processors() -> int:
+def _connected(where: LocalCluster | str) -> Client:
+    try:
+        return Client(where, timeout=10)
+    except (OSError, ValueError) as fault:
+        raise DpdmError(
+            f"No Dask scheduler answers at {where}.", "Check --scheduler, or start it."
+        ) from fault
+
+
+def processors() -> int:
+    """Count the processors that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
