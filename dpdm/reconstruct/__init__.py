@@ -186,7 +186,7 @@ class Course:
                 return
             try:
                 work = self.setting.work(unit)
-            except DpdmError as fault:
+            except Exception as fault:  # a file that is damaged: the other units go on
                 self.failed(unit, fault)
             else:
                 yield work
