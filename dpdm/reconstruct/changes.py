@@ -1,8 +1,9 @@
 """Notice what changed since the last run, before it mixes with what is done.
 
 A fingerprint is a flat mapping of all that decides values. Where it differs from the ledger's, or
-the input of a step that is done does, the run is refused and the difference named; the user may
-accept it, which the ledger records, unless it would not fit the products that there are.
+the input of a step that is done does, or a product is gone, the run is refused and the difference
+named; the user may accept it, which the ledger records, unless it would not fit the products that
+there are. What is gone is then drawn again.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def check(setting: Setting, ledger: Ledger, accept: bool) -> dict[str, Any]:
         DpdmError: When they are not.
     """
     mark = setting.fingerprint()
-    before = ledger.fingerprint
+    before, lost = ledger.fingerprint, lost_products(ledger)
     changed = differences(before, mark) if before else []
     fixed = [key for key in FIXED if before and before.get(key) != mark.get(key)]
     if fixed:
@@ -58,7 +59,7 @@ def check(setting: Setting, ledger: Ledger, accept: bool) -> dict[str, Any]:
             "Reconstruct into another folder.",
         )
     inputs = setting.inputs()
-    changed += of_inputs(setting, ledger, inputs)
+    changed += of_inputs(setting, ledger, inputs) + [f"{product} is gone" for product in lost]
     if changed and not accept:
         raise DpdmError(
             f"Since {ledger.path.parent} was begun, {_listed(changed)}.",
@@ -67,9 +68,27 @@ def check(setting: Setting, ledger: Ledger, accept: bool) -> dict[str, Any]:
         )
     if changed:
         ledger.append("change", differences=changed)
+    if lost:
+        ledger.append("lost", products=lost)
     if inputs != ledger.inputs:
         ledger.append("inputs", sha256=inputs)
     return mark
+
+
+def lost_products(ledger: Ledger) -> list[str]:
+    """Return the products that are there no more; of a store, all of its steps or none.
+
+    Raises:
+        DpdmError: When products are there, and the ledger is not.
+    """
+    folder = ledger.path.parent
+    if not ledger.path.exists() and any(folder.glob("fine[_.]*")):
+        raise DpdmError(
+            f"{folder} holds products, and its {ledger.path.name} is gone.",
+            "Take it from a backup, or reconstruct into another folder.",
+        )
+    fields = (product for product in ledger.products if product.startswith("fine"))
+    return [product for product in fields if not (folder / product.split("/")[0]).exists()]
 
 
 def _listed(differences: list[str]) -> str:

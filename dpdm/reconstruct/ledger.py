@@ -71,6 +71,7 @@ class Ledger:
         heeds = {
             "start": self._start, "change": self._change, "inputs": self._inputs,
             "drawn": self._drawn, "failed": self._failed, "kept": self._kept,
+            "lost": self._lost,
         }  # fmt: skip
         heeds[entry["event"]](entry)
 
@@ -100,6 +101,12 @@ class Ledger:
     def _kept(self, entry: Entry) -> None:
         self.products |= entry["sha256"]
         self.kept |= dict.fromkeys(entry["labels"], entry["product"])
+
+    def _lost(self, entry: Entry) -> None:
+        gone = {label for label, product in self.kept.items() if product in entry["products"]}
+        self.products = {k: v for k, v in self.products.items() if k not in entry["products"]}
+        self.kept = {label: v for label, v in self.kept.items() if label not in gone}
+        self.drawn = {unit: v for unit, v in self.drawn.items() if unit.label not in gone}
 
     @property
     def fingerprint(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from dpdm.errors import DpdmError
 
 NAME = ".lock"
 BUSY = 75  # EX_TEMPFAIL of sysexits: try again later
+LOOKS = 5  # tries, for dpdm status holds the lock while it looks who does
 
 
 @contextmanager
@@ -27,9 +29,13 @@ def held(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder.
 
     Raises:
-        DpdmError: When another process holds it, which ends with code 75, or the file system has
-            no locks.
+        DpdmError: When another process holds it, which ends with code 75, the file system has no
+            locks, or there is no folder.
     """
+    if not folder.is_dir():
+        raise DpdmError(
+            f"There is no folder {folder}.", "Name the folder OUT of a reconstruction."
+        )
     path = folder / NAME
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -44,7 +50,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def _take(handle: int, path: Path) -> None:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _try(handle, LOOKS)
     except BlockingIOError as fault:
         raise DpdmError(
             f"{path.parent} is being worked on by {said(path)}.",
@@ -58,6 +64,17 @@ def _take(handle: int, path: Path) -> None:
             f"The file system of {path.parent} has no locks, so two runs could not be told apart.",
             "Write to another one, or have it mounted with flock.",
         ) from fault
+
+
+def _try(handle: int, times: int) -> None:
+    """Take the lock, though somebody may look at it in this moment."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if times <= 1:
+            raise
+        time.sleep(0.02)
+        _try(handle, times - 1)
 
 
 def holder(folder: Path) -> str:

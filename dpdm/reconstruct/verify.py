@@ -21,6 +21,8 @@ from dpdm.task import labels
 
 REDRAWN = 3
 ROUNDING = 1e-4  # of a field's standard deviation
+BACKUP = "Take it from a backup."
+AGAIN = " The command without --verify, with --accept-change, draws it again."
 Report = Callable[[int, int], None]
 
 
@@ -81,9 +83,10 @@ def check_product(layout: Layout, ledger: Ledger, product: str) -> None:
     try:
         same = layout.digest(product) == ledger.products[product]
     except FileNotFoundError as fault:
-        raise DpdmError(f"{product} is gone.", "Take it from a backup.") from fault
+        raise DpdmError(f"{product} is gone.", BACKUP + AGAIN) from fault
     if not same:
-        raise DpdmError(f"{product} was changed since it was written.", "Take it from a backup.")
+        remove = "" if "/" in product else f" Or remove it:{AGAIN}"
+        raise DpdmError(f"{product} was changed since it was written.", BACKUP + remove)
 
 
 def sound(setting: Setting, folder: Path) -> str:
