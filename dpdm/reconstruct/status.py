@@ -40,7 +40,7 @@ class Status:
 
     def text(self) -> str:
         """Return it in lines."""
-        hours = f", {self.left / self.pace:.1f} hours" if self.pace and self.left else ""
+        hours = f", {spoken(self.left / self.pace)}" if self.pace and self.left else ""
         lines = [
             f"series: {self.start['first']} to {self.start['last']}",
             f"done: {self.done} of {self.total} units",
@@ -53,6 +53,18 @@ class Status:
         if self.start["missing"]:
             lines.append(f"missing in the input: {', '.join(self.start['missing'])}")
         return "\n".join(lines + [f"{u.name} failed: {text}" for u, text in self.failed.items()])
+
+
+def spoken(hours: float) -> str:
+    """Return a time in the unit that suits it.
+
+    Example:
+        >>> [spoken(each) for each in (0.005, 0.2, 30, 720)]
+        ['18 seconds', '12 minutes', '30.0 hours', '30.0 days']
+    """
+    if hours < 1:
+        return f"{60 * hours:.0f} minutes" if hours > 1 / 30 else f"{3600 * hours:.0f} seconds"
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 def status(folder: Path) -> Status:
