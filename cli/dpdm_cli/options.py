@@ -70,6 +70,10 @@ bbox = click.option(
     "--bbox", callback=box, metavar="WEST,EAST,SOUTH,NORTH",
     help="Write only this box, in degrees; it may cross the dateline.",
 )  # fmt: skip
+mask = click.option(
+    "--mask", type=FILE, metavar="AREAS.geojson",
+    help="Keep cells whose centre lies in these polygons; others are missing.",
+)  # fmt: skip
 grid = click.option("--grid", type=FILE, metavar="TARGET.nc", help="A file on the grid to write.")
 
 

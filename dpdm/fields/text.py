@@ -42,6 +42,26 @@ def read_text(path: Path, asked: Asked) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def read_places(path: Path) -> pd.DataFrame:
+    """Read where stations are: `station`, `lat` and `lon`, each place once, in their order.
+
+    Raises:
+        DpdmError: A column is missing, or a row has no position.
+    """
+    cells = _cells(path)
+    at = places([plain(_head(column)[0]) for column in cells])
+    if lost := [role for role in ("lat", "lon") if role not in at]:
+        headings = ", ".join(cells.columns[:6])
+        what = f"there is no column {' and no '.join(lost)}; there is {headings}."
+        raise DpdmError(what, "Its first line must name name, lat and lon.")
+    table = pd.DataFrame({role: _numbers(cells, at[role]) for role in ("lat", "lon")})
+    bare = [str(row) for row in range(1, len(cells) + 1)]
+    table.insert(0, "station", _words(cells.iloc[:, at["station"]]) if "station" in at else bare)
+    if (lost := np.flatnonzero(table[["lat", "lon"]].isna().any(axis=1))).size:
+        raise DpdmError(f"row {lost[0] + 1} has no position.", "Give it, or remove the row.")
+    return table.drop_duplicates(ignore_index=True)
+
+
 def _check_header(columns: list[str], at: dict[str, int]) -> None:
     """Refuse a first line that has numbers, and none of the usual headings."""
     if not at and any(is_number(column) for column in columns):

@@ -1,0 +1,123 @@
+"""Hand fields over: to GIS as GeoTIFF, as NetCDF or Zarr cut to measure, to tables as points.
+
+The suffix of the target says the format. Whatever it is, `select` says what of the file is wanted,
+`statistic` what is made of members, and `frame` where the cells lie; values are in the units of
+the file, and what is outside a mask is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.export import cube, raster, stac, table
+from dpdm.export.ask import CUBES, RASTERS, TABLES, Ask
+from dpdm.export.frame import Sheet, sheet
+from dpdm.export.points import points
+from dpdm.export.publish import hidden
+from dpdm.export.select import Layer, chosen, layers, the_one
+from dpdm.fields.cf import file_attributes
+from dpdm.fields.store import sha256
+from dpdm.fields.write import check_output, write_text
+
+
+def export(source: Path, target: Path, ask: Ask = Ask()) -> list[Path]:
+    """Write a file's fields in another format, and return what was written.
+
+    Raises:
+        DpdmError: What is asked is not in the file, or the format cannot hold it.
+    """
+    inputs = [source, *ask.inputs]
+    check_output(target, inputs, ask.overwrite or ask.split, (*RASTERS, *CUBES, *TABLES))
+    ask.check(target)
+    if target.suffix in RASTERS:
+        return rasters(source, target, ask)
+    fields = chosen(source, ask)
+    if target.suffix in CUBES:
+        wanted = layers(fields, source, ask, ask.stat)
+        cube.write(target, wanted, fields, about(source, fields, ask), ask)
+    else:
+        tables(source, target, fields, ask)
+    return [target]
+
+
+def about(source: Path, fields: xr.Dataset, ask: Ask) -> dict[str, Any]:
+    """Return the title and the provenance: the input's own, and which file that was."""
+    before = {k[5:]: str(v) for k, v in fields.attrs.items() if k.startswith("dpdm_")}
+    made = before | {"exported": source.name, "exported_sha256": sha256(source)}
+    said = {"stat": ask.stat, "crs": ask.crs, "mask": ask.mask.name if ask.mask else ""}
+    title = str(fields.attrs.get("title", "")) or f"Fields exported from {source.name}"
+    return {"title": title, "provenance": made | {k: v for k, v in said.items() if v}}
+
+
+def tables(source: Path, target: Path, fields: xr.Dataset, ask: Ask) -> None:
+    """Write a table of values at points."""
+    wanted = table.columns(fields, source, ask)
+    assert ask.points is not None
+    places = points(ask.points, wanted[0][0].grid, ask.method)
+    write = table.write_csv if target.suffix == ".csv" else table.write_geojson
+    write(target, table.rows(wanted, places, ask))
+
+
+def rasters(source: Path, target: Path, ask: Ask) -> list[Path]:
+    """Write a GeoTIFF, or one a step, each with its STAC item if that is asked.
+
+    An ensemble is written as its mean where no statistic is asked for.
+    """
+    fields = chosen(source, ask)
+    name = the_one(fields, source, ask)
+    mean = "" if "realization" not in fields[name].dims else "mean"
+    (layer,) = layers(fields, source, Ask(variable=name, mask=ask.mask), ask.stat or mean)
+    page = sheet(layer.grid, ask.crs)
+    if ask.stac:
+        stac.check_dated(fields)
+    parts = _parts(target, layer, fields, ask)
+    items = [path.with_suffix(".json") for path in parts] if ask.stac else []
+    for path in parts:
+        check_output(path, [source, *ask.inputs], ask.overwrite, RASTERS)
+    for path in items:
+        check_output(path, [source, *ask.inputs], ask.overwrite, (".json",))
+    tags = _tags(source, fields, ask)
+    with hidden([*parts, *items]) as names:
+        _write(layer, page, parts, names, tags, fields, ask)
+    return [*parts, *items]
+
+
+def _parts(target: Path, layer: Layer, fields: xr.Dataset, ask: Ask) -> dict[Path, range]:
+    """Return the files to write, and the steps of each."""
+    if not ask.split:
+        return {target: range(layer.steps)}
+    if "time" not in fields.dims:
+        raise DpdmError(f"{layer.path} has no time to split.", "Leave --split out.")
+    paths = raster.split_names(target, fields["time"])
+    return {path: range(step, step + 1) for step, path in enumerate(paths)}
+
+
+def _tags(source: Path, fields: xr.Dataset, ask: Ask) -> dict[str, str]:
+    """Return the provenance as the tags of a raster."""
+    said = about(source, fields, ask)
+    attributes = file_attributes(fields.attrs, history=ask.history, **said)
+    return {key: str(value) for key, value in attributes.items()}
+
+
+def _write(
+    layer: Layer,
+    page: Sheet,
+    parts: dict[Path, range],
+    names: Sequence[Path],
+    tags: dict[str, str],
+    fields: xr.Dataset,
+    ask: Ask,
+) -> None:
+    """Write rasters and items under their hidden names."""
+    for index, (path, steps) in enumerate(parts.items()):
+        bands = raster.write(names[index], layer, page, steps, tags, ask.crs)
+        if ask.stac:
+            time = fields["time"].isel(time=list(steps))
+            said = stac.item(path, layer.grid, page, time, bands, tags)
+            write_text(names[len(parts) + index], said)
+        ask.report(steps[-1] + 1, layer.steps)

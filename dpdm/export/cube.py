@@ -1,0 +1,52 @@
+"""NetCDF and Zarr: the chosen steps, cells and variables as CF fields, which GDAL places rightly.
+
+Rows stay south first, as CDO likes them; GDAL reads either order.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray as xr
+
+from dpdm.export.ask import Ask
+from dpdm.export.select import Layer
+from dpdm.fields.cf import finish
+from dpdm.fields.write import Writer
+
+
+def write(
+    target: Path, wanted: Sequence[Layer], fields: xr.Dataset, about: dict[str, Any], ask: Ask
+) -> None:
+    """Write layers step by step, whole or not at all.
+
+    Args:
+        target: A NetCDF file or a Zarr store.
+        wanted: The variables.
+        fields: What they come from: its times, members and attributes.
+        about: Title and provenance.
+        ask: History, and whether to replace.
+    """
+    template = finish(layout(wanted, fields), history=ask.history, **about)
+    steps = wanted[0].steps
+    with Writer(target, template, ask.overwrite) as writer:
+        for step in range(steps):
+            for layer in wanted:
+                writer.write(layer.at(step).to_dataset())
+            ask.report(step + 1, steps)
+
+
+def layout(wanted: Sequence[Layer], fields: xr.Dataset) -> xr.Dataset:
+    """Return the structure of all steps, from that of the first."""
+    coords = {n: fields[n] for n in ("lat", "lon", "time", "time_bnds") if n in fields.variables}
+    out = {}
+    for layer in wanted:
+        first = layer.at(0)
+        if "realization" in first.dims:
+            coords["realization"] = fields["realization"]
+        shape = [layer.steps if dim == "time" else size for dim, size in first.sizes.items()]
+        empty = dask.array.zeros(shape, dtype=np.float32)
+        out[layer.name] = xr.DataArray(empty, dims=first.dims, attrs=first.attrs)
+    return xr.Dataset(out, coords, fields.attrs)

@@ -1,0 +1,172 @@
+"""Cloud-optimised GeoTIFF: a band a step, north up, so that GDAL and QGIS read it as it is.
+
+In such a file tiles of 256 by 256 cells and smaller copies of the whole come in an order that lets
+a reader far away fetch what it shows and no more. GDAL writes that order only when it copies a
+finished raster; so there is a raw one first. Bands lie one after the other, for a map shows one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from dpdm.errors import DpdmError
+from dpdm.export.frame import RASTERS, Sheet, beyond
+from dpdm.export.publish import saying
+from dpdm.export.select import Layer
+from dpdm.fields.cf import moment
+from dpdm.fields.extra import extra
+
+TILE = 256
+STORED = {
+    "driver": "GTiff", "tiled": True, "blockxsize": TILE, "blockysize": TILE,
+    "compress": "deflate", "predictor": 3, "interleave": "band", "bigtiff": "if_safer",
+}  # fmt: skip
+COG = STORED | {"copy_src_overviews": True, "zlevel": 9}
+
+
+@dataclass(frozen=True)
+class Band:
+    """Say what a written band holds.
+
+    Attributes:
+        date: ISO date of the step, empty where there is no time.
+        name: The variable.
+        unit: Its unit.
+        statistics: GDAL's names for the least, greatest, mean and so on of its values.
+    """
+
+    date: str
+    name: str
+    unit: str
+    statistics: Mapping[str, float]
+
+
+def write(
+    path: Path, layer: Layer, page: Sheet, steps: Sequence[int], tags: Mapping[str, str], crs: str
+) -> list[Band]:
+    """Write some steps of a layer as a GeoTIFF, and tell what its bands are.
+
+    Raises:
+        DpdmError: It cannot be written, or none of the field lies within the reference system.
+    """
+    raw = path.with_suffix(".raw.tif")
+    with saying(path):
+        try:
+            bands = _fill(raw, layer, page, steps, tags, crs)
+            with extra("rasterio", RASTERS).Env(GDAL_TIFF_INTERNAL_MASK=True):
+                extra("rasterio.shutil", RASTERS).copy(raw, path, **COG)
+        finally:
+            raw.unlink(missing_ok=True)
+    return bands
+
+
+def _fill(
+    raw: Path, layer: Layer, page: Sheet, steps: Sequence[int], tags: Mapping[str, str], crs: str
+) -> list[Band]:
+    """Write the raw raster, step by step, with its smaller copies."""
+    rasterio = extra("rasterio", RASTERS)
+    rows, columns = page.shape
+    form = STORED | {"height": rows, "width": columns, "count": len(steps), "dtype": "float32"}
+    bands = []
+    with rasterio.open(
+        raw, "w", crs=page.crs, transform=page.transform, nodata=np.nan, **form
+    ) as file:
+        file.update_tags(**tags, **stamps(tags), AREA_OR_POINT="Area")
+        for index, step in enumerate(steps, 1):
+            array = layer.at(step)
+            values = page.lay(north_up(array))
+            file.write(values, index)
+            bands.append(band_of(array, values))
+            _describe(file, index, bands[-1], array)
+        file.build_overviews(smaller(page.shape), rasterio.enums.Resampling.average)
+    if not any(band.statistics for band in bands):
+        raise beyond(crs or "its box")
+    return bands
+
+
+def north_up(array: xr.DataArray) -> NDArray[np.float32]:
+    """Return one step's values (H, W), the northernmost row first."""
+    field = array.squeeze("time") if "time" in array.dims else array
+    values: NDArray[np.float32] = field.values[::-1].astype(np.float32)
+    return np.ascontiguousarray(values)
+
+
+def band_of(array: xr.DataArray, values: NDArray[np.float32]) -> Band:
+    """Say what a band holds."""
+    date = dates(array["time"])[0] if "time" in array.dims else ""
+    unit = str(array.attrs.get("units", ""))
+    return Band(date, str(array.name), unit, statistics_of(values))
+
+
+def statistics_of(values: NDArray[np.float32]) -> dict[str, float]:
+    """Return the statistics of the values that are there, by GDAL's names."""
+    there = values[np.isfinite(values)].astype(float)
+    if not there.size:
+        return {}
+    return {
+        "STATISTICS_MINIMUM": float(there.min()),
+        "STATISTICS_MAXIMUM": float(there.max()),
+        "STATISTICS_MEAN": float(there.mean()),
+        "STATISTICS_STDDEV": float(there.std()),
+        "STATISTICS_VALID_PERCENT": round(100 * there.size / values.size, 4),
+    }
+
+
+def _describe(file: Any, index: int, band: Band, array: xr.DataArray) -> None:
+    words = {k: str(array.attrs[k]) for k in ("standard_name", "long_name") if k in array.attrs}
+    file.set_band_description(index, band.date or band.name)
+    file.set_band_unit(index, band.unit)
+    said = {"variable": band.name, "units": band.unit, "time": band.date}
+    file.update_tags(index, **{k: v for k, v in said.items() if v}, **words, **band.statistics)
+
+
+def stamps(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return what TIFF itself has a place for."""
+    return {
+        "TIFFTAG_IMAGEDESCRIPTION": tags["title"],
+        "TIFFTAG_SOFTWARE": tags["source"].partition(";")[0],
+        "TIFFTAG_DATETIME": f"{moment():%Y:%m:%d %H:%M:%S}",
+    }
+
+
+def smaller(shape: tuple[int, int]) -> list[int]:
+    """Return the factors of the smaller copies, until one fits into a tile.
+
+    Example:
+        >>> smaller((720, 1440)), smaller((180, 240))
+        ([2, 4, 8], [])
+    """
+    factors = [2**n for n in range(1, 32)]
+    return [f for f in factors if max(shape) * 2 / f > TILE]
+
+
+def dates(time: xr.DataArray) -> list[str]:
+    """Return ISO dates, with the time of the day where it is not midnight.
+
+    Example:
+        >>> dates(xr.DataArray(np.array(["2012-01-16", "2012-02-15T12"], "M8[ns]"), dims="time"))
+        ['2012-01-16', '2012-02-15T12:00:00']
+    """
+    texts = time.dt.strftime("%Y-%m-%dT%H:%M:%S").values
+    return [str(text).removesuffix("T00:00:00") for text in texts]
+
+
+def split_names(target: Path, time: xr.DataArray) -> list[Path]:
+    """Return the name of each step's own file: OUT_2012-01-16.tif, or OUT_2012-01-16T0600.tif.
+
+    Raises:
+        DpdmError: Two steps are of the same minute.
+    """
+    texts = [str(text) for text in time.dt.strftime("%Y-%m-%dT%H%M").values]
+    days = [text[:10] for text in texts]
+    texts = days if len(set(days)) == len(days) else texts
+    if len(set(texts)) < len(texts):
+        raise DpdmError("Two steps are of the same minute.", "Leave --split out.")
+    return [target.with_name(f"{target.stem}_{text}{target.suffix}") for text in texts]

@@ -1,0 +1,149 @@
+"""One field out of the members of an ensemble: ``mean``, ``p90``, ``probability>300``.
+
+Spread is the standard deviation with M - 1 in its denominator; percentiles are linear between
+members; a probability is the share of members, which knows no better than 1 / M. Where one member
+is missing, so is the statistic. The same as `dpdm downscale` stores.
+"""
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from dpdm.errors import DpdmError
+
+_FORM = re.compile(r"mean|spread|p(?P<q>\d+)|member=(?P<member>\S+)|probability(?P<over>.*)")
+_OVER = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)")
+_SIGNS: dict[str, Callable[[Any, Any], Any]] = {
+    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
+}  # fmt: skip
+_FORMS = "mean, spread, p10, p50, p90, member=3 or 'probability>300'"
+_STORED = re.compile(r"_(mean|spread|p\d+)$")
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Name a statistic of the members.
+
+    Attributes:
+        text: As the user writes it.
+        kind: "mean", "spread", "percentile", "member" or "probability".
+        value: The percentile, the member's label, or the threshold.
+        sign: On which side of the threshold.
+    """
+
+    text: str
+    kind: str
+    value: Any = None
+    sign: str = ""
+
+    @property
+    def suffix(self) -> str:
+        """Give the end of the variable's name in the output."""
+        return {"member": "", "probability": "_probability"}.get(self.kind, f"_{self.text}")
+
+    def of(self, members: xr.DataArray) -> xr.DataArray:
+        """Return the statistic over the dimension ``realization``, saying what it is.
+
+        Raises:
+            DpdmError: There is no such member.
+        """
+        if self.kind == "member":
+            return self._member(members)
+        if self.kind == "probability":
+            over = _SIGNS[self.sign](members, self.value).where(members.notnull())
+            found = over.mean("realization", skipna=False)
+        elif self.kind == "percentile":
+            axis = members.get_axis_num("realization")
+            found = members.isel(realization=0, drop=True).copy(
+                data=np.percentile(members.values, self.value, axis=axis)
+            )
+        elif self.kind == "spread" and members.sizes["realization"] == 1:
+            found = xr.full_like(members.isel(realization=0, drop=True), np.nan)
+        else:
+            exact = members.astype(float)
+            means = exact.mean("realization", skipna=False)
+            spread = self.kind == "spread"
+            found = exact.std("realization", ddof=1, skipna=False) if spread else means
+        return found.astype(np.float32).assign_attrs(self.attributes(members))
+
+    def _member(self, members: xr.DataArray) -> xr.DataArray:
+        labels = [str(label) for label in members["realization"].values]
+        if str(self.value) not in labels:
+            raise DpdmError(
+                f"{members.name} has no member {self.value}; there are {labels[0]} to "
+                f"{labels[-1]}.",
+                "Choose one of those.",
+            )
+        return members.isel(realization=labels.index(str(self.value)), drop=True)
+
+    def attributes(self, members: xr.DataArray) -> dict[str, Any]:
+        """Return the attributes of the statistic, from those of the members."""
+        attrs, name = dict(members.attrs), members.attrs.get("long_name", members.name)
+        before, unit = str(attrs.get("cell_methods", "")), attrs.get("units", "")
+        if self.kind == "probability":
+            words = f"probability that {name} {self.sign} {self.value:g} {unit}".strip()
+            comment = f"Share of {members.sizes['realization']} members."
+            return {"long_name": words, "units": "1", "comment": comment}
+        kinds = {"mean": "mean", "spread": "standard deviation"}
+        words = kinds.get(self.kind, f"{self.value}th percentile")
+        words = "median" if self.kind == "percentile" and self.value == 50 else words
+        attrs["long_name"] = f"{words} over the ensemble of {name}"
+        if words.endswith("percentile"):
+            return attrs | {"comment": "Percentile over realization, linear between members."}
+        method = f"{before} realization: {words.replace(' ', '_')}"
+        return attrs | {"cell_methods": method.strip()}
+
+
+def parse(text: str) -> Statistic:
+    """Read a statistic.
+
+    Raises:
+        DpdmError: It is none.
+
+    Example:
+        >>> parse("p90").value, parse("probability >= 0.5").sign
+        (90, '>=')
+    """
+    found = _FORM.fullmatch(text.strip())
+    if found and found["over"] is not None:
+        return _probability(text, found["over"])
+    if found and found["q"] and int(found["q"]) <= 100:
+        return Statistic(text.strip(), "percentile", int(found["q"]))
+    if found and found["member"]:
+        return Statistic(text.strip(), "member", found["member"])
+    if found and not found["q"]:
+        return Statistic(text.strip(), text.strip())
+    raise DpdmError(f"'{text}' is no statistic.", f"Say --stat {_FORMS}.")
+
+
+def _probability(text: str, over: str) -> Statistic:
+    found = _OVER.fullmatch(over)
+    try:
+        if found:
+            return Statistic(text.strip(), "probability", float(found[2]), found[1])
+    except ValueError:
+        pass
+    raise DpdmError(
+        f"'{text}' says no threshold.", "Quote it for the shell: --stat 'probability>300'."
+    )
+
+
+def stored(name: str) -> tuple[str, str]:
+    """Split the name of a stored statistic into its variable and the statistic.
+
+    Example:
+        >>> stored("t2m_p10"), stored("t2m")
+        (('t2m', 'p10'), ('t2m', ''))
+    """
+    found = _STORED.search(name)
+    return (name[: found.start()], found[1]) if found else (name, "")
+
+
+def is_mean(array: xr.DataArray) -> bool:
+    """Tell whether an array says that it is the mean of an ensemble."""
+    return "realization: mean" in str(array.attrs.get("cell_methods", ""))
