@@ -1,5 +1,6 @@
 """Series as they come: many files, odd calendars, gaps, overlaps, units that change."""
 
+import pickle
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import xarray as xr
 
 from dpdm.reconstruct.series import Series
 from dpdm.reconstruct.setting import Setting, prepare
+from dpdm.reconstruct.stack import stacked
 from tests.campaign import opened, plan, replace, tree, winter
 from tests.worlds import Taught, coarse_world, done, refused, world
 
@@ -199,6 +201,25 @@ def test_a_month_that_one_variable_lacks_is_missing(site: Path) -> None:
     assert series.missing == ("2000-11", "2001-02 to 2001-03")
     replace(ds[["tp"]].assign_coords(time=ds["time"] + np.timedelta64(9, "D")), "in_1.nc")
     refused(RUN, "no time in common: t2m from 2000-10-01T00, tp from 2000-10-10T00", "settaxis")
+
+
+def test_a_step_costs_the_same_however_many_files_there_are(site: Path) -> None:
+    put(winter())
+    one, alone = found().fields, len(pickle.dumps(planned().drawer))
+    put(winter(), *([n] for n in range(6)))
+    many, spread = found().fields, len(pickle.dumps(planned().drawer))
+    assert len(many["tp"].data.dask.layers) == len(one["tp"].data.dask.layers)
+    assert abs(spread - alone) < 4000  # bytes, for what says where it comes from
+    xr.testing.assert_equal(many, one)
+
+
+def test_a_stack_is_its_parts_end_to_end() -> None:
+    rng, dims = np.random.default_rng(0), ("time", "lat", "lon")
+    arrays = [rng.standard_normal((n, 3, 4)).astype(kind) for n, kind in ((2, "f4"), (5, "f8"))]
+    whole, stack = np.concatenate(arrays), stacked([xr.DataArray(a, dims=dims) for a in arrays])
+    assert stack.dtype == whole.dtype
+    for key in (slice(None), 2, -1, slice(1, 6, 2), (slice(1, 4), slice(1, 2), 3)):
+        np.testing.assert_array_equal(stack[key].compute(), whole[key])
 
 
 def test_zarr_is_read_as_netcdf_is(site: Path) -> None:

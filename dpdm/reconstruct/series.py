@@ -22,6 +22,7 @@ from dpdm.fields.store import open_each
 from dpdm.fit import wanted
 from dpdm.prior import Prior
 from dpdm.reconstruct.gaps import missing
+from dpdm.reconstruct.stack import stacked
 from dpdm.task import labels
 
 OPEN = 512  # files at a time, short of what systems allow
@@ -107,9 +108,9 @@ def track(
         (part[[name]], path) for part, path in zip(parts, paths, strict=True) if name in part
     ]
     kept, repeated = once(*zip(*having, strict=True))
-    if len(kept) == 1:
-        return kept[0][0], repeated
-    return joined([ds for ds, _ in kept], [path for _, path in kept]), repeated
+    fields = [ds[name] for ds, _ in kept]
+    whole = kept[0][0] if len(kept) == 1 else joined(*map(list, zip(*kept, strict=True)))
+    return whole.assign({name: whole[name].copy(data=stacked(fields))}), repeated
 
 
 def beside(tracks: Sequence[xr.Dataset]) -> xr.Dataset:

@@ -60,8 +60,11 @@ class Setting:
 
     @property
     def drawer(self) -> Drawer:
-        """Give what draws the units."""
-        return drawer_of(self.task, None if self.table is None else seeing_of(self.said))
+        """Give what draws the units; it carries no files to the workers."""
+        first = self.task.coarse.isel(time=[0]).compute()
+        return drawer_of(
+            replace(self.task, coarse=first), None if self.table is None else seeing_of(self.said)
+        )
 
     @property
     def said(self) -> Any:
