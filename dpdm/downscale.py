@@ -33,7 +33,7 @@ def downscale(
     Raises:
         DpdmError: When input, target, prior or output do not fit each other.
     """
-    check_output(fine, [p for p in (coarse, grid, own_statics) if p], overwrite)
+    check_output(fine, [p for p in (coarse, grid, own_statics, wish.mask) if p], overwrite)
     path = find(prior)
     task = plan(coarse, load(path), wish, grid, own_statics)
     what = "Fine fields" if wish.members else "Mean of the infinite ensemble of fine fields"
@@ -57,6 +57,8 @@ def provenance(task: Task, prior: Path, coarse: Path) -> dict[str, str]:
         "input_sha256": sha256(coarse),
         "consistent": str(task.wish.consistent).lower(),
     }
+    if task.wish.mask is not None:
+        made |= {"mask": task.wish.mask.name, "mask_sha256": sha256(task.wish.mask)}
     if not task.wish.members:
         return made
     return made | {
@@ -80,6 +82,7 @@ def fields(task: Task, step: int, numbers: Sequence[int]) -> Iterator[NDArray[np
     """Yield some members (C, H, W) of one step, or the mean if there are none to be drawn."""
     posterior = Posterior(task.prior, task.given(step), task.how)
     lost = posterior.given.lerp.isnan().numpy()
+    lost = lost if task.outside is None else lost | task.outside
     if not task.wish.members:
         yield from hiding([posterior.expectation()], lost)
     else:

@@ -17,6 +17,7 @@ from dpdm.draw import Given, How
 from dpdm.errors import DpdmError
 from dpdm.fields.box import Box, within
 from dpdm.fields.grid import Grid, average, grid_of, lerp, mean_matrices, refine
+from dpdm.fields.mask import inside
 from dpdm.fields.statics import statics
 from dpdm.fields.store import load as load_step
 from dpdm.fields.store import naming, open_fields
@@ -42,6 +43,7 @@ class Wish:
         quantiles: Percentiles among the statistics.
         bbox: West, east, south and north of what is written, degrees, or nothing for all.
         history: The command line, for the output's history.
+        mask: A GeoJSON file; cells outside its polygons are missing.
     """
 
     members: int = 33
@@ -56,6 +58,7 @@ class Wish:
     quantiles: tuple[int, ...] = (10, 50, 90)
     bbox: Box | None = None
     history: str = "dpdm downscale"
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Task:
         wish: What the user asked for.
         how: How to sample.
         blind: Whether there are no coarse fields.
+        outside: Which fine cells (H, W) are missing because the mask says so; none without one.
     """
 
     coarse: xr.Dataset
@@ -82,6 +86,7 @@ class Task:
     wish: Wish
     how: How
     blind: bool = False
+    outside: NDArray[np.bool_] | None = None
 
     @property
     def steps(self) -> int:
@@ -190,13 +195,15 @@ def between(
         check_spacing(grid, prior)
         if path is not None:
             check_target(source, grid, prior, wish.consistent)
+    outside = None if wish.mask is None else ~inside(grid, wish.mask)
     own = None if own_statics is None else open_fields(own_statics)
     ground = statics(grid, own)[["topography", "land_fraction"]]
     smooth = lerp(average(ground, source), grid)
     below, above = (np.stack([g[n].values.astype(float) for n in g]) for g in (ground, smooth))
     device = choose(wish.device)
     prior.denoiser.to(device)
-    return Task(coarse, prior, grid, below, above, wish, how(wish, prior, device), path is None)
+    way = how(wish, prior, device)
+    return Task(coarse, prior, grid, below, above, wish, way, path is None, outside)
 
 
 def target_of(source: Grid, prior: Prior, target: Path | None, bbox: Box | None) -> Grid:

@@ -41,6 +41,7 @@ from dpdm_cli.console import progress, wrote
 )
 @options.grid
 @options.bbox
+@options.mask
 @options.statics
 @click.option(
     "--keep",

@@ -20,6 +20,7 @@ from dpdm.export.frame import Sheet, sheet
 from dpdm.export.points import points
 from dpdm.export.publish import hidden
 from dpdm.export.select import Layer, chosen, layers, the_one
+from dpdm.export.when import split_names
 from dpdm.fields.cf import file_attributes
 from dpdm.fields.store import sha256
 from dpdm.fields.write import check_output, write_text
@@ -93,7 +94,7 @@ def _parts(target: Path, layer: Layer, fields: xr.Dataset, ask: Ask) -> dict[Pat
         return {target: range(layer.steps)}
     if "time" not in fields.dims:
         raise DpdmError(f"{layer.path} has no time to split.", "Leave --split out.")
-    paths = raster.split_names(target, fields["time"])
+    paths = split_names(target, fields["time"])
     return {path: range(step, step + 1) for step, path in enumerate(paths)}
 
 
@@ -115,7 +116,7 @@ def _write(
 ) -> None:
     """Write rasters and items under their hidden names."""
     for index, (path, steps) in enumerate(parts.items()):
-        bands = raster.write(names[index], layer, page, steps, tags, ask.crs)
+        bands = raster.write(names[index], layer, page, steps, tags)
         if ask.stac:
             time = fields["time"].isel(time=list(steps))
             said = stac.item(path, layer.grid, page, time, bands, tags)

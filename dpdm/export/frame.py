@@ -99,15 +99,10 @@ def sheet(grid: Grid, crs: str = "") -> Sheet:
             "EPSG:4326", target, *grid.shape[::-1], west, south, east, north
         )
     except (extra("rasterio.errors", RASTERS).RasterioError, cpl()) as fault:
-        raise beyond(crs) from fault
+        raise DpdmError(
+            f"The field does not lie within {crs}.", "Choose a reference system of that region."
+        ) from fault
     return Sheet(target, transform, (height, width), source)
-
-
-def beyond(crs: str) -> DpdmError:
-    """Say that a reference system has no place for the field."""
-    return DpdmError(
-        f"The field does not lie within {crs}.", "Choose a reference system of that region."
-    )
 
 
 def reference(text: str) -> Any:

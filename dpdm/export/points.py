@@ -39,10 +39,11 @@ class Points:
 
         A value is missing where its stencil holds a missing one.
         """
-        return xr.apply_ufunc(
+        found: xr.DataArray = xr.apply_ufunc(
             self._sample, array, input_core_dims=[["lat", "lon"]],
             output_core_dims=[["point"]], keep_attrs=True,
         )  # fmt: skip
+        return found
 
     def _sample(self, values: Array) -> Array:
         flat = values.reshape(-1, *values.shape[-2:]).astype(float)

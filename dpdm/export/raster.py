@@ -17,9 +17,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.export.frame import RASTERS, Sheet, beyond
+from dpdm.export.frame import RASTERS, Sheet
 from dpdm.export.publish import saying
 from dpdm.export.select import Layer
+from dpdm.export.when import dates, labels
 from dpdm.fields.cf import moment
 from dpdm.fields.extra import extra
 
@@ -49,45 +50,49 @@ class Band:
 
 
 def write(
-    path: Path, layer: Layer, page: Sheet, steps: Sequence[int], tags: Mapping[str, str], crs: str
+    path: Path, layer: Layer, page: Sheet, steps: Sequence[int], tags: Mapping[str, str]
 ) -> list[Band]:
     """Write some steps of a layer as a GeoTIFF, and tell what its bands are.
 
     Raises:
-        DpdmError: It cannot be written, or none of the field lies within the reference system.
+        DpdmError: It cannot be written, or has no value.
     """
     raw = path.with_suffix(".raw.tif")
     with saying(path):
         try:
-            bands = _fill(raw, layer, page, steps, tags, crs)
-            with extra("rasterio", RASTERS).Env(GDAL_TIFF_INTERNAL_MASK=True):
-                extra("rasterio.shutil", RASTERS).copy(raw, path, **COG)
+            bands = _fill(raw, layer, page, steps, tags)
+            extra("rasterio.shutil", RASTERS).copy(raw, path, **COG)
         finally:
             raw.unlink(missing_ok=True)
     return bands
 
 
 def _fill(
-    raw: Path, layer: Layer, page: Sheet, steps: Sequence[int], tags: Mapping[str, str], crs: str
+    raw: Path, layer: Layer, page: Sheet, steps: Sequence[int], tags: Mapping[str, str]
 ) -> list[Band]:
     """Write the raw raster, step by step, with its smaller copies."""
     rasterio = extra("rasterio", RASTERS)
     rows, columns = page.shape
     form = STORED | {"height": rows, "width": columns, "count": len(steps), "dtype": "float32"}
+    timed = "time" in layer.array.dims
+    names = labels(layer.array["time"]) if timed else [layer.name]
+    place = {"crs": page.crs, "transform": page.transform, "nodata": np.nan}
     bands = []
-    with rasterio.open(
-        raw, "w", crs=page.crs, transform=page.transform, nodata=np.nan, **form
-    ) as file:
+    with rasterio.open(raw, "w", **place, **form) as file:
         file.update_tags(**tags, **stamps(tags), AREA_OR_POINT="Area")
         for index, step in enumerate(steps, 1):
             array = layer.at(step)
             values = page.lay(north_up(array))
             file.write(values, index)
             bands.append(band_of(array, values))
+            file.set_band_description(index, names[step])
             _describe(file, index, bands[-1], array)
         file.build_overviews(smaller(page.shape), rasterio.enums.Resampling.average)
     if not any(band.statistics for band in bands):
-        raise beyond(crs or "its box")
+        raise DpdmError(
+            f"{layer.path}: {layer.name} has no value in the raster, which is of {page.crs}.",
+            "Choose another time, --bbox, --mask or --crs.",
+        )
     return bands
 
 
@@ -121,7 +126,6 @@ def statistics_of(values: NDArray[np.float32]) -> dict[str, float]:
 
 def _describe(file: Any, index: int, band: Band, array: xr.DataArray) -> None:
     words = {k: str(array.attrs[k]) for k in ("standard_name", "long_name") if k in array.attrs}
-    file.set_band_description(index, band.date or band.name)
     file.set_band_unit(index, band.unit)
     said = {"variable": band.name, "units": band.unit, "time": band.date}
     file.update_tags(index, **{k: v for k, v in said.items() if v}, **words, **band.statistics)
@@ -145,28 +149,3 @@ def smaller(shape: tuple[int, int]) -> list[int]:
     """
     factors = [2**n for n in range(1, 32)]
     return [f for f in factors if max(shape) * 2 / f > TILE]
-
-
-def dates(time: xr.DataArray) -> list[str]:
-    """Return ISO dates, with the time of the day where it is not midnight.
-
-    Example:
-        >>> dates(xr.DataArray(np.array(["2012-01-16", "2012-02-15T12"], "M8[ns]"), dims="time"))
-        ['2012-01-16', '2012-02-15T12:00:00']
-    """
-    texts = time.dt.strftime("%Y-%m-%dT%H:%M:%S").values
-    return [str(text).removesuffix("T00:00:00") for text in texts]
-
-
-def split_names(target: Path, time: xr.DataArray) -> list[Path]:
-    """Return the name of each step's own file: OUT_2012-01-16.tif, or OUT_2012-01-16T0600.tif.
-
-    Raises:
-        DpdmError: Two steps are of the same minute.
-    """
-    texts = [str(text) for text in time.dt.strftime("%Y-%m-%dT%H%M").values]
-    days = [text[:10] for text in texts]
-    texts = days if len(set(days)) == len(days) else texts
-    if len(set(texts)) < len(texts):
-        raise DpdmError("Two steps are of the same minute.", "Leave --split out.")
-    return [target.with_name(f"{target.stem}_{text}{target.suffix}") for text in texts]

@@ -100,8 +100,8 @@ def during(fields: xr.Dataset, text: str) -> xr.Dataset:
         raise DpdmError("the fields have no time.", "Leave --time out.")
     try:
         kept = fields.sel(time=slice(first or None, last or None))
-    except (ValueError, KeyError) as fault:
-        raise DpdmError(f"'{text}' is no time: {fault}.", "Say it as 2012-01-31.") from fault
+    except (ValueError, TypeError, KeyError) as fault:  # each kind of index has its own
+        raise DpdmError(f"'{text}' is no time.", "Say a date such as 2012-01-31.") from fault
     if not kept.sizes["time"]:
         ends = [str(fields["time"].values[i])[:10] for i in (0, -1)]
         raise DpdmError(
@@ -196,6 +196,7 @@ def statistic(fields: xr.Dataset, name: str, text: str) -> tuple[str, Statistic 
     if asked.kind == "mean" and is_mean(fields[name]):
         return name, None
     if "realization" in fields[name].dims:
+        _check_many(fields[name], asked)
         return name, asked
     there = [kind for kind in kinds(fields, name) if kind]
     raise DpdmError(
@@ -203,6 +204,12 @@ def statistic(fields: xr.Dataset, name: str, text: str) -> tuple[str, Statistic 
         + (f"; there is {', '.join(there)}." if there else "."),
         "Leave --stat out, or give a file with members: dpdm downscale ... --keep members.",
     )
+
+
+def _check_many(array: xr.DataArray, asked: Statistic) -> None:
+    """Refuse the spread of one member."""
+    if asked.kind == "spread" and array.sizes["realization"] == 1:
+        raise DpdmError(f"{array.name} has one member; a spread needs two.", "Draw more members.")
 
 
 def kinds(fields: xr.Dataset, name: str) -> Sequence[str]:

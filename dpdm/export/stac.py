@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from dpdm.errors import DpdmError
@@ -118,7 +117,7 @@ def geometry(grid: Grid) -> dict[str, Any]:
 
 def _ring(west: float, south: float, east: float, north: float) -> list[list[float]]:
     corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
-    return np.array(corners).tolist()
+    return [list(corner) for corner in corners]
 
 
 def check_dated(fields: xr.Dataset) -> None:

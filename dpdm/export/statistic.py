@@ -9,13 +9,15 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
 
+Array: TypeAlias = NDArray[np.float64]
 _FORM = re.compile(r"mean|spread|p(?P<q>\d+)|member=(?P<member>\S+)|probability(?P<over>.*)")
 _OVER = re.compile(r"\s*(>=|<=|>|<)\s*(\S+)")
 _SIGNS: dict[str, Callable[[Any, Any], Any]] = {
@@ -54,22 +56,22 @@ class Statistic:
         """
         if self.kind == "member":
             return self._member(members)
-        if self.kind == "probability":
-            over = _SIGNS[self.sign](members, self.value).where(members.notnull())
-            found = over.mean("realization", skipna=False)
-        elif self.kind == "percentile":
-            axis = members.get_axis_num("realization")
-            found = members.isel(realization=0, drop=True).copy(
-                data=np.percentile(members.values, self.value, axis=axis)
-            )
-        elif self.kind == "spread" and members.sizes["realization"] == 1:
-            found = xr.full_like(members.isel(realization=0, drop=True), np.nan)
-        else:
-            exact = members.astype(float)
-            means = exact.mean("realization", skipna=False)
-            spread = self.kind == "spread"
-            found = exact.std("realization", ddof=1, skipna=False) if spread else means
-        return found.astype(np.float32).assign_attrs(self.attributes(members))
+        like = members.isel(realization=0, drop=True)
+        values = np.moveaxis(members.values, members.get_axis_num("realization"), 0).astype(float)
+        found: xr.DataArray = like.copy(data=self._over(values).astype(np.float32))
+        return found.assign_attrs(self.attributes(members))
+
+    def _over(self, members: Array) -> Array:
+        """Return the statistic over the first axis."""
+        if self.kind == "mean" or len(members) == 1 and self.kind == "spread":
+            mean: Array = members.mean(0)
+            return mean if self.kind == "mean" else np.full_like(mean, np.nan)
+        if self.kind == "spread":
+            return members.std(0, ddof=1)
+        if self.kind == "percentile":
+            return np.percentile(members, self.value, axis=0)
+        share = _SIGNS[self.sign](members, self.value).mean(0)
+        return np.where(np.isnan(members).any(0), np.nan, share)
 
     def _member(self, members: xr.DataArray) -> xr.DataArray:
         labels = [str(label) for label in members["realization"].values]
@@ -84,19 +86,33 @@ class Statistic:
     def attributes(self, members: xr.DataArray) -> dict[str, Any]:
         """Return the attributes of the statistic, from those of the members."""
         attrs, name = dict(members.attrs), members.attrs.get("long_name", members.name)
-        before, unit = str(attrs.get("cell_methods", "")), attrs.get("units", "")
         if self.kind == "probability":
+            unit = attrs.get("units", "")
             words = f"probability that {name} {self.sign} {self.value:g} {unit}".strip()
             comment = f"Share of {members.sizes['realization']} members."
             return {"long_name": words, "units": "1", "comment": comment}
-        kinds = {"mean": "mean", "spread": "standard deviation"}
-        words = kinds.get(self.kind, f"{self.value}th percentile")
-        words = "median" if self.kind == "percentile" and self.value == 50 else words
+        words = self._words()
         attrs["long_name"] = f"{words} over the ensemble of {name}"
-        if words.endswith("percentile"):
+        if words.endswith("percentile"):  # CF has no method of that name
             return attrs | {"comment": "Percentile over realization, linear between members."}
-        method = f"{before} realization: {words.replace(' ', '_')}"
+        method = f"{attrs.get('cell_methods', '')} realization: {words.replace(' ', '_')}"
         return attrs | {"cell_methods": method.strip()}
+
+    def _words(self) -> str:
+        if self.kind != "percentile":
+            return {"mean": "mean", "spread": "standard deviation"}[self.kind]
+        return "median" if self.value == 50 else f"{ordinal(self.value)} percentile"
+
+
+def ordinal(number: int) -> str:
+    """Return a number as an ordinal.
+
+    Example:
+        >>> ordinal(1), ordinal(12), ordinal(90)
+        ('1st', '12th', '90th')
+    """
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if number // 10 == 1 else ending}"
 
 
 def parse(text: str) -> Statistic:
@@ -113,7 +129,7 @@ def parse(text: str) -> Statistic:
     if found and found["over"] is not None:
         return _probability(text, found["over"])
     if found and found["q"] and int(found["q"]) <= 100:
-        return Statistic(text.strip(), "percentile", int(found["q"]))
+        return Statistic(f"p{int(found['q'])}", "percentile", int(found["q"]))
     if found and found["member"]:
         return Statistic(text.strip(), "member", found["member"])
     if found and not found["q"]:

@@ -17,9 +17,9 @@ import xarray as xr
 
 from dpdm.export.ask import Ask
 from dpdm.export.points import Points
-from dpdm.export.raster import dates
 from dpdm.export.select import Layer, find, kinds, layers, variables
 from dpdm.export.statistic import Statistic, parse
+from dpdm.export.when import dates
 from dpdm.fields.store import naming
 from dpdm.fields.write import write_text
 

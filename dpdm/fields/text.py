@@ -57,8 +57,8 @@ def read_places(path: Path) -> pd.DataFrame:
     table = pd.DataFrame({role: _numbers(cells, at[role]) for role in ("lat", "lon")})
     bare = [str(row) for row in range(1, len(cells) + 1)]
     table.insert(0, "station", _words(cells.iloc[:, at["station"]]) if "station" in at else bare)
-    if (lost := np.flatnonzero(table[["lat", "lon"]].isna().any(axis=1))).size:
-        raise DpdmError(f"row {lost[0] + 1} has no position.", "Give it, or remove the row.")
+    if (bad := np.flatnonzero(table[["lat", "lon"]].isna().any(axis=1))).size:
+        raise DpdmError(f"row {bad[0] + 1} has no position.", "Give it, or remove the row.")
     return table.drop_duplicates(ignore_index=True)
 
 
