@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.store import check_values, open_fields
+from dpdm.reconstruct.changes import differences
 from dpdm.reconstruct.drawer import Drawer
 from dpdm.reconstruct.ledger import Ledger, open_ledger
 from dpdm.reconstruct.lock import held
@@ -45,6 +47,7 @@ def verify(
         ledger = open_ledger(folder)
         if not ledger.starts:
             raise DpdmError(f"{folder} holds no reconstruction.", "Run the plan first.")
+        check_plan(setting, ledger)
         layout = layout_of(setting, folder, provenance(setting, ledger.fingerprint))
         yield complete(setting, ledger)
         products = list(dict.fromkeys(ledger.kept[n] for n in setting.series.labels))
@@ -54,6 +57,20 @@ def verify(
         yield f"{len(products)} products have the checksums of the ledger"
         yield sound(setting, folder)
         yield from redrawn(setting, ledger, layout, random.Random(seed))
+
+
+def check_plan(setting: Setting, ledger: Ledger) -> None:
+    """Refuse a plan or a prior that is not the one of the last run.
+
+    Raises:
+        DpdmError: When one is not; another version of dpdm is none of this, what it draws tells.
+    """
+    version = {"dpdm": ledger.fingerprint["dpdm"]}
+    if changed := differences(ledger.fingerprint, setting.fingerprint() | version):
+        raise DpdmError(
+            f"Since the last run into {ledger.path.parent}, {'; '.join(changed)}.",
+            "Verify it with the plan and the prior that made it.",
+        )
 
 
 def complete(setting: Setting, ledger: Ledger) -> str:
@@ -152,12 +169,21 @@ def near(setting: Setting, drawer: Drawer, layout: Layout, label: str) -> str:
 
 
 def far(block: xr.Dataset, there: xr.Dataset) -> float:
-    """Return the greatest difference between fields, in their standard deviations."""
+    """Return the greatest difference between fields, in their standard deviations.
+
+    A field without values, as the spread of one member, must have none; one without variance, as
+    rain of a dry month, counts in its units.
+    """
     found = [0.0]
     for name, array in block.data_vars.items():
         stored = there[name]
         if "realization" in stored.dims:
             stored = stored.isel(realization=array["realization"].values)
-        gap = np.abs(array.values.ravel() - stored.values.ravel())
-        found.append(float(np.nanmax(gap) / np.nanstd(array.values)))
+        one, other = array.values.ravel(), stored.values.ravel()
+        known = np.isfinite(one)
+        if not np.array_equal(known, np.isfinite(other)):
+            return math.inf
+        if known.any():
+            gap = np.abs(one - other)[known].max()
+            found.append(float(gap / (one[known].std() or 1.0)))
     return max(found)
