@@ -6,6 +6,7 @@ keeps together, on the turn on which it begins between -180 and 180. One that cr
 runs on past 180, as in 170 to 190, which GDAL and QGIS draw in one piece.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,12 +93,14 @@ def sheet(grid: Grid, crs: str = "") -> Sheet:
     target = reference(crs or "EPSG:4326")
     if target == reference("EPSG:4326"):
         return Sheet(target, source, grid.shape, source)
-    west, east = grid.lon_edges[[0, -1]]
-    south, north = grid.lat_edges[[0, -1]]
+    bounds = [axis[end] for end in (0, -1) for axis in (grid.lon_edges, grid.lat_edges)]
     try:
-        transform, width, height = extra("rasterio.warp", RASTERS).calculate_default_transform(
-            "EPSG:4326", target, *grid.shape[::-1], west, south, east, north
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PendingDeprecationWarning)  # of rasterio by affine
+            warp = extra("rasterio.warp", RASTERS)
+            transform, width, height = warp.calculate_default_transform(
+                "EPSG:4326", target, *grid.shape[::-1], *bounds
+            )
     except (extra("rasterio.errors", RASTERS).RasterioError, cpl()) as fault:
         raise DpdmError(
             f"The field does not lie within {crs}.", "Choose a reference system of that region."

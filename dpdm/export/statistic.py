@@ -63,15 +63,17 @@ class Statistic:
 
     def _over(self, members: Array) -> Array:
         """Return the statistic over the first axis."""
-        if self.kind == "mean" or len(members) == 1 and self.kind == "spread":
-            mean: Array = members.mean(0)
-            return mean if self.kind == "mean" else np.full_like(mean, np.nan)
-        if self.kind == "spread":
-            return members.std(0, ddof=1)
-        if self.kind == "percentile":
-            return np.percentile(members, self.value, axis=0)
-        share = _SIGNS[self.sign](members, self.value).mean(0)
-        return np.where(np.isnan(members).any(0), np.nan, share)
+        found: Array = np.full_like(members[0], np.nan)
+        if self.kind == "mean":
+            found = members.mean(0)
+        elif self.kind == "spread" and len(members) > 1:
+            found = members.std(0, ddof=1)
+        elif self.kind == "percentile":
+            found = np.percentile(members, self.value, axis=0)
+        elif self.kind == "probability":
+            share = _SIGNS[self.sign](members, self.value).mean(0)
+            found = np.where(np.isnan(members).any(0), np.nan, share)
+        return found
 
     def _member(self, members: xr.DataArray) -> xr.DataArray:
         labels = [str(label) for label in members["realization"].values]
