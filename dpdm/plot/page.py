@@ -1,0 +1,144 @@
+"""A page of one printed column: a heading, rows of panels, and what it was all made from.
+
+Sizes are those of print: 8.9 cm wide, text of 12 points, small print of 8. The height follows from
+what stands on it, so nothing overlaps and nothing is guessed.
+"""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dpdm import __version__
+from dpdm.fields.write import sync
+from dpdm.plot.libraries import TextPath, figure, mpl
+
+WIDTH = 8.9 / 2.54  # inches
+DPI = 300
+TEXT, SMALL = 12, 8  # points
+LINE, SMALL_LINE = 0.2, 0.135  # inches
+EDGE = 0.08  # inches of white around
+STYLE = {
+    "font.size": TEXT,
+    "font.family": ["DejaVu Sans"],
+    "axes.titlesize": TEXT,
+    "axes.labelsize": TEXT,
+    "xtick.labelsize": TEXT,
+    "ytick.labelsize": TEXT,
+    "legend.fontsize": TEXT,
+    "axes.linewidth": 0.6,
+    "hatch.linewidth": 0.5,
+    "svg.hashsalt": "dpdm",
+    "pdf.fonttype": 42,
+}
+FORMATS = (".png", ".pdf", ".svg")
+MADE = ("prior", "input", "observations")  # of a file's provenance
+
+
+class Page:
+    """Lay out a figure from the top down.
+
+    Args:
+        heading: Lines above, wrapped where they are too long.
+        rows: Heights of the rows of panels, inches.
+        footer: What the picture was made from.
+    """
+
+    def __init__(self, heading: Sequence[str], rows: Sequence[float], footer: str) -> None:
+        lines = [line for text in heading for line in wrapped(text, TEXT)]
+        small = wrapped(footer, SMALL)
+        head, foot = LINE * len(lines), SMALL_LINE * len(small)
+        self.height = 2 * EDGE + head + sum(rows) + foot
+        self.figure = figure.Figure(figsize=(WIDTH, self.height), dpi=DPI)
+        self._tops = [self.height - EDGE - head - sum(rows[:i]) for i in range(len(rows))]
+        for i, line in enumerate(lines):
+            self._write(line, self.height - EDGE - LINE * i, TEXT, "black")
+        for i, line in enumerate(small):
+            self._write(line, EDGE + foot - SMALL_LINE * i, SMALL, "0.35")
+
+    def _write(self, line: str, top: float, size: int, colour: str) -> None:
+        place = (EDGE / WIDTH, top / self.height)
+        self.figure.text(
+            *place, line, size=size, color=colour, va="top", ha="left", parse_math=False
+        )
+
+    def axes(
+        self, row: int, left: float, width: float, height: float, down: float = 0.0, **kind: Any
+    ) -> Any:
+        """Add axes to a row.
+
+        Args:
+            row: Which row.
+            left: Inches from the left of the page.
+            width: Inches.
+            height: Inches.
+            down: Inches from the top of the row.
+            kind: What matplotlib is told of them, a projection for example.
+        """
+        bottom = self._tops[row] - down - height
+        place = (left / WIDTH, bottom / self.height, width / WIDTH, height / self.height)
+        return self.figure.add_axes(place, **kind)
+
+
+def wrapped(text: str, size: int) -> list[str]:
+    """Break a text into lines that fit the page, between words where it can."""
+    room = (WIDTH - 2 * EDGE) * 72
+    lines: list[str] = []
+    for word in (part for whole in text.split() for part in fitting(whole, size, room)):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and wide(longer, size) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def fitting(word: str, size: int, room: float) -> list[str]:
+    """Break a word, a long file name for example, into pieces that fit a line."""
+    if wide(word, size) <= room:
+        return [word]
+    keep = max(1, int(len(word) * room / wide(word, size)) - 1)
+    return [word[:keep], *fitting(word[keep:], size, room)]
+
+
+def wide(text: str, size: int) -> float:
+    """Return the width of a text in points."""
+    path = TextPath((0, 0), text.replace("$", "s"), size=size)
+    return float(path.get_extents().width)
+
+
+def provenance(attrs: Mapping[str, Any], files: Sequence[Path]) -> str:
+    """Say who drew a picture from which files, and what the first of them was made from.
+
+    Example:
+        >>> provenance({"dpdm_prior": "default"}, [Path("a/fine.nc")]).partition("; ")[2]
+        'fine.nc; prior default'
+    """
+    made = [
+        f"{word} {Path(str(attrs[f'dpdm_{word}'])).name}"
+        for word in MADE
+        if attrs.get(f"dpdm_{word}")
+    ]
+    names = ", ".join(path.name for path in files)
+    return "; ".join([f"dpdm {__version__}", names, *made])
+
+
+def save(page: Page, out: Path, title: str) -> None:
+    """Write a picture, whole or not at all."""
+    ink = io.BytesIO()
+    stamps: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    words = {"Title": title} | stamps.get(out.suffix, {"Software": f"dpdm {__version__}"})
+    page.figure.savefig(ink, format=out.suffix[1:], dpi=DPI, metadata=words)
+    hidden = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        hidden.write_bytes(ink.getvalue())
+        sync(hidden)
+        os.replace(hidden, out)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+def styled() -> Any:
+    """Return a context in which figures have the page's letters and lines."""
+    return mpl.rc_context(STYLE)

@@ -1,0 +1,133 @@
+"""A point on the grid, by its coordinates or by the name of a station."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.fields.columns import place, plain
+from dpdm.fields.grid import Array, Grid, grid_of, lerp_matrices, near
+from dpdm.plot.ask import Ask
+from dpdm.plot.source import Source
+
+
+@dataclass(frozen=True)
+class Place:
+    """A point.
+
+    Attributes:
+        lat: Degrees north.
+        lon: Degrees east.
+        words: What it is called.
+    """
+
+    lat: float
+    lon: float
+    words: str
+
+
+def place_of(ask: Ask, source: Source) -> Place:
+    """Return the point that is asked for.
+
+    Raises:
+        DpdmError: None is, no station has the name, or it lies outside the field.
+    """
+    if not ask.at:
+        raise DpdmError("A series needs a place.", "Say --at LAT,LON, or a station's name.")
+    here = _pair(ask.at) or _station(ask)
+    grid = source.grid
+    point = Grid(np.array([here.lat]), np.array([here.lon]))
+    if not grid.covers(point):
+        raise DpdmError(
+            f"{here.words} lies outside {source.path}, which has latitudes {grid.lat[0]:g} to "
+            f"{grid.lat[-1]:g} and longitudes {grid.lon[0]:g} to {grid.lon[-1]:g}.",
+            "Give a place within it, latitude first: --at LAT,LON.",
+        )
+    return here
+
+
+def _pair(text: str) -> Place | None:
+    """Read LAT,LON."""
+    try:
+        lat, lon = (float(part) for part in text.split(","))
+    except ValueError:
+        return None
+    if not (abs(lat) <= 90 and np.isfinite(lon)):
+        raise DpdmError(f"--at {text} has latitude {lat:g}.", "Latitude comes first: LAT,LON.")
+    return Place(lat, lon, named(lat, lon))
+
+
+def named(lat: float, lon: float) -> str:
+    """Write a place as people do.
+
+    Example:
+        >>> named(37.5, -127.0)
+        '37.5°N 127°W'
+    """
+    east = (lon + 180) % 360 - 180
+    return f"{abs(lat):g}°{'S' if lat < 0 else 'N'} {abs(east):g}°{'W' if east < 0 else 'E'}"
+
+
+def _station(ask: Ask) -> Place:
+    if ask.points is None:
+        raise DpdmError(
+            f"--at {ask.at} is no LAT,LON, and no table of stations was given.",
+            "Say --points STATIONS.csv too, or write --at LAT,LON.",
+        )
+    table = stations(ask.points)
+    found = table[table["station"].str.casefold() == ask.at.strip().casefold()]
+    if found.empty:
+        names = sorted(set(table["station"]))
+        close = difflib.get_close_matches(ask.at, names, n=3, cutoff=0.0)
+        raise DpdmError(
+            f"{ask.points} has no station {ask.at}.", f"Nearest by name: {', '.join(close)}."
+        )
+    row = found.iloc[0]
+    return Place(row["lat"], row["lon"], f"{row['station']}, {named(row['lat'], row['lon'])}")
+
+
+def stations(path: Path) -> pd.DataFrame:
+    """Read names and places of stations.
+
+    Raises:
+        DpdmError: The table has no such columns, or cannot be read.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str)
+    except (OSError, ValueError) as fault:
+        raise DpdmError(f"{path} cannot be read: {fault}.", "Give a table as CSV.") from fault
+    heads = [plain(column) for column in table]
+    at = {role: place(heads, role) for role in ("station", "lat", "lon")}
+    if absent := [role for role, where in at.items() if where is None]:
+        raise DpdmError(
+            f"{path} has no column {', '.join(absent)}; it has {', '.join(table)}.",
+            "Name its columns station, lat and lon.",
+        )
+    out = pd.DataFrame({role: table.iloc[:, where] for role, where in at.items()})
+    numbers = out[["lat", "lon"]].apply(pd.to_numeric, errors="coerce")
+    return out.assign(station=out["station"].str.strip(), **numbers).dropna()
+
+
+def value_at(array: xr.DataArray, at: Place, path: Path) -> Array:
+    """Return the values at a point, bilinear between the four centres around it.
+
+    Raises:
+        DpdmError: None is known there.
+    """
+    grid = grid_of(array)
+    lon = float(near(np.array([at.lon]), grid.lon)[0])
+    point = Grid(np.array([at.lat]), np.array([lon]))
+    rows, columns = (m.tocoo() for m in lerp_matrices(grid, point))
+    total = sum(
+        (row * column) * array.isel(lat=int(i), lon=int(j), drop=True)
+        for i, row in zip(rows.col, rows.data, strict=True)
+        for j, column in zip(columns.col, columns.data, strict=True)
+    )
+    values: Array = np.asarray(total.values, float)
+    if not np.isfinite(values).any():
+        raise DpdmError(f"{path} has no value at {at.words}.", "Choose another place.")
+    return values

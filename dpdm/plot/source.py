@@ -1,0 +1,220 @@
+"""One variable of a file, with all that the file says of it, in the units that a picture shows.
+
+A forecast holds members, or what became of them: mean, spread, percentiles. Whoever draws asks for
+the mean or the spread and need not know which of them was stored.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.evaluate.match import cut
+from dpdm.fields.box import Box, within
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.store import check_values, open_fields
+from dpdm.fields.units import from_canonical
+from dpdm.fields.variables import KNOWN
+from dpdm.plot import moments
+from dpdm.plot.ask import Ask
+
+STATISTIC = re.compile(r"^(.+)_(mean|spread|p\d+)$")
+# What people read, of what files hold: unit, factor, offset.
+SHOWN = {
+    "K": ("°C", 1.0, -273.15),
+    "degC": ("°C", 1.0, 0.0),
+    "Pa": ("hPa", 0.01, 0.0),
+    "mm day-1": ("mm/day", 1.0, 0.0),
+    "kg m-2 s-1": ("mm/day", 86400.0, 0.0),
+    "m s-1": ("m/s", 1.0, 0.0),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One variable of one file.
+
+    Attributes:
+        path: The file.
+        name: The variable, canonical where it is known.
+        words: What it is called in a picture.
+        stored: The unit in the file, to which other files are brought.
+        units: The unit that is shown.
+        whole: The members, or the one field, with time where the file has it.
+        statistics: What the file holds of the ensemble: mean, spread, p10 and so on.
+        attrs: The file's attributes.
+    """
+
+    path: Path
+    name: str
+    words: str
+    stored: str
+    units: str
+    whole: xr.DataArray
+    statistics: Mapping[str, xr.DataArray]
+    attrs: Mapping[str, Any]
+
+    @property
+    def grid(self) -> Grid:
+        """Return the cells."""
+        return grid_of(self.whole)
+
+    @property
+    def count(self) -> int:
+        """Count the members; 0 where there are none."""
+        return int(self.whole.sizes.get("realization", 0))
+
+    @property
+    def members(self) -> xr.DataArray:
+        """Return the members.
+
+        Raises:
+            DpdmError: The file holds none.
+        """
+        if self.count == 0:
+            raise DpdmError(
+                f"{self.path} holds no members of {self.name}.",
+                "Keep them: dpdm downscale --keep members; or draw another kind.",
+            )
+        return self.whole
+
+    @property
+    def mean(self) -> xr.DataArray:
+        """Return the ensemble mean, or the one field there is."""
+        if self.count:
+            return self.whole.mean("realization", skipna=False, keep_attrs=True)
+        return self.statistics.get("mean", self.whole)
+
+    @property
+    def spread(self) -> xr.DataArray | None:
+        """Return the standard deviation over the members, if the file knows it."""
+        if "spread" in self.statistics:
+            return self.statistics["spread"]
+        return self.whole.std("realization", ddof=1) if self.count > 1 else None
+
+    @property
+    def called(self) -> str:
+        """Say what the mean is a mean of."""
+        if self.count:
+            return f"mean of {self.count}" if self.count > 1 else "one member"
+        return "mean" if self.statistics else "field"
+
+    @property
+    def time(self) -> xr.DataArray:
+        """Return the time axis.
+
+        Raises:
+            DpdmError: There is none.
+        """
+        if "time" not in self.whole.dims:
+            raise DpdmError(f"{self.path} has no time axis.", "Draw a map: --kind map.")
+        return self.whole["time"]
+
+
+def opened(path: Path, ask: Ask) -> Source:
+    """Open the variable that is asked for, or the first.
+
+    Raises:
+        DpdmError: The file cannot be read or has no such variable; the box holds nothing of it.
+    """
+    fields = open_fields(path, None, ask.rename, ask.units)
+    return _source(path, fields, _named(path, fields, ask.variable), "", ask.box)
+
+
+def beside(path: Path, source: Source) -> Source:
+    """Open the same variable in another file, in the units of the first.
+
+    Raises:
+        DpdmError: The file cannot be read or has no such variable.
+    """
+    fields = open_fields(path)
+    name = _named(path, fields, source.name)
+    return _source(path, fields, name, source.stored, None)
+
+
+def _named(path: Path, fields: xr.Dataset, wanted: str) -> str:
+    """Find a variable by its name, that of its mean, or another that it is known by."""
+    names = [str(name) for name in fields.data_vars]
+    if not wanted:
+        return names[0]
+    synonyms = [known.name for known in KNOWN.values() if wanted.lower() in known.aliases]
+    for name in (wanted, f"{wanted}_mean", wanted.removesuffix("_mean"), *synonyms):
+        if name in names:
+            return name
+    near = difflib.get_close_matches(wanted, names, n=len(names), cutoff=0.0)
+    raise DpdmError(
+        f"{path} has no variable {wanted}; it has {', '.join(near)}.",
+        f"Did you mean --variable {near[0]}?",
+    )
+
+
+def _source(path: Path, fields: xr.Dataset, name: str, unit: str, box: Box | None) -> Source:
+    bounds = fields["time_bnds"] if "time_bnds" in fields.coords else None
+    if box is not None:
+        fields = cut(fields, within(grid_of(fields), box), str(path))
+    array = fields[name]
+    stored = unit or str(array.attrs.get("source_units", array.attrs.get("units", "")))
+    kin = {
+        match[2]: _shown(fields[match[0]], stored, match[2] == "spread")
+        for match in map(STATISTIC.match, map(str, fields.data_vars))
+        if match and match[1] == name and match[0] != name
+    }
+    back = from_canonical(array.assign_attrs(source_units=stored), bounds)
+    alone = STATISTIC.match(name)
+    difference = bool(alone and alone[2] == "spread")
+    words = str(array.attrs.get("long_name", name)).removeprefix("mean over the ensemble of ")
+    whole = _shown(back, stored, difference)
+    units = SHOWN.get(stored, (stored, 1.0, 0.0))[0]
+    units = "K" if difference and units == "°C" else units
+    return Source(path, name, words, stored, units, whole, kin, fields.attrs)
+
+
+def _shown(array: xr.DataArray, stored: str, difference: bool) -> xr.DataArray:
+    """Bring values to the unit that is shown; differences know no offset."""
+    _, factor, offset = SHOWN.get(stored, (stored, 1.0, 0.0))
+    return array * factor + (0.0 if difference else offset)
+
+
+def field_at(array: xr.DataArray, step: int, path: Path) -> xr.DataArray:
+    """Read one step.
+
+    Raises:
+        DpdmError: Its values cannot be drawn.
+    """
+    one = array.isel(time=step) if "time" in array.dims else array
+    loaded = one.compute()
+    named = {str(array.name): loaded.drop_vars("time", errors="ignore")}
+    check_values(xr.Dataset({"plotted": loaded.drop_vars("time", errors="ignore")}), path)
+    return loaded
+
+
+def moment(source: Source, wanted: str) -> tuple[int, str]:
+    """Return the step that is asked for, and its date in words; 0 and nothing without time.
+
+    Raises:
+        DpdmError: There is no such time.
+    """
+    if "time" not in source.whole.dims and not wanted:
+        return 0, ""
+    step = moments.chosen(source.time, wanted, source.path)
+    return step, moments.said(source.time[step], moments.pace(source.time))
+
+
+def step_beside(other: Source, source: Source, step: int) -> int:
+    """Return the step of another file that has the date of a step of the first.
+
+    Raises:
+        DpdmError: It has none.
+    """
+    if (
+        "time" not in source.whole.dims
+        or other.whole.sizes.get("time", 1) == 1 == (source.whole.sizes["time"])
+    ):
+        return 0
+    pace = moments.pace(source.time)
+    return moments.same(other.time, source.time[step], pace, other.path)
