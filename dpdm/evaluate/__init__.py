@@ -8,14 +8,14 @@ The scores themselves are in ``scores``, ``ensemble`` and ``spectra``, and can b
 the table compares with is in ``baselines``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import xarray as xr
 
 from dpdm.evaluate.baselines import LAPSE_RATE
 from dpdm.evaluate.bootstrap import RESAMPLES, TILE
-from dpdm.evaluate.case import SINGLES, Case, candidates, prepare, rivals_at
+from dpdm.evaluate.case import SINGLES, Case, Moment, moment_at, prepare, rivals_at
 from dpdm.evaluate.ensemble import crps, rank_histogram, ssr
 from dpdm.evaluate.scores import acc, area_weights, bias, consistency, psnr, rmse, ssim
 from dpdm.evaluate.spectra import spectrum, spectrum_ratio
@@ -29,8 +29,15 @@ from dpdm.evaluate.tally import (
     tally_ensemble,
 )
 
+Scores = dict[str, xr.Dataset]
+Watch = Callable[[Case, Moment, Scores], None]
+
 __all__ = [
+    "Case",
+    "Moment",
+    "Scores",
     "Table",
+    "Watch",
     "acc",
     "area_weights",
     "bias",
@@ -47,6 +54,10 @@ __all__ = [
 ]
 
 
+def unseen(case: Case, moment: Moment, scores: Scores) -> None:
+    """Let a moment pass."""
+
+
 def evaluate(
     forecast: xr.Dataset,
     truth: xr.Dataset,
@@ -54,6 +65,7 @@ def evaluate(
     climatology: xr.Dataset | None = None,
     topography: xr.DataArray | None = None,
     also: Mapping[str, xr.Dataset] = MappingProxyType({}),
+    watch: Watch = unseen,
 ) -> Table:
     """Score a forecast and its baselines, one time step in memory at a time.
 
@@ -66,40 +78,37 @@ def evaluate(
         topography: Surface altitude (m), for the lapse rate, on the truth's cells; with a margin
             of a coarse cell around them, the outermost half coarse cell is right too.
         also: Further forecasts, by the name of their row.
+        watch: Shown each variable at each time while it is in memory, with its scores.
 
     Raises:
         DpdmError: When variables, units, cells or times do not match.
     """
     case = prepare(forecast, truth, coarse, climatology, topography, also)
-    found: dict[str, list[dict[str, xr.Dataset]]] = {name: [] for name in case.names}
+    found: dict[str, list[Scores]] = {name: [] for name in case.names}
     for step in range(case.steps):
         rivals = rivals_at(case, step)
         for name in case.names:
-            found[name].append(score_step(case, name, step, rivals))
+            moment = moment_at(case, name, step, rivals)
+            found[name].append(score_step(case, moment))
+            watch(case, moment, found[name][-1])
     rows = [row for name in case.names for row in rows_of(case, name, found[name])]
     return Table(rows, notes(case))
 
 
-def score_step(
-    case: Case, name: str, step: int, rivals: Mapping[str, xr.Dataset]
-) -> dict[str, xr.Dataset]:
+def score_step(case: Case, moment: Moment) -> Scores:
     """Return the scores of one variable at one time, of the methods and of the ensemble."""
-    truth, ensemble = (
-        f[name].isel(time=step, drop=True).compute() for f in (case.truth, case.forecast)
-    )
-    fields = candidates(name, ensemble, rivals)
+    name, step, truth, ensemble, fields = moment
     normal = case.normal_at(name, step)
     found = {"methods": tally(fields, truth, normal, case.weights, case.span[name])}
     if case.coarse is not None:
         coarse = case.coarse.isel(time=step, drop=True).compute()
         found["methods"]["consistency"] = tally_consistency(fields, coarse, name)
     if ensemble.sizes.get("realization", 1) > 1:
-        seen = truth.where(fields.notnull().all("method"))
-        found["ensemble"] = tally_ensemble(ensemble, seen, case.weights)
+        found["ensemble"] = tally_ensemble(ensemble, moment.seen, case.weights)
     return found
 
 
-def rows_of(case: Case, name: str, steps: list[dict[str, xr.Dataset]]) -> list[Row]:
+def rows_of(case: Case, name: str, steps: list[Scores]) -> list[Row]:
     """Return the rows of one variable from the scores of all its time steps."""
     total = {kind: xr.concat([s[kind] for s in steps], "time") for kind in steps[0]}
     rows = list(method_rows(total["methods"], case.span[name]))

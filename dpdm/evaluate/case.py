@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import xarray as xr
 
@@ -62,6 +63,29 @@ class Case:
         if self.normal is None or name not in self.normal:
             return self.mean[name]
         return of_month(self.normal, self.month(step))[name]
+
+
+class Moment(NamedTuple):
+    """Hold what is compared of one variable at one time, in memory.
+
+    Attributes:
+        name: The variable.
+        step: Which time.
+        truth: With dimensions lat and lon.
+        ensemble: With dimension ``realization`` where there are members.
+        fields: What is scored one by one, on dimension ``method``.
+    """
+
+    name: str
+    step: int
+    truth: xr.DataArray
+    ensemble: xr.DataArray
+    fields: xr.DataArray
+
+    @property
+    def seen(self) -> xr.DataArray:
+        """Return the truth where no method misses."""
+        return self.truth.where(self.fields.notnull().all("method"))
 
 
 def prepare(
@@ -176,6 +200,14 @@ def rivals_at(case: Case, step: int) -> dict[str, xr.Dataset]:
         for m, f in also.items()
     }
     return {**baselines(case, step), **centres}
+
+
+def moment_at(case: Case, name: str, step: int, rivals: Mapping[str, xr.Dataset]) -> Moment:
+    """Read one variable at one time."""
+    truth, ensemble = (
+        f[name].isel(time=step, drop=True).compute() for f in (case.truth, case.forecast)
+    )
+    return Moment(name, step, truth, ensemble, candidates(name, ensemble, rivals))
 
 
 def baselines(case: Case, step: int) -> dict[str, xr.Dataset]:

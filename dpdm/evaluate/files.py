@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.evaluate import Table, evaluate
+from dpdm.evaluate import Table, Watch, evaluate, unseen
 from dpdm.fields.grid import grid_of, widened
 from dpdm.fields.statics import statics
 from dpdm.fields.store import open_fields
@@ -26,8 +26,11 @@ def evaluate_files(
     own_statics: Path | None = None,
     rename: Mapping[str, str] = {},
     units: Mapping[str, str] = {},
+    watch: Watch = unseen,
 ) -> Table:
     """Return the scores of a forecast file; ``also`` names others to score beside it.
+
+    ``watch`` is shown each variable at each time, as in `evaluate`.
 
     Raises:
         DpdmError: When a file cannot be read, or they do not fit each other.
@@ -43,7 +46,7 @@ def evaluate_files(
     height = None if seen is None else relief(true, seen, own_statics)
     rivals = {name: opened[str(path)] for name, path in also.items()}
     past = opened.get(str(climatology))
-    return evaluate(opened[str(forecast)], true, seen, past, height, rivals)
+    return evaluate(opened[str(forecast)], true, seen, past, height, rivals, watch)
 
 
 def chosen(
