@@ -269,3 +269,21 @@ def test_cdo_reads_netcdf_of_a_statistic(tmp_path: Path) -> None:
     ds = xr.open_dataset(source)["t2m"].isel(time=1).mean("realization")
     weights = np.cos(np.radians(ds["lat"]))
     assert mean == pytest.approx(float(ds.weighted(weights).mean()), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("crs", "places"),
+    [("EPSG:3857", [(51.3, -0.6), (-33.4, 151.1), (-17.2, 179.0), (-17.2, -179.8)]),
+     ("EPSG:3995", [(88.9, 10.0), (71.0, 179.9), (71.0, -179.9), (64.0, -50.0)])],
+)  # fmt: skip
+def test_a_globe_is_warped_no_further_than_its_reference_system(
+    tmp_path: Path, crs: str, places: list[tuple[float, float]]
+) -> None:
+    path = exported(tmp_path, field(FINE, steps=1), "--crs", crs)
+    with rasterio.open(path) as file:
+        assert max(file.shape) < 1500
+        for lat, lon in places:
+            x, y = rasterio.warp.transform("EPSG:4326", file.crs, [lon], [lat])
+            (found,) = file.sample([(x[0], y[0])])
+            # within a pixel, of less than half a degree, and 360 / 1000 K across the seam
+            assert found[0] == pytest.approx(told(lat, lon), abs=0.2 + 0.36 * (abs(lon) >= 179))

@@ -6,7 +6,6 @@ keeps together, on the turn on which it begins between -180 and 180. One that cr
 runs on past 180, as in 170 to 190, which GDAL and QGIS draw in one piece.
 """
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +13,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.errors import DpdmError
-from dpdm.export.publish import cpl
+from dpdm.export.extent import RASTERS, laid, reference
 from dpdm.fields.extra import extra
 from dpdm.fields.grid import Grid, grid_of
-
-RASTERS = "GeoTIFFs"
 
 
 def placed(grid: Grid) -> Grid:
@@ -93,31 +89,5 @@ def sheet(grid: Grid, crs: str = "") -> Sheet:
     target = reference(crs or "EPSG:4326")
     if target == reference("EPSG:4326"):
         return Sheet(target, source, grid.shape, source)
-    bounds = [axis[end] for end in (0, -1) for axis in (grid.lon_edges, grid.lat_edges)]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PendingDeprecationWarning)  # of rasterio by affine
-            warp = extra("rasterio.warp", RASTERS)
-            transform, width, height = warp.calculate_default_transform(
-                "EPSG:4326", target, *grid.shape[::-1], *bounds
-            )
-    except (extra("rasterio.errors", RASTERS).RasterioError, cpl()) as fault:
-        raise DpdmError(
-            f"The field does not lie within {crs}.", "Choose a reference system of that region."
-        ) from fault
-    return Sheet(target, transform, (height, width), source)
-
-
-def reference(text: str) -> Any:
-    """Return a reference system.
-
-    Raises:
-        DpdmError: There is none of that name.
-    """
-    rasterio = extra("rasterio", RASTERS)
-    try:
-        return rasterio.crs.CRS.from_user_input(text)
-    except rasterio.errors.CRSError as fault:
-        raise DpdmError(
-            f"'{text}' is no coordinate reference system.", "Say for example --crs EPSG:3035."
-        ) from fault
+    transform, shape = laid(grid, target)
+    return Sheet(target, transform, shape, source)

@@ -17,7 +17,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.export.frame import RASTERS, Sheet
+from dpdm.export.extent import RASTERS
+from dpdm.export.frame import Sheet
 from dpdm.export.publish import saying
 from dpdm.export.select import Layer
 from dpdm.export.when import dates, labels
