@@ -75,7 +75,7 @@ def test_workers_of_this_machine_draw_the_same(site: Path) -> None:
 
 @pytest.fixture
 def scheduler(tmp_path: Path) -> Iterator[tuple[str, int]]:
-    """A scheduler and two workers started by hand; yield its address and the workers' keeper."""
+    """A scheduler and a worker started by hand; yield its address and the keeper of the worker."""
     dask = [sys.executable, "-m", "dask"]
     told = tmp_path / "scheduler.json"
     words = ["--no-dashboard", "--port", "0", "--scheduler-file", str(told)]
@@ -83,7 +83,7 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[str, int]]:
     with subprocess.Popen([*dask, "scheduler", *words], **quiet) as first:
         while not told.exists():
             time.sleep(0.05)
-        words = ["--nworkers", "2", "--nthreads", "1", "--no-dashboard"]
+        words = ["--nworkers", "1", "--nthreads", "1", "--no-dashboard"]
         address = json.loads(told.read_text())["address"]
         paths = os.pathsep.join([str(crashes.ROOT), str(crashes.ROOT / "cli")])
         env = os.environ | {"PYTHONPATH": paths}

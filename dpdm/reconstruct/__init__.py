@@ -25,6 +25,7 @@ from dpdm.reconstruct.lock import held
 from dpdm.reconstruct.products import layout_of, provenance
 from dpdm.reconstruct.setting import Setting, prepare
 from dpdm.reconstruct.units import Unit
+from dpdm.reconstruct.words import spoken
 
 Say = Callable[[str], None]
 Report = Callable[[int, int], None]
@@ -212,8 +213,8 @@ class Course:
         """Tell that a unit is drawn, and how long the rest will take."""
         left = len(self.setting.units) - self.done
         passed = time.monotonic() - self.begun
-        hours = left * passed / self.fresh / 3600
-        self.options.say(f"{unit.name} drawn in {seconds:.1f} s; {left} left, {hours:.1f} h")
+        time_left = spoken(left * passed / self.fresh / 3600)
+        self.options.say(f"{unit.name} drawn in {seconds:.1f} s; {left} left, {time_left}")
         self.report()
 
     @property

@@ -14,6 +14,7 @@ from dpdm.evaluate.table import Table
 from dpdm.reconstruct.engines import processors
 from dpdm.reconstruct.setting import Setting, prepare
 from dpdm.reconstruct.units import Unit
+from dpdm.reconstruct.words import spoken
 
 SECONDS = 10.0  # to measure for
 OVERHEAD = 1.1  # of a unit over what it takes to draw it, at most
@@ -71,8 +72,8 @@ def hours(setting: Setting) -> Iterator[str]:
     total = OVERHEAD * each * len(setting.series.labels) * max(1, setting.plan.draw.members)
     workers = setting.plan.run.workers
     yield f"measured: {each:.2f} s a member of a step on {setting.task.how.device}"
-    yield f"expected: {total / 3600:.2f} hours of one worker" + (
-        f", {total / 3600 / workers:.2f} of {workers} if each has a processor" * (workers > 1)
+    yield f"expected: {spoken(total / 3600)} of one worker" + (
+        f", {spoken(total / 3600 / workers)} of {workers} if each has a processor" * (workers > 1)
     )
 
 

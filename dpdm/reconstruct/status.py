@@ -9,6 +9,7 @@ from dpdm.errors import DpdmError
 from dpdm.reconstruct.ledger import NAME, Entry, open_ledger
 from dpdm.reconstruct.lock import holder
 from dpdm.reconstruct.units import Unit
+from dpdm.reconstruct.words import spoken
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,6 @@ class Status:
         if self.start["missing"]:
             lines.append(f"missing in the input: {', '.join(self.start['missing'])}")
         return "\n".join(lines + [f"{u.name} failed: {text}" for u, text in self.failed.items()])
-
-
-def spoken(hours: float) -> str:
-    """Return a time in the unit that suits it.
-
-    Example:
-        >>> [spoken(each) for each in (0.005, 0.2, 30, 720)]
-        ['18 seconds', '12 minutes', '30.0 hours', '30.0 days']
-    """
-    if hours < 1:
-        return f"{60 * hours:.0f} minutes" if hours > 1 / 30 else f"{3600 * hours:.0f} seconds"
-    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 def status(folder: Path) -> Status:

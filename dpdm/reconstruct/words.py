@@ -48,3 +48,15 @@ def planned() -> Iterator[None]:
         yield
     except DpdmError as fault:
         raise DpdmError(in_keys(fault.what), in_keys(fault.hint), fault.code) from fault
+
+
+def spoken(hours: float) -> str:
+    """Return a time in the unit that suits it.
+
+    Example:
+        >>> [spoken(each) for each in (0.005, 0.2, 30, 720)]
+        ['18 seconds', '12 minutes', '30.0 hours', '30.0 days']
+    """
+    if hours < 1:
+        return f"{60 * hours:.0f} minutes" if hours > 1 / 30 else f"{3600 * hours:.0f} seconds"
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
