@@ -18,7 +18,7 @@ from dpdm.export import cube, raster, stac, table
 from dpdm.export.ask import CUBES, RASTERS, TABLES, Ask
 from dpdm.export.frame import Sheet, sheet
 from dpdm.export.points import points
-from dpdm.export.publish import hidden
+from dpdm.export.publish import hidden, saying
 from dpdm.export.select import Layer, chosen, layers, the_one
 from dpdm.export.when import split_names
 from dpdm.fields.cf import file_attributes
@@ -116,7 +116,8 @@ def _write(
 ) -> None:
     """Write rasters and items under their hidden names."""
     for index, (path, steps) in enumerate(parts.items()):
-        bands = raster.write(names[index], layer, page, steps, tags)
+        with saying(path):
+            bands = raster.write(names[index], layer, page, steps, tags)
         if ask.stac:
             time = fields["time"].isel(time=list(steps))
             said = stac.item(path, layer.grid, page, time, bands, tags)

@@ -37,8 +37,9 @@ def saying(path: Path) -> Iterator[None]:
     try:
         yield
     except faults as fault:
+        why = str(fault.__cause__ or fault).rstrip(".")
         raise DpdmError(
-            f"{path} cannot be written: {fault}.", "Check the folder, the disk and its quota."
+            f"{path} cannot be written: {why}.", "Check the folder, the disk and its quota."
         ) from fault
 
 

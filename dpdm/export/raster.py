@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from dpdm.errors import DpdmError
 from dpdm.export.extent import RASTERS
 from dpdm.export.frame import Sheet
-from dpdm.export.publish import saying
 from dpdm.export.select import Layer
 from dpdm.export.when import dates, labels
 from dpdm.fields.cf import moment
@@ -56,15 +55,14 @@ def write(
     """Write some steps of a layer as a GeoTIFF, and tell what its bands are.
 
     Raises:
-        DpdmError: It cannot be written, or has no value.
+        DpdmError: It has no value.
     """
     raw = path.with_suffix(".raw.tif")
-    with saying(path):
-        try:
-            bands = _fill(raw, layer, page, steps, tags)
-            extra("rasterio.shutil", RASTERS).copy(raw, path, **COG)
-        finally:
-            raw.unlink(missing_ok=True)
+    try:
+        bands = _fill(raw, layer, page, steps, tags)
+        extra("rasterio.shutil", RASTERS).copy(raw, path, **COG)
+    finally:
+        raw.unlink(missing_ok=True)
     return bands
 
 
