@@ -32,6 +32,13 @@ from dpdm_cli import options
 )
 @options.statics
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option(
+    "--report",
+    type=options.FILE,
+    metavar="REPORT.html",
+    help="Write a page with maps, charts, scores by month, height and coast, and extremes.",
+)
+@options.overwrite
 @options.var
 @options.units
 def evaluate(
@@ -42,12 +49,21 @@ def evaluate(
     also: Mapping[str, str],
     statics: Path | None,
     as_json: bool,
+    report: Path | None,
+    overwrite: bool,
     rename: Mapping[str, str],
     units: Mapping[str, str],
 ) -> None:
     """Score FORECAST against TRUTH, beside the honest baselines."""  # fmt: skip
-    from dpdm.evaluate.files import evaluate_files
-
     others = {name: Path(path) for name, path in also.items()}
-    table = evaluate_files(forecast, truth, coarse, climatology, others, statics, rename, units)
+    given = forecast, truth, coarse, climatology, others, statics, rename, units
+    if report is None:
+        from dpdm.evaluate.files import evaluate_files
+
+        table = evaluate_files(*given)
+    else:
+        from dpdm.report import report as write_report
+
+        table = write_report(report, *given, overwrite, options.command_line())
+        click.echo(f"Wrote {report}", err=True)
     click.echo(table.to_json() if as_json else table.text())

@@ -1,0 +1,190 @@
+"""The pictures of a report: maps as PNG, charts as SVG in the colours of the page.
+
+Both go into the page itself, so that it is one file. Matplotlib draws them without a window. What
+is black in a chart is made the text's colour, which a dark page has light.
+"""
+
+import base64
+import io
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from dpdm.evaluate.table import flatness
+from dpdm.fields.grid import Array, Grid
+from dpdm.report.libraries import figure, mpl, ticker
+from dpdm.report.parts import Part
+from dpdm.report.words import SUPERSCRIPT
+
+INK = "#010203"  # of charts, until it is the text's colour
+COLOURS = ("#d55e00", "#2b87c8", "#009e73", "#cc79a7", "#e69f00")  # after Okabe and Ito 2008
+DASHES = ("--", "-", ":", "-.", (0, (1, 1)))
+WIDTH = 4.6  # inches, of a chart
+WIDE = 6.6
+PANEL = 2.75  # inches, of a map
+DPI = 110
+TAIL = 1.0  # percent of the cells that may lie beyond a map's colours
+
+
+def styled() -> AbstractContextManager[None]:
+    """Draw with these settings, whatever the user's own are."""
+    made = {
+        "font.size": 9,
+        "font.family": "sans-serif",
+        "svg.fonttype": "none",
+        "svg.hashsalt": "dpdm",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "text.parse_math": False,
+    }
+    inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    ink = dict.fromkeys(inked, INK)
+    context: AbstractContextManager[None] = mpl.rc_context({**mpl.rcParamsDefault, **made, **ink})
+    return context
+
+
+def chart(width: float = WIDTH, height: float = 2.6) -> tuple[Any, Any]:
+    """Return a figure and its axes."""
+    made = figure.Figure(figsize=(width, height), layout="constrained")
+    return made, made.subplots()
+
+
+def svg(made: Any, name: str, words: str) -> str:
+    """Return a figure as an SVG element with an accessible name; names within it are its own."""
+    stream = io.StringIO()
+    made.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", text)
+    text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
+    text = text.replace(INK, "currentColor")
+    label = words.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).strip()
+
+
+def ranks(histogram: Sequence[float], name: str, words: str) -> str:
+    """Draw the shares of the ranks over the flat one."""
+    made, axes = chart()
+    shape = flatness(histogram)
+    axes.bar(np.arange(len(shape)), shape, width=0.92, color=COLOURS[1])
+    axes.axhline(1, color=INK, linestyle="--", linewidth=1)
+    axes.set(xlabel=f"rank of the truth among {len(histogram) - 1} members",
+             ylabel="share of the area over the flat one")  # fmt: skip
+    axes.set_xticks([0, len(shape) - 1], ["below all", "above all"])
+    return svg(made, name, words)
+
+
+def spectra(powers: Mapping[str, tuple[Array, Array]], unit: str, name: str, words: str) -> str:
+    """Draw the variance at each wavelength, given in cells, by method."""
+    made, axes = chart()
+    looks = zip(COLOURS, DASHES, strict=True)
+    for method, (waves, power) in powers.items():
+        truth = method == "truth"
+        colour, dashes = (INK, "-") if truth else next(looks)
+        axes.plot(waves, power, color=colour, linestyle=dashes, label=method,
+                  linewidth=2.2 if truth else 1.5)  # fmt: skip
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="wavelength, cells",
+        ylabel=f"variance, ({unit or '1'})²",
+    )
+    axes.invert_xaxis()
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: power_of_ten(x)))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(ticker.NullLocator())
+    floor = min(np.nanmin(power) for _, power in powers.values())
+    top = np.nanmax(powers["truth"][1])
+    axes.set_ylim(bottom=max(floor, 1e-7 * top) / 2)  # a lerp has next to nothing below its cells
+    axes.legend(frameon=False, fontsize=8)
+    return svg(made, name, words)
+
+
+def power_of_ten(value: float) -> str:
+    """Return a power of ten as it is printed.
+
+    Example:
+        >>> power_of_ten(1e-5)
+        '10⁻⁵'
+    """
+    return f"10{str(round(np.log10(value))).translate(SUPERSCRIPT)}"
+
+
+def ratios(parts: Sequence[Part], name: str, words: str) -> str:
+    """Draw each part's RMSE over lerp's, with its 95% interval."""
+    made, axes = chart(WIDE, 0.8 + 0.19 * len(parts))
+    rows = np.arange(len(parts))
+    middle, low, high = (
+        np.array([getattr(p, k) for p in parts]) for k in ("ratio", "low", "high")
+    )
+    whiskers = np.nan_to_num(np.clip([middle - low, high - middle], 0, None))
+    axes.errorbar(middle, rows, xerr=whiskers, fmt="o", color=COLOURS[1], markersize=4,
+                  elinewidth=1.5, capsize=2)  # fmt: skip
+    axes.axvline(1, color=INK, linestyle="--", linewidth=1)
+    axes.set_yticks(rows, [part.label for part in parts])
+    axes.set_ylim(len(parts) - 0.5, -0.5)
+    axes.set_xlabel("RMSE over lerp's, with its 95% range")
+    axes.set_xlim(left=min(0.95, 0.95 * np.nanmin([middle, low])))
+    return svg(made, name, words)
+
+
+def maps(panels: Mapping[str, Array], grid: Grid, land: Array, unit: str, signed: bool) -> str:
+    """Draw maps beside each other on one scale, and return a PNG as a data address."""
+    shown = [field[np.isfinite(field)] for field in panels.values()]
+    most = float(np.percentile(np.abs(np.concatenate([*shown, [0.0]])), 100 - TAIL)) or 1.0
+    stretch = 1 / np.cos(np.radians(min(60.0, float(np.abs(grid.lat).mean()))))
+    tall = PANEL * stretch * np.ptp(grid.lat_edges) / np.ptp(grid.lon_edges)
+    size = ((PANEL + 0.4) * len(panels) + 0.8, min(tall, 5) + 0.5)
+    made = figure.Figure(figsize=size, dpi=DPI, layout="constrained", facecolor="white")
+    row = made.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, field) in zip(row, panels.items(), strict=True):
+        drawn = axes.pcolormesh(grid.lon_edges, grid.lat_edges, field, rasterized=True,
+                                vmin=-most if signed else 0, vmax=most,
+                                cmap="RdBu_r" if signed else "magma_r")  # fmt: skip
+        dressed(axes, grid, land, title, stretch)
+    over = "both" if signed else "max"
+    made.colorbar(drawn, ax=list(row), label=unit, extend=over, aspect=18)
+    return png(made)
+
+
+def dressed(axes: Any, grid: Grid, land: Array, title: str, stretch: float) -> None:
+    """Give a map its coast, its degrees and its title."""
+    if land.min() < 0.5 <= land.max():
+        axes.contour(grid.lon, grid.lat, land, levels=[0.5], colors=INK, linewidths=0.6)
+    axes.set_aspect(stretch)
+    axes.spines[:].set_visible(True)
+    axes.set_title(title, fontsize=9)
+    for axis, turn in ((axes.xaxis, east), (axes.yaxis, north)):
+        axis.set_major_locator(ticker.MaxNLocator(4, steps=[1, 2, 3, 5, 6, 10]))
+        axis.set_major_formatter(ticker.FuncFormatter(lambda x, _, turn=turn: turn(x)))
+        axis.set_tick_params(labelsize=8)
+
+
+def east(degrees: float) -> str:
+    """Return a longitude as maps have it.
+
+    Example:
+        >>> east(190.0), east(20.0), east(-180.0), east(360.0)
+        ('170°W', '20°E', '180°', '0°')
+    """
+    value = (degrees + 180) % 360 - 180
+    side = "" if value in (0, -180) else "W" if value < 0 else "E"
+    return f"{abs(value):g}°{side}"
+
+
+def north(degrees: float) -> str:
+    """Return a latitude as maps have it."""
+    return f"{abs(degrees):g}°{'' if degrees == 0 else 'S' if degrees < 0 else 'N'}"
+
+
+def png(made: Any) -> str:
+    """Return a figure as the address of a picture that is in it."""
+    stream = io.BytesIO()
+    made.savefig(stream, format="png", metadata={"Software": None})
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
