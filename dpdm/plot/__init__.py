@@ -30,6 +30,19 @@ KINDS: dict[str, Callable[[Scene], Page]] = {
     "trend": slope,
     "obs": misfits,
 }
+# Which of the options that not every picture heeds a kind does heed.
+HEEDED: dict[str, tuple[str, ...]] = {
+    "map": ("time",),
+    "compare": ("time", "truth", "coarse"),
+    "members": ("time",),
+    "spread": ("time",),
+    "series": ("truth", "coarse", "at", "points"),
+    "rank": ("truth",),
+    "spectrum": ("truth", "coarse"),
+    "trend": (),
+    "obs": ("time", "report"),
+}
+OPTIONS = ("time", "truth", "coarse", "at", "points", "report")
 
 
 def plot(path: Path, out: Path, ask: Ask) -> str:
@@ -42,6 +55,7 @@ def plot(path: Path, out: Path, ask: Ask) -> str:
     check_output(out, inputs, ask.overwrite, FORMATS)
     view = scene(path, ask)
     kind = ask.kind or kind_of(view)
+    check_heeded(ask, kind)
     with styled():
         save(draw(view, kind), out, " ".join(view.heading(kind)))
     return kind
@@ -55,6 +69,20 @@ def kind_of(view: Scene) -> str:
         return "series"
     beside = view.truth or view.coarse or view.source.spread is not None
     return "compare" if beside else "map"
+
+
+def check_heeded(ask: Ask, kind: str) -> None:
+    """Refuse an option that would change nothing.
+
+    Raises:
+        DpdmError: There is one.
+    """
+    for name in OPTIONS:
+        if getattr(ask, name) and name not in HEEDED.get(kind, OPTIONS):
+            raise DpdmError(
+                f"A picture of kind {kind} does not heed --{name}.",
+                "Leave it out, or choose another kind.",
+            )
 
 
 def draw(view: Scene, kind: str) -> Page:

@@ -1,9 +1,10 @@
 """The coastlines that come with dpdm: Natural Earth, 1:50 million."""
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import as_file, files
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dpdm.fields.grid import Array
 from dpdm.plot.libraries import ccrs
@@ -23,6 +24,7 @@ def coastlines() -> tuple[Array, Array]:
     return points, first
 
 
+@lru_cache(maxsize=1)
 def coast_on(sheet: Sheet) -> list[Array]:
     """Return the lines (N, 2) of the coast on a sheet, in its own coordinates.
 
@@ -31,19 +33,22 @@ def coast_on(sheet: Sheet) -> list[Array]:
     """
     points, first = coastlines()
     xy = sheet.crs.transform_points(ccrs.PlateCarree(), points[:, 0], points[:, 1])[:, :2]
-    west, east, south, north = sheet.extent
-    room = 0.02 * max(east - west, north - south)
     with np.errstate(invalid="ignore"):
-        inside = (np.abs(xy - [(west + east) / 2, (south + north) / 2])
-                  < [(east - west) / 2 + room, (north - south) / 2 + room]).all(1)  # fmt: skip
-        jumps = np.r_[True, np.abs(np.diff(xy, axis=0)).max(1) > FAR * max(sheet.size)]
-    cuts = np.flatnonzero(first | jumps | ~inside | np.r_[False, ~inside[:-1]])
-    parts = np.split(np.where(inside[:, None], xy, np.nan), cuts)
-    return [line for part in parts if len(line := thinned(part, sheet.pixel)) > 1]
+        inside = around(xy, sheet)
+        jump = np.abs(np.diff(xy, axis=0)).max(1) > FAR * max(sheet.size)
+    begins = first | np.r_[True, jump | ~inside[:-1]]
+    pixels = np.round(xy[inside] / sheet.pixel)
+    moved = np.r_[True, np.any(np.diff(pixels, axis=0) != 0, axis=1)]
+    kept = moved | begins[inside]
+    lines = np.split(xy[inside][kept], np.flatnonzero(begins[inside][kept]))
+    return [line for line in lines if len(line) > 1]
 
 
-def thinned(line: Array, pixel: float) -> Array:
-    """Return a line without points that fall on the pixel of the one before, or on none."""
-    known = line[np.isfinite(line).all(1)]
-    new = np.any(np.diff(np.round(known / pixel), axis=0) != 0, axis=1)
-    return known[np.r_[True, new]] if len(known) else known
+def around(xy: Array, sheet: Sheet) -> NDArray[np.bool_]:
+    """Tell which points lie on a sheet, or just beside it."""
+    west, east, south, north = sheet.extent
+    room = 0.02 * max(sheet.size)
+    x, y = xy.T
+    across = (x > west - room) & (x < east + room)
+    inside: NDArray[np.bool_] = across & (y > south - room) & (y < north + room)
+    return inside

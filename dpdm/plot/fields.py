@@ -26,15 +26,26 @@ MARKS = {"assimilated": "o", "withheld": "s"}
 def one(view: Scene) -> Page:
     """Draw one field: the mean, where there are members."""
     now, source = at_once(view), view.source
-    (field,) = [now.fields[source.called]]
+    field = now.fields[source.called]
     where = paper(field, 1)
     values = onto(where, field)
-    statistic = STATISTIC.match(source.name)
-    kind = "spread" if statistic and statistic[2] == "spread" else source.name
-    panel = Panel("", values, look(kind, [values]))
+    panel = Panel("", values, look(kind_of(source.name), [values]))
     called = "" if source.called == "field" else f"ensemble {source.called}"
     called = called.replace("ensemble one member", "one member")
     return atlas(view.heading(called, now.date), [panel], where, view.footer, [source.units])
+
+
+def kind_of(name: str) -> str:
+    """Return the quantity that a variable is, by which it is coloured.
+
+    Example:
+        >>> kind_of("t2m_spread"), kind_of("tp_p90"), kind_of("t2m")
+        ('spread', 'tp', 't2m')
+    """
+    statistic = STATISTIC.match(name)
+    if statistic is None:
+        return name
+    return "spread" if statistic[2] == "spread" else statistic[1]
 
 
 def compare(view: Scene) -> Page:

@@ -3,16 +3,20 @@
 Figures are made without pyplot: no window system, no state that outlives a picture.
 """
 
+import warnings
+
 from dpdm.errors import DpdmError
 
 try:
     import cartopy.crs as ccrs
-    import cmocean
     import matplotlib as mpl
-    from cartopy.mpl import geoaxes
-    from matplotlib import collections, colors, contour, dates, figure, ticker
+    from matplotlib import collections, colors, dates, figure, ticker
     from matplotlib.path import Path as Outline
     from matplotlib.textpath import TextPath
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of matplotlib, about how cmocean makes its maps
+        import cmocean
 except ImportError as fault:
     library = (fault.name or "matplotlib").partition(".")[0]
     raise DpdmError(
@@ -26,10 +30,8 @@ __all__ = [
     "cmocean",
     "collections",
     "colors",
-    "contour",
     "dates",
     "figure",
-    "geoaxes",
     "mpl",
     "ticker",
 ]

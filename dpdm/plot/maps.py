@@ -22,6 +22,7 @@ BAR, ENDS = 0.12, 0.25  # inches: how high, and left free at either end
 BAR_ROW = BAR + 3 * EDGE + 2 * LINE
 RELIEF = 0.2  # of the darkest shade
 STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0)  # degrees
+OFF = 0.06  # of the map's width, left free of words at the right
 SMOOTH = 0.01  # of the map's width: what a line leaves out
 
 
@@ -205,9 +206,11 @@ def label(
     aligned: tuple[str, str],
 ) -> None:
     """Write a word beside a longitude and latitude."""
-    lon, lat = np.array([at[0]]), np.array([at[1]])
+    place = projected(where.crs, where.grid, np.array([at[0]]), np.array([at[1]]))[0]
+    if place[0] > where.extent[1] - OFF * where.size[0]:
+        return  # half of it would lie beyond the page
     axes.annotate(
-        word, projected(where.crs, where.grid, lon, lat)[0], off, textcoords="offset points",
+        word, place, off, textcoords="offset points",
         ha=aligned[0], va=aligned[1], annotation_clip=False,
     )  # fmt: skip
 

@@ -188,8 +188,7 @@ def field_at(array: xr.DataArray, step: int, path: Path) -> xr.DataArray:
     """
     one = array.isel(time=step) if "time" in array.dims else array
     loaded = one.compute()
-    named = {str(array.name): loaded.drop_vars("time", errors="ignore")}
-    check_values(xr.Dataset({"plotted": loaded.drop_vars("time", errors="ignore")}), path)
+    check_values(xr.Dataset({"the field": loaded.drop_vars("time", errors="ignore")}), path)
     return loaded
 
 
