@@ -224,7 +224,7 @@ def test_a_library_that_lacks(
 def test_netcdf_and_tables_need_no_library_of_gis(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for library in ("rasterio", "rio_cogeo", "shapely", "pyproj"):
+    for library in ("rasterio", "rio_cogeo", "shapely"):
         monkeypatch.setitem(sys.modules, library, None)
     done("export", "one.nc", "out.nc")
     done("export", "one.nc", "out.csv", "--points", "stations.csv")

@@ -8,6 +8,7 @@ reference system was made, as the register of EPSG has it.
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -70,9 +71,12 @@ def _sound(transform: Any, grid: Grid, crs: Any) -> bool:
 
 def area_of_use(crs: Any) -> Bounds | None:
     """Return the area for which a reference system was made, if that is known."""
-    name = crs.to_authority()
-    area = extra("pyproj", RASTERS).CRS.from_authority(*name).area_of_use if name else None
-    return area.bounds if area else None
+    known = crs.to_wkt(version=extra("rasterio.enums", RASTERS).WktVersion.WKT2_2019)
+    boxes = re.findall(r"BBOX\[([^\]]+)\]", known)
+    if not boxes:
+        return None
+    south, west, north, east = map(float, boxes[-1].split(","))
+    return west, south, east, north
 
 
 def meeting(bounds: Bounds, cyclic: bool, area: Bounds | None) -> Bounds | None:
