@@ -41,8 +41,8 @@ def export(source: Path, target: Path, ask: Ask = Ask()) -> list[Path]:
     if target.suffix in CUBES:
         wanted = layers(fields, source, ask, ask.stat)
         cube.write(target, wanted, fields, about(source, fields, ask), ask)
-    else:
-        tables(source, target, fields, ask)
+    elif ask.points:
+        tables(source, target, fields, ask.points, ask)
     return [target]
 
 
@@ -55,11 +55,10 @@ def about(source: Path, fields: xr.Dataset, ask: Ask) -> dict[str, Any]:
     return {"title": title, "provenance": made | {k: v for k, v in said.items() if v}}
 
 
-def tables(source: Path, target: Path, fields: xr.Dataset, ask: Ask) -> None:
-    """Write a table of values at points."""
+def tables(source: Path, target: Path, fields: xr.Dataset, stations: Path, ask: Ask) -> None:
+    """Write a table of values at the points of another."""
     wanted = table.columns(fields, source, ask)
-    assert ask.points is not None
-    places = points(ask.points, wanted[0][0].grid, ask.method)
+    places = points(stations, wanted[0][0].grid, ask.method)
     write = table.write_csv if target.suffix == ".csv" else table.write_geojson
     write(target, table.rows(wanted, places, ask))
 
