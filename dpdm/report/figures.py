@@ -99,9 +99,9 @@ def spectra(powers: Mapping[str, tuple[Array, Array]], unit: str, name: str, wor
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: power_of_ten(x)))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_locator(ticker.NullLocator())
-    floor = min(np.nanmin(power) for _, power in powers.values())
-    top = np.nanmax(powers["truth"][1])
-    axes.set_ylim(bottom=max(floor, 1e-7 * top) / 2)  # a lerp has next to nothing below its cells
+    some = np.concatenate([power[power > 0] for _, power in powers.values()])
+    if some.size:  # a lerp has next to nothing below its cells
+        axes.set_ylim(bottom=max(some.min(), 1e-7 * some.max()) / 2)
     axes.legend(frameon=False, fontsize=8)
     return svg(made, name, words)
 
@@ -161,9 +161,16 @@ def dressed(axes: Any, grid: Grid, land: Array, title: str, stretch: float) -> N
     axes.spines[:].set_visible(True)
     axes.set_title(title, fontsize=9)
     for axis, turn in ((axes.xaxis, east), (axes.yaxis, north)):
-        axis.set_major_locator(ticker.MaxNLocator(4, steps=[1, 2, 3, 5, 6, 10]))
+        axis.set_major_locator(degrees(np.ptp(axis.get_view_interval())))
         axis.set_major_formatter(ticker.FuncFormatter(lambda x, _, turn=turn: turn(x)))
         axis.set_tick_params(labelsize=8)
+
+
+def degrees(span: float) -> Any:
+    """Choose where an axis of so many degrees is labelled."""
+    if span > 150:
+        return ticker.MultipleLocator(60 if span > 200 else 30)
+    return ticker.MaxNLocator(4, steps=[1, 2, 3, 5, 10])
 
 
 def east(degrees: float) -> str:

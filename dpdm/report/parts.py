@@ -23,6 +23,17 @@ NAMES = "January February March April May June July August September October Nov
 MONTHS = NAMES.split()
 
 
+def worded(verdict: str) -> str:
+    """Return a verdict in a word or two.
+
+    Example:
+        >>> worded("better than lerp at the 95% level"), worded("not tested against lerp")
+        ('better', 'not tested')
+    """
+    words = verdict.partition(" lerp")[0] if verdict.endswith(("lerp", "level")) else verdict
+    return words.removesuffix(" than").removesuffix(" from").removesuffix(" against")
+
+
 @dataclass(frozen=True)
 class Part:
     """Hold the scores of one month or one class.
@@ -54,7 +65,7 @@ class Part:
     @property
     def word(self) -> str:
         """Say the verdict in a word or two, for a column of a table."""
-        return self.verdict.partition(" lerp")[0].removesuffix(" than").removesuffix(" from")
+        return worded(self.verdict)
 
 
 def by_month(case: Case, name: str, kept: Kept) -> list[Part]:

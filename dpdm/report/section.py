@@ -1,5 +1,6 @@
 """All that a report shows of one variable: its sentence, its tables and its pictures."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,9 +42,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Section:
-    """Hold the blocks of one variable and the sentence that sums them up."""
+    """Hold the blocks of one variable and the sentence that sums them up.
 
-    name: str
+    Its key is a name that HTML allows, whatever the file calls the variable.
+    """
+
+    key: str
     title: str
     conclusion: str
     blocks: list[Block]
@@ -69,7 +73,17 @@ def section(
     ]  # fmt: skip
     said = words.conclusion(name, rows, months, kept.methods[-1])
     full = [block for block in blocks if block.tables or block.pictures]
-    return Section(name, words.called(name), said, full)
+    return Section(key_of(name), words.called(name), said, full)
+
+
+def key_of(name: str) -> str:
+    """Return a variable's name as part of an identifier.
+
+    Example:
+        >>> key_of("2 m, dew")
+        'v-2-m-dew'
+    """
+    return f"v-{re.sub('[^A-Za-z0-9]+', '-', name)}"
 
 
 def of_parts(
@@ -84,7 +98,9 @@ def of_parts(
     pictures = []
     if any(np.isfinite(part.ratio) for part in found):
         said = f"{title}: RMSE over lerp's with its 95% range"
-        pictures = [Picture(said, figures.ratios(found, f"{name}-{slug}", said), wide=True)]
+        pictures = [
+            Picture(said, figures.ratios(found, f"{key_of(name)}-{slug}", said), wide=True)
+        ]
     return Block(slug, heading, [shown], pictures)
 
 
@@ -106,7 +122,7 @@ def maps(name: str, case: Case, kept: Kept, land: Array, unit: str) -> list[Pict
             f"{words.called(name)}: {kind}, {unit}, over {case.steps} times",
             address=figures.maps(panels, grid, land, unit, kind == "Mean error"),
             words=described(kind, panels, unit),
-            wide=True,
+            wide=len(panels) > 1,
         )
         for kind, panels in kinds.items()
     ]
@@ -126,7 +142,11 @@ def described(kind: str, panels: Mapping[str, Array], unit: str) -> str:
     """
     said = []
     for method, field in panels.items():
-        low, middle, high = np.nanpercentile(field, (5, 50, 95))
+        values = field[np.isfinite(field)]
+        if not values.size:
+            said.append(f"{method}: no values.")
+            continue
+        low, middle, high = np.percentile(values, (5, 50, 95))
         ends = f"{low:.2g} to {high:.2g}"
         said.append(f"{method}: median {middle:.2g}, 5% to 95% of the cells {ends} {unit}.")
     return " ".join([f"Maps of {kind}.", *said])
@@ -137,9 +157,11 @@ def spread(name: str, rows: Sequence[Row], kept: Kept, unit: str) -> list[Pictur
     title, found = words.called(name), []
     if "rank_histogram" in rows[-1]:
         said = f"{title}: rank histogram; a calibrated ensemble is flat"
-        found.append(Picture(said, figures.ranks(rows[-1]["rank_histogram"], f"{name}-r", said)))
+        found.append(
+            Picture(said, figures.ranks(rows[-1]["rank_histogram"], f"{key_of(name)}-r", said))
+        )
     said = f"{title}: variance at each wavelength"
-    found.append(Picture(said, figures.spectra(powers(kept), unit, f"{name}-s", said)))
+    found.append(Picture(said, figures.spectra(powers(kept), unit, f"{key_of(name)}-s", said)))
     return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from dpdm.evaluate.table import COLUMNS, IN_UNITS, Row, cell, digits
 from dpdm.report.gather import HIGH, SINGLE, TRUTH, Kept
-from dpdm.report.parts import Part
+from dpdm.report.parts import Part, worded
 from dpdm.report.words import DASH, MINUS, number, units
 
 QUANTILES = (0.001, 0.01, 0.05, 0.5, 0.95, 0.99, 0.999)
@@ -63,7 +63,7 @@ def _printed(text: str) -> str:
         return DASH
     if text[:1] == "-":
         return f"{MINUS}{text[1:]}"
-    return text.removesuffix(" lerp at the 95% level").removesuffix(" than").removesuffix(" from")
+    return worded(text)
 
 
 def parts(

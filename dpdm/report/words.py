@@ -8,6 +8,7 @@ from dpdm.evaluate.tally import REFERENCE
 from dpdm.fields.variables import KNOWN
 from dpdm.report.parts import Part
 
+TESTED = ("better", "worse", "no different")
 CALIBRATED = (0.9, 1.1)  # spread-skill ratios that are called so
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MINUS = "\N{MINUS SIGN}"
@@ -41,16 +42,16 @@ def tested(row: Row) -> str:
 
 
 def in_months(months: Sequence[Part]) -> str:
-    """Say in how many months the forecast is better than lerp, and in how many it is worse.
+    """Say in how many of the months that were tested the forecast is better, or worse, than lerp.
 
     Example:
         >>> in_months([])
         ''
     """
-    words = [month.word for month in months]
-    better, worse = words.count("better"), words.count("worse")
-    if not {"better", "worse", "no different"} & {*words}:
+    words = [month.word for month in months if month.word in TESTED]
+    if not words:
         return ""
+    better, worse = words.count("better"), words.count("worse")
     also = f" and worse in {worse}" if worse else ""
     times = "month" if len(words) == 1 else "months"
     return f", and better in {better} of {len(words)} {times} taken alone{also}"
