@@ -57,7 +57,8 @@ def reconstructed(folder: Path, file: Path, prior: object, members: int) -> xr.D
     plan.write_text(PLAN.format(file=file.resolve(), prior=prior, members=members))
     common.dpdm("reconstruct", plan, out)
     common.dpdm("reconstruct", "--verify", plan, out)
-    return open_fields(sorted(out.glob("fine_*.nc")))
+    how = {"data_vars": "minimal", "coords": "minimal", "compat": "override"}
+    return xr.open_mfdataset(sorted(out.glob("fine_*.nc")), **how)
 
 
 def of_winds(options: Namespace, folder: Path) -> tuple[dict[str, float], dict[str, Target]]:

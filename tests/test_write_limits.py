@@ -51,3 +51,42 @@ def test_memory_does_not_grow_with_members(tmp_path, suffix):
     few, many = (int(run(tmp_path / f"{n}{suffix}", n, 1 << 30)) for n in (2, 80))
     # 78 more members would take 37,000 kB if they were kept; 8,000 is the allocator's play.
     assert many - few < 8_000
+
+
+# One thread writes small files while another reads steps of a file, which HDF5 alone survives not.
+AT_ONCE = """
+import sys, threading, time
+from pathlib import Path
+import dask.array as da, numpy as np, xarray as xr
+from dpdm.fields.cf import finish
+from dpdm.fields.store import load, open_fields
+from dpdm.fields.write import Writer
+folder, end = Path(sys.argv[1]), time.monotonic() + 4
+axes = {"time": xr.date_range("2000-01", periods=99, freq="MS"), "lat": np.arange(20.0)}
+axes["lon"] = np.arange(30.0)
+ones = np.full((99, 20, 30), 280, "f4")
+xr.Dataset({"t2m": (tuple(axes), ones, {"units": "K"})}, axes).to_netcdf(folder / "in.nc")
+fields = open_fields(folder / "in.nc")
+one = fields.isel(time=[0]).compute()
+template = finish(one.chunk(), "", {}, "")
+done = [0, 0]
+def write():
+    while time.monotonic() < end:
+        with Writer(folder / "out.nc", template, True) as out:
+            out.write(one)
+        done[0] += 1
+writing = threading.Thread(target=write)
+writing.start()
+while time.monotonic() < end:
+    load(fields.isel(time=done[1] % 99))
+    done[1] += 1
+writing.join()
+print(*done)
+"""
+
+
+def test_one_thread_reads_while_another_writes(tmp_path):
+    command = [sys.executable, "-c", AT_ONCE, str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr  # a signal, where they disturb each other
+    assert all(int(count) > 5 for count in found.stdout.split())

@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.alone import HDF5
 from dpdm.fields.axes import straighten
 from dpdm.fields.clock import keep_time
 from dpdm.fields.doubt import doubt
@@ -99,7 +100,7 @@ def load(ds: xr.Dataset, path: Path | str | None = None) -> xr.Dataset:
         DpdmError: The file cannot be read to its end, or `check_values` refuses the values.
     """
     path = path or ds.encoding.get("source", "the file")
-    with _reading(path):
+    with _reading(path), HDF5:
         loaded = ds.compute()
     check_values(loaded, path)
     return loaded

@@ -25,6 +25,7 @@ import zarr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from dpdm.errors import DpdmError
+from dpdm.fields.alone import HDF5
 from dpdm.fields.source import is_zarr
 from dpdm.interrupt import uninterrupted
 
@@ -96,7 +97,7 @@ class Writer:
         """Lay out the file under its hidden name."""
         lay_out = _zarr if self.path.suffix == ".zarr" else _netcdf
         try:
-            with _saying(self.path), uninterrupted():  # xarray holds a lock meanwhile
+            with _saying(self.path), HDF5, uninterrupted():  # xarray holds a lock meanwhile
                 self._filled = lay_out(self._template, self._hidden, self._open)
         except BaseException:
             self._give_up()
@@ -132,7 +133,7 @@ class Writer:
             self._discard()
 
     def _close(self) -> None:
-        with NETCDF4_PYTHON_LOCK:
+        with HDF5, NETCDF4_PYTHON_LOCK:
             self._open.close()
 
     def _give_up(self) -> None:
@@ -142,7 +143,7 @@ class Writer:
         self._discard()
 
     def _put(self, target: Any, place: tuple[slice, ...], values: np.ndarray) -> None:
-        with _saying(self.path), NETCDF4_PYTHON_LOCK:
+        with _saying(self.path), HDF5, NETCDF4_PYTHON_LOCK:
             target[place] = values
 
     def _discard(self) -> None:

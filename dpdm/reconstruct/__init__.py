@@ -6,6 +6,7 @@ alone, so units may be drawn in any order, anywhere, and again. The ledger says 
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -62,6 +63,7 @@ def reconstruct(path: Path, folder: Path, options: Options = Options()) -> bool:
     begun = time.monotonic()
     check_folder(folder)
     setting = prepare(path)
+    gc.collect()  # files that are open and forgotten must not be closed by another thread
     folder.mkdir(exist_ok=True)
     with held(folder):
         mend(folder / "ledger.jsonl")

@@ -7,7 +7,7 @@ and those that it holds already. Nothing in a product tells when or in which ord
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dpdm.ensemble import blocks, labelled, template_of
 from dpdm.errors import DpdmError
+from dpdm.fields.alone import HDF5
 from dpdm.fields.cf import finish
 from dpdm.fields.store import sha256
 from dpdm.fields.write import Writer
@@ -94,7 +95,7 @@ class Yearly:
         path = self.folder / product
         coarse = coarse_of(self.setting, list(steps))
         task = replace(self.setting.task, coarse=coarse)
-        old = xr.open_dataset(path) if set(steps) - fresh.keys() else nullcontext()
+        old = opened(path) if set(steps) - fresh.keys() else nullcontext()
         with old as before, Writer(path, template(self.setting, task, self.made), True) as writer:
             for number, label in enumerate(sorted(steps)):
                 if label in fresh:
@@ -104,6 +105,18 @@ class Yearly:
                 for part in parts:
                     writer.write(part)
         return self.digest(product)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[xr.Dataset]:
+    """Hold a product open, while another thread may read the input."""
+    with HDF5:
+        ds = xr.open_dataset(path)
+    try:
+        yield ds
+    finally:
+        with HDF5:
+            ds.close()
 
 
 def held(
@@ -116,8 +129,14 @@ def held(
     step = step[[n for n in step.data_vars if {"time", "lat", "lon"} <= set(step[n].dims)]]
     for member in range(step.sizes.get("realization", 0)) or [0]:
         lone = [n for n in step if "realization" in step[n].dims]
-        yield step[lone].isel(realization=[member]).load() if lone else xr.Dataset()
-    yield step[[n for n in step if "realization" not in step[n].dims]].load()
+        yield loaded(step[lone].isel(realization=[member])) if lone else xr.Dataset()
+    yield loaded(step[[n for n in step if "realization" not in step[n].dims]])
+
+
+def loaded(ds: xr.Dataset) -> xr.Dataset:
+    """Read fields of a product as they are."""
+    with HDF5:
+        return ds.load()
 
 
 def layout_of(setting: Setting, folder: Path, made: Mapping[str, str]) -> Layout:
