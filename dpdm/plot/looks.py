@@ -44,10 +44,9 @@ class Look:
         """Return the scale from values to colours."""
         return colors.Normalize(self.low, self.high)
 
-    @property
-    def ticks(self) -> Array:
-        """Return a few round values within the scale."""
-        few = ticker.MaxNLocator(4, steps=[1, 2, 2.5, 5, 10])
+    def steps(self, most: int) -> Array:
+        """Return round values within the scale, at most so many steps apart."""
+        few = ticker.MaxNLocator(most, steps=[1, 2, 2.5, 5, 10])
         found = np.asarray(few.tick_values(self.low, self.high), float)
         slack = 1e-6 * (self.high - self.low)
         kept: Array = found[(found >= self.low - slack) & (found <= self.high + slack)]

@@ -149,7 +149,7 @@ def shade(axes: Any, where: Sheet, known: NDArray[np.bool_]) -> None:
 
 def lines(axes: Any, values: Array, look: Look, where: Sheet) -> None:
     """Draw lines of equal value, dashed below zero, so that the sign is seen without colour."""
-    levels = [level for level in look.ticks if look.low < level < look.high and level != 0]
+    levels = [level for level in look.steps(8) if look.low < level < look.high and level != 0]
     if levels and np.isfinite(values).any():
         axes.contour(
             *where.centres(), smooth(values, where), levels=levels, colors="0.2", linewidths=0.5,
@@ -171,7 +171,7 @@ def smooth(values: Array, where: Sheet) -> Any:
 
 def degrees(axes: Any, where: Sheet, labels: bool) -> None:
     """Draw a few parallels and meridians; a single map of a region says which they are."""
-    lat, lon = round_steps(where.grid.lat_edges, 4), round_steps(where.grid.lon_edges, 5)
+    lat, lon = round_steps(where.grid.lat_edges, 4), round_steps(where.grid.lon_edges, 4)
     if where.whole or where.round:
         lat, lon = [-60.0, -30.0, 0.0, 30.0, 60.0], [60.0 * each for each in range(-3, 3)]
     axes.gridlines(
@@ -234,7 +234,7 @@ def bar(page: Page, axes: Any, look: Look, unit: str) -> None:
     """Draw the bar of a look with its unit."""
     shown = mpl.cm.ScalarMappable(look.norm, look.colours)
     drawn = page.figure.colorbar(
-        shown, cax=axes, orientation="horizontal", extend=look.extend, ticks=look.ticks
+        shown, cax=axes, orientation="horizontal", extend=look.extend, ticks=look.steps(4)
     )
     drawn.set_label(unit, parse_math=False)
     drawn.ax.tick_params(pad=2)

@@ -15,7 +15,7 @@ from dpdm.fields.write import sync
 from dpdm.plot.libraries import TextPath, figure, mpl
 
 WIDTH = 8.9 / 2.54  # inches
-DPI = 300
+DPI = 200  # of a PNG, and of the fields in a PDF or SVG, whose words are outlines
 TEXT, SMALL = 12, 8  # points
 LINE, SMALL_LINE = 0.2, 0.135  # inches
 EDGE = 0.08  # inches of white around

@@ -34,10 +34,11 @@ class Scene:
         files = [self.source.path, self.ask.truth, self.ask.coarse, self.ask.report]
         return provenance(self.source.attrs, [path for path in files if path])
 
-    def heading(self, *words: str) -> list[str]:
+    def heading(self, *more: str) -> list[str]:
         """Return the variable's name and a line of more words."""
-        name = self.source.words[:1].upper() + self.source.words[1:]
-        return [name, ", ".join(word for word in words if word)]
+        words = self.source.words
+        name = words if words == self.source.name else words[:1].upper() + words[1:]
+        return [name, ", ".join(word for word in more if word)]
 
     def need_truth(self, kind: str) -> Source:
         """Return the truth.

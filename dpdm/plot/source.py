@@ -7,7 +7,9 @@ the mean or the spread and need not know which of them was stored.
 import difflib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from dpdm.evaluate.match import cut
 from dpdm.fields.box import Box, within
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.store import check_values, open_fields
-from dpdm.fields.units import from_canonical
+from dpdm.fields.units import from_canonical, parse
 from dpdm.fields.variables import KNOWN
 from dpdm.plot import moments
 from dpdm.plot.ask import Ask
@@ -169,14 +171,30 @@ def _source(path: Path, fields: xr.Dataset, name: str, unit: str, box: Box | Non
     difference = bool(alone and alone[2] == "spread")
     words = str(array.attrs.get("long_name", name)).removeprefix("mean over the ensemble of ")
     whole = _shown(back, stored, difference)
-    units = SHOWN.get(stored, (stored, 1.0, 0.0))[0]
+    units = shown(stored)[0]
     units = "K" if difference and units == "°C" else units
     return Source(path, name, words, stored, units, whole, kin, fields.attrs)
 
 
+@cache
+def shown(stored: str) -> tuple[str, float, float]:
+    """Return what a unit is shown as, however it is spelled, with factor and offset to get there.
+
+    Example:
+        >>> shown("kg m**-2 s**-1")[0], shown("celsius")[0], shown("Sv")[0]
+        ('mm/day', '°C', 'Sv')
+    """
+    with suppress(DpdmError):
+        unit = parse(stored)
+        for known, words in SHOWN.items():
+            if unit == parse(known):
+                return words
+    return stored, 1.0, 0.0
+
+
 def _shown(array: xr.DataArray, stored: str, difference: bool) -> xr.DataArray:
     """Bring values to the unit that is shown; differences know no offset."""
-    _, factor, offset = SHOWN.get(stored, (stored, 1.0, 0.0))
+    _, factor, offset = shown(stored)
     return array * factor + (0.0 if difference else offset)
 
 
