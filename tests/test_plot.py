@@ -59,6 +59,7 @@ def files(tmp_path_factory):
     )  # fmt: skip
     report.to_csv(folder / "report.csv", index=False)
     years(folder / "years.nc")
+    truth.assign_coords(lon=truth["lon"] + 90).to_netcdf(folder / "far.nc")
     return folder
 
 
@@ -305,7 +306,7 @@ REFUSALS = {
     "truth.nc a.png --kind trend": "has 1 whole year, too few",
     "fine.nc a.png --kind obs": "needs the report",
     "fine.nc a.png --report stations.csv": "no report of an assimilation",
-    "fine.nc a.png --report report.csv --time 2000-02": "no observation of t2m of February 2000",
+    "fine.nc a.png --report report.csv --time 2000-02": "no observation of t2m in the field of Feb",
     "fine.nc a.png --kind series": "needs a place",
     "fine.nc a.png --at 37,227": "37°N 133°W lies outside fine.nc",
     "fine.nc a.png --at 127,37": "latitude 127",
@@ -315,6 +316,8 @@ REFUSALS = {
     "fine.nc a.png --bbox 0,10,0,10": "is not within the grid",
     "fine.nc a.png --kind map --truth truth.nc": "does not heed --truth",
     "fine.nc a.png --truth years.nc": "has no field of January 2000",
+    "fine.nc a.png --report report.csv --bbox 140,143,31,33": "no observation of t2m in the field",
+    "fine.nc a.png --truth far.nc": "called truth has no value where fine.nc lies",
     "fine.nc none/a.png": "The folder of none/a.png does not exist",
     "fine.nc fine.nc": "ends in '.nc'",
 }

@@ -1,5 +1,6 @@
 """The pictures that are maps: one field, fields beside each other, members, trend, misfits."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 
 from dpdm.errors import DpdmError
-from dpdm.fields.footprints import turned
+from dpdm.fields.footprints import inside, turned
 from dpdm.fields.grid import Array, Grid
 from dpdm.plot.libraries import ccrs
 from dpdm.plot.looks import Look, look
@@ -62,6 +63,7 @@ def compare(view: Scene) -> Page:
         )
     where = paper(now.fields[source.called], 2)
     values = {title: onto(where, field) for title, field in now.fields.items()}
+    check_there(values, source.path)
     shared = look(source.name, list(values.values()))
     panels = [Panel(title, field, shared) for title, field in values.items()]
     units = [source.units]
@@ -70,6 +72,20 @@ def compare(view: Scene) -> Page:
         panels.append(Panel("spread", wide, look("spread", [wide])))
         units.append(f"spread, {_difference(source.units)}")
     return atlas(view.heading(now.date), panels, where, view.footer, units)
+
+
+def check_there(values: Mapping[str, Array], path: Path) -> None:
+    """Refuse a panel without a single value.
+
+    Raises:
+        DpdmError: There is one.
+    """
+    for title, field in values.items():
+        if not np.isfinite(field).any():
+            raise DpdmError(
+                f"The field called {title} has no value where {path} lies.",
+                "Give a file of the same region.",
+            )
 
 
 def _difference(units: str) -> str:
@@ -184,10 +200,29 @@ def rms(values: Array) -> float:
 
 
 def stations(path: Path, name: str, step: int, date: str, domain: Grid) -> pd.DataFrame:
-    """Return the rows of a report that were used or withheld, of one variable and step.
+    """Return the rows of a report that were used or withheld, of one variable, step and domain.
 
     Raises:
         DpdmError: The file is no report, or there are none.
+    """
+    table = report(path)
+    mine = (table["variable"] == name) & (table["step"] == step) & table["status"].isin(MARKS)
+    rows = table[mine].dropna(subset=["lat", "lon", *WORDS])
+    rows = rows[inside(rows[["lat", "lon"]], domain)]
+    if rows.empty:
+        known = sorted(set(table["variable"].dropna()))
+        raise DpdmError(
+            f"{path} has no observation of {name} in the field{' of ' + date if date else ''}.",
+            f"It has {', '.join(known)}; choose with --variable, --time and --bbox.",
+        )
+    return rows.assign(lon=turned(rows["lon"].to_numpy(float), domain))
+
+
+def report(path: Path) -> pd.DataFrame:
+    """Read what an assimilation reports of its observations.
+
+    Raises:
+        DpdmError: The file is no such report.
     """
     try:
         table = pd.read_csv(path)
@@ -199,15 +234,7 @@ def stations(path: Path, name: str, step: int, date: str, domain: Grid) -> pd.Da
             f"{path} is no report of an assimilation: it has no column {', '.join(absent)}.",
             "Give what dpdm assimilate --report wrote.",
         )
-    mine = (table["variable"] == name) & (table["step"] == step) & table["status"].isin(MARKS)
-    rows = table[mine].dropna(subset=["lat", "lon", *WORDS])
-    if rows.empty:
-        known = sorted(set(table["variable"].dropna()))
-        raise DpdmError(
-            f"{path} has no observation of {name} {'of ' + date if date else 'in the field'}.",
-            f"It has {', '.join(known)}; choose with --variable and --time.",
-        )
-    return rows.assign(lon=turned(rows["lon"].to_numpy(float), domain))
+    return table
 
 
 def dots(rows: pd.DataFrame, values: Array, shared: Look, axes: Any) -> None:
