@@ -2,9 +2,11 @@
 
 import click
 
+from dpdm_cli import options
+
 
 @click.command(epilog="Example: dpdm info default")
-@click.argument("file")
+@click.argument("file", shell_complete=options.files_or_priors)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def info(file: str, as_json: bool) -> None:
     """Tell what a prior or a data file holds; FILE may be the name of a bundled prior."""

@@ -1,10 +1,12 @@
 """Each shared option, spelled once."""
 
 from collections.abc import Callable, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path)
@@ -45,9 +47,27 @@ def box(
     return numbers
 
 
+def priors(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the name of a bundled prior, or of a file where none begins so."""
+    folder = resources.files("dpdm") / "data"
+    found = (Path(item.name) for item in folder.iterdir())
+    names = sorted(file.stem for file in found if file.suffix == ".safetensors")
+    begun = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return begun or [CompletionItem(incomplete, type="file")]
+
+
+def files_or_priors(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete a file, or the name of a bundled prior that was begun."""
+    return priors(ctx, parameter, incomplete) if incomplete else [CompletionItem("", type="file")]
+
+
 overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 prior = click.option(
-    "--prior", default="default", show_default=True, metavar="NAME|FILE",
+    "--prior", default="default", show_default=True, metavar="NAME|FILE", shell_complete=priors,
     help="A bundled prior, or a .safetensors file that dpdm train wrote.",
 )  # fmt: skip
 var = click.option(

@@ -65,7 +65,10 @@ def factors(
     help="Stop after so many minutes of training in all.",
 )
 @click.option(
-    "--start", metavar="NAME|FILE", help="Begin with the weights of another prior (fine-tuning)."
+    "--start",
+    metavar="NAME|FILE",
+    shell_complete=options.priors,
+    help="Begin with the weights of another prior (fine-tuning).",
 )
 @options.device
 @options.var
