@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cartopy.crs  # noqa: F401  before any file is read: the wheels' C libraries clash otherwise
 import pytest
 import torch
 

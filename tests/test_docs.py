@@ -56,12 +56,13 @@ def test_links_lead_somewhere() -> None:
 
 WRITTEN = {
     "README.md": (
-        "analysis.nc coarse.nc fine.nc mean.nc mine.nc mine.safetensors sample_data seen.nc "
-        "series smooth.nc stations.csv truth.nc"
+        "analysis.nc coarse.nc fine.html fine.nc january.png mean.nc mine.jsonl mine.nc "
+        "mine.safetensors sample_data seen.nc series smooth.nc stations.csv stations_t2m.csv "
+        "t2m.tif truth.nc"
     ),
     "docs/guide.md": (
         "analysis.nc january.png korea.html korea.nc korea_t2m.tif sample_data seoul.png "
-        "stations.csv wet.tif"
+        "stations.csv truth.nc wet.tif"
     ),
     "docs/cookbook.md": "sample_data seen.nc smooth.nc",
 }
