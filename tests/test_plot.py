@@ -306,7 +306,7 @@ REFUSALS = {
     "truth.nc a.png --kind trend": "has 1 whole year, too few",
     "fine.nc a.png --kind obs": "needs the report",
     "fine.nc a.png --report stations.csv": "no report of an assimilation",
-    "fine.nc a.png --report report.csv --time 2000-02": "no observation of t2m in the field of Feb",
+    "fine.nc a.png --report report.csv --time 2000-02": "no observation of t2m in the field of F",
     "fine.nc a.png --kind series": "needs a place",
     "fine.nc a.png --at 37,227": "37°N 133°W lies outside fine.nc",
     "fine.nc a.png --at 127,37": "latitude 127",

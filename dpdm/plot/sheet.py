@@ -182,11 +182,11 @@ def onto(paper: Sheet, field: xr.DataArray) -> Array:
 
 
 def smoothly(paper: Sheet, field: xr.DataArray) -> Array:
-    """Return a global field at the pixels, bilinear between centres, NaN off the domain."""
+    """Return a global field at the pixels, by splines, NaN off the domain."""
     grid = grid_of(field)
     rows, columns = places(grid, paper.lat, paper.lon)
     known = np.isfinite(rows)
     out = np.full(paper.lat.shape, np.nan)
     at = np.stack([rows[known], columns[known]]) - 0.5
-    out[known] = ndimage.map_coordinates(field.values, at, order=1, mode="nearest")
+    out[known] = ndimage.map_coordinates(field.values, at, order=3, mode="nearest")
     return out
