@@ -45,6 +45,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def near(truth: xr.Dataset, members: int = 4, error: float = 0.1) -> xr.Dataset:
     """Return members around the truth."""
     noise = error * (world(1, truth.sizes["time"], members) - 280)[list(truth.data_vars)]
+    noise = noise.assign_coords(time=truth["time"])
     return xr.Dataset({n: (truth[n] + noise[n]).assign_attrs(truth[n].attrs) for n in truth})
 
 
@@ -110,15 +111,14 @@ def test_quantiles_are_those_of_sorted_values_to_a_bin() -> None:
 
 
 def test_a_month_has_the_scores_of_its_own_times_alone() -> None:
-    truth = world(0, 13)[["t2m"]]
+    truth = world(0, 13)[["t2m"]].isel(time=[0, 1, 12])
     forecast, coarse = near(truth), average(truth, COARSE)
     seen, _ = watched(forecast, truth, coarse)
     months = by_month(seen.case, "t2m", seen.kept["t2m"])
-    assert [m.size for m in months] == [2] + [1] * 11
-    january = {"time": [0, 12]}
+    assert [(m.label, m.size) for m in months] == [("January", 2), ("February", 1)]
+    january = {"time": [0, 2]}
     alone = rows(evaluate(forecast.isel(january), truth.isel(january), coarse.isel(january)))
     last = alone["mean of 4"]
-    assert months[0].label == "January"
     assert months[0].rmse["mean of 4"] == pytest.approx(last["rmse"], rel=1e-12)
     assert months[0].crps == pytest.approx(alone["ensemble of 4"]["crps"], rel=1e-12)
     assert (months[0].low, months[0].high) == (last["rmse_ratio_low"], last["rmse_ratio_high"])
@@ -216,7 +216,8 @@ def test_the_page_is_whole_accessible_and_asks_nothing_of_the_network(files: Pat
 
 
 def test_the_conclusion_counts_months_and_says_what_the_spread_is(files: Path) -> None:
-    truth = world(0, 15)[["t2m"]]  # one tile: a month of a single time cannot be tested
+    # One tile: a month of a single time cannot be tested.
+    truth = world(0, 15)[["t2m"]].isel(time=[0, 1, 2, 5, 12, 13, 14])
     truth.to_netcdf("truth.nc")
     near(truth).to_netcdf("forecast.nc")
     average(truth, COARSE).to_netcdf("coarse.nc")
@@ -235,6 +236,17 @@ def test_a_conclusion_without_lerp_or_members_says_less() -> None:
         "Precipitation (tp): the forecast has an RMSE of 1.50 mm day⁻¹ and a bias of "
         "\N{MINUS SIGN}0.50 mm day⁻¹."
     )
+
+
+def test_a_conclusion_names_the_baseline_that_is_better() -> None:
+    rows_ = [
+        {"units": "K", "method": "lerp", "rmse": 2.0, "bias": 0.0},
+        {"units": "K", "method": "lerp + lapse rate", "rmse": 0.5, "bias": 0.0},
+        {"units": "K", "method": "forecast", "rmse": 1.0, "bias": 0.0, "rmse_ratio_low": 0.4,
+         "rmse_ratio_high": 0.6, "verdict": "better than lerp at the 95% level"},
+    ]  # fmt: skip
+    said = conclusion("t2m", rows_, [], "forecast")
+    assert said.endswith("(ratio 0.40 to 0.60); lerp + lapse rate has the least, 0.50 K.")
 
 
 def test_extremes_are_those_of_the_truth(files: Path) -> None:

@@ -30,7 +30,7 @@ __all__ = ["report"]
 SUFFIXES = (".html", ".htm")
 NOTES = (
     "By month: the same bootstrap over the month's own times and tiles. Of twenty months that are "
-    "in truth no different, one will seem so.",
+    "in truth no different, one will seem different.",
     "By height and coast: sums over time; the interval is a bootstrap over tiles alone.",
     "Height is that of the {relief}; the coast is where the bundled "
     "land fraction passes one half. Lakes count as land.",
@@ -66,7 +66,7 @@ def report(
     )
     assert seen.case is not None  # an evaluation has at least one time
     about = {"forecast": forecast.name, "truth": truth.name, "command": command}
-    files = {file.name: sha256(file) for file in dict.fromkeys(inputs) if file.exists()}
+    files = {str(file): sha256(file) for file in inputs}
     write_text(path, html(seen, seen.case, table, {**about, "files": files}, own_statics))
     return table
 

@@ -1,6 +1,7 @@
 """All that a report shows of one variable: its sentence, its tables and its pictures."""
 
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -77,13 +78,14 @@ def section(
 
 
 def key_of(name: str) -> str:
-    """Return a variable's name as part of an identifier.
+    """Return a variable's name as part of an identifier; no two names have the same.
 
     Example:
-        >>> key_of("2 m, dew")
-        'v-2-m-dew'
+        >>> key_of("t2m"), key_of("2 m, dew")
+        ('v-t2m', 'v-2-m-dew-e42bdbcb')
     """
-    return f"v-{re.sub('[^A-Za-z0-9]+', '-', name)}"
+    plain = re.sub(r"\W+", "-", name)
+    return f"v-{plain}" if plain == name else f"v-{plain}-{zlib.crc32(name.encode()):x}"
 
 
 def of_parts(

@@ -26,7 +26,21 @@ def conclusion(name: str, rows: Sequence[Row], months: Sequence[Part], method: s
         said += f": {tested(row)}{in_months(months)}"
     else:
         said += f" and a bias of {number(row['bias'], places)} {unit}"
-    return f"{said}{calibrated(rows[-1])}."
+    return f"{said}{outdone(rows, row, unit)}{calibrated(rows[-1])}."
+
+
+def outdone(rows: Sequence[Row], row: Row, unit: str) -> str:
+    """Name the method with the least RMSE, where it is another.
+
+    Example:
+        >>> rows = [{"method": "lerp", "rmse": 0.5}, {"method": "forecast", "rmse": 1.0}]
+        >>> outdone(rows, rows[1], "K")
+        '; lerp has the least, 0.50 K'
+    """
+    least = min((other for other in rows if "rmse" in other), key=lambda other: other["rmse"])
+    if not least["rmse"] < row["rmse"]:
+        return ""
+    return f"; {least['method']} has the least, {number(least['rmse'], digits(rows))} {unit}"
 
 
 def tested(row: Row) -> str:
