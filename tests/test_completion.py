@@ -138,5 +138,5 @@ def test_completion_is_quick_and_imports_nothing_heavy(environment: dict[str, st
 def test_a_misspelt_command_or_option_is_answered_with_the_nearest() -> None:
     refused("downscal", "No such command 'downscal'", "Did you mean 'downscale'?", code=2)
     refused("evaluat f.nc t.nc", "No such command 'evaluat'", "'evaluate'", code=2)
-    refused("downscale --member 3", "No such option '--member'", "'--members'", code=2)
+    refused("downscale --member 3", "No such option:? '?--member", "--members", code=2)
     refused("zzz", "No such command 'zzz'", code=2)
