@@ -82,9 +82,8 @@ def fields(task: Task, step: int, numbers: Sequence[int]) -> Iterator[NDArray[np
     """Yield some members (C, H, W) of one step, or the mean if there are none to be drawn."""
     posterior = Posterior(task.prior, task.given(step), task.how)
     lost = posterior.given.lerp.isnan().numpy()
-    lost = lost if task.outside is None else lost | task.outside
     if not task.wish.members:
-        yield from hiding([posterior.expectation()], lost)
+        yield from hiding(task, [posterior.expectation()], lost)
     else:
         label = label_of(task.coarse, step)
-        yield from hiding(posterior.members(numbers, task.wish.seed, label), lost)
+        yield from hiding(task, posterior.members(numbers, task.wish.seed, label), lost)

@@ -22,11 +22,19 @@ STATISTICS = {
 
 
 def hiding(
-    fields: Iterable[NDArray[np.float64]], lost: NDArray[np.bool_]
+    task: Task, fields: Iterable[NDArray[np.float64]], lost: NDArray[np.bool_]
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield fields (C, H, W) as they come, missing in the cells of which nothing is known."""
+    """Yield the part of fields (C, H, W) that is written, missing where nothing is known.
+
+    Args:
+        task: Which part, and what its mask leaves out.
+        fields: Fields, as they come.
+        lost: Cells of which nothing is known (C, H, W).
+    """
+    part = (..., *task.cut)
+    gone = lost[part] if task.outside is None else lost[part] | task.outside
     for field in fields:
-        yield np.where(lost, np.nan, field)
+        yield np.where(gone, np.nan, field[part])
 
 
 def blocks(task: Task, step: int, members: Iterable[NDArray[Any]]) -> Iterator[xr.Dataset]:
@@ -52,7 +60,7 @@ def labelled(
     task: Task, fields: NDArray[Any], step: int, member: int | None = None, statistic: str = ""
 ) -> xr.Dataset:
     """Return physical fields (C, H, W), labelled, in the units of the input."""
-    coords: dict[str, Any] = dict(task.grid.coords())
+    coords: dict[str, Any] = dict(task.shown.coords())
     dims = ["lat", "lon"]
     if "time" in task.coarse.dims:
         coords["time"], dims = ("time", task.coarse["time"].values[[step]]), ["time", *dims]
@@ -85,7 +93,7 @@ def described(array: xr.DataArray, statistic: str) -> xr.DataArray:
 
 def template_of(task: Task) -> xr.Dataset:
     """Return the output's structure: every variable with its axes, and no values yet."""
-    empty = np.zeros((len(task.prior.normaliser.names), *task.grid.shape), np.float32)
+    empty = np.zeros((len(task.prior.normaliser.names), *task.shown.shape), np.float32)
     ensemble, keep = task.wish.members > 0, task.wish.keep
     parts = []
     if not ensemble or keep != "stats":

@@ -95,7 +95,7 @@ class Sights:
         if self.error is not None:
             members = self.corrected(self.error, members, here, label)
         lost = posterior.given.lerp.isnan().numpy() & (not task.blind)
-        yield from hiding(self.noted(members, operator, here), lost)
+        yield from hiding(task, self.noted(members, operator, here), lost)
 
     def corrected(
         self, law: CoarseError, members: Numbered, here: NDArray[np.int64], label: str

@@ -39,3 +39,30 @@ def within(grid: Grid, box: Box) -> Grid:
             "Give a box of two cells or more, within it.",
         )
     return Grid(rows, columns + 360 * np.round((grid.lon.mean() - columns.mean()) / 360))
+
+
+def around(grid: Grid, box: Box, cells: int) -> Grid:
+    """Return the cells of a box and so many beside it, as far as there are any.
+
+    Example:
+        >>> globe = Grid(np.arange(-88.75, 90, 2.5), np.arange(0, 360, 2.5))
+        >>> around(globe, (170, -170, 0, 5), 1).lon[[0, -1]].tolist()
+        [167.5, 192.5]
+    """
+    inner = within(grid, box)
+    west, east, south, north = box
+    high, wide = (cells * step for step in grid.spacing)
+    if (east - west) % 360 + 2 * wide >= 360 - grid.spacing[1] or east == west:
+        wide = 0.0
+    wider = (west - wide, east + wide, max(-90.0, south - high), min(90.0, north + high))
+    outer = within(grid, wider)
+    turns = np.round((inner.lon.mean() - outer.lon.mean()) / 360)
+    return Grid(outer.lat, outer.lon + 360 * turns)
+
+
+def place(inner: Grid, outer: Grid) -> tuple[slice, slice]:
+    """Return where the rows and columns of a grid lie in one around it."""
+    row = int(np.abs(outer.lat - inner.lat[0]).argmin())
+    column = int(np.abs(outer.lon - inner.lon[0]).argmin())
+    height, width = inner.shape
+    return slice(row, row + height), slice(column, column + width)

@@ -95,7 +95,7 @@ def seconds(setting: Setting) -> float:
 def disk(setting: Setting, folder: Path) -> Iterator[str]:
     """Yield the disk that it needs and that there is."""
     out, members = setting.plan.output, setting.plan.draw.members
-    rows, columns = setting.task.grid.shape
+    rows, columns = setting.task.shown.shape
     field = 4 * rows * columns * len(setting.task.coarse.data_vars)
     stats = (2 + len(out.quantiles)) * (out.keep != "members")
     fields = (members * (out.keep != "stats") + stats) if members else 1

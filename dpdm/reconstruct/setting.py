@@ -102,7 +102,7 @@ class Setting:
 
     def fingerprint(self) -> dict[str, Any]:
         """Return all that decides the values of the products, but for the inputs' values."""
-        plan, grid = self.plan, self.task.grid
+        plan, grid = self.plan, self.task.shown
         axes = hashlib.sha256(grid.lat.tobytes() + grid.lon.tobytes()).hexdigest()
         ground = hashlib.sha256(self.task.statics.tobytes()).hexdigest()
         units = {str(n): a.attrs.get("source_units") for n, a in self.task.coarse.items()}
