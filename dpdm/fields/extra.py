@@ -25,5 +25,12 @@ def extra(name: str, what: str) -> Any:
     try:
         return import_module(name)
     except ImportError as fault:
-        what = f"{what} need {name.partition('.')[0]}, which is not installed."
-        raise DpdmError(what, "Run: pip install 'dpdm[gis]'.") from fault
+        raise lacking(what, fault) from fault
+
+
+def lacking(what: str, fault: ImportError) -> DpdmError:
+    """Return what to say of a library that is not installed."""
+    library = (fault.name or "a library").partition(".")[0]
+    return DpdmError(
+        f"{what} need {library}, which is not installed.", "Run: pip install 'dpdm[gis]'."
+    )

@@ -5,7 +5,7 @@ Figures are made without pyplot: no window system, no state that outlives a pict
 
 import warnings
 
-from dpdm.errors import DpdmError
+from dpdm.fields.extra import lacking
 
 try:
     import cartopy.crs as ccrs
@@ -18,10 +18,7 @@ try:
         warnings.simplefilter("ignore")  # of matplotlib, about how cmocean makes its maps
         import cmocean
 except ImportError as fault:
-    library = (fault.name or "matplotlib").partition(".")[0]
-    raise DpdmError(
-        f"Maps need {library}, which is not installed.", "Run: pip install 'dpdm[gis]'."
-    ) from fault
+    raise lacking("Maps", fault) from fault
 
 __all__ = [
     "Outline",
