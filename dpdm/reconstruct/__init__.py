@@ -21,9 +21,10 @@ from dpdm.reconstruct import changes
 from dpdm.reconstruct.clerk import Clerk
 from dpdm.reconstruct.drawer import Work
 from dpdm.reconstruct.engines import Engine, alone, clustered
+from dpdm.reconstruct.layouts import layout_of
 from dpdm.reconstruct.ledger import Ledger, mend, open_ledger
 from dpdm.reconstruct.lock import held
-from dpdm.reconstruct.products import layout_of, provenance
+from dpdm.reconstruct.products import provenance
 from dpdm.reconstruct.setting import Setting, prepare
 from dpdm.reconstruct.units import Unit
 from dpdm.reconstruct.words import spoken

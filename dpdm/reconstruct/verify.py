@@ -15,9 +15,10 @@ from dpdm.errors import DpdmError
 from dpdm.fields.store import check_values, open_fields
 from dpdm.reconstruct.changes import differences
 from dpdm.reconstruct.drawer import Drawer
+from dpdm.reconstruct.layouts import layout_of
 from dpdm.reconstruct.ledger import Ledger, open_ledger
 from dpdm.reconstruct.lock import held
-from dpdm.reconstruct.products import Layout, layout_of, provenance, values
+from dpdm.reconstruct.products import Layout, provenance, values
 from dpdm.reconstruct.setting import Setting, coarse_of, prepare
 from dpdm.task import labels
 
