@@ -65,4 +65,4 @@ def test_the_edge_of_a_box_is_no_edge_of_knowledge(
         gap = np.abs(whole["t2m"].sel(lat=box["lat"], lon=box["lon"]) - box["t2m"])[0]
         edge = np.ones(gap.shape, bool)
         edge[2:-2, 2:-2] = False
-        assert float(gap.where(xr.DataArray(edge, gap.coords)).mean()) < 0.1  # 0.17 K without a margin
+        assert float(gap.where(xr.DataArray(edge, gap.coords)).mean()) < 0.1  # 0.17 without
