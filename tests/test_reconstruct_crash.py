@@ -16,7 +16,7 @@ from tests.campaign import plan, settle, tree
 from tests.worlds import Taught, done, dpdm
 
 SCRIPT = Path(crashes.__file__)
-KINDS = {"netcdf-yearly": "kill,rename,torn,full,rename,term", "zarr": "kill,rename,torn"}
+KINDS = {"netcdf-yearly": "kill,rename,torn,full,term", "zarr": "kill,rename"}
 MAIN = "import sys; sys.path[:0] = {!r}; from dpdm_cli.main import main; main(prog_name='dpdm')"
 
 
