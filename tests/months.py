@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import xarray as xr
 
 from dpdm.reconstruct.series import Series
 from dpdm.reconstruct.setting import Setting, prepare
 from tests.campaign import plan, replace, winter
+from tests.worlds import Taught
 
 
 def dated(first: str, months: int = 6, calendar: str = "standard", freq: str = "MS") -> xr.Dataset:
@@ -38,3 +40,12 @@ def add(section: str, keys: str) -> None:
     head = f"[{section}]\n"
     text = text if head in text else text + head
     Path("plan.toml").write_text(text.replace(head, f"{head}{keys}\n"))
+
+
+def bare(folder: Path, taught: Taught, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder with a prior and a plan for the mean alone, and no input; go there."""
+    (folder / "prior.safetensors").write_bytes(taught.prior.read_bytes())
+    plan(folder, members=0)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    return folder

@@ -8,7 +8,7 @@ import xarray as xr
 
 from dpdm.reconstruct.setting import prepare
 from tests.campaign import opened, plan, tree, winter
-from tests.months import add, put
+from tests.months import add, bare, put
 from tests.worlds import Taught, coarse_world, done, refused, world
 
 RUN = "reconstruct plan.toml out"
@@ -16,12 +16,7 @@ RUN = "reconstruct plan.toml out"
 
 @pytest.fixture
 def site(tmp_path: Path, taught: Taught, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a prior and a plan for the mean alone, and no input."""
-    (tmp_path / "prior.safetensors").write_bytes(taught.prior.read_bytes())
-    plan(tmp_path, members=0)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
-    return tmp_path
+    return bare(tmp_path, taught, monkeypatch)
 
 
 KEYS = {  # of a plan, by the options that say the same

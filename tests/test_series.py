@@ -12,7 +12,7 @@ import xarray as xr
 
 from dpdm.reconstruct.stack import stacked
 from tests.campaign import opened, plan, replace, tree, winter
-from tests.months import dated, found, planned, put
+from tests.months import bare, dated, found, planned, put
 from tests.worlds import Taught, done, refused
 
 RUN = "reconstruct plan.toml out"
@@ -20,12 +20,7 @@ RUN = "reconstruct plan.toml out"
 
 @pytest.fixture
 def site(tmp_path: Path, taught: Taught, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a prior and a plan for the mean alone, and no input."""
-    (tmp_path / "prior.safetensors").write_bytes(taught.prior.read_bytes())
-    plan(tmp_path, members=0)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
-    return tmp_path
+    return bare(tmp_path, taught, monkeypatch)
 
 
 # The axis of time

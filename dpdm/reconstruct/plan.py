@@ -236,7 +236,7 @@ def found(patterns: Sequence[str], folder: Path, where: str) -> list[Path]:
         base, rest = Path(rooted.anchor or folder), rooted.relative_to(rooted.anchor)
         try:
             hits = sorted(base.glob(str(rest)))
-        except (ValueError, IndexError, NotImplementedError) as fault:
+        except (ValueError, IndexError) as fault:
             raise DpdmError(
                 f"{where}: {pattern!r} is no pattern of files.", 'Write one like "20cr/*.nc".'
             ) from fault
