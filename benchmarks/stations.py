@@ -211,7 +211,7 @@ def free(task: Task, table: pd.DataFrame) -> Array:
         members = Posterior(task.prior, task.given(step), task.how).members(
             range(task.wish.members), task.wish.seed, label_of(task.coarse, step)
         )
-        for _ in sights.noted(members, sights.operator(here), here):
+        for _ in sights.noted(enumerate(members), sights.operator(here), here):
             pass
     return sights.analysis
 
