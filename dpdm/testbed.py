@@ -16,6 +16,7 @@ from dpdm.fields.write import Writer, check_output
 from dpdm.testbeds import kolmogorov, lorenz63, spectral
 
 TOGETHER = 64  # trajectories of lorenz63 at once
+LONGEST = 0.05  # time, beyond which a step of Runge-Kutta leaves the attractor of lorenz63
 REFERENCE = "Rozet and Louppe (2023), arXiv 2306.10574"
 
 
@@ -28,6 +29,8 @@ class Truth:
         length: States of each.
         seed: With the number of a trajectory, what decides it.
         burn_in: States left out before the first; None for what the system needs.
+        interval: Time between the states of lorenz63.
+        deterministic: Whether lorenz63 is not shaken.
         size: Cells along each axis that kolmogorov's snapshots are averaged to.
         resolution: Cells along each axis that kolmogorov is computed on.
     """
@@ -36,6 +39,8 @@ class Truth:
     length: int
     seed: int = 0
     burn_in: int | None = None
+    interval: float = lorenz63.DT
+    deterministic: bool = False
     size: int = kolmogorov.SIZE
     resolution: int = kolmogorov.RESOLUTION
 
@@ -57,7 +62,13 @@ def write_truth(
     _check(truth, system)
     template, blocks = SYSTEMS[system](truth)
     said = {"system": system, "seed": str(truth.seed), "burn_in": str(_burn_in(truth, system))}
-    said |= {"resolution": str(truth.resolution)} if system == "kolmogorov" else {}
+    if system == "kolmogorov":
+        said |= {"resolution": str(truth.resolution)}
+    else:
+        said |= {
+            "interval": f"{truth.interval:g}",
+            "deterministic": str(truth.deterministic).lower(),
+        }
     template.attrs = file_attributes(
         {"references": REFERENCE}, f"Trajectories of {system}", said, history
     )
@@ -74,6 +85,11 @@ def _check(truth: Truth, system: str) -> None:
         number = getattr(truth, name)
         if number is not None and number < low:
             raise DpdmError(f"{name} is {number}.", f"Give a whole number of {low} or more.")
+    if not 0 < truth.interval <= LONGEST:
+        raise DpdmError(
+            f"The interval is {truth.interval:g}: steps that long are unstable, or lead nowhere.",
+            f"Give a number above 0 and up to {LONGEST:g}.",
+        )
     coarse, fine = truth.size, truth.resolution
     if system == "kolmogorov" and (fine < kolmogorov.LEAST or fine % coarse or fine % 2):
         raise DpdmError(
@@ -92,13 +108,17 @@ def _lorenz63(truth: Truth) -> tuple[xr.Dataset, Iterator[xr.Dataset]]:
     """Lay out ``state``, and compute it trajectory by trajectory."""
     burn_in = _burn_in(truth, "lorenz63")
     labels = {"component": ("component", list(lorenz63.COMPONENTS), {"long_name": "component"})}
-    words = {"state": {"long_name": "state of the stochastic Lorenz-63 system", "units": "1"}}
-    template = _layout(truth, lorenz63.DT, words, labels, np.float64)
+    kind = "" if truth.deterministic else "stochastic "
+    words = {"state": {"long_name": f"state of the {kind}Lorenz-63 system", "units": "1"}}
+    template = _layout(truth, truth.interval, words, labels, np.float64)
 
     def blocks() -> Iterator[xr.Dataset]:
         for first in range(0, truth.trajectories, TOGETHER):
             count = min(TOGETHER, truth.trajectories - first)
-            state = lorenz63.simulate(count, truth.length, truth.seed, burn_in, first)
+            state = lorenz63.simulate(
+                count, truth.length, truth.seed, burn_in, first, truth.interval,
+                not truth.deterministic,
+            )  # fmt: skip
             yield _block(template, first, {"state": state.numpy()})
 
     return template, blocks()

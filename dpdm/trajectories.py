@@ -150,8 +150,8 @@ def prepare(
 def check_window(ds: xr.Dataset, states: int, path: Path) -> None:
     """Refuse a window that has no centre, or that the trajectories are too short for."""
     length = ds.sizes["time"]
-    if states < 3 or states % 2 == 0:
-        raise DpdmError(f"A window of {states} states has no centre.", "Give --window 3, 5, 7...")
+    if states % 2 == 0:
+        raise DpdmError(f"A window of {states} states has no centre.", "Give --window 1, 3, 5...")
     if states > length:
         raise DpdmError(
             f"A window of {states} states is longer than the trajectories of {path}, which "

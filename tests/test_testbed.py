@@ -73,6 +73,9 @@ def test_the_file_says_what_it_is() -> None:
         (LORENZ.replace("--trajectories 3", "--trajectories -1"), "trajectories is -1", "1 or"),
         (LORENZ + " --seed -1", "seed is -1", "0 or more"),
         (LORENZ + " --burn-in -5", "burn_in is -5", "0 or more"),
+        (LORENZ + " --interval 0", "interval is 0", "above 0"),
+        (LORENZ + " --interval 0.06", "interval is 0.06", "up to 0.05"),
+        (LORENZ + " --interval nan", "interval is nan", "above 0"),
         (LORENZ.replace("truth.nc", "truth.txt"), "ends in '.txt'", "End it in"),
         (KOLMOGOROV.replace("--size 16", "--size 24"), "32 cannot be averaged to 24", "144"),
         (KOLMOGOROV.replace("--size 16", "--size 1"), "size is 1", "2 or more"),
@@ -85,6 +88,20 @@ def test_impossible_numbers_are_refused(command: str, what: str, hint: str) -> N
 
 def test_options_of_the_other_system_are_not_ignored() -> None:
     refused(LORENZ + " --size 32", "are for kolmogorov", code=2)
+
+
+@pytest.mark.parametrize("words", ["--interval 0.01", "--deterministic"])
+def test_options_of_lorenz63_are_not_ignored(words: str) -> None:
+    refused(f"{KOLMOGOROV} {words}", "are for lorenz63", code=2)
+
+
+def test_an_unshaken_file_holds_steps_of_the_model_alone() -> None:
+    truth = made(LORENZ + " --interval 0.01 --deterministic")
+    np.testing.assert_allclose(truth["time"], np.arange(5) * 0.01)
+    state = torch.from_numpy(truth["state"].values)
+    assert torch.equal(state[:, 1:], lorenz63.step(state[:, :-1], 0.01))
+    assert (truth.attrs["dpdm_interval"], truth.attrs["dpdm_deterministic"]) == ("0.01", "true")
+    assert "stochastic" not in truth["state"].attrs["long_name"]
 
 
 def test_info_tells_what_a_test_bed_holds() -> None:

@@ -30,6 +30,15 @@ def test_lorenz63_decays_along_the_z_axis_as_fourth_order_does() -> None:
     torch.testing.assert_close(lorenz63.step(z), factor * z, rtol=1e-14, atol=0)
 
 
+def test_lorenz63_unshaken_converges_at_fourth_order_in_its_interval() -> None:
+    def end(dt: float) -> torch.Tensor:
+        count = round(0.4 / dt) + 1
+        return lorenz63.simulate(4, count, 1, 0, dt=dt, shaken=False)[:, -1]
+
+    errors = [(end(dt) - end(0.0005)).norm() for dt in (0.01, 0.005)]
+    assert 13 < float(errors[0] / errors[1]) < 19  # 2^4, and terms of higher order
+
+
 def test_lorenz63_log_prior_is_the_density_of_its_transitions() -> None:
     path = lorenz63.simulate(3, 6, seed=1, burn_in=5)
     normal = torch.distributions.Normal(lorenz63.step(path[:, :-1]), math.sqrt(lorenz63.DT))

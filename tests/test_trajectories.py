@@ -241,7 +241,6 @@ BAD = {
         5,
     ),
     "even": (spirals, "4 states has no centre", 4),
-    "one": (spirals, "1 states has no centre", 1),
     "odd plane": (lambda: currents(side=6), "6 by 6 cells cannot be halved", 3),
     "no states": (lambda: spirals().isel(component=0), "holds no variable", 3),
 }

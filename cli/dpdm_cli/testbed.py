@@ -1,5 +1,6 @@
 """dpdm testbed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -20,6 +21,17 @@ from dpdm_cli.console import progress
     metavar="STATES",
     help="States left out before the first: 1024 for lorenz63, 100 for kolmogorov.",
 )
+@click.option(
+    "--interval",
+    type=float,
+    metavar="TIME",
+    help="lorenz63: time from state to state [0.025].",
+)
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="lorenz63: leave the equations as they are, without noise.",
+)
 @click.option("--size", type=int, help="kolmogorov: cells along each side of a field [64].")
 @click.option(
     "--resolution",
@@ -35,21 +47,26 @@ def testbed(
     length: int,
     seed: int,
     burn_in: int | None,
+    interval: float | None,
+    deterministic: bool,
     size: int | None,
     resolution: int | None,
     overwrite: bool,
 ) -> None:
     """Compute trajectories of a system whose equations are known, to TRUTH.
 
-    lorenz63 is stochastic, three numbers every 0.025; kolmogorov is a turbulent flow in a
-    doubly periodic plane, u and v every 0.2. The same seed gives the same trajectories, however
-    many are asked for.
+    lorenz63 is three numbers, stochastic unless asked otherwise; kolmogorov is a turbulent flow
+    in a doubly periodic plane, u and v every 0.2. The same seed gives the same trajectories,
+    however many are asked for.
     """  # fmt: skip
     from dpdm.testbed import Truth, write_truth
 
     cells = {k: v for k, v in (("size", size), ("resolution", resolution)) if v is not None}
     if cells and system != "kolmogorov":
         raise click.UsageError("--size and --resolution are for kolmogorov.")
-    asked = Truth(trajectories, length, seed, burn_in, **cells)
+    if (interval is not None or deterministic) and system != "lorenz63":
+        raise click.UsageError("--interval and --deterministic are for lorenz63.")
+    asked = Truth(trajectories, length, seed, burn_in, deterministic=deterministic, **cells)
+    asked = asked if interval is None else replace(asked, interval=interval)
     with progress("Computing", "trajectories") as report:
         write_truth(system, truth, asked, options.command_line(), overwrite, report)
