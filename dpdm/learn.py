@@ -28,7 +28,7 @@ from dpdm.diffusion.denoise import Denoiser
 from dpdm.fields.tensors import Normaliser
 from dpdm.interrupt import uninterrupted
 from dpdm.prior import Contract, Prior, save
-from dpdm.recipe import Fit, LayersRecipe, PlanesRecipe, Recipe
+from dpdm.recipe import Fit
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,19 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
+class Told(Protocol):
+    """Settings, of which the loop needs these."""
+
+    @property
+    def train(self) -> Fit:
+        """Give those of the optimisation."""
+
+
 class Subject(Protocol):
     """What is taught: series of fields, trajectories; the loop knows no more of it than this."""
 
     @property
-    def recipe(self) -> Recipe | LayersRecipe | PlanesRecipe:
+    def recipe(self) -> Told:
         """Give the settings."""
 
     @property
@@ -75,6 +83,10 @@ class Subject(Protocol):
     @property
     def start(self) -> Prior | None:
         """Give the prior whose weights it begins with, or nothing."""
+
+    @property
+    def area(self) -> Tensor | None:
+        """Give what each cell counts by, if that is not the same; it broadcasts against x."""
 
     @property
     def measure(self) -> str:
@@ -147,8 +159,9 @@ def step_on(subject: Subject, state: State, device: str, rank: int, share: float
     fit = subject.recipe.train
     rng = np.random.default_rng([fit.seed, rank, state.step])
     x, sigma, noise, given = (each.to(device) for each in batch(subject, rng))
+    area = None if subject.area is None else subject.area.to(device)
     with precision(fit, device):
-        error, nats = state.denoiser.loss(x, sigma, noise, given)
+        error, nats = state.denoiser.loss(x, sigma, noise, given, area)
     (error.mean() + fit.nats * nats.mean()).backward()  # type: ignore[no-untyped-call]
     average_gradients(state.denoiser)
     torch.nn.utils.clip_grad_norm_(state.denoiser.parameters(), 1.0)

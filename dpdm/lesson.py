@@ -18,7 +18,7 @@ from dpdm.fields.archive import Archive, Drops, climatology, example, fit, impor
 from dpdm.fields.climate import climate, covering, met, monthly
 from dpdm.fields.grid import Grid, average, grid_of, lerp
 from dpdm.fields.pairs import Index, Places, places
-from dpdm.fields.tensors import Channel, Normaliser, seasons, spacing_days
+from dpdm.fields.tensors import Channel, Normaliser, seasons, spacing_days, worded
 from dpdm.prior import Contract, Prior, new_denoiser
 from dpdm.recipe import Recipe
 
@@ -40,6 +40,7 @@ class Lesson:
         start: The prior whose weights and scaling it begins with, or nothing.
         measure: What the scores are.
         climate: Climate of the coarse training series, as `Prior.coarse` holds it.
+        area: None: all cells count alike.
     """
 
     archive: Archive
@@ -52,6 +53,7 @@ class Lesson:
     start: Prior | None = None
     measure: str = "RMSE over lerp"
     climate: dict[str, Tensor] = field(default_factory=dict)
+    area: Tensor | None = None
 
     def fresh(self) -> Denoiser:
         """Return an untrained denoiser."""
@@ -182,9 +184,9 @@ def one_grid(factors: tuple[int, int], coarse: xr.Dataset | None) -> bool:
 
 def channel(array: xr.DataArray) -> Channel:
     """Return a variable's channel, its scaling still to be fitted."""
-    text = {k: str(array.attrs.get(k, "")) for k in ("standard_name", "long_name", "units")}
     transform = "log1p" if array.name == "tp" else "identity"
-    return Channel(str(array.name), **text, transform=transform, mean=0.0, std=1.0, residual=())
+    said = worded(array.attrs)
+    return Channel(str(array.name), **said, transform=transform, mean=0.0, std=1.0, residual=())
 
 
 def time_split(fine: xr.Dataset, recipe: Recipe) -> tuple[Index, Index]:

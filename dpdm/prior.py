@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -21,6 +22,7 @@ from dpdm import __version__
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.diffusion.tile import flat
 from dpdm.errors import DpdmError
+from dpdm.fields.seasons import basis
 from dpdm.fields.tensors import Channel, Normaliser, given_channels
 from dpdm.fields.weights import part, save_whole, tensors_of
 from dpdm.nets.mlp import MLP
@@ -57,6 +59,7 @@ class Contract:
         variable: Variable whose components are the channels; empty where each is a variable.
         plane: Rows and columns of a state on a plane; empty for components.
         periodic: Whether the plane closes on itself.
+        globe: Whether the plane is the globe, its rows and columns latitudes and longitudes.
     """
 
     spacing: tuple[float, float]
@@ -72,6 +75,7 @@ class Contract:
     variable: str = ""
     plane: tuple[int, ...] = ()
     periodic: bool = False
+    globe: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sampling", SAMPLING | self.sampling)
@@ -85,8 +89,10 @@ class Prior:
         denoiser: The trained network, preconditioned.
         normaliser: The scaling of its variables.
         contract: What it was trained for.
-        climatology: Residual climatology of the training region (12, C, H, W) with its ``lat``
-            (H,) and ``lon`` (W,), or nothing.
+        climatology: Residual climatology ``fields`` (12, C, H, W) of the training region with
+            its ``lat`` (H,) and ``lon`` (W,), or nothing. Of states on the globe their seasonal
+            ``harmonics`` (K, C, H, W), the ``ground`` (G, H, W) that is given to the network, and
+            ``examples`` (N, C, H, W), normalised states that were learnt from.
         coarse: Climate of the training series on the coarse grid, in physical units, or nothing:
             ``mean`` (12, C, h, w) of each calendar month, ``lat`` (h,), ``lon`` (w,) and, of a
             series of two years or more, ``quantiles`` (12, Q, C, h, w) at ``probabilities`` (Q,).
@@ -122,17 +128,39 @@ def placed(plane: tuple[int, ...]) -> Tensor:
     return torch.stack(waves).float() if waves else torch.zeros(0)
 
 
-def windowed(prior: Prior, device: str = "cpu") -> Denoise:
-    """Return a trajectory prior's denoiser of windows of normalised states (B, w, C, ...)."""
-    given = placed(tuple(prior.contract.plane)).to(device)
-    return flat(prior.denoiser.to(device).bind(given[None]))
+def windowed(prior: Prior, device: str = "cpu", season: float | None = None) -> Denoise:
+    """Return a trajectory prior's denoiser of windows of normalised states (B, w, C, ...).
+
+    Args:
+        prior: A prior of trajectories.
+        device: Where to compute.
+        season: Fraction of the year passed at the window's centre, for states on the globe.
+    """
+    ground = prior.climatology.get("ground")
+    plane = tuple(prior.contract.plane)
+    given = placed(plane) if ground is None else seasoned(ground.float(), [season])[0]
+    return flat(prior.denoiser.to(device).bind(given[None].to(device)))
 
 
-def scaling(prior: Prior) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of a trajectory prior's states, (C,) or (C, 1, 1)."""
+def seasoned(ground: Tensor, seasons: Sequence[float | None]) -> Tensor:
+    """Return what is given of the ground (G, H, W) and the seasons, (B, G + 4, H, W)."""
+    cycle = basis(seasons)[:, 1:].to(ground)[..., None, None]
+    fields = cycle.expand(-1, -1, *ground.shape[-2:])
+    return torch.cat([ground.expand(len(fields), -1, -1, -1), fields], dim=1)
+
+
+def scaling(prior: Prior, seasons: Sequence[float | None] = ()) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of a trajectory prior's states, (C,) or (C, 1, 1).
+
+    On the globe the mean depends on place and season, and has the shape (T, C, H, W).
+    """
     shape = (-1, *(1,) * len(prior.contract.plane))
     pairs = torch.tensor([(c.mean, c.std) for c in prior.normaliser.channels]).double()
-    return pairs[:, 0].reshape(shape), pairs[:, 1].reshape(shape)
+    mean, std = pairs[:, 0].reshape(shape), pairs[:, 1].reshape(shape)
+    if prior.contract.globe:
+        cycle = prior.climatology["harmonics"].double()
+        mean = mean + torch.einsum("tk,kchw->tchw", basis(seasons), cycle)
+    return mean, std
 
 
 def check_earth(prior: Prior) -> None:

@@ -125,6 +125,21 @@ class Planes:
 
 
 @dataclass(frozen=True)
+class GlobesNet:
+    """Section ``[net]`` for states on the globe.
+
+    Attributes:
+        read: Channels of the part that reads relief and season: full, half, quarter resolution.
+        widths: Channels of the part that removes noise: half and quarter resolution.
+        depth: Blocks a level.
+    """
+
+    read: tuple[int, ...] = (8, 16, 32)
+    widths: tuple[int, ...] = (64, 128)
+    depth: int = 2
+
+
+@dataclass(frozen=True)
 class LayersFit(Fit):
     """Section ``[train]`` for states of a few components: the keys of fields, other defaults."""
 
@@ -159,3 +174,24 @@ class PlanesRecipe:
 
     net: Planes = field(default_factory=Planes)
     train: PlanesFit = field(default_factory=PlanesFit)
+
+
+@dataclass(frozen=True)
+class GlobesFit(Fit):
+    """Section ``[train]`` for states on the globe: the keys of fields, other defaults."""
+
+    batch: int = 8
+    draws: int = 1
+    weight_decay: float = 1e-3
+    sigma: tuple[float, ...] = (0.005, 80.0)
+    log_sigma: tuple[float, ...] = (-0.5, 1.8)
+    precision: str = "float32"
+    validate: int = 500
+
+
+@dataclass(frozen=True)
+class GlobesRecipe:
+    """All of it, for states on the globe."""
+
+    net: GlobesNet = field(default_factory=GlobesNet)
+    train: GlobesFit = field(default_factory=GlobesFit)

@@ -18,16 +18,18 @@ from dpdm.fields.statics import statics
 from dpdm.fields.store import load, open_fields, sha256
 from dpdm.fields.trajectories import holds_trajectories, on_components, opened
 from dpdm.fields.write import check_output
+from dpdm.globes import Globes
+from dpdm.globes import prepare as prepare_globes
 from dpdm.learn import Progress, Report, learn
 from dpdm.lesson import Lesson, prepare
 from dpdm.memory import check_memory
 from dpdm.prior import Prior
 from dpdm.prior import load as load_prior
-from dpdm.recipe import LayersRecipe, PlanesRecipe, Recipe
+from dpdm.recipe import GlobesRecipe, LayersRecipe, PlanesRecipe, Recipe
 from dpdm.trajectories import Trajectories
 from dpdm.trajectories import prepare as prepare_trajectories
 
-Some = TypeVar("Some", Recipe, LayersRecipe, PlanesRecipe)
+Some = TypeVar("Some", Recipe, LayersRecipe, PlanesRecipe, GlobesRecipe)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def train(
         raise DpdmError(f"{out} is not a .safetensors file.", "Call it NAME.safetensors.")
     half = out.with_name(out.name + ".resume")
     check_output(out, sources.everything(), overwrite or half.exists(), suffixes=(".safetensors",))
-    subject = of_fields(sources, factor) if window is None else of_trajectories(sources, window)
+    subject = of_fields(sources, factor) if window is None else of_states(sources, window)
     if sources.start is not None:
         subject.contract.training["start_sha256"] = sha256(sources.start)
     return learn(subject, out, minutes, choose(device), report)
@@ -107,14 +109,27 @@ def of_fields(sources: Sources, factor: tuple[int, int] | None) -> Lesson:
     return prepare(fine, ground, factor, recipe, coarse, start)
 
 
+def of_states(sources: Sources, window: int) -> Trajectories | Globes:
+    """Return the lesson of successive states: of a dynamical system, or of the globe."""
+    if holds_trajectories(sources.fine[0]):
+        return of_trajectories(sources, window)
+    recipe = recipe_of(sources.config, GlobesRecipe)
+    fields = open_fields(sources.fine, None, sources.rename, sources.units)
+    check_memory(fields)
+    own = None if sources.statics is None else open_fields(sources.statics)
+    ground = statics(grid_of(fields), own)[["topography", "land_fraction"]].to_array().values
+    start = None if sources.start is None else load_prior(sources.start)
+    named = ", ".join(p.name for p in sources.fine)
+    return prepare_globes(fields, ground, named, window, recipe, start)
+
+
 def of_trajectories(sources: Sources, window: int) -> Trajectories:
     """Return the lesson of trajectories of a dynamical system."""
     path = sources.fine[0]
-    if len(sources.fine) > 1 or not holds_trajectories(path):
+    if len(sources.fine) > 1:
         raise DpdmError(
-            f"{', '.join(map(str, sources.fine))} is not one file of trajectories.",
-            "--window is for one file with a dimension trajectory, as dpdm testbed writes it; "
-            "for fields give --factor.",
+            f"{', '.join(map(str, sources.fine))} are several files of trajectories.",
+            "Give one file with a dimension trajectory, as dpdm testbed writes it.",
         )
     if sources.statics or sources.rename or sources.units:
         raise DpdmError(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
-from dpdm.fields.tensors import Channel, Normaliser
+from dpdm.fields.tensors import Channel, Normaliser, worded
 from dpdm.fields.trajectories import (
     cadence_of,
     check_times,
@@ -52,6 +52,7 @@ class Trajectories:
         recipe: The settings.
         start: The prior whose weights and scaling it begins with, or nothing.
         measure: What the scores are.
+        area: None: all cells count alike.
     """
 
     taught: Tensor
@@ -61,6 +62,7 @@ class Trajectories:
     recipe: LayersRecipe | PlanesRecipe
     start: Prior | None = None
     measure: str = "RMSE over noise"
+    area: Tensor | None = None
 
     def fresh(self) -> Denoiser:
         """Return an untrained denoiser, which knows the covariance of the windows."""
@@ -85,22 +87,29 @@ class Trajectories:
         numbers = rng.integers(0, source.shape[0] * starts, count)
         return windows_at(source, numbers, self.contract.states)
 
-    @torch.no_grad()
     def scores(self, student: Denoiser, device: str) -> dict[str, float]:
         """Return the RMSE of denoising at a few levels, over the noise that was added."""
         rng = np.random.default_rng(1)
         x = self.windows(self.held, 16 if self.contract.plane else 1024, rng).to(device)
-        noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32)).to(device)
-        features = student.features(self.given.to(device))
-        out = {}
-        for level in LEVELS:
-            x_hat = student.moments(x + level * noise, x.new_full((len(x),), level), features)[0]
-            out[f"at {level:g}"] = float((x_hat - x).square().mean().sqrt()) / level
-        return out
+        return denoised(student, x, self.given.to(device), rng)
 
     def extra(self) -> dict[str, dict[str, Tensor]]:
         """Return nothing: there are no further tensors."""
         return {}
+
+
+@torch.no_grad()
+def denoised(
+    student: Denoiser, x: Tensor, given: Tensor, rng: np.random.Generator
+) -> dict[str, float]:
+    """Return the RMSE of denoising some windows x at a few levels, over the noise."""
+    noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32)).to(x)
+    features, clean = student.features(given), x.nan_to_num()
+    out = {}
+    for level in LEVELS:
+        x_hat = student.moments(clean + level * noise, x.new_full((len(x),), level), features)[0]
+        out[f"at {level:g}"] = float((x_hat - x).square().nanmean().sqrt()) / level
+    return out
 
 
 def windows_at(source: Tensor, numbers: NDArray[np.int64], states: int) -> Tensor:
@@ -147,7 +156,7 @@ def prepare(
     return Trajectories(x[:taught], x[taught:], normaliser, contract, recipe, start)
 
 
-def check_window(ds: xr.Dataset, states: int, path: Path) -> None:
+def check_window(ds: xr.Dataset, states: int, path: Path | str) -> None:
     """Refuse a window that has no centre, or that the trajectories are too short for."""
     length = ds.sizes["time"]
     if states % 2 == 0:
@@ -226,8 +235,7 @@ def channel(
     mean, std = float(values.mean(dtype=float)), float(values.std(dtype=float))
     if std == 0:
         raise DpdmError(f"{path}: {name} never changes.", "There is nothing to learn of it.")
-    text = {k: str(attrs.get(k, "")) for k in ("standard_name", "long_name", "units")}
-    return Channel(name, **text, transform="identity", mean=mean, std=std, residual=())
+    return Channel(name, **worded(attrs), transform="identity", mean=mean, std=std, residual=())
 
 
 def describe(

@@ -74,12 +74,15 @@ class Denoiser(nn.Module):
 
         return denoise
 
-    def loss(self, x: Fields, sigma: Sigma, noise: Fields, given: Fields) -> tuple[Tensor, Tensor]:
+    def loss(
+        self, x: Fields, sigma: Sigma, noise: Fields, given: Fields, area: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the weighted error and the likelihood of one denoising, one value per draw.
 
         Several draws may share a field: ``sigma`` (K * B,) and ``noise`` (K * B, C, H, W) for
         ``x`` (B, C, H, W), whose features are computed once. Cells where ``x`` is NaN are left
-        out. The error is weighted by 1 / c_out^2 (Karras et al. 2022, equation 8).
+        out; the others count by their ``area``, if one is given, that broadcasts against ``x``.
+        The error is weighted by 1 / c_out^2 (Karras et al. 2022, equation 8).
         """
         draws = len(sigma) // len(x)
         features = [f.repeat(draws, 1, 1, 1) for f in self.features(given)]
@@ -91,7 +94,8 @@ class Denoiser(nn.Module):
         error = ((x_hat - x) / c_out).square()
         relative = variance / c_out**2
         nats = (error.detach() / relative + relative.log()) / 2
-        count = seen.flatten(1).sum(1).clamp_min(1)
+        share = seen.to(x) if area is None else seen * area
+        count = share.flatten(1).sum(1).clamp_min(1)
         return tuple(  # type: ignore[return-value]
-            torch.where(seen, each, 0.0).flatten(1).sum(1) / count for each in (error, nats)
+            (share * each).flatten(1).sum(1) / count for each in (error, nats)
         )

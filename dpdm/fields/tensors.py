@@ -13,7 +13,7 @@ of the training data.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,8 @@ class Channel:
         mean: Mean of the transformed fine field.
         std: Standard deviation of the transformed fine field.
         residual: Pairs of a factor and the standard deviation of residuals to its lerp.
+        level: Pressure or height of the level, Pa or m; 0 where there is none.
+        family: Name of the variable on levels that it belongs to, empty for none.
     """
 
     name: str
@@ -83,11 +85,25 @@ class Channel:
     mean: float
     std: float
     residual: tuple[tuple[float, float], ...]
+    level: float = 0.0
+    family: str = ""
 
     def scale(self, factor: float) -> float:
         """Return the standard deviation of residuals at a factor, by interpolation."""
         factors, stds = np.array(self.residual).T
         return float(np.interp(np.log(factor), np.log(factors), stds))
+
+
+def worded(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return what a channel says of its variable, from the variable's attributes.
+
+    Example:
+        >>> worded({"units": "K", "family": "t", "level": 85000.0})["level"]
+        85000.0
+    """
+    names = ("standard_name", "long_name", "units", "family")
+    said: dict[str, Any] = {name: str(attrs.get(name, "")) for name in names}
+    return said | {"level": float(attrs.get("level", 0.0))}
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def time_steps(ds: xr.Dataset) -> NDArray[np.float64]:
     return np.array([in_days(step) for step in steps])
 
 
-def check_times(ds: xr.Dataset, path: Path) -> None:
+def check_times(ds: xr.Dataset, path: Path | str) -> None:
     """Refuse states that do not follow each other evenly.
 
     Raises:

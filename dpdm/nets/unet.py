@@ -17,12 +17,38 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
+class Conv(nn.Conv2d):
+    """A convolution that may look round the globe: see `around`."""
+
+    globe = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution of ``x`` (B, C, H, W)."""
+        if not self.globe:
+            return super().forward(x)
+        return F.conv2d(around(x), self.weight, self.bias, self.stride)
+
+
+def around(x: Tensor) -> Tensor:
+    """Return fields on the globe with a rim of one cell, (B, C, H, W) to (B, C, H + 2, W + 2).
+
+    Columns close the circle; beyond a pole lies the opposite meridian.
+
+    Example:
+        >>> around(torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]]))[0, 0, 1:].tolist()
+        [[4.0, 1.0, 2.0, 3.0, 4.0, 1.0], [2.0, 3.0, 4.0, 1.0, 2.0, 3.0]]
+    """
+    half = x.shape[-1] // 2
+    beyond = (x[..., :1, :].roll(half, -1), x, x[..., -1:, :].roll(half, -1))
+    return F.pad(torch.cat(beyond, -2), (1, 1, 0, 0), mode="circular")
+
+
+def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> Conv:
     """Return a convolution that keeps the extent, or halves it with a stride of 2."""
-    return nn.Conv2d(inputs, outputs, size, stride, padding=(size - 1) // 2)
+    return Conv(inputs, outputs, size, stride, padding=(size - 1) // 2)
 
 
-def silent(layer: nn.Conv2d) -> nn.Conv2d:
+def silent(layer: Conv) -> Conv:
     """Start a layer at zero, so that the block around it starts as the identity."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
@@ -30,11 +56,17 @@ def silent(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-def close(network: nn.Module) -> None:
-    """Let every convolution that looks beyond the border see the other side there."""
+def close(network: nn.Module, globe: bool) -> None:
+    """Let every convolution that looks beyond the border see the other side there.
+
+    Args:
+        network: Whose convolutions.
+        globe: Whether the fields lie on the globe; else they close along both axes.
+    """
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
-            layer.padding_mode = "circular"
+        if isinstance(layer, Conv) and layer.padding[0]:
+            layer.globe = globe
+            layer.padding_mode = "zeros" if globe else "circular"
 
 
 class Norm(nn.Module):
@@ -130,6 +162,7 @@ class UNet(nn.Module):
         dropout: Share dropped inside the reader's blocks in training.
         periodic: Whether the fields close on themselves along both axes, whose extents are then
             multiples of four.
+        globe: Whether they lie on the globe, the whole circle round, from pole to pole; likewise.
     """
 
     def __init__(
@@ -141,6 +174,7 @@ class UNet(nn.Module):
         depth: int = 2,
         dropout: float = 0.0,
         periodic: bool = False,
+        globe: bool = False,
     ) -> None:
         super().__init__()
         size = 4 * widths[0]
@@ -159,8 +193,8 @@ class UNet(nn.Module):
         self.leave = nn.Sequential(
             Norm(widths[0]), nn.SiLU(), silent(conv(widths[0], 8 * channels))
         )
-        if periodic:
-            close(self)
+        if periodic or globe:
+            close(self, globe)
 
     def features(self, given: Tensor) -> list[Tensor]:
         """Return what the conditioning fields (B, G, H, W) say, for :meth:`forward`."""
