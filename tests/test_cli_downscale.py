@@ -44,7 +44,7 @@ def test_axes_are_exact_and_the_file_says_what_it_is(coarse: Path, taught: Taugh
     assert out["t2m"].dims == ("time", "realization", "lat", "lon")
     assert (out["t2m"].attrs["units"], out["tp"].attrs["units"]) == ("K", "mm day-1")
     assert out["t2m"].attrs["standard_name"] == "air_temperature"
-    assert out.attrs["Conventions"] == "CF-1.11"
+    assert out.attrs["Conventions"] == "CF-1.11, ACDD-1.3"
     assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ: dpdm", out.attrs["history"])
     said = {
         "prior": "small", "input": "coarse.nc", "seed": "0", "members": "2", "steps": "4",

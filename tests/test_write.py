@@ -113,7 +113,7 @@ def test_a_scattered_block_is_refused(tmp_path, where):
 def test_metadata(tmp_path):
     written(fields(), tmp_path / "a.nc")
     with netCDF4.Dataset(tmp_path / "a.nc") as file:
-        assert file.Conventions == "CF-1.11"
+        assert file.Conventions == "CF-1.11, ACDD-1.3"
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}Z: dpdm throw dice\.nc\nmade", file.history)
         assert re.fullmatch(r"dpdm [\d.]+\S*; dice", file.source)
         assert (file.title, file.dpdm_seed) == ("Dice", "0")

@@ -59,7 +59,8 @@ class Statistic:
         like = members.isel(realization=0, drop=True)
         values = np.moveaxis(members.values, members.get_axis_num("realization"), 0).astype(float)
         found: xr.DataArray = like.copy(data=self._over(values).astype(np.float32))
-        return found.assign_attrs(self.attributes(members))
+        found.attrs = self.attributes(members)
+        return found
 
     def _over(self, members: Array) -> Array:
         """Return the statistic over the first axis."""

@@ -16,6 +16,7 @@ import xarray as xr
 
 from dpdm import __version__
 from dpdm.errors import DpdmError
+from dpdm.fields.discovery import CONVENTION, discovery, lasting
 from dpdm.fields.variables import KNOWN
 
 CONVENTIONS = "CF-1.11"
@@ -45,7 +46,7 @@ AXES: dict[str, dict[str, str]] = {
 }
 _LEAPING = ("standard", "gregorian", "proleptic_gregorian")
 # What else an input says of a variable, a valid range for example, need not hold of the output.
-_KEPT = ("standard_name", "long_name", "units", "comment")
+_KEPT = ("standard_name", "long_name", "units", "comment", "coverage_content_type")
 
 
 def finish(ds: xr.Dataset, title: str, provenance: Mapping[str, str], history: str) -> xr.Dataset:
@@ -66,6 +67,7 @@ def finish(ds: xr.Dataset, title: str, provenance: Mapping[str, str], history: s
     for name in AXES.keys() & out.indexes.keys():
         _describe(out, name)
     out.attrs = file_attributes(ds.attrs, title, provenance, history)
+    out.attrs |= discovery(out, title, stamp()) | {"Conventions": f"{CONVENTIONS}, {CONVENTION}"}
     out.encoding = {}
     return out
 
@@ -89,19 +91,23 @@ def moment() -> datetime:
         ) from error
 
 
+def stamp() -> str:
+    """Return that time as ISO 8601 has it."""
+    return moment().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def file_attributes(
     old: Mapping[str, Any], title: str, provenance: Mapping[str, str], history: str
 ) -> dict[str, Any]:
     """Return a file's global attributes: the input's, and who made what of it, when and how."""
-    now = moment().strftime("%Y-%m-%dT%H:%M:%SZ")
     before = [str(old["history"]).rstrip()] if old.get("history") else []
     maker, source = f"dpdm {__version__}", str(old.get("source", ""))
     return {
-        **{key: value for key, value in old.items() if not key.startswith("dpdm_")},
+        **lasting(old),
         "Conventions": CONVENTIONS,
         "title": title,
         "source": source if source.startswith(maker) else "; ".join(filter(None, [maker, source])),
-        "history": "\n".join([f"{now}: {history}", *before]),
+        "history": "\n".join([f"{stamp()}: {history}", *before]),
         **{f"dpdm_{key}": str(value) for key, value in provenance.items()},
     }
 
@@ -150,6 +156,7 @@ def _field(array: xr.DataArray) -> xr.DataArray:
         words = ("standard_name", "long_name", "units")
         out.attrs = {key: getattr(known, key) for key in words} | out.attrs
     out.attrs |= {"cell_methods": _cell_methods(array), "grid_mapping": "crs"}
+    out.attrs.setdefault("coverage_content_type", "modelResult")
     if out.attrs.get("standard_name") == "air_temperature":
         difference = out.attrs["cell_methods"].endswith("standard_deviation")
         kind = "difference" if difference else "on_scale"
