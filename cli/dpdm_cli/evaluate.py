@@ -11,12 +11,7 @@ from dpdm_cli import options
 @click.command(epilog="Example: dpdm evaluate fine.nc truth.nc --coarse coarse.nc")
 @click.argument("forecast", type=options.FILE)
 @click.argument("truth", type=options.FILE)
-@click.option(
-    "--coarse",
-    type=options.FILE,
-    metavar="COARSE.nc",
-    help="What the forecast was made from: adds the baselines and the consistency.",
-)
+@options.coarse("What the forecast was made from: adds the baselines and the consistency.")
 @click.option(
     "--climatology",
     type=options.FILE,

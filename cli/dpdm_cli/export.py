@@ -28,10 +28,7 @@ from dpdm_cli.console import plural, progress
 @click.option(
     "--split", type=click.Choice(["time"]), help="Write a GeoTIFF a step: OUT_2012-01-16.tif."
 )
-@click.option(
-    "--points", type=options.FILE, metavar="STATIONS.csv",
-    help="A table with columns name, lat and lon: where a .csv or .geojson has its values.",
-)  # fmt: skip
+@options.points("A table with columns name, lat and lon: where a .csv or .geojson has its values.")
 @click.option(
     "--method", type=click.Choice(["nearest", "bilinear"]), default="nearest", show_default=True,
     help="The value of the cell around a point, or between four centres.",

@@ -47,6 +47,23 @@ def box(
     return numbers
 
 
+def of_file(name: str, metavar: str) -> Callable[[str], Callable[[Command], Command]]:
+    """Return an option that names a file, which wants no more than what the file is for."""
+
+    def option(purpose: str) -> Callable[[Command], Command]:
+        return click.option(name, type=FILE, metavar=metavar, help=purpose)
+
+    return option
+
+
+def area(verb: str) -> Callable[[Command], Command]:
+    """Return the option that names a box, with what is done with it."""
+    return click.option(
+        "--bbox", callback=box, metavar="WEST,EAST,SOUTH,NORTH",
+        help=f"{verb} only this box, in degrees; it may cross the dateline.",
+    )  # fmt: skip
+
+
 def priors(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
@@ -78,23 +95,21 @@ units = click.option(
     "--units", multiple=True, callback=pairs, metavar="NAME=UNIT",
     help="What the numbers are, where the file does not say or is wrong, as in tp=mm/month.",
 )  # fmt: skip
-statics = click.option(
-    "--statics", type=FILE, metavar="S.nc",
-    help="Your own surface altitude and land fraction, at least as fine as the target.",
-)  # fmt: skip
+coarse = of_file("--coarse", "COARSE.nc")
+truth = of_file("--truth", "TRUTH.nc")
+points = of_file("--points", "STATIONS.csv")
+statics = of_file("--statics", "S.nc")(
+    "Your own surface altitude and land fraction, at least as fine as the target."
+)
 device = click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
     help="Where to compute; auto takes a GPU if there is one.",
 )  # fmt: skip
-bbox = click.option(
-    "--bbox", callback=box, metavar="WEST,EAST,SOUTH,NORTH",
-    help="Write only this box, in degrees; it may cross the dateline.",
-)  # fmt: skip
-mask = click.option(
-    "--mask", type=FILE, metavar="AREAS.geojson",
-    help="Keep cells whose centre lies in these polygons; others are missing.",
-)  # fmt: skip
-grid = click.option("--grid", type=FILE, metavar="TARGET.nc", help="A file on the grid to write.")
+bbox = area("Write")
+mask = of_file("--mask", "AREAS.geojson")(
+    "Keep cells whose centre lies in these polygons; others are missing."
+)
+grid = of_file("--grid", "TARGET.nc")("A file on the grid to write.")
 
 
 def command_line() -> str:

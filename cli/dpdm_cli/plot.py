@@ -22,31 +22,17 @@ KINDS = ("map", "compare", "members", "spread", "series", "rank", "spectrum", "t
 @click.option(
     "--time", default="", metavar="DATE", help="A date or its beginning  [default: the first]"
 )
-@click.option(
-    "--truth", type=options.FILE, metavar="TRUTH.nc", help="A fine field to compare with."
-)
-@click.option(
-    "--coarse", type=options.FILE, metavar="COARSE.nc", help="What the field was made from."
-)
+@options.truth("A fine field to compare with.")
+@options.coarse("What the field was made from.")
 @click.option("--at", default="", metavar="LAT,LON|STATION", help="Where a series is taken.")
-@click.option(
-    "--points",
-    type=options.FILE,
-    metavar="STATIONS.csv",
-    help="Stations to find the name of --at in: columns station, lat, lon.",
-)
+@options.points("Stations to find the name of --at in: columns station, lat, lon.")
 @click.option(
     "--report",
     type=options.FILE,
     metavar="OBS_REPORT.csv",
     help="For kind obs: what dpdm assimilate --report wrote.",
 )
-@click.option(
-    "--bbox",
-    callback=options.box,
-    metavar="WEST,EAST,SOUTH,NORTH",
-    help="Draw only this box, in degrees; it may cross the dateline.",
-)
+@options.area("Draw")
 @options.var
 @options.units
 @options.overwrite
