@@ -121,7 +121,9 @@ class Dice:
         return torch.stack([noise(self.shape, self.seed, m, label) for m in numbers])
 
 
-def samples(denoise: Denoise, dice: Dice, numbers: Sequence[int], how: How) -> Iterator[Tensor]:
+def samples(
+    denoise: Denoise, dice: Dice, numbers: Sequence[int], how: How, origin: Tensor | None = None
+) -> Iterator[Tensor]:
     """Yield what the sampler makes of each member's noise, in order, on the processor.
 
     Args:
@@ -129,14 +131,17 @@ def samples(denoise: Denoise, dice: Dice, numbers: Sequence[int], how: How) -> I
         dice: The members' noise.
         numbers: The members.
         how: How to sample.
+        origin: Where the noise is added, shaped as one member; nothing for noise that hides all.
 
     Raises:
         DpdmError: When a member leaves all bounds, which strong guidance may bring about.
     """
     falling = SCHEDULES[how.schedule](how.steps, how.least, how.most)
+    begin = None if origin is None else origin.to(how.device)[None]
     for start in range(0, len(numbers), how.block):
         some = numbers[start : start + how.block]
-        x = sampler_of(how, dice, some)(denoise, dice(some).to(how.device), falling).cpu()
+        noise = dice(some).to(how.device)
+        x = sampler_of(how, dice, some)(denoise, noise, falling, begin).cpu()
         if not bool((x.abs() < FARTHEST).all()):
             raise DpdmError(
                 f"Sampling diverged: member {some[0]} lies more than {FARTHEST:g} standard "
@@ -151,6 +156,11 @@ def sampler_of(how: How, dice: Dice, numbers: Sequence[int]) -> Sampler:
     if not how.corrections:
         return SAMPLERS[how.sampler]
     return corrected(how.corrections, how.tau, lambda count: dice(numbers, f"/{count}"))
+
+
+def up_to(how: How, sigma: float) -> How:
+    """Return the same way of sampling from a lower noise level."""
+    return replace(how, most=sigma, least=min(how.least, sigma / 10))
 
 
 def windows_of(grid: Grid, most: int, overlap: int) -> Windows:
@@ -252,9 +262,22 @@ class Posterior:
         self, numbers: Sequence[int], seed: int, label: str
     ) -> Iterator[NDArray[np.float64]]:
         """Yield physical members (C, H, W), in order."""
+        yield from self.drawn(numbers, Dice(tuple(self.base.shape), seed, label), self.how)
+
+    def around(
+        self, state: Tensor, sigma: float, numbers: Sequence[int], seed: int, label: str
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield physical members around a state (C, H, W): noise up to sigma, and none again."""
+        x = (self.prior.normaliser.forward(state) - self.base) / self.scale
+        dice, how = Dice(tuple(x.shape), seed, label), up_to(self.how, sigma)
+        yield from self.drawn(numbers, dice, how, x.float())
+
+    def drawn(
+        self, numbers: Sequence[int], dice: Dice, how: How, origin: Tensor | None = None
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield physical members (C, H, W), from noise alone or from around an origin."""
         match = self.match()
-        dice = Dice(tuple(self.base.shape), seed, label)
-        for x in samples(self.denoise(match), dice, numbers, self.how):
+        for x in samples(self.denoise(match), dice, numbers, how, origin):
             u = self.base + self.scale * x.double()
             u = u if match is None else match.modelled(u[None])[0]
             yield self.prior.normaliser.inverse(u[None])[0].numpy()

@@ -7,10 +7,12 @@ from torch import Tensor
 from dpdm.diffusion.gaussian import Gaussian
 from dpdm.diffusion.sample import (
     SAMPLERS,
+    SCHEDULES,
     corrected,
     cosine_levels,
     evaluations,
     langevin,
+    level,
     levels,
 )
 from dpdm.types import Denoise, Fields, Sigma
@@ -49,6 +51,35 @@ def test_covariance_converges_at_the_order_of_the_sampler(name: str) -> None:
     ratio = float(errors[0] / errors[1])
     # A halved step divides the error by 2^order; 30% for the terms of higher order.
     assert ratio > 0.7 * 2 ** ORDER[name]
+
+
+@each_sampler
+def test_noise_around_an_origin_that_is_taken_away_leaves_the_flow_s_law(name: str) -> None:
+    """Along each mode of variance v, the flow from sigma shrinks by sqrt(v / (v + sigma^2))."""
+    sigma, origin = 0.7, torch.randn(1, 1, 4, 4)
+    values, modes = torch.linalg.eigh(prior().cov)
+    shrink = modes * (values / (values + sigma**2)).sqrt() @ modes.T
+
+    def flow(z: Tensor) -> Tensor:
+        falling = levels(400, 1e-3, sigma)
+        return SAMPLERS[name](prior(), z.reshape(-1, 1, 4, 4), falling, origin).flatten(1)
+
+    mean = flow(torch.zeros(1, N))
+    root = flow(torch.eye(N)) - mean
+    centre = prior().mean + shrink @ (origin.flatten() - prior().mean)
+    tolerance = 0.02 if name == "ddim" else 1e-3  # first order in 1 / 400, and better
+    torch.testing.assert_close(mean[0], centre, rtol=0, atol=tolerance)
+    torch.testing.assert_close(root.T @ root, sigma**2 * shrink @ shrink, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_share_of_a_schedule_is_what_is_left_of_it(schedule: str) -> None:
+    falling = SCHEDULES[schedule](8, 0.002, 80.0)
+    positive = falling[falling > 0]
+    shares = torch.linspace(1, 0, len(falling)) if schedule == "cosine" else None
+    for k, found in enumerate(positive.tolist()):
+        share = 1 - k / 7 if shares is None else float(shares[k])
+        assert level(schedule, share, 0.002, 80.0) == pytest.approx(found, rel=0.05, abs=2e-3)
 
 
 def test_cosine_levels_lead_to_the_same_moments() -> None:

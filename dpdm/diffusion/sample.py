@@ -9,25 +9,39 @@ from :math:`x = \sigma z + D(\sigma z, \sigma)`: at finite noise the mean is not
 leaving it out costs an error that no number of steps removes. The mean's evaluation also serves as
 the first slope, so it costs nothing.
 
+Where there is an origin :math:`x_0`, the flow begins at :math:`x_0 + \sigma z`: noise up to a
+level, taken away again, leads to fields near by that are as likely as any.
+
 References:
     Karras et al. (2022), https://arxiv.org/abs/2206.00364, algorithm 1 and equation 5.
     Lu et al. (2022), DPM-Solver++, https://arxiv.org/abs/2211.01095, multistep of order 2 and 3.
     Song et al. (2021), DDIM, https://arxiv.org/abs/2010.02502, equation 12 with no noise added.
     Rozet and Louppe (2023), SDA, https://arxiv.org/abs/2306.10574, algorithm 4.
     Leimkuhler and Matthews (2013), https://arxiv.org/abs/1203.5428.
+    Meng et al. (2022), SDEdit, https://arxiv.org/abs/2108.01073, algorithm 1.
 """
 
 import math
 from collections.abc import Callable
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dpdm.diffusion.denoise import like
 from dpdm.types import Denoise, Fields
 
-Sampler = Callable[[Denoise, Fields, Tensor], Fields]
 Renew = Callable[[int], Fields]
+
+
+class Sampler(Protocol):
+    """Turns standard normal noise into fields, along falling levels, from an origin if any."""
+
+    def __call__(
+        self, denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None
+    ) -> Fields:
+        """Return the fields, with the shape of the noise."""
 
 
 def levels(steps: int, least: float = 2e-3, most: float = 80.0, rho: float = 7.0) -> Tensor:
@@ -53,16 +67,19 @@ def cosine_levels(steps: int, most: float = 80.0) -> Tensor:
     return torch.tan(math.pi / 2 * torch.linspace(start, 0, steps + 1, dtype=torch.float64))
 
 
-def start(denoise: Denoise, noise: Fields, most: float) -> tuple[Fields, Fields]:
-    """Return the noisiest fields and the mean within them."""
-    mean = denoise(noise * most, noise.new_full((len(noise),), most))
-    return noise * most + mean, mean
+def start(
+    denoise: Denoise, noise: Fields, most: float, origin: Fields | None = None
+) -> tuple[Fields, Fields]:
+    """Return the noisiest fields, around an origin or what the noise hides, and their mean."""
+    x = noise * most if origin is None else origin + noise * most
+    mean = denoise(x, noise.new_full((len(noise),), most))
+    return x + mean if origin is None else x, mean
 
 
 @torch.no_grad()
-def ddim(denoise: Denoise, noise: Fields, levels: Tensor) -> Fields:
+def ddim(denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None) -> Fields:
     """Take Euler steps: first order, the published system's way."""
-    x, x_hat = start(denoise, noise, float(levels[0]))
+    x, x_hat = start(denoise, noise, float(levels[0]), origin)
     for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
         if now != levels[0]:
             x_hat = denoise(x, x.new_full((len(x),), now))
@@ -71,9 +88,9 @@ def ddim(denoise: Denoise, noise: Fields, levels: Tensor) -> Fields:
 
 
 @torch.no_grad()
-def heun(denoise: Denoise, noise: Fields, levels: Tensor) -> Fields:
+def heun(denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None) -> Fields:
     """Take Heun steps: second order, two evaluations a step but for the first and the last."""
-    x, x_hat = start(denoise, noise, float(levels[0]))
+    x, x_hat = start(denoise, noise, float(levels[0]), origin)
     for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
         if now != levels[0]:
             x_hat = denoise(x, x.new_full((len(x),), now))
@@ -87,9 +104,11 @@ def heun(denoise: Denoise, noise: Fields, levels: Tensor) -> Fields:
 
 
 @torch.no_grad()
-def multistep(denoise: Denoise, noise: Fields, levels: Tensor) -> Fields:
+def multistep(
+    denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None
+) -> Fields:
     """Take steps of order up to three from the means already known: one evaluation a step."""
-    x, x_hat = start(denoise, noise, float(levels[0]))
+    x, x_hat = start(denoise, noise, float(levels[0]), origin)
     known: list[tuple[float, Fields]] = []
     for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
         if now != levels[0]:
@@ -120,8 +139,10 @@ def corrected(corrections: int, tau: float, renew: Renew) -> Sampler:
     """
 
     @torch.no_grad()
-    def sampler(denoise: Denoise, noise: Fields, levels: Tensor) -> Fields:
-        x, x_hat = start(denoise, noise, float(levels[0]))
+    def sampler(
+        denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None
+    ) -> Fields:
+        x, x_hat = start(denoise, noise, float(levels[0]), origin)
         count, z = 0, renew(0).to(x) if corrections else x
         for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
             if now != levels[0]:
@@ -174,6 +195,20 @@ SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
     "karras": levels,
     "cosine": lambda steps, least, most: cosine_levels(steps, most),
 }
+
+
+def level(schedule: str, share: float, least: float, most: float) -> float:
+    """Return the noise level at which a share of a schedule, counted from its end, is left.
+
+    Example:
+        >>> level("karras", 1.0, 0.002, 80.0), level("karras", 0.0, 0.002, 80.0)
+        (80.0, 0.0)
+        >>> level("cosine", 0.13, 0.0, 1e4)
+        0.207
+    """
+    falling = SCHEDULES[schedule](1000, least, most)
+    shares = torch.linspace(1, 0, len(falling), dtype=torch.float64)
+    return float(np.interp(share, shares.flip(0).numpy(), falling.flip(0).numpy()))
 
 
 def evaluations(sampler: str, steps: int) -> int:
