@@ -18,6 +18,7 @@ from dpdm.coarse_error import CoarseError, coarse_error
 from dpdm.course import course_of
 from dpdm.device import choose
 from dpdm.draw import How
+from dpdm.earth import earth_of
 from dpdm.ensemble import Report, template_of
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.innovations import USED, doubts, report, summary
@@ -116,8 +117,9 @@ def of_trajectories(files: Files, path: Path, prior: Prior, wish: Wish, seeing: 
     refuse_fields(files, wish, seeing)
     table = observations(files, seeing)
     named = ", ".join(p.name for p in files.observations)
-    course = course_of(prior, table, files.grid, named)
-    table = check(table.assign(status=course.status(table)), time=course.time)
+    find_course = earth_of if prior.contract.globe else course_of
+    course = find_course(prior, table, files.grid, named)
+    table = course.checked(table)
     table = withhold(table, seeing.withhold, wish.seed)
     table = table.assign(status=table["status"].replace("", USED))
     way = guided(how(wish, prior, choose(wish.device)), prior, seeing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,14 +15,17 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from dpdm.diffusion.tile import Spans, tile
+from dpdm.draw import Dice, How, samples
 from dpdm.errors import DpdmError
+from dpdm.fields.stations import check
 from dpdm.fields.trajectories import cadence_of, check_times, opened
 from dpdm.instruments import operator_of
 from dpdm.operators.layout import Axis, Layout
 from dpdm.operators.linear import Links
 from dpdm.operators.registry import Sites
-from dpdm.prior import Prior, check_length, scaling
-from dpdm.types import Fields, Operator
+from dpdm.prior import CLIMATE, Prior, check_length, scaling, windowed
+from dpdm.types import Denoise, Fields, Operator
 
 LONGEST = 1_000_000  # states
 
@@ -70,6 +73,20 @@ class Course:
         y, x = (Axis(*each) for each in zip("yx", centres, periods, strict=True))
         return Layout(y, x, sphere=False)
 
+    def denoise(self, how: How) -> Denoise:
+        """Return the denoiser of whole trajectories (B, T, C, ...)."""
+        spans = Spans(self.time.size, self.prior.contract.states)
+        return tile(windowed(self.prior, how.device), spans)
+
+    def climate(self, how: How, seed: int) -> list[Fields]:
+        """Return states that the prior draws without observations, held still over all times."""
+        states = self.prior.contract.states
+        dice = Dice((states, *self.shape[1:]), seed, "climate")
+        how = replace(how, corrections=0, block=CLIMATE)
+        drawn = samples(windowed(self.prior, how.device), dice, range(CLIMATE), how)
+        still = (self.physical(x[None, states // 2 : states // 2 + 1]) for x in drawn)
+        return [x.expand(-1, -1, self.time.size, -1, -1) for x in still]
+
     def physical(self, x: Fields) -> Fields:
         """Return normalised trajectories (B, T, C, ...) as physical ones (B, C, T, H, W)."""
         mean, std = (each.to(x) for each in scaling(self.prior))
@@ -102,6 +119,10 @@ class Course:
         names = [name for name in ("step", "last") if name in rows]
         first, *last = (torch.from_numpy(rows[n].to_numpy(np.int64, copy=True)) for n in names)
         return first, last[0] if last else None
+
+    def checked(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return observations with the status and the step of each."""
+        return check(table.assign(status=self.status(table)), time=self.time)
 
     def status(self, table: pd.DataFrame) -> pd.Series:
         """Return the status of observations: why a row is none of these trajectories'."""
@@ -161,13 +182,23 @@ def observed(prior: Prior, table: pd.DataFrame, named: str) -> xr.DataArray:
         )
     step, first = prior.contract.cadence, float(stamps.min())
     count = round((float(stamps.max()) - first) / step) + 1
-    if not 0 < count <= LONGEST:
-        raise DpdmError(
-            f"From first to last time of {named} there are {count} states, {step:g} apart.",
-            "Check the times, or say with --grid which are wanted.",
-        )
+    check_count(count, prior, named)
     values = first + step * np.arange(count)
     return xr.DataArray(values, dims="time", attrs={"long_name": "model time", "units": "1"})
+
+
+def check_count(count: int, prior: Prior, named: str) -> None:
+    """Refuse more states than make sense.
+
+    Raises:
+        DpdmError: When there are.
+    """
+    if not 0 < count <= LONGEST:
+        raise DpdmError(
+            f"From first to last time of {named} there are {count} states, "
+            f"{prior.contract.cadence:g} apart.",
+            "Check the times, or say with --grid which are wanted.",
+        )
 
 
 def times_of(like: xr.Dataset, prior: Prior) -> xr.DataArray:
@@ -192,9 +223,19 @@ def check_like(like: xr.Dataset, prior: Prior, path: Path | None) -> None:
         )
     if path is not None:
         check_times(like, path)
-    if like.sizes["time"] > 1 and not math.isclose(cadence_of(like), said.cadence, rel_tol=1e-2):
+    check_cadence(like, prior, path)
+
+
+def check_cadence(like: xr.Dataset, prior: Prior, path: Path | None) -> None:
+    """Refuse states that are further apart, or closer, than the prior's.
+
+    Raises:
+        DpdmError: When they are.
+    """
+    cadence = prior.contract.cadence
+    if like.sizes["time"] > 1 and not math.isclose(cadence_of(like), cadence, rel_tol=1e-2):
         raise DpdmError(
-            f"The states of {path} are {cadence_of(like):g} apart, the prior's {said.cadence:g}.",
+            f"The states of {path} are {cadence_of(like):g} apart, the prior's {cadence:g}.",
             "Give the times that the prior was trained for.",
         )
 

@@ -23,12 +23,11 @@ from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.seasons import basis, harmonics
 from dpdm.fields.tensors import Channel, Normaliser, seasons, worded
 from dpdm.fields.trajectories import cadence_of, check_times
-from dpdm.prior import Contract, Prior, new_denoiser, seasoned
+from dpdm.prior import CLIMATE, Contract, Prior, new_denoiser, seasoned
 from dpdm.recipe import GlobesRecipe
 from dpdm.trajectories import check_start, check_window, denoised, windows_at
 
 PLAIN: dict[str, Any] = {"transform": "identity", "mean": 0.0, "residual": ()}
-EXAMPLES = 64  # states kept to tell what is likely
 SAMPLING = {"sampler": "multistep", "steps": 24, "most": 80.0, "least": 0.02, "guidance": "mmps"}
 
 
@@ -135,7 +134,7 @@ def kept(
     grid: Grid, cycle: NDArray[np.float64], ground: Tensor, taught: Tensor
 ) -> dict[str, Tensor]:
     """Return the tensors that a prior of states on the globe keeps."""
-    some = np.linspace(0, len(taught) - 1, EXAMPLES).round().astype(int)
+    some = np.linspace(0, len(taught) - 1, CLIMATE).round().astype(int)
     return {
         "lat": torch.from_numpy(grid.lat),
         "lon": torch.from_numpy(grid.lon),

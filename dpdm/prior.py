@@ -30,6 +30,7 @@ from dpdm.nets.unet import UNet
 from dpdm.types import Denoise
 
 FORMAT = 1
+CLIMATE = 33  # states that tell what is likely where nothing is observed
 BESIDE = ("climatology.", "coarse.")  # what the names of tensors other than weights begin with
 SAMPLING = {
     "sampler": "multistep", "steps": 12, "most": 80.0, "inflation": 1.0, "schedule": "karras",

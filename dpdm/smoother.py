@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import dask.array as da
@@ -22,14 +22,15 @@ from numpy.typing import NDArray
 
 from dpdm.course import Course
 from dpdm.diffusion.observe import Observation
-from dpdm.diffusion.tile import Spans, tile
 from dpdm.draw import Dice, How, samples
 from dpdm.ensemble import described, statistics
 from dpdm.errors import DpdmWarning
 from dpdm.evaluate.innovations import USED, WITHHELD, turn_away
+from dpdm.fields.aloft import placed
 from dpdm.fields.cf import AXES, FILL, file_attributes
+from dpdm.fields.tensors import Channel
 from dpdm.memory import check_room
-from dpdm.prior import windowed
+from dpdm.prior import CLIMATE
 from dpdm.task import Wish
 from dpdm.types import Denoise, Fields, Operator, Values
 
@@ -39,7 +40,6 @@ WORDS = {
     "realization": AXES["realization"],
     "trajectory": {"long_name": "number of the trajectory"},
 }
-CLIMATE = 33  # windows drawn from the prior alone
 WORK = 100  # trajectories that fit into what guidance and sampling need, and some more
 BIASED = (
     "Without corrections, trajectories that are composed of windows are known to be biased: they "
@@ -86,25 +86,10 @@ class Smoother:
 
     def blocks(self) -> Iterator[xr.Dataset]:
         """Yield the results, trajectory by trajectory and member by member."""
-        climate = self.climate()
-        denoise = self.denoise()
+        climate = self.course.climate(self.how, self.wish.seed)
+        denoise = self.course.denoise(self.how)
         for number in self.course.numbers or (None,):
             yield from self.estimated(number, denoise, climate)
-
-    def denoise(self) -> Denoise:
-        """Return the denoiser of whole trajectories (B, T, C, ...)."""
-        spans = Spans(self.course.time.size, self.course.prior.contract.states)
-        return tile(windowed(self.course.prior, self.how.device), spans)
-
-    def climate(self) -> list[Fields]:
-        """Return states that the prior draws without observations, held still over all times."""
-        states, prior = self.course.prior.contract.states, self.course.prior
-        dice = Dice((states, *self.course.shape[1:]), self.wish.seed, "climate")
-        how = replace(self.how, corrections=0, block=CLIMATE)
-        drawn = samples(windowed(prior, how.device), dice, range(CLIMATE), how)
-        count = self.course.time.size
-        still = (self.course.physical(x[None, states // 2 : states // 2 + 1]) for x in drawn)
-        return [x.expand(-1, -1, count, -1, -1) for x in still]
 
     def estimated(
         self, number: int | None, denoise: Denoise, climate: list[Fields]
@@ -181,18 +166,14 @@ class Smoother:
 
     def variables(
         self, states: NDArray[Any]
-    ) -> Iterator[tuple[str, NDArray[Any], Mapping[str, str]]]:
+    ) -> Iterator[tuple[str, NDArray[Any], Mapping[str, Any]]]:
         """Yield name, values (T, ...) and metadata of the variables of states (C, T, H, W)."""
         channels, own = self.course.prior.normaliser.channels, self.course.prior.contract.variable
         if own:
-            yield own, states[..., 0, 0].T, attributes(own, channels[0].units)
+            yield own, states[..., 0, 0].T, {"long_name": own, "units": channels[0].units or "1"}
             return
         for channel, values in zip(channels, states, strict=True):
-            yield (
-                channel.name,
-                values,
-                attributes(channel.long_name or channel.name, channel.units),
-            )
+            yield channel.name, values, attributes(channel)
 
     def template(self, title: str, made: Mapping[str, str]) -> xr.Dataset:
         """Return the layout of the file to write."""
@@ -226,6 +207,9 @@ class Smoother:
         return out
 
 
-def attributes(long_name: str, units: str) -> dict[str, str]:
-    """Return the metadata of a variable."""
-    return {"long_name": long_name, "units": units or "1"}
+def attributes(channel: Channel) -> dict[str, Any]:
+    """Return the metadata of a channel's variable."""
+    said = {"long_name": channel.long_name or channel.name, "units": channel.units or "1"}
+    said |= {"standard_name": channel.standard_name} if channel.standard_name else {}
+    where = placed(channel.name, channel.family)
+    return said if where is None else said | where.stamp

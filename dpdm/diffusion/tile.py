@@ -27,6 +27,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dpdm.types import Denoise, Fields, Sigma
 
+MANY = 16  # windows of which the gradients' intermediate values are kept
 Place: TypeAlias = tuple[Any, ...]
 """What picks a window out of the fields, ``x_t[place]``."""
 
@@ -197,9 +198,17 @@ def apart(denoise: Sequence[Denoise]) -> Local:
 
     def local(x_t: Fields, sigma: Sigma, places: list[Place]) -> Iterator[Fields]:
         for one, place in zip(denoise, places, strict=True):
-            yield one(x_t[place], sigma)
+            yield remade(one, x_t[place], sigma) if len(places) > MANY else one(x_t[place], sigma)
 
     return local
+
+
+def remade(denoise: Denoise, x_t: Fields, sigma: Sigma) -> Fields:
+    """Return what a denoiser says, which gradients compute once more instead of storing it."""
+    if not torch.is_grad_enabled():
+        return denoise(x_t, sigma)
+    out: Fields = checkpoint(denoise, x_t, sigma, use_reentrant=False, preserve_rng_state=False)
+    return out
 
 
 def together(denoise: Denoise, most: int) -> Local:
@@ -207,17 +216,12 @@ def together(denoise: Denoise, most: int) -> Local:
 
     def local(x_t: Fields, sigma: Sigma, places: list[Place]) -> Iterator[Fields]:
         stride = max(1, most // x_t[places[0]].numel())
-        forget = torch.is_grad_enabled() and len(places) > stride
+        forget = len(places) > stride
         for first in range(0, len(places), stride):
             some = places[first : first + stride]
             batch = torch.cat([x_t[place] for place in some])
             levels = sigma.repeat(len(some))
-            if forget:
-                x_hat = checkpoint(
-                    denoise, batch, levels, use_reentrant=False, preserve_rng_state=False
-                )
-            else:
-                x_hat = denoise(batch, levels)
+            x_hat = remade(denoise, batch, levels) if forget else denoise(batch, levels)
             yield from x_hat.split(len(x_t))
 
     return local
