@@ -17,6 +17,7 @@ import xarray as xr
 from dpdm import __version__
 from dpdm.errors import DpdmError
 from dpdm.fields.discovery import CONVENTION, discovery, lasting
+from dpdm.fields.levels import is_level, joined
 from dpdm.fields.variables import KNOWN
 
 CONVENTIONS = "CF-1.11"
@@ -58,8 +59,10 @@ def finish(ds: xr.Dataset, title: str, provenance: Mapping[str, str], history: s
         provenance: What the file was made from; each entry becomes a `dpdm_` attribute.
         history: The command line; it goes on top, where CDO and NCO put theirs.
     """
-    out = ds.reset_coords([name for name in ds.coords if name not in ds.dims])
-    out = out.transpose(*ON_DISK, ..., missing_dims="ignore").assign(_cell_edges(ds))
+    out = joined(ds).reset_coords([name for name in ds.coords if name not in ds.dims])
+    levels = [dim for dim in out.dims if is_level(dim)]
+    order = (*ON_DISK[:-2], *levels, *ON_DISK[-2:])
+    out = out.transpose(*order, ..., missing_dims="ignore").assign(_cell_edges(ds))
     out = out.assign({name: _described(array) for name, array in out.data_vars.items()})
     out = out.assign(crs=xr.DataArray(np.int32(0), attrs=WGS84))
     if "realization" in out.indexes and out["realization"].dtype.kind in "iu":
@@ -167,7 +170,7 @@ def _field(array: xr.DataArray) -> xr.DataArray:
         "zlib": True,
         "complevel": 1,
         "shuffle": True,
-        "chunksizes": tuple(n if dim in ("lat", "lon") else 1 for dim, n in array.sizes.items()),
+        "chunksizes": tuple(1 if dim in ON_DISK[:-2] else n for dim, n in array.sizes.items()),
     }
     return out
 

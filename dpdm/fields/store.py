@@ -1,12 +1,12 @@
 """Open users' files as canonical fields.
 
 A file becomes a lazy `xr.Dataset` of known names and units on (realization, time, lat, lon), of
-which realization and time may be absent. Whatever cannot be read without a guess is refused by a
-sentence that names the file. Values are read later, step by step: `load` reads a step and refuses
-what only the values show, such as a truncated file.
+which realization and time may be absent; each level of a variable is a variable (see `levels`).
+Whatever cannot be read without a guess is refused by a sentence that names the file. Values are
+read later, step by step: `load` reads a step and refuses what only the values show, such as a
+truncated file.
 """
 
-import difflib
 import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,14 +17,17 @@ import numpy as np
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.aloft import place_of, renamed
 from dpdm.fields.alone import HDF5
 from dpdm.fields.axes import straighten
 from dpdm.fields.clock import keep_time
 from dpdm.fields.doubt import doubt
 from dpdm.fields.join import joined
+from dpdm.fields.levels import families, split, unreadable
+from dpdm.fields.names import spoken, wanted, words
 from dpdm.fields.source import broken, open_raw
-from dpdm.fields.units import check_plausible, to_canonical
-from dpdm.fields.variables import KNOWN, choose
+from dpdm.fields.units import check_plausible, first_step, to_canonical
+from dpdm.fields.variables import variable_of
 
 MEMBERS = ("realization", "realisation", "member", "number", "ensemble", "ens", "member_id")
 ORDER = ("realization", "time", "lat", "lon")
@@ -58,7 +61,7 @@ def open_fields(
     opened = open_each(paths, variables, rename, units)
     out = opened[0] if len(opened) == 1 else joined(opened, paths)
     for name in variables or rename:
-        if name not in out:
+        if name not in out and name not in families(out):
             raise DpdmError(f"There is no {name} in {', '.join(map(str, paths))}.", "Add a file.")
     with _reading(paths[0]):
         doubt(out, paths[0])
@@ -74,11 +77,12 @@ def open_each(
     """Open files as `open_fields` does, and leave them apart."""
     if not paths:
         raise DpdmError("No file was given.", "Name at least one.")
-    opened, seen = [], set()
+    opened: list[xr.Dataset] = []
+    seen: set[str] = set()
     for path in paths:
-        ds, names = _open_one(path, variables, rename, units, whole=len(paths) == 1)
+        ds, known = _open_one(path, variables, rename, units, whole=len(paths) == 1)
         opened.append(ds)
-        seen |= names.keys() | set(names.values())
+        seen |= known
     _check_declared(units, seen, paths)
     return opened
 
@@ -151,9 +155,10 @@ def _check_field(array: xr.DataArray, name: str) -> None:
     if bool(np.isinf(array).any()):
         raise DpdmError(f"{name} holds infinite values.", "Set them to missing or mend them.")
     if bool(array.isnull().all(("lat", "lon")).any()):
-        raise DpdmError(f"{name} has a field without a single value.", "Leave that step out.")
-    if name in KNOWN:
-        check_plausible(array, KNOWN[name], array.attrs.get("source_units", KNOWN[name].units))
+        what = "step" if place_of(array) is None else "step or level"
+        raise DpdmError(f"{name} has a field without a single value.", f"Leave that {what} out.")
+    if variable := variable_of(array):
+        check_plausible(array, variable, array.attrs.get("source_units", variable.units))
 
 
 def _open_one(
@@ -162,19 +167,42 @@ def _open_one(
     rename: Mapping[str, str],
     units: Mapping[str, str],
     whole: bool,
-) -> tuple[xr.Dataset, dict[str, str]]:
-    """Open one file; give its fields and the names that they have in it."""
+) -> tuple[xr.Dataset, set[str]]:
+    """Open one file; give its fields and all names by which a user may speak of them."""
     raw = open_raw(path)
     with _reading(path), naming(path):
         ds, bounds = keep_time(_members(raw))
         ds = straighten(ds.chunk({dim: 1 for dim in ("realization", "time") if dim in ds.dims}))
-        names = _wanted(ds, variables, rename, whole)
-        arrays = {new: _canonical(ds[old], new, old, units, bounds) for new, old in names.items()}
+        found = _on_grid(split(ds))
+        names = wanted(found, variables, rename, whole)
+        arrays = {new: _canonical(found[old], new, units, bounds) for new, old in names.items()}
         out = xr.Dataset(arrays, attrs=raw.attrs)
         if bounds is not None and "time" in out.dims:
             out = out.assign_coords(time_bnds=bounds)
+        _check_families(out)
     out.encoding = {"source": str(path)}
-    return out, names
+    return out, spoken(names, found)
+
+
+def _on_grid(ds: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Return the numbers that lie on the grid."""
+    arrays = {
+        str(name): array
+        for name, array in ds.data_vars.items()
+        if {"lat", "lon"} <= set(array.dims) and array.dtype.kind in "fiu"
+    }
+    if not arrays:
+        raise DpdmError("no variable lies on a latitude by longitude grid.", "See ncdump -h.")
+    return arrays
+
+
+def _check_families(ds: xr.Dataset) -> None:
+    """Look at the middle level of each family, for all levels are in one unit."""
+    for names in families(ds).values():
+        array = ds[names[len(names) // 2]]
+        if variable := variable_of(array):
+            unit = array.attrs.get("source_units", variable.units)
+            check_plausible(first_step(array), variable, unit)
 
 
 def _members(ds: xr.Dataset) -> xr.Dataset:
@@ -186,81 +214,27 @@ def _members(ds: xr.Dataset) -> xr.Dataset:
     return ds
 
 
-def _wanted(
-    ds: xr.Dataset, variables: Sequence[str] | None, rename: Mapping[str, str], whole: bool
-) -> dict[str, str]:
-    """Map the names to open to names in the file.
-
-    Args:
-        ds: The file.
-        variables: The names that are asked for, or None for all.
-        rename: The user's choice of variables.
-        whole: Whether this file must have everything, or other files may.
-    """
-    arrays = {
-        str(name): array
-        for name, array in ds.data_vars.items()
-        if {"lat", "lon"} <= set(array.dims) and array.dtype.kind in "fiu"
-    }
-    if not arrays:
-        raise DpdmError("no variable lies on a latitude by longitude grid.", "See ncdump -h.")
-    asked = {new: old for new, old in rename.items() if old in arrays}
-    names = _all(arrays, asked) if variables is None else _picked(variables, arrays, asked)
-    sought = [*rename.items(), *((name, name) for name in variables or [])]
-    absent = [(old, new) for new, old in sought if old not in {*arrays, *names}]
-    if absent and (whole or not names):
-        raise _absent(*absent[0], arrays)
-    return names
-
-
-def _all(arrays: Mapping[str, xr.DataArray], asked: Mapping[str, str]) -> dict[str, str]:
-    """Name every array: canonically where it is known, else as it is."""
-    found = choose(arrays, asked)
-    taken = set(found) | set(found.values())
-    return found | {name: name for name in arrays if name not in taken}
-
-
-def _picked(
-    variables: Sequence[str], arrays: Mapping[str, xr.DataArray], asked: Mapping[str, str]
-) -> dict[str, str]:
-    """Find what is asked for by its canonical name, then by its name in the file."""
-    known = {name: KNOWN[name] for name in variables if name in KNOWN}
-    found = choose(arrays, asked, known) | {name: name for name in arrays if name not in KNOWN}
-    return {name: found[name] for name in variables if name in found}
-
-
-def _absent(name: str, wanted: str, arrays: Mapping[str, xr.DataArray]) -> DpdmError:
-    """Refuse a name that is not in the file; offer the nearest that is."""
-    near = difflib.get_close_matches(name, arrays, n=len(arrays), cutoff=0.0)
-    what = f"there is no {name}; there is {', '.join(near)}."
-    return DpdmError(what, f"Say which it is, as in --var {wanted}={near[0]}.")
-
-
 def _canonical(
     array: xr.DataArray,
     name: str,
-    old: str,
     units: Mapping[str, str],
     bounds: xr.DataArray | None,
 ) -> xr.DataArray:
     """Give one variable its canonical name, dimensions, precision and unit."""
-    array = _squeezed(array, old).astype(_precision(array))
+    declared = next((units[word] for word in words(array, name) if word in units), None)
+    array = renamed(_squeezed(array).astype(_precision(array)), name)
     keep = {dim for dim in ORDER if dim in array.dims}
-    array = array.drop_vars([c for c in array.coords if c not in keep]).rename(name)
-    declared = units.get(name, units.get(old))
-    if name in KNOWN:
-        return to_canonical(array, KNOWN[name], declared, bounds)
+    array = array.drop_vars([c for c in array.coords if c not in keep])
+    if variable := variable_of(array):
+        return to_canonical(array, variable, declared, bounds)
     return array.assign_attrs(units=declared) if declared else array
 
 
-def _squeezed(array: xr.DataArray, name: str) -> xr.DataArray:
+def _squeezed(array: xr.DataArray) -> xr.DataArray:
     """Drop dimensions of one element; put the rest in order."""
     for dim in set(array.dims) - set(ORDER):
         if array.sizes[dim] > 1:
-            raise DpdmError(
-                f"{name} has a dimension {dim} of {array.sizes[dim]}.",
-                f"Select one {dim} first, for example with cdo sellevidx,1 IN.nc OUT.nc.",
-            )
+            raise unreadable(array, str(dim))
         array = array.isel({dim: 0}, drop=True)
     return array.transpose(*[dim for dim in ORDER if dim in array.dims])
 

@@ -18,7 +18,8 @@ import numpy as np
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.variables import KNOWN, Variable
+from dpdm.fields.aloft import place_of
+from dpdm.fields.variables import Variable, variable_of
 
 MONTH = 365.25 / 12
 # Pint reads these otherwise (mb is a millibarn, degrees C an interval) or not at all.
@@ -35,6 +36,7 @@ _SPELLINGS = (
 # Bounds on the median of a field, and units that such values may really be in.
 _PLAUSIBLE = {
     "t2m": (150.0, 350.0, ("K", "degC", "degF")),
+    "t": (120.0, 350.0, ("K", "degC", "degF")),
     "sp": (3e4, 1.2e5, ("Pa", "hPa")),
     "msl": (3e4, 1.2e5, ("Pa", "hPa")),
     "u10": (-120.0, 120.0, ("m s-1",)),
@@ -114,7 +116,8 @@ def to_canonical(
     }
     if variable.name == "tp":
         out = out.where((out >= 0) | (out < DRIEST) | out.isnull(), 0).assign_attrs(out.attrs)
-    check_plausible(first_step(out), variable, unit)
+    if place_of(out) is None:  # of a family, one level is looked at
+        check_plausible(first_step(out), variable, unit)
     return out
 
 
@@ -128,7 +131,7 @@ def from_canonical(
         bounds: Time bounds (time, 2), needed where the source unit is an amount.
         difference: Whether the values are differences, as a spread is, which know no offset.
     """
-    variable = KNOWN.get(str(array.name))
+    variable = variable_of(array)
     if variable is None:
         return array
     unit = array.attrs.get("source_units", variable.units)

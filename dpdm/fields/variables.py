@@ -2,8 +2,8 @@
 
 Inside dpdm a variable has one name and one unit, those of `KNOWN`. A file may call it anything:
 `identify` recognises one array, `choose` settles a whole file, where several arrays may claim the
-same meaning. An array that is on a pressure level, or that is an extreme over its interval, is
-never taken for the surface variable of the same standard name.
+same meaning. An array that is on a level, or that is an extreme over its interval, is never taken
+for the surface variable of the same standard name; `ALOFT` says what it may be.
 """
 
 import re
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.aloft import Place, home, place_of
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,55 @@ _TABLE = (
         _words("v10 10v vas v10m v_10m vgrd10m 10m_v_component_of_wind vwnd"),
     ),
 )
+_LEVELLED = (
+    Variable(
+        "t",
+        "air_temperature",
+        "temperature",
+        "K",
+        _words("t ta temp temperature air air_temperature tmp tmpprs"),
+    ),
+    Variable(
+        "u",
+        "eastward_wind",
+        "eastward wind",
+        "m s-1",
+        _words("u ua uwnd ugrd ugrdprs u_component_of_wind eastward_wind"),
+    ),
+    Variable(
+        "v",
+        "northward_wind",
+        "northward wind",
+        "m s-1",
+        _words("v va vwnd vgrd vgrdprs v_component_of_wind northward_wind"),
+    ),
+    Variable(
+        "q",
+        "specific_humidity",
+        "specific humidity",
+        "kg kg-1",
+        _words("q hus shum spfh spfhprs specific_humidity"),
+    ),
+    Variable(
+        "r",
+        "relative_humidity",
+        "relative humidity",
+        "%",
+        _words("r hur rh rhum rhprs relative_humidity"),
+    ),
+    Variable(
+        "gh",
+        "geopotential_height",
+        "geopotential height",
+        "m",
+        _words("gh zg hgt hgtprs geopotential_height"),
+    ),
+    Variable("z", "geopotential", "geopotential", "m2 s-2", _words("z phi geopotential")),
+)
 KNOWN: dict[str, Variable] = {variable.name: variable for variable in _TABLE}
+ALOFT: dict[str, Variable] = {variable.name: variable for variable in _LEVELLED}
 
-_LEVELS = {"plev", "lev", "level", "pressure", "pressure_level", "isobaricinhpa", "isobaric"}
+_AXES = {"plev", "lev", "level", "pressure", "pressure_level", "isobaricinhpa", "isobaric"}
 _EXTREME = re.compile(r"time:\s*(maximum|minimum|range|standard_deviation|variance)")
 
 
@@ -119,11 +166,26 @@ def identify(array: xr.DataArray) -> Variable | None:
     return KNOWN[name] if best else None
 
 
+def variable_of(array: xr.DataArray) -> Variable | None:
+    """Return what a canonical array is by its name, and on a level by its family, or None.
+
+    Example:
+        >>> stamp = Place("t", 85000.0, "Pa").stamp
+        >>> variable_of(xr.DataArray(0.0, name="t850", attrs=stamp)).units
+        'K'
+    """
+    place = place_of(array)
+    if place is None or place.name != array.name:
+        return KNOWN.get(str(array.name))
+    return ALOFT.get(place.family)
+
+
 def rank(array: xr.DataArray, variable: Variable) -> int:
     """Grade a claim: 3 standard name and short name, 2 standard name, 1 short name, 0 neither."""
-    if _aloft(array) or _EXTREME.search(str(array.attrs.get("cell_methods", ""))):
+    aloft = variable is ALOFT.get(variable.name)
+    if _aloft(array) != aloft or _EXTREME.search(str(array.attrs.get("cell_methods", ""))):
         return 0
-    alias = str(array.name).lower() in (variable.name, *variable.aliases)
+    alias = home(array).lower() in (variable.name, *variable.aliases)
     standard = str(array.attrs.get("standard_name", "unknown")).strip().lower()
     if standard in ("", "unknown"):
         return int(alias)
@@ -162,6 +224,19 @@ def choose(
     return found
 
 
+def aloft(arrays: Mapping[str, xr.DataArray]) -> dict[str, str]:
+    """Map canonical names on levels to the names in a file, one level after the other."""
+    levels: dict[tuple[float, str], dict[str, xr.DataArray]] = {}
+    for name, array in arrays.items():
+        if place := place_of(array):
+            levels.setdefault(place[1:], {})[name] = array
+    return {
+        Place(family, *level).name: name
+        for level, there in levels.items()
+        for family, name in choose(there, {}, ALOFT).items()
+    }
+
+
 def _leading(claims: list[str]) -> list[str]:
     """Let an ensemble's mean speak for its spread and percentiles.
 
@@ -176,9 +251,11 @@ def _leading(claims: list[str]) -> list[str]:
 
 
 def _aloft(array: xr.DataArray) -> bool:
-    """Say whether an array lies on pressure levels."""
-    return any(_is_pressure(name, axis) for name, axis in array.coords.items())
+    """Say whether an array lies on a level, or on pressure levels."""
+    return place_of(array) is not None or any(
+        _is_pressure(name, axis) for name, axis in array.coords.items()
+    )
 
 
 def _is_pressure(name: Hashable, axis: xr.DataArray) -> bool:
-    return str(name).lower() in _LEVELS or axis.attrs.get("standard_name") == "air_pressure"
+    return str(name).lower() in _AXES or axis.attrs.get("standard_name") == "air_pressure"

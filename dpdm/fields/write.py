@@ -26,6 +26,7 @@ from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from dpdm.errors import DpdmError
 from dpdm.fields.alone import HDF5
+from dpdm.fields.levels import gathered
 from dpdm.fields.source import is_zarr
 from dpdm.interrupt import uninterrupted
 
@@ -109,11 +110,11 @@ class Writer:
 
         Args:
             block: Any contiguous part of the template, with some or all of its lazy variables; a
-                dimension of one may be a scalar coordinate instead.
+                dimension of one may be a scalar coordinate instead, and levels may be split.
         """
         for name, target in self._filled.items():
-            if name in block:
-                place, values = _placed(self._template[name], block[name])
+            if (array := gathered(block, self._template[name])) is not None:
+                place, values = _placed(self._template[name], array)
                 self._put(target, place, values)
 
     def __exit__(
