@@ -206,36 +206,6 @@ def test_names_of_odd_dates(
     assert max(stamps) == last
 
 
-@pytest.mark.parametrize("grid", GRIDS, indirect=True)
-def test_stac_items_have_what_the_specification_requires(tmp_path: Path, grid: Grid) -> None:
-    path = exported(tmp_path, field(grid), "--stac")
-    item = json.loads(path.with_suffix(".json").read_text())
-    assert (item["type"], item["stac_version"], item["id"]) == ("Feature", "1.0.0", "out")
-    assert item["links"] == []
-    assert item["properties"]["datetime"] is None
-    assert item["properties"]["start_datetime"] == "2012-01-16T00:00:00Z"
-    assert item["properties"]["end_datetime"] == "2012-02-16T00:00:00Z"
-    asset = item["assets"]["data"]
-    assert (path.parent / asset["href"]).samefile(path)
-    with rasterio.open(path) as file:
-        assert item["properties"]["proj:transform"] == list(file.transform)[:6]
-        assert item["properties"]["proj:shape"] == list(file.shape)
-        assert len(asset["raster:bands"]) == file.count
-    left, south, right, north = item["bbox"]
-    assert (left > right) is (grid is GRIDS["across the dateline"])
-    assert -90 <= south < north <= 90
-    assert {abs(left) <= 180, abs(right) <= 180} == {True}
-    multi = item["geometry"]["type"] == "MultiPolygon"
-    rings = (
-        [p[0] for p in item["geometry"]["coordinates"]]
-        if multi
-        else item["geometry"]["coordinates"]
-    )
-    width = (right - left) % 360 or 360
-    assert sum(np.ptp([x for x, _ in ring]) for ring in rings) == pytest.approx(width)
-    assert all(ring[0] == ring[-1] and len(ring) == 5 for ring in rings)
-
-
 @needs_gdal
 @pytest.mark.parametrize("to", ["out.nc", "out.zarr"])
 def test_gdal_places_netcdf_and_dpdm_reads_it_again(tmp_path: Path, grid: Grid, to: str) -> None:

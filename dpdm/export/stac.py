@@ -1,7 +1,6 @@
 """A STAC item, which says in JSON where and when a raster is, so that catalogues find it.
 
-SpatioTemporal Asset Catalog 1.0.0 (https://stacspec.org), with the extensions `projection` 1.1.0
-and `raster` 1.1.0.
+SpatioTemporal Asset Catalog 1.1.0 (https://stacspec.org), with the extension `projection` 2.0.0.
 """
 
 import calendar
@@ -13,14 +12,13 @@ from typing import Any
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.export.footprint import footprint
 from dpdm.export.frame import Sheet
 from dpdm.export.raster import Band
 from dpdm.fields.grid import Grid
 
-EXTENSIONS = [
-    f"https://stac-extensions.github.io/{name}/v1.1.0/schema.json"
-    for name in ("projection", "raster")
-]
+VERSION = "1.1.0"
+EXTENSIONS = ["https://stac-extensions.github.io/projection/v2.0.0/schema.json"]
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 
@@ -47,15 +45,16 @@ def item(
         "type": COG,
         "title": tags["title"],
         "roles": ["data"],
-        "raster:bands": [_band(band) for band in bands],
+        "bands": [_band(band) for band in bands],
     }
+    bounds, place = footprint(grid, page)
     said = {
         "type": "Feature",
-        "stac_version": "1.0.0",
+        "stac_version": VERSION,
         "stac_extensions": EXTENSIONS,
         "id": path.stem,
-        "bbox": box(grid),
-        "geometry": geometry(grid),
+        "bbox": bounds,
+        "geometry": place,
         "properties": when(time) | _projection(page) | {"title": tags["title"]},
         "links": [],
         "assets": {"data": asset},
@@ -74,9 +73,10 @@ def _band(band: Band) -> dict[str, Any]:
 
 
 def _projection(page: Sheet) -> dict[str, Any]:
-    code = page.crs.to_epsg()
+    known = page.crs.to_authority()
+    code = {"proj:code": ":".join(known)} if known else {"proj:wkt2": page.crs.to_wkt()}
     shape = {"proj:shape": list(page.shape), "proj:transform": list(page.transform)[:6]}
-    return {"proj:epsg": code} | ({} if code else {"proj:wkt2": page.crs.to_wkt()}) | shape
+    return code | shape
 
 
 def when(time: xr.DataArray) -> dict[str, Any]:
@@ -95,29 +95,6 @@ def stamp(time: xr.DataArray) -> str:
     year, month, day = (int(getattr(time.dt, part)) for part in ("year", "month", "day"))
     day = min(day, calendar.monthrange(year, month)[1])
     return f"{year:04d}-{month:02d}-{day:02d}T{time.dt.strftime('%H:%M:%S').item()}Z"
-
-
-def box(grid: Grid) -> list[float]:
-    """Return west, south, east and north; west is above east across the dateline."""
-    west, east = float(grid.lon_edges[0]), float(grid.lon_edges[-1])
-    whole = grid.cyclic or east - west >= 360
-    west, east = west + 360 * (west < -180), east - 360 * (east > 180)
-    west, east = (-180.0, 180.0) if whole else (west, east)
-    return [west, float(grid.lat_edges[0]), east, float(grid.lat_edges[-1])]
-
-
-def geometry(grid: Grid) -> dict[str, Any]:
-    """Return the outline, cut in two at the dateline as GeoJSON (RFC 7946) wants it."""
-    west, south, east, north = box(grid)
-    if west < east:
-        return {"type": "Polygon", "coordinates": [_ring(west, south, east, north)]}
-    parts = [_ring(west, south, 180.0, north), _ring(-180.0, south, east, north)]
-    return {"type": "MultiPolygon", "coordinates": [[part] for part in parts]}
-
-
-def _ring(west: float, south: float, east: float, north: float) -> list[list[float]]:
-    corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
-    return [list(corner) for corner in corners]
 
 
 def check_dated(fields: xr.Dataset) -> None:
