@@ -1,0 +1,248 @@
+"""What the channels of a sounder see: weighting functions, out of a file.
+
+The weight of a level is its share of the brightness temperature, so that the weights of a channel,
+with that of the surface, add up to 1. NetCDF:
+
+    weight(channel, level)                      level with units; channel: names or numbers
+    surface_weight(channel)                     optional
+    error(channel)                              optional, K
+    error_correlation(channel, channel_2)       optional
+
+or CSV, a weight a line; the surface is a level of that name:
+
+    channel,level [hPa],weight,error
+    5,500,0.4,0.3
+    5,850,0.5,0.3
+    5,surface,0.1,0.3
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
+
+from dpdm.errors import DpdmError
+from dpdm.fields.aloft import short
+from dpdm.fields.units import parse, registry
+
+Array: TypeAlias = NDArray[np.float64]
+NETCDF = (".nc", ".nc4", ".cdf")
+SURFACE = "surface"
+NEAR = 0.01  # by which printed weights may miss a sum of 1
+NEEDED = "Give weight(channel, level) in NetCDF, or channel, level [hPa] and weight in CSV."
+_UNIT = re.compile(r"^\s*level\s*[\[(]([^\])]+)[\])]\s*$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """The channels of a sounder.
+
+    Attributes:
+        name: What each is called in observations, C of them.
+        level: Pressures, rising, with shape (L,), Pa.
+        weight: Share of each level in what a channel sees, with shape (C, L).
+        surface: Share of the air at the surface, with shape (C,).
+        error: Standard deviation, with shape (C,), K; NaN where none is known.
+        correlation: Between the errors of the channels, with shape (C, C).
+    """
+
+    name: tuple[str, ...]
+    level: Array
+    weight: Array
+    surface: Array
+    error: Array
+    correlation: Array
+
+    def number(self, name: str) -> int:
+        """Return which channel has a name; 5 and 5.0 are the same.
+
+        Raises:
+            DpdmError: When there is none.
+        """
+        if called(name) not in self.name:
+            raise DpdmError(
+                f"The channel {called(name)} is observed, but the file of channels holds "
+                f"{', '.join(self.name)}.",
+                "Add its weights there, or leave these observations out.",
+            )
+        return self.name.index(called(name))
+
+
+def called(name: object) -> str:
+    """Return a channel's name as it is compared.
+
+    Example:
+        >>> called(5.0), called(" 5 "), called("ch5")
+        ('5', '5', 'ch5')
+    """
+    return re.sub(r"\.0+$", "", str(name).strip())
+
+
+def gaussian(
+    peaks: ArrayLike,
+    width: float = 0.35,
+    levels: ArrayLike = tuple(range(1000, 0, -25)),
+    error: float = 0.3,
+    near: float = 0.0,
+) -> Channels:
+    """Make channels up, whose weights are Gaussian in the logarithm of pressure.
+
+    Args:
+        peaks: Where each sees most, hPa.
+        width: Standard deviation in the natural logarithm.
+        levels: Pressures of the weights, hPa.
+        error: Standard deviation of all, K.
+        near: Correlation between the errors of neighbours; it falls as a power with distance.
+    """
+    p, peak = np.sort(np.asarray(levels, dtype=float)), np.asarray(peaks, dtype=float)
+    bell = np.exp(-0.5 * (np.log(p / peak[:, None]) / width) ** 2) * np.gradient(np.log(p))
+    # What lies below the lowest level, the surface sends up.
+    below = np.sqrt(2 * np.pi) * width * ndtr(-np.log(p[-1] / peak) / width)
+    whole = bell.sum(1) + below
+    apart = np.abs(np.subtract.outer(np.arange(len(peak)), np.arange(len(peak))))
+    return Channels(
+        tuple(str(i + 1) for i in range(len(peak))),
+        p * 100,
+        bell / whole[:, None],
+        below / whole,
+        np.full(len(peak), error),
+        np.where(apart == 0, 1.0, near**apart),
+    )
+
+
+def read_channels(path: Path) -> Channels:
+    """Read the channels of a file.
+
+    Raises:
+        DpdmError: The file cannot be read, lacks weights, or they make no sense.
+    """
+    try:
+        found = _netcdf(path) if path.suffix in NETCDF else _csv(path)
+    except DpdmError as fault:
+        raise DpdmError(f"{path}: {fault.what}", fault.hint) from fault
+    except (OSError, ValueError) as fault:
+        raise DpdmError(f"{path} cannot be read: {fault}.", NEEDED) from fault
+    return _checked(found, path)
+
+
+def _netcdf(path: Path) -> Channels:
+    with xr.open_dataset(path) as ds:
+        file = ds.load()
+    if "weight" not in file or set(file["weight"].dims) != {"channel", "level"}:
+        raise DpdmError("it has no variable weight(channel, level).", NEEDED)
+    count = file.sizes["channel"]
+    names = file["channel"].values if "channel" in file.coords else np.arange(1, count + 1)
+    if "level" not in file.coords:
+        raise DpdmError("its levels have no pressure.", NEEDED)
+    level = _pascal(file["level"].values, str(file["level"].attrs.get("units", "")))
+    order = np.argsort(level)
+    weight = file["weight"].transpose("channel", "level").values[:, order]
+
+    def one(name: str, otherwise: Array) -> Array:
+        return np.asarray(file[name].values if name in file else otherwise, dtype=float)
+
+    return Channels(
+        tuple(map(called, names)),
+        level[order],
+        np.asarray(weight, dtype=float),
+        one("surface_weight", np.zeros(count)),
+        one("error", np.full(count, np.nan)),
+        one("error_correlation", np.eye(count)),
+    )
+
+
+def _csv(path: Path) -> Channels:
+    table = pd.read_csv(path, comment="#", skipinitialspace=True, dtype=str)
+    units = [found[1] for name in table if (found := _UNIT.match(name))]
+    table = table.rename(columns=lambda name: "level" if _UNIT.match(name) else name.strip())
+    if lost := [name for name in ("channel", "level", "weight") if name not in table]:
+        raise DpdmError(f"it has no column {' and no '.join(lost)}.", NEEDED)
+    table["channel"] = table["channel"].map(called)
+    table["weight"] = _numbers(table["weight"])
+    names = tuple(dict.fromkeys(table["channel"]))
+    low = table["level"].str.strip().str.lower() == SURFACE
+    said = table["units"][~low].unique() if "units" in table else units or [""]
+    if len(said) != 1:
+        raise DpdmError(f"its levels are in {', '.join(map(str, said))}.", "Use one unit.")
+    air = table[~low].assign(level=_pascal(_numbers(table["level"][~low]).to_numpy(), said[0]))
+    if air.duplicated(["channel", "level"]).any() or table[low].duplicated("channel").any():
+        raise DpdmError("a channel has two weights on one level.", "Leave one out.")
+    weight = air.pivot(index="channel", columns="level", values="weight").reindex(list(names))
+    surface = table[low].set_index("channel")["weight"].reindex(list(names))
+    return Channels(
+        names,
+        weight.columns.to_numpy(dtype=float),
+        weight.fillna(0.0).to_numpy(dtype=float),
+        surface.fillna(0.0).to_numpy(dtype=float),
+        _errors(table, names),
+        np.eye(len(names)),
+    )
+
+
+def _errors(table: pd.DataFrame, names: tuple[str, ...]) -> Array:
+    """Return the error of each channel, which any or all of its lines may state."""
+    if "error" not in table:
+        return np.full(len(names), np.nan)
+    said = table.assign(error=_numbers(table["error"])).groupby("channel")["error"]
+    if (said.nunique() > 1).any():
+        raise DpdmError("a channel has two errors.", "State one for each channel.")
+    errors: Array = said.first().reindex(list(names)).to_numpy(dtype=float)
+    return errors
+
+
+def _numbers(cells: pd.Series) -> pd.Series:
+    """Read a column of numbers, NaN where a cell is empty."""
+    return pd.to_numeric(cells)
+
+
+def _pascal(values: ArrayLike, unit: str) -> Array:
+    """Bring pressures to Pa."""
+    if not unit.strip():
+        raise DpdmError("its levels have no units.", "Say hPa or Pa: level [hPa], or units.")
+    parsed = parse(unit)
+    if not parsed.is_compatible_with("Pa"):
+        raise DpdmError(f"its levels are in {unit}, which is no pressure.", NEEDED)
+    scale = float(registry().Quantity(1.0, parsed).to("Pa").magnitude)
+    return np.array([short(float(value) * scale) for value in np.asarray(values, dtype=float)])
+
+
+def _checked(found: Channels, path: Path) -> Channels:
+    """Refuse weights, errors and correlations that cannot be, and mend what printing rounded."""
+    total = found.weight.sum(1) + found.surface
+    for name, one in zip(found.name, total, strict=True):
+        if not abs(one - 1) <= NEAR:
+            raise DpdmError(
+                f"{path}: the weights of channel {name} add up to {one:g}, not to 1.",
+                "Each must be the share of its level, not a density; divide them by their sum.",
+            )
+    if len(set(found.name)) < len(found.name) or not np.all(found.level > 0):
+        raise DpdmError(f"{path}: a channel comes twice, or a level is not above 0.", NEEDED)
+    if (found.error <= 0).any():
+        raise DpdmError(f"{path}: an error is not above 0.", "Give standard deviations, in K.")
+    if not _correlates(found.correlation, len(found.name)):
+        raise DpdmError(
+            f"{path}: error_correlation is no matrix of correlations.",
+            "It must be symmetric and positive definite, with ones on its diagonal.",
+        )
+    return Channels(
+        found.name,
+        found.level,
+        found.weight / total[:, None],
+        found.surface / total,
+        found.error,
+        found.correlation,
+    )
+
+
+def _correlates(matrix: Array, count: int) -> bool:
+    """Tell whether a matrix is one of correlations."""
+    if matrix.shape != (count, count) or not np.allclose(matrix, matrix.T, atol=1e-6):
+        return False
+    whole = np.allclose(np.diag(matrix), 1, atol=1e-6)
+    return bool(whole and np.linalg.eigvalsh(matrix).min() > 0)

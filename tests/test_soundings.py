@@ -1,0 +1,275 @@
+"""What is seen of a column: levels, channels, radiation, and errors that go together."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from dpdm.errors import DpdmError, DpdmWarning
+from dpdm.fields.channels import Channels, gaussian, read_channels
+from dpdm.operators.areas import footprints
+from dpdm.operators.layout import globe
+from dpdm.operators.linear import adjoint
+from dpdm.operators.points import points
+from dpdm.operators.soundings import at_level, brightness, carried, column, emission, hats, olr
+from dpdm.operators.whitening import whiten
+
+LEVELS = (3000.0, 10000.0, 20000.0, 30000.0, 50000.0, 70000.0, 85000.0, 92500.0)
+NAMES = ("sp", *(f"t{p / 100:g}" for p in LEVELS[::-1]), "t2m")
+COLUMN = column(NAMES, (0, *LEVELS[::-1], 0), "t")
+LAYOUT = globe(np.arange(-82.5, 90, 15), np.arange(0, 360, 15))
+LAT, LON = np.array([41.0, -7.0, 80.0]), np.array([3.0, 359.0, 200.0])
+SIGMA = 5.670374419e-8
+PEAKS = (850, 600, 350, 200, 90)
+
+
+def fields(seed: int = 0) -> torch.Tensor:
+    """Return two states of pressure, temperature on levels and at the surface."""
+    rng = np.random.default_rng(seed)
+    return torch.as_tensor(250 + 20 * rng.standard_normal((2, len(NAMES), *LAYOUT.shape)))
+
+
+def local(x: torch.Tensor) -> np.ndarray:
+    """Return all channels at the places, by the operator that is tested elsewhere."""
+    places = points(LAYOUT, LAT, LON)
+    return torch.stack([places.of(c)(x) for c in range(len(NAMES))], 1).numpy()
+
+
+def test_a_column_is_found_from_the_highest_level_down() -> None:
+    assert COLUMN.level == LEVELS
+    assert [NAMES[c] for c in COLUMN.channel] == [f"t{p / 100:g}" for p in LEVELS]
+
+
+def test_fields_without_the_variable_are_refused() -> None:
+    with pytest.raises(DpdmError, match="q is observed on levels, but the fields hold sp, t925"):
+        column(NAMES, (0, *LEVELS[::-1], 0), "q")
+
+
+def test_a_level_is_linear_in_the_logarithm_of_pressure() -> None:
+    pressure = np.array([92500.0, 61234.0, 3100.0])
+    seen = at_level(points(LAYOUT, LAT, LON), COLUMN, pressure)(fields())
+    profiles = local(fields())[:, list(COLUMN.channel)]
+    for place, p in enumerate(pressure):
+        for member in range(2):
+            known = np.interp(np.log(p), np.log(LEVELS), profiles[member, :, place])
+            assert float(seen[member, place]) == pytest.approx(known, rel=1e-13)
+
+
+@pytest.mark.parametrize("pressure", [100000.0, 2900.0, float("nan")])
+def test_a_level_outside_is_refused(pressure: float) -> None:
+    with pytest.raises(DpdmError, match=r"t is observed at .* run from 925 to 30 hPa"):
+        at_level(points(LAYOUT, LAT, LON), COLUMN, pressure)
+
+
+def test_a_channel_is_the_weighted_mean_over_levels_and_footprint() -> None:
+    weight = np.array([0.02, 0.08, 0.1, 0.2, 0.2, 0.2, 0.05, 0.05])
+    discs = footprints(LAYOUT, LAT, LON, 2e6)
+    seen = brightness(discs, COLUMN, weight, (9, 0.1))(fields())
+    means = torch.stack([discs.of(c)(fields()) for c in range(len(NAMES))], 1).numpy()
+    known = np.einsum("k,bkn->bn", weight, means[:, list(COLUMN.channel)]) + 0.1 * means[:, 9]
+    np.testing.assert_allclose(seen, known, rtol=1e-13)
+
+
+def test_a_channel_is_linear_and_sees_one_temperature_as_that() -> None:
+    weight = emission(LEVELS, [30.0])[0]
+    seen = brightness(footprints(LAYOUT, LAT, LON, 1e6), COLUMN, weight[:-1], (9, weight[-1]))
+    x, y = fields(1), fields(2)
+    np.testing.assert_allclose(seen(2 * x - 3 * y), 2 * seen(x) - 3 * seen(y), rtol=1e-12)
+    np.testing.assert_allclose(seen(torch.full_like(x, 251.5)), 251.5, rtol=1e-12)
+
+
+def test_the_order_of_channels_does_not_matter() -> None:
+    order = np.random.default_rng(3).permutation(len(NAMES))
+    levels = np.array((0, *LEVELS[::-1], 0))
+    other = column([NAMES[i] for i in order], levels[order].tolist(), "t")
+    places = points(LAYOUT, LAT, LON)
+    weight = np.full(8, 1 / 8)
+    straight = brightness(places, COLUMN, weight)(fields())
+    np.testing.assert_allclose(brightness(places, other, weight)(fields()[:, order]), straight)
+    seen = at_level(places, other, 40000.0)(fields()[:, order])
+    np.testing.assert_allclose(seen, at_level(places, COLUMN, 40000.0)(fields()))
+
+
+def test_weights_that_are_no_shares_are_refused() -> None:
+    with pytest.raises(DpdmError, match=r"add up to 1\.6"):
+        brightness(points(LAYOUT, LAT, LON), COLUMN, np.full(8, 0.2))
+    with pytest.raises(DpdmError, match="8 levels"):
+        brightness(points(LAYOUT, LAT, LON), COLUMN, np.full(7, 1 / 7))
+
+
+def test_weights_on_other_levels_see_profiles_that_are_linear_in_log_p_alike() -> None:
+    sounder = gaussian(PEAKS, levels=np.linspace(910, 31, 60))
+    with pytest.warns(DpdmWarning, match="on 60 levels, the fields on 8"):
+        weight = carried(sounder.weight, sounder.level, LEVELS)
+    np.testing.assert_allclose(weight.sum(1), sounder.weight.sum(1), rtol=1e-12)
+    nodes = np.random.default_rng(0).normal(250, 20, 8)
+    fine = np.interp(np.log(sounder.level), np.log(LEVELS), nodes)
+    np.testing.assert_allclose(weight @ nodes, sounder.weight @ fine, rtol=1e-12)
+
+
+def test_weights_on_the_same_levels_are_carried_silently_as_they_are() -> None:
+    weight = np.random.default_rng(0).random((2, 8))
+    np.testing.assert_allclose(carried(weight, LEVELS, LEVELS), weight, rtol=1e-12)
+    np.testing.assert_array_equal(hats(LEVELS, LEVELS), np.eye(8))
+
+
+def test_what_lies_beyond_the_levels_is_told() -> None:
+    weight = np.array([[0.25, 0.5, 0.25]])
+    with pytest.warns(DpdmWarning, match="Up to 25% of what a channel sees"):
+        found = carried(weight, [1000.0, 50000.0, 85000.0], LEVELS)
+    assert found[0, 0] == 0.25
+
+
+def test_a_column_of_one_temperature_radiates_as_a_black_body() -> None:
+    seen = olr(points(LAYOUT, LAT, LON), COLUMN, LAT, 9)(torch.full_like(fields(), 255.0))
+    np.testing.assert_allclose(seen, SIGMA * 255.0**4, rtol=1e-12)
+
+
+def test_radiation_is_the_integral_over_the_column_by_hand() -> None:
+    t = fields()
+    seen = olr(
+        points(LAYOUT, LAYOUT.rows.centres[[2]], [30.0]), COLUMN, LAYOUT.rows.centres[[2]], 9
+    )
+    lat = np.radians(LAYOUT.rows.centres[2])
+    edges = [0.0, *np.sqrt(np.array(LEVELS[1:]) * LEVELS[:-1]), 101325.0]
+    p = np.concatenate([np.linspace(a, b, 4001) for a, b in pairwise(edges)])
+    x = p / 101325.0
+    tau = (6 - 4.5 * np.sin(lat) ** 2) * (0.1 * x + 0.9 * x**4)
+    air = t[0, list(COLUMN.channel), 2, 2].numpy().repeat(4001) ** 4
+    steps = np.diff(tau) * (np.exp(-tau[1:]) * air[1:] + np.exp(-tau[:-1]) * air[:-1]) / 2
+    known = SIGMA * (steps.sum() + np.exp(-tau[-1]) * float(t[0, 9, 2, 2]) ** 4)
+    assert float(seen(t)[0, 0]) == pytest.approx(known, rel=1e-6)  # the trapezoids' own error
+
+
+def test_the_gradient_of_radiation_is_that_of_finite_differences() -> None:
+    operator = olr(footprints(LAYOUT, LAT, LON, 1.5e6), COLUMN, LAT, 9)
+    x, v = fields()[:1], torch.tensor([[1.0, -2.0, 0.5]], dtype=torch.float64)
+    along = torch.randn(x.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    h = 1e-3
+    slope = ((operator(x + h * along) - operator(x - h * along)) / (2 * h) * v).sum()
+    assert float((adjoint(operator, x, v) * along).sum()) == pytest.approx(float(slope), rel=1e-8)
+
+
+def correlated(count: int) -> np.ndarray:
+    return 0.6 ** np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
+
+
+def test_whitened_errors_are_those_of_the_covariance() -> None:
+    # Two places with channels 2, 0 and 1, and channel 1 alone: chi-square is that of C^-1.
+    place, channel = np.array([7, 7, 3, 7]), np.array([2, 0, 1, 1])
+    error = np.array([0.5, 0.2, 0.4, 2.0])
+    related = correlated(3)
+    covariance = np.outer(error, error) * related[np.ix_(channel, channel)]
+    covariance *= np.equal.outer(place, place)
+    seen = points(LAYOUT, [0, 10, 20, 30], [0, 40, 80, 120]).of(3)
+    value = torch.tensor([250.0, 251.0, 249.0, 252.0], dtype=torch.float64)
+    operator, white = whiten(seen, value, error, place, channel, related)
+    x = fields()
+    chi = (white - operator(x)).square().sum(1)
+    away = (value - seen(x)).numpy()
+    known = np.einsum("bi,ij,bj->b", away, np.linalg.inv(covariance), away)
+    np.testing.assert_allclose(chi, known, rtol=1e-10)
+
+
+def test_independent_errors_are_but_divided_by() -> None:
+    error = np.array([0.5, 0.2])
+    seen = points(LAYOUT, [0, 10], [0, 40])
+    value = torch.tensor([250.0, 251.0], dtype=torch.float64)
+    operator, white = whiten(seen, value, error, [0, 0], [0, 1], np.eye(2))
+    np.testing.assert_allclose(white, value.numpy() / error)
+    np.testing.assert_allclose(operator(fields()), seen(fields()).numpy() / error)
+
+
+def test_a_channel_twice_at_one_place_is_refused() -> None:
+    seen, value = points(LAYOUT, [0, 10], [0, 40]), torch.zeros(2, dtype=torch.float64)
+    with pytest.raises(DpdmError, match="twice at one place"):
+        whiten(seen, value, [1, 1], [0, 0], [1, 1], correlated(2))
+
+
+def stored(path: Path, sounder: Channels, **change: object) -> Path:
+    """Write channels as the manual says, with something changed."""
+    words = {
+        "weight": (("channel", "level"), sounder.weight),
+        "surface_weight": ("channel", sounder.surface),
+        "error": ("channel", sounder.error, {"units": "K"}),
+        "error_correlation": (("channel", "channel_2"), sounder.correlation),
+    } | change
+    coords = {
+        "channel": list(sounder.name),
+        "level": ("level", sounder.level / 100, {"units": "hPa"}),
+    }
+    xr.Dataset(words, coords).to_netcdf(path)
+    return path
+
+
+def test_channels_come_back_from_netcdf(tmp_path: Path) -> None:
+    known = gaussian(PEAKS, near=0.3)
+    found = read_channels(stored(tmp_path / "c.nc", known))
+    assert found.name == known.name
+    for what in ("level", "weight", "surface", "error", "correlation"):
+        np.testing.assert_allclose(getattr(found, what), getattr(known, what), rtol=1e-12)
+    np.testing.assert_allclose(found.weight.sum(1) + found.surface, 1, rtol=1e-12)
+    assert found.number("3.0") == found.number(3) == 2
+
+
+def test_made_up_channels_peak_where_they_should() -> None:
+    known = gaussian(PEAKS)
+    per_layer = known.weight / np.gradient(np.log(known.level))
+    np.testing.assert_allclose(known.level[per_layer.argmax(1)] / 100, PEAKS, atol=13)
+    assert (np.diff(known.surface) < 0).all()
+
+
+def test_channels_come_back_from_csv(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text(
+        "channel,level [hPa],weight,error\n"
+        "5,850,0.5,0.3\n5,500,0.4,0.3\nIR,500,1.0,\n5,surface,0.101,\n"
+    )
+    found = read_channels(path)
+    assert found.name == ("5", "IR")
+    assert found.level.tolist() == [50000.0, 85000.0]
+    np.testing.assert_allclose(found.weight, [[0.4 / 1.001, 0.5 / 1.001], [1, 0]])
+    np.testing.assert_allclose(found.surface, [0.101 / 1.001, 0])
+    np.testing.assert_array_equal(found.error, [0.3, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("channel,level,weight\n1,850,1\n", "no units"),
+        ("channel,level [K],weight\n1,850,1\n", "no pressure"),
+        ("channel,level [hPa],weight\n1,850,0.5\n", "add up to 0.5, not to 1"),
+        ("channel,level [hPa]\n1,850\n", "no column weight"),
+        ("channel,level [hPa],weight\n1,850,.5\n1,850,.5\n", "two weights on one level"),
+        ("channel,level [hPa],weight\n1,high,1\n", "cannot be read"),
+        ("channel,level [hPa],weight\n1,850,\n", "add up to 0"),
+        ("channel,level [hPa],weight,error\n1,850,1,-2\n", "error is not above 0"),
+        ("channel,level [hPa],weight,error\n1,850,.5,2\n1,700,.5,3\n", "two errors"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_refused(tmp_path: Path, text: str, what: str) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text(text)
+    with pytest.raises(DpdmError, match=what):
+        read_channels(path)
+
+
+def test_netcdf_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    known, path = gaussian(PEAKS), tmp_path / "c.nc"
+    related = np.eye(5)
+    related[0, 1] = 0.5
+    pair = ("channel", "channel_2")
+    with pytest.raises(DpdmError, match="no matrix of correlations"):
+        read_channels(stored(path, known, error_correlation=(pair, related)))
+    with pytest.raises(DpdmError, match="no variable weight"):
+        read_channels(stored(path, known, weight=("channel", np.ones(5))))
+    with pytest.raises(DpdmError, match="cannot be read"):
+        read_channels(tmp_path / "none.nc")
+
+
+def test_an_unknown_channel_is_named() -> None:
+    with pytest.raises(DpdmError, match=r"The channel 6 is observed, but .* 1, 2, 3, 4, 5"):
+        gaussian(PEAKS).number("6")
