@@ -35,7 +35,8 @@ from dpdm.diffusion.guide import sda
 from dpdm.diffusion.observe import Observation
 from dpdm.diffusion.sample import corrected, levels
 from dpdm.diffusion.tile import Spans, tile
-from dpdm.prior import Prior, find, load, scaling, windowed
+from dpdm.bound import scaling, windowed
+from dpdm.prior import Prior, find, load
 from dpdm.testbeds import lorenz63
 from dpdm.testbeds.particles import smoother
 from dpdm.trajectories import MOST, SAMPLING

@@ -11,7 +11,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.tensors import Normaliser
 from dpdm.fields.weights import part, save_whole
@@ -22,7 +21,7 @@ from dpdm.prior import Contract
 class State:
     """What changes while training: weights, their average, the optimiser, the clock."""
 
-    denoiser: Denoiser
+    denoiser: Any
     ema: dict[str, Tensor]
     optimiser: torch.optim.AdamW
     step: int = 0

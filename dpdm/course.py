@@ -15,6 +15,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from dpdm.bound import scaling, windowed
 from dpdm.diffusion.tile import Spans, tile
 from dpdm.draw import Dice, How, samples
 from dpdm.errors import DpdmError
@@ -24,7 +25,7 @@ from dpdm.instruments import operator_of
 from dpdm.operators.layout import Axis, Layout
 from dpdm.operators.linear import Links
 from dpdm.operators.registry import Sites
-from dpdm.prior import CLIMATE, Prior, check_length, scaling, windowed
+from dpdm.prior import CLIMATE, Prior, check_length
 from dpdm.types import Denoise, Fields, Operator
 
 LONGEST = 1_000_000  # states
@@ -51,6 +52,19 @@ class Course:
         """Give the shape (T, C, ...) of a trajectory."""
         channels = len(self.prior.normaliser.channels)
         return self.time.size, channels, *self.prior.contract.plane
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Give the shape (T, C, ...) of a physical trajectory."""
+        return self.shape
+
+    def lost(self, operator: Operator) -> Tensor | float:
+        """Return the variance of observed values (N,) that no state which is drawn can have."""
+        return 0.0
+
+    def completed(self, state: Fields, dice: Dice, member: int) -> Fields:
+        """Return a physical trajectory with what lacks in states as they are drawn."""
+        return state
 
     @property
     def names(self) -> tuple[str, ...]:

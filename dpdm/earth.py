@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
+import torch
 import xarray as xr
 from torch import Tensor
 
+from dpdm.bound import scaling, windowed
 from dpdm.course import Course, check_cadence, check_count
 from dpdm.diffusion.tile import Spans, tile
-from dpdm.draw import How
+from dpdm.draw import Dice, How, noise
 from dpdm.errors import DpdmError
 from dpdm.fields.cf import AXES
 from dpdm.fields.grid import Grid, grid_of
@@ -22,10 +25,11 @@ from dpdm.fields.store import open_fields
 from dpdm.fields.tensors import seasons
 from dpdm.fields.trajectories import check_times
 from dpdm.instruments import operator_of
+from dpdm.nets.autoencoder import SIDE, Autoencoder
 from dpdm.operators.layout import Layout, globe
 from dpdm.operators.points import climb, points
 from dpdm.operators.registry import Sites
-from dpdm.prior import Prior, check_length, scaling, windowed
+from dpdm.prior import Prior, check_length
 from dpdm.types import Denoise, Fields, Operator
 
 PARTS = 24  # of the year, within each of which the season given to the network is the same
@@ -63,10 +67,53 @@ class Earth(Course):
         """Give the seasonal mean of each state (T, C, H, W), and the scale (C, 1, 1)."""
         return scaling(self.prior, self.season)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Give the shape (T, C, H, W) of a trajectory, of codes where the prior knows codes."""
+        if self.prior.coder is None:
+            return super().shape
+        height, width = (n // SIDE for n in self.prior.contract.plane)
+        return self.time.size, self.prior.coder.codes, height, width
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Give the shape (T, C, H, W) of a physical trajectory."""
+        return super().shape
+
+    def lost(self, operator: Operator) -> Tensor | float:
+        """Return the variance of observed values (N,) that the code cannot hold."""
+        if self.prior.coder is None:
+            return 0.0
+        examples = self.prior.climatology["lost"].float()
+        count = self.time.size
+        values = [operator(self.scaled(x.expand(1, count, *x.shape))) for x in examples]
+        spread: Tensor = torch.cat(values).var(0)
+        return spread
+
+    def completed(self, state: Fields, dice: Dice, member: int) -> Fields:
+        """Return a physical trajectory with some of what the code cannot hold, at each time."""
+        if self.prior.coder is None:
+            return state
+        examples = self.prior.climatology["lost"]
+        which = noise((self.time.size,), dice.seed, member, f"{dice.label}/lost")
+        some = examples[(torch.special.ndtr(which) * len(examples)).long()].to(state)
+        return state + (self.frame[1].to(state) * some).movedim(1, 0)
+
     def physical(self, x: Fields) -> Fields:
         """Return normalised trajectories (B, T, C, ...) as physical ones (B, C, T, H, W)."""
+        return self.scaled(x if self.prior.coder is None else self.decoded(x))
+
+    def scaled(self, x: Fields) -> Fields:
+        """Return normalised states (B, T, C, H, W) as physical ones (B, C, T, H, W)."""
         mean, std = (each.to(x) for each in self.frame)
         return (mean + std * x).movedim(2, 1)
+
+    def decoded(self, code: Fields) -> Fields:
+        """Return the states of codes (B, T, Z, h, w)."""
+        coder = cast(Autoencoder, self.prior.coder).to(code.device)
+        ground = self.prior.climatology["ground"][None].to(code.device)
+        states = coder.decode(code.flatten(0, 1).float(), coder.features(ground))
+        return states.reshape(*code.shape[:2], *states.shape[1:]).to(code)
 
     def denoise(self, how: How) -> Denoise:
         """Return the denoiser of whole trajectories, each window in its own season."""
@@ -84,7 +131,7 @@ class Earth(Course):
     def climate(self, how: How, seed: int) -> list[Fields]:
         """Return states that the prior has learnt from, on their way through the seasons."""
         examples = self.prior.climatology["examples"].float()
-        return [self.physical(x.expand(1, self.time.size, *x.shape)) for x in examples]
+        return [self.scaled(x.expand(1, self.time.size, *x.shape)) for x in examples]
 
     def operator(self, rows: pd.DataFrame) -> Operator:
         """Return the operator from physical trajectories (B, C, T, H, W) to the rows' values."""

@@ -17,13 +17,13 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpdm.diffusion.denoise import Denoiser
+from dpdm.bound import seasoned
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.seasons import basis, harmonics
 from dpdm.fields.tensors import Channel, Normaliser, seasons, worded
 from dpdm.fields.trajectories import cadence_of, check_times
-from dpdm.prior import CLIMATE, Contract, Prior, new_denoiser, seasoned
+from dpdm.prior import CLIMATE, Contract, Prior, new_denoiser
 from dpdm.recipe import GlobesRecipe
 from dpdm.trajectories import check_start, check_window, denoised, windows_at
 
@@ -44,7 +44,7 @@ class Globes:
         normaliser: The scaling of the variables.
         contract: What the prior will say of itself.
         recipe: The settings.
-        beside: Tensors that the prior keeps beside its weights.
+        beside: What the prior keeps beside its weights, by its attributes.
         start: The prior whose weights and scaling it begins with, or nothing.
         measure: What the scores are.
     """
@@ -57,11 +57,11 @@ class Globes:
     normaliser: Normaliser
     contract: Contract
     recipe: GlobesRecipe
-    beside: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    beside: dict[str, Any] = field(default_factory=dict)
     start: Prior | None = None
     measure: str = "RMSE over noise"
 
-    def fresh(self) -> Denoiser:
+    def fresh(self) -> Any:
         """Return an untrained denoiser."""
         return new_denoiser(self.states.shape[1] * self.contract.states, self.contract.net)
 
@@ -77,15 +77,15 @@ class Globes:
         x = windows_at(self.states[None], starts, width)
         return x, seasoned(self.ground, season)
 
-    def scores(self, student: Denoiser, device: str) -> dict[str, float]:
+    def scores(self, student: Any, device: str) -> dict[str, float]:
         """Return the RMSE of denoising at a few levels, over the noise that was added."""
         rng = np.random.default_rng(1)
         starts = rng.integers(self.taught, len(self.states) - self.contract.states + 1, 24)
         x, given = (each.to(device) for each in self.at(starts))
         return denoised(student, x, given, rng)
 
-    def extra(self) -> dict[str, dict[str, Tensor]]:
-        """Return the seasonal mean, the ground and some states."""
+    def extra(self) -> dict[str, Any]:
+        """Return the seasonal mean, the ground, some states, and what made codes of them."""
         return self.beside
 
 

@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 
 from dpdm.checkpoint import State, fingerprint, keep, restore
-from dpdm.diffusion.denoise import Denoiser
 from dpdm.fields.tensors import Normaliser
 from dpdm.interrupt import uninterrupted
 from dpdm.prior import Contract, Prior, save
@@ -92,17 +91,17 @@ class Subject(Protocol):
     def measure(self) -> str:
         """Say what the scores are."""
 
-    def fresh(self) -> Denoiser:
-        """Return an untrained denoiser."""
+    def fresh(self) -> Any:
+        """Return an untrained network: a denoiser, or what has a loss as it has."""
 
     def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Return clean, normalised x (B, C, ...) and what is given (B, ...)."""
 
-    def scores(self, student: Denoiser, device: str) -> dict[str, float]:
+    def scores(self, student: Any, device: str) -> dict[str, float]:
         """Return scores on what is held out."""
 
-    def extra(self) -> dict[str, dict[str, Tensor]]:
-        """Return the tensors that the prior keeps beside its weights, by its attributes."""
+    def extra(self) -> dict[str, Any]:
+        """Return what the prior keeps beside its weights, by its attributes."""
 
 
 def identity(subject: Subject) -> str:
@@ -162,7 +161,7 @@ def step_on(subject: Subject, state: State, device: str, rank: int, share: float
     area = None if subject.area is None else subject.area.to(device)
     with precision(fit, device):
         error, nats = state.denoiser.loss(x, sigma, noise, given, area)
-    (error.mean() + fit.nats * nats.mean()).backward()  # type: ignore[no-untyped-call]
+    (error.mean() + fit.nats * nats.mean()).backward()
     average_gradients(state.denoiser)
     torch.nn.utils.clip_grad_norm_(state.denoiser.parameters(), 1.0)
     rise = min(1.0, (state.step + 1) / fit.warmup)
@@ -185,7 +184,7 @@ def remember(state: State, decay: float) -> None:
             state.ema[name].lerp_(value, 1 - decay)
 
 
-def average_gradients(denoiser: Denoiser) -> None:
+def average_gradients(denoiser: torch.nn.Module) -> None:
     """Average the gradients over all processes of a torchrun, if it is one."""
     if torch.distributed.is_initialized():
         for parameter in denoiser.parameters():

@@ -7,8 +7,6 @@ JSON in the file's header, where any safetensors reader can see it. Nothing is e
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -20,18 +18,17 @@ from torch import Tensor
 
 from dpdm import __version__
 from dpdm.diffusion.denoise import Denoiser
-from dpdm.diffusion.tile import flat
 from dpdm.errors import DpdmError
-from dpdm.fields.seasons import basis
 from dpdm.fields.tensors import Channel, Normaliser, given_channels
 from dpdm.fields.weights import part, save_whole, tensors_of
+from dpdm.nets.autoencoder import Autoencoder
 from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
-from dpdm.types import Denoise
 
 FORMAT = 1
 CLIMATE = 33  # states that tell what is likely where nothing is observed
 BESIDE = ("climatology.", "coarse.")  # what the names of tensors other than weights begin with
+CODER = "coder."  # what those of an autoencoder's weights begin with
 SAMPLING = {
     "sampler": "multistep", "steps": 12, "most": 80.0, "inflation": 1.0, "schedule": "karras",
     "least": 0.0, "guidance": "mmps", "corrections": 0, "tau": 0.5,
@@ -61,6 +58,8 @@ class Contract:
         plane: Rows and columns of a state on a plane; empty for components.
         periodic: Whether the plane closes on itself.
         globe: Whether the plane is the globe, its rows and columns latitudes and longitudes.
+        code: Arguments ``net`` of the autoencoder of whose codes the denoiser knows windows, and
+            its ``reconstruction`` error by variable, RMSE in the variable's units; or nothing.
     """
 
     spacing: tuple[float, float]
@@ -77,6 +76,7 @@ class Contract:
     plane: tuple[int, ...] = ()
     periodic: bool = False
     globe: bool = False
+    code: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sampling", SAMPLING | self.sampling)
@@ -98,6 +98,7 @@ class Prior:
             ``mean`` (12, C, h, w) of each calendar month, ``lat`` (h,), ``lon`` (w,) and, of a
             series of two years or more, ``quantiles`` (12, Q, C, h, w) at ``probabilities`` (Q,).
             No weight depends on it; it serves to adjust the input to the training data.
+        coder: Makes states of the codes that the denoiser knows; None where it knows states.
     """
 
     denoiser: Denoiser
@@ -105,63 +106,18 @@ class Prior:
     contract: Contract
     climatology: dict[str, Tensor] = field(default_factory=dict)
     coarse: dict[str, Tensor] = field(default_factory=dict)
+    coder: Autoencoder | None = None
 
 
 def new_denoiser(variables: int, net: dict[str, Any]) -> Denoiser:
     """Return an untrained denoiser for so many variables, or values of a window of states."""
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in net.items()}
+    if "codes" in plain:
+        return Autoencoder(**plain)  # type: ignore[return-value]  # while it is trained
     if "hidden" in plain:
         return Denoiser(MLP(variables, **plain))
     backbone = UNet(variables, plain.pop("given", given_channels(variables)), **plain)
     return Denoiser(backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-def placed(plane: tuple[int, ...]) -> Tensor:
-    """Return what is given on a plane (4, H, W): sine and cosine of either axis; else nothing.
-
-    Example:
-        >>> placed((8, 16)).shape, placed(()).shape
-        (torch.Size([4, 8, 16]), torch.Size([0]))
-    """
-    angles = [2 * math.pi * (torch.arange(n) + 0.5) / n for n in plane]
-    grids = torch.meshgrid(*angles, indexing="ij") if angles else ()
-    waves = [wave for grid in grids for wave in (grid.sin(), grid.cos())]
-    return torch.stack(waves).float() if waves else torch.zeros(0)
-
-
-def windowed(prior: Prior, device: str = "cpu", season: float | None = None) -> Denoise:
-    """Return a trajectory prior's denoiser of windows of normalised states (B, w, C, ...).
-
-    Args:
-        prior: A prior of trajectories.
-        device: Where to compute.
-        season: Fraction of the year passed at the window's centre, for states on the globe.
-    """
-    ground = prior.climatology.get("ground")
-    plane = tuple(prior.contract.plane)
-    given = placed(plane) if ground is None else seasoned(ground.float(), [season])[0]
-    return flat(prior.denoiser.to(device).bind(given[None].to(device)))
-
-
-def seasoned(ground: Tensor, seasons: Sequence[float | None]) -> Tensor:
-    """Return what is given of the ground (G, H, W) and the seasons, (B, G + 4, H, W)."""
-    cycle = basis(seasons)[:, 1:].to(ground)[..., None, None]
-    fields = cycle.expand(-1, -1, *ground.shape[-2:])
-    return torch.cat([ground.expand(len(fields), -1, -1, -1), fields], dim=1)
-
-
-def scaling(prior: Prior, seasons: Sequence[float | None] = ()) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of a trajectory prior's states, (C,) or (C, 1, 1).
-
-    On the globe the mean depends on place and season, and has the shape (T, C, H, W).
-    """
-    shape = (-1, *(1,) * len(prior.contract.plane))
-    pairs = torch.tensor([(c.mean, c.std) for c in prior.normaliser.channels]).double()
-    mean, std = pairs[:, 0].reshape(shape), pairs[:, 1].reshape(shape)
-    if prior.contract.globe:
-        cycle = prior.climatology["harmonics"].double()
-        mean = mean + torch.einsum("tk,kchw->tchw", basis(seasons), cycle)
-    return mean, std
 
 
 def check_earth(prior: Prior) -> None:
@@ -199,6 +155,8 @@ def save(prior: Prior, path: Path) -> None:
     weights = {k: v.contiguous() for k, v in prior.denoiser.state_dict().items()}
     beside = zip(BESIDE, (prior.climatology, prior.coarse), strict=True)
     extra = {p + k: v.contiguous() for p, each in beside for k, v in each.items()}
+    if prior.coder is not None:
+        extra |= {CODER + k: v.contiguous() for k, v in prior.coder.state_dict().items()}
     header = {
         "format": FORMAT,
         "dpdm": __version__,
@@ -294,15 +252,22 @@ def load(path: Path) -> Prior:
         Channel(**c | {"residual": tuple(map(tuple, c["residual"]))}) for c in said["channels"]
     )
     contract = contract_of(said, path)
-    denoiser = new_denoiser(len(channels) * max(contract.states, 1), contract.net)
+    coder = Autoencoder(**contract.code["net"]) if contract.code else None
+    values = len(channels) if coder is None else coder.codes
+    denoiser = new_denoiser(values * max(contract.states, 1), contract.net)
     tensors = tensors_of(path)
-    beside = [part(tensors, prefix) for prefix in BESIDE]
+    climatology, coarse = (part(tensors, prefix) for prefix in BESIDE)
+    weights = {k: v for k, v in tensors.items() if not k.startswith((*BESIDE, CODER))}
     try:
-        denoiser.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(BESIDE)})
+        denoiser.load_state_dict(weights)
+        if coder is not None:
+            coder.load_state_dict(part(tensors, CODER))
     except RuntimeError as error:
         raise DpdmError(
             f"The weights in {path} do not fit the network it describes.",
             "The file is damaged or was changed; fetch it again.",
         ) from error
-    denoiser = denoiser.eval().requires_grad_(False)  # guidance differentiates by fields alone
-    return Prior(denoiser, Normaliser(channels), contract, *beside)
+    for network in (denoiser, coder):  # guidance differentiates by fields alone
+        if network is not None:
+            network.eval().requires_grad_(False)
+    return Prior(denoiser, Normaliser(channels), contract, climatology, coarse, coder)

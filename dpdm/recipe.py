@@ -140,6 +140,25 @@ class GlobesNet:
 
 
 @dataclass(frozen=True)
+class Code:
+    """Section ``[code]`` for ``--latent``: the size of the autoencoder.
+
+    Attributes:
+        codes: Channels of a code, which has a quarter of the rows and columns.
+        encode: Channels inside the encoder.
+        decode: Channels inside the decoder, on which the cost of an analysis depends.
+        depth: Blocks of either.
+        share: Share of steps and minutes that the autoencoder is trained for.
+    """
+
+    codes: int = 32
+    encode: int = 128
+    decode: int = 64
+    depth: int = 2
+    share: float = 0.25
+
+
+@dataclass(frozen=True)
 class LayersFit(Fit):
     """Section ``[train]`` for states of a few components: the keys of fields, other defaults."""
 
@@ -195,3 +214,4 @@ class GlobesRecipe:
 
     net: GlobesNet = field(default_factory=GlobesNet)
     train: GlobesFit = field(default_factory=GlobesFit)
+    code: Code = field(default_factory=Code)

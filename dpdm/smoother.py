@@ -73,7 +73,7 @@ class Smoother:
         """Make room, if there is enough, and warn of what is known to go wrong."""
         kept = 1 if self.wish.keep == "members" else self.wish.members
         hint = "Give fewer --members, --keep members, or a shorter trajectory."
-        check_room((kept + WORK) * 4 * math.prod(self.course.shape), "The members take", hint)
+        check_room((kept + WORK) * 4 * math.prod(self.course.extent), "The members take", hint)
         self.prior = np.full((len(self.table), CLIMATE), np.nan)
         self.analysis = np.full((len(self.table), self.wish.members), np.nan)
         if not self.how.corrections and self.course.time.size > self.course.prior.contract.states:
@@ -118,7 +118,8 @@ class Smoother:
         label = "trajectory" if number is None else f"trajectory {number}"
         dice = Dice(self.course.shape, self.wish.seed, label)
         for member, x in enumerate(samples(denoise, dice, range(self.wish.members), self.how)):
-            state = self.course.physical(x[None].double())
+            bare = self.course.physical(x[None].double())
+            state = self.course.completed(bare, dice, member)
             if operator is not None:
                 self.analysis[here, member] = operator(state)[0].numpy()
             yield state[0].float().numpy()
@@ -144,7 +145,10 @@ class Smoother:
             torch.from_numpy(some[n].to_numpy(np.float32, copy=True)) for n in ("value", "error")
         )
         scale = torch.from_numpy(self.prior[here[kept]].var(1).astype(np.float32))
-        return self.how.guide(denoise, Observation(modelled, value, error**2, scale))
+        variance = (
+            error**2 + torch.as_tensor(self.course.lost(operator)).float().expand(len(here))[kept]
+        )
+        return self.how.guide(denoise, Observation(modelled, value, variance, scale))
 
     def labelled(
         self,
@@ -177,7 +181,7 @@ class Smoother:
 
     def template(self, title: str, made: Mapping[str, str]) -> xr.Dataset:
         """Return the layout of the file to write."""
-        count, channels, *plane = self.course.shape
+        count, channels, *plane = self.course.extent
         empty = np.zeros((channels, count, *(plane or (1, 1))), np.float32)
         first = self.course.numbers[0] if self.course.numbers else None
         parts = [] if self.wish.keep == "stats" else [self.labelled(empty, first, 0)]

@@ -20,6 +20,7 @@ from dpdm.fields.trajectories import holds_trajectories, on_components, opened
 from dpdm.fields.write import check_output
 from dpdm.globes import Globes
 from dpdm.globes import prepare as prepare_globes
+from dpdm.latent import coded, coding
 from dpdm.learn import Progress, Report, learn
 from dpdm.lesson import Lesson, prepare
 from dpdm.memory import check_memory
@@ -72,6 +73,7 @@ def train(
     overwrite: bool = False,
     report: Report = lambda progress: None,
     window: int | None = None,
+    latent: bool = False,
 ) -> Progress:
     """Train a prior, or go on with one that was interrupted.
 
@@ -85,7 +87,29 @@ def train(
     subject = of_fields(sources, factor) if window is None else of_states(sources, window)
     if sources.start is not None:
         subject.contract.training["start_sha256"] = sha256(sources.start)
+    if latent:
+        subject = codes_of(subject, out, minutes, device, report)
+        minutes *= 1 - subject.recipe.code.share
     return learn(subject, out, minutes, choose(device), report)
+
+
+def codes_of(
+    subject: Lesson | Trajectories | Globes, out: Path, minutes: float, device: str, report: Report
+) -> Globes:
+    """Return the lesson of codes, whose autoencoder is trained first, if it is not there yet.
+
+    Raises:
+        DpdmError: When the lesson is not of states on the globe.
+    """
+    if not isinstance(subject, Globes):
+        raise DpdmError(
+            "--latent is for states on the globe, and these are not.",
+            "Leave it out, or give fields of the whole globe and --window.",
+        )
+    path = out.with_name(f"{out.stem}.coder.safetensors")
+    if not path.exists() or path.with_name(path.name + ".resume").exists():
+        learn(coding(subject), path, minutes * subject.recipe.code.share, choose(device), report)
+    return coded(subject, load_prior(path))
 
 
 def of_fields(sources: Sources, factor: tuple[int, int] | None) -> Lesson:
@@ -168,6 +192,8 @@ RULES: dict[str, Rule] = {
     "net.hidden": at_least(4),
     "net.layers": at_least(1),
     "net.dropout": SHARE,
+    "code.share": SHARE,
+    **{f"code.{key}": at_least(1) for key in ("codes", "encode", "decode", "depth")},
     **{f"train.{key}": at_least(1) for key in ("steps", "batch", "draws", "warmup", "validate")},
     **{f"train.{key}": at_least(0) for key in ("learning_rate", "weight_decay", "nats", "seed")},
     "train.ema": SHARE,

@@ -18,6 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpdm.bound import placed
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.tensors import Channel, Normaliser, worded
@@ -30,7 +31,7 @@ from dpdm.fields.trajectories import (
 )
 from dpdm.memory import check_memory
 from dpdm.nets.mlp import MLP
-from dpdm.prior import Contract, Prior, new_denoiser, placed
+from dpdm.prior import Contract, Prior, new_denoiser
 from dpdm.recipe import LayersRecipe, PlanesRecipe
 
 LEVELS = (0.01, 0.1, 1.0)

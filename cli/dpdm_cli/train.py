@@ -53,7 +53,10 @@ def factors(
     "--window",
     type=click.IntRange(min=1),
     metavar="STATES",
-    help="Learn from trajectories (trajectory, time, ...), in windows of so many states.",
+    help="Learn the course of states, fields of the globe or trajectories, in windows of so many.",
+)
+@click.option(
+    "--latent", is_flag=True, help="With --window, of fields: learn codes of an autoencoder."
 )
 @options.statics
 @click.option(
@@ -80,6 +83,7 @@ def train(
     factor: tuple[int, int] | None,
     coarse: tuple[Path, ...],
     window: int | None,
+    latent: bool,
     statics: Path | None,
     config: Path | None,
     minutes: float | None,
@@ -100,8 +104,12 @@ def train(
 
     if sum((factor is not None, bool(coarse), window is not None)) != 1:
         raise click.UsageError("Give either --factor or --coarse, or --window for trajectories.")
+    if latent and window is None:
+        raise click.UsageError("--latent belongs to --window, and there is none.")
     first = None if start is None else find(start)
     sources = Sources(fine, coarse, statics, config, first, rename, units)
     with reporter() as report:
-        reached = run(sources, out, factor, minutes or 0.0, device, overwrite, report, window)
+        reached = run(
+            sources, out, factor, minutes or 0.0, device, overwrite, report, window, latent
+        )
     click.echo(f"Wrote {out}: {reached.step} training steps", err=True)

@@ -1,0 +1,77 @@
+"""A prior of trajectories, bound to what is known of its states: where they lie, and when."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dpdm.diffusion.tile import flat
+from dpdm.fields.seasons import basis
+from dpdm.nets.autoencoder import SIDE
+from dpdm.prior import Prior
+from dpdm.types import Denoise
+
+
+def placed(plane: tuple[int, ...]) -> Tensor:
+    """Return what is given on a plane (4, H, W): sine and cosine of either axis; else nothing.
+
+    Example:
+        >>> placed((8, 16)).shape, placed(()).shape
+        (torch.Size([4, 8, 16]), torch.Size([0]))
+    """
+    angles = [2 * math.pi * (torch.arange(n) + 0.5) / n for n in plane]
+    grids = torch.meshgrid(*angles, indexing="ij") if angles else ()
+    waves = [wave for grid in grids for wave in (grid.sin(), grid.cos())]
+    return torch.stack(waves).float() if waves else torch.zeros(0)
+
+
+def windowed(prior: Prior, device: str = "cpu", season: float | None = None) -> Denoise:
+    """Return a trajectory prior's denoiser of windows of normalised states (B, w, C, ...).
+
+    Args:
+        prior: A prior of trajectories.
+        device: Where to compute.
+        season: Fraction of the year passed at the window's centre, for states on the globe.
+    """
+    given = given_of(prior, season)
+    return flat(prior.denoiser.to(device).bind(given[None].to(device)))
+
+
+def seasoned(ground: Tensor, seasons: Sequence[float | None]) -> Tensor:
+    """Return what is given of the ground (G, H, W) and the seasons, (B, G + 4, H, W)."""
+    cycle = basis(seasons)[:, 1:].to(ground)[..., None, None]
+    fields = cycle.expand(-1, -1, *ground.shape[-2:])
+    return torch.cat([ground.expand(len(fields), -1, -1, -1), fields], dim=1)
+
+
+def scaling(prior: Prior, seasons: Sequence[float | None] = ()) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of a trajectory prior's states, (C,) or (C, 1, 1).
+
+    On the globe the mean depends on place and season, and has the shape (T, C, H, W).
+    """
+    shape = (-1, *(1,) * len(prior.contract.plane))
+    pairs = torch.tensor([(c.mean, c.std) for c in prior.normaliser.channels]).double()
+    mean, std = pairs[:, 0].reshape(shape), pairs[:, 1].reshape(shape)
+    if prior.contract.globe:
+        cycle = prior.climatology["harmonics"].double()
+        mean = mean + torch.einsum("tk,kchw->tchw", basis(seasons), cycle)
+    return mean, std
+
+
+def given_of(prior: Prior, season: float | None) -> Tensor:
+    """Return what is given to the denoiser of a window (G, H, W), nothing for components."""
+    ground = prior.climatology.get("ground")
+    if ground is None:
+        return placed(tuple(prior.contract.plane))
+    ground = ground.float() if prior.coder is None else quarter(ground.float())
+    return seasoned(ground, [season])[0]
+
+
+def quarter(ground: Tensor) -> Tensor:
+    """Return the means over the cells that a cell of the code stands for, (..., H, W)."""
+    *lead, height, width = ground.shape
+    across = min(SIDE, width)
+    return ground.reshape(*lead, height // SIDE, SIDE, -1, across).mean((-3, -1))

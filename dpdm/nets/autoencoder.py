@@ -1,0 +1,103 @@
+r"""A code of a state on the globe, and the way back.
+
+The encoder E takes the fields to a quarter of their resolution and to few channels, the decoder D
+brings them back; what is given of the ground is read once, for it never changes. Codes have unit
+variance, and a little noise is added to them in training,
+
+.. math:: \min \, E \, | D(E(x) + \epsilon) - x |^2,
+
+so that codes which lie close together stand for fields that do, which guidance needs: it goes
+along the gradient of D.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dpdm.nets.unet import Block, Norm, close, conv, silent
+
+SIDE = 4  # cells along a side that one cell of the code stands for
+NOISE = 0.05  # of codes in training, over their standard deviation
+
+
+class Standard(nn.Module):
+    """Scale each channel to mean 0 and variance 1, as they were in training."""
+
+    def __init__(self, channels: int, momentum: float = 0.02) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.mean: Tensor
+        self.variance: Tensor
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` (B, C, H, W), scaled; in training by its own moments."""
+        mean, variance = self.mean, self.variance
+        if self.training:
+            variance, mean = torch.var_mean(x, (0, 2, 3))
+            self.mean.lerp_(mean.detach(), self.momentum)
+            self.variance.lerp_(variance.detach(), self.momentum)
+        return (x - mean[:, None, None]) * (variance[:, None, None] + 1e-6).rsqrt()
+
+
+class Autoencoder(nn.Module):
+    """Turn normalised states into codes of unit variance, and back.
+
+    Args:
+        channels: Channels C of a state.
+        given: Channels G of what is given of the ground.
+        codes: Channels Z of a code.
+        encode: Channels inside the encoder.
+        decode: Channels inside the decoder, on which the cost of an analysis depends.
+        depth: Blocks of either.
+    """
+
+    def __init__(
+        self, channels: int, given: int, codes: int = 32, encode: int = 128, decode: int = 64,
+        depth: int = 2,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        cells = SIDE**2
+        self.read = conv(cells * given, encode + decode, 1)
+        self.enter = conv(cells * channels, encode)
+        self.into = nn.Sequential(*(Block(encode) for _ in range(depth)), Norm(encode))
+        self.code = conv(encode, codes, 1)
+        self.norm = Standard(codes)
+        self.begin = conv(codes, decode, 1)
+        self.out = nn.Sequential(*(Block(decode) for _ in range(depth)), Norm(decode), nn.SiLU())
+        self.leave = silent(conv(decode, cells * channels))
+        self.direct = conv(codes, cells * channels)
+        self.split, self.codes = (encode, decode), codes
+        close(self, globe=True)
+
+    def features(self, given: Tensor) -> Tensor:
+        """Return what the ground (B, G, H, W) says to encoder and decoder."""
+        out: Tensor = self.read(F.pixel_unshuffle(given, SIDE))
+        return out
+
+    def encode(self, x: Tensor, features: Tensor) -> Tensor:
+        """Return the codes (B, Z, H / 4, W / 4) of states (B, C, H, W); missing values are 0."""
+        h = self.enter(F.pixel_unshuffle(x.nan_to_num(), SIDE)) + features[:, : self.split[0]]
+        out: Tensor = self.norm(self.code(self.into(h)))
+        return out
+
+    def decode(self, code: Tensor, features: Tensor) -> Tensor:
+        """Return the states of codes."""
+        h = self.out(self.begin(code) + features[:, self.split[0] :])
+        return F.pixel_shuffle(self.leave(h) + self.direct(code), SIDE)
+
+    def loss(
+        self, x: Tensor, sigma: Tensor, noise: Tensor, given: Tensor, area: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the squared error of states that were encoded and decoded, one value each.
+
+        ``sigma`` is not used; ``noise``, shaped as ``x``, is that of the codes as far as they go.
+        """
+        features = self.features(given)
+        code = self.encode(x, features)
+        stir = noise.flatten(1)[:, : code[0].numel()].reshape(code.shape)
+        error = (self.decode(code + NOISE * stir, features) - x.nan_to_num()).square()
+        share = x.isfinite() * (1.0 if area is None else area)
+        mean = (share * error).flatten(1).sum(1) / share.flatten(1).sum(1)
+        return mean, torch.zeros_like(mean)
