@@ -19,8 +19,9 @@ def wanted(fields: xr.Dataset, prior: Prior, path: Path, rename: Mapping[str, st
         DpdmError: When there is none, or one is in other units.
     """
     names = prior.normaliser.names
+    families = {channel.family for channel in prior.normaliser.channels}
     for name, old in rename.items():
-        if name not in names:
+        if name not in names and name not in families:
             raise DpdmError(
                 f"--var {name}={old} names a variable that the prior does not have.",
                 f"Its variables are {', '.join(names)}: write --var {names[0]}={old}.",

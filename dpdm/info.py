@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 from torch import Tensor
 
+from dpdm.fields.aloft import Place, home, place_of, placed
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.source import open_raw
 from dpdm.fields.store import open_fields, sha256
@@ -27,7 +29,11 @@ def describe(file: Path | str) -> dict[str, Any]:
 def of_prior(path: Path) -> dict[str, Any]:
     """Return what a prior says of itself, with its size and digest."""
     said = header(path)
-    contract = contract_of(said, path)
+    contract, channels = contract_of(said, path), said["channels"]
+    words = {c["name"]: f"{c['long_name']} [{c['units']}]" for c in channels}
+    ways = {c["name"]: c["transform"] for c in channels}
+    homes = {c["name"]: c.get("family") or c["name"] for c in channels}
+    places = [placed(c["name"], c.get("family", "")) for c in channels]
     training = {k: v for k, v in contract.training.items() if k != "recipe"}
     return {
         "prior": path.stem,
@@ -35,13 +41,57 @@ def of_prior(path: Path) -> dict[str, Any]:
         "size_MB": round(path.stat().st_size / 1e6, 2),
         "sha256": sha256(path),
         "dpdm": said["dpdm"],
-        "variables": {c["name"]: f"{c['long_name']} [{c['units']}]" for c in said["channels"]},
-        "transforms": {c["name"]: c["transform"] for c in said["channels"]},
+        "variables": by_family(words, homes),
+        **levels(places),
+        "transforms": by_family(ways, homes),
         **(of_windows(contract) if contract.states else of_grid(contract, path)),
         "sampling": contract.sampling,
         "training": training,
-        f"held_out_rmse_over_{'noise' if contract.states else 'lerp'}": contract.scores,
+        f"held_out_rmse_over_{'noise' if contract.states else 'lerp'}": by_family(
+            contract.scores, homes
+        ),
     }
+
+
+def by_family(said: Mapping[str, Any], homes: Mapping[str, str]) -> dict[str, Any]:
+    """Return what is said of each variable, of a family once, or level by level in a list.
+
+    Example:
+        >>> homes = {"t850": "t", "t500": "t"}
+        >>> by_family({"t850": 1.0, "t500": 2.0, "tp": 3.0}, homes)
+        {'t': [1.0, 2.0], 'tp': 3.0}
+        >>> by_family({"t850": "[K]", "t500": "[K]"}, homes)
+        {'t': '[K]'}
+    """
+    groups: dict[str, list[Any]] = {}
+    for name, value in said.items():
+        groups.setdefault(homes.get(name, name), []).append(value)
+    return {n: v[0] if all(one == v[0] for one in v) else v for n, v in groups.items()}
+
+
+def levels(places: Iterable[Place | None]) -> dict[str, dict[str, str]]:
+    """Return the entry on the levels of each family; none where there are no levels.
+
+    Example:
+        >>> levels([Place("t", 85000.0, "Pa"), None, Place("t", 50000.0, "Pa")])
+        {'levels': {'t': '850, 500 hPa'}}
+    """
+    found: dict[str, list[str]] = {}
+    for place in dict.fromkeys(places):
+        if place is not None:
+            found.setdefault(place.family, []).append(place.words)
+    lines = {family: in_line(words) for family, words in found.items()}
+    return {"levels": lines} if lines else {}
+
+
+def in_line(words: list[str]) -> str:
+    """Return quantities of one unit in a line that says it once.
+
+    Example:
+        >>> in_line(["850 hPa", "500 hPa"])
+        '850, 500 hPa'
+    """
+    return f"{', '.join(word.split()[0] for word in words)} {words[-1].split()[1]}"
 
 
 def of_grid(contract: Contract, path: Path) -> dict[str, Any]:
@@ -83,13 +133,16 @@ def of_data(path: Path) -> dict[str, Any]:
     fields = open_fields(path)
     grid = grid_of(fields)
     time = fields.get("time")
+    words = {
+        str(n): f"{a.attrs.get('long_name', a.attrs.get('standard_name', ''))} "
+        f"[{a.attrs.get('source_units', a.attrs.get('units', 'no units'))}]"
+        for n, a in fields.data_vars.items()
+    }
+    homes = {str(name): home(array) for name, array in fields.data_vars.items()}
     return {
         "file": str(path),
-        "variables": {
-            str(n): f"{a.attrs.get('long_name', a.attrs.get('standard_name', ''))} "
-            f"[{a.attrs.get('source_units', a.attrs.get('units', 'no units'))}]"
-            for n, a in fields.data_vars.items()
-        },
+        "variables": by_family(words, homes),
+        **levels(map(place_of, fields.data_vars.values())),
         "grid": f"{grid.shape[0]} latitudes by {grid.shape[1]} longitudes",
         "spacing_degrees": [round(s, 9) for s in grid.spacing],
         "latitude": [round(float(v), 9) for v in grid.lat_edges[[0, -1]]],

@@ -15,6 +15,7 @@ from dpdm.device import choose
 from dpdm.diffusion.condition import BlockMeans
 from dpdm.draw import Given, How
 from dpdm.errors import DpdmError
+from dpdm.fields.aloft import stamp
 from dpdm.fields.box import Box, around, place, within
 from dpdm.fields.grid import Grid, average, grid_of, lerp, mean_matrices, refine
 from dpdm.fields.mask import inside
@@ -261,7 +262,7 @@ def unknown(target: Path | None, prior: Prior) -> xr.Dataset:
     blank = xr.DataArray(np.broadcast_to(np.float32(np.nan), shape), dims=dims)
     known = ("standard_name", "long_name", "units")
     fields = {
-        c.name: blank.assign_attrs({k: getattr(c, k) for k in known})
+        c.name: blank.assign_attrs({k: getattr(c, k) for k in known} | stamp(c.name, c.family))
         for c in prior.normaliser.channels
     }
     return xr.Dataset(fields, grid_of(like).coords()).assign_coords(kept.variables)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import xarray as xr
 
+HPA = 100.0  # Pa
 STAMP = ("family", "level", "level_units")
 TAKEN = ("u10", "v10")  # the winds at 10 m, which those at 10 hPa must not be taken for
 _TOKEN = re.compile(r"(?P<number>\d+(\.\d+)?(e[+-]?\d+)?)(?P<unit>hPa|m|)")
@@ -40,8 +41,18 @@ class Place(NamedTuple):
         """
         if self.units == "m":
             return f"{self.family}{self.level:g}m"
-        name = f"{self.family}{self.level / 100:g}"
+        name = f"{self.family}{self.level / HPA:g}"
         return f"{name}hPa" if name in TAKEN else name
+
+    @property
+    def words(self) -> str:
+        """Give the level for people.
+
+        Example:
+            >>> Place("t", 85000.0, "Pa").words, Place("t", 100.0, "m").words
+            ('850 hPa', '100 m')
+        """
+        return f"{self.level:g} m" if self.units == "m" else f"{self.level / HPA:g} hPa"
 
     @property
     def stamp(self) -> dict[str, Any]:
@@ -73,7 +84,13 @@ def placed(name: str, family: str) -> Place | None:
     if token is None:
         return None
     number, height = float(token["number"]), token["unit"] == "m"
-    return Place(family, number if height else short(100 * number), "m" if height else "Pa")
+    return Place(family, number if height else short(HPA * number), "m" if height else "Pa")
+
+
+def stamp(name: str, family: str) -> dict[str, Any]:
+    """Return the attributes that say a variable's place, none for one that is on no level."""
+    place = placed(name, family)
+    return {} if place is None else place.stamp
 
 
 def home(array: xr.DataArray) -> str:

@@ -16,6 +16,7 @@ import xarray as xr
 import zarr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.levels import gathered
 from dpdm.fields.write import Writer, sync
 from dpdm.reconstruct.products import Step, template, values
 from dpdm.reconstruct.setting import Setting
@@ -73,6 +74,8 @@ class Cube:
             for chunk in (self.store / str(name)).glob("[0-9]*"):
                 chunk.unlink()  # what lies beyond the old end in it is anything
             group[str(name)][...] = variable.values
+        spans = {k: v for k, v in self.template.attrs.items() if k.startswith("time_coverage")}
+        group.attrs.update(spans)
         zarr.consolidate_metadata(group.store)
 
     def group(self) -> zarr.Group:
@@ -86,6 +89,10 @@ class Cube:
     def lazy(self, name: object) -> bool:
         """Tell whether a variable is filled step by step."""
         return self.template[name].chunks is not None
+
+    def filled(self) -> list[str]:
+        """List the variables that are."""
+        return [str(name) for name in self.template.data_vars if self.lazy(name)]
 
     def path(self, label: str) -> Path:
         """Return the store, which holds every step."""
@@ -102,8 +109,9 @@ class Cube:
         task = replace(self.setting.task, coarse=self.setting.task.coarse.isel(time=[at]))
         group = self.group()
         for block in values(task, 0, fresh[label](label)):
-            for name, array in block.data_vars.items():
-                self.put(group[str(name)], at, array)
+            for name in self.filled():
+                if (array := gathered(block, self.template[name])) is not None:
+                    self.put(group[name], at, array)
         for file in self.chunks(product):
             sync(file)
         return self.digest(product)
@@ -112,14 +120,14 @@ class Cube:
         """Write the values of a step, or of one of its members."""
         filled = np.where(np.isnan(array.values), target.fill_value, array.values)
         if "realization" in array.dims:
-            target[at, int(array["realization"][0])] = filled.reshape(filled.shape[-2:])
+            target[at, int(array["realization"][0])] = filled.reshape(target.shape[2:])
         else:
-            target[at] = filled.reshape(filled.shape[-2:])
+            target[at] = filled.reshape(target.shape[1:])
 
     def chunks(self, product: str) -> list[Path]:
         """List the files of a step."""
         at = product.removeprefix(f"{NAME}/")
-        names = sorted(str(n) for n in self.template.data_vars if self.lazy(n))
+        names = sorted(self.filled())
         return [f for n in names for f in sorted((self.store / n).glob(f"{at}.*"), key=_places)]
 
     def digest(self, product: str) -> str:

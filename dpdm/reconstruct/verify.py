@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.levels import joined
 from dpdm.fields.store import check_values, open_fields
 from dpdm.reconstruct.changes import differences
 from dpdm.reconstruct.drawer import Drawer
@@ -176,11 +177,11 @@ def far(block: xr.Dataset, there: xr.Dataset) -> float:
     rain of a dry month, counts in its units.
     """
     found = [0.0]
-    for name, array in block.data_vars.items():
+    for name, array in joined(block).data_vars.items():
         stored = there[name]
         if "realization" in stored.dims:
             stored = stored.isel(realization=array["realization"].values)
-        one, other = array.values.ravel(), stored.values.ravel()
+        one, other = array.values.ravel(), stored.transpose(*array.dims).values.ravel()
         known = np.isfinite(one)
         if not np.array_equal(known, np.isfinite(other)):
             return math.inf
