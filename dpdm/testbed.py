@@ -11,12 +11,25 @@ import numpy as np
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import FILL, file_attributes
+from dpdm.fields import levels
+from dpdm.fields.cf import FILL, file_attributes, finish
 from dpdm.fields.write import Writer, check_output
-from dpdm.testbeds import kolmogorov, lorenz63, spectral
+from dpdm.testbeds import kolmogorov, lorenz63, spectral, speedy
 
 TOGETHER = 64  # trajectories of lorenz63 at once
 LONGEST = 0.05  # time, beyond which a step of Runge-Kutta leaves the attractor of lorenz63
+SPEEDY = "SPEEDY (jcm), T31, 8 levels, climatological sea, ice and soil"
+WEATHER = {
+    "t": {
+        "standard_name": "air_temperature",
+        "long_name": "air temperature",
+        "units": "K",
+        "comment": "linear in log pressure between the model's levels; below the lowest, and "
+        "below ground, extrapolated with the standard lapse rate of 6.5 K km-1",
+    },
+    "t2m": {"comment": "air temperature near the surface, as the model's surface fluxes see it"},
+    "sp": {},
+}
 REFERENCE = "Rozet and Louppe (2023), arXiv 2306.10574"
 
 
@@ -78,13 +91,78 @@ def write_truth(
             report(int(block["trajectory"][-1]) + 1, truth.trajectories)
 
 
+def write_weather(
+    target: Path,
+    days: int,
+    seed: int = 0,
+    burn_in: int | None = None,
+    history: str = "dpdm",
+    overwrite: bool = False,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Write daily states of ``speedy``.
+
+    Args:
+        target: The file.
+        days: How many, from 2000-01-01 on.
+        seed: What decides them.
+        burn_in: Days left out before the first; None for what the jets need.
+        history: The command line.
+        overwrite: Whether an existing target is replaced.
+        report: Called with the days done and their number.
+
+    Raises:
+        DpdmError: When a number is impossible, jcm is not installed, or the target cannot be
+            written.
+    """
+    check_output(target, overwrite=overwrite)
+    burn_in = speedy.BURN_IN if burn_in is None else burn_in
+    for name, number, low in (("days", days, 1), ("seed", seed, 0), ("burn_in", burn_in, 1)):
+        _at_least(name, number, low)
+    states = speedy.simulate(days, seed, burn_in)
+    said = {"system": "speedy", "seed": str(seed), "burn_in": str(burn_in)}
+    template, done = _weather(days, said, history), 0
+    with Writer(target, template, overwrite) as writer:
+        for part in states:
+            values = {"t": part.t, "t2m": part.t2m, "sp": part.sp}
+            writer.write(_filled(template, "time", done, values))
+            done += len(part.time)
+            report(done, days)
+
+
+def _weather(days: int, said: Mapping[str, str], history: str) -> xr.Dataset:
+    """Lay out ``t`` on levels, ``t2m`` and ``sp``, a day to a chunk."""
+    place = {"level": speedy.LEVELS, "lat": speedy.LAT, "lon": speedy.LON}
+    time = speedy.FIRST + np.arange(days)
+    coords = {"time": time.astype("datetime64[ns]"), **place}
+    arrays = {}
+    for name, words in WEATHER.items():
+        dims = ["time", *(d for d in place if d != "level" or name == "t")]
+        shape = tuple(len(coords[d]) for d in dims)
+        empty = da.zeros(shape, dtype=np.float32, chunks=(1, *shape[1:]))
+        arrays[name] = (dims, empty, words | {"cell_methods": "area: point time: point"})
+    bare = xr.Dataset(arrays, coords, {"source": SPEEDY, "references": speedy.REFERENCE})
+    out = finish(bare, "Daily states of the model SPEEDY", said, history)
+    out["t"] = out["t"].transpose("time", "level", "lat", "lon")
+    out["t"].encoding["chunksizes"] = (1, *out["t"].shape[1:])
+    out["level"].attrs = levels.AXES["Pa"]
+    out["level"].encoding = {"dtype": "float64", "_FillValue": None}
+    return out
+
+
+def _at_least(name: str, number: int, low: int) -> None:
+    """Refuse a number that is too small."""
+    if number < low:
+        raise DpdmError(f"{name} is {number}.", f"Give a whole number of {low} or more.")
+
+
 def _check(truth: Truth, system: str) -> None:
     """Refuse numbers that no system has, and grids that do not nest."""
     least = {"trajectories": 1, "length": 1, "seed": 0, "burn_in": 0, "size": 2}
     for name, low in least.items():
         number = getattr(truth, name)
-        if number is not None and number < low:
-            raise DpdmError(f"{name} is {number}.", f"Give a whole number of {low} or more.")
+        if number is not None:
+            _at_least(name, number, low)
     if not 0 < truth.interval <= LONGEST:
         raise DpdmError(
             f"The interval is {truth.interval:g}: steps that long are unstable, or lead nowhere.",
@@ -176,6 +254,11 @@ def _layout(
 
 def _block(template: xr.Dataset, first: int, values: Mapping[str, Any]) -> xr.Dataset:
     """Return some trajectories of the layout, filled."""
+    return _filled(template, "trajectory", first, values)
+
+
+def _filled(template: xr.Dataset, dim: str, first: int, values: Mapping[str, Any]) -> xr.Dataset:
+    """Return a part of the layout along its first dimension, filled."""
     count = len(next(iter(values.values())))
-    place = template[list(values)].isel(trajectory=slice(first, first + count))
+    place = template[list(values)].isel({dim: slice(first, first + count)})
     return place.assign({name: (place[name].dims, array) for name, array in values.items()})

@@ -87,12 +87,12 @@ def test_impossible_numbers_are_refused(command: str, what: str, hint: str) -> N
 
 
 def test_options_of_the_other_system_are_not_ignored() -> None:
-    refused(LORENZ + " --size 32", "are for kolmogorov", code=2)
+    refused(LORENZ + " --size 32", "--size is for kolmogorov", code=2)
 
 
 @pytest.mark.parametrize("words", ["--interval 0.01", "--deterministic"])
 def test_options_of_lorenz63_are_not_ignored(words: str) -> None:
-    refused(f"{KOLMOGOROV} {words}", "are for lorenz63", code=2)
+    refused(f"{KOLMOGOROV} {words}", "is for lorenz63", code=2)
 
 
 def test_an_unshaken_file_holds_steps_of_the_model_alone() -> None:

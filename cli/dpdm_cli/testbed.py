@@ -1,5 +1,6 @@
 """dpdm testbed."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,16 +11,19 @@ from dpdm_cli.console import progress
 
 
 @click.command(epilog="Example: dpdm testbed lorenz63 truth.nc --trajectories 1024 --length 1024")
-@click.argument("system", type=click.Choice(["lorenz63", "kolmogorov"]))
+@click.argument("system", type=click.Choice(["lorenz63", "kolmogorov", "speedy"]))
 @click.argument("truth", type=options.FILE)
-@click.option("--trajectories", type=int, required=True, help="How many to compute.")
-@click.option("--length", type=int, required=True, help="States of each trajectory.")
+@click.option("--trajectories", type=int, help="How many to compute; not for speedy.")
+@click.option("--length", type=int, help="States of each trajectory; not for speedy.")
+@click.option(
+    "--years", type=click.IntRange(1), help="speedy: calendar years of daily states, from 2000 on."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides the trajectories.")
 @click.option(
     "--burn-in",
     type=int,
     metavar="STATES",
-    help="States left out before the first: 1024 for lorenz63, 100 for kolmogorov.",
+    help="States left out before the first: 1024 for lorenz63, 100 for kolmogorov, 92 for speedy.",
 )
 @click.option(
     "--interval",
@@ -43,8 +47,9 @@ from dpdm_cli.console import progress
 def testbed(
     system: str,
     truth: Path,
-    trajectories: int,
-    length: int,
+    trajectories: int | None,
+    length: int | None,
+    years: int | None,
     seed: int,
     burn_in: int | None,
     interval: float | None,
@@ -53,20 +58,42 @@ def testbed(
     resolution: int | None,
     overwrite: bool,
 ) -> None:
-    """Compute trajectories of a system whose equations are known, to TRUTH.
+    """Compute states of a system whose equations are known, to TRUTH.
 
     lorenz63 is three numbers, stochastic unless asked otherwise; kolmogorov is a turbulent flow
     in a doubly periodic plane, u and v every 0.2. The same seed gives the same trajectories,
-    however many are asked for.
-    """  # fmt: skip
-    from dpdm.testbed import Truth, write_truth
+    however many are asked for. speedy is a small model of the whole atmosphere: temperature on
+    eight levels and near the ground, and surface pressure, every day (a year takes some minutes;
+    needs the extra speedy).
+    """
+    from dpdm.testbed import Truth, write_truth, write_weather
+    from dpdm.testbeds.speedy import days
 
+    counts = {"--trajectories": trajectories, "--length": length}
+    fits(system, ("lorenz63", "kolmogorov"), counts, needed=True)
+    fits(system, ("speedy",), {"--years": years}, needed=True)
+    fits(system, ("kolmogorov",), {"--size": size, "--resolution": resolution})
+    fits(system, ("lorenz63",), {"--interval": interval, "--deterministic": deterministic or None})
+    line = options.command_line()
+    if system == "speedy":
+        with progress("Computing", "days") as report:
+            write_weather(truth, days(years or 0), seed, burn_in, line, overwrite, report)
+        return
     cells = {k: v for k, v in (("size", size), ("resolution", resolution)) if v is not None}
-    if cells and system != "kolmogorov":
-        raise click.UsageError("--size and --resolution are for kolmogorov.")
-    if (interval is not None or deterministic) and system != "lorenz63":
-        raise click.UsageError("--interval and --deterministic are for lorenz63.")
-    asked = Truth(trajectories, length, seed, burn_in, deterministic=deterministic, **cells)
+    asked = Truth(
+        trajectories or 0, length or 0, seed, burn_in, deterministic=deterministic, **cells
+    )
     asked = asked if interval is None else replace(asked, interval=interval)
     with progress("Computing", "trajectories") as report:
-        write_truth(system, truth, asked, options.command_line(), overwrite, report)
+        write_truth(system, truth, asked, line, overwrite, report)
+
+
+def fits(
+    system: str, systems: tuple[str, ...], said: Mapping[str, object], needed: bool = False
+) -> None:
+    """Refuse options of other systems, and the lack of what this one needs."""
+    for name, value in said.items():
+        if value is not None and system not in systems:
+            raise click.UsageError(f"{name} is for {' and '.join(systems)}.")
+        if value is None and needed and system in systems:
+            raise click.UsageError(f"{system} needs {name}.")

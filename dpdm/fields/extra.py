@@ -6,12 +6,13 @@ from typing import Any
 from dpdm.errors import DpdmError
 
 
-def extra(name: str, what: str) -> Any:
-    """Import a library of the extra `gis`.
+def extra(name: str, what: str, group: str = "gis") -> Any:
+    """Import a library of an extra.
 
     Args:
         name: The module.
         what: What needs it, in the plural, for the sentence if it is not there.
+        group: The extra that brings it.
 
     Raises:
         DpdmError: When it is not installed.
@@ -25,12 +26,12 @@ def extra(name: str, what: str) -> Any:
     try:
         return import_module(name)
     except ImportError as fault:
-        raise lacking(what, fault) from fault
+        raise lacking(what, fault, group) from fault
 
 
-def lacking(what: str, fault: ImportError) -> DpdmError:
+def lacking(what: str, fault: ImportError, group: str = "gis") -> DpdmError:
     """Return what to say of a library that is not installed."""
     library = (fault.name or "a library").partition(".")[0]
     return DpdmError(
-        f"{what} need {library}, which is not installed.", "Run: pip install 'dpdm[gis]'."
+        f"{what} need {library}, which is not installed.", f"Run: pip install 'dpdm[{group}]'."
     )
