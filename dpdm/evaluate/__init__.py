@@ -17,6 +17,7 @@ from dpdm.evaluate.baselines import LAPSE_RATE
 from dpdm.evaluate.bootstrap import RESAMPLES, TILE
 from dpdm.evaluate.case import SINGLES, Case, Moment, moment_at, prepare, rivals_at
 from dpdm.evaluate.ensemble import crps, rank_histogram, ssr
+from dpdm.evaluate.families import family_rows
 from dpdm.evaluate.scores import acc, area_weights, bias, consistency, psnr, rmse, ssim
 from dpdm.evaluate.spectra import spectrum, spectrum_ratio
 from dpdm.evaluate.table import Row, Table
@@ -28,6 +29,7 @@ from dpdm.evaluate.tally import (
     tally_consistency,
     tally_ensemble,
 )
+from dpdm.fields.levels import families
 
 Scores = dict[str, xr.Dataset]
 Watch = Callable[[Case, Moment, Scores], None]
@@ -92,7 +94,7 @@ def evaluate(
             found[name].append(score_step(case, moment))
             watch(case, moment, found[name][-1])
     rows = [row for name in case.names for row in rows_of(case, name, found[name])]
-    return Table(rows, notes(case))
+    return Table(rows, notes(case), family_rows(rows, families(case.truth)))
 
 
 def score_step(case: Case, moment: Moment) -> Scores:

@@ -36,20 +36,28 @@ class Table:
         rows: Dictionaries with ``variable``, ``units``, ``method`` and the scores; a score that a
             method does not have is absent or None.
         notes: How the scores were taken, a sentence each.
+        means: Rows of variables on levels: the means over their levels.
     """
 
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+    means: list[Row] = field(default_factory=list)
 
     def to_json(self) -> str:
-        """Return rows and notes as JSON; what is not finite is null."""
-        rows = [{key: finite(value) for key, value in row.items()} for row in self.rows]
-        return json.dumps({"rows": rows, "notes": self.notes}, indent=1, allow_nan=False)
+        """Return rows, notes and means as JSON; what is not finite is null."""
+        rows, means = (
+            [{key: finite(value) for key, value in row.items()} for row in part]
+            for part in (self.rows, self.means)
+        )
+        said = {"rows": rows, "notes": self.notes} | ({"means": means} if means else {})
+        return json.dumps(said, indent=1, allow_nan=False)
 
     def text(self) -> str:
         """Return an aligned table for each variable, then the notes."""
         blocks = [
-            block(name, list(rows)) for name, rows in groupby(self.rows, lambda r: r["variable"])
+            block(name, list(rows))
+            for part in (self.rows, self.means)
+            for name, rows in groupby(part, lambda r: r["variable"])
         ]
         return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in self.notes)]).rstrip()
 
@@ -66,7 +74,8 @@ def block(name: str, rows: Sequence[Row]) -> str:
     table = [["method", *COLUMNS.values()], *cells]
     kept = [column for column in zip(*table, strict=True) if any(c != "-" for c in column[1:])]
     head, *body = ("  ".join(line) for line in zip(*map(aligned, kept), strict=True))
-    heading = f"{name} [{rows[0]['units']}]"
+    levels = f", mean of {rows[0]['levels']} levels" if "levels" in rows[0] else ""
+    heading = f"{name} [{rows[0]['units']}]{levels}"
     return "\n".join([heading, head, "-" * len(head), *body, *remarks(rows)])
 
 
