@@ -13,6 +13,7 @@ from dpdm_cli.export import export
 from dpdm_cli.info import info
 from dpdm_cli.lerp import lerp
 from dpdm_cli.observe import observe
+from dpdm_cli.perturb import perturb
 from dpdm_cli.plot import plot
 from dpdm_cli.reconstruct import reconstruct
 from dpdm_cli.status import status
@@ -31,6 +32,6 @@ def main() -> None:
 
 for command in (
     downscale, assimilate, reconstruct, status, train, coarsen, lerp, evaluate, plot, testbed,
-    observe, export, info, doctor,
+    observe, perturb, export, info, doctor,
 ):  # fmt: skip
     main.add_command(command)

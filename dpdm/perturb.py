@@ -1,0 +1,245 @@
+r"""One state in, an ensemble of equally likely states around it out.
+
+Noise is added up to a level, :math:`x_\sigma = x_0 + \sigma z`, and taken away again by the
+prior's own sampler, from that level on. What the noise has hidden is drawn anew, as the prior
+knows it; what it has not, stays: so members lie on the attractor, or in the climate, and the level
+decides how far they part. ``strength`` is the share of the prior's schedule of levels that is
+walked, from its end: 0 is no noise, 1 forgets the state. For a Gaussian prior
+:math:`N(m, \Lambda)` the flow gives members of the law
+
+.. math:: N\left(m + \sqrt{\tfrac{\Lambda}{\Lambda + \sigma^2}} (x_0 - m),\;
+          \tfrac{\Lambda \sigma^2}{\Lambda + \sigma^2}\right).
+
+References:
+    Finn et al. (2024), https://doi.org/10.5194/npg-31-409-2024, section 3.3.
+    Meng et al. (2022), SDEdit, https://arxiv.org/abs/2108.01073, algorithm 1.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dpdm.diffusion.sample import level
+from dpdm.errors import DpdmError, DpdmWarning
+from dpdm.fields.cf import file_attributes, finish
+from dpdm.fields.store import sha256
+from dpdm.fields.write import Writer, check_output
+from dpdm.memory import check_room
+from dpdm.prior import find, load
+from dpdm.states import States, states_of
+from dpdm.states.maps import Around, Maps
+from dpdm.task import Wish
+
+Array = NDArray[np.float64]
+HALVINGS, CLOSE = 12, 0.01  # of the search for a spread: steps, and relative error
+
+
+@dataclass(frozen=True)
+class Push:
+    """How far members part from the state.
+
+    Attributes:
+        strength: Share of the prior's schedule, 0 to 1.
+        target: Variable and spread, in the prior's units, to find the strength for; or nothing.
+            Without a name it is that of all variables, in standard deviations of each.
+        centred: Whether the members' mean is the state.
+    """
+
+    strength: float = 0.3
+    target: tuple[str, float] | None = None
+    centred: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of the calibration curve.
+
+    Attributes:
+        strength: Share of the schedule.
+        sigma: Noise level.
+        spread: Standard deviation over members, RMS over cells, by variable.
+    """
+
+    strength: float
+    sigma: float
+    spread: dict[str, float]
+
+
+def perturb(
+    state: Path,
+    ensemble: Path,
+    prior: str = "default",
+    wish: Wish = Wish(members=50, keep="members"),
+    push: Push = Push(),
+    around: Around = Around(),
+    overwrite: bool = False,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Point]:
+    """Write an ensemble around every state of a file, and return strength, level and spread.
+
+    Where a spread is wanted, the strength is found at the first state; the points on the way there
+    come first, and the last is what was written, over all states.
+
+    Raises:
+        DpdmError: When file, prior, strength or output do not fit each other.
+    """
+    inputs = [p for p in (state, around.statics) if p is not None]
+    check_output(ensemble, inputs, overwrite)
+    check_push(push, wish)
+    path = find(prior)
+    states = states_of(state, load(path), wish, around)
+    curve = [] if push.target is None else calibrated(states, push)
+    push = replace(push, strength=curve[-1].strength) if curve else push
+    if push.strength == 0:
+        said = "Strength 0 adds no noise: every member is the state itself."
+        warnings.warn(said, DpdmWarning, stacklevel=2)
+    made = provenance(states, push, curve, path, state)
+    template = states.template()
+    title = f"Ensemble around {state.name} with the prior {path.stem}"
+    if isinstance(states, Maps):
+        template = finish(template, title, made, wish.history)
+    else:
+        template.attrs = file_attributes(template.attrs, title, made, wish.history)
+    spreads = []
+    with Writer(ensemble, template, overwrite) as writer:
+        for number in range(states.count):
+            members = drawn(states, number, push)
+            spreads.append(states.spread(members))
+            for block in states.blocks(number, members):
+                writer.write(block)
+            report(number + 1, states.count)
+    return [*sorted(curve, key=lambda p: p.strength), point(states, push.strength, spreads)]
+
+
+def check_push(push: Push, wish: Wish) -> None:
+    """Refuse a strength beyond the schedule, and a spread that is none.
+
+    Raises:
+        DpdmError: When one is.
+    """
+    if not 0 <= push.strength <= 1:
+        raise DpdmError(
+            f"The strength {push.strength:g} is beyond the prior's range.",
+            "Give a share of its noise schedule, from 0 (no noise) to 1 (all is forgotten).",
+        )
+    if push.target is not None and not (0 < push.target[1] < math.inf):
+        raise DpdmError(f"The target spread is {push.target[1]:g}.", "Give a number above 0.")
+    if wish.members < 2:
+        raise DpdmError(f"{wish.members} members have no spread.", "Give --members 2 or more.")
+
+
+def sigma_of(states: States, strength: float) -> float:
+    """Return the noise level of a strength."""
+    how = states.how
+    return level(how.schedule, strength, how.least, how.most)
+
+
+def drawn(states: States, number: int, push: Push) -> Array:
+    """Return the physical members (M, ...) around one state."""
+    state, count = states.values(number), states.wish.members
+    check_room(3 * count * state.nbytes, "The members take", "Give fewer --members.")
+    sigma = sigma_of(states, push.strength)
+    if not sigma:
+        return np.repeat(state[None], count, axis=0)
+    members = np.stack([*states.near(number, sigma, range(count))])
+    return states.centred(members, number) if push.centred else members
+
+
+def point(states: States, strength: float, spreads: Sequence[dict[str, float]]) -> Point:
+    """Return strength, level and the spread over states."""
+    mean = {n: math.sqrt(np.mean([s[n] ** 2 for s in spreads])) for n in states.names}
+    return Point(strength, sigma_of(states, strength), mean)
+
+
+def calibrated(states: States, push: Push) -> list[Point]:
+    """Return the points by which the strength of a spread is found, the nearest last.
+
+    The members' noise is that of the file: with it the spread rises with the strength, and is met
+    by halving.
+
+    Raises:
+        DpdmError: When the spread is beyond the prior's, or its variable unknown.
+    """
+    name, wanted = push.target or ("", 0.0)
+    measure = measured(states, name)
+
+    def at(strength: float) -> Point:
+        members = drawn(states, 0, Push(strength))
+        return point(states, strength, [states.spread(members)])
+
+    curve = [at(1.0)]
+    if (most := measure(curve[0])) < wanted:
+        raise DpdmError(
+            f"A spread of {wanted:g} is beyond the prior's range: at strength 1 it is {most:.3g}.",
+            "Give a smaller --target-spread.",
+        )
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        curve.append(at((low + high) / 2))
+        found = measure(curve[-1])
+        if abs(found / wanted - 1) < CLOSE:
+            break
+        low, high = (low, curve[-1].strength) if found > wanted else (curve[-1].strength, high)
+    return sorted(curve, key=lambda p: -abs(math.log(max(measure(p), 1e-300) / wanted)))
+
+
+def measured(states: States, name: str) -> Callable[[Point], float]:
+    """Return what reads the wanted spread from a point.
+
+    Raises:
+        DpdmError: When there is no variable of that name.
+    """
+    stds = {c.name: c.std for c in states.prior.normaliser.channels}
+    if name and name not in stds:
+        raise DpdmError(
+            f"The prior has no variable {name}; it has {', '.join(stds)}.",
+            f"Say --target-spread {next(iter(stds))}=NUMBER, or a NUMBER for all.",
+        )
+    if name:
+        return lambda p: p.spread[name]
+    if any(c.transform != "identity" for c in states.prior.normaliser.channels):
+        raise DpdmError(
+            "The prior's variables have no spread in common, for one of them is transformed.",
+            f"Say which is meant, as in --target-spread {next(iter(stds))}=NUMBER.",
+        )
+    return lambda p: math.sqrt(np.mean([(p.spread[n] / stds[n]) ** 2 for n in stds]))
+
+
+def provenance(
+    states: States, push: Push, curve: Sequence[Point], prior: Path, state: Path
+) -> dict[str, str]:
+    """Return what the ensemble was made from."""
+    made: dict[str, object] = {
+        "prior": prior.stem, "prior_sha256": sha256(prior), "input": state.name,
+        "input_sha256": sha256(state), "seed": states.wish.seed, "members": states.wish.members,
+        "strength": f"{push.strength:g}", "sigma": f"{sigma_of(states, push.strength):g}",
+        "centred": str(push.centred).lower(), "sampler": states.how.sampler,
+        "steps": states.how.steps,
+    }  # fmt: skip
+    if isinstance(states, Maps):
+        made |= {"factor": states.factor, "consistent": str(states.wish.consistent).lower()}
+    if curve:
+        rising = sorted(curve, key=lambda p: p.strength)
+        made["calibration"] = json.dumps([[p.strength, p.sigma, p.spread] for p in rising])
+    return {key: str(value) for key, value in made.items()}
+
+
+def text(points: Sequence[Point]) -> str:
+    """Return the calibration curve as a table; its last line is what was written."""
+    names = list(points[0].spread)
+    head = ["strength", "sigma", *(f"spread of {n}" for n in names)]
+    lines = [
+        head,
+        *([f"{v:.4g}" for v in (p.strength, p.sigma, *p.spread.values())] for p in points),
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = ["  ".join(c.rjust(w) for c, w in zip(n, widths, strict=True)) for n in lines]
+    return "\n".join(rows)

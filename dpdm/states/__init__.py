@@ -1,0 +1,76 @@
+"""The states in a user's file, as a prior sees them: fields on the Earth, or trajectories.
+
+What is made *of* a state (an ensemble around it, features, a forecast) begins here: the file is
+opened, checked against the prior, and given state by state in physical values, with the prior's
+denoiser bound to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from dpdm.draw import How
+from dpdm.errors import DpdmError
+from dpdm.prior import Prior
+from dpdm.states.maps import Around, Maps
+from dpdm.states.paths import Paths
+from dpdm.task import Wish
+
+Array = NDArray[np.float64]
+
+
+class States(Protocol):
+    """States of a file: time steps of fields, or whole trajectories."""
+
+    prior: Prior
+    wish: Wish
+    how: How
+
+    @property
+    def count(self) -> int:
+        """Count the states."""
+
+    @property
+    def names(self) -> list[str]:
+        """Name the variables, or the components of the one there is."""
+
+    def values(self, number: int) -> Array:
+        """Return a state in physical values, without a missing one."""
+
+    def near(self, number: int, sigma: float, members: Sequence[int]) -> Iterator[Array]:
+        """Yield members around a state: noise up to a level, and taken away again."""
+
+    def centred(self, members: Array, number: int) -> Array:
+        """Return members (M, ...), moved so that their mean is the state."""
+
+    def spread(self, members: Array) -> dict[str, float]:
+        """Return the standard deviation over members (M, ...), RMS over cells, by variable."""
+
+    def template(self) -> xr.Dataset:
+        """Return the layout of an ensemble."""
+
+    def blocks(self, number: int, members: Array) -> Iterator[xr.Dataset]:
+        """Yield what is written of an ensemble of one state."""
+
+
+def states_of(path: Path, prior: Prior, wish: Wish, around: Around = Around()) -> States:
+    """Return the states of a file, which fit the prior.
+
+    Raises:
+        DpdmError: When they do not.
+    """
+    if not prior.contract.states:
+        return Maps(path, prior, wish, around)
+    if around != Around() or wish.consistent or wish.rename or wish.units:
+        raise DpdmError(
+            "--factor, --blind, --consistent, --statics, --var and --units say something of "
+            "fields on the Earth, and this prior knows trajectories.",
+            "Leave them out, or choose another --prior.",
+        )
+    return Paths(path, prior, wish)

@@ -1,0 +1,171 @@
+"""Trajectories as states: each is one, composed of the prior's windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dpdm.bound import scaling, windowed
+from dpdm.course import check_like
+from dpdm.device import choose
+from dpdm.diffusion.tile import Spans, tile
+from dpdm.draw import Dice, samples, up_to
+from dpdm.ensemble import statistics
+from dpdm.errors import DpdmError
+from dpdm.fields.cf import AXES, FILL
+from dpdm.fields.trajectories import opened, stacked
+from dpdm.memory import check_memory
+from dpdm.prior import Prior, check_length
+from dpdm.task import Wish, how
+from dpdm.types import Denoise
+
+Array = NDArray[np.float64]
+STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, "shuffle": True}
+
+
+class Paths:
+    """Trajectories (N, T, C, ...), one by one, composed of the prior's windows."""
+
+    def __init__(self, path: Path, prior: Prior, wish: Wish) -> None:
+        self.path, self.prior, self.wish = path, prior, wish
+        with opened(path) as ds:
+            check_like(ds, prior, path)
+            check_memory(ds)
+            self.all = stacked(ds, path)
+            self.like = numbered(ds.drop_vars(ds.data_vars).load(), len(self.all))
+            self.words = {str(n): (a.dims, dict(a.attrs)) for n, a in ds.data_vars.items()}
+            self.attrs = dict(ds.attrs)
+        check_channels(self.all.shape[2], prior, path)
+        check_length(prior, self.all.shape[1], path)
+        # Corrections wander, and would forget the state at any level.
+        self.how = replace(how(wish, prior, choose(wish.device)), corrections=0)
+
+    @property
+    def count(self) -> int:
+        """Count the trajectories."""
+        return len(self.all)
+
+    @property
+    def names(self) -> list[str]:
+        """Name the variables or components."""
+        return self.prior.normaliser.names
+
+    def values(self, number: int) -> Array:
+        """Return a physical trajectory (T, C, ...)."""
+        states: Array = self.all[number].astype(float)
+        return states
+
+    def scaled(self, number: int) -> Tensor:
+        """Return a normalised trajectory (T, C, ...)."""
+        mean, std = scaling(self.prior)
+        return ((torch.from_numpy(self.values(number)) - mean) / std).float()
+
+    def label(self, number: int) -> str:
+        """Return what decides the noise of a trajectory, beside the seed."""
+        return f"trajectory {self.like['trajectory'].values[number]}"
+
+    @cached_property
+    def denoise(self) -> Denoise:
+        """Give the denoiser of whole trajectories (B, T, C, ...)."""
+        spans = Spans(self.all.shape[1], self.prior.contract.states)
+        return tile(windowed(self.prior, self.how.device), spans)
+
+    def near(self, number: int, sigma: float, members: Sequence[int]) -> Iterator[Array]:
+        """Yield physical members (T, C, ...)."""
+        x, (mean, std) = self.scaled(number), scaling(self.prior)
+        dice = Dice(tuple(x.shape), self.wish.seed, self.label(number))
+        for member in samples(self.denoise, dice, members, up_to(self.how, sigma), x):
+            yield (mean + std * member.double()).numpy()
+
+    def centred(self, members: Array, number: int) -> Array:
+        """Move members so that their mean is the trajectory."""
+        moved: Array = members - members.mean(0) + self.values(number)
+        return moved
+
+    def spread(self, members: Array) -> dict[str, float]:
+        """Return the spread of each variable or component, over times and cells."""
+        variance = members.var(0, ddof=1)
+        mean_square = np.moveaxis(variance, 1, 0).reshape(variance.shape[1], -1).mean(1)
+        return dict(zip(self.names, map(float, np.sqrt(mean_square)), strict=True))
+
+    def template(self) -> xr.Dataset:
+        """Return the layout of an ensemble: the file's, with the members in front."""
+        numbers = np.arange(self.wish.members, dtype=np.int32)
+        coords = {"realization": ("realization", numbers, AXES["realization"])}
+        kinds = [""] if self.wish.keep != "stats" else []
+        kinds += (
+            list(statistics(np.zeros((2, 1), np.float32))) if self.wish.keep != "members" else []
+        )
+        arrays = {f"{n}_{k}" if k else n: self.laid(n, k) for n in self.words for k in kinds}
+        return xr.Dataset(arrays, dict(self.like.coords) | coords, self.attrs)
+
+    def laid(self, name: str, statistic: str) -> Any:
+        """Return an empty variable."""
+        dims, words = self.words[name]
+        inner = self.all.shape[3:] if "y" in dims else self.all.shape[2:]
+        shape = (*self.all.shape[:2], *inner)
+        chunks = (1, *shape[1:])
+        if not statistic:
+            dims, shape, chunks = ("realization", *dims), (self.wish.members, *shape), (1, *chunks)
+        empty = da.zeros(shape, dtype=np.float32, chunks=chunks)
+        return dims, empty, said(words, name, statistic), STORED | {"chunksizes": chunks}
+
+    def blocks(self, number: int, members: Array) -> Iterator[xr.Dataset]:
+        """Yield the members of one trajectory, and their statistics."""
+        arrays = members.astype(np.float32)
+        if self.wish.keep != "stats":
+            for member, values in enumerate(arrays):
+                yield self.block(values, number, {"realization": [member]})
+        if self.wish.keep != "members":
+            for statistic, values in statistics(arrays).items():
+                yield self.block(values, number, {}, f"_{statistic}")
+
+    def block(
+        self, values: NDArray[Any], number: int, axes: dict[str, Any], ending: str = ""
+    ) -> xr.Dataset:
+        """Return physical states (T, C, ...), labelled."""
+        place = self.like.isel(trajectory=[number])
+        out = {}
+        for c, (name, (dims, _)) in enumerate(self.words.items()):
+            array = values[:, c] if "y" in dims else values
+            whole = array[(None,) * (len(axes) + 1)]
+            out[name + ending] = ((*axes, *dims), whole)
+        return xr.Dataset(out, dict(place.coords) | axes)
+
+
+def numbered(axes: xr.Dataset, count: int) -> xr.Dataset:
+    """Return axes whose trajectories have numbers."""
+    if "trajectory" in axes.coords:
+        return axes
+    words = {"long_name": "number of the trajectory"}
+    return axes.assign_coords(trajectory=("trajectory", np.arange(count, dtype=np.int32), words))
+
+
+def said(words: dict[str, Any], name: str, statistic: str) -> dict[str, Any]:
+    """Return the metadata of a variable or of its statistic."""
+    if not statistic:
+        return words
+    return words | {
+        "long_name": f"{statistic} over the ensemble of {words.get('long_name', name)}"
+    }
+
+
+def check_channels(count: int, prior: Prior, path: Path) -> None:
+    """Refuse states of another number of components or variables."""
+    names = prior.normaliser.names
+    if count != len(names):
+        raise DpdmError(
+            f"The states of {path} have {count} components or variables, the prior's "
+            f"{len(names)}: {', '.join(names)}.",
+            "Give a file like those that the prior was trained on.",
+        )
