@@ -23,6 +23,7 @@ COLUMN = column(NAMES, (0, *LEVELS[::-1], 0), "t")
 LAYOUT = globe(np.arange(-82.5, 90, 15), np.arange(0, 360, 15))
 LAT, LON = np.array([41.0, -7.0, 80.0]), np.array([3.0, 359.0, 200.0])
 SIGMA = 5.670374419e-8
+SOUNDER = Path(__file__).parents[1] / "sample_data" / "sounder.nc"
 PEAKS = (850, 600, 350, 200, 90)
 
 
@@ -137,7 +138,7 @@ def test_radiation_is_the_integral_over_the_column_by_hand() -> None:
     edges = [0.0, *np.sqrt(np.array(LEVELS[1:]) * LEVELS[:-1]), 101325.0]
     p = np.concatenate([np.linspace(a, b, 4001) for a, b in pairwise(edges)])
     x = p / 101325.0
-    tau = (6 - 4.5 * np.sin(lat) ** 2) * (0.1 * x + 0.9 * x**4)
+    tau = (3.3 - 1.07 * np.sin(lat) ** 2) * (0.527 * x + 0.473 * x**4)
     air = t[0, list(COLUMN.channel), 2, 2].numpy().repeat(4001) ** 4
     steps = np.diff(tau) * (np.exp(-tau[1:]) * air[1:] + np.exp(-tau[:-1]) * air[:-1]) / 2
     known = SIGMA * (steps.sum() + np.exp(-tau[-1]) * float(t[0, 9, 2, 2]) ** 4)
@@ -151,6 +152,48 @@ def test_the_gradient_of_radiation_is_that_of_finite_differences() -> None:
     h = 1e-3
     slope = ((operator(x + h * along) - operator(x - h * along)) / (2 * h) * v).sum()
     assert float((adjoint(operator, x, v) * along).sum()) == pytest.approx(float(slope), rel=1e-8)
+
+
+def standard(p: np.ndarray) -> np.ndarray:
+    """Return the temperature of the US Standard Atmosphere 1976, down from 32 km, K."""
+    # Troposphere, the isothermal layer from 11 km, and 1 K km-1 from 20 km.
+    low = 288.15 * (p / 101325) ** (287.053 * 0.0065 / 9.80665)
+    high = 216.65 * (p / 5474.89) ** (-287.053 * 0.001 / 9.80665)
+    return np.where(p > 22632.1, low, np.where(p > 5474.89, 216.65, high))
+
+
+def test_eight_levels_see_the_standard_atmosphere_but_for_its_kinks() -> None:
+    nodes = standard(np.array(LEVELS))
+    shape = (1, len(NAMES), *LAYOUT.shape)
+    x = torch.full(shape, 288.15, dtype=torch.float64)
+    x[:, list(COLUMN.channel)] = torch.as_tensor(nodes)[:, None, None]
+    place = points(LAYOUT, [0.0], [0.0])
+    between = np.geomspace(3000, 92500, 50)
+    seen = [float(at_level(place, COLUMN, p)(x)) for p in between]
+    off = np.abs(seen - standard(between))
+    # The kinks of the profile, at 226 and 55 hPa, lie between two levels each.
+    assert off.max() < 4
+    assert off[(between > 10000) & (between < 20000)].max() < 1e-9
+    assert off[between > 30000].max() < 0.7
+    # The real one sends 240 W m-2 out, give or take what its clouds do.
+    assert float(olr(place, COLUMN, [45.0], 9)(x)) == pytest.approx(240, abs=28)
+
+
+def test_the_bundled_sounder_sees_the_standard_atmosphere() -> None:
+    sounder = read_channels(SOUNDER)
+    fine = standard(sounder.level)
+    whole = sounder.weight @ fine + sounder.surface * 288.15
+    with pytest.warns(DpdmWarning, match="interpolated"):
+        weight = carried(sounder.weight, sounder.level, LEVELS)
+    seen = weight @ standard(np.array(LEVELS)) + sounder.surface * 288.15
+    # What lies below 925 hPa counts there, which the lowest channel sees most of.
+    np.testing.assert_allclose(seen, whole, atol=1.0)
+
+
+def test_the_bundled_sounder_is_what_the_manual_says() -> None:
+    found, known = read_channels(SOUNDER), gaussian(PEAKS, near=0.3)
+    for what in ("level", "weight", "surface", "error", "correlation"):
+        np.testing.assert_allclose(getattr(found, what), getattr(known, what), rtol=1e-12)
 
 
 def correlated(count: int) -> np.ndarray:

@@ -10,14 +10,18 @@ to first order a mean of the column's temperature, with the channel's weighting 
 the air at the surface, where the channel sees that far. Both are linear, and so are `Links`.
 
 **Outgoing longwave radiation** is the sum of what the surface and each layer emit and the air
-above lets pass. Here air is grey, with the optical depth of Frierson, Held and Zurita-Gotor
-(2006, doi:10.1175/JAS3753.1) as a function of latitude and pressure,
+above lets pass. Here air is grey, with an optical depth of the form of Frierson, Held and
+Zurita-Gotor (2006, doi:10.1175/JAS3753.1),
 
 .. math::
    \tau = \big(\tau_e + (\tau_p - \tau_e) \sin^2\phi\big)
           \big(f\, p / p_s + (1 - f)(p / p_s)^4\big), \\
    R = \sigma \Big(e^{-\tau_s} T_s^4
         + \sum_k (e^{-\tau_{k,top}} - e^{-\tau_{k,bottom}})\, T_k^4\Big)
+
+Its three numbers were fitted to what the model SPEEDY radiates in a year: no bias, and a root mean
+square error of 28 W m-2, of a standard deviation of 41. The rest is clouds and vapour, of which a
+profile of temperature says nothing; an observation needs at least that error.
 """
 
 import warnings
@@ -36,7 +40,11 @@ from dpdm.types import Fields, Operator
 
 STEFAN_BOLTZMANN = 5.670374419e-8  # W m-2 K-4
 SURFACE_PRESSURE = 101325.0  # Pa, of the standard atmosphere
-EQUATOR, POLE, LINEAR = 6.0, 1.5, 0.1  # optical depths, and the share that is linear in pressure
+EQUATOR, POLE, LINEAR = (
+    3.30,
+    2.23,
+    0.527,
+)  # optical depths, and the share that is linear in pressure
 SUM = 1e-6  # by which weights may miss 1
 
 
