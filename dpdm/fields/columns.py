@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dpdm.errors import DpdmError
-from dpdm.fields.variables import KNOWN
+from dpdm.fields.aloft import Place, placed
+from dpdm.fields.variables import ALOFT, KNOWN, REMOTE, Variable
 
 ROLES: dict[str, tuple[str, ...]] = {
     role: tuple(words.split())
@@ -35,12 +36,16 @@ ROLES: dict[str, tuple[str, ...]] = {
         "level": "level",
         "width": "width",
         "end": "end end_time time_end until",
+        "pressure": "pressure plev pressure_level isobaric isobaricinhpa air_pressure lev",
+        "channel": "channel sensor_channel channel_number",
     }.items()
 }
 SETTINGS = ("factor", "radius", "level", "width")  # of the operator that a row names
-NUMBERS = ("value", "error", "lat", "lon", "elevation", "y", "x", *SETTINGS)
+NUMBERS = ("value", "error", "lat", "lon", "elevation", "y", "x", "pressure", *SETTINGS)
+LENGTHS = ("elevation", "radius")
 TIMES = ("time", "end")
 POSITIONS = (("lat", "lon"), ("y", "x"), ("component",))
+_LEVELLED = re.compile(r"(?P<name>[a-z_]*[a-z])_?(?P<level>[1-9]\d*(\.\d+)?)(_?(hpa|mb))?")
 ERROR_SUFFIX = re.compile(r"[_ ](error|std|sigma|uncertainty|stderr|standard_error)$")
 
 
@@ -60,22 +65,54 @@ def place(names: list[str], role: str) -> int | None:
 
 
 def places(names: list[str]) -> dict[str, int]:
-    """Return where each role's best name stands; a level without an operator is no setting."""
+    """Return where each role's best name stands.
+
+    Settings are those of an operator, and a radius may be that of a channel's footprint. Without
+    an operator, a level is a pressure.
+    """
     found = {role: at for role in ROLES if (at := place(names, role)) is not None}
-    return {r: at for r, at in found.items() if r not in SETTINGS or "operator" in found}
+    if "level" in found and "operator" not in found:
+        found.setdefault("pressure", found["level"])
+    if "channel" in found and "radius" in found:
+        return {r: at for r, at in found.items() if r == "radius" or _told(r, found)}
+    return {r: at for r, at in found.items() if _told(r, found)}
 
 
-def canonical(text: str) -> str | None:
+def _told(role: str, found: Mapping[str, int]) -> bool:
+    return role not in SETTINGS or "operator" in found
+
+
+def canonical(text: str, among: Mapping[str, Variable] = KNOWN | REMOTE) -> str | None:
     """Return the canonical name of a variable that is known, by any of its names.
 
     Example:
         >>> canonical("Air Temperature"), canonical("pr"), canonical("state")
         ('t2m', 'tp', None)
+        >>> canonical("Air Temperature", ALOFT)
+        't'
     """
-    for name, known in KNOWN.items():
+    for name, known in among.items():
         if plain(text) in (name, known.standard_name, *known.aliases, *known.synonyms):
             return name
     return None
+
+
+def levelled(text: str) -> Place | None:
+    """Return the place that the name of a variable on one level of pressure speaks of.
+
+    Example:
+        >>> levelled("ta_850").name, levelled("T50hPa").name, levelled("t2m"), levelled("u10")
+        ('t850', 't50', None, None)
+    """
+    found = _LEVELLED.fullmatch(plain(text))
+    family = canonical(found["name"], ALOFT) if found and not canonical(text) else None
+    return None if found is None or family is None else placed(family + found["level"], family)
+
+
+def _surely_levelled(text: str) -> bool:
+    """Tell whether a heading can mean nothing but a level: t850 and t50hPa, not t1."""
+    place = levelled(text)
+    return place is not None and (place.level >= 1e4 or not plain(text)[-1].isdigit())
 
 
 @dataclass(frozen=True)
@@ -92,16 +129,21 @@ class Asked:
     units: Mapping[str, str]
     errors: Mapping[str, float]
 
-    def name(self, old: str) -> str:
-        """Return what a variable of a file is called inside dpdm."""
+    def name(self, old: str, aloft: bool = False) -> str:
+        """Return what a variable of a file is called inside dpdm, beside a pressure or without."""
         chosen = [new for new, name in self.rename.items() if name == old]
-        return chosen[0] if chosen else canonical(old) or old
+        if chosen:
+            return chosen[0]
+        known = (canonical(old, ALOFT) if aloft else None) or canonical(old)
+        place = levelled(old)
+        return known or (place.name if place else old)
 
-    def wants(self, old: str) -> bool:
+    def wants(self, old: str, aloft: bool = False) -> bool:
         """Tell whether a column is to be read: known to dpdm, or named by the user."""
-        name = self.name(old)
+        name = self.name(old, aloft)
         taken = self.rename.get(name, old) != old
-        return not taken and (name in KNOWN or bool({name, old} & self.spoken()))
+        known = name in KNOWN | REMOTE or (aloft and name in ALOFT) or _surely_levelled(old)
+        return not taken and (known or bool({name, old} & self.spoken()))
 
     def spoken(self) -> set[str]:
         """Return every variable that the user names."""
@@ -113,7 +155,8 @@ class Asked:
 
     def unit(self, old: str, written: str = "") -> str:
         """Return the unit of a variable, the user's word before what is written."""
-        return self.units.get(self.name(old), self.units.get(old, written)).strip()
+        names = (self.name(old), self.name(old, aloft=True), old)
+        return next((self.units[n] for n in names if n in self.units), written).strip()
 
 
 def only_once(names: list[str], asked: Asked) -> None:

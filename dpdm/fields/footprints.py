@@ -50,8 +50,8 @@ def reach(table: pd.DataFrame, lat: Array, domain: Grid) -> tuple[Array, Array, 
         lat: Their latitudes, with shape (N,).
         domain: The grid, of whose cells blocks are made.
     """
-    arc = np.degrees(setting(table, "mean", "radius") / EARTH_RADIUS)
-    half = (setting(table, "coarse", "factor") / 2 - SLACK).clip(min=0)
+    arc = np.degrees(setting(table, ("mean", ""), "radius") / EARTH_RADIUS)
+    half = (setting(table, ("coarse",), "factor") / 2 - SLACK).clip(min=0)
     tall, wide = half * np.array(domain.spacing)[:, None]
     # A disc goes over a pole and comes down on the other side.
     south = np.where(arc > 0, (lat - arc).clip(min=-90), lat - tall)
@@ -59,11 +59,11 @@ def reach(table: pd.DataFrame, lat: Array, domain: Grid) -> tuple[Array, Array, 
     return south, north, wide + sideways(arc, lat)
 
 
-def setting(table: pd.DataFrame, operator: str, name: str) -> Array:
-    """Return a setting of the rows of one operator, 0 in all others."""
+def setting(table: pd.DataFrame, of: tuple[str, ...], name: str) -> Array:
+    """Return a setting of the rows of some operators, 0 in all others."""
     if name not in table:
         return np.zeros(len(table))
-    said = table[name].where(operators(table) == operator, 0.0)
+    said = table[name].where(operators(table).isin(of), 0.0)
     values: Array = said.fillna(0.0).to_numpy(float)
     return values
 

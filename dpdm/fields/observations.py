@@ -10,6 +10,9 @@ what is dropped in silence is missed by nobody. `stations.check` goes on from he
 | tp | 0.3 mm day-1 + 20% of the value |
 | sp, msl | 100 Pa |
 | u10, v10 | 1 m s-1 |
+| t, u, v, q, r, gh, z at a pressure | 1 K, 2 m s-1, 1e-4 + 10%, 10%, 15 m, 150 m2 s-2 |
+| rlut | 10 W m-2: above all the grey air of its operator is not the real one |
+| tb | that of its channel, in the file of channels |
 
 They stand for instrument and representativeness: what a point says of a cell's mean.
 """
@@ -23,18 +26,21 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 
 from dpdm.errors import DpdmError
-from dpdm.fields.columns import POSITIONS, SETTINGS, Asked
+from dpdm.fields.channels import Channels
+from dpdm.fields.columns import LENGTHS, POSITIONS, SETTINGS, Asked
+from dpdm.fields.deviations import assign_errors
+from dpdm.fields.meant import named
 from dpdm.fields.sampling import open_sampling, read_sampling
 from dpdm.fields.source import CLASSIC, HDF5
 from dpdm.fields.store import naming
 from dpdm.fields.text import read_text
 from dpdm.fields.units import parse, registry
-from dpdm.fields.values import KEEPING, USUAL, coded, convert, operators
+from dpdm.fields.values import coded, convert
 
 WHAT = ("source", "row", "variable", "value", "error")
 CORE = (*WHAT, "time", "lat", "lon", "elevation", "units", "status")
-EXTRA: dict[str, str | float] = dict.fromkeys(("station", "operator", "component"), "")
-EXTRA |= dict.fromkeys(("trajectory", "y", "x", *SETTINGS), np.nan)
+EXTRA: dict[str, str | float] = dict.fromkeys(("station", "operator", "component", "channel"), "")
+EXTRA |= dict.fromkeys(("trajectory", "y", "x", "pressure", *SETTINGS), np.nan)
 
 
 def read_observations(
@@ -42,6 +48,7 @@ def read_observations(
     errors: Mapping[str, float] = {},
     rename: Mapping[str, str] = {},
     units: Mapping[str, str] = {},
+    channels: Channels | None = None,
 ) -> pd.DataFrame:
     """Read observations from CSV and NetCDF files into one table.
 
@@ -51,14 +58,16 @@ def read_observations(
             none of their own.
         rename: The user's choice of variables, canonical name to name in the file.
         units: The user's word for units, by either name.
+        channels: Those of the sounder whose brightness temperatures were observed.
 
     Returns:
         One row an observation. `source` and `row` (from 1) say where it stands; `variable`,
         `value`, `error` and `units` are canonical for variables that dpdm knows; `time` is a
         date, a number or NaT; `lat` and `lon` are degrees, `elevation` metres, NaN where
         unknown; `status` is empty, or why the row is of no use. `station`, `operator`,
-        `trajectory`, `component`, `y`, `x`, the operator's settings (`SETTINGS`) and `end`, that
-        of a mean over time which begins at `time`, are there where a file has them.
+        `trajectory`, `component`, `y`, `x`, `pressure` (Pa), `channel`, the operator's settings
+        (`SETTINGS`) and `end`, that of a mean over time which begins at `time`, are there where a
+        file has them.
 
     Raises:
         DpdmError: A file cannot be read without a guess, or an error is not positive.
@@ -68,7 +77,7 @@ def read_observations(
     asked = Asked(rename, units, errors)
     for name, error in errors.items():
         _check_stated(name, error)
-    tables = [_one(Path(path), asked) for path in paths]
+    tables = [_one(Path(path), asked, channels) for path in paths]
     table = pd.concat(tables, ignore_index=True)
     _check_spoken(asked, table)
     table = table.fillna({name: EXTRA[name] for name in EXTRA.keys() & set(table.columns)})
@@ -83,6 +92,7 @@ def _check_stated(name: str, error: float) -> None:
 def _check_spoken(asked: Asked, table: pd.DataFrame) -> None:
     """Refuse a word on a variable that no file has: a slip of the pen."""
     seen = {*table["variable"].unique(), *table["old"].unique(), *asked.chosen()}
+    seen |= {"pressure"} & {*table.columns}
     if stray := asked.spoken() - seen:
         raise DpdmError(
             f"{', '.join(sorted(stray))} is named, but no file has it.",
@@ -90,7 +100,7 @@ def _check_spoken(asked: Asked, table: pd.DataFrame) -> None:
         )
 
 
-def _one(path: Path, asked: Asked) -> pd.DataFrame:
+def _one(path: Path, asked: Asked, channels: Channels | None) -> pd.DataFrame:
     """Read one file, whatever its format."""
     opened = None if _is_text(path) else open_sampling(path)
     with naming(path), _observed():
@@ -98,16 +108,14 @@ def _one(path: Path, asked: Asked) -> pd.DataFrame:
         if raw.empty:
             raise DpdmError("it has no observation.", "Add rows.")
         table = _completed(raw, path.name)
-        table["variable"] = table["old"].map(
-            {old: asked.name(old) for old in table["old"].unique()}
-        )
         for name in ("lat", "lon", "elevation"):
             table[name] = table[name].mask(coded(table[name].to_numpy()))
-        for name in {"elevation", "radius"} & set(table):
+        for name in {*LENGTHS} & set(table):
             table[name] = _metres(table[name], name, raw.attrs.get(name, ""))
+        table = named(table, asked, asked.units.get("pressure", raw.attrs.get("pressure", "")))
         _check_place(table)
         convert(table)
-        _assign_errors(table, asked)
+        assign_errors(table, asked.errors, channels)
     return table
 
 
@@ -181,40 +189,3 @@ def _check_place(table: pd.DataFrame) -> None:
 def swapped(evidence: str, what: str = "the two columns' names") -> DpdmError:
     """Say that someone took latitude for longitude."""
     return DpdmError(f"{evidence}: latitude and longitude look swapped.", f"Exchange {what}.")
-
-
-def _assign_errors(table: pd.DataFrame, asked: Asked) -> None:
-    """Complete the errors of usable rows, and refuse those that are not positive."""
-    usable = table["status"] == ""
-    _check_operators(table[usable & table["error"].isna()])
-    for name, rows in table[usable & table["error"].isna()].groupby("variable").groups.items():
-        table.loc[rows, "error"] = _usual_error(str(name), table.loc[rows, "value"], asked.errors)
-    wrong = np.flatnonzero(usable & (table["error"] <= 0))
-    if wrong.size:
-        row = table.iloc[wrong[0]]
-        raise DpdmError(
-            f"row {row['row']}: the error of {row['variable']} is {row['error']:g}.",
-            "Give a standard deviation above 0, or leave the cell empty for the usual one.",
-        )
-
-
-def _check_operators(bare: pd.DataFrame) -> None:
-    """Refuse rows without an error of which no usual one is known: an operator made them."""
-    made = bare[~operators(bare).isin(KEEPING) & bare["variable"].isin(USUAL)]
-    if len(made):
-        row = made.iloc[0]
-        raise DpdmError(
-            f"row {row['row']}: the {row['operator']} of {row['variable']} has no error.",
-            "Add a column of errors, in the unit of the values.",
-        )
-
-
-def _usual_error(name: str, values: pd.Series, errors: Mapping[str, float]) -> pd.Series:
-    """Return the user's standard deviation of a variable, or that of the table above."""
-    if name in errors:
-        return pd.Series(float(errors[name]), values.index)
-    if name not in USUAL:
-        raise DpdmError(
-            f"{name} has no error.", f"Say --error {name}=STD, or add a column of errors."
-        )
-    return USUAL[name].error + USUAL[name].share * values.abs()

@@ -6,6 +6,7 @@ stations by time, swaths and grids are all the same: one observation an element.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,20 @@ import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.columns import NUMBERS, TIMES, Asked, only_once, place, places, plain
+from dpdm.fields.columns import (
+    LENGTHS,
+    NUMBERS,
+    TIMES,
+    Asked,
+    levelled,
+    only_once,
+    place,
+    places,
+    plain,
+)
 from dpdm.fields.source import broken, open_raw
-from dpdm.fields.variables import KNOWN, identify
+from dpdm.fields.values import MEANT
+from dpdm.fields.variables import ALOFT, REMOTE, identify, rank
 
 STANDARD = {
     "time": ("time",),
@@ -25,7 +37,11 @@ STANDARD = {
     "lon": ("longitude",),
     "elevation": ("surface_altitude", "altitude"),
     "station": ("platform_id", "platform_name"),
+    "pressure": ("air_pressure",),
+    "channel": ("sensor_band_identifier",),
+    "radius": (),
 }
+BESIDE = {"pressure": ALOFT, "channel": REMOTE, "radius": REMOTE}  # of which variables
 _ERROR = re.compile(r"(_error|_std|_sigma|_uncertainty|_stderr)$")
 
 
@@ -65,8 +81,7 @@ def _listed(ds: xr.Dataset, asked: Asked) -> pd.DataFrame:
     written = table.pop("units", np.full(len(old), default, dtype=object))
     out = pd.DataFrame({"row": np.arange(1, len(old) + 1), "error": np.nan, "old": old} | table)
     out["units"] = [asked.unit(*pair) for pair in zip(old, written, strict=True)]
-    for role in {"elevation", "radius"} & at.keys():
-        out.attrs[role] = str(ds[at[role]].attrs.get("units", ""))
+    out.attrs = _units(ds, at)
     return out
 
 
@@ -91,6 +106,10 @@ def _sampled(ds: xr.Dataset, asked: Asked) -> pd.DataFrame:
         raise DpdmError(
             "no latitude and longitude say where its values are.", "Give both CF units."
         )
+    at = {role: name for role, name in at.items() if role != "pressure" or _upright(ds, at)}
+    ds = ds.rename({at[role]: role for role in BESIDE if role in at and at[role] != role})
+    at |= {role: role for role in BESIDE if role in at}
+    ds = ds.set_coords([role for role in BESIDE if role in at])
     names = [str(n) for n in ds.data_vars if n not in at.values() and _wanted(ds, str(n), asked)]
     only_once([_known(ds, name, asked) for name in names], asked)
     if not names:
@@ -98,7 +117,15 @@ def _sampled(ds: xr.Dataset, asked: Asked) -> pd.DataFrame:
             f"no variable is known; there is {', '.join(map(str, ds.data_vars))}.",
             "Say which it is: --obs-var t2m=NAME.",
         )
-    return pd.concat([_flat(ds, name, at, asked) for name in names], ignore_index=True)
+    out = pd.concat([_flat(ds, name, at, asked) for name in names], ignore_index=True)
+    out.attrs = _units(ds, at)
+    return out
+
+
+def _units(ds: xr.Dataset, at: Mapping[str, str]) -> dict[Any, Any]:
+    """Return the units of what is beside values."""
+    there = {*LENGTHS, "pressure"} & at.keys()
+    return {role: str(ds[at[role]].attrs.get("units", "")) for role in there}
 
 
 def _find(ds: xr.Dataset, role: str) -> str | None:
@@ -110,7 +137,9 @@ def _find(ds: xr.Dataset, role: str) -> str | None:
         or (role == "station" and array.attrs.get("cf_role") == "timeseries_id")
     ]
     names = [str(name) for name in ds.variables]
-    best = place([plain(name) for name in names], role)
+    plains = [plain(name) for name in names]
+    best = place(plains, role)
+    best = place(plains, "level") if role == "pressure" and best is None else best
     usual = [] if best is None else [names[best]]
     # A height without dimensions is that of the sensor above the ground.
     found = [
@@ -121,24 +150,45 @@ def _find(ds: xr.Dataset, role: str) -> str | None:
 
 
 def _wanted(ds: xr.Dataset, name: str, asked: Asked) -> bool:
-    """Tell whether an array is to be read; one on a pressure level only if the user says so."""
+    """Tell whether an array is to be read: known to dpdm, or named by the user."""
     if ds[name].dtype.kind not in "fiu":
         return False
     known = _known(ds, name, asked)
-    return asked.wants(known) if known in KNOWN else name in asked.spoken() | asked.chosen()
+    if known in MEANT or levelled(known):
+        return asked.wants(known, aloft="pressure" in ds[name].coords)
+    return name in asked.spoken() | asked.chosen()
 
 
 def _known(ds: xr.Dataset, name: str, asked: Asked) -> str:
     """Return the name that tells what an array is: its own, or what its metadata make of it."""
-    known = identify(ds[name])
-    if known is None or name in asked.chosen() or known.name in asked.rename:
+    array = ds[name]
+    if name in asked.chosen():
         return name
-    return known.name
+    among = ALOFT if "pressure" in array.coords else REMOTE
+    best = max(among.values(), key=lambda variable: rank(array, variable))
+    known = identify(array) or (best if rank(array, best) else None)
+    return name if known is None or known.name in asked.rename else known.name
+
+
+def _belongs(role: str, old: str, array: xr.DataArray) -> bool:
+    """Tell whether a coordinate is one of a variable's: a channel of what satellites see."""
+    if role not in BESIDE:
+        return True
+    return role in array.coords and (old in BESIDE[role] or old not in MEANT)
+
+
+def _upright(ds: xr.Dataset, at: dict[str, str]) -> bool:
+    """Tell whether a pressure is where values lie, and not what a station measured."""
+    array = ds[at["pressure"]]
+    placed = {dim for role in ("lat", "lon", "time") if role in at for dim in ds[at[role]].dims}
+    path = str(ds.attrs.get("featureType", "")).lower().startswith(("profile", "trajectory"))
+    return at["pressure"] in ds.coords or path or not set(array.dims) <= placed
 
 
 def _flat(ds: xr.Dataset, name: str, at: dict[str, str], asked: Asked) -> pd.DataFrame:
     """Return one variable's elements, each with its coordinates; of a grid, those that are."""
     array, old = ds[name].squeeze(), _known(ds, name, asked)
+    at = {role: found for role, found in at.items() if _belongs(role, old, array)}
     coords = {role: ds[found].squeeze() for role, found in at.items()}
     _check_dims(array, name, coords)
     beside = _error_of(ds, name)
@@ -149,8 +199,6 @@ def _flat(ds: xr.Dataset, name: str, at: dict[str, str], asked: Asked) -> pd.Dat
     unit = asked.units.get(name, asked.unit(old, str(array.attrs.get("units", ""))))
     of_error = "" if beside is None else str(beside.attrs.get("units", ""))
     out = out.assign(row=np.arange(1, len(out) + 1), units=unit, error_units=of_error)
-    if "elevation" in at:
-        out.attrs["elevation"] = str(ds[at["elevation"]].attrs.get("units", ""))
     gridded = coords["lat"].dims != coords["lon"].dims
     return out[np.isfinite(out["value"])] if gridded else out
 
@@ -160,8 +208,9 @@ def _bare(array: xr.DataArray) -> xr.DataArray:
 
 
 def _check_dims(array: xr.DataArray, name: str, coords: dict[str, xr.DataArray]) -> None:
-    """Refuse a dimension that is neither of space nor of time."""
-    explained = {dim for r in ("lat", "lon", "time") if r in coords for dim in coords[r].dims}
+    """Refuse a dimension that is neither of space nor of time, level or channel."""
+    roles = ("lat", "lon", "time", "pressure", "channel")
+    explained = {dim for r in roles if r in coords for dim in coords[r].dims}
     where = {*coords["lat"].dims, *coords["lon"].dims}
     for dim in set(array.dims) - explained:
         raise DpdmError(

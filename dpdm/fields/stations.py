@@ -23,7 +23,8 @@ from dpdm.fields.footprints import inside, turned
 from dpdm.fields.grid import Grid, step
 from dpdm.fields.observations import swapped
 from dpdm.fields.steps import before, steps
-from dpdm.fields.values import KEEPING, operators
+from dpdm.fields.values import KEEPING, meanings, operators
+from dpdm.fields.variables import ALOFT, REMOTE
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -32,7 +33,8 @@ NO_TIME, NO_STEP, SEVERAL = "no time", "no step at that time", "a mean over seve
 MERGED, WITHHELD = "merged into row", "withheld"
 DRY = 0.05  # land fraction from which a cell counts as land
 ROUND = 4  # digits of a degree that tell two places apart, about 10 m
-KEYS = ("variable", "operator", *SETTINGS, "step", "last", "trajectory", "component", "y", "x")
+KINDS = ("variable", "operator", "pressure", "channel", *SETTINGS)
+KEYS = (*KINDS, "step", "last", "trajectory", "component", "y", "x")
 
 
 def check(
@@ -260,7 +262,7 @@ def _span(stamps: pd.Series) -> str:
 
 def _mark_land(table: pd.DataFrame, domain: Grid, statics: xr.Dataset, relief: float) -> None:
     """Mark stations on land that the field has as sea, and those far above or below its relief."""
-    points = operators(table).isin(("", "point"))
+    points = operators(table).isin(("", "point")) & ~meanings(table).isin(ALOFT | REMOTE)
     here = table.index[(table["status"] == "") & table["elevation"].notna() & points]
     part = table.loc[here]
     rows, columns = _cells(part, domain)

@@ -13,8 +13,18 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 
 from dpdm.errors import DpdmError
-from dpdm.fields.columns import ERROR_SUFFIX, NUMBERS, TIMES, Asked, only_once, places, plain
+from dpdm.fields.columns import (
+    ERROR_SUFFIX,
+    LENGTHS,
+    NUMBERS,
+    TIMES,
+    Asked,
+    only_once,
+    places,
+    plain,
+)
 from dpdm.fields.dates import ABSENT, is_number, times
+from dpdm.fields.variables import KNOWN
 
 NEEDED = (
     "Its first line must name time, lat, lon, and variable, value and units, or variables with "
@@ -35,7 +45,8 @@ def read_text(path: Path, asked: Asked) -> pd.DataFrame:
     _check_header(list(cells), at)
     long = "value" in at and names[at["value"]] not in map(plain, asked.rename.values())
     table = _common(cells, at, names)
-    parts = [_long(cells, table, at, asked)] if long else _wide(cells, table, names, asked)
+    aloft = "pressure" in at
+    parts = [_long(cells, table, at, asked)] if long else _wide(cells, table, names, asked, aloft)
     if not parts:
         bare = ", ".join(_head(column)[0] for column in cells)
         raise DpdmError(f"no column is a variable that is known; there is {bare}.", NEEDED)
@@ -87,11 +98,13 @@ def _long(
 
 
 def _wide(
-    cells: pd.DataFrame, table: pd.DataFrame, names: list[str], asked: Asked
+    cells: pd.DataFrame, table: pd.DataFrame, names: list[str], asked: Asked, aloft: bool
 ) -> list[pd.DataFrame]:
     """Read the form of one column a variable, each perhaps with a column of errors."""
     bare = [_head(column)[0] for column in cells]
-    only_once([name for name in bare if asked.wants(name)], asked)
+    wanted = [name for name in bare if asked.wants(name, aloft)]
+    only_once(wanted, asked)
+    _check_aloft(wanted if aloft else [], asked)
     errors = {ERROR_SUFFIX.sub("", n): i for i, n in enumerate(names) if ERROR_SUFFIX.search(n)}
     return [
         table.assign(
@@ -101,8 +114,19 @@ def _wide(
             **_error(cells, errors.get(names[i])),
         )
         for i, name in enumerate(bare)
-        if asked.wants(name)
+        if name in wanted
     ]
+
+
+def _check_aloft(names: list[str], asked: Asked) -> None:
+    """Refuse names beside a pressure that may be of the air there, or of that at the surface."""
+    for name in names:
+        low, high = asked.name(name), asked.name(name, aloft=True)
+        if low in KNOWN and low != high:
+            raise DpdmError(
+                f"{name} may be {low}, or {high} at the pressure beside it.",
+                f"Say which: --obs-var {high}={name}, or --obs-var {low}={name}.",
+            )
 
 
 def _error(cells: pd.DataFrame, at: int | None) -> dict[str, Any]:
@@ -118,10 +142,12 @@ def _common(cells: pd.DataFrame, at: dict[str, int], names: list[str]) -> pd.Dat
     table["time"] = times(_time_cells(cells, at, names))
     if "end" in at:
         table["end"] = times(list(cells.iloc[:, at["end"]]))
-    for role in at.keys() - {*TIMES, "variable", "value", "error", "units"}:
+    if "pressure" in at:
+        table["pressure"] = pd.to_numeric(_pointed(cells, at["pressure"]), "coerce").to_numpy()
+    for role in at.keys() - {*TIMES, "variable", "value", "error", "units", "pressure"}:
         numeric = role in NUMBERS or role == "trajectory"
         table[role] = _numbers(cells, at[role]) if numeric else _words(cells.iloc[:, at[role]])
-    for role in {"elevation", "radius"} & at.keys():
+    for role in {*LENGTHS, "pressure"} & at.keys():
         table.attrs[role] = _head(cells.columns[at[role]])[1]
     return table
 
@@ -145,10 +171,8 @@ def _time_cells(cells: pd.DataFrame, at: dict[str, int], names: list[str]) -> li
 
 def _numbers(cells: pd.DataFrame, at: int) -> np.ndarray:
     """Read a column of numbers, NaN where there is none."""
-    said = cells.iloc[:, at].str.strip()
+    said = _pointed(cells, at)
     said = said.mask(said.str.lower().isin(ABSENT), "nan")
-    if cells.attrs["comma"]:
-        said = said.str.replace(",", ".", regex=False)
     out: np.ndarray = pd.to_numeric(said, errors="coerce").to_numpy(dtype=float)
     wrong = np.flatnonzero(np.isnan(out) & (said != "nan").to_numpy())
     if wrong.size:
@@ -158,6 +182,12 @@ def _numbers(cells: pd.DataFrame, at: int) -> np.ndarray:
             "Write a number, or leave the cell empty.",
         )
     return out
+
+
+def _pointed(cells: pd.DataFrame, at: int) -> pd.Series:
+    """Return a column of cells, numbers with decimal points."""
+    said = cells.iloc[:, at].str.strip()
+    return said.str.replace(",", ".", regex=False) if cells.attrs["comma"] else said
 
 
 def _head(column: str) -> tuple[str, str]:

@@ -13,8 +13,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
+from dpdm.fields.aloft import HPA, Place
+from dpdm.fields.columns import levelled
 from dpdm.fields.units import DRIEST, WETTEST, from_canonical, parse
-from dpdm.fields.variables import KNOWN, Variable
+from dpdm.fields.variables import ALOFT, KNOWN, REMOTE, Variable
 
 Array = NDArray[np.float64]
 # Codes that are no value of any variable, and those that are codes where the value is absurd.
@@ -48,7 +50,17 @@ USUAL = {
     "msl": Usual(8e4, 1.15e5, ("Pa", "hPa"), 100.0),
     "u10": Usual(-95.0, 95.0, (), 1.0),
     "v10": Usual(-95.0, 95.0, (), 1.0),
+    "t": Usual(120.0, 340.0, ("K", "degC", "degF"), 1.0),
+    "u": Usual(-200.0, 200.0, (), 2.0),
+    "v": Usual(-200.0, 200.0, (), 2.0),
+    "q": Usual(-1e-3, 0.1, ("kg kg-1", "g kg-1"), 1e-4, 0.1),
+    "r": Usual(-5.0, 150.0, ("%", "1"), 10.0),
+    "gh": Usual(-2e3, 9e4, ("m", "km"), 15.0),
+    "z": Usual(-2e4, 9e5, (), 150.0),
+    "tb": Usual(50.0, 350.0, ("K", "degC"), np.nan),
+    "rlut": Usual(20.0, 500.0, (), 10.0),
 }
+MEANT = KNOWN | ALOFT | REMOTE
 
 
 def convert(table: pd.DataFrame) -> None:
@@ -60,14 +72,29 @@ def convert(table: pd.DataFrame) -> None:
     kept = operator.isin(KEEPING)
     for column in ("value", "error"):
         table[column] = table[column].mask(coded(table[column].to_numpy()))
-    alike = table[kept & table["variable"].isin(KNOWN)]
-    keys = ["variable", "units", "error_units", alike["time"].isna()]
+    meaning = meanings(table)
+    alike = table[kept & (meaning != "")]
+    keys = [meaning, "units", "error_units", alike["time"].isna()]
     for (name, unit, of_error, _), rows in alike.groupby(keys).groups.items():
-        _convert_rows(table, rows, KNOWN[name], unit, of_error or unit)
-    others = table[operator.isin((*ALIKE, *SEEN)) & table["variable"].isin(KNOWN)]
-    for (name, unit, of), rows in others.groupby(["variable", "units", operator]).groups.items():
-        _scale_rows(table, rows, of, unit, SEEN.get(of, KNOWN[name].units))
+        _convert_rows(table, rows, MEANT[name], unit, of_error or unit)
+    others = table[operator.isin((*ALIKE, *SEEN)) & (meaning != "")]
+    for (name, unit, of), rows in others.groupby([meaning, "units", operator]).groups.items():
+        _scale_rows(table, rows, of, unit, SEEN.get(of, MEANT[name].units))
     table.loc[table["value"].isna() & (table["status"] == ""), "status"] = "missing"
+
+
+def meanings(table: pd.DataFrame) -> pd.Series:
+    """Return what each row's variable is, of one on levels the family; empty where unknown."""
+    aloft = table["pressure"].notna() if "pressure" in table else pd.Series(False, table.index)
+    names = {name: _meaning(name) for name in table["variable"].unique()}
+    known = table["variable"].map(names)
+    return known.where(~known.isin(ALOFT) | ~table["variable"].isin(ALOFT) | aloft, "")
+
+
+def _meaning(name: str) -> str:
+    """Return what a name means, on levels the family's."""
+    place = levelled(name)
+    return name if name in MEANT else place.family if place else ""
 
 
 def operators(table: pd.DataFrame) -> pd.Series:
@@ -117,6 +144,9 @@ def _line(variable: Variable, unit: str, time: pd.Series) -> tuple[Array, float]
     dated = time.notna().all() and time.dtype.kind in "MO"
     coords = {"time": ("time", time.to_numpy())} if dated else {}
     ones = xr.DataArray(np.ones(len(time)), coords, ("time",), variable.name)
+    if variable is ALOFT.get(variable.name):  # as one of its levels, whichever
+        place = Place(variable.name, 500 * HPA, "Pa")
+        ones = ones.rename(place.name).assign_attrs(place.stamp)
     ones.attrs["source_units"] = unit
     slope = from_canonical(ones, difference=True).values
     zero = from_canonical(xr.zeros_like(ones)).values

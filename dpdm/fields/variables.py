@@ -3,7 +3,8 @@
 Inside dpdm a variable has one name and one unit, those of `KNOWN`. A file may call it anything:
 `identify` recognises one array, `choose` settles a whole file, where several arrays may claim the
 same meaning. An array that is on a level, or that is an extreme over its interval, is never taken
-for the surface variable of the same standard name; `ALOFT` says what it may be.
+for the surface variable of the same standard name; `ALOFT` says what it may be. What satellites
+see of whole columns of air, `REMOTE`, is observed, and no variable of fields.
 """
 
 import re
@@ -145,8 +146,27 @@ _LEVELLED = (
     ),
     Variable("z", "geopotential", "geopotential", "m2 s-2", _words("z phi geopotential")),
 )
+_REMOTE = (
+    Variable(
+        "tb",
+        "toa_brightness_temperature",
+        "brightness temperature",
+        "K",
+        _words("tb tbb bt brightness_temperature toa_brightness_temperature"),
+        ("brightness_temperature",),
+    ),
+    Variable(
+        "rlut",
+        "toa_outgoing_longwave_flux",
+        "outgoing longwave radiation",
+        "W m-2",
+        _words("rlut olr ulwrf_toa outgoing_longwave_radiation"),
+        ("toa_outgoing_longwave_flux_assuming_clear_sky",),
+    ),
+)
 KNOWN: dict[str, Variable] = {variable.name: variable for variable in _TABLE}
 ALOFT: dict[str, Variable] = {variable.name: variable for variable in _LEVELLED}
+REMOTE: dict[str, Variable] = {variable.name: variable for variable in _REMOTE}
 
 _AXES = {"plev", "lev", "level", "pressure", "pressure_level", "isobaricinhpa", "isobaric"}
 _EXTREME = re.compile(r"time:\s*(maximum|minimum|range|standard_deviation|variance)")
@@ -176,7 +196,7 @@ def variable_of(array: xr.DataArray) -> Variable | None:
     """
     place = place_of(array)
     if place is None or place.name != array.name:
-        return KNOWN.get(str(array.name))
+        return (KNOWN | REMOTE).get(str(array.name))
     return ALOFT.get(place.family)
 
 
