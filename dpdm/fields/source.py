@@ -13,6 +13,7 @@ from dpdm.fields.clock import INVENTED, RELATIVE
 
 ZARR = (".zgroup", ".zmetadata", "zarr.json")
 CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
+PRESSURE = "isobaricInhPa"  # of GRIB, as cfgrib calls it
 HDF5 = b"\x89HDF"
 
 
@@ -109,7 +110,7 @@ def _open_grib(path: Path) -> xr.Dataset:
     parts = import_module("cfgrib").open_datasets(path, backend_kwargs=settings)
     try:
         return xr.merge(
-            [_without_height(part) for part in parts],
+            [_levelled(_without_height(part), number) for number, part in enumerate(parts)],
             join="exact",
             compat="no_conflicts",
             combine_attrs="override",
@@ -123,8 +124,16 @@ def _open_grib(path: Path) -> xr.Dataset:
 
 def _without_height(ds: xr.Dataset) -> xr.Dataset:
     """Drop the one height of each field; the one pressure level tells it from a surface field."""
-    kept = {"time", "valid_time", "isobaricInhPa"}
+    kept = {"time", "valid_time", PRESSURE}
     return ds.drop_vars([c for c in ds.coords if ds[c].ndim == 0 and c not in kept])
+
+
+def _levelled(ds: xr.Dataset, number: int) -> xr.Dataset:
+    """Give pressure levels an axis of their own, for other fields may lie on others."""
+    if PRESSURE not in ds.coords:
+        return ds
+    whole = ds if PRESSURE in ds.dims else ds.expand_dims(PRESSURE)
+    return whole.rename({PRESSURE: f"{PRESSURE}_{number}"})
 
 
 def broken(path: Path | str, fault: Exception) -> DpdmError:
