@@ -19,6 +19,8 @@ from dpdm.bound import scaling, windowed
 from dpdm.diffusion.tile import Spans, tile
 from dpdm.draw import Dice, How, samples
 from dpdm.errors import DpdmError
+from dpdm.fields.cf import file_attributes
+from dpdm.fields.channels import Channels
 from dpdm.fields.stations import check
 from dpdm.fields.trajectories import cadence_of, check_times, opened
 from dpdm.instruments import operator_of
@@ -40,12 +42,14 @@ class Course:
         time: Times of the states (T,), dates or numbers.
         inner: Coordinates of a state: its components, or y and x.
         numbers: Numbers of the trajectories; none where there is but one.
+        sounder: Channels of brightness temperatures, if their weights are known.
     """
 
     prior: Prior
     time: xr.DataArray
     inner: Mapping[str, xr.DataArray]
     numbers: tuple[int, ...] = ()
+    sounder: Channels | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,6 +69,12 @@ class Course:
     def completed(self, state: Fields, dice: Dice, member: int) -> Fields:
         """Return a physical trajectory with what lacks in states as they are drawn."""
         return state
+
+    def finished(
+        self, ds: xr.Dataset, title: str, made: Mapping[str, str], history: str
+    ) -> xr.Dataset:
+        """Return a file's layout with its metadata and provenance."""
+        return ds.assign_attrs(file_attributes({}, title, made, history))
 
     @property
     def names(self) -> tuple[str, ...]:

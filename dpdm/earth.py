@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.bound import scaling, windowed
@@ -18,7 +20,7 @@ from dpdm.course import Course, check_cadence, check_count
 from dpdm.diffusion.tile import Spans, tile
 from dpdm.draw import Dice, How, noise
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import AXES
+from dpdm.fields.cf import AXES, finish
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.stations import check
 from dpdm.fields.store import open_fields
@@ -30,6 +32,7 @@ from dpdm.operators.layout import Layout, globe
 from dpdm.operators.points import climb, points
 from dpdm.operators.registry import Sites
 from dpdm.prior import Prior, check_length
+from dpdm.sighted import levels_of, sighted, weights_of
 from dpdm.types import Denoise, Fields, Operator
 
 PARTS = 24  # of the year, within each of which the season given to the network is the same
@@ -103,6 +106,12 @@ class Earth(Course):
         """Return normalised trajectories (B, T, C, ...) as physical ones (B, C, T, H, W)."""
         return self.scaled(x if self.prior.coder is None else self.decoded(x))
 
+    def finished(
+        self, ds: xr.Dataset, title: str, made: Mapping[str, str], history: str
+    ) -> xr.Dataset:
+        """Return a file's layout with its metadata and provenance, levels joined."""
+        return finish(ds, title, made, history)
+
     def scaled(self, x: Fields) -> Fields:
         """Return normalised states (B, T, C, H, W) as physical ones (B, C, T, H, W)."""
         mean, std = (each.to(x) for each in self.frame)
@@ -144,12 +153,21 @@ class Earth(Course):
             rows[n].to_numpy(float, copy=True) for n in ("lat", "lon", "elevation")
         )
         up = climb(points(self.layout, lat, lon), self.ground["topography"].values, height)
-        return Sites(self.layout, self.names, lat, lon, *self.interval(rows), up)
+        pressure = rows["pressure"].to_numpy(float) if "pressure" in rows else None
+        levels = levels_of(self.prior.normaliser.channels)
+        seen = self.weights if (rows["variable"] == "tb").any() else {}
+        when = self.interval(rows)
+        return Sites(self.layout, self.names, lat, lon, *when, up, pressure, levels, seen)
+
+    @cached_property
+    def weights(self) -> Mapping[str, NDArray[np.float64]]:
+        """Give what the channels of the sounder see, on the prior's levels."""
+        assert self.sounder is not None
+        return weights_of(self.prior.normaliser.channels, self.sounder)
 
     def checked(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return observations with the status and the step of each."""
-        strange = ~table["variable"].isin(self.names) & (table["status"] == "")
-        table.loc[strange, "status"] = "not a variable of the prior"
+        table = sighted(table, self.prior.normaliser.channels, self.sounder)
         return check(table, self.grid, self.time, statics=self.ground)
 
 

@@ -45,7 +45,7 @@ class Globes:
         contract: What the prior will say of itself.
         recipe: The settings.
         beside: What the prior keeps beside its weights, by its attributes.
-        start: The prior whose weights and scaling it begins with, or nothing.
+        start: The prior whose weights it begins with, or nothing.
         measure: What the scores are.
     """
 
@@ -113,12 +113,9 @@ def prepare(
     first, last = split(fields.sizes["time"], states, named)
     season = seasons(fields["time"], fields.get("time_bnds"))[:last]
     values = stacked(fields.isel(time=slice(last)))
-    if start is None:
-        cycle = harmonics(values[:first], season[:first])
-    else:
-        cycle = start.climatology["harmonics"].double().numpy()
+    cycle = harmonics(values[:first], season[:first])
     depart(values, cycle, season)
-    normaliser = start.normaliser if start else scaled(fields, values[:first], grid)
+    normaliser = scaled(fields, values[:first], grid)
     values /= np.array([c.std for c in normaliser.channels], np.float32)[:, None, None]
     contract = describe(fields, grid, states, recipe, (first, last), season)
     if start is not None:

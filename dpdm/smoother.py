@@ -27,10 +27,13 @@ from dpdm.ensemble import described, statistics
 from dpdm.errors import DpdmWarning
 from dpdm.evaluate.innovations import USED, WITHHELD, turn_away
 from dpdm.fields.aloft import placed
-from dpdm.fields.cf import AXES, FILL, file_attributes
+from dpdm.fields.cf import AXES, FILL
 from dpdm.fields.tensors import Channel
 from dpdm.memory import check_room
+from dpdm.operators.shapes import compose
+from dpdm.operators.whitening import row_of
 from dpdm.prior import CLIMATE
+from dpdm.sighted import UNSEEN, independent
 from dpdm.task import Wish
 from dpdm.types import Denoise, Fields, Operator, Values
 
@@ -111,8 +114,8 @@ class Smoother:
         """Yield physical members (C, T, H, W) of one trajectory, noting what they say."""
         here, operator = self.rows(number), None
         if here.size:
-            operator = self.course.operator(self.table.iloc[here])
-            self.prior[here] = torch.cat([operator(x) for x in climate]).T.numpy()
+            here, operator = self.compared(here, climate)
+        if operator is not None:
             turn_away(self.table, here, self.prior[here], self.reject)
             denoise = self.pulled(denoise, here, operator)
         label = "trajectory" if number is None else f"trajectory {number}"
@@ -123,6 +126,19 @@ class Smoother:
             if operator is not None:
                 self.analysis[here, member] = operator(state)[0].numpy()
             yield state[0].float().numpy()
+
+    def compared(
+        self, here: NDArray[np.int64], climate: list[Fields]
+    ) -> tuple[NDArray[np.int64], Operator | None]:
+        """Return those rows that the prior sees, and their operator; note the prior's values."""
+        operator = self.course.operator(self.table.iloc[here])
+        values = torch.cat([operator(x) for x in climate]).T.numpy()
+        seen = np.isfinite(values).all(1)
+        if not seen.all():  # below the ground of the states that were learnt from, say
+            self.table.iloc[here[~seen], self.table.columns.get_loc("status")] = UNSEEN
+            return self.compared(here[seen], climate) if seen.any() else (here[seen], None)
+        self.prior[here] = values
+        return here, operator
 
     def rows(self, number: int | None) -> NDArray[np.int64]:
         """Return the rows of a trajectory that are assimilated or withheld."""
@@ -137,17 +153,22 @@ class Smoother:
         if not kept.size:
             return denoise
         some, chosen = self.table.iloc[here[kept]], torch.from_numpy(kept)
-
-        def modelled(x: Fields) -> Values:
-            return operator(self.course.physical(x))[:, chosen.to(x.device)]
-
         value, error = (
             torch.from_numpy(some[n].to_numpy(np.float32, copy=True)) for n in ("value", "error")
         )
-        scale = torch.from_numpy(self.prior[here[kept]].var(1).astype(np.float32))
-        variance = (
-            error**2 + torch.as_tensor(self.course.lost(operator)).float().expand(len(here))[kept]
-        )
+        drawn = torch.from_numpy(self.prior[here[kept]].T.copy())
+
+        def used(fields: Fields) -> Values:
+            return operator(fields)[:, chosen.to(fields.device)]
+
+        seen: Operator = used
+        white = independent(some, self.course.sounder)
+        if white is not None:
+            seen = compose(seen, row_of, white)
+            value, drawn, error = white(row_of(value[None]))[0], white(row_of(drawn)), error**0
+        variance = error**2 + torch.as_tensor(self.course.lost(seen)).float()
+        scale = drawn.var(0, correction=0).float()
+        modelled = compose(self.course.physical, seen)
         return self.how.guide(denoise, Observation(modelled, value, variance, scale))
 
     def labelled(
@@ -188,9 +209,7 @@ class Smoother:
         if self.wish.keep != "members":
             found = statistics(empty[None])
             parts += [self.labelled(empty, first, statistic=name) for name in found]
-        whole = self.grown(xr.merge(parts))
-        whole.attrs = file_attributes({}, title, made, self.wish.history)
-        return whole
+        return self.course.finished(self.grown(xr.merge(parts)), title, made, self.wish.history)
 
     def grown(self, first: xr.Dataset) -> xr.Dataset:
         """Return the layout of all members and trajectories, from that of the first."""

@@ -18,7 +18,6 @@ References:
     Table 1. https://arxiv.org/abs/2206.00364
 """
 
-import torch
 from torch import Tensor, nn
 
 from dpdm.types import Denoise, Fields, Sigma
