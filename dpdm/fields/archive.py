@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpdm.fields.climate import mean_seen
 from dpdm.fields.grid import Array, Grid
 from dpdm.fields.pairs import Axis, Floats, Index, View, axes_of
 from dpdm.fields.tensors import Normaliser, conditioning, geometric, ground_tensors
@@ -263,11 +264,14 @@ def moments(fields: list[Array], weights: Array, mean: float | None = None) -> t
 
 
 def importance(archive: Archive, normaliser: Normaliser, steps: Index) -> Array:
-    """Return how much residual each cell holds, with shape (H, W): 0.1 plus its normalised RMS."""
+    """Return how much residual each cell holds, with shape (H, W): 0.1 plus its normalised RMS.
+
+    What is missing, below ground for example, says nothing either way.
+    """
     factor = round(np.sqrt(archive.factors[0] * archive.factors[1]))
     scale = np.array([c.scale(factor) for c in normaliser.channels])[:, None, None]
     squares = [(residual(archive, normaliser, s, factor) / scale) ** 2 for s in thin(steps, 12)]
-    held: Array = 0.1 + np.sqrt(np.nan_to_num(np.mean(squares, axis=0)).mean(0))
+    held: Array = 0.1 + np.sqrt(np.nan_to_num(mean_seen(mean_seen(np.stack(squares)))))
     return held
 
 
@@ -275,8 +279,10 @@ def climatology(archive: Archive, normaliser: Normaliser, steps: Index) -> Tenso
     """Return the mean residual of each calendar month, with shape (12, C, H, W)."""
     months = np.array([int((archive.season[s] or 0.0) * 12) for s in steps])
     means = [
-        np.nanmean(
-            [residual(archive, normaliser, s, archive.factors[0]) for s in steps[months == m]], 0
+        mean_seen(
+            np.stack(
+                [residual(archive, normaliser, s, archive.factors[0]) for s in steps[months == m]]
+            )
         )
         for m in range(12)
     ]
