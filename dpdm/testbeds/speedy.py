@@ -98,28 +98,43 @@ def simulate(length: int, seed: int = 0, burn_in: int = BURN_IN) -> Iterator[Sta
             yield part
 
 
+class Regular:
+    """Bring what is on the model's Gaussian grid (..., lon, lat) to ours (..., lat, lon)."""
+
+    def __init__(self, gauss: Any) -> None:
+        self.gauss = gauss
+        self.even = replace(gauss, latitude_spacing="equiangular")
+
+    def exact(self, field: Any) -> Array:
+        """Evaluate what is a sum of harmonics."""
+        return np.asarray(self.even.to_nodal(self.gauss.to_modal(field))).swapaxes(-1, -2)
+
+    def lerped(self, field: Any) -> Array:
+        """Lerp what is not."""
+        lat = np.degrees(np.asarray(self.gauss.latitudes))
+        return between(np.asarray(field).swapaxes(-1, -2), lat, LAT)
+
+
 def started(seed: int, when: np.datetime64) -> Iterator[States]:
     """Yield the states of each block of days after a start, for ever."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # jcm's own, of libraries that it uses
         model, forcing = prepared(seed, when)
-    horizontal = model.coords.horizontal
-    gauss = np.degrees(np.asarray(horizontal.latitudes))
-    even = replace(horizontal, latitude_spacing="equiangular")
-    sigma = np.asarray(model.coords.vertical.centers, dtype=float)
-    fields = import_module("jcm.predictions")
-
-    def exact(field: Any) -> Array:
-        return np.asarray(even.to_nodal(horizontal.to_modal(field))).swapaxes(-1, -2)
-
+    regular = Regular(model.coords.horizontal)
     while True:
         seen = model.resume(save_interval=1.0, total_time=float(BLOCK), forcing=forcing)
-        air = seen.dynamics
-        said = fields.physics_output_fields(seen.physics, model.physics, air.temperature.shape[1:])
-        near = np.asarray(said["surface_flux.t0"]).swapaxes(-1, -2)
-        sp = REFERENCE_PRESSURE * np.exp(exact(np.log(air.normalized_surface_pressure)))
-        t = on_levels(exact(air.temperature), sp, sigma)
-        yield States(fields.output_time_labels(seen.times), t, between(near, gauss, LAT), sp)
+        yield states(seen, model, regular)
+
+
+def states(seen: Any, model: Any, regular: Regular) -> States:
+    """Read what the model predicted."""
+    said, air = import_module("jcm.predictions"), seen.dynamics
+    size = air.temperature.shape[1:]
+    near = said.physics_output_fields(seen.physics, model.physics, size)["surface_flux.t0"]
+    sp = REFERENCE_PRESSURE * np.exp(regular.exact(np.log(air.normalized_surface_pressure)))
+    sigma = np.asarray(model.coords.vertical.centers, dtype=float)
+    t = on_levels(regular.exact(air.temperature), sp, sigma)
+    return States(said.output_time_labels(seen.times), t, regular.lerped(near), sp)
 
 
 def prepared(seed: int, when: np.datetime64) -> tuple[Any, Any]:
