@@ -50,7 +50,7 @@ PACKED = {
         ("lon", None, {"dtype": "float32"}),
         ("split", None, {"dtype": "int8"}),
     )
-}
+} | {"time": {"dtype": "float64", "units": "hours since 2018-09-17", "_FillValue": None}}
 
 
 def columns(path: Path) -> xr.Dataset:

@@ -186,12 +186,13 @@ def sounder() -> xr.Dataset:
     """Make channels up, with errors of 0.3 K of which neighbours share some."""
     made = gaussian(PEAKS, near=0.3)
     share = {"units": "1", "long_name": "share of the brightness temperature"}
+    alike = {"units": "1", "long_name": "correlation of the errors"}
     return xr.Dataset(
         {
             "weight": (("channel", "level"), made.weight, share),
             "surface_weight": ("channel", made.surface, share),
             "error": ("channel", made.error, {"units": "K", "long_name": "standard deviation"}),
-            "error_correlation": (("channel", "channel_2"), made.correlation, {"units": "1"}),
+            "error_correlation": (("channel", "channel_2"), made.correlation, alike),
         },
         {
             "channel": ("channel", np.array(made.name, dtype=np.int32), {"long_name": "channel"}),
@@ -211,7 +212,7 @@ def write(fields: xr.Dataset, path: Path, encoding: dict[str, Any] | None = None
     """Write a NetCDF file in one piece, and say its size."""
     path.parent.mkdir(parents=True, exist_ok=True)
     axes: dict[str, Any] = {
-        name: {"_FillValue": None} for name in ("lat", "lon") if name in fields.variables
+        name: {"_FillValue": None} for name in ("lat", "lon", "level") if name in fields.variables
     }
     part = path.with_suffix(".part")
     fields.to_netcdf(part, encoding=axes | (encoding or {}), engine="netcdf4")
