@@ -12,7 +12,7 @@ from dpdm.fields.statics import bundled
 from dpdm.plot.coast import coast_on, coastlines
 from dpdm.plot.looks import look
 from dpdm.plot.moments import axis, chosen
-from dpdm.plot.page import SMALL, TEXT, WIDTH, fitting, wide, wrapped
+from dpdm.plot.page import TEXT, WIDTH, fitting, wide, wrapped
 from dpdm.plot.sheet import onto, projection, sheet, smoothly
 from dpdm.plot.trends import annual, line, trend
 from tests.worlds import refused
@@ -207,10 +207,9 @@ def test_dates_of_any_calendar_have_a_place_on_the_axis():
 def test_words_are_broken_to_the_width_of_the_page():
     text = "Precipitation over a_file_with_a_very_long_name_without_any_break_at_all_for_pages.nc"
     room = (WIDTH - 0.16) * 72
-    for size in (TEXT, SMALL):
-        lines = wrapped(text, size)
-        assert all(wide(part, size) <= room + 0.1 for part in lines)
-        assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    lines = wrapped(text, TEXT)
+    assert all(wide(part, TEXT) <= room + 0.1 for part in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
     assert fitting("short", TEXT, room) == ["short"]
 
 

@@ -97,6 +97,7 @@ units = click.option(
 )  # fmt: skip
 coarse = of_file("--coarse", "COARSE.nc")
 truth = of_file("--truth", "TRUTH.nc")
+background = of_file("--background", "BACKGROUND.nc")
 points = of_file("--points", "STATIONS.csv")
 statics = of_file("--statics", "S.nc")(
     "Your own surface altitude and land fraction, at least as fine as the target."

@@ -7,7 +7,8 @@ import click
 
 from dpdm_cli import options
 
-KINDS = ("map", "compare", "members", "spread", "series", "rank", "spectrum", "trend", "obs")
+KINDS = ("map", "compare", "members", "spread", "series", "rank", "spectrum", "trend", "obs",
+         "profile", "section")  # fmt: skip
 
 
 @click.command(epilog="Example: dpdm plot fine.nc fine.png --truth truth.nc --time 2012-07")
@@ -24,7 +25,10 @@ KINDS = ("map", "compare", "members", "spread", "series", "rank", "spectrum", "t
 )
 @options.truth("A fine field to compare with.")
 @options.coarse("What the field was made from.")
-@click.option("--at", default="", metavar="LAT,LON|STATION", help="Where a series is taken.")
+@options.background("For kinds profile and section: the field before observations were seen.")
+@click.option(
+    "--at", default="", metavar="LAT,LON|STATION", help="Where a series or a profile is taken."
+)
 @options.points("Stations to find the name of --at in: columns station, lat, lon.")
 @click.option(
     "--report",
@@ -44,6 +48,7 @@ def plot(
     time: str,
     truth: Path | None,
     coarse: Path | None,
+    background: Path | None,
     at: str,
     points: Path | None,
     report: Path | None,
@@ -55,7 +60,8 @@ def plot(
     """Draw FIELD as OUT, a .png, .pdf or .svg of one printed column.
 
     A map, or with --truth, --coarse or an ensemble a comparison; with --at a series, with --report
-    observations. Coastlines and relief come with dpdm: nothing is fetched.
+    observations; of a variable on levels a profile, of all dates without --time. Coastlines and
+    relief come with dpdm: nothing is fetched.
     """
     from dpdm.plot import Ask, plot
 
@@ -65,6 +71,7 @@ def plot(
         time,
         truth,
         coarse,
+        background,
         at,
         points,
         report,

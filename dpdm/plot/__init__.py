@@ -10,12 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dpdm.errors import DpdmError
+from dpdm.fields.levels import LEVEL
 from dpdm.fields.write import check_output
 from dpdm.plot.ask import Ask
 from dpdm.plot.fields import compare, members, misfits, one, slope, spread
 from dpdm.plot.graphs import powers, ranks, series
 from dpdm.plot.page import FORMATS, Page, save, styled
+from dpdm.plot.profiles import profile
 from dpdm.plot.scene import Scene, listed, scene
+from dpdm.plot.sections import section
 
 __all__ = ["KINDS", "Ask", "draw", "kind_of", "plot"]
 
@@ -29,6 +32,8 @@ KINDS: dict[str, Callable[[Scene], Page]] = {
     "spectrum": powers,
     "trend": slope,
     "obs": misfits,
+    "profile": profile,
+    "section": section,
 }
 # Which of the options that not every picture heeds a kind does heed.
 HEEDED: dict[str, tuple[str, ...]] = {
@@ -41,8 +46,10 @@ HEEDED: dict[str, tuple[str, ...]] = {
     "spectrum": ("truth", "coarse"),
     "trend": (),
     "obs": ("time", "report"),
+    "profile": ("time", "truth", "background", "at", "points"),
+    "section": ("time", "truth", "background", "at", "points"),
 }
-OPTIONS = ("time", "truth", "coarse", "at", "points", "report")
+OPTIONS = ("time", "truth", "coarse", "background", "at", "points", "report")
 
 
 def plot(path: Path, out: Path, ask: Ask) -> str:
@@ -51,8 +58,10 @@ def plot(path: Path, out: Path, ask: Ask) -> str:
     Raises:
         DpdmError: The output cannot be written, or the file does not hold what is asked for.
     """
-    inputs = [file for file in (path, ask.truth, ask.coarse, ask.report, ask.points) if file]
+    others = (ask.truth, ask.coarse, ask.background, ask.report, ask.points)
+    inputs = [path, *(file for file in others if file)]
     check_output(out, inputs, ask.overwrite, FORMATS)
+    check_heeded(ask, ask.kind)
     view = scene(path, ask)
     kind = ask.kind or kind_of(view)
     check_heeded(ask, kind)
@@ -65,6 +74,8 @@ def kind_of(view: Scene) -> str:
     """Choose a kind from what there is."""
     if view.ask.report:
         return "obs"
+    if LEVEL in view.source.whole.dims:
+        return "profile"
     if view.ask.at:
         return "series"
     beside = view.truth or view.coarse or view.source.spread is not None

@@ -17,6 +17,7 @@ class Ask:
         time: The beginning of a date, as 2012-07.
         truth: A file to compare with, fine.
         coarse: What the field was made from.
+        background: What the field was before observations were seen.
         at: LAT,LON or the name of a station in `points`.
         points: A table of stations with columns station, lat and lon.
         report: What ``dpdm assimilate --report`` wrote.
@@ -31,6 +32,7 @@ class Ask:
     time: str = ""
     truth: Path | None = None
     coarse: Path | None = None
+    background: Path | None = None
     at: str = ""
     points: Path | None = None
     report: Path | None = None

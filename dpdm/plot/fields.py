@@ -70,7 +70,7 @@ def compare(view: Scene) -> Page:
     if now.spread is not None:
         wide = onto(where, now.spread)
         panels.append(Panel("spread", wide, look("spread", [wide])))
-        units.append(f"spread, {_difference(source.units)}")
+        units.append(f"spread, {difference(source.units)}")
     return atlas(view.heading(now.date), panels, where, view.footer, units)
 
 
@@ -88,7 +88,7 @@ def check_there(values: Mapping[str, Array], path: Path) -> None:
             )
 
 
-def _difference(units: str) -> str:
+def difference(units: str) -> str:
     """Return the unit of a difference: a degree is a kelvin then."""
     return "K" if units == "°C" else units
 
@@ -129,7 +129,7 @@ def spread(view: Scene) -> Page:
     where = paper(field, 1)
     values = onto(where, field)
     panel = Panel("", values, look("spread", [values]))
-    units = [_difference(source.units)]
+    units = [difference(source.units)]
     return atlas(view.heading("ensemble spread", date), [panel], where, view.footer, units)
 
 
@@ -147,7 +147,7 @@ def slope(view: Scene) -> Page:
     over = partial(hatch, where, chance)
     panel = Panel("", values, look("trend", [values]), over)
     words = view.heading(f"trend {found.first} to {found.last}", "hatched: not significant (5%)")
-    units = [f"{_difference(source.units)} per decade"]
+    units = [f"{difference(source.units)} per decade"]
     return atlas(words, [panel], where, view.footer, units)
 
 
@@ -182,7 +182,7 @@ def misfits(view: Scene) -> Page:
         for name, misfit in zip(WORDS.values(), both, strict=True)
     ]
     heading = view.heading(f"observed minus prior and analysis, {date}")
-    legend = f"{_difference(source.units)}; squares: withheld"
+    legend = f"{difference(source.units)}; squares: withheld"
     return atlas(heading, panels, where, view.footer, [legend])
 
 

@@ -15,8 +15,15 @@ from dpdm.errors import DpdmError
 from dpdm.fields.grid import Array
 from dpdm.plot.libraries import cmocean, colors, ticker
 
-MAPS = {"t2m": "thermal", "tp": "rain", "sp": "dense", "msl": "dense", "spread": "amp"}
-SIGNED = ("u10", "v10", "difference", "trend")
+MAPS = {
+    "t2m": "thermal",
+    "t": "thermal",
+    "tp": "rain",
+    "sp": "dense",
+    "msl": "dense",
+    "spread": "amp",
+}
+SIGNED = ("u10", "v10", "u", "v", "difference", "trend")
 TAIL = 0.5  # percent of the pixels at either end that may lie beyond the colours
 NEAT = (1.0, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
 

@@ -1,7 +1,7 @@
 """A page of one printed column: a heading, rows of panels, and what it was all made from.
 
-Sizes are those of print: 8.9 cm wide, text of 12 points, small print of 8. The height follows from
-what stands on it, so nothing overlaps and nothing is guessed.
+Sizes are those of print: 8.9 cm wide, all text of 12 points. The height follows from what stands
+on it, so nothing overlaps and nothing is guessed.
 """
 
 import io
@@ -16,8 +16,8 @@ from dpdm.plot.libraries import TextPath, figure, mpl
 
 WIDTH = 8.9 / 2.54  # inches
 DPI = 200  # of a PNG, and of the fields in a PDF or SVG, whose words are outlines
-TEXT, SMALL = 12, 8  # points
-LINE, SMALL_LINE = 0.2, 0.135  # inches
+TEXT = 12  # points
+LINE = 0.2  # inches
 EDGE = 0.08  # inches of white around
 STYLE = {
     "font.size": TEXT,
@@ -47,20 +47,20 @@ class Page:
 
     def __init__(self, heading: Sequence[str], rows: Sequence[float], footer: str) -> None:
         lines = [line for text in heading for line in wrapped(text, TEXT)]
-        small = wrapped(footer, SMALL)
-        head, foot = LINE * len(lines), SMALL_LINE * len(small)
+        under = wrapped(footer, TEXT)
+        head, foot = LINE * len(lines), LINE * len(under)
         self.height = 2 * EDGE + head + sum(rows) + foot
         self.figure = figure.Figure(figsize=(WIDTH, self.height), dpi=DPI)
         self._tops = [self.height - EDGE - head - sum(rows[:i]) for i in range(len(rows))]
         for i, line in enumerate(lines):
-            self._write(line, self.height - EDGE - LINE * i, TEXT, "black")
-        for i, line in enumerate(small):
-            self._write(line, EDGE + foot - SMALL_LINE * i, SMALL, "0.35")
+            self._write(line, self.height - EDGE - LINE * i, "black")
+        for i, line in enumerate(under):
+            self._write(line, EDGE + foot - LINE * i, "0.35")
 
-    def _write(self, line: str, top: float, size: int, colour: str) -> None:
+    def _write(self, line: str, top: float, colour: str) -> None:
         place = (EDGE / WIDTH, top / self.height)
         self.figure.text(
-            *place, line, size=size, color=colour, va="top", ha="left", parse_math=False
+            *place, line, size=TEXT, color=colour, va="top", ha="left", parse_math=False
         )
 
     def axes(
@@ -109,19 +109,16 @@ def wide(text: str, size: int) -> float:
 
 
 def provenance(attrs: Mapping[str, Any], files: Sequence[Path]) -> str:
-    """Say who drew a picture from which files, and what the first of them was made from.
+    """Say who drew a picture from which files, and from what else the first of them was made.
 
     Example:
         >>> provenance({"dpdm_prior": "default"}, [Path("a/fine.nc")]).partition("; ")[2]
         'fine.nc; prior default'
     """
-    made = [
-        f"{word} {Path(str(attrs[f'dpdm_{word}'])).name}"
-        for word in MADE
-        if attrs.get(f"dpdm_{word}")
-    ]
-    names = ", ".join(path.name for path in files)
-    return "; ".join([f"dpdm {__version__}", names, *made])
+    names = [path.name for path in files]
+    made = {word: Path(str(attrs.get(f"dpdm_{word}", ""))).name for word in MADE}
+    others = [f"{word} {name}" for word, name in made.items() if name and name not in names]
+    return "; ".join([f"dpdm {__version__}", ", ".join(names), *others])
 
 
 def save(page: Page, out: Path, title: str) -> None:

@@ -1,7 +1,10 @@
 """A point on the grid, by its coordinates or by the name of a station."""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -112,22 +115,40 @@ def stations(path: Path) -> pd.DataFrame:
     return out.assign(station=out["station"].str.strip(), **numbers).dropna()
 
 
-def value_at(array: xr.DataArray, at: Place, path: Path) -> Array:
-    """Return the values at a point, bilinear between the four centres around it.
+def beside_point(array: xr.DataArray, at: Place) -> xr.DataArray:
+    """Return the field at a point, bilinear between the four centres around it."""
+    _, columns = _shares(array, at)
+    return _sum(beside_parallel(array, at), "lon", columns)
 
-    Raises:
-        DpdmError: None is known there.
-    """
+
+def beside_parallel(array: xr.DataArray, at: Place) -> xr.DataArray:
+    """Return the field along the parallel of a point, linear between the rows on both sides."""
+    rows, _ = _shares(array, at)
+    return _sum(array, "lat", rows)
+
+
+def _shares(array: xr.DataArray, at: Place) -> tuple[dict[int, float], dict[int, float]]:
+    """Return the rows and columns around a point, and what each adds to the value there."""
     grid = grid_of(array)
     lon = float(near(np.array([at.lon]), grid.lon)[0])
     point = Grid(np.array([at.lat]), np.array([lon]))
     rows, columns = (m.tocoo() for m in lerp_matrices(grid, point))
-    total = sum(
-        (row * column) * array.isel(lat=int(i), lon=int(j), drop=True)
-        for i, row in zip(rows.col, rows.data, strict=True)
-        for j, column in zip(columns.col, columns.data, strict=True)
-    )
-    values: Array = np.asarray(total.values, float)
+    both = [dict(zip(m.col.tolist(), m.data.tolist(), strict=True)) for m in (rows, columns)]
+    return both[0], both[1]
+
+
+def _sum(array: xr.DataArray, dim: str, shares: Mapping[int, float]) -> xr.DataArray:
+    parts = (share * array.isel({dim: i}, drop=True) for i, share in shares.items())
+    return reduce(add, parts)
+
+
+def value_at(array: xr.DataArray, at: Place, path: Path) -> Array:
+    """Return the values at a point.
+
+    Raises:
+        DpdmError: None is known there.
+    """
+    values: Array = np.asarray(beside_point(array, at).values, float)
     if not np.isfinite(values).any():
         raise DpdmError(f"{path} has no value at {at.words}.", "Choose another place.")
     return values

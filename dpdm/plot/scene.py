@@ -14,24 +14,27 @@ from dpdm.plot.source import Source, beside, field_at, moment, opened, step_besi
 
 @dataclass(frozen=True)
 class Scene:
-    """One variable in up to three files, all in one unit.
+    """One variable in up to four files, all in one unit.
 
     Attributes:
         ask: What the user wants.
         source: The field.
         truth: What it should be.
         coarse: What it was made from.
+        background: What it was before observations were seen.
     """
 
     ask: Ask
     source: Source
     truth: Source | None
     coarse: Source | None
+    background: Source | None
 
     @property
     def footer(self) -> str:
         """Say what the picture was made from."""
-        files = [self.source.path, self.ask.truth, self.ask.coarse, self.ask.report]
+        ask = self.ask
+        files = [self.source.path, ask.truth, ask.coarse, ask.background, ask.report]
         return provenance(self.source.attrs, [path for path in files if path])
 
     def heading(self, *more: str) -> list[str]:
@@ -58,10 +61,11 @@ def scene(path: Path, ask: Ask) -> Scene:
         DpdmError: One cannot be read, or lacks the variable.
     """
     source = opened(path, ask)
-    truth, coarse = (
-        None if other is None else beside(other, source) for other in (ask.truth, ask.coarse)
+    truth, coarse, background = (
+        None if other is None else beside(other, source)
+        for other in (ask.truth, ask.coarse, ask.background)
     )
-    return Scene(ask, source, truth, coarse)
+    return Scene(ask, source, truth, coarse, background)
 
 
 @dataclass(frozen=True)

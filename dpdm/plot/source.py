@@ -17,14 +17,17 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.evaluate.match import cut
+from dpdm.fields.aloft import home
 from dpdm.fields.box import Box, within
 from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.levels import LEVEL, families, is_level, joined
 from dpdm.fields.store import check_values, open_fields
 from dpdm.fields.units import from_canonical, parse
 from dpdm.fields.variables import KNOWN
 from dpdm.plot import moments
 from dpdm.plot.ask import Ask
 
+TALL = ("profile", "section")  # the kinds that show a variable with height
 STATISTIC = re.compile(r"^(.+)_(mean|spread|p\d+)$")
 # What people read, of what files hold: unit, factor, offset.
 SHOWN = {
@@ -125,6 +128,8 @@ def opened(path: Path, ask: Ask) -> Source:
         DpdmError: The file cannot be read or has no such variable; the box holds nothing of it.
     """
     fields = open_fields(path, None, ask.rename, ask.units)
+    if ask.kind in TALL or ask.variable in families(fields):
+        return _source(path, *aloft(path, fields, ask.variable), "", ask.box)
     return _source(path, fields, _named(path, fields, ask.variable), "", ask.box)
 
 
@@ -135,8 +140,29 @@ def beside(path: Path, source: Source) -> Source:
         DpdmError: The file cannot be read or has no such variable.
     """
     fields = open_fields(path)
+    if LEVEL in source.whole.dims:
+        return _source(path, *aloft(path, fields, source.name), source.stored, None)
     name = _named(path, fields, source.name)
     return _source(path, fields, name, source.stored, None)
+
+
+def aloft(path: Path, fields: xr.Dataset, wanted: str) -> tuple[xr.Dataset, str]:
+    """Return the fields on the levels of a variable, the first without a wish, and its name.
+
+    Raises:
+        DpdmError: The file has none, or not that one.
+    """
+    groups = families(fields)
+    if not groups:
+        raise DpdmError(f"{path} has no variable on levels.", "Draw another kind of picture.")
+    parts = [part for group in groups.values() for part in group]
+    whole = joined(fields[parts])
+    name = _named(path, whole, home(fields[wanted]) if wanted in parts else wanted)
+    (dim,) = (str(dim) for dim in whole[name].dims if is_level(dim))
+    kin = [other for other, array in whole.data_vars.items() if dim in array.dims]
+    for other in kin:  # what is drawn is in the unit that dpdm works in
+        whole[other].attrs["source_units"] = whole[other].attrs.get("units", "")
+    return whole[kin].rename({dim: LEVEL}), name
 
 
 def _named(path: Path, fields: xr.Dataset, wanted: str) -> str:
