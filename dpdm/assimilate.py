@@ -24,6 +24,7 @@ from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.innovations import USED, doubts, report, summary
 from dpdm.evaluate.table import Row
 from dpdm.fields.cf import finish
+from dpdm.fields.channels import Channels, read_channels
 from dpdm.fields.grid import grid_of
 from dpdm.fields.observations import read_observations
 from dpdm.fields.stations import check, withhold
@@ -76,9 +77,10 @@ def assimilate(
     Raises:
         DpdmError: When the files do not fit each other, or no observation can be used.
     """
-    check_output(files.analysis, files.read, overwrite)
+    read = [*files.read, *([seeing.channels] if seeing.channels else [])]
+    check_output(files.analysis, read, overwrite)
     if files.report is not None:
-        check_output(files.report, [*files.read, files.analysis], overwrite, suffixes=(".csv",))
+        check_output(files.report, [*read, files.analysis], overwrite, suffixes=(".csv",))
     path = find(prior)
     known = load(path)
     work = (of_trajectories if known.contract.states else of_fields)(
@@ -102,6 +104,7 @@ def of_fields(files: Files, path: Path, prior: Prior, wish: Wish, seeing: Seeing
     """Return the analysis of fields on the Earth, step by step."""
     table = observations(files, seeing)
     refuse_states(table, path)
+    sounder_of(seeing, prior)
     task = plan(files.coarse, prior, wish, files.grid, files.statics)
     task = replace(task, how=guided(task.how, prior, seeing))
     table = believed(table, task, seeing)
@@ -115,10 +118,11 @@ def of_fields(files: Files, path: Path, prior: Prior, wish: Wish, seeing: Seeing
 def of_trajectories(files: Files, path: Path, prior: Prior, wish: Wish, seeing: Seeing) -> Work:
     """Return the analysis of trajectories, one after the other."""
     refuse_fields(files, wish, seeing)
-    table = observations(files, seeing)
+    sounder = sounder_of(seeing, prior)
+    table = observations(files, seeing, sounder)
     named = ", ".join(p.name for p in files.observations)
     find_course = earth_of if prior.contract.globe else course_of
-    course = find_course(prior, table, files.grid, named)
+    course = replace(find_course(prior, table, files.grid, named), sounder=sounder)
     table = course.checked(table)
     table = withhold(table, seeing.withhold, wish.seed)
     table = table.assign(status=table["status"].replace("", USED))
@@ -168,9 +172,37 @@ def title_of(files: Files, prior: Path) -> str:
     return f"Analyses of {observed} with the prior {prior.stem}"
 
 
-def observations(files: Files, seeing: Seeing) -> pd.DataFrame:
-    """Return the observations as they were read."""
-    return read_observations(files.observations, seeing.errors, seeing.obs_var, seeing.obs_units)
+def observations(files: Files, seeing: Seeing, sounder: Channels | None = None) -> pd.DataFrame:
+    """Return the observations as they were read.
+
+    Raises:
+        DpdmError: When channels of a sounder are given, and none is observed.
+    """
+    said = (seeing.errors, seeing.obs_var, seeing.obs_units)
+    table = read_observations(files.observations, *said, sounder)
+    if sounder is not None and not (table["variable"] == "tb").any():
+        raise DpdmError(
+            f"{seeing.channels} says what channels see, and no brightness temperature is "
+            "observed.",
+            "Leave --channels out, or give observations of tb.",
+        )
+    return table
+
+
+def sounder_of(seeing: Seeing, prior: Prior) -> Channels | None:
+    """Return the channels of a sounder, if the user names their file.
+
+    Raises:
+        DpdmError: When the prior knows no columns of air.
+    """
+    if seeing.channels is None:
+        return None
+    if not prior.contract.globe:
+        raise DpdmError(
+            "--channels says what is seen of columns of air, and this prior knows none.",
+            "Leave it out, or choose another --prior: dpdm train --window makes one of levels.",
+        )
+    return read_channels(seeing.channels)
 
 
 def guided(way: How, prior: Prior, seeing: Seeing) -> How:
@@ -225,6 +257,8 @@ def provenance(
         "input_sha256": " ".join(inputs.values()), "seed": wish.seed, "members": wish.members,
     }  # fmt: skip
     stated = {k: v for k, v in asdict(seeing).items() if not isinstance(v, dict)}
+    if seeing.channels:
+        stated |= {"channels": seeing.channels.name, "channels_sha256": sha256(seeing.channels)}
     drawn |= {k: v for k, v in stated.items() if v is not None}
     drawn |= {n: getattr(way, n) for n in ("sampler", "steps", "corrections", "tau")}
     drawn |= {"guidance": seeing.guidance or prior.contract.sampling["guidance"]}

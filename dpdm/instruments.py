@@ -1,13 +1,14 @@
 """The operator of a table of observations: each row is seen as its instrument sees.
 
-A row names its operator, `point` where it names none, and the settings that this one needs. Rows
+A row names its operator, and the settings that this one needs. One that names none is a point's,
+on a level if it says a pressure, or what its variable implies: a brightness temperature, say. Rows
 that share operator, variable and settings are one group, and one operator; the values come back in
 the order of the rows. Installed packages may announce more operators (`operators.plugins`): such
 a function gives the values of its whole group, in the order of the rows.
 """
 
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
@@ -19,6 +20,7 @@ from dpdm.operators import plugins
 from dpdm.operators.registry import OPERATORS, Sites, build, known
 from dpdm.types import Fields, Operator, Values
 
+IMPLIED = {"tb": "brightness", "rlut": "olr"}  # operators of rows that name none
 Place: TypeAlias = Callable[[pd.DataFrame], Sites]
 
 
@@ -49,17 +51,19 @@ def operator_of(rows: pd.DataFrame, place: Place, shape: tuple[int, ...] = ()) -
 
 def groups(rows: pd.DataFrame) -> Iterator[np.ndarray]:
     """Yield the numbers of the rows that share operator, variable and settings."""
-    shared = {name: rows[name].to_numpy() for name in SETTINGS if name in rows}
+    shared = {name: rows[name].to_numpy() for name in ("channel", *SETTINGS) if name in rows}
     keys = pd.DataFrame({"operator": named(rows), "variable": rows["variable"].to_numpy()})
     keys = keys.assign(**shared)
     yield from keys.groupby(list(keys), sort=False, dropna=False).indices.values()
 
 
 def named(rows: pd.DataFrame) -> np.ndarray:
-    """Return the name of each row's operator."""
-    if "operator" not in rows:
-        return np.full(len(rows), "point", dtype=object)
-    names: np.ndarray = rows["operator"].replace("", "point").to_numpy(dtype=object)
+    """Return the name of each row's operator, the implied one where it names none."""
+    said = rows["operator"] if "operator" in rows else pd.Series("", rows.index)
+    implied = rows["variable"].map(IMPLIED).fillna("point")
+    if "pressure" in rows:
+        implied = implied.mask(rows["pressure"].notna(), "level")
+    names: np.ndarray = said.where(~said.isin(("", "point")), implied).to_numpy(dtype=object)
     return names
 
 
@@ -73,10 +77,12 @@ def part(rows: pd.DataFrame, place: Place, shape: tuple[int, ...]) -> Operator:
     return near(operator, rows["value"].to_numpy(float)) if name == "direction" else operator
 
 
-def settings(rows: pd.DataFrame) -> dict[str, float]:
+def settings(rows: pd.DataFrame) -> dict[str, Any]:
     """Return the settings that a group's rows share."""
     said = {name: float(rows[name].iloc[0]) for name in SETTINGS if name in rows}
-    return {name: value for name, value in said.items() if np.isfinite(value)}
+    numbers = {name: value for name, value in said.items() if np.isfinite(value)}
+    channel = str(rows["channel"].iloc[0]) if "channel" in rows else ""
+    return numbers | ({"channel": channel} if channel else {})
 
 
 def near(operator: Operator, value: np.ndarray) -> Operator:

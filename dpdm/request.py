@@ -34,6 +34,7 @@ class Seeing:
         obs_units: Units of the observations declared by the user, by variable.
         corrections: Langevin corrections a step; None for the prior's own.
         tau: Their length; 0 for the prior's own.
+        channels: A file that says what the channels of a sounder see, or nothing.
     """
 
     errors: Mapping[str, float] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class Seeing:
     tau: float = 0.0
     obs_var: Mapping[str, str] = field(default_factory=dict)
     obs_units: Mapping[str, str] = field(default_factory=dict)
+    channels: Path | None = None
 
     def guide(self, name: str) -> Guide:
         """Return a guidance with its number.

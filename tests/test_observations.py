@@ -194,7 +194,7 @@ def test_the_usual_errors_are_those_that_are_documented():
         **{"t2m": (1.0, 0.0), "tp": (0.3, 0.2), "sp": pressure, "msl": pressure},
         **{"u10": wind, "v10": wind, "t": (1.0, 0.0), "u": (2.0, 0.0), "v": (2.0, 0.0)},
         **{"q": (1e-4, 0.1), "r": (10.0, 0.0), "gh": (15.0, 0.0), "z": (150.0, 0.0)},
-        **{"rlut": (10.0, 0.0)},
+        **{"rlut": (30.0, 0.0)},
     }
 
 

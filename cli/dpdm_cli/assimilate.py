@@ -73,6 +73,10 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Share of the stations kept back to score the analysis.",
 )  # fmt: skip
 @click.option(
+    "--channels", type=options.FILE, metavar="FILE",
+    help="What the channels of a sounder see: weighting functions, docs/assimilate.md.",
+)  # fmt: skip
+@click.option(
     "--report", type=options.FILE, metavar="OBS_REPORT.csv",
     help="Write every observation with its use, innovation and residual.",
 )  # fmt: skip

@@ -38,17 +38,26 @@ def named(table: pd.DataFrame, asked: Asked, unit: str) -> pd.DataFrame:
     pairs = list(zip(table["old"], aloft, strict=True))
     names = {pair: asked.name(*pair) for pair in set(pairs)}
     table["variable"] = [names[pair] for pair in pairs]
-    if "channel" in table:
-        said = table["channel"].notna() & (table["channel"].astype(str) != "")
-        table["channel"] = table["channel"].map(called).where(said, "")
     if "operator" in table:
         whole = table["operator"].isin(WHOLE)
         table.loc[whole, "variable"] = table["operator"].map(WHOLE)
-        table.loc[whole, "operator"] = ""
+        table.loc[whole | (table["operator"] == "level"), "operator"] = ""
+    table = _channelled(table)
     here = aloft & table["variable"].isin(ALOFT)
     if not here.any():
         return table.drop(columns="pressure", errors="ignore")
     return table.assign(pressure=_pascal(table[here], unit).reindex(table.index))
+
+
+def _channelled(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose brightness temperatures alone have channels, or the status of none."""
+    remote = table["variable"] == "tb"
+    if not remote.any():
+        return table.drop(columns="channel", errors="ignore")
+    said = table["channel"] if "channel" in table else pd.Series("", table.index)
+    named = remote & said.notna() & (said.astype(str) != "")
+    status = table["status"].mask(remote & ~named, "no channel")
+    return table.assign(channel=said.map(called).where(named, ""), status=status)
 
 
 def _pascal(rows: pd.DataFrame, unit: str) -> pd.Series:

@@ -11,7 +11,7 @@ what is dropped in silence is missed by nobody. `stations.check` goes on from he
 | sp, msl | 100 Pa |
 | u10, v10 | 1 m s-1 |
 | t, u, v, q, r, gh, z at a pressure | 1 K, 2 m s-1, 1e-4 + 10%, 10%, 15 m, 150 m2 s-2 |
-| rlut | 10 W m-2: above all the grey air of its operator is not the real one |
+| rlut | 30 W m-2: its operator knows neither clouds nor vapour (`operators.soundings`) |
 | tb | that of its channel, in the file of channels |
 
 They stand for instrument and representativeness: what a point says of a cell's mean.

@@ -58,7 +58,7 @@ USUAL = {
     "gh": Usual(-2e3, 9e4, ("m", "km"), 15.0),
     "z": Usual(-2e4, 9e5, (), 150.0),
     "tb": Usual(50.0, 350.0, ("K", "degC"), np.nan),
-    "rlut": Usual(20.0, 500.0, (), 10.0),
+    "rlut": Usual(20.0, 500.0, (), 30.0),
 }
 MEANT = KNOWN | ALOFT | REMOTE
 

@@ -5,16 +5,17 @@ variable, and the settings that the name needs.
 """
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
+import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dpdm.errors import DpdmError
-from dpdm.operators import plugins, shapes, winds
+from dpdm.operators import plugins, shapes, soundings, winds
 from dpdm.operators.areas import blocks, footprints
 from dpdm.operators.layout import Layout
 from dpdm.operators.linear import Links, profile
@@ -36,6 +37,11 @@ class Sites:
         first: First step that a value is a mean over, with shape (N,) or ().
         last: Last step, with shape (N,) or (); None for the first alone.
         climb: Height above the fields' relief, with shape (N,), m; None for no correction.
+        pressure: Where the variable lies between levels, with shape (N,), Pa; NaN where it is on
+            none; None for all.
+        levels: Pressures of the fields' channels, Pa, 0 for those on none.
+        weights: What each channel of a sounder sees: the weights of the levels of temperature,
+            from the highest down, and of the surface, by the channel's name.
     """
 
     layout: Layout
@@ -45,6 +51,9 @@ class Sites:
     first: int | Tensor = 0
     last: int | Tensor | None = None
     climb: Tensor | None = None
+    pressure: ArrayLike | None = None
+    levels: tuple[float, ...] = ()
+    weights: Mapping[str, ArrayLike] = field(default_factory=dict)
 
     def when(self, links: Links) -> Links:
         """Return the links at the steps of these sites."""
@@ -66,6 +75,20 @@ class Sites:
                 "Leave these observations out, or use a prior that was trained for it.",
             )
         return self.names.index(name)
+
+    def column(self, variable: str = "t") -> soundings.Column:
+        """Return the levels of a variable."""
+        return soundings.column(self.names, self.levels or (0.0,) * len(self.names), variable)
+
+    def footprints(self, radius: float) -> Links:
+        """Return the operator of means over discs around the sites; of 0, points."""
+        if not radius:
+            return self.points()
+        return self.when(footprints(self.layout, self.rows, self.columns, radius))
+
+    def surface(self) -> int:
+        """Return the channel of the air at the surface, the lowest level for want of a better."""
+        return self.channel("t2m") if "t2m" in self.names else self.column().channel[-1]
 
     def wind(self) -> tuple[int, int]:
         """Return the channels of the eastward and the northward wind.
@@ -98,8 +121,7 @@ def point(sites: Sites, variable: str) -> Operator:
 
 def mean(sites: Sites, variable: str, radius: float) -> Operator:
     """Return means over discs; the radius is in m on the sphere."""
-    links = footprints(sites.layout, sites.rows, sites.columns, radius)
-    return sites.when(links).of(sites.channel(variable))
+    return sites.footprints(radius).of(sites.channel(variable))
 
 
 def coarse(sites: Sites, variable: str, factor: float) -> Operator:
@@ -150,6 +172,33 @@ def component(number: int) -> Callable[[int, int], winds.Map]:
     return lambda u, v: shapes.compose(winds.heading(u, v), shapes.select(number))
 
 
+def level(sites: Sites, variable: str) -> Operator:
+    """Return values of a variable at points and pressures between its levels."""
+    if sites.pressure is None:
+        raise DpdmError(f"{variable} is on levels, and no pressure is said.", "Say which.")
+    return soundings.at_level(sites.points(), sites.column(variable), sites.pressure)
+
+
+def brightness(sites: Sites, variable: str, channel: str, radius: float = 0.0) -> Operator:
+    """Return brightness temperatures of a sounder's channel, means over discs or at points."""
+    if channel not in sites.weights:
+        raise DpdmError(
+            f"The brightness temperature of channel {channel or '(without a name)'} is observed, "
+            "and nothing says what it sees.",
+            "Name a file with its weighting function: --channels FILE.",
+        )
+    *air, ground = np.asarray(sites.weights[channel], dtype=float)
+    return soundings.brightness(
+        sites.footprints(radius), sites.column(), air, (sites.surface(), ground)
+    )
+
+
+def olr(sites: Sites, variable: str, radius: float = 0.0) -> Operator:
+    """Return the outgoing longwave radiation, of means over discs or at points."""
+    links = sites.footprints(radius)
+    return soundings.olr(links, sites.column(), sites.rows, sites.surface())
+
+
 OF_VARIABLE: dict[str, Build] = {
     "point": point,
     "mean": mean,
@@ -158,6 +207,9 @@ OF_VARIABLE: dict[str, Build] = {
     "saturating": saturating,
     "threshold": seen(shapes.threshold),
     "exceedance": seen(shapes.exceedance),
+    "level": level,
+    "brightness": brightness,
+    "olr": olr,
 }
 OF_WIND: dict[str, Build] = {
     "speed": local_wind(winds.speed),
@@ -185,8 +237,9 @@ def build(name: str, sites: Sites, variable: str, **settings: Any) -> Operator:
     """
     if name not in OPERATORS:
         return plugins.find(known(name))
-    needs = list(inspect.signature(OPERATORS[name]).parameters)[2:]
-    if sorted(settings) != sorted(needs):
+    taken = list(inspect.signature(OPERATORS[name]).parameters.values())[2:]
+    needs = [p.name for p in taken if p.default is p.empty]
+    if not set(needs) <= settings.keys() <= {p.name for p in taken}:
         raise DpdmError(
             f"The operator {name} needs {spoken(needs)}, and was given {spoken(list(settings))}.",
             f"Give it {spoken(needs)}.",
