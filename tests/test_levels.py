@@ -212,3 +212,10 @@ def test_a_surface_variable_is_not_taken_from_levels(tmp_path):
     twice = xr.Dataset({"ta": column(), "ta850": column().isel(plev=0, drop=True)})
     with pytest.raises(DpdmError, match="ta on levels and another variable are both ta850"):
         opened(tmp_path, twice)
+
+
+def test_a_level_may_be_named_as_the_surface(tmp_path):
+    found = opened(tmp_path, xr.Dataset({"ta": column()}), rename={"t2m": "ta1000"})
+    assert sorted(found) == ["t2m", "t500", "t850"]
+    assert "family" not in found["t2m"].attrs
+    np.testing.assert_array_equal(found["t2m"], column().sel(plev=1000.0))
