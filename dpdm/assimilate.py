@@ -261,6 +261,8 @@ def provenance(
         stated |= {"channels": seeing.channels.name, "channels_sha256": sha256(seeing.channels)}
     drawn |= {k: v for k, v in stated.items() if v is not None}
     drawn |= {n: getattr(way, n) for n in ("sampler", "steps", "corrections", "tau")}
+    held = prior.contract.code.get("reconstruction", {})
+    drawn |= {f"code_rmse_{name}": f"{value:.4g}" for name, value in held.items()}
     drawn |= {"guidance": seeing.guidance or prior.contract.sampling["guidance"]}
     for word in ("errors", "coarse_error"):
         drawn |= {f"{word}_{name}": value for name, value in getattr(seeing, word).items()}

@@ -154,16 +154,20 @@ class Earth(Course):
         )
         up = climb(points(self.layout, lat, lon), self.ground["topography"].values, height)
         pressure = rows["pressure"].to_numpy(float) if "pressure" in rows else None
-        levels = levels_of(self.prior.normaliser.channels)
         seen = self.weights if (rows["variable"] == "tb").any() else {}
         when = self.interval(rows)
-        return Sites(self.layout, self.names, lat, lon, *when, up, pressure, levels, seen)
+        return Sites(self.layout, self.names, lat, lon, *when, up, pressure, self.levels, seen)
+
+    @cached_property
+    def levels(self) -> tuple[float, ...]:
+        """Give the pressures of the variables, Pa; 0 for those on none."""
+        return levels_of(self.prior.normaliser.channels)
 
     @cached_property
     def weights(self) -> Mapping[str, NDArray[np.float64]]:
         """Give what the channels of the sounder see, on the prior's levels."""
         assert self.sounder is not None
-        return weights_of(self.prior.normaliser.channels, self.sounder)
+        return weights_of(self.names, self.levels, self.sounder)
 
     def checked(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return observations with the status and the step of each."""

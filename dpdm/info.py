@@ -45,12 +45,43 @@ def of_prior(path: Path) -> dict[str, Any]:
         **levels(places),
         "transforms": by_family(ways, homes),
         **(of_windows(contract) if contract.states else of_grid(contract, path)),
+        **({"code_rmse": code_rmse(said, homes)} if contract.code else {}),
         "sampling": contract.sampling,
         "training": training,
         f"held_out_rmse_over_{'noise' if contract.states else 'lerp'}": by_family(
             contract.scores, homes
         ),
     }
+
+
+def code_rmse(said: Mapping[str, Any], homes: Mapping[str, str]) -> dict[str, str]:
+    """Return how closely a prior's code holds each variable, of a family from best to worst."""
+    known = contract_of(said, Path()).code.get("reconstruction", {})
+    units = {homes[c["name"]]: c["units"] for c in said["channels"]}
+    groups: dict[str, list[float]] = {}
+    for name, value in known.items():
+        groups.setdefault(homes[name], []).append(value)
+    return {name: f"{span(values)} {units[name]}" for name, values in groups.items()}
+
+
+def span(values: list[float]) -> str:
+    """Return the least and the greatest of some numbers.
+
+    Example:
+        >>> span([0.512, 0.3]), span([41.24])
+        ('0.3 to 0.51', '41')
+    """
+    ends = dict.fromkeys(f"{v:.2g}" for v in (min(values), max(values)))
+    return " to ".join(ends)
+
+
+def code_line(prior: str) -> str:
+    """Return a sentence on how closely a prior's code holds states; empty without a code."""
+    said = header(find(prior))
+    homes = {c["name"]: c.get("family") or c["name"] for c in said["channels"]}
+    held = [f"{name} to {size}" for name, size in code_rmse(said, homes).items()]
+    words = ", ".join(held)
+    return f"The code of this prior holds {words}." if held else ""
 
 
 def by_family(said: Mapping[str, Any], homes: Mapping[str, str]) -> dict[str, Any]:

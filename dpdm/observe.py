@@ -23,9 +23,10 @@ from dpdm.fields.store import sha256
 from dpdm.fields.values import KEEPING
 from dpdm.fields.write import Writer, check_output
 from dpdm.remap import Ask
-from dpdm.synthetic.looks import Look, What, looks_at
+from dpdm.synthetic.looks import looks_at
 from dpdm.synthetic.scene import Scene, scene_of
 from dpdm.synthetic.sites import Where
+from dpdm.synthetic.what import Look, What
 
 Array = np.ndarray
 AXES = {"lat": "degrees_north", "lon": "degrees_east", "y": "1", "x": "1"}
@@ -53,7 +54,8 @@ class Error:
     """Section ``[error]``.
 
     Attributes:
-        std: Standard deviation, in the unit of the values: one, or one for each variable.
+        std: Standard deviation, in the unit of the values: one, or one for each variable, each
+            variable and pressure, or each channel; of channels it may stand in their file.
     """
 
     std: tuple[float, ...] = ()
@@ -118,7 +120,7 @@ def seen(
     for look in looks:
         exact = look.operator(fields)[0].numpy()
         columns: dict[str, Any] = {
-            "value": exact + look.std * noise.standard_normal(exact.shape),
+            "value": exact + look.errors(noise.standard_normal(exact.shape)),
             "error": look.std,
             "variable": look.variable,
             "units": look.units,
@@ -173,6 +175,9 @@ def described(table: dict[str, Array], scene: Scene) -> xr.Dataset:
         "units": {"long_name": "unit of value and error"},
         "operator": {"long_name": "observation operator"},
         "trajectory": {"long_name": "number of the trajectory"},
+        "channel": {"long_name": "channel of the sounder"},
+        "pressure": {"standard_name": "air_pressure", "long_name": "pressure", "units": "Pa"},
+        "radius": {"long_name": "radius of the disc that is seen", "units": "m"},
         "time": scene.clock,
     }
     names = {"lat": "latitude", "lon": "longitude"}

@@ -19,6 +19,7 @@ from dpdm.operators.whitening import whitening
 
 STRANGE = "not a variable of the prior"
 BEYOND, BARE = "above or below the levels", "no pressure"
+GROUND = "The ground is seen from above, and there is no t2m: the lowest level stands for it."
 UNSEEN = "not seen by the prior"
 SLACK = 1e-6  # of a pressure, by which it may miss the outermost level
 AT_ONCE = [
@@ -111,19 +112,19 @@ def check_remote(table: pd.DataFrame, sounder: Channels | None, ground: bool) ->
         [sounder.surface[sounder.number(n)] for n in seen["channel"].unique()] if sounder else []
     )
     if not ground and (len(seen) < len(used) or any(deep)):
-        warnings.warn(
-            "The ground is seen from above, and the prior has no t2m: its lowest level stands "
-            "for it.",
-            DpdmWarning,
-            stacklevel=2,
-        )
+        warnings.warn(GROUND, DpdmWarning, stacklevel=2)
 
 
 def weights_of(
-    channels: Sequence[Channel], sounder: Channels
+    names: Sequence[str], levels: Sequence[float], sounder: Channels
 ) -> Mapping[str, NDArray[np.float64]]:
-    """Return the weights of a prior's levels, and of the ground, for each channel of a sounder."""
-    names, levels = [c.name for c in channels], levels_of(channels)
+    """Return the weights of a field's levels, and of the ground, for each channel of a sounder.
+
+    Args:
+        names: The field's variables.
+        levels: Their pressures, Pa; 0 for those on none.
+        sounder: The channels.
+    """
     air = carried(sounder.weight, sounder.level, column(names, levels, "t").level)
     whole = np.column_stack([air, sounder.surface])
     return dict(zip(sounder.name, whole, strict=True))

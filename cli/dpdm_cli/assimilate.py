@@ -125,6 +125,7 @@ def assimilate(
     seeing |= {"guidance": seeing["guidance"] or "", "tau": seeing["tau"] or 0.0}
     from dpdm.assimilate import assimilate as run
     from dpdm.evaluate.innovations import text
+    from dpdm.info import code_line
     from dpdm.request import Files, Seeing
     from dpdm.task import Wish
 
@@ -137,6 +138,8 @@ def assimilate(
         rows = run(files, prior, wish, Seeing(**seeing), overwrite, tell)
     wrote(analysis)
     click.echo(text(rows))
+    if line := code_line(prior):
+        click.echo(line)
 
 
 def refuse_strays() -> None:

@@ -207,10 +207,8 @@ OF_VARIABLE: dict[str, Build] = {
     "saturating": saturating,
     "threshold": seen(shapes.threshold),
     "exceedance": seen(shapes.exceedance),
-    "level": level,
-    "brightness": brightness,
-    "olr": olr,
 }
+OF_AIR: dict[str, Build] = {"level": level, "brightness": brightness, "olr": olr}
 OF_WIND: dict[str, Build] = {
     "speed": local_wind(winds.speed),
     "direction": local_wind(winds.direction),
@@ -220,7 +218,7 @@ OF_WIND: dict[str, Build] = {
     "vorticity": sloping(winds.vorticity),
     "saturating_vorticity": sloping(winds.vorticity, shapes.saturating),
 }
-OPERATORS = OF_VARIABLE | OF_WIND
+OPERATORS = OF_VARIABLE | OF_AIR | OF_WIND
 
 
 def build(name: str, sites: Sites, variable: str, **settings: Any) -> Operator:

@@ -1,8 +1,6 @@
 """What is seen of a scene: an operator, a unit and an error for each variable."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,64 +8,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.errors import DpdmError
-from dpdm.fields.columns import SETTINGS
+from dpdm.fields.meant import WHOLE
 from dpdm.fields.values import SEEN
 from dpdm.operators.registry import OF_WIND, WINDS, Sites, build
+from dpdm.synthetic.air import check_air, columns_of
 from dpdm.synthetic.scene import Scene
 from dpdm.synthetic.sites import Where, choose
-from dpdm.types import Operator, Values
-
-UNSAID = -math.inf
-
-
-@dataclass(frozen=True)
-class What:
-    """Section ``[what]``: what is seen.
-
-    Attributes:
-        variables: Names of the fields, each seen everywhere; empty for all of them.
-        components: Components of a state without space; empty for all.
-        trajectories: Numbers of the trajectories of a test bed; empty for all.
-        operator: "point", the value; "coarse", the mean over a block of cells; "speed",
-            "vorticity", "saturating_vorticity" and so on, as the observation operators are named.
-        factor: Of "coarse": cells along the sides of a block.
-        radius: Of "mean": of the disc, in m on the sphere.
-        level: Of "threshold" and "exceedance".
-        width: Of "threshold" and "exceedance": how wide the step is.
-    """
-
-    variables: tuple[str, ...] = ()
-    components: tuple[str, ...] = ()
-    trajectories: tuple[int, ...] = ()
-    operator: str = "point"
-    factor: int = 0
-    radius: float = UNSAID
-    level: float = UNSAID
-    width: float = UNSAID
-
-    def settings(self) -> dict[str, float]:
-        """Return the settings of the operator that are given."""
-        said = {name: getattr(self, name) for name in SETTINGS}
-        return {name: value for name, value in said.items() if value not in (0, UNSAID)}
-
-
-@dataclass(frozen=True)
-class Look:
-    """One variable, seen at N places of any step.
-
-    Attributes:
-        variable: Its name.
-        units: Of its values.
-        operator: From fields (1, C, ...) to values (1, N).
-        std: Standard deviation of the error.
-        beside: What else is known of each value, columns of N.
-    """
-
-    variable: str
-    units: str
-    operator: Operator
-    std: float
-    beside: dict[str, NDArray[Any]]
+from dpdm.synthetic.what import Look, What, deviations
+from dpdm.types import Values
 
 
 def looks_at(
@@ -86,26 +34,28 @@ def looks_at(
     Raises:
         DpdmError: When the settings do not fit the scene.
     """
-    names = names_of(what, scene, file)
-    errors = deviations(std, len(names), file)
+    check_air(what, scene, file)
     if scene.layout is None:
-        return [of_components(scene, what, where, errors[0], file)]
+        return [of_components(scene, what, where, deviations(std, 1, file)[0], file)]
     rows, columns = choose(where, scene.layout, what.factor, seed, file)
     axes = ("lat", "lon") if scene.layout.sphere else ("y", "x")
     beside: dict[str, NDArray[Any]] = dict(zip(axes, (rows, columns), strict=True))
     if what.operator != "point":
         beside |= {name: np.array(value) for name, value in what.settings().items()}
         beside |= {"operator": np.array(what.operator)}
-    sites = Sites(scene.layout, scene.names, rows, columns)
+    sites = Sites(scene.layout, scene.names, rows, columns, levels=scene.levels)
+    if what.pressures or what.operator in WHOLE:
+        return columns_of(scene, what, sites, beside, std, file)
+    names = names_of(what, scene, file)
     return [
         Look(
             name,
             unit_of(scene, what.operator, name),
             build(what.operator, sites, name, **what.settings()),
-            std,
+            error,
             beside,
         )
-        for name, std in zip(names, errors, strict=True)
+        for name, error in zip(names, deviations(std, len(names), file), strict=True)
     ]
 
 
@@ -166,19 +116,3 @@ def unit_of(scene: Scene, operator: str, name: str) -> str:
     unit = SEEN.get(operator, scene.units[name])
     sphere = scene.layout is not None and scene.layout.sphere
     return unit if sphere or unit != "s-1" else "1"
-
-
-def deviations(std: tuple[float, ...], count: int, file: str) -> tuple[float, ...]:
-    """Return a standard deviation for each variable.
-
-    Raises:
-        DpdmError: When there are too few or too many, or one is not positive.
-    """
-    if len(std) not in (1, count):
-        raise DpdmError(
-            f"{file} gives {len(std)} standard deviations for {count} variables.",
-            "Under [error] write std = [0.1], or one for each variable.",
-        )
-    if not all(0 < each < math.inf for each in std):
-        raise DpdmError(f"{file} has an error of {min(std):g}.", "Give one above 0.")
-    return std * (count if len(std) == 1 else 1)

@@ -11,6 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from dpdm.errors import DpdmError
+from dpdm.fields.aloft import place_of
 from dpdm.fields.grid import grid_of
 from dpdm.fields.source import open_raw
 from dpdm.fields.store import load
@@ -36,6 +37,7 @@ class Scene:
         times: Dates (T,), or numbers of a test bed's time; None where there is no time.
         clock: Metadata of the time.
         calendar: Of the dates; empty where they are numbers.
+        levels: Pressures of the variables, Pa; 0 for those on none.
         read: Returns the fields (1, C, H, W), or states (1, C), of a trajectory's step.
     """
 
@@ -48,6 +50,7 @@ class Scene:
     times: Any
     read: Callable[[int, int], Tensor]
     components: tuple[str, ...] = ()
+    levels: tuple[float, ...] = ()
     clock: dict[str, str] = field(default_factory=dict)
     calendar: str = ""
 
@@ -99,7 +102,16 @@ def _world(path: Path, ask: Ask, native: bool) -> Scene:
     clock = {"standard_name": "time", "long_name": "time"}
     clock |= {"units_metadata": "leap_seconds: unknown"} if calendar in LEAPING else {}
     place = globe(grid.lat, grid.lon)
-    return Scene(path, fields.attrs, names, units, place, (), times, read, (), clock, calendar)
+    levels = tuple(pressure_of(fields[name]) for name in names)
+    return Scene(
+        path, fields.attrs, names, units, place, (), times, read, (), levels, clock, calendar
+    )
+
+
+def pressure_of(array: xr.DataArray) -> float:
+    """Return the pressure of a variable on a level, Pa; 0 for one that is on none."""
+    place = place_of(array)
+    return place.level if place is not None and place.units == "Pa" else 0.0
 
 
 def calendar_of(time: xr.DataArray) -> str:
@@ -138,6 +150,7 @@ def _bed(path: Path, raw: xr.Dataset) -> Scene:
         raw["time"].values,
         read,
         tuple(map(str, raw["component"].values)) if layout is None else (),
+        (0.0,) * len(names),
         clock,
     )
 
