@@ -68,10 +68,10 @@ def span(values: list[float]) -> str:
     """Return the least and the greatest of some numbers.
 
     Example:
-        >>> span([0.512, 0.3]), span([41.24])
-        ('0.3 to 0.51', '41')
+        >>> span([0.512, 0.3]), span([638.9])
+        ('0.3 to 0.51', '640')
     """
-    ends = dict.fromkeys(f"{v:.2g}" for v in (min(values), max(values)))
+    ends = dict.fromkeys(f"{float(f'{v:.2g}'):g}" for v in (min(values), max(values)))
     return " to ".join(ends)
 
 

@@ -45,8 +45,8 @@ def read_text(path: Path, asked: Asked) -> pd.DataFrame:
     _check_header(list(cells), at)
     long = "value" in at and names[at["value"]] not in map(plain, asked.rename.values())
     table = _common(cells, at, names)
-    aloft = "pressure" in at
-    parts = [_long(cells, table, at, asked)] if long else _wide(cells, table, names, asked, aloft)
+    beside = at.get("pressure")
+    parts = [_long(cells, table, at, asked)] if long else _wide(cells, table, names, asked, beside)
     if not parts:
         bare = ", ".join(_head(column)[0] for column in cells)
         raise DpdmError(f"no column is a variable that is known; there is {bare}.", NEEDED)
@@ -98,11 +98,14 @@ def _long(
 
 
 def _wide(
-    cells: pd.DataFrame, table: pd.DataFrame, names: list[str], asked: Asked, aloft: bool
+    cells: pd.DataFrame, table: pd.DataFrame, names: list[str], asked: Asked, beside: int | None
 ) -> list[pd.DataFrame]:
-    """Read the form of one column a variable, each perhaps with a column of errors."""
-    bare = [_head(column)[0] for column in cells]
-    wanted = [name for name in bare if asked.wants(name, aloft)]
+    """Read the form of one column a variable, each perhaps with a column of errors.
+
+    Beside a column of pressures, variables on levels are known too.
+    """
+    bare, aloft = [_head(column)[0] for column in cells], beside is not None
+    wanted = [n for i, n in enumerate(bare) if i != beside and asked.wants(n, aloft)]
     only_once(wanted, asked)
     _check_aloft(wanted if aloft else [], asked)
     errors = {ERROR_SUFFIX.sub("", n): i for i, n in enumerate(names) if ERROR_SUFFIX.search(n)}
