@@ -8,8 +8,10 @@ from dpdm_cli.coarsen import coarsen
 from dpdm_cli.console import Group
 from dpdm_cli.doctor import doctor
 from dpdm_cli.downscale import downscale
+from dpdm_cli.embed import embed
 from dpdm_cli.evaluate import evaluate
 from dpdm_cli.export import export
+from dpdm_cli.forecast import forecast
 from dpdm_cli.info import info
 from dpdm_cli.lerp import lerp
 from dpdm_cli.observe import observe
@@ -32,6 +34,6 @@ def main() -> None:
 
 for command in (
     downscale, assimilate, reconstruct, status, train, coarsen, lerp, evaluate, plot, testbed,
-    observe, perturb, export, info, doctor,
+    observe, perturb, embed, forecast, export, info, doctor,
 ):  # fmt: skip
     main.add_command(command)

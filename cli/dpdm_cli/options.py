@@ -111,12 +111,18 @@ mask = of_file("--mask", "AREAS.geojson")(
     "Keep cells whose centre lies in these polygons; others are missing."
 )
 grid = of_file("--grid", "TARGET.nc")("A file on the grid to write.")
+
 factor = click.option(
     "--factor", type=click.IntRange(min=1), metavar="N",
     help="The prior knows the state's means over N by N cells.  [default: the greatest it can]",
 )  # fmt: skip
 blind = click.option(
     "--blind", is_flag=True, help="The prior knows nothing: large scales are its own as well.",
+)  # fmt: skip
+
+layer = click.option(
+    "--layer", default="mid", show_default=True, metavar="NAME[,NAME]",
+    help="Layers of the network; a name that does not exist is answered with those that do.",
 )  # fmt: skip
 
 

@@ -7,9 +7,9 @@ denoiser bound to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -31,6 +31,18 @@ class States(Protocol):
     prior: Prior
     wish: Wish
     how: How
+    before: int  # axes of a state before that of its variables
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """Give what the file says of itself."""
+
+    @property
+    def weights(self) -> Array:
+        """Give the share of each cell in a mean over cells, 1 on average."""
+
+    def axes(self, number: int | None) -> dict[str, xr.DataArray]:
+        """Return the axes of one state or, without a number, of all, in order."""
 
     @property
     def count(self) -> int:
@@ -51,6 +63,9 @@ class States(Protocol):
 
     def spread(self, members: Array) -> dict[str, float]:
         """Return the standard deviation over members (M, ...), RMS over cells, by variable."""
+
+    def timed(self, laid: xr.Dataset) -> xr.Dataset:
+        """Return a layout with what else is known of its times."""
 
     def template(self) -> xr.Dataset:
         """Return the layout of an ensemble."""

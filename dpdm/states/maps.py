@@ -6,9 +6,10 @@ field of which nothing is known beside.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,8 @@ class Around:
 class Maps:
     """Fields on the Earth, step by step."""
 
+    before = 0
+
     def __init__(self, path: Path, prior: Prior, wish: Wish, around: Around) -> None:
         self.path, self.prior, self.wish = path, prior, wish
         self.fields = wanted(
@@ -57,6 +60,30 @@ class Maps:
         self.task = task_of(self, around)
         self.how = replace(self.task.how, inflation=1.0)  # the level decides the spread
         self.bound: tuple[int, Posterior] | None = None
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """Give what the file says of itself."""
+        return self.fields.attrs
+
+    @property
+    def weights(self) -> Array:
+        """Give the areas of the cells over their mean (H, W)."""
+        return self.task.grid.weights
+
+    def axes(self, number: int | None) -> dict[str, xr.DataArray]:
+        """Return time, if there is any, latitude and longitude."""
+        sides = xr.Dataset(coords=self.task.grid.coords())
+        axes = {n: sides[n] for n in ("lat", "lon")}
+        if "time" not in self.task.coarse.dims:
+            return axes
+        time = self.task.coarse["time"].reset_coords(drop=True)
+        return {"time": time if number is None else time[[number]]} | axes
+
+    def timed(self, laid: xr.Dataset) -> xr.Dataset:
+        """Return a layout with the bounds of its times, if there are any."""
+        known = {n: self.task.coarse[n] for n in ("time_bnds",) if n in self.task.coarse.coords}
+        return laid.assign_coords(known).assign_attrs(self.attrs)
 
     @property
     def count(self) -> int:

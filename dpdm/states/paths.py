@@ -36,6 +36,8 @@ STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, 
 class Paths:
     """Trajectories (N, T, C, ...), one by one, composed of the prior's windows."""
 
+    before = 1
+
     def __init__(self, path: Path, prior: Prior, wish: Wish) -> None:
         self.path, self.prior, self.wish = path, prior, wish
         with opened(path) as ds:
@@ -49,6 +51,21 @@ class Paths:
         check_length(prior, self.all.shape[1], path)
         # Corrections wander, and would forget the state at any level.
         self.how = replace(how(wish, prior, choose(wish.device)), corrections=0)
+
+    @property
+    def weights(self) -> Array:
+        """Give the same to all cells."""
+        return np.ones(())
+
+    def axes(self, number: int | None) -> dict[str, xr.DataArray]:
+        """Return trajectory, time and, on a plane, y and x."""
+        like = self.like if number is None else self.like.isel(trajectory=[number])
+        sides = ("y", "x") if self.prior.contract.plane else ()
+        return {n: like[n].reset_coords(drop=True) for n in ("trajectory", "time", *sides)}
+
+    def timed(self, laid: xr.Dataset) -> xr.Dataset:
+        """Return a layout as it is."""
+        return laid
 
     @property
     def count(self) -> int:

@@ -1,0 +1,61 @@
+"""dpdm forecast."""
+
+from pathlib import Path
+
+import click
+
+from dpdm_cli import options
+from dpdm_cli.console import wrote
+
+
+@click.command(
+    epilog="Example: dpdm forecast train.nc state.nc out.nc --prior lorenz.safetensors --steps 50"
+)
+@click.argument("train", type=options.FILE)
+@click.argument("state", type=options.FILE)
+@click.argument("out", type=options.FILE)
+@options.prior
+@click.option(
+    "--lead", type=click.IntRange(min=1), default=10, show_default=True,
+    help="Model steps that one step of the surrogate takes.",
+)  # fmt: skip
+@click.option(
+    "--steps", type=click.IntRange(min=1), default=100, show_default=True,
+    help="Steps of the surrogate.",
+)  # fmt: skip
+@click.option(
+    "--sigma", type=float, default=0.1, show_default=True, help="Noise level of the features.",
+)  # fmt: skip
+@options.layer
+@click.option(
+    "--tune", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES",
+    help="Teach the layers too, for so many minutes; without, they stay frozen.",
+)  # fmt: skip
+@options.overwrite
+def forecast(
+    train: Path,
+    state: Path,
+    out: Path,
+    prior: str,
+    lead: int,
+    steps: int,
+    sigma: float,
+    layer: str,
+    tune: float | None,
+    overwrite: bool,
+) -> None:
+    """Learn a surrogate from the trajectories TRAIN, and go on from the last of STATE to OUT.
+
+    The surrogate is linear in the state and in the prior's features of it. Its skill on a tenth of
+    TRAIN that it has not seen is printed.
+    """  # fmt: skip
+    from dpdm.forecast import Ahead, text
+    from dpdm.forecast import forecast as run
+    from dpdm.states.inner import Look
+    from dpdm.task import Wish
+
+    look = Look(sigma, tuple(layer.split(",")))
+    wish = Wish(device="cpu", history=options.command_line())
+    skill = run(train, state, out, prior, Ahead(lead, steps, look, tune or 0.0), wish, overwrite)
+    wrote(out)
+    click.echo(text(skill))

@@ -1,0 +1,134 @@
+"""A file of states in, the inner features of the denoiser out, for regression or forecasting.
+
+A denoiser that tells likely fields from noise has had to learn what they look like, and its layers
+hold it in numbers from which other things follow linearly.
+
+References:
+    Finn et al. (2024), https://doi.org/10.5194/npg-31-409-2024, section 3.2.
+    Baranchuk et al. (2022), https://arxiv.org/abs/2112.03126.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from dpdm.errors import DpdmError
+from dpdm.fields.cf import FILL, file_attributes, finish
+from dpdm.fields.store import sha256
+from dpdm.fields.write import Writer, check_output
+from dpdm.memory import check_room
+from dpdm.prior import find, load
+from dpdm.states import States, states_of
+from dpdm.states.inner import Look, features_of
+from dpdm.states.maps import Around, Maps
+from dpdm.task import Wish
+
+CELLS = ("lat", "lon", "y", "x")
+WORDS = {"long_name": "inner features of the prior's denoiser", "units": "1"}
+STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, "shuffle": True}
+
+
+def embed(
+    field: Path,
+    features: Path,
+    prior: str = "default",
+    wish: Wish = Wish(),
+    look: Look = Look(),
+    pool: str = "none",
+    around: Around = Around(),
+    overwrite: bool = False,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Write the features of every state of a file, whole or not at all.
+
+    Raises:
+        DpdmError: When file, prior, layer, level or output do not fit each other.
+    """
+    inputs = [p for p in (field, around.statics) if p is not None]
+    check_output(features, inputs, overwrite)
+    path = find(prior)
+    known = load(path)
+    look.modules(known)
+    states = states_of(field, known, wish, around)
+    check_pool(states, pool)
+    first = told(states, 0, look, pool)
+    hint = "Give fewer layers or a smaller field, or --pool mean."
+    check_room(4 * first.nbytes, "The features of a state take", hint)
+    made = provenance(states, look, pool, path, field)
+    title = f"Features of {field.name} in the denoiser of the prior {path.stem}"
+    with Writer(features, template(states, first, pool, made, title), overwrite) as writer:
+        for number in range(states.count):
+            values = told(states, number, look, pool) if number else first
+            writer.write(block(states, number, values, pool))
+            report(number + 1, states.count)
+
+
+def check_pool(states: States, pool: str) -> None:
+    """Refuse a mean over cells where a state has none."""
+    if pool == "mean" and not any(axis in states.axes(0) for axis in CELLS):
+        raise DpdmError(
+            "--pool mean is over the cells of a field, and these states are components.",
+            "Leave it out.",
+        )
+
+
+def told(states: States, number: int, look: Look, pool: str) -> NDArray[np.float32]:
+    """Return the features of a state: (F, ...) of fields, (T, F, ...) of a trajectory."""
+    values: NDArray[np.float32] = features_of(states, number, look).numpy()
+    if pool == "mean":
+        values = (values * states.weights).mean((-2, -1)).astype(np.float32)
+    return values
+
+
+def laid(
+    states: States, number: int | None, count: int, pool: str
+) -> tuple[list[str], xr.Dataset]:
+    """Return dimensions and axes of the features of one state or, without a number, of all."""
+    axes = states.axes(number)
+    cells = [n for n in axes if n in CELLS]
+    outer = [n for n in axes if n not in cells]
+    words = {"long_name": "number of the feature"}
+    feature = xr.DataArray(np.arange(count, dtype=np.int32), dims="feature", attrs=words)
+    dims = [*outer, "feature", *(cells if pool == "none" else [])]
+    return dims, xr.Dataset(coords={n: (axes | {"feature": feature})[n] for n in dims})
+
+
+def block(states: States, number: int, values: NDArray[np.float32], pool: str) -> xr.Dataset:
+    """Return the features of one state, labelled."""
+    dims, axes = laid(states, number, values.shape[states.before], pool)
+    return axes.assign(features=(dims, values.reshape([axes.sizes[d] for d in dims]), WORDS))
+
+
+def template(
+    states: States, first: NDArray[np.float32], pool: str, made: dict[str, str], title: str
+) -> xr.Dataset:
+    """Return the layout of the file, in chunks of one state."""
+    dims, axes = laid(states, None, first.shape[states.before], pool)
+    shape = tuple(axes.sizes[d] for d in dims)
+    chunks = (*(1 for _ in shape[first.ndim :]), *first.shape)
+    empty = da.zeros(shape, dtype=np.float32, chunks=chunks)
+    whole = axes.assign(features=(dims, empty, WORDS, STORED | {"chunksizes": chunks}))
+    if "lat" in dims:
+        done = finish(states.timed(whole), title, made, states.wish.history)
+        array = done["features"].transpose(*dims)  # a map of each feature lies together
+        array.encoding = done["features"].encoding | {"chunksizes": chunks}
+        return done.assign(features=array)
+    whole.attrs = file_attributes(states.attrs, title, made, states.wish.history)
+    return whole
+
+
+def provenance(states: States, look: Look, pool: str, prior: Path, field: Path) -> dict[str, str]:
+    """Return what the features were made from."""
+    made = {
+        "prior": prior.stem, "prior_sha256": sha256(prior), "input": field.name,
+        "input_sha256": sha256(field), "sigma": f"{look.sigma:g}",
+        "layer": ",".join(look.layers), "pool": pool, "draws": str(look.draws),
+    }  # fmt: skip
+    made |= {"seed": str(look.seed)} if look.draws else {}
+    return made | ({"factor": str(states.factor)} if isinstance(states, Maps) else {})

@@ -1,0 +1,204 @@
+"""Trajectories in, a surrogate of their model on the denoiser's features out, and its forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from dpdm.bound import scaling
+from dpdm.errors import DpdmError
+from dpdm.fields.cf import FILL, file_attributes
+from dpdm.fields.store import sha256
+from dpdm.fields.trajectories import cadence_of
+from dpdm.fields.write import Writer, check_output
+from dpdm.prior import Prior, find, load
+from dpdm.states import States, states_of
+from dpdm.states.inner import Look
+from dpdm.states.paths import Paths
+from dpdm.surrogate import Surrogate, fitted, pairs, rmse, run, tuned
+from dpdm.task import Wish
+from dpdm.trajectories import split
+
+VALID = 0.4  # standard deviations, at which a forecast is no longer valid
+STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, "shuffle": True}
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What is to be forecast, and by what.
+
+    Attributes:
+        lead: Model steps of one step of the surrogate.
+        steps: Steps of the surrogate.
+        look: The layers, and their noise level.
+        minutes: Minutes of tuning the layers; 0 leaves them frozen.
+    """
+
+    lead: int = 10
+    steps: int = 100
+    look: Look = field(default_factory=lambda: Look(0.1))
+    minutes: float = 0.0
+
+
+def forecast(
+    train: Path,
+    state: Path,
+    out: Path,
+    prior: str,
+    ahead: Ahead = Ahead(),
+    wish: Wish = Wish(),
+    overwrite: bool = False,
+) -> list[tuple[float, float, float]]:
+    """Write what follows the last states of a file's trajectories.
+
+    Returns:
+        Lead time, and RMSE of surrogate and of persistence, in standard deviations, on the
+        trajectories of the training file that were not looked at.
+
+    Raises:
+        DpdmError: When files, prior and lead do not fit each other, or the forecast diverges.
+    """
+    check_output(out, [train, state], overwrite)
+    path = find(prior)
+    known = load(path)
+    lessons, begun = (components(p, known, wish) for p in (train, state))
+    check_ahead(lessons, ahead, train)
+    surrogate, test = surrogate_of(known, lessons, ahead, train)
+    skill = judged(surrogate, test, known, ahead)
+    width = known.contract.states
+    last = torch.stack([begun.scaled(n)[-width:].flatten() for n in range(begun.count)])
+    states = torch.stack([*run(surrogate, last, ahead.steps)], dim=1)
+    if not bool(states.isfinite().all()):
+        raise DpdmError(
+            f"The forecast leaves all bounds within {ahead.steps} steps.",
+            "Give fewer --steps, another --lead, or more to train on.",
+        )
+    write(begun, states, out, ahead, provenance(path, train, state, ahead), overwrite)
+    return skill
+
+
+def components(path: Path, prior: Prior, wish: Wish) -> Paths:
+    """Return trajectories of a few components.
+
+    Raises:
+        DpdmError: When the prior is one of fields.
+    """
+    if not prior.contract.states or prior.contract.plane:
+        raise DpdmError(
+            f"A surrogate is of trajectories of a few components, and the prior knows fields: "
+            f"{', '.join(prior.normaliser.names)}.",
+            "For fields, regress on what dpdm embed writes; docs/embed.md has an example.",
+        )
+    states: States = states_of(path, prior, wish)
+    assert isinstance(states, Paths)
+    return states
+
+
+def check_ahead(lessons: Paths, ahead: Ahead, path: Path) -> None:
+    """Refuse a lead that the trajectories are too short for."""
+    length, width = lessons.all.shape[1], lessons.prior.contract.states
+    if not 1 <= ahead.lead <= length - width:
+        raise DpdmError(
+            f"A lead of {ahead.lead} steps does not fit into the trajectories of {path}, which "
+            f"have {length} states.",
+            f"Give --lead from 1 to {length - width}.",
+        )
+
+
+def surrogate_of(
+    prior: Prior, lessons: Paths, ahead: Ahead, path: Path
+) -> tuple[Surrogate, Tensor]:
+    """Return the surrogate, and the normalised trajectories that it has not seen (N, T, C)."""
+    taught, last = split(lessons.like, path)
+    x = torch.stack([lessons.scaled(n) for n in range(lessons.count)])
+    width = prior.contract.states
+    fit, hold = (pairs(part, width, ahead.lead) for part in (x[:taught], x[taught:last]))
+    surrogate = Surrogate(prior, ahead.look, fit.now.shape[1]).requires_grad_(False)
+    fitted(surrogate, fit, hold)
+    if ahead.minutes:
+        surrogate = tuned(surrogate, fit, hold, prior, ahead.minutes)
+    return surrogate, x[last:]
+
+
+def judged(
+    surrogate: Surrogate, test: Tensor, prior: Prior, ahead: Ahead
+) -> list[tuple[float, float, float]]:
+    """Return lead time and the RMSE of surrogate and persistence, as far as the test reaches."""
+    width, step = prior.contract.states, prior.contract.cadence * ahead.lead
+    windows = test.unfold(1, width, 1).movedim(-1, 2).flatten(2)
+    reach = min(ahead.steps, (windows.shape[1] - 1) // ahead.lead)
+    starts = range(0, windows.shape[1] - reach * ahead.lead, max(1, windows.shape[1] // 50))
+    first = windows[:, list(starts)].flatten(0, 1)
+    out = []
+    for k, x in enumerate(run(surrogate, first, reach)):
+        true = windows[:, [s + k * ahead.lead for s in starts]].flatten(0, 1)
+        out.append((k * step, rmse(x, true), rmse(first, true)))
+    return out[1:]
+
+
+def valid(skill: Sequence[tuple[float, float, float]]) -> float:
+    """Return the time until which the RMSE stays below `VALID` standard deviations.
+
+    Example:
+        >>> valid([(0.1, 0.2, 1.0), (0.2, 0.3, 1.0), (0.3, 0.5, 1.0)])
+        0.2
+    """
+    good = 0.0
+    for time, error, _ in skill:
+        if not error < VALID:
+            break
+        good = time
+    return good
+
+
+def write(
+    begun: Paths, states: Tensor, out: Path, ahead: Ahead, made: dict[str, str], overwrite: bool
+) -> None:
+    """Write normalised windows (N, S, w C) as a file of trajectories: each one's last state."""
+    mean, std = scaling(begun.prior)
+    count = len(begun.names)
+    values = mean + std * states[..., -count:].double()
+    like, step = begun.like, cadence_of(begun.like) * ahead.lead
+    begin = float(like["time"].values[-1]) if like["time"].dtype.kind in "fiu" else 0.0
+    words = {"long_name": "model time", "units": "1"} | like["time"].attrs
+    time = xr.DataArray(begin + step * np.arange(states.shape[1]), dims="time", attrs=words)
+    (name, (dims, attrs)) = next(iter(begun.words.items()))
+    coords = {"trajectory": like["trajectory"], "time": time}
+    coords |= {"component": like["component"]} if "component" in like.coords else {}
+    empty = da.zeros(tuple(values.shape), dtype=np.float32, chunks=(1, *values.shape[1:]))
+    stored = STORED | {"chunksizes": (1, *values.shape[1:])}
+    template = xr.Dataset({name: (dims, empty, attrs, stored)}, coords)
+    title = f"Forecast of {ahead.steps} steps by a surrogate on the features of a denoiser"
+    template.attrs = file_attributes(begun.attrs, title, made, begun.wish.history)
+    with Writer(out, template, overwrite) as writer:
+        filled = values.numpy().astype(np.float32)
+        writer.write(template.assign({name: (dims, filled)}))
+
+
+def provenance(prior: Path, train: Path, state: Path, ahead: Ahead) -> dict[str, str]:
+    """Return what the forecast was made from."""
+    return {
+        "prior": prior.stem, "prior_sha256": sha256(prior), "input": f"{train.name} {state.name}",
+        "input_sha256": f"{sha256(train)} {sha256(state)}", "lead": str(ahead.lead),
+        "steps": str(ahead.steps), "sigma": f"{ahead.look.sigma:g}",
+        "layer": ",".join(ahead.look.layers), "tune_minutes": f"{ahead.minutes:g}",
+    }  # fmt: skip
+
+
+def text(skill: Sequence[tuple[float, float, float]]) -> str:
+    """Return the skill at leads that double, and the valid time."""
+    rows = [f"{'lead time':>9}  {'RMSE':>6}  persistence"]
+    shown = [n - 1 for n in (1, 2, 4, 8, 16, 32, 64, 128) if n <= len(skill)]
+    rows += [f"{t:9.4g}  {e:6.3f}  {p:11.3f}" for t, e, p in (skill[n] for n in shown)]
+    rows.append(
+        f"RMSE in standard deviations, on trajectories that were not looked at; below {VALID:g} "
+        f"until {valid(skill):g}."
+    )
+    return "\n".join(rows)

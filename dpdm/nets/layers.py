@@ -1,0 +1,77 @@
+"""The inner layers of a trained backbone by name, and what they say while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dpdm.errors import DpdmError
+from dpdm.nets.mlp import MLP
+from dpdm.nets.unet import UNet
+
+
+def layers(backbone: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers of a backbone by name, from the first to the last.
+
+    A perceptron's are numbered. Of a U-Net, ``top`` is the first at half resolution, the numbered
+    ones are at quarter resolution, and ``last`` is again at half. ``mid`` is the middle layer of a
+    perceptron, and the last of a U-Net's at quarter resolution.
+    """
+    if isinstance(backbone, MLP):
+        found = {str(n): layer for n, layer in enumerate(backbone.layers, 1)}
+        return found | {"mid": found[str((len(found) + 1) // 2)]}
+    if not isinstance(backbone, UNet):
+        return {}
+    inner = {str(n): layer for n, layer in enumerate(backbone.lower, 1)}
+    ends = {"top": backbone.upper[0], "last": backbone.upper[1]}
+    return ends | inner | {"mid": backbone.lower[-1]}
+
+
+def chosen(backbone: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+    """Return layers by their names.
+
+    Raises:
+        DpdmError: When there is none of a name.
+    """
+    known = layers(backbone)
+    for name in names:
+        if name not in known:
+            raise DpdmError(
+                f"The prior's network has no layer {name!r}.",
+                f"It has {', '.join(known) or 'none that can be named'}.",
+            )
+    return [known[name] for name in names]
+
+
+@contextmanager
+def heard(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect what modules return, in the order in which they work."""
+    kept: list[Tensor] = []
+    with ExitStack() as hooks:
+        for module in modules:
+            hook = module.register_forward_hook(lambda m, given, out: kept.append(out))
+            hooks.callback(hook.remove)
+        yield kept
+
+
+def joined(heard: Sequence[Tensor], extent: tuple[int, ...]) -> Tensor:
+    """Return features side by side, (B, F) or (B, F, H, W) on all cells of the extent."""
+    if not extent:
+        return torch.cat(list(heard), dim=1)
+    return torch.cat([grown(each, extent) for each in heard], dim=1)
+
+
+def grown(features: Tensor, extent: tuple[int, ...]) -> Tensor:
+    """Return features of coarser cells (B, F, h, w) on all cells that these stand for.
+
+    Example:
+        >>> grown(torch.tensor([[[[1.0, 2.0]]]]), (2, 3))[0, 0].tolist()
+        [[1.0, 1.0, 2.0], [1.0, 1.0, 2.0]]
+    """
+    times = -(-extent[0] // features.shape[-2])
+    whole = F.interpolate(features, scale_factor=float(times))
+    return whole[..., : extent[0], : extent[1]]

@@ -1,0 +1,133 @@
+"""dpdm forecast: exact where the model is linear, better than persistence where it is not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from dpdm.forecast import components, valid
+from dpdm.prior import load
+from dpdm.states.inner import Look
+from dpdm.surrogate import Pairs, Surrogate, fitted, pairs, rmse, run, tuned
+from dpdm.task import Wish
+from tests.test_perturb import gaussian, lines, opened_file  # noqa: F401
+from tests.worlds import done, refused
+
+TURN = 0.98 * np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
+COMMAND = "forecast turns.nc last.nc out.nc --prior gaussian.safetensors --layer 1 --lead 3"
+
+
+@pytest.fixture
+def turns(lines: None) -> xr.Dataset:  # noqa: F811
+    """Trajectories that turn and shrink, without noise, and the first states of some."""
+    x = [np.random.default_rng(1).standard_normal((12, 2))]
+    for _ in range(29):
+        x.append(x[-1] @ TURN.T)
+    values = 5 + 3 * np.stack(x, axis=1)
+    ds = opened_file("spirals.nc")
+    made = xr.Dataset(
+        {"state": (ds["state"].dims, values, ds["state"].attrs)},
+        {"component": ds["component"].values, "time": np.arange(30) * 0.25},
+    )
+    made.to_netcdf("turns.nc")
+    made.isel(trajectory=slice(3), time=slice(4)).to_netcdf("last.nc")
+    return made
+
+
+def test_a_linear_model_is_learnt_exactly(turns: xr.Dataset) -> None:
+    done(*f"{COMMAND} --steps 5".split())
+    out = opened_file()
+    assert out["state"].dims == ("trajectory", "time", "component")
+    np.testing.assert_allclose(out["time"], 0.75 + 0.75 * np.arange(6))
+    start = turns["state"].values[:3, 3] - 5
+    for step in range(6):
+        expected = 5 + start @ np.linalg.matrix_power(TURN.T, 3 * step)
+        np.testing.assert_allclose(out["state"][:, step], expected, rtol=0, atol=5e-3)
+
+
+def test_the_skill_is_printed_over_persistence(turns: xr.Dataset) -> None:
+    said = done(*f"{COMMAND} --steps 4".split()).stdout.splitlines()
+    assert "persistence" in said[0]
+    time, error, still = map(float, said[1].split())
+    assert time == 0.75
+    assert error < 0.01 * still
+    assert "until 3" in said[-1]
+
+
+def test_a_ridge_is_chosen_where_nothing_was_fitted(turns: xr.Dataset) -> None:
+    torch.set_default_dtype(torch.float32)
+    prior = load(Path("gaussian.safetensors"))
+    noise = torch.randn(40, 2)
+    surrogate = Surrogate(prior, Look(0.3, ("1",)), 2).requires_grad_(False)
+    lessons = Pairs(noise, noise + torch.randn(40, 2))
+    other = torch.randn(4000, 2)
+    held = Pairs(other, other + torch.randn(4000, 2))
+    error = fitted(surrogate, lessons, held)
+    assert error == pytest.approx(rmse(surrogate(held.now), held.then))
+    # Increments are pure noise of unit variance: the ridge cannot do better, or much worse.
+    assert 0.97 < error < 1.1
+
+
+def test_tuning_moves_the_layers_and_not_the_prior(turns: xr.Dataset) -> None:
+    torch.set_default_dtype(torch.float32)
+    prior = load(Path("gaussian.safetensors"))
+    before = {k: v.clone() for k, v in prior.denoiser.state_dict().items()}
+    x = torch.randn(20, 30, 2)
+    bent = torch.cat([x[:, :1], 0.8 * x[:, :-1].sin() + 0.3 * x[:, :-1].flip(-1) ** 2], dim=1)
+    lessons, held = (Pairs(p.flatten(0, 1)[:-1], q.flatten(0, 1)[1:]) for p, q in ((x, bent),) * 2)
+    surrogate = Surrogate(prior, Look(0.3, ("1",)), 2).requires_grad_(False)
+    frozen = fitted(surrogate, lessons, held)
+    better = tuned(surrogate, lessons, held, prior, 0.05)
+    assert rmse(better(held.now), held.then) < frozen
+    assert all(torch.equal(before[k], v) for k, v in prior.denoiser.state_dict().items())
+    moved = better.backbone.state_dict()["layers.0.first.weight"]
+    assert not torch.equal(moved, prior.denoiser.backbone.state_dict()["layers.0.first.weight"])
+
+
+def test_windows_are_paired_with_those_a_lead_later(turns: xr.Dataset) -> None:
+    x = torch.arange(20.0).reshape(1, 10, 2)
+    both = pairs(x, 3, 4)
+    assert both.now.shape == (4, 6)
+    assert torch.equal(both.then - both.now, torch.full((4, 6), 8.0))
+    assert both.now[1].tolist() == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    assert len(pairs(torch.randn(5, 100, 2), 1, 1, most=100).now) <= 100
+
+
+def test_a_step_is_repeated(turns: xr.Dataset) -> None:
+    class Twice(Surrogate):
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+
+        def forward(self, x: torch.Tensor, *unused: torch.Tensor) -> torch.Tensor:
+            return 2 * x
+
+    assert [float(x) for x in run(Twice(), torch.ones(1, 1), 3)] == [1.0, 2.0, 4.0, 8.0]
+
+
+def test_a_forecast_that_is_bad_at_once_is_valid_for_no_time() -> None:
+    assert valid([(0.1, 0.5, 1.0), (0.2, 0.1, 1.0)]) == 0.0
+    assert valid([(0.1, float("nan"), 1.0)]) == 0.0
+
+
+def test_what_does_not_fit_is_refused(here: Path, turns: xr.Dataset) -> None:
+    refused(f"{COMMAND.replace('--lead 3', '--lead 30')}", "lead of 30 steps does not fit", "29")
+    refused(f"{COMMAND} --layer 5", "no layer '5'", "1, mid")
+    refused(f"{COMMAND} --sigma 99", "99 is beyond the prior's range")
+    gaps = turns.copy(deep=True)
+    gaps["state"][1, 1, 1] = np.nan
+    gaps.to_netcdf("gaps.nc")
+    refused(COMMAND.replace("turns.nc", "gaps.nc"), "missing or infinite values")
+    turns.isel(trajectory=slice(2)).to_netcdf("few.nc")
+    refused(COMMAND.replace("turns.nc", "few.nc"), "holds 2 trajectories")
+
+
+def test_a_prior_of_fields_has_no_surrogate(here: Path) -> None:
+    command = "forecast fine.nc fine.nc out.nc --prior prior.safetensors"
+    refused(command, "the prior knows fields: t2m, tp", "dpdm embed")
+
+
+def test_components_need_a_prior_of_them(turns: xr.Dataset) -> None:
+    known = load(Path("gaussian.safetensors"))
+    assert components(Path("turns.nc"), known, Wish(device="cpu")).count == 12
