@@ -54,7 +54,7 @@ def of_prior(path: Path) -> dict[str, Any]:
     }
 
 
-def code_rmse(said: Mapping[str, Any], homes: Mapping[str, str]) -> dict[str, str]:
+def code_rmse(said: dict[str, Any], homes: Mapping[str, str]) -> dict[str, str]:
     """Return how closely a prior's code holds each variable, of a family from best to worst."""
     known = contract_of(said, Path()).code.get("reconstruction", {})
     units = {homes[c["name"]]: c["units"] for c in said["channels"]}
