@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from dpdm.diffusion.denoise import like
+from dpdm.diffusion.guide import Lawful
 from dpdm.diffusion.tile import flat
 from dpdm.fields.seasons import basis
 from dpdm.nets.autoencoder import SIDE
+from dpdm.nets.wiener import Wiener
 from dpdm.prior import Prior
-from dpdm.types import Denoise
+from dpdm.types import Denoise, Fields, Sigma
 
 
 def placed(plane: tuple[int, ...]) -> Tensor:
@@ -38,6 +42,19 @@ def windowed(prior: Prior, device: str = "cpu", season: float | None = None) -> 
     """
     given = given_of(prior, season)
     return flat(prior.denoiser.to(device).bind(given[None].to(device)))
+
+
+def lawful(denoise: Denoise, prior: Prior, states: int) -> Denoise:
+    """Return a denoiser of trajectories with the Gaussian law that the prior sets out from."""
+    if prior.denoiser.law is None:
+        return denoise
+    law = cast(Wiener, prior.denoiser.law).over(states)
+
+    def cover(x: Fields, sigma: Sigma) -> Fields:
+        filtered: Fields = law(x.flatten(1, 2), sigma)
+        return like(sigma, x) ** 2 * filtered.reshape(x.shape)
+
+    return Lawful(denoise, cover)
 
 
 def seasoned(ground: Tensor, seasons: Sequence[float | None]) -> Tensor:

@@ -15,7 +15,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpdm.bound import scaling, windowed
+from dpdm.bound import lawful, scaling, windowed
 from dpdm.course import Course, check_cadence, check_count
 from dpdm.diffusion.tile import Spans, tile
 from dpdm.draw import Dice, How, noise
@@ -130,7 +130,8 @@ class Earth(Course):
         spans = Spans(self.time.size, width)
         parts = [self.part(first + width // 2) for first in range(self.time.size - width + 1)]
         bound = {part: windowed(self.prior, how.device, part) for part in set(parts)}
-        return tile(bound[parts[0]] if len(bound) == 1 else [bound[p] for p in parts], spans)
+        denoise = tile(bound[parts[0]] if len(bound) == 1 else [bound[p] for p in parts], spans)
+        return lawful(denoise, self.prior, self.time.size)
 
     def part(self, state: int) -> float | None:
         """Return the season of a state, rounded to parts of the year."""

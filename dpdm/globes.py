@@ -9,7 +9,8 @@ looked at: it is there for an honest test.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,12 +24,13 @@ from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.seasons import basis, harmonics
 from dpdm.fields.tensors import Channel, Normaliser, seasons, worded
 from dpdm.fields.trajectories import cadence_of, check_times
+from dpdm.nets.wiener import Wiener
 from dpdm.prior import CLIMATE, Contract, Prior, new_denoiser
 from dpdm.recipe import GlobesRecipe
 from dpdm.trajectories import check_start, check_window, denoised, windows_at
 
 PLAIN: dict[str, Any] = {"transform": "identity", "mean": 0.0, "residual": ()}
-SAMPLING = {"sampler": "multistep", "steps": 24, "most": 80.0, "least": 0.02, "guidance": "mmps"}
+SAMPLING = {"sampler": "multistep", "steps": 16, "most": 40.0, "least": 0.02, "guidance": "law"}
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,18 @@ class Globes:
     measure: str = "RMSE over noise"
 
     def fresh(self) -> Any:
-        """Return an untrained denoiser."""
-        return new_denoiser(self.states.shape[1] * self.contract.states, self.contract.net)
+        """Return an untrained denoiser, which knows the Gaussian law of the windows."""
+        values = self.states.shape[1] * self.contract.states
+        denoiser = new_denoiser(values, self.contract.net)
+        cast(Wiener, denoiser.law).load_state_dict(self.law.state_dict())
+        return denoiser
+
+    @cached_property
+    def law(self) -> Wiener:
+        """Give the Gaussian law of the windows, estimated from what is learnt from."""
+        law = Wiener(*self.contract.net["law"])
+        law.settle(self.states[: self.taught])
+        return law
 
     def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Return windows (B, w C, H, W), drawn at random, and what is given of them."""
@@ -225,6 +237,8 @@ def describe(
         "recipe": asdict(recipe),
     }
     net = asdict(recipe.net) | {"given": 10, "globe": True}
+    rows = len(fields.data_vars) * grid.shape[0]
+    net["law"] = [states, rows, grid.shape[1], min(net.pop("modes"), rows)]
     sigma = (recipe.train.sigma[0], recipe.train.sigma[1])
     return Contract(
         grid.spacing, (0, 0), 0, cadence_of(fields), sigma, net, training, {}, SAMPLING,

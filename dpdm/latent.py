@@ -70,10 +70,13 @@ def coded(subject: Globes, prior: Prior) -> Globes:
     stds = [channel.std for channel in subject.normaliser.channels]
     known = dict(zip(subject.normaliser.names, np.multiply(size, stds).tolist(), strict=True))
     code = {"net": prior.contract.net, "reconstruction": known}
+    rows = codes.shape[1] * codes.shape[2]
+    law = [subject.contract.states, rows, codes.shape[3], min(subject.recipe.net.modes, rows)]
+    net = subject.contract.net | {"law": law}
     climate = subject.beside["climatology"] | {"lost": lost.half()}
     return replace(
         subject, states=codes, ground=quarter(subject.ground), area=quarter(subject.area),
-        contract=replace(subject.contract, code=code),
+        contract=replace(subject.contract, net=net, code=code),
         beside=subject.beside | {"climatology": climate, "coder": coder},
     )  # fmt: skip
 

@@ -24,6 +24,7 @@ from dpdm.fields.weights import part, save_whole, tensors_of
 from dpdm.nets.autoencoder import Autoencoder
 from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
+from dpdm.nets.wiener import Wiener
 
 FORMAT = 1
 CLIMATE = 33  # states that tell what is likely where nothing is observed
@@ -116,8 +117,11 @@ def new_denoiser(variables: int, net: dict[str, Any]) -> Denoiser:
         return Autoencoder(**plain)  # type: ignore[return-value]  # while it is trained
     if "hidden" in plain:
         return Denoiser(MLP(variables, **plain))
+    size = plain.pop("law", ())
+    plain |= {"beside": variables} if size else {}
     backbone = UNet(variables, plain.pop("given", given_channels(variables)), **plain)
-    return Denoiser(backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    law = Wiener(*size) if size else None
+    return Denoiser(backbone, law=law).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def check_earth(prior: Prior) -> None:

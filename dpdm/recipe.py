@@ -132,11 +132,13 @@ class GlobesNet:
         read: Channels of the part that reads relief and season: full, half, quarter resolution.
         widths: Channels of the part that removes noise: half and quarter resolution.
         depth: Blocks a level.
+        modes: Eigenvectors of each zonal wave of the Gaussian law that the network corrects.
     """
 
     read: tuple[int, ...] = (8, 16, 32)
     widths: tuple[int, ...] = (64, 128)
     depth: int = 2
+    modes: int = 256
 
 
 @dataclass(frozen=True)

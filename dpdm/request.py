@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dpdm.diffusion.guide import Guide, dps, mmps, sda
+from dpdm.diffusion.guide import Guide, dps, law, mmps, sda
 from dpdm.errors import DpdmError
 
-GUIDES: dict[str, Guide] = {"sda": sda, "mmps": mmps, "dps": dps}
-OWNERS = {"gamma": "sda", "iterations": "mmps", "zeta": "dps"}
+GUIDES: dict[str, Guide] = {"sda": sda, "mmps": mmps, "law": law, "dps": dps}
+OWNERS = {"gamma": ("sda",), "iterations": ("mmps", "law"), "zeta": ("dps",)}
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Seeing:
         reject: Innovation, in standard deviations of prior and observation, beyond which an
             observation is not believed; 0 believes all.
         withhold: Share of the stations kept back to score the analysis.
-        guidance: "sda", "mmps" or "dps"; empty for the prior's own.
+        guidance: "sda", "mmps", "law" or "dps"; empty for the prior's own.
         gamma: SDA's Gamma, if it is not the usual one.
-        iterations: MMPS's conjugate gradient steps, likewise.
+        iterations: Conjugate gradient steps of MMPS or of a law, likewise.
         zeta: Length of DPS's pull, likewise.
         obs_var: Variables' names in the observation files, by canonical name.
         obs_units: Units of the observations declared by the user, by variable.
@@ -60,10 +60,11 @@ class Seeing:
         """
         numbers = {own: getattr(self, own) for own in OWNERS if getattr(self, own) is not None}
         for own in numbers:
-            if OWNERS[own] != name:
+            if name not in OWNERS[own]:
+                owner = " or ".join(OWNERS[own])
                 raise DpdmError(
-                    f"--{own} belongs to --guidance {OWNERS[own]}, and this is {name}.",
-                    f"Leave it out, or say --guidance {OWNERS[own]}.",
+                    f"--{own} belongs to --guidance {owner}, and this is {name}.",
+                    f"Leave it out, or say --guidance {owner}.",
                 )
         return partial(GUIDES[name], **numbers)
 

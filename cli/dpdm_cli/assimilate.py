@@ -34,7 +34,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Seed of the ensemble, and of what is withheld.",
 )  # fmt: skip
 @click.option(
-    "--guidance", type=click.Choice(["sda", "mmps", "dps"]), default=None,
+    "--guidance", type=click.Choice(["sda", "mmps", "law", "dps"]), default=None,
     help="How observations pull: docs/assimilate.md.  [default: the prior's]",
 )  # fmt: skip
 @click.option("--steps", type=click.IntRange(min=2), help="Noise levels  [default: the prior's]")
@@ -49,7 +49,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 )  # fmt: skip
 @click.option(
     "--iterations", type=click.IntRange(min=1),
-    help="Conjugate gradient steps of --guidance mmps.  [default: 3]",
+    help="Conjugate gradient steps of --guidance mmps or law.  [default: 3 or 40]",
 )  # fmt: skip
 @click.option("--zeta", type=POSITIVE, help="Pull of --guidance dps.  [default: 1]")
 @click.option(

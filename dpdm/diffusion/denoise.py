@@ -18,6 +18,7 @@ References:
     Table 1. https://arxiv.org/abs/2206.00364
 """
 
+import torch
 from torch import Tensor, nn
 
 from dpdm.types import Denoise, Fields, Sigma
@@ -35,12 +36,18 @@ class Denoiser(nn.Module):
         backbone: Module with ``features(given)``, what the conditioning fields say, and
             ``forward(x, c_noise, features)``, twice the channels of ``x``: F and s.
         sigma_data: Standard deviation of the clean, normalised fields.
+        law: Denoiser of a Gaussian law, with its ``spread(sigma)``, that the network corrects:
+            it takes the place of c_skip x_t, its spread that of c_out, and the network sees
+            its answer beside x_t.
     """
 
-    def __init__(self, backbone: nn.Module, sigma_data: float = 1.0) -> None:
+    def __init__(
+        self, backbone: nn.Module, sigma_data: float = 1.0, law: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.sigma_data = sigma_data
+        self.law = law
 
     def features(self, given: Fields) -> list[Tensor]:
         """Return what the conditioning fields say, computed once for all members and levels."""
@@ -52,13 +59,20 @@ class Denoiser(nn.Module):
         s = like(sigma, x)
         total = s**2 + self.sigma_data**2
         c_out = s * self.sigma_data * total.rsqrt()
+        if self.law is not None:
+            c_out = like(self.law.spread(sigma), x)  # type: ignore[operator]
         return self.sigma_data**2 / total, c_out, total.rsqrt(), sigma.log() / 4
 
     def moments(self, x_t: Fields, sigma: Sigma, features: list[Tensor]) -> tuple[Fields, Fields]:
         """Return the mean and the variance of the clean fields, each shaped as ``x_t``."""
         c_skip, c_out, c_in, c_noise = self.scalings(sigma, x_t)
-        f, s = self.backbone(c_in * x_t, c_noise, features).to(x_t.dtype).chunk(2, dim=1)
-        return c_skip * x_t + c_out * f, c_out**2 * s.exp()
+        if self.law is None:
+            guess, seen = c_skip * x_t, c_in * x_t
+        else:
+            guess = self.law(x_t, sigma)
+            seen = torch.cat([c_in * x_t, guess], dim=1)
+        f, s = self.backbone(seen, c_noise, features).to(x_t.dtype).chunk(2, dim=1)
+        return guess + c_out * f, c_out**2 * s.exp()
 
     def forward(self, x_t: Fields, sigma: Sigma, given: Fields) -> Fields:
         """Return the expected clean fields, with the shape of ``x_t``."""

@@ -11,6 +11,8 @@ fields and spreads into the observed values:
 - **SDA** takes :math:`R + \sigma^2 \Gamma` for :math:`R + A V A^T`: one gradient.
 - **MMPS** matches moments, :math:`V = \sigma^2 J`, and solves for the weights by conjugate
   gradients: exact for Gaussian fields and linear operators, a gradient more for each iteration.
+- **law** takes the covariance that a Gaussian law leaves, where the prior sets out from one: no
+  gradient of the network at all, and as many iterations as it takes.
 - **DPS** knows no V, and takes a step along the gradient of the misfit's norm.
 
 References:
@@ -26,6 +28,7 @@ from torch import Tensor
 
 from dpdm.diffusion.denoise import like
 from dpdm.diffusion.observe import Observation, linearise
+from dpdm.errors import DpdmError
 from dpdm.types import Denoise, Fields, Sigma, Values
 
 Guide = Callable[[Denoise, Observation], Denoise]
@@ -82,6 +85,58 @@ def mmps(denoise: Denoise, seen: Observation, iterations: int = 3) -> Denoise:
 
         miss = seen.value.to(values) - values
         return x_hat.detach() + spread(conjugate_gradients(matvec, miss, iterations))
+
+    return posterior
+
+
+class Lawful:
+    """A denoiser that knows what a Gaussian law leaves unknown.
+
+    Args:
+        denoise: The denoiser.
+        cover: Maps fields and noise level to the law's posterior covariance of x given x_t,
+            applied to the fields.
+    """
+
+    def __init__(self, denoise: Denoise, cover: Denoise) -> None:
+        self.denoise, self.cover = denoise, cover
+
+    def __call__(self, x_t: Fields, sigma: Sigma) -> Fields:
+        """Return the expected clean fields."""
+        return self.denoise(x_t, sigma)
+
+
+def law(denoise: Denoise, seen: Observation, iterations: int = 40) -> Denoise:
+    """Return the denoiser of p(x | y) with the covariance of a Gaussian law.
+
+    Args:
+        denoise: A :class:`Lawful` denoiser of the prior.
+        seen: What was measured.
+        iterations: Steps of conjugate gradients, over values in units of their errors.
+
+    Raises:
+        DpdmError: When the denoiser knows no law.
+    """
+    if not isinstance(denoise, Lawful):
+        raise DpdmError(
+            "--guidance law needs a prior that sets out from a Gaussian law, and this does not.",
+            "Say --guidance mmps or sda.",
+        )
+    cover = denoise.cover
+
+    def posterior(x_t: Fields, sigma: Sigma) -> Fields:
+        with torch.no_grad():
+            x_hat = denoise(x_t, sigma)
+        values, pull, push = linearise(seen.operator, x_hat)
+        root = seen.variance.to(values).rsqrt()
+
+        def matvec(v: Values) -> Values:
+            return root * (seen.spread(root * v) + push(cover(pull(root * v), sigma)))
+
+        with torch.no_grad():
+            miss = root * (seen.value.to(values) - values)
+            weights = root * conjugate_gradients(matvec, miss, iterations)
+            return x_hat + cover(pull(weights), sigma)
 
     return posterior
 

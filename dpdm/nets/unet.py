@@ -163,6 +163,7 @@ class UNet(nn.Module):
         periodic: Whether the fields close on themselves along both axes, whose extents are then
             multiples of four.
         globe: Whether they lie on the globe, the whole circle round, from pole to pole; likewise.
+        beside: Channels seen beside the noisy fields.
     """
 
     def __init__(
@@ -175,6 +176,7 @@ class UNet(nn.Module):
         dropout: float = 0.0,
         periodic: bool = False,
         globe: bool = False,
+        beside: int = 0,
     ) -> None:
         super().__init__()
         size = 4 * widths[0]
@@ -185,7 +187,8 @@ class UNet(nn.Module):
         self.reader = Reader(given, 2 * channels, read, depth, dropout)
         self.at_half = conv(4 * read[0] + read[1], widths[0], 1)
         self.at_quarter = conv(read[2], widths[1], 1)
-        self.enter, self.shrink = conv(4 * channels, widths[0]), conv(widths[0], widths[1], 2, 2)
+        self.enter = conv(4 * (channels + beside), widths[0])
+        self.shrink = conv(widths[0], widths[1], 2, 2)
         self.upper = nn.ModuleList(Block(widths[0], size) for _ in range(2))
         self.lower = nn.ModuleList(Block(widths[1], size) for _ in range(depth))
         self.grow = conv(widths[1], widths[0], 1)
