@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from dpdm.nets.autoencoder import Autoencoder
 from dpdm.prior import CLIMATE, Prior
 
 BLOCK = 64  # states at a time
+MOST = 200  # states that linear maps are fitted to
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,17 @@ class Coding(Globes):
         return self.states[numbers], self.ground[None]
 
     def fresh(self) -> Autoencoder:
-        """Return an untrained autoencoder."""
-        return Autoencoder(**self.contract.net)
+        """Return an autoencoder that knows the best linear maps."""
+        coder = Autoencoder(**self.contract.net)
+        coder.load_state_dict(self.begin.state_dict())
+        return coder
+
+    @cached_property
+    def begin(self) -> Autoencoder:
+        """Give the autoencoder that training sets out from."""
+        coder = Autoencoder(**self.contract.net)
+        coder.settle(self.states[: self.taught : max(1, self.taught // MOST)])
+        return coder
 
     @torch.no_grad()
     def scores(self, student: Autoencoder, device: str) -> dict[str, float]:

@@ -153,7 +153,7 @@ class Code:
         share: Share of steps and minutes that the autoencoder is trained for.
     """
 
-    codes: int = 32
+    codes: int = 48
     encode: int = 128
     decode: int = 64
     depth: int = 2

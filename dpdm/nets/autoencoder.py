@@ -8,13 +8,17 @@ variance, and a little noise is added to them in training,
 
 so that codes which lie close together stand for fields that do, which guidance needs: it goes
 along the gradient of D.
+
+Both set out from what is best among linear maps: principal components of blocks of cells, and the
+least-squares reconstruction of a block from its own components and its neighbours'. What is
+trained is what lies beyond.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dpdm.nets.unet import Block, Norm, close, conv, silent
+from dpdm.nets.unet import Block, Norm, around, close, conv, silent
 
 SIDE = 4  # cells along a side that one cell of the code stands for
 NOISE = 0.05  # of codes in training, over their standard deviation
@@ -62,7 +66,8 @@ class Autoencoder(nn.Module):
         self.read = conv(cells * given, encode + decode, 1)
         self.enter = conv(cells * channels, encode)
         self.into = nn.Sequential(*(Block(encode) for _ in range(depth)), Norm(encode))
-        self.code = conv(encode, codes, 1)
+        self.code = silent(conv(encode, codes, 1))
+        self.linear = conv(cells * channels, codes, 1)
         self.norm = Standard(codes)
         self.begin = conv(codes, decode, 1)
         self.out = nn.Sequential(*(Block(decode) for _ in range(depth)), Norm(decode), nn.SiLU())
@@ -71,6 +76,23 @@ class Autoencoder(nn.Module):
         self.split, self.codes = (encode, decode), codes
         close(self, globe=True)
 
+    @torch.no_grad()
+    def settle(self, states: Tensor) -> None:
+        """Set out from the best linear maps for states (N, C, H, W)."""
+        blocks = F.pixel_unshuffle(states.double().nan_to_num(), SIDE)
+        rows = blocks.movedim(1, -1).flatten(0, -2)
+        mean = rows.mean(0)
+        sizes, axes = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
+        inward = (axes / sizes.clamp_min(1e-9).sqrt()).flip(-1)[:, : self.codes].T
+        self.linear.weight.copy_(inward[..., None, None])
+        self.linear.bias.copy_(-inward @ mean)  # type: ignore[union-attr]
+        codes = torch.einsum("zc,nchw->nzhw", inward, blocks - mean[:, None, None])
+        seen = F.unfold(around(codes), 3).movedim(1, -1).flatten(0, -2)
+        normal = seen.T @ seen + 1e-6 * len(seen) * torch.eye(seen.shape[1]).to(seen)
+        outward = torch.linalg.solve(normal, seen.T @ (rows - mean)).T
+        self.direct.weight.copy_(outward.reshape(self.direct.weight.shape))
+        self.direct.bias.copy_(mean)  # type: ignore[union-attr]
+
     def features(self, given: Tensor) -> Tensor:
         """Return what the ground (B, G, H, W) says to encoder and decoder."""
         out: Tensor = self.read(F.pixel_unshuffle(given, SIDE))
@@ -78,8 +100,9 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor, features: Tensor) -> Tensor:
         """Return the codes (B, Z, H / 4, W / 4) of states (B, C, H, W); missing values are 0."""
-        h = self.enter(F.pixel_unshuffle(x.nan_to_num(), SIDE)) + features[:, : self.split[0]]
-        out: Tensor = self.norm(self.code(self.into(h)))
+        blocks = F.pixel_unshuffle(x.nan_to_num(), SIDE)
+        h = self.enter(blocks) + features[:, : self.split[0]]
+        out: Tensor = self.norm(self.linear(blocks) + self.code(self.into(h)))
         return out
 
     def decode(self, code: Tensor, features: Tensor) -> Tensor:
