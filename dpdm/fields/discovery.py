@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dpdm.fields.levels import LEVEL
 from dpdm.fields.steps import PERIODS
 
 CONVENTION = "ACDD-1.3"
@@ -35,6 +36,7 @@ def discovery(fields: xr.Dataset, title: str, now: str) -> dict[str, Any]:
     return (
         _words(fields, title)
         | _place(fields)
+        | _height(fields)
         | _span(fields)
         | {"date_created": now, "standard_name_vocabulary": "CF Standard Name Table"}
     )
@@ -64,6 +66,16 @@ def _place(fields: xr.Dataset) -> dict[str, Any]:
             said["resolution"] = round((most - least) / (centres.size - 1), 9)
         out |= {f"geospatial_{axis}_{word}": value for word, value in said.items()}
     return out
+
+
+def _height(fields: xr.Dataset) -> dict[str, Any]:
+    """Return the lowest and the highest level."""
+    if LEVEL not in fields.dims:
+        return {}
+    levels, said = fields[LEVEL].values, fields[LEVEL].attrs
+    ends = {"min": float(levels.min()), "max": float(levels.max())}
+    known = {key: said[key] for key in ("units", "positive") if key in said}
+    return {f"geospatial_vertical_{word}": value for word, value in (ends | known).items()}
 
 
 def _span(fields: xr.Dataset) -> dict[str, str]:
