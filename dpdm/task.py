@@ -253,7 +253,7 @@ def unknown(target: Path | None, prior: Prior) -> xr.Dataset:
     if target is None:
         raise DpdmError(
             "Neither coarse fields nor a target grid was given.",
-            "Give --coarse COARSE.nc, or --grid TARGET.nc to do without.",
+            "Give --coarse COARSE.nc, or --grid TARGET.nc to do without; or another --prior.",
         )
     like = open_fields(target)
     kept = like[[n for n in ("time", "time_bnds") if n in like.variables]]

@@ -92,6 +92,23 @@ def test_other_rhythms_have_gaps(site: Path, freq: str, missing: str) -> None:
     assert len(set(series.labels)) == 5
 
 
+@pytest.mark.parametrize(
+    ("first", "days", "label"),
+    [("2000-10-01", 31, "2000-10"), ("2000-10-16", 1, "2000-10-16"), ("2000-10-16", 0, "2000-10"),
+     ("2000-10-03", 0, "2000-10-03")],
+)  # fmt: skip
+def test_a_lone_step_is_a_month_or_a_day_as_it_will_be_in_a_series(
+    site: Path, first: str, days: int, label: str
+) -> None:
+    ds = dated(first, 1, "standard", "D")
+    if days:
+        ends = np.array([[0, days]]) + ds["time"].values[:, None].astype("M8[D]")
+        ds["time_bnds"] = (("time", "bnds"), ends.astype("M8[ns]"))
+        ds["time"].attrs["bounds"] = "time_bnds"
+    put(ds, [0])
+    assert found().labels == (label,)
+
+
 def test_a_period_cuts_and_changes_no_value(site: Path) -> None:
     put(winter(), [0, 1, 2], [3, 4, 5])
     plan(site, members=2)

@@ -26,6 +26,8 @@ from dpdm.reconstruct.stack import stacked
 from dpdm.task import labels
 
 OPEN = 512  # files at a time, short of what systems allow
+MONTH, DAY, HOUR = 7, 10, 13  # characters of a label that tell them
+MIDDLE = range(14, 18)  # days on which people date a month
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,17 @@ def within(fields: xr.Dataset, period: Sequence[str]) -> tuple[slice, tuple[str,
             "Change period or files under [input].",
         )
     chosen = slice(where[0], where[-1] + 1)
-    return chosen, names_of(full[chosen])
+    return chosen, names_of(full, DAY if len(full) == 1 and not monthly(fields) else MONTH)[chosen]
+
+
+def monthly(fields: xr.Dataset) -> bool:
+    """Tell whether a lone step is a month: by its bounds, or as months are dated."""
+    if "time_bnds" in fields.variables:
+        first, last = fields["time_bnds"].values[0]
+        return bool(pd.Timedelta(last - first) >= pd.Timedelta(27, "D"))
+    stamp = fields["time"].dt
+    first = stamp.day.item() == 1 and stamp.hour.item() == 0
+    return bool(first or stamp.day.item() in MIDDLE)
 
 
 def inside(label: str, period: Sequence[str]) -> bool:
@@ -193,14 +205,16 @@ def inside(label: str, period: Sequence[str]) -> bool:
     return first <= label[: len(first)] and label[: len(last)] <= last
 
 
-def names_of(full: Sequence[str]) -> tuple[str, ...]:
+def names_of(full: Sequence[str], least: int = MONTH) -> tuple[str, ...]:
     """Return labels as short as tells all of them apart, at least to the month.
 
     Example:
         >>> names_of(["1862-06-16T00", "1862-07-16T12"])
         ('1862-06', '1862-07')
+        >>> names_of(["1862-06-16T00"], DAY)
+        ('1862-06-16',)
     """
-    for length in (7, 10, 13):
+    for length in range(least, HOUR + 1, DAY - MONTH):
         short = tuple(name[:length] for name in full)
         if len(set(short)) == len(short):
             return short
