@@ -8,6 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
+from dpdm.bound import scaling, windowed
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.diffusion.gaussian import Gaussian
 from dpdm.diffusion.tile import Spans, tile
@@ -15,7 +16,7 @@ from dpdm.fields.trajectories import cadence_of, opened
 from dpdm.learn import identity
 from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
-from dpdm.prior import Prior, check_length, load, scaling, windowed
+from dpdm.prior import Prior, check_length, load
 from dpdm.recipe import LayersRecipe
 from dpdm.trajectories import Trajectories, covariance, prepare
 from tests.worlds import done, refused

@@ -222,7 +222,7 @@ def together(denoise: Denoise, most: int) -> Local:
             batch = torch.cat([x_t[place] for place in some])
             levels = sigma.repeat(len(some))
             x_hat = remade(denoise, batch, levels) if forget else denoise(batch, levels)
-            yield from x_hat.split(len(x_t))
+            yield from torch.split(x_hat, len(x_t))
 
     return local
 
