@@ -8,7 +8,18 @@ import click
 from click.testing import CliRunner
 
 from dpdm.fields.variables import KNOWN
-from dpdm.recipe import Data, Fit, Layers, LayersFit, Net, Planes, PlanesFit
+from dpdm.recipe import (
+    Code,
+    Data,
+    Fit,
+    GlobesFit,
+    GlobesNet,
+    Layers,
+    LayersFit,
+    Net,
+    Planes,
+    PlanesFit,
+)
 from dpdm.reconstruct.plan import Plan
 from dpdm_cli.main import main
 
@@ -96,10 +107,13 @@ def settings() -> str:
     """Return the page of all settings of training."""
     head = "# Settings of dpdm train\n\nMade from `dpdm/recipe.py` by `docs/reference.py`.\n"
     few, plane = "trajectories of a few components", "trajectories on a plane"
+    globe = "states of the globe"
     sections = (
         ("`[data]`", Data), ("`[net]`", Net), ("`[train]`", Fit),
         (f"`[net]` for {few}", Layers), (f"`[train]` for {few}", LayersFit),
         (f"`[net]` for {plane}", Planes), (f"`[train]` for {plane}", PlanesFit),
+        (f"`[net]` for {globe}", GlobesNet), (f"`[train]` for {globe}", GlobesFit),
+        (f"`[code]` for {globe}, with `--latent`", Code),
     )  # fmt: skip
     return "\n\n".join([head, *(table(*section) for section in sections)]) + "\n"
 
