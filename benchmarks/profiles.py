@@ -233,7 +233,7 @@ def observed(bench: Bench, window: Window, case: str, seen: str) -> list[Path]:
 def degraded(bench: Bench, case: str) -> str:
     """Return what the background is, as settings of dpdm observe."""
     kind, number = case.split("_")
-    std = [float(number) * s if kind == "noise" else ERROR for s in bench.deviation]
+    std = [float(number) * float(s) if kind == "noise" else ERROR for s in bench.deviation]
     factor = 4 if kind == "noise" else int(number)
     what = f'operator = "coarse"\nfactor = {factor}\n' if kind != "sparse" else ""
     where = f"[where]\nevery = {factor}\n" if kind == "sparse" else ""
