@@ -31,11 +31,11 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from dpdm.bound import scaling, windowed
 from dpdm.diffusion.guide import sda
 from dpdm.diffusion.observe import Observation
 from dpdm.diffusion.sample import corrected, levels
 from dpdm.diffusion.tile import Spans, tile
-from dpdm.bound import scaling, windowed
 from dpdm.prior import Prior, find, load
 from dpdm.testbeds import lorenz63
 from dpdm.testbeds.particles import smoother
