@@ -44,8 +44,9 @@ def steps(
     said = stamps.to_numpy()[known]
     dated = said.dtype.kind == "M" or hasattr(said[0], "year")
     if dated != (time.dtype.kind in "MO"):
+        kind = "dates" if dated else "numbers"
         raise DpdmError(
-            f"The observations' times are {'dates' if dated else 'numbers'}, as {said[0]!s:.19} is, "
+            f"The observations' times are {kind}, as {said[0]!s:.19} is, "
             f"and the field's are {'numbers' if dated else 'dates'}.",
             "Give both the same.",
         )
