@@ -1,6 +1,6 @@
 # make demo   set up, downscale the bundled East Asia file, print its scores
 # make test   set up, run all tests
-# make check  what CI enforces beside the tests: style, types, import floors, docs
+# make check  what CI enforces beside the tests: style, types, import floors
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -25,14 +25,13 @@ demo: $(VENV)/.dpdm
 		--coarse sample_data/east_asia_coarse.nc --also "one evaluation=build/east_asia_mean.nc"
 
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest dpdm cli tests/test_docs.py
 
 clean:
 	rm -rf $(VENV) build
