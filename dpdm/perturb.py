@@ -104,7 +104,7 @@ def perturb(
     made = provenance(states, push, curve, path, state)
     template = states.template()
     title = f"Ensemble around {state.name} with the prior {path.stem}"
-    if isinstance(states, Maps):
+    if "lat" in template.coords:
         template = finish(template, title, made, wish.history)
     else:
         template.attrs = file_attributes(template.attrs, title, made, wish.history)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dpdm.draw import How
 from dpdm.errors import DpdmError
 from dpdm.prior import Prior
+from dpdm.states.globe import Globe
 from dpdm.states.maps import Around, Maps
 from dpdm.states.paths import Paths
 from dpdm.task import Wish
@@ -88,4 +89,4 @@ def states_of(path: Path, prior: Prior, wish: Wish, around: Around = Around()) -
             "fields on the Earth, and this prior knows trajectories.",
             "Leave them out, or choose another --prior.",
         )
-    return Paths(path, prior, wish)
+    return (Globe if prior.contract.globe else Paths)(path, prior, wish)

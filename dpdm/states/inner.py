@@ -19,6 +19,7 @@ from dpdm.errors import DpdmError
 from dpdm.nets.layers import chosen, heard, joined
 from dpdm.prior import Prior
 from dpdm.states import States
+from dpdm.states.globe import Globe
 from dpdm.states.maps import Maps
 from dpdm.states.paths import Paths
 
@@ -66,6 +67,8 @@ def features_of(states: States, number: int, look: Look) -> Tensor:
     """Return the features of a state: (F, H, W) of fields, (T, F, ...) of a trajectory."""
     if isinstance(states, Maps):
         return of_map(states, number, look)
+    if isinstance(states, Globe):
+        return of_globe(states, look)
     assert isinstance(states, Paths)
     return of_path(states, number, look)
 
@@ -110,3 +113,21 @@ def of_path(paths: Paths, number: int, look: Look) -> Tensor:
         found = of_windows(paths.prior, windows, look, paths.how.device).cpu()
         total = found if not total.numel() else total + found
     return total[which] / max(1, look.draws)
+
+
+@torch.no_grad()
+def of_globe(globe: Globe, look: Look) -> Tensor:
+    """Return the features of states of the globe (T, F, H, W), each window in its own season."""
+    width, plane, device = globe.prior.contract.states, globe.course.extent[2:], globe.how.device
+    modules, total = look.modules(globe.prior), torch.zeros(0)
+    for x_t in look.noisy(globe.scaled, globe.label(0)):
+        found = []
+        for first in range(len(x_t) - width + 1):
+            bound = windowed(globe.prior, device, globe.course.part(first + width // 2))
+            window = x_t[None, first : first + width].to(device)
+            with heard(modules) as kept:
+                bound(window, window.new_full((1,), look.sigma))
+            found.append(joined(kept, plane).cpu())
+        total = torch.cat(found) if not total.numel() else total + torch.cat(found)
+    which = torch.arange(len(globe.scaled)) - width // 2
+    return total[which.clamp(0, len(total) - 1)] / max(1, look.draws)

@@ -104,12 +104,7 @@ class Maps:
         timed = "time" in self.fields.dims
         one = load(self.fields.isel(time=number) if timed else self.fields, self.path)
         found: Array = to_tensor(one, self.names, self.task.grid.shape).numpy()
-        for name, field in zip(self.names, found, strict=True):
-            if count := int(np.isnan(field).sum()):
-                raise DpdmError(
-                    f"{self.path}: {name} is missing in {count} of {field.size} cells.",
-                    "A state must be whole: cut the field, or fill them (cdo setmisstodis).",
-                )
+        without_gaps(self.path, dict(zip(self.names, found, strict=True)))
         return found
 
     def posterior(self, number: int) -> Posterior:
@@ -147,6 +142,16 @@ class Maps:
     def blocks(self, number: int, members: Array) -> Iterator[xr.Dataset]:
         """Yield a block for every member, and the statistics."""
         yield from blocks(self.task, number, members)
+
+
+def without_gaps(path: Path, fields: Mapping[str, Array]) -> None:
+    """Refuse fields with missing values."""
+    for name, field in fields.items():
+        if count := int(np.isnan(field).sum()):
+            raise DpdmError(
+                f"{path}: {name} is missing in {count} of {field.size} cells.",
+                "A state must be whole: cut the field, or fill them (cdo setmisstodis).",
+            )
 
 
 def check_whole(fields: xr.Dataset, prior: Prior, path: Path) -> None:
