@@ -87,7 +87,11 @@ DATA = {
     "no latitude": (lambda ds: ds.rename(lat="row"), "there is no latitude", "CF units"),
     "repeated time": (times([0, 0, 1]), "time 2000-01-01.* comes twice", "mergetime"),
     "unsorted time": (times([0, 2, 1]), "time 2000-02-01.* comes after", "mergetime"),
-    "two levels": (lambda ds: ds.expand_dims(lev=[1, 2]), "dimension lev of 2", "cdo sellev"),
+    "two levels": (
+        lambda ds: ds.expand_dims(lev=[1, 2]),
+        "on 2 levels .lev. without units",
+        "hPa",
+    ),
     "nothing there": (
         lambda ds: ds.drop_vars(["t2m", "tp"]),
         "no variable lies on a lat",

@@ -105,6 +105,7 @@ def test_a_lone_step_is_a_month_or_a_day_as_it_will_be_in_a_series(
         ends = np.array([[0, days]]) + ds["time"].values[:, None].astype("M8[D]")
         ds["time_bnds"] = (("time", "bnds"), ends.astype("M8[ns]"))
         ds["time"].attrs["bounds"] = "time_bnds"
+        ds["time"].encoding["units"] = "days since 2000-01-01"
     put(ds, [0])
     assert found().labels == (label,)
 

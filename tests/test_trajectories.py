@@ -259,7 +259,7 @@ def test_words_that_do_not_fit_are_refused(here: Path) -> None:
     Path("wrong.toml").write_text("[net]\nwidths = [8, 8]")
     Path("draws.toml").write_text("[train]\ndraws = 4")
     out = "--out p.safetensors"
-    refused(f"train fine.nc --window 5 {out}", "fine.nc is not one file of trajectories")
+    refused(f"train fine.nc --window 5 {out}", "window of 5 states is longer")
     refused(f"train spirals.nc --factor 4 {out}", "spirals.nc holds trajectories", "--window 5")
     refused(f"train spirals.nc --window 5 --var a=b {out}", "say nothing")
     refused(f"train spirals.nc --window 5 --config wrong.toml {out}", "unknown key widths")

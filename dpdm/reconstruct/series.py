@@ -82,7 +82,7 @@ def open_series(
     tracks, twice = zip(*(track(name, parts, paths) for name in names), strict=True)
     whole = beside(tracks).assign_attrs(tracks[0].attrs)
     whole.encoding = {"source": str(paths[0]) + (f" to {paths[-1]}" if len(paths) > 1 else "")}
-    chosen, steps = within(whole, period)
+    chosen, steps = within(whole, period, opened[0])
     fields, again = whole.isel(time=chosen), {n[: len(steps[0])] for n in set().union(*twice)}
     known = sorted({n for ds in tracks for n in labels(ds) if not period or inside(n, period)})
     absent = missing(fields, known, period)
@@ -166,8 +166,15 @@ def _check_same(at: str, one: tuple[xr.Dataset, Path], other: tuple[xr.Dataset, 
             )
 
 
-def within(fields: xr.Dataset, period: Sequence[str]) -> tuple[slice, tuple[str, ...]]:
+def within(
+    fields: xr.Dataset, period: Sequence[str], first: xr.Dataset
+) -> tuple[slice, tuple[str, ...]]:
     """Return which steps lie in a period, and their names.
+
+    Args:
+        fields: The series.
+        period: Its first and last step, or nothing for all.
+        first: The first file, with its bounds, which tell how long a lone step is.
 
     Raises:
         DpdmError: When there is none.
@@ -181,7 +188,7 @@ def within(fields: xr.Dataset, period: Sequence[str]) -> tuple[slice, tuple[str,
             "Change period or files under [input].",
         )
     chosen = slice(where[0], where[-1] + 1)
-    return chosen, names_of(full, DAY if len(full) == 1 and not monthly(fields) else MONTH)[chosen]
+    return chosen, names_of(full, DAY if len(full) == 1 and not monthly(first) else MONTH)[chosen]
 
 
 def monthly(fields: xr.Dataset) -> bool:
