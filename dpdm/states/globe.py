@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -26,7 +26,6 @@ from dpdm.earth import earth_of
 from dpdm.ensemble import described, statistics
 from dpdm.fields.store import load, open_fields
 from dpdm.fields.units import from_canonical
-from dpdm.nets.autoencoder import Autoencoder
 from dpdm.prior import Prior
 from dpdm.states.maps import check_whole, without_gaps
 from dpdm.task import Wish, how
@@ -90,7 +89,7 @@ class Globe:
         x = ((torch.from_numpy(self.values(0)) - mean) / std).float()
         if self.prior.coder is None:
             return x
-        coder, ground = cast(Autoencoder, self.prior.coder), self.prior.climatology["ground"]
+        coder, ground = self.prior.coder, self.prior.climatology["ground"]
         with torch.no_grad():
             return coder.cpu().encode(x, coder.features(ground[None].float()))
 
