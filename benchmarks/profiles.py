@@ -56,6 +56,7 @@ SEEN = {
     "none": (), "stations": ("surface", "sondes"),
     "all": ("surface", "sondes", "satellite"),
 }  # fmt: skip
+WHO = ("states", "codes", "background", "optimal", "kalman")
 ENSEMBLE, LENGTH = 60, 2000.0  # of the Kalman analysis; km
 
 
@@ -87,7 +88,7 @@ def arguments() -> Namespace:
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--seen", nargs="+", default=list(SEEN), choices=SEEN)
     parser.add_argument("--words", default="", help="further words for dpdm assimilate")
-    parser.add_argument("--rivals", action="store_true", help="judge the others too")
+    parser.add_argument("--who", nargs="+", default=list(WHO), choices=WHO)
     return parser.parse_args()
 
 
@@ -195,10 +196,9 @@ def judge(bench: Bench, window: Window, case: str, done: Path) -> None:
     known = {tuple(json.loads(line)[:4]) for line in lines}
     for seen in bench.options.seen:
         files = observed(bench, window, case, seen)
-        rest = ("background", "optimal", "kalman") if bench.options.rivals else ()
-        for who in (*bench.priors, *rest):
-            more = who == "background" and seen != "none"
-            if more or (window.number, case, seen, who) in known:
+        for who in bench.options.who:
+            idle = who == "background" and seen != "none"
+            if idle or (window.number, case, seen, who) in known:
                 continue
             began = time.perf_counter()
             members = analysed(bench, window, files, who)
