@@ -1,8 +1,8 @@
 """Profiles of temperature from a degraded background, stations and a satellite.
 
 The ablations are those of SLAMS (Qu et al. 2024): the truth's temperature on eight levels is
-known only as means over 4 to 20 cells squared (``coarse_4`` and so on; what is left beyond whole
-blocks is not seen), as means over 4 cells squared with errors of half to four times the standard
+known only as means over 4 to 24 cells squared (``coarse_4`` and so on; the paper's 15 and 20 do not
+divide 48 by 96 cells), as means over 4 cells squared with errors of half to four times the standard
 deviation of the level (``noise_0.5``), or at every 4th to 16th cell of both axes (``sparse_4``).
 Each is analysed as it is, with stations (2 m temperature and pressure, radiosondes), and with
 stations and five channels of a satellite, over windows of 5 days.
@@ -48,7 +48,7 @@ SETTINGS = Path(__file__).with_suffix("")
 SOUNDER = common.SAMPLES / "sounder.nc"
 DAYS, ERROR = 5, 0.2  # states of a window; error of backgrounds that have no other, K
 CASES = (
-    *(f"coarse_{k}" for k in (4, 8, 12, 15, 20)),
+    *(f"coarse_{k}" for k in (4, 8, 12, 16, 24)),
     *(f"noise_{k}" for k in (0.5, 1, 2, 4)),
     *(f"sparse_{k}" for k in (4, 8, 12, 16)),
 )
