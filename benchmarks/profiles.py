@@ -1,9 +1,10 @@
 """Profiles of temperature from a degraded background, stations and a satellite.
 
 The ablations are those of SLAMS (Qu et al. 2024): the truth's temperature on eight levels is
-known only as means over 4 to 24 cells squared (``coarse_4`` and so on; the paper's 15 and 20 do not
-divide 48 by 96 cells), as means over 4 cells squared with errors of half to four times the standard
-deviation of the level (``noise_0.5``), or at every 4th to 16th cell of both axes (``sparse_4``).
+known only as means over 4 to 24 cells squared (``coarse_4`` and so on; the paper's 15 and 20 do
+not divide 48 by 96 cells), as means over 4 cells squared with errors of half to four times the
+standard deviation of the level (``noise_0.5``), or at every 4th to 16th cell of both axes
+(``sparse_4``).
 Each is analysed as it is, with stations (2 m temperature and pressure, radiosondes), and with
 stations and five channels of a satellite, over windows of 5 days.
 
