@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -114,7 +113,7 @@ def test_zsh_completes(environment: dict[str, str], line: str, expected: str) ->
     assert expected in output(["zsh", "-f", "-c", script], environment)
 
 
-def test_completion_is_quick_and_imports_nothing_heavy(environment: dict[str, str]) -> None:
+def test_completion_imports_nothing_heavy(environment: dict[str, str]) -> None:
     heavy = "torch", "xarray", "numpy", "netCDF4", "dask", "scipy", "rich", "zarr", "matplotlib"
     asked = {"_DPDM_COMPLETE": "bash_complete", "COMP_WORDS": "dpdm downscale --prior d",
              "COMP_CWORD": "3"}  # fmt: skip
@@ -127,12 +126,6 @@ def test_completion_is_quick_and_imports_nothing_heavy(environment: dict[str, st
     imported = set(re.findall(r"\| +(\w+)$", found.stderr, re.MULTILINE))
     assert "click" in imported
     assert not imported & set(heavy)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        output([launcher], environment | asked)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.2  # the best of five: others may be busy
 
 
 def test_a_misspelt_command_or_option_is_answered_with_the_nearest() -> None:
