@@ -145,7 +145,7 @@ class Earth(Course):
 
     def operator(self, rows: pd.DataFrame) -> Operator:
         """Return the operator from physical trajectories (B, C, T, H, W) to the rows' values."""
-        count, channels, *plane = self.shape
+        count, channels, *plane = self.extent
         return operator_of(rows, self.sites, (channels, count, *plane))
 
     def sites(self, rows: pd.DataFrame) -> Sites:

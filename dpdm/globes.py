@@ -118,6 +118,7 @@ def prepare(
     Raises:
         DpdmError: When the series is short, uneven, not global or damaged.
     """
+    check_series(fields, named)
     check_window(fields, states, named)
     check_times(fields, named)
     grid = grid_of(fields)
@@ -151,6 +152,21 @@ def kept(
         "ground": ground,
         "examples": taught[some].half(),
     }
+
+
+def check_series(fields: xr.Dataset, named: str) -> None:
+    """Refuse fields that are no series, or an ensemble of them.
+
+    Raises:
+        DpdmError: When they are.
+    """
+    if "time" not in fields.dims:
+        raise DpdmError(f"{named} has no time axis.", "Give a series of states.")
+    if "realization" in fields.dims:
+        raise DpdmError(
+            f"{named} holds {fields.sizes['realization']} members.",
+            "Choose one: ncks -d realization,0 IN.nc OUT.nc.",
+        )
 
 
 def check_globe(grid: Grid, named: str) -> None:

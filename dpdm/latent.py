@@ -3,7 +3,7 @@
 A prior of codes is used as any other: its denoiser knows codes, and observations see what the
 decoder makes of them. What the code cannot hold is never hidden: its size is kept in the prior,
 it widens the errors of observations, and members are given some of it, as it was found in states
-that were learnt from.
+that were not learnt from.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dpdm.bound import quarter
+from dpdm.errors import DpdmError
 from dpdm.globes import Globes
 from dpdm.nets.autoencoder import Autoencoder
 from dpdm.prior import CLIMATE, Prior
@@ -90,6 +92,19 @@ def coded(subject: Globes, prior: Prior) -> Globes:
         contract=replace(subject.contract, net=net, code=code),
         beside=subject.beside | {"climatology": climate, "coder": coder},
     )  # fmt: skip
+
+
+def check_coder(prior: Prior, lesson: Coding, path: Path) -> None:
+    """Refuse an autoencoder that was trained on other states, or has another size.
+
+    Raises:
+        DpdmError: When it was.
+    """
+    if prior.normaliser != lesson.normaliser or prior.contract.net != lesson.contract.net:
+        raise DpdmError(
+            f"{path} is an autoencoder of other states, or of another size.",
+            "Remove it, or say --overwrite to train it again.",
+        )
 
 
 def left_out(coder: Autoencoder, subject: Globes) -> tuple[Tensor, list[float]]:

@@ -20,7 +20,7 @@ from dpdm.fields.trajectories import holds_trajectories, on_components, opened
 from dpdm.fields.write import check_output
 from dpdm.globes import Globes
 from dpdm.globes import prepare as prepare_globes
-from dpdm.latent import coded, coding
+from dpdm.latent import check_coder, coded, coding
 from dpdm.learn import Progress, Report, learn
 from dpdm.lesson import Lesson, prepare
 from dpdm.memory import check_memory
@@ -88,28 +88,34 @@ def train(
     if sources.start is not None:
         subject.contract.training["start_sha256"] = sha256(sources.start)
     if latent:
-        subject = codes_of(subject, out, minutes, device, report)
+        again = overwrite and not half.exists()
+        subject = codes_of(subject, out, minutes, device, report, again)
         minutes *= 1 - subject.recipe.code.share
     return learn(subject, out, minutes, choose(device), report)
 
 
 def codes_of(
-    subject: Lesson | Trajectories | Globes, out: Path, minutes: float, device: str, report: Report
-) -> Globes:
+    subject: Lesson | Trajectories | Globes, out: Path, minutes: float, device: str,
+    report: Report, again: bool,
+) -> Globes:  # fmt: skip
     """Return the lesson of codes, whose autoencoder is trained first, if it is not there yet.
 
     Raises:
-        DpdmError: When the lesson is not of states on the globe.
+        DpdmError: When the lesson is not of states on the globe, begins with a prior, or the
+            autoencoder that is there is of others.
     """
-    if not isinstance(subject, Globes):
+    if not isinstance(subject, Globes) or subject.start is not None:
         raise DpdmError(
-            "--latent is for states on the globe, and these are not.",
-            "Leave it out, or give fields of the whole globe and --window.",
+            "--latent is for states on the globe, and learns from nothing.",
+            "Leave it out, or give fields of the whole globe and --window, without --start.",
         )
     path = out.with_name(f"{out.stem}.coder.safetensors")
-    if not path.exists() or path.with_name(path.name + ".resume").exists():
-        learn(coding(subject), path, minutes * subject.recipe.code.share, choose(device), report)
-    return coded(subject, load_prior(path))
+    lesson, half = coding(subject), path.with_name(path.name + ".resume")
+    if again or not path.exists() or half.exists():
+        learn(lesson, path, minutes * subject.recipe.code.share, choose(device), report)
+    prior = load_prior(path)
+    check_coder(prior, lesson, path)
+    return coded(subject, prior)
 
 
 def of_fields(sources: Sources, factor: tuple[int, int] | None) -> Lesson:

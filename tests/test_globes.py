@@ -184,6 +184,8 @@ def test_blocks_of_the_ground_are_means() -> None:
     [
         (lambda ds: ds.isel(lat=slice(2, None)), "does not cover the globe"),
         (lambda ds: ds.isel(time=slice(12)), "a tenth of them"),
+        (lambda ds: ds.isel(time=0, drop=True), "no time axis"),
+        (lambda ds: ds.expand_dims(realization=[0, 1]), "holds 2 members"),
         (lambda ds: ds.isel(time=[*range(50), *range(60, 200)]), "apart in time"),
     ],
 )
@@ -210,3 +212,16 @@ def test_times_and_grids_must_be_the_priors(
     words = f"assimilate {seen[1]} a.nc --prior {prior} --grid"
     refused(f"{words} days.nc", "2 apart, the prior's 1")
     refused(f"{words} grid.nc", "not on the prior's grid")
+
+
+def test_an_autoencoder_of_other_states_is_not_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies beside the prior is used again only for the same states and sizes."""
+    taught(tmp_path, "--latent")
+    (tmp_path / "prior.safetensors").unlink()
+    weather(300).to_netcdf(tmp_path / "weather.nc")
+    monkeypatch.chdir(tmp_path)
+    words = "train weather.nc --window 3 --latent --out prior.safetensors --config globe.toml"
+    refused(words, "autoencoder of other states", "--overwrite")
+    refused(f"{words} --start default", "another|without --start")
