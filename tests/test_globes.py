@@ -220,8 +220,8 @@ def test_an_autoencoder_of_other_states_is_not_taken_up(
     """What lies beside the prior is used again only for the same states and sizes."""
     taught(tmp_path, "--latent")
     (tmp_path / "prior.safetensors").unlink()
-    weather(300).to_netcdf(tmp_path / "weather.nc")
+    weather(300).to_netcdf(tmp_path / "others.nc")
     monkeypatch.chdir(tmp_path)
-    words = "train weather.nc --window 3 --latent --out prior.safetensors --config globe.toml"
+    words = "train others.nc --window 3 --latent --out prior.safetensors --config globe.toml"
     refused(words, "autoencoder of other states", "--overwrite")
     refused(f"{words} --start default", "another|without --start")
