@@ -32,6 +32,7 @@ from dpdm.errors import DpdmError
 from dpdm.types import Denoise, Fields, Sigma, Values
 
 Guide = Callable[[Denoise, Observation], Denoise]
+TOLERANCE = 0.1  # of the weights of observations under a law: what is left is seen a step later
 
 
 def traced(denoise: Denoise, x_t: Fields, sigma: Sigma) -> tuple[Fields, Fields]:
@@ -135,24 +136,37 @@ def law(denoise: Denoise, seen: Observation, iterations: int = 40) -> Denoise:
 
         with torch.no_grad():
             miss = root * (seen.value.to(values) - values)
-            weights = root * conjugate_gradients(matvec, miss, iterations)
+            weights = root * conjugate_gradients(matvec, miss, iterations, TOLERANCE)
             return x_hat + cover(pull(weights), sigma)
 
     return posterior
 
 
-def conjugate_gradients(matvec: Callable[[Values], Values], b: Values, iterations: int) -> Values:
-    """Solve ``matvec(x) = b`` for a symmetric positive definite map of each member (B, N)."""
+def conjugate_gradients(
+    matvec: Callable[[Values], Values], b: Values, iterations: int, tolerance: float = 0.0
+) -> Values:
+    """Solve ``matvec(x) = b`` for a symmetric positive definite map of each member (B, N).
+
+    Args:
+        matvec: The map.
+        b: What it is to give.
+        iterations: Steps at most.
+        tolerance: Residual over b, by their norms, that is good enough for a member.
+    """
     tiny = torch.finfo(b.dtype).tiny
     x, r = torch.zeros_like(b), b
     p, rr = r, r.square().sum(1, keepdim=True)
+    enough = tolerance**2 * rr
     for _ in range(iterations):
         q = matvec(p)
         curvature = (p * q).sum(1, keepdim=True)
-        step = torch.where(curvature > 0, rr / curvature.clamp_min(tiny), 0.0)
+        going = (curvature > 0) & (rr > enough)
+        step = torch.where(going, rr / curvature.clamp_min(tiny), 0.0)
         x, r = x + step * p, r - step * q
         rr, before = r.square().sum(1, keepdim=True), rr
         p = r + rr / before.clamp_min(tiny) * p
+        if not (rr > enough).any():
+            break
     return x
 
 

@@ -107,8 +107,8 @@ class Wiener(nn.Module):
         rest = self.rest[:, None, None, None] * self.weights[:, None, None]
         law = self.sizes[:, None, :, None] * self.weights[:, None, None]
         common = rest / (rest + noise)
-        own = torch.einsum("mdr,mbdt->mbrt", modes.conj(), hat) * (law / (law + noise) - common)
-        clean = (torch.einsum("mdr,mbrt->mbdt", modes, own) + common * hat) @ axes.mT
+        own = turned(modes.mT, hat.conj()).conj() * (law / (law + noise) - common)
+        clean = (turned(modes, own) + common * hat) @ axes.mT
         _, count, channels, rows, _ = states.shape
         back = clean.reshape(-1, len(x_t), channels, rows, count).permute(1, 4, 2, 3, 0)
         fields: Fields = torch.fft.irfft(back * self.columns**0.5, n=self.columns)
@@ -129,3 +129,10 @@ class Wiener(nn.Module):
         total = (left.mean(-1) * counts).sum(1)
         left_over: Tensor = (total / self.rows / self.columns).sqrt()
         return left_over
+
+
+def turned(modes: Tensor, x: Tensor) -> Tensor:
+    """Return matrices (M, E, D) applied to the columns of all windows x (M, B, D, T) at once."""
+    waves, count, rows, states = x.shape
+    columns = x.movedim(1, 2).reshape(waves, rows, count * states)
+    return (modes @ columns).reshape(waves, -1, count, states).movedim(2, 1)
