@@ -8,6 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.clock import pick
 from dpdm.fields.grid import Grid, nested
 from dpdm.prior import Prior
 
@@ -47,11 +48,8 @@ def wanted(fields: xr.Dataset, prior: Prior, path: Path, rename: Mapping[str, st
             f"{path} holds {fields.sizes['realization']} members; dpdm downscales one at a time.",
             "Select one (ncks -d, xarray isel) and give each its own --seed.",
         )
-    return (
-        fields[found].squeeze("realization", drop=True)
-        if "realization" in fields.dims
-        else fields[found]
-    )
+    out = pick(fields, found)
+    return out.squeeze("realization", drop=True) if "realization" in fields.dims else out
 
 
 def check_finer(source: Grid, grid: Grid) -> None:

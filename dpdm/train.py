@@ -13,6 +13,7 @@ import xarray as xr
 from dpdm.config import SHARE, Rule, at_least, check, one_of, positive, read, share
 from dpdm.device import choose
 from dpdm.errors import DpdmError
+from dpdm.fields.clock import pick
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.statics import statics
 from dpdm.fields.store import load, open_fields, sha256
@@ -57,11 +58,8 @@ class Sources:
 
     def everything(self) -> list[Path]:
         """List all files."""
-        return [
-            *self.fine,
-            *self.coarse,
-            *(p for p in (self.statics, self.config, self.start) if p),
-        ]
+        others = (self.statics, self.config, self.start)
+        return [*self.fine, *self.coarse, *filter(None, others)]
 
 
 def train(
@@ -135,7 +133,7 @@ def of_fields(sources: Sources, factor: tuple[int, int] | None) -> Lesson:
     check_factor(factor, grid_of(fine))
     start = None if sources.start is None else starting(sources.start, fine, recipe)
     if start is not None:
-        fine, coarse = matched(fine[start.normaliser.names], coarse)
+        fine, coarse = matched(pick(fine, start.normaliser.names), coarse)
     return prepare(fine, ground, factor, recipe, coarse, start)
 
 
@@ -278,7 +276,7 @@ def matched(fine: xr.Dataset, coarse: xr.Dataset | None) -> tuple[xr.Dataset, xr
         )
     if not grid_of(coarse).covers(grid_of(fine)):
         raise DpdmError("The fine grid reaches beyond the coarse one.", "Cut the fine files.")
-    return fine[names].sel(time=times), coarse[names].sel(time=times)
+    return pick(fine, names).sel(time=times), pick(coarse, names).sel(time=times)
 
 
 def check_factor(factor: tuple[int, int], grid: Grid) -> None:

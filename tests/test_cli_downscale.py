@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from dpdm.fields.grid import Grid, coarsen, grid_of
-from tests.worlds import FACTOR, GRID, Taught, coarse_world, done, world
+from tests.worlds import FACTOR, GRID, Taught, coarse_world, done, summed, world
 
 needs_cdo = pytest.mark.skipif(shutil.which("cdo") is None, reason="cdo is not here")
 
@@ -150,6 +150,19 @@ def test_calendars_are_kept(coarse: Path, taught: Taught, calendar: str) -> None
     out = drawn(taught, coarse, "--mean")
     assert out["time"].dt.calendar == calendar
     assert [int(t.dt.month) for t in out["time"]] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("calendar", ["standard", "360_day"])
+def test_amounts_are_rates_over_their_bounds(coarse: Path, taught: Taught, calendar: str) -> None:
+    months = coarse_world(calendar=calendar)
+    months.to_netcdf(coarse)
+    rates = drawn(taught, coarse, "--members", 2)
+    summed(months).to_netcdf(other := coarse.with_name("amounts.nc"))
+    amounts = drawn(taught, other, "--members", 2)
+    days = (amounts["time_bnds"][:, 1] - amounts["time_bnds"][:, 0]).dt.days
+    for name in ("tp", "tp_mean", "tp_spread"):
+        assert amounts[name].attrs["units"] == "mm"
+        np.testing.assert_allclose(amounts[name], rates[name] * days, rtol=1e-4, atol=1e-4)
 
 
 def test_no_time_at_all(coarse: Path, taught: Taught) -> None:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from dpdm.reconstruct.setting import prepare
 from tests.campaign import opened, plan, replace, settle, tree, winter
-from tests.worlds import Taught, done, dpdm, refused
+from tests.worlds import Taught, done, dpdm, refused, summed
 
 
 @pytest.fixture
@@ -54,6 +54,26 @@ def test_months_that_come_later_are_picked_up(site: Path, layout: str) -> None:
     assert "12 units of work, 6 of them done" in result.stderr
     assert tree(Path("out")) == tree(Path("whole"))
     done("reconstruct", "--verify", "plan.toml", "out")
+
+
+@pytest.mark.parametrize("layout", ["netcdf-yearly", "zarr"])
+def test_amounts_keep_their_bounds(site: Path, layout: str) -> None:
+    months = summed(winter())
+    months.to_netcdf("whole.nc")
+    for number, path in enumerate(("in_0.nc", "late.nc")):
+        replace(months.isel(time=slice(3 * number, 3 * number + 3)), path)
+    words = "--prior", "prior.safetensors", "--members", 3, "--steps", 2
+    done("downscale", "whole.nc", "fine.nc", *words)
+    Path("in_1.nc").unlink()
+    done("reconstruct", plan(site, layout=layout, keep="all"), "out")
+    Path("late.nc").rename("in_1.nc")
+    done("reconstruct", "plan.toml", "out")
+    done("reconstruct", "--verify", "plan.toml", "out")
+    ours = opened(Path("out")) if layout != "zarr" else xr.open_zarr("out/fine.zarr")
+    with ours, xr.open_dataset("fine.nc") as its:
+        for name in ("tp", "tp_mean", "t2m", "time_bnds"):
+            np.testing.assert_array_equal(ours[name], its[name])
+        assert ours["tp"].attrs == its["tp"].attrs
 
 
 def test_the_budget_ends_at_the_edge_of_a_unit(site: Path) -> None:

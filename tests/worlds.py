@@ -56,6 +56,19 @@ def coarse_world(months: int = 3, **rest: Any) -> xr.Dataset:
     return coarsen(world(months, **rest), FACTOR)
 
 
+def summed(ds: xr.Dataset) -> xr.Dataset:
+    """Return months of rain as amounts (mm), with bounds that say over which time they fell."""
+    first = ds.indexes["time"]
+    last = first.shift(1, "MS")
+    bounds = xr.DataArray(np.stack([first, last], 1), dims=("time", "bnds"))
+    days = np.array([(b - a).days for a, b in zip(first, last, strict=True)])
+    rain = ds["tp"] * xr.DataArray(days.astype("f4"), dims="time")
+    out = ds.assign(tp=rain.assign_attrs(units="mm"), time_bnds=bounds)
+    out["time"].attrs["bounds"] = "time_bnds"
+    out["time"].encoding["units"] = "days since 1990-01-01"
+    return out
+
+
 def dpdm(*words: object) -> Result:
     """Run a command in this process, in single precision as users do."""
     before = torch.get_default_dtype()

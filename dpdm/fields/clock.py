@@ -3,6 +3,7 @@
 The bounds of the steps come along, for they say over which period an amount fell.
 """
 
+from collections.abc import Hashable, Iterable
 from itertools import pairwise
 
 import xarray as xr
@@ -85,3 +86,9 @@ def _bounds(ds: xr.Dataset) -> xr.DataArray | None:
     if bounds.dtype.kind not in "MO":
         return None
     return xr.DataArray(bounds.values, dims=("time", "bnds"), name="time_bnds")
+
+
+def pick(ds: xr.Dataset, names: Iterable[Hashable]) -> xr.Dataset:
+    """Return some variables with the bounds of their times, which ``ds[names]`` leaves behind."""
+    bounds = {n: ds[n] for n in ("time_bnds",) if n in ds.coords}
+    return ds[list(names)].assign_coords(bounds)

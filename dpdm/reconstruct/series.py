@@ -17,6 +17,7 @@ import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.clock import pick
 from dpdm.fields.join import joined
 from dpdm.fields.store import open_each
 from dpdm.fit import wanted
@@ -107,7 +108,7 @@ def track(
 ) -> tuple[xr.Dataset, set[str]]:
     """Return a variable along time, out of the files that have it, and what came twice."""
     having = [
-        (part[[name]], path) for part, path in zip(parts, paths, strict=True) if name in part
+        (pick(part, [name]), path) for part, path in zip(parts, paths, strict=True) if name in part
     ]
     kept, repeated = once(*zip(*having, strict=True))
     fields = [ds[name] for ds, _ in kept]
