@@ -37,14 +37,15 @@ class Law:
     lags: Tensor
 
     def covary(self, x: Tensor) -> Tensor:
-        """Return the covariance applied to a trajectory (C, T, H, W)."""
-        return self.std * self.filtered(self.std * x, self.spectrum, self.lags)
+        """Return the covariance applied to trajectories (M, C, T, H, W)."""
+        std = self.std.to(x)
+        return std * filtered(std * x, self.spectrum, self.lags)
 
     def draw(self, seed: int, member: int) -> Tensor:
         """Return a departure from the mean, drawn at random."""
         generator = torch.Generator().manual_seed(1000 * seed + member)
         noise = torch.randn(self.mean.shape, generator=generator, dtype=torch.float64)
-        return self.std * self.filtered(noise, self.root, self.root_of_lags)
+        return self.std * filtered(noise[None], self.root, self.root_of_lags)[0]
 
     @cached_property
     def root(self) -> Tensor:
@@ -56,13 +57,14 @@ class Law:
         """Give the symmetric root of each wave's lag correlation."""
         return root(self.lags)
 
-    def filtered(self, x: Tensor, gains: Tensor, lags: Tensor) -> Tensor:
-        """Return trajectories whose zonal waves are multiplied by gains, and mixed in time."""
-        channels, states, rows, columns = x.shape
-        waves = torch.fft.rfft(x).permute(3, 0, 2, 1).reshape(-1, channels * rows, states)
-        mixed = gains @ waves @ lags.to(waves)
-        back = mixed.reshape(-1, channels, rows, states).permute(1, 3, 2, 0)
-        return torch.fft.irfft(back, n=columns)
+
+def filtered(x: Tensor, gains: Tensor, lags: Tensor) -> Tensor:
+    """Return trajectories (M, C, T, H, W), zonal waves multiplied by gains, and mixed in time."""
+    members, channels, states, rows, columns = x.shape
+    waves = torch.fft.rfft(x).permute(4, 1, 3, 0, 2).reshape(-1, channels * rows, members * states)
+    gained = (gains.to(waves) @ waves).reshape(len(waves), -1, states) @ lags.to(waves)
+    back = gained.reshape(-1, channels, rows, members, states).permute(3, 1, 4, 2, 0)
+    return torch.fft.irfft(back, n=columns)
 
 
 def root(law: Tensor) -> Tensor:

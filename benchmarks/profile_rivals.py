@@ -1,6 +1,10 @@
-r"""Analyses of profiles without a learnt prior: interpolation, and an ensemble Kalman analysis.
+r"""Analyses of profiles without a learnt prior: interpolations, and an ensemble Kalman analysis.
 
 The **degraded background** is what is left of the field, lerped back to the grid.
+
+**Optimal interpolation** takes the Gaussian law of `profile_law.py`, the exact operator H and the
+exact covariance of the errors. Its members are draws from that law's posterior by Matheron's rule:
+each is a draw of the law plus the analysis of what perturbed observations miss in it.
 
 The **ensemble Kalman analysis** takes windows of the training series, of the same season, as its
 background ensemble, and is the local ensemble transform (LETKF) for each block of 4 by 4 cells,
@@ -18,14 +22,18 @@ import pandas as pd
 import torch
 from flow_rivals import Seen
 from numpy.typing import NDArray
+from profile_law import Law
 from torch import Tensor
 
+from dpdm.diffusion.guide import conjugate_gradients
+from dpdm.diffusion.observe import linearise
 from dpdm.fields.grid import Grid
 
 Array = NDArray[np.float64]
 SIDE = 4  # cells of a local analysis
-REACH = 3.0  # lengths of localisation, beyond which observations do not count
+REACH = 2.0  # lengths of localisation, beyond which observations do not count
 RADIUS = 6371.0  # km
+MOST, ENOUGH = 600, 0.01  # steps of conjugate gradients, and the residual they are to reach
 
 
 def lerped(table: pd.DataFrame, names: list[str], shape: tuple[int, ...], grid: Grid) -> Tensor:
@@ -47,6 +55,32 @@ def between(values: Array, lat: Array, lon: Array, grid: Grid) -> Array:
     columns = np.stack([np.interp(grid.lon % 360, lon, e) for e in np.eye(len(lon))], 1)
     out: Array = np.einsum("Hh,thw,Ww->tHW", rows, values, columns)
     return out
+
+
+def optimal(law: Law, seen: Seen, members: int, seed: int = 0) -> Tensor:
+    """Return members (M, C, T, H, W) of optimal interpolation.
+
+    Args:
+        law: Of departures from the mean of the season, around which operators are linearised.
+        seen: What is seen, in units of its errors; not used where the mean does not see it.
+        members: How many.
+        seed: Of the draws.
+    """
+    x = torch.stack([law.draw(seed, member) for member in range(members)])
+    there = seen.operator(law.mean[None])[0].isfinite()
+    at = law.mean.float().expand(x.shape)
+    values, pull, push = linearise(lambda fields: seen.operator(fields)[:, there], at)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(values.shape, generator=generator, dtype=torch.float64)
+
+    def pulled(v: Tensor) -> Tensor:
+        return law.covary(pull(v))
+
+    def matvec(v: Tensor) -> Tensor:
+        return v + push(pulled(v))
+
+    miss = (seen.value[there] + noise).float() - values - push(x.float())
+    return law.mean + x + pulled(conjugate_gradients(matvec, miss, MOST, ENOUGH))
 
 
 def transformed(

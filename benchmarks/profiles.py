@@ -25,7 +25,6 @@ from functools import cached_property
 from pathlib import Path
 
 import common
-import flow_rivals
 import numpy as np
 import pandas as pd
 import profile_report
@@ -38,12 +37,15 @@ from profile_law import Law, law_of
 from profile_scores import Scores, scores
 from torch import Tensor
 
+from dpdm import sighted
 from dpdm.earth import Earth, earth_of
 from dpdm.fields.channels import read_channels
 from dpdm.fields.observations import read_observations
 from dpdm.fields.seasons import basis
 from dpdm.fields.store import load, open_fields
 from dpdm.fields.tensors import seasons
+from dpdm.operators.shapes import compose
+from dpdm.operators.whitening import row_of
 from dpdm.prior import load as load_prior
 
 SETTINGS = Path(__file__).with_suffix("")
@@ -59,7 +61,7 @@ SEEN = {
     "all": ("surface", "sondes", "satellite"),
 }  # fmt: skip
 WHO = ("states", "codes", "background", "optimal", "kalman")
-ENSEMBLE, LENGTH = 60, 2000.0  # of the Kalman analysis; km
+ENSEMBLE, LENGTH = 200, 1000.0  # of the Kalman analysis; km; chosen on the held-out tenth
 
 
 def main() -> None:
@@ -256,12 +258,21 @@ def analysed(bench: Bench, window: Window, files: list[Path], who: str) -> Tenso
         full = torch.full_like(window.values, np.nan)[None]
         full[0, bench.levels] = profile_rivals.lerped(table, bench.names, shape, grid)
         return full
-    value, error = (torch.from_numpy(table[n].to_numpy(float).copy()) for n in ("value", "error"))
-    seen = Seen(course.operator(table), value, error)
+    seen = independent(course, table)
     if who == "optimal":
-        return flow_rivals.optimal(window.law, seen, bench.options.members, 0)[0]
+        return profile_rivals.optimal(window.law, seen, bench.options.members)
     where = table["lat"].to_numpy(float), table["lon"].to_numpy(float)
     return profile_rivals.transformed(window.background(), seen, where, course.grid, LENGTH)
+
+
+def independent(course: Earth, table: pd.DataFrame) -> Seen:
+    """Return what is seen, with errors made independent, in units of them."""
+    value, error = (torch.from_numpy(table[n].to_numpy(float).copy()) for n in ("value", "error"))
+    operator, white = course.operator(table), sighted.independent(table, course.sounder)
+    if white is None:
+        return Seen(lambda x: operator(x) / error.to(x), value / error, torch.ones_like(error))
+    made = compose(operator, row_of, white)
+    return Seen(made, white(row_of(value[None]))[0], torch.ones_like(error))
 
 
 def drawn(bench: Bench, window: Window, files: list[Path], who: str) -> Tensor:
