@@ -121,7 +121,7 @@ class Earth(Course):
         """Return the states of codes (B, T, Z, h, w)."""
         coder = cast(Autoencoder, self.prior.coder).to(code.device)
         ground = self.prior.climatology["ground"][None].to(code.device)
-        states = coder.decode(code.flatten(0, 1).float(), coder.features(ground))
+        states = coder.decode(code.flatten(0, 1).float(), coder.features(ground), straight=True)
         return states.reshape(*code.shape[:2], *states.shape[1:]).to(code)
 
     def denoise(self, how: How) -> Denoise:

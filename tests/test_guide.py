@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dpdm.diffusion.gaussian import Gaussian
-from dpdm.diffusion.guide import conjugate_gradients, dps, mmps, sda
+from dpdm.diffusion.guide import Lawful, conjugate_gradients, dps, law, mmps, sda
 from dpdm.diffusion.observe import Observation, gain, stack
 from dpdm.diffusion.sample import heun, levels
 from dpdm.types import Denoise, Fields, Values
@@ -44,6 +44,15 @@ def matrix(seen: Observation) -> Tensor:
     return seen.operator(torch.eye(N).reshape(SHAPE)).T
 
 
+def lawful() -> Lawful:
+    """Return the prior, which knows what it leaves unknown: sigma^2 C (C + sigma^2)^-1."""
+
+    def cover(x: Fields, sigma: Tensor) -> Fields:
+        return sigma[:, None, None, None] ** 2 * (prior()(x, sigma) - prior()(0 * x, sigma))
+
+    return Lawful(prior(), cover)
+
+
 def posterior(seen: Observation) -> Gaussian:
     return prior().given(matrix(seen), seen.value, seen.variance)
 
@@ -57,6 +66,14 @@ def noisy(sigma: float) -> tuple[Fields, Tensor]:
 def test_mmps_is_the_exact_posterior_mean(seen: Observation, sigma: float) -> None:
     x_t, s = noisy(sigma)
     found = mmps(prior(), seen, iterations=len(seen.value))(x_t, s)
+    torch.testing.assert_close(found, posterior(seen)(x_t, s), rtol=1e-8, atol=1e-8)
+
+
+@each_kind
+@each_noise
+def test_law_is_the_exact_posterior_mean(seen: Observation, sigma: float) -> None:
+    x_t, s = noisy(sigma)
+    found = law(lawful(), seen, iterations=len(seen.value), tolerance=0)(x_t, s)
     torch.testing.assert_close(found, posterior(seen)(x_t, s), rtol=1e-8, atol=1e-8)
 
 
@@ -122,9 +139,25 @@ def test_conjugate_gradients_solve_in_as_many_steps_as_there_are_values() -> Non
     torch.testing.assert_close(found, x, rtol=1e-8, atol=1e-8)
 
 
+def test_conjugate_gradients_stop_where_they_are_good_enough() -> None:
+    a, b = torch.diag(torch.tensor([1.0, 2.0, 30.0, 900.0])), torch.ones(1, 4)
+    steps: list[int] = []
+
+    def matvec(v: Tensor) -> Tensor:
+        steps.append(1)
+        return v @ a
+
+    found = conjugate_gradients(matvec, b, 50, tolerance=0.5)
+    assert (b - found @ a).norm() <= 0.5 * b.norm()
+    assert len(steps) < 4
+
+
 def test_a_member_does_not_feel_the_others() -> None:
     x_t, s = noisy(0.7)
-    for guided in (sda(prior(), POINTS), mmps(prior(), POINTS), dps(prior(), POINTS)):
+    seen = SEEN["both"]
+    for guided in (
+        sda(prior(), seen), mmps(prior(), seen), dps(prior(), seen), law(lawful(), seen),
+    ):  # fmt: skip
         together, alone = guided(x_t, s), guided(x_t[2:3], s[2:3])
         torch.testing.assert_close(together[2:3], alone, rtol=1e-12, atol=1e-12)
 

@@ -32,7 +32,6 @@ from dpdm.errors import DpdmError
 from dpdm.types import Denoise, Fields, Sigma, Values
 
 Guide = Callable[[Denoise, Observation], Denoise]
-TOLERANCE = 0.1  # of the weights of observations under a law: what is left is seen a step later
 
 
 def traced(denoise: Denoise, x_t: Fields, sigma: Sigma) -> tuple[Fields, Fields]:
@@ -107,13 +106,17 @@ class Lawful:
         return self.denoise(x_t, sigma)
 
 
-def law(denoise: Denoise, seen: Observation, iterations: int = 40) -> Denoise:
+def law(
+    denoise: Denoise, seen: Observation, iterations: int = 20, tolerance: float = 0.3
+) -> Denoise:
     """Return the denoiser of p(x | y) with the covariance of a Gaussian law.
 
     Args:
         denoise: A :class:`Lawful` denoiser of the prior.
         seen: What was measured.
-        iterations: Steps of conjugate gradients, over values in units of their errors.
+        iterations: Steps of conjugate gradients at most, over values in units of their errors.
+        tolerance: Residual at which they stop: what is left is seen again at the next noise
+            level, and at the last levels a step or two suffice.
 
     Raises:
         DpdmError: When the denoiser knows no law.
@@ -136,7 +139,7 @@ def law(denoise: Denoise, seen: Observation, iterations: int = 40) -> Denoise:
 
         with torch.no_grad():
             miss = root * (seen.value.to(values) - values)
-            weights = root * conjugate_gradients(matvec, miss, iterations, TOLERANCE)
+            weights = root * conjugate_gradients(matvec, miss, iterations, tolerance)
             return x_hat + cover(pull(weights), sigma)
 
     return posterior

@@ -105,9 +105,17 @@ class Autoencoder(nn.Module):
         out: Tensor = self.norm(self.linear(blocks) + self.code(self.into(h)))
         return out
 
-    def decode(self, code: Tensor, features: Tensor) -> Tensor:
-        """Return the states of codes."""
-        h = self.out(self.begin(code) + features[:, self.split[0] :])
+    def decode(self, code: Tensor, features: Tensor, straight: bool = False) -> Tensor:
+        """Return the states of codes.
+
+        Args:
+            code: Codes (B, Z, H / 4, W / 4).
+            features: What the ground says.
+            straight: Let gradients go along the linear map alone, which is nearly all of it: what
+                observations pull at is cheap then, and the states are those of the whole decoder.
+        """
+        bent = code.detach() if straight else code
+        h = self.out(self.begin(bent) + features[:, self.split[0] :])
         return F.pixel_shuffle(self.leave(h) + self.direct(code), SIDE)
 
     def loss(
