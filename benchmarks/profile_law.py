@@ -39,13 +39,18 @@ class Law:
     def covary(self, x: Tensor) -> Tensor:
         """Return the covariance applied to trajectories (M, C, T, H, W)."""
         std = self.std.to(x)
-        return std * filtered(std * x, self.spectrum, self.lags)
+        return std * filtered(std * x, *self.single)
 
     def draw(self, seed: int, member: int) -> Tensor:
         """Return a departure from the mean, drawn at random."""
         generator = torch.Generator().manual_seed(1000 * seed + member)
         noise = torch.randn(self.mean.shape, generator=generator, dtype=torch.float64)
         return self.std * filtered(noise[None], self.root, self.root_of_lags)[0]
+
+    @cached_property
+    def single(self) -> tuple[Tensor, Tensor]:
+        """Give spectrum and lag correlations in single precision."""
+        return self.spectrum.to(torch.complex64), self.lags.to(torch.complex64)
 
     @cached_property
     def root(self) -> Tensor:
@@ -62,7 +67,7 @@ def filtered(x: Tensor, gains: Tensor, lags: Tensor) -> Tensor:
     """Return trajectories (M, C, T, H, W), zonal waves multiplied by gains, and mixed in time."""
     members, channels, states, rows, columns = x.shape
     waves = torch.fft.rfft(x).permute(4, 1, 3, 0, 2).reshape(-1, channels * rows, members * states)
-    gained = (gains.to(waves) @ waves).reshape(len(waves), -1, states) @ lags.to(waves)
+    gained = (gains @ waves).reshape(len(waves), -1, states) @ lags.to(waves)
     back = gained.reshape(-1, channels, rows, members, states).permute(3, 1, 4, 2, 0)
     return torch.fft.irfft(back, n=columns)
 
