@@ -16,7 +16,7 @@ from dpdm.bound import scaling
 from dpdm.errors import DpdmError
 from dpdm.fields.cf import FILL, file_attributes
 from dpdm.fields.store import sha256
-from dpdm.fields.trajectories import cadence_of
+from dpdm.fields.trajectories import cadence_of, check_times
 from dpdm.fields.write import Writer, check_output
 from dpdm.prior import Prior, find, load
 from dpdm.states import States, states_of
@@ -69,9 +69,11 @@ def forecast(
     path = find(prior)
     known = load(path)
     lessons, begun = (components(p, known, wish) for p in (train, state))
+    check_times(lessons.like, train)
     check_ahead(lessons, ahead, train)
+    step = cadence_of(lessons.like) * ahead.lead
     surrogate, test = surrogate_of(known, lessons, ahead, train)
-    skill = judged(surrogate, test, known, ahead)
+    skill = judged(surrogate, test, ahead, step)
     width = known.contract.states
     last = torch.stack([begun.scaled(n)[-width:].flatten() for n in range(begun.count)])
     states = torch.stack([*run(surrogate, last, ahead.steps)], dim=1)
@@ -80,7 +82,7 @@ def forecast(
             f"The forecast leaves all bounds within {ahead.steps} steps.",
             "Give fewer --steps, another --lead, or more to train on.",
         )
-    write(begun, states, out, ahead, provenance(path, train, state, ahead), overwrite)
+    write(begun, states, out, step, provenance(path, train, state, ahead), overwrite)
     return skill
 
 
@@ -128,10 +130,13 @@ def surrogate_of(
 
 
 def judged(
-    surrogate: Surrogate, test: Tensor, prior: Prior, ahead: Ahead
+    surrogate: Surrogate, test: Tensor, ahead: Ahead, step: float
 ) -> list[tuple[float, float, float]]:
-    """Return lead time and the RMSE of surrogate and persistence, as far as the test reaches."""
-    width, step = prior.contract.states, prior.contract.cadence * ahead.lead
+    """Return lead time and the RMSE of surrogate and persistence, as far as the test reaches.
+
+    ``step`` is the time that a step of the surrogate takes.
+    """
+    width = surrogate.prior.contract.states
     windows = test.unfold(1, width, 1).movedim(-1, 2).flatten(2)
     reach = min(ahead.steps, (windows.shape[1] - 1) // ahead.lead)
     starts = range(0, windows.shape[1] - reach * ahead.lead, max(1, windows.shape[1] // 50))
@@ -159,13 +164,13 @@ def valid(skill: Sequence[tuple[float, float, float]]) -> float:
 
 
 def write(
-    begun: Paths, states: Tensor, out: Path, ahead: Ahead, made: dict[str, str], overwrite: bool
+    begun: Paths, states: Tensor, out: Path, step: float, made: dict[str, str], overwrite: bool
 ) -> None:
-    """Write normalised windows (N, S, w C) as a file of trajectories: each one's last state."""
+    """Write the last states of normalised windows (N, S, w C), a step apart, as trajectories."""
     mean, std = scaling(begun.prior)
     count = len(begun.names)
     values = mean + std * states[..., -count:].double()
-    like, step = begun.like, cadence_of(begun.like) * ahead.lead
+    like = begun.like
     begin = float(like["time"].values[-1]) if like["time"].dtype.kind in "fiu" else 0.0
     words = {"long_name": "model time", "units": "1"} | like["time"].attrs
     time = xr.DataArray(begin + step * np.arange(states.shape[1]), dims="time", attrs=words)
@@ -175,7 +180,7 @@ def write(
     empty = da.zeros(tuple(values.shape), dtype=np.float32, chunks=(1, *values.shape[1:]))
     stored = STORED | {"chunksizes": (1, *values.shape[1:])}
     template = xr.Dataset({name: (dims, empty, attrs, stored)}, coords)
-    title = f"Forecast of {ahead.steps} steps by a surrogate on the features of a denoiser"
+    title = f"Forecast of {made['steps']} steps by a surrogate on the features of a denoiser"
     template.attrs = file_attributes(begun.attrs, title, made, begun.wish.history)
     with Writer(out, template, overwrite) as writer:
         filled = values.numpy().astype(np.float32)

@@ -86,6 +86,27 @@ def test_tuning_moves_the_layers_and_not_the_prior(turns: xr.Dataset) -> None:
     assert not torch.equal(moved, prior.denoiser.backbone.state_dict()["layers.0.first.weight"])
 
 
+def test_tuning_that_makes_it_worse_is_not_kept(turns: xr.Dataset) -> None:
+    torch.set_default_dtype(torch.float32)
+    prior = load(Path("gaussian.safetensors"))
+    now = torch.randn(300, 2)
+    lessons, held = Pairs(now[:200], 0.5 * now[:200]), Pairs(now[200:], 0.5 * now[200:])
+    surrogate = Surrogate(prior, Look(0.3, ("1",)), 2).requires_grad_(False)
+    frozen = fitted(surrogate, lessons, held)
+    kept = tuned(surrogate, lessons, held, prior, steps=3, rate=10.0)
+    assert rmse(kept(held.now), held.then) == pytest.approx(frozen)
+
+
+def test_the_time_of_a_step_is_that_of_the_lessons(turns: xr.Dataset) -> None:
+    """The prior's states are 0.25 apart, but a prior of single states does not know that."""
+    turns.assign_coords(time=0.5 * np.arange(30)).to_netcdf("turns.nc.new")
+    Path("turns.nc.new").replace("turns.nc")
+    turns.isel(trajectory=slice(2), time=[4]).to_netcdf("one.nc")
+    said = done(*f"{COMMAND.replace('last.nc', 'one.nc')} --steps 2".split()).stdout
+    assert float(said.splitlines()[1].split()[0]) == 1.5
+    np.testing.assert_allclose(opened_file()["time"], 1.0 + 1.5 * np.arange(3))
+
+
 def test_windows_are_paired_with_those_a_lead_later(turns: xr.Dataset) -> None:
     x = torch.arange(20.0).reshape(1, 10, 2)
     both = pairs(x, 3, 4)

@@ -80,6 +80,21 @@ def test_a_centred_ensemble_has_the_state_for_its_mean(lines: None) -> None:
     )
 
 
+def test_only_windows_know_how_far_apart_states_are(lines: None) -> None:
+    torch.set_default_dtype(torch.float32)
+    ds = opened_file("spirals.nc")
+    ds.assign_coords(time=3.0 * ds["time"] ** 2).to_netcdf("uneven.nc")
+    command = LINES.replace("spirals.nc", "uneven.nc")
+    done(*f"{LINES} --members 2".split())
+    even = opened_file()
+    done(*f"{command} --members 2 --overwrite".split())
+    np.testing.assert_array_equal(even["state"], opened_file()["state"])
+    gaussian(5)
+    refused(f"{command} --overwrite", "0.1875 to 1.6875 apart in time", "even times")
+    ds.assign_coords(time=2 * ds["time"]).to_netcdf("slow.nc")
+    refused(f"{LINES.replace('spirals.nc', 'slow.nc')} --overwrite", "0.5 apart, the prior's 0.25")
+
+
 @pytest.mark.parametrize("states", [1, 5])
 def test_a_member_depends_on_its_number_alone(lines: None, states: int) -> None:
     torch.set_default_dtype(torch.float32)
@@ -197,14 +212,12 @@ def test_a_state_that_is_none_is_refused(here: Path) -> None:
 
 def test_trajectories_that_do_not_fit_are_refused(lines: None) -> None:
     ds = opened_file("spirals.nc")
-    ds.assign_coords(time=ds["time"] * 2).to_netcdf("slow.nc")
     broken = ds.copy(deep=True)
     broken["state"][0, 0, 0] = np.nan
     broken.to_netcdf("broken.nc")
     ds.isel(component=[0]).to_netcdf("lone.nc")
     currents().to_netcdf("currents.nc")
     for name, what in (
-        ("slow.nc", "0.5 apart, the prior's 0.25"),
         ("broken.nc", "missing or infinite values"),
         ("lone.nc", "have 1 components or variables, the prior's 2"),
         ("currents.nc", "fields of 8 by 8 cells, the prior's components"),
