@@ -7,35 +7,39 @@ first, as ``cycle.py`` does):
   beside the data's own: that of as many other states to the same;
 - the RMSE of forecasts 0.1 time units ahead, by a linear head on frozen features, on features that
   were tuned, on polynomials and on as many random Fourier features, and by a dense network of the
-  same size that learns from nothing, from an eighth of the pairs to all of them;
-- by lead time, the RMSE of each that is iterated, the time until it exceeds 0.4 standard
-  deviations, and the Hellinger distance of a long free run: whether it stays on the attractor.
+  same size that learns from nothing, from an eighth of the pairs to all of them
+  (``finn_rivals.py``): of exact states, and of states that are seen with an error of ``--error``
+  standard deviations, where what is forecast from one that is seen so is judged by the truth;
+- by lead time, the RMSE of each that is iterated from exact states, the time until it exceeds 0.4
+  standard deviations, and the Hellinger distance of a long free run: whether it stays on the
+  attractor.
 
-Pairs to learn from, to choose penalties by and to judge on are of different trajectories.
+Pairs to learn from, to choose by and to judge on are of different trajectories. ``--picture``
+draws the learning curves.
 """
 
 from argparse import Namespace
-from collections.abc import Callable
-from itertools import combinations_with_replacement
+from pathlib import Path
 
 import common
 import numpy as np
 import torch
-from cycle import DT, EVERY, taught
-from torch import Tensor, nn
+from cycle_priors import taught
+from cycle_rivals import DT, EVERY
+from finn_rivals import WAYS, Ahead, of_dense
+from torch import Tensor
 
 from dpdm.bound import scaling, windowed
 from dpdm.diffusion.sample import heun, levels
 from dpdm.forecast import valid
-from dpdm.nets.mlp import MLP
-from dpdm.prior import Prior, find, load, new_denoiser
-from dpdm.states.inner import Look
-from dpdm.surrogate import PENALTIES, Pairs, Surrogate, fitted, rmse, tuned
+from dpdm.prior import Prior, find, load
+from dpdm.surrogate import Pairs, rmse
 from dpdm.testbeds import lorenz63
 
-Ahead = Callable[[Tensor], Tensor]
 SHARES = (8, 4, 2, 1)
 REACH = 60  # steps of iterated forecasts
+HELD, TEST = 2048, 4096
+Curves = dict[str, list[float]]
 
 
 def main() -> None:
@@ -44,34 +48,42 @@ def main() -> None:
     parser.add_argument("--one", default="", help="prior of single states, 0.01 apart")
     parser.add_argument("--minutes", type=float, default=10, help="its training, where none")
     parser.add_argument("--samples", type=int, default=20000)
-    parser.add_argument("--pairs", type=int, default=8192, help="to learn forecasts from, at most")
-    parser.add_argument("--layers", default="1,2,3")
-    parser.add_argument("--sigma", type=float, default=0.1)
-    parser.add_argument("--steps", type=int, default=3000, help="of tuning and of dense nets")
+    parser.add_argument("--pairs", type=int, default=4096, help="to learn forecasts from, at most")
+    parser.add_argument("--error", type=float, default=0.1, help="in standard deviations")
+    parser.add_argument("--steps", type=int, default=2000, help="of Adam, for every net")
+    parser.add_argument("--picture", type=Path, help="the learning curves, as a .png")
     options = parser.parse_args()
     prior = load(find(options.one or str(taught(options.build, "one", options.minutes))))
     floor, distance = hellinger_of_samples(prior, options.samples)
-    print(
-        f"Hellinger distance to data: samples {distance:.4f}, other data {floor:.4f}", flush=True
-    )
-    curves, best = learning(prior, options)
-    found = {who: ahead(step, prior) for who, step in best.items()}
-    head = ("RMSE at lead", *(f"{0.1 * n:g}" for n in (1, 2, 5, 10, 20)), "valid", "free run")
-    print(common.table(head, [(who, *line) for who, line in found.items()]))
-    wanted = {
-        "Hellinger distance over the data's own": common.target(distance / floor, most=1.05),
-        "features over random Fourier features": common.target(
-            curves["features, frozen"][-1] / curves["random Fourier features"][-1], most=1.0
-        ),
-        "features over the dense net": common.target(
-            curves["features, frozen"][-1] / curves["dense net"][-1], most=1.0
-        ),
-        "features of half the pairs over the dense net of all": common.target(
-            curves["features, frozen"][-2] / curves["dense net"][-1], most=1.0
-        ),
+    print(f"Hellinger distance to data: samples {distance:.4f}, other data {floor:.4f}\n")
+    curves, free, wanted = {}, {}, {}
+    for name, error in (
+        ("exact", 0.0),
+        (f"seen with an error of {options.error:g}", options.error),
+    ):
+        curves[name], best = learning(prior, options, error, name)
+        free[name] = {who: ahead(step, prior) for who, step in best.items()}
+        head = (f"RMSE at lead, {name}", *(f"{0.1 * n:g}" for n in (1, 2, 5, 10, 20)))
+        rows = [(who, *line) for who, line in free[name].items()]
+        print(common.table((*head, "valid", "free run"), rows) + "\n", flush=True)
+        wanted |= aims(curves[name], name)
+    if options.picture:
+        drawn(curves, options)
+    own = {"Hellinger distance over the data's own": common.target(distance / floor, most=1.05)}
+    figures = {"samples": distance, "data": floor, "curves": curves, "ahead": free}
+    common.close("finn", figures, own | wanted)
+
+
+def aims(curves: Curves, name: str) -> dict[str, common.Target]:
+    """Return what is wanted of features: less error, and as little from fewer pairs."""
+    ours, dense = curves["features, frozen"], curves["dense net"][-1]
+    ratios = {
+        "features over random Fourier features": ours[-1] / curves["random Fourier features"][-1],
+        "features over the dense net": ours[-1] / dense,
+        "features of half the pairs over the dense net of all": ours[-2] / dense,
+        "tuned features of half over the dense net of all": curves["features, tuned"][-2] / dense,
     }
-    figures = {"samples": distance, "data": floor, "curves": curves, "ahead": found}
-    common.close("finn", figures, wanted)
+    return {f"{what}, {name}": common.target(value, most=1.0) for what, value in ratios.items()}
 
 
 def states(prior: Prior, runs: int, length: int, seed: int, stride: int = 1) -> Tensor:
@@ -108,12 +120,22 @@ def pairs(prior: Prior, count: int, seed: int) -> Pairs:
     return Pairs(x[:, 0:-1:6].flatten(0, 1)[:count], x[:, 1::6].flatten(0, 1)[:count])
 
 
-def learning(prior: Prior, options: Namespace) -> tuple[dict[str, list[float]], dict[str, Ahead]]:
+def noisy(exact: Pairs, error: float, seed: int, judged: bool = False) -> Pairs:
+    """Return pairs as they are seen; of those to judge by, what is forecast stays the truth."""
+    dice = torch.Generator().manual_seed(seed)
+    now, then = (error * torch.randn(exact.now.shape, generator=dice) for _ in range(2))
+    return Pairs(exact.now + now, exact.then + (0 if judged else then))
+
+
+def learning(
+    prior: Prior, options: Namespace, error: float, name: str
+) -> tuple[Curves, dict[str, Ahead]]:
     """Return each one's RMSE on pairs that it has not seen by its share of them, and the last."""
-    everything, held, test = (
-        pairs(prior, n, seed) for n, seed in ((options.pairs, 21), (2048, 22), (4096, 23))
+    everything, held = (
+        noisy(pairs(prior, n, seed), error, seed) for n, seed in ((options.pairs, 21), (HELD, 22))
     )
-    curves: dict[str, list[float]] = {who: [] for who in WAYS}
+    test = noisy(pairs(prior, TEST, 23), error, 23, judged=True)
+    curves: Curves = {who: [] for who in WAYS}
     best: dict[str, Ahead] = {}
     for share in SHARES:
         count = options.pairs // share
@@ -123,90 +145,13 @@ def learning(prior: Prior, options: Namespace) -> tuple[dict[str, list[float]], 
             with torch.no_grad():
                 curves[who].append(rmse(best[who](test.now), test.then))
     still = rmse(test.now, test.then)
-    head = ("RMSE, learnt from", *(str(options.pairs // s) for s in SHARES))
+    head = (f"RMSE, {name}, from pairs", *(str(options.pairs // s) for s in SHARES))
     rows = [("persistence", *[still] * len(SHARES)), *((w, *c) for w, c in curves.items())]
     print(common.table(head, rows), flush=True)
+    longer = of_dense(prior, everything, held, Namespace(steps=2 * options.steps))
+    with torch.no_grad():
+        print(f"dense net after twice the steps: {rmse(longer(test.now), test.then):.4g}\n")
     return curves, best
-
-
-def frozen(prior: Prior, some: Pairs, held: Pairs, options: Namespace) -> Surrogate:
-    """Return the linear head on the denoiser's features."""
-    look = Look(options.sigma, tuple(options.layers.split(",")))
-    surrogate = Surrogate(prior, look, 3).requires_grad_(False)
-    fitted(surrogate, some, held)
-    return surrogate
-
-
-def tuned_features(prior: Prior, some: Pairs, held: Pairs, options: Namespace) -> Surrogate:
-    """Return the same, and the layers tuned."""
-    begun = frozen(prior, some, held, options)
-    return tuned(begun, some, held, prior, steps=options.steps)
-
-
-def dense(prior: Prior, some: Pairs, held: Pairs, options: Namespace) -> Surrogate:
-    """Return a network of the same size that has learnt from these pairs alone."""
-    torch.manual_seed(0)
-    fresh = new_denoiser(3, prior.contract.net)
-    assert isinstance(fresh.backbone, MLP)
-    for layer in fresh.backbone.layers:
-        nn.init.kaiming_uniform_(layer.second.weight, 1.0)
-    begun = frozen(Prior(fresh, prior.normaliser, prior.contract), some, held, options)
-    return tuned(begun, some, held, prior, steps=options.steps, rate=1e-3)
-
-
-def ridge(basis: Callable[[Tensor], Tensor], some: Pairs, held: Pairs) -> Ahead:
-    """Return the ridge regression of increments on functions of the state."""
-    phi, increment = basis(some.now).double(), (some.then - some.now).double()
-    mean, size = phi.mean(0), phi.std(0).clamp_min(1e-9)
-    phi = (phi - mean) / size
-    centre = increment.mean(0)
-    gram, moment = phi.T @ phi / len(phi), phi.T @ (increment - centre) / len(phi)
-    eye = torch.eye(len(gram), dtype=gram.dtype)
-
-    def step(weight: Tensor) -> Ahead:
-        def on(x: Tensor) -> Tensor:
-            seen = (basis(x).double() - mean) / size
-            return x + (seen @ weight + centre).to(x)
-
-        return on
-
-    steps = [step(torch.linalg.solve(gram + p * eye, moment)) for p in PENALTIES]
-    return min(steps, key=lambda on: rmse(on(held.now), held.then))
-
-
-def polynomial(degree: int) -> Callable[[Tensor], Tensor]:
-    """Return all monomials of states up to a degree."""
-    terms = [c for n in range(1, degree + 1) for c in combinations_with_replacement(range(3), n)]
-    return lambda x: torch.stack([x[:, list(c)].prod(1) for c in terms], dim=1)
-
-
-def fourier(count: int, width: float) -> Callable[[Tensor], Tensor]:
-    """Return random Fourier features of states, and the states."""
-    dice = torch.Generator().manual_seed(0)
-    waves, phase = torch.randn(3, count, generator=dice) * width, torch.rand(count, generator=dice)
-    return lambda x: torch.cat([x, (x @ waves + 2 * torch.pi * phase).cos()], dim=1)
-
-
-def of_polynomials(prior: Prior, some: Pairs, held: Pairs, options: Namespace) -> Ahead:
-    """Return the best of polynomials of degree 2 to 5."""
-    steps = [ridge(polynomial(n), some, held) for n in range(2, 6)]
-    return min(steps, key=lambda on: rmse(on(held.now), held.then))
-
-
-def of_fourier(prior: Prior, some: Pairs, held: Pairs, options: Namespace) -> Ahead:
-    """Return the best width of random Fourier features, as many as the denoiser's."""
-    count = prior.contract.net["hidden"] * len(options.layers.split(","))
-    steps = [ridge(fourier(count, w), some, held) for w in (0.3, 0.6, 1.0, 1.5)]
-    return min(steps, key=lambda on: rmse(on(held.now), held.then))
-
-
-WAYS: dict[str, Callable[[Prior, Pairs, Pairs, Namespace], Ahead]] = {
-    "polynomial": of_polynomials,
-    "random Fourier features": of_fourier,
-    "dense net": dense,
-    "features, frozen": frozen,
-    "features, tuned": tuned_features,
-}
 
 
 @torch.no_grad()
@@ -224,6 +169,26 @@ def ahead(step: Ahead, prior: Prior) -> tuple[float, ...]:
     data = states(prior, 750, 40, 25, 25).flatten(0, 1)
     shown = [found[n - 1][1] for n in (1, 2, 5, 10, 20)]
     return (*shown, valid(found), hellinger(torch.cat(run), data))
+
+
+def drawn(curves: dict[str, Curves], options: Namespace) -> None:
+    """Draw the learning curves."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    counts = [options.pairs // share for share in SHARES]
+    figure, axes = plt.subplots(1, len(curves), figsize=(9, 3.8), layout="constrained")
+    for axis, (name, some) in zip(axes, curves.items(), strict=True):
+        for (who, errors), mark in zip(some.items(), "sv^oD", strict=True):
+            axis.loglog(counts, errors, marker=mark, label=who)
+        axis.set(title=f"states {name}", xlabel="pairs to learn from")
+        axis.set_xticks(counts, [str(n) for n in counts])
+        axis.minorticks_off()
+    axes[0].set_ylabel("RMSE 0.1 time units ahead, standard deviations")
+    axes[-1].legend(frameon=False)
+    figure.savefig(options.picture, dpi=120)
 
 
 if __name__ == "__main__":
