@@ -197,15 +197,17 @@ def measured(states: States, name: str) -> Callable[[Point], float]:
     Raises:
         DpdmError: When there is no variable of that name.
     """
-    stds = {c.name: c.std for c in states.prior.normaliser.channels}
+    channels = states.prior.normaliser.channels
+    stds = {c.name: c.std for c in channels}
+    alike = all(c.transform == "identity" for c in channels)
     if name and name not in stds:
         raise DpdmError(
             f"The prior has no variable {name}; it has {', '.join(stds)}.",
-            f"Say --target-spread {next(iter(stds))}=NUMBER, or a NUMBER for all.",
+            f"Say --target-spread {channels[0].name}=NUMBER{', or a NUMBER for all' * alike}.",
         )
     if name:
         return lambda p: p.spread[name]
-    if any(c.transform != "identity" for c in states.prior.normaliser.channels):
+    if not alike:
         raise DpdmError(
             "The prior's variables have no spread in common, for one of them is transformed.",
             f"Say which is meant, as in --target-spread {next(iter(stds))}=NUMBER.",
