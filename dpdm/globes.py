@@ -22,6 +22,7 @@ from dpdm.bound import seasoned
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.seasons import basis, harmonics
+from dpdm.fields.store import load
 from dpdm.fields.tensors import Channel, Normaliser, seasons, worded
 from dpdm.fields.trajectories import cadence_of, check_times
 from dpdm.nets.wiener import Wiener
@@ -125,7 +126,7 @@ def prepare(
     check_globe(grid, named)
     first, last = split(fields.sizes["time"], states, named)
     season = seasons(fields["time"], fields.get("time_bnds"))[:last]
-    values = stacked(fields.isel(time=slice(last)))
+    values = stacked(fields.isel(time=slice(last)), named)
     cycle = harmonics(values[:first], season[:first])
     depart(values, cycle, season)
     normaliser = scaled(fields, values[:first], grid)
@@ -196,11 +197,12 @@ def split(count: int, states: int, named: str) -> tuple[int, int]:
     return first, last
 
 
-def stacked(fields: xr.Dataset) -> NDArray[np.float32]:
-    """Return all variables in memory (T, C, H, W), NaN where missing."""
+def stacked(fields: xr.Dataset, named: str) -> NDArray[np.float32]:
+    """Return all variables in memory (T, C, H, W), checked, NaN where missing."""
     shape = (fields.sizes["time"], len(fields.data_vars), fields.sizes["lat"], fields.sizes["lon"])
     out = np.empty(shape, np.float32)
-    for number, array in enumerate(fields.data_vars.values()):
+    for number, name in enumerate(fields.data_vars):
+        array = load(fields[[name]], named, gaps=True)[name]
         out[:, number] = array.transpose("time", "lat", "lon").values
     return out
 
@@ -219,9 +221,14 @@ def scaled(fields: xr.Dataset, values: NDArray[np.float32], grid: Grid) -> Norma
     area = np.broadcast_to(grid.weights, values.shape[-2:])
     channels = []
     for number, (name, array) in enumerate(fields.data_vars.items()):
-        square = np.nanmean(values[:, number].astype(float) ** 2, axis=0)
-        there = np.isfinite(square)
-        std = float(np.sqrt(np.average(square[there], weights=area[there])))
+        known = np.isfinite(values[:, number]).sum(0)
+        if not known.any():
+            raise DpdmError(
+                f"{name} is missing everywhere in what is learnt from.",
+                "Leave that variable or level out of the series.",
+            )
+        total = np.nansum(values[:, number].astype(float) ** 2, axis=0)
+        std = float(np.sqrt(np.average(total / known.clip(1), weights=area * (known > 0))))
         if not std > 0:
             raise DpdmError(f"{name} never changes.", "There is nothing to learn of it.")
         channels.append(Channel(str(name), **worded(array.attrs), **PLAIN, std=std))

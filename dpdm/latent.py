@@ -108,12 +108,15 @@ def check_coder(prior: Prior, lesson: Coding, path: Path) -> None:
 
 
 def left_out(coder: Autoencoder, subject: Globes) -> tuple[Tensor, list[float]]:
-    """Return what the codes lose of states that were not learnt from, and its RMSE (C,)."""
+    """Return what the codes lose of states that were not learnt from, and its RMSE (C,).
+
+    Where a value is missing nothing is lost: a member is whole where the seasonal mean is.
+    """
     numbers = np.linspace(subject.taught, len(subject.states) - 1, CLIMATE).round().astype(int)
     pairs = reconstructed(coder, subject.states[numbers], subject.ground)
     lost = torch.cat([x - x_hat for x, x_hat in pairs])
     size = (lost.square() * subject.area).nanmean((0, 2, 3)).sqrt()
-    return lost, size.tolist()
+    return lost.nan_to_num(), size.tolist()
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 if TYPE_CHECKING:
+    from tests.nursery import Nursery
     from tests.worlds import Taught
 
 
@@ -37,6 +38,15 @@ def taught(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> "Taugh
     from tests.worlds import teach
 
     return teach(tmp_path_factory.mktemp("taught"))
+
+
+@pytest.fixture(scope="session")
+def nursery() -> "Iterator[Nursery]":
+    """A process that has imported everything, to fork commands from."""
+    from tests.nursery import Nursery
+
+    with Nursery() as alive:
+        yield alive
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 from dpdm.prior import load
+from tests.nursery import Nursery
 from tests.worlds import Taught, done
 
 ROOT = Path(__file__).parent.parent
@@ -49,15 +50,15 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_leaves_no_file(here: Path, name: str) -> None:
+def test_a_signal_leaves_no_file(here: Path, nursery: Nursery, name: str) -> None:
     number = getattr(signal, name)
-    script = KILL.format(glob=".out.*.tmp.nc", number=int(number)) + MAIN
-    before = {p.name for p in here.iterdir()}
+    before = KILL.format(glob=".out.*.tmp.nc", number=int(number))
+    there = {p.name for p in here.iterdir()}
     words = "coarse.nc", "out.nc", "--prior", "prior.safetensors", "--members", 200
-    result = launch(script, "downscale", *words)
+    result = nursery.run("downscale", *words, before=before)
     assert result.returncode == 128 + number
     assert result.stderr == "Interrupted: nothing half-written is left.\n"
-    assert {p.name for p in here.iterdir()} == before
+    assert {p.name for p in here.iterdir()} == there
 
 
 LONG = "train", "fine.nc", "--factor", 4, "--config", "long.toml", "--out"
@@ -72,24 +73,24 @@ def settings(here: Path, validate: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_training_keeps_what_it_has(here: Path, name: str) -> None:
+def test_training_keeps_what_it_has(here: Path, nursery: Nursery, name: str) -> None:
     settings(here, 10)
     number = getattr(signal, name)
-    script = KILL.format(glob="out.safetensors.resume", number=int(number)) + MAIN
-    before = {p.name for p in here.iterdir()}
-    result = launch(script, *LONG, "out.safetensors")
+    before = KILL.format(glob="out.safetensors.resume", number=int(number))
+    there = {p.name for p in here.iterdir()}
+    result = nursery.run(*LONG, "out.safetensors", before=before)
     assert result.returncode == 128 + number
-    made = {p.name for p in here.iterdir()} - before
+    made = {p.name for p in here.iterdir()} - there
     assert made == {"out.safetensors", "out.safetensors.resume", "out.jsonl"}
     done(*LONG, "out.safetensors")
     assert not Path("out.safetensors.resume").exists()
     assert load(here / "out.safetensors").contract.training["steps"] == 40
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(here: Path) -> None:
+def test_a_killed_training_goes_on_to_the_same_weights(here: Path, nursery: Nursery) -> None:
     settings(here, 10)
-    script = KILL.format(glob="out.safetensors.resume", number=int(signal.SIGKILL)) + MAIN
-    assert launch(script, *LONG, "out.safetensors").returncode == -signal.SIGKILL
+    before = KILL.format(glob="out.safetensors.resume", number=int(signal.SIGKILL))
+    assert nursery.run(*LONG, "out.safetensors", before=before).returncode == -signal.SIGKILL
     done(*LONG, "out.safetensors")
     done(*LONG, "whole.safetensors")
     one, two = (load(here / f"{n}.safetensors").denoiser.state_dict() for n in ("out", "whole"))
@@ -104,14 +105,16 @@ resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 
 
 @pytest.mark.parametrize("command", ["downscale", "coarsen", "train"])
-def test_no_room_is_a_sentence_and_leaves_no_file(here: Path, command: str) -> None:
+def test_no_room_is_a_sentence_and_leaves_no_file(
+    here: Path, nursery: Nursery, command: str
+) -> None:
     words = {
         "downscale": "coarse.nc out.nc --prior prior.safetensors --members 9",
         "coarsen": "fine.nc out.nc --factor 2",
         "train": "fine.nc --factor 4 --config small.toml --out out.safetensors",
     }[command]
     before = {p.name for p in here.iterdir()}
-    result = launch(FULL.format(limit=20_000) + MAIN, command, *words.split())
+    result = nursery.run(command, *words.split(), before=FULL.format(limit=20_000))
     errors = [x for x in result.stderr.splitlines() if "steps/s" not in x]
     assert result.returncode == 1, result.stderr
     assert errors[0].startswith("Error: out."), result.stderr

@@ -97,8 +97,13 @@ def _check_declared(units: Mapping[str, str], seen: set[str], paths: Sequence[Pa
         )
 
 
-def load(ds: xr.Dataset, path: Path | str | None = None) -> xr.Dataset:
+def load(ds: xr.Dataset, path: Path | str | None = None, gaps: bool = False) -> xr.Dataset:
     """Read lazy fields into memory, and check the values.
+
+    Args:
+        ds: The fields.
+        path: What a message calls them.
+        gaps: Whether whole fields may be missing.
 
     Raises:
         DpdmError: The file cannot be read to its end, or `check_values` refuses the values.
@@ -106,16 +111,16 @@ def load(ds: xr.Dataset, path: Path | str | None = None) -> xr.Dataset:
     path = path or ds.encoding.get("source", "the file")
     with _reading(path), HDF5:
         loaded = ds.compute()
-    check_values(loaded, path)
+    check_values(loaded, path, gaps)
     return loaded
 
 
-def check_values(ds: xr.Dataset, path: Path | str) -> None:
+def check_values(ds: xr.Dataset, path: Path | str, gaps: bool = False) -> None:
     """Refuse loaded fields that hold infinities, no value at all, or impossible values."""
     with naming(path):
         for name, array in ds.data_vars.items():
             if {"lat", "lon"} <= set(array.dims) and array.dtype.kind == "f":
-                _check_field(array, str(name))
+                _check_field(array, str(name), gaps)
 
 
 @contextmanager
@@ -151,10 +156,10 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _check_field(array: xr.DataArray, name: str) -> None:
+def _check_field(array: xr.DataArray, name: str, gaps: bool) -> None:
     if bool(np.isinf(array).any()):
         raise DpdmError(f"{name} holds infinite values.", "Set them to missing or mend them.")
-    if bool(array.isnull().all(("lat", "lon")).any()):
+    if not gaps and bool(array.isnull().all(("lat", "lon")).any()):
         what = "step" if place_of(array) is None else "step or level"
         raise DpdmError(f"{name} has a field without a single value.", f"Leave that {what} out.")
     if variable := variable_of(array):

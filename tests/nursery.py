@@ -1,0 +1,145 @@
+"""Commands in processes of their own, forked from one that has imported all that they need.
+
+A process that starts anew spends seconds on imports. One that is forked is at work at once, and
+takes signals, limits and its end as any other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Child:
+    """A command at work.
+
+    Attributes:
+        pid: Its process.
+    """
+
+    def __init__(self, nursery: Nursery, folder: Path, pid: int) -> None:
+        self.pid, self._nursery, self._folder = pid, nursery, folder
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit code, or minus the signal that ended it, or nothing yet."""
+        return self._wait(os.WNOHANG)
+
+    def wait(self) -> int:
+        """Return the exit code, or minus the signal that ended it."""
+        code = self._wait(0)
+        assert code is not None
+        return code
+
+    def _wait(self, how: int) -> int | None:
+        if self.returncode is None:
+            self.returncode = self._nursery.ask(wait=self.pid, how=how)
+        return self.returncode
+
+    @property
+    def stdout(self) -> str:
+        """Give what it wrote."""
+        return (self._folder / "1").read_text()
+
+    @property
+    def stderr(self) -> str:
+        """Give what it said."""
+        return (self._folder / "2").read_text()
+
+
+class Nursery:
+    """The process that the others are forked from."""
+
+    def __enter__(self) -> Nursery:
+        self._place = tempfile.TemporaryDirectory()
+        self._born = 0
+        self._parent = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self._parent.communicate()
+        self._place.cleanup()
+
+    def ask(self, **request: Any) -> Any:
+        """Send a request, and return the answer."""
+        assert self._parent.stdin is not None
+        assert self._parent.stdout is not None
+        print(json.dumps(request), file=self._parent.stdin, flush=True)
+        return json.loads(self._parent.stdout.readline())
+
+    def start(self, *words: object, before: str = "", **environment: str) -> Child:
+        """Begin a command in this folder, after some lines of Python in its process."""
+        self._born += 1
+        folder = Path(self._place.name, str(self._born))
+        folder.mkdir()
+        pid = self.ask(
+            words=list(map(str, words)), before=before, environment=environment,
+            cwd=os.getcwd(), folder=str(folder),
+        )  # fmt: skip
+        return Child(self, folder, pid)
+
+    def run(self, *words: object, before: str = "", **environment: str) -> Child:
+        """Begin a command, and return when it has ended."""
+        child = self.start(*words, before=before, **environment)
+        child.wait()
+        return child
+
+
+def preload() -> None:
+    """Import what commands import when they run, and nothing that starts threads."""
+    import rich.live
+    import rich.progress
+    import xarray
+
+    from dpdm.fields.units import parse
+
+    assert rich.live
+    assert rich.progress
+    xarray.backends.list_engines()
+    parse("mm day-1")
+
+
+def serve() -> None:
+    """Fork a process for each request, or wait for one."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            pid, status = os.waitpid(request["wait"], request["how"])
+            answer = os.waitstatus_to_exitcode(status) if pid else None
+        else:
+            answer = os.fork()
+            if not answer:
+                become(request)
+        print(json.dumps(answer), flush=True)
+
+
+def become(request: dict[str, Any]) -> None:
+    """Be the command, to the end."""
+    from dpdm_cli.main import main
+
+    os.chdir(request["cwd"])
+    os.environ.update(request["environment"])
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number in (1, 2):
+        path = Path(request["folder"], str(number))
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
+    sys.argv = ["dpdm", *request["words"]]
+    exec(request["before"], {})
+    main(prog_name="dpdm")
+    sys.exit()
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "cli")]
+    preload()
+    serve()
