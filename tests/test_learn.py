@@ -1,10 +1,8 @@
 """The training loop: it learns, resumes to the bit, and shares its gradients."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +18,8 @@ from dpdm.learn import Progress, learn, noise_levels
 from dpdm.lesson import Lesson, prepare
 from dpdm.prior import load
 from dpdm.recipe import Data, Fit, Net, Recipe
+from tests.nursery import Nursery
+from tests.worlds import FACTOR, Taught
 
 GRID = Grid(np.arange(20.5, 52, 1.0), np.arange(100.5, 140, 1.0))
 SMALL = Net(16, (8, 8, 8), (8, 8), 1)
@@ -42,18 +42,19 @@ def world(times: int = 30) -> tuple[xr.Dataset, xr.Dataset]:
 
 def lesson(steps: int = 8, **data: object) -> Lesson:
     torch.set_default_dtype(torch.float32)
-    fit = Fit(steps=steps, batch=4, draws=2, warmup=5, validate=4, precision="float32")
+    often = 4 if steps < 100 else 50
+    fit = Fit(steps=steps, batch=4, draws=2, warmup=5, validate=often, precision="float32")
     return prepare(*world(), (4, 4), Recipe(Data(**data), SMALL, fit))
 
 
 def test_it_learns_what_relief_explains(tmp_path: Path) -> None:
-    end = learn(lesson(150, climatology="no"), tmp_path / "a.safetensors")
-    assert end.step == 150
+    end = learn(lesson(100, climatology="no"), tmp_path / "a.safetensors")
+    assert end.step == 100
     assert end.scores["t2m"] < 0.5  # noise alone would leave 0.2 / 1.5
     prior = load(tmp_path / "a.safetensors")
     assert prior.contract.scores == end.scores
     log = (tmp_path / "a.jsonl").read_text().splitlines()
-    assert json.loads(log[-1])["step"] == 150
+    assert json.loads(log[-1])["step"] == 100
 
 
 class Stop(KeyboardInterrupt):
@@ -123,24 +124,17 @@ def test_boxes_must_leave_room() -> None:
         lesson(validation_box=(110.0, 115.0, 30.0, 35.0))
 
 
-def test_two_processes_train_one_prior(tmp_path: Path) -> None:
-    script = tmp_path / "two.py"
-    script.write_text(
-        "import sys; sys.path[:0] = sys.argv[2:]\n"
-        "from pathlib import Path\n"
-        "import torch; torch.set_num_threads(1)\n"
-        "from test_learn import learn, lesson\n"
-        "learn(lesson(4, climatology='no'), Path(sys.argv[1]))\n"
-    )
-    here = Path(__file__).parent
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29511",
-        str(script), str(tmp_path / "two.safetensors"), str(here), str(here.parent),
-    ]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(command, check=True, capture_output=True, env=environment)
-    learn(lesson(4, climatology="no"), tmp_path / "one.safetensors")
-    one, two = (load(tmp_path / f"{n}.safetensors").denoiser.state_dict() for n in ("one", "two"))
+def test_two_processes_train_one_prior(here: Path, taught: Taught, nursery: Nursery) -> None:
+    """Each is told what torchrun tells its processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    words = "train", taught.fine, "--factor", FACTOR, "--config", "small.toml", "--out"
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    pair = [nursery.start(*words, "two.safetensors", RANK=rank, **world) for rank in "01"]
+    assert [child.wait() for child in pair] == [0, 0], pair[0].stderr + pair[1].stderr
+    paths = taught.prior, Path("two.safetensors")
+    one, two = (load(path).denoiser.state_dict() for path in paths)
     differ = max(float((one[k] - two[k]).abs().max()) for k in one)
     assert 0 < differ < 0.1  # other windows, so not equal; the same start, so not far
 
