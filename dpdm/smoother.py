@@ -79,7 +79,9 @@ class Smoother:
         check_room((kept + WORK) * 4 * math.prod(self.course.extent), "The members take", hint)
         self.prior = np.full((len(self.table), CLIMATE), np.nan)
         self.analysis = np.full((len(self.table), self.wish.members), np.nan)
-        if not self.how.corrections and self.course.time.size > self.course.prior.contract.states:
+        prior = self.course.prior
+        long = self.course.time.size > prior.contract.states
+        if long and not self.how.corrections and prior.denoiser.law is None:
             warnings.warn(BIASED, DpdmWarning, stacklevel=2)
 
     @property
