@@ -138,8 +138,9 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def main(folder: str, kinds: str, count: str, seed: str) -> int:
     """Crash so many times; return the exit code."""
-    import dpdm.reconstruct  # noqa: F401
+    from tests.nursery import preload
 
+    preload()
     os.chdir(folder)
     os.environ["SOURCE_DATE_EPOCH"] = "0"
     begun = time.monotonic()

@@ -83,7 +83,7 @@ class Nursery:
         folder = Path(self._place.name, str(self._born))
         folder.mkdir()
         pid = self.ask(
-            words=list(map(str, words)), before=before, environment=environment,
+            words=list(map(str, words)), before=before, environment=os.environ | environment,
             cwd=os.getcwd(), folder=str(folder),
         )  # fmt: skip
         return Child(self, folder, pid)
@@ -97,14 +97,17 @@ class Nursery:
 
 def preload() -> None:
     """Import what commands import when they run, and nothing that starts threads."""
+    import dask.array
     import rich.live
     import rich.progress
+    import scipy.sparse
+    import torch._dynamo
     import xarray
+    import zarr
 
     from dpdm.fields.units import parse
 
-    assert rich.live
-    assert rich.progress
+    assert all((dask.array, rich.live, rich.progress, scipy.sparse, torch._dynamo, zarr))
     xarray.backends.list_engines()
     parse("mm day-1")
 

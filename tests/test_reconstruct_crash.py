@@ -13,11 +13,12 @@ import pytest
 
 from tests import crashes
 from tests.campaign import plan, settle, tree
+from tests.nursery import Nursery
 from tests.worlds import Taught, done, dpdm
 
 SCRIPT = Path(crashes.__file__)
-KINDS = {"netcdf-yearly": "kill,rename,torn,full,term", "zarr": "kill,rename"}
 MAIN = "import sys; sys.path[:0] = {!r}; from dpdm_cli.main import main; main(prog_name='dpdm')"
+KINDS = {"netcdf-yearly": "kill,rename,torn,full,term", "zarr": "kill,rename"}
 
 
 @pytest.fixture
@@ -42,14 +43,13 @@ def test_any_end_is_taken_up(site: Path, layout: str) -> None:
     assert result.stdout.count("same") == count
 
 
-def test_of_two_at_once_one_works(site: Path) -> None:
-    two = [launch("reconstruct", "plan.toml", "out") for _ in range(2)]
-    said = [(p.communicate()[1], p.returncode) for p in two]
-    loser, winner = sorted(said, key=lambda pair: pair[1] == 0)
-    assert winner[1] == 0
-    if loser[1] != 0:  # or the second began when the first had ended
-        assert loser[1] == 75
-        assert "out is being worked on by process" in loser[0]
+def test_of_two_at_once_one_works(site: Path, nursery: Nursery) -> None:
+    two = [nursery.start("reconstruct", "plan.toml", "out") for _ in range(2)]
+    loser, winner = sorted(two, key=lambda child: child.wait() == 0)
+    assert winner.returncode == 0
+    if loser.returncode != 0:  # or the second began when the first had ended
+        assert loser.returncode == 75
+        assert "out is being worked on by process" in loser.stderr
 
 
 def test_the_lock_says_who_holds_it_and_dies_with_him(site: Path) -> None:
