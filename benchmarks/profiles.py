@@ -143,9 +143,9 @@ class Window:
     """One window of days: the truth, its file, and what is known of its season."""
 
     def __init__(self, bench: Bench, number: int) -> None:
-        self.bench, self.number = bench, number
-        self.truth = bench.window(number)
-        self.path = bench.options.build / f"truth_{bench.options.name}_{number}.nc"
+        self.bench, self.truth = bench, bench.window(number)
+        self.day = str(self.truth["time"].dt.strftime("%Y-%m-%d").values[0])
+        self.path = bench.options.build / f"truth_{self.day}.nc"
         if not self.path.exists():
             written(self.truth, self.path)
 
@@ -202,13 +202,13 @@ def judge(bench: Bench, window: Window, case: str, done: Path) -> None:
         files = observed(bench, window, case, seen)
         for who in bench.options.who:
             idle = who == "background" and seen != "none"
-            if idle or (window.number, case, seen, who) in known:
+            if idle or (window.day, case, seen, who) in known:
                 continue
             began = time.perf_counter()
             members = analysed(bench, window, files, who)
             found = scored(bench, window, members)
             took = time.perf_counter() - began
-            line = [window.number, case, seen, who, *found, took / len(members)]
+            line = [window.day, case, seen, who, *found, took / len(members)]
             with done.open("a", encoding="utf-8") as log:
                 log.write(json.dumps(common.plain(line)) + "\n")
             print(*line[:4], *(f"{n:.3f}" for n in line[4:]), flush=True)
@@ -223,11 +223,11 @@ def scored(bench: Bench, window: Window, members: Tensor) -> Scores:
 
 def observed(bench: Bench, window: Window, case: str, seen: str) -> list[Path]:
     """Return the files of what is observed, made by the command if they are not there."""
-    build, run = bench.options.build, f"{bench.options.name}_{window.number}"
+    build = bench.options.build
     config = build / f"{case}.toml"
     config.write_text(degraded(bench, case))
     configs = {case: config} | {kind: SETTINGS / f"{kind}.toml" for kind in SEEN[seen]}
-    files = [build / f"seen_{run}_{kind}.nc" for kind in configs]
+    files = [build / f"seen_{window.day}_{kind}.nc" for kind in configs]
     for file, said in zip(files, configs.values(), strict=True):
         if not file.exists():
             common.dpdm("observe", window.path, file, "--config", said)
