@@ -38,7 +38,7 @@ from dpdm.testbeds import lorenz63
 
 SHARES = (8, 4, 2, 1)
 REACH = 60  # steps of iterated forecasts
-HELD, TEST = 2048, 4096
+HELD, TEST = 1024, 4096
 Curves = dict[str, list[float]]
 
 
@@ -48,14 +48,16 @@ def main() -> None:
     parser.add_argument("--one", default="", help="prior of single states, 0.01 apart")
     parser.add_argument("--minutes", type=float, default=10, help="its training, where none")
     parser.add_argument("--samples", type=int, default=20000)
-    parser.add_argument("--pairs", type=int, default=4096, help="to learn forecasts from, at most")
+    parser.add_argument("--pairs", type=int, default=2048, help="to learn forecasts from, at most")
     parser.add_argument("--error", type=float, default=0.1, help="in standard deviations")
-    parser.add_argument("--steps", type=int, default=2000, help="of Adam, for every net")
+    parser.add_argument("--steps", type=int, default=1000, help="of Adam, for every net")
     parser.add_argument("--picture", type=Path, help="the learning curves, as a .png")
     options = parser.parse_args()
     prior = load(find(options.one or str(taught(options.build, "one", options.minutes))))
     floor, distance = hellinger_of_samples(prior, options.samples)
-    print(f"Hellinger distance to data: samples {distance:.4f}, other data {floor:.4f}\n")
+    print(
+        f"Hellinger distance to data: samples {distance:.4f}, other data {floor:.4f}\n", flush=True
+    )
     curves, free, wanted = {}, {}, {}
     for name, error in (
         ("exact", 0.0),

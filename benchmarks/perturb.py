@@ -28,13 +28,16 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--months", type=int, nargs="+", default=[0, 6])
     parser.add_argument("--members", type=int, default=4)
-    parser.add_argument("--strengths", type=float, nargs="+", default=[0.3, 0.5, 0.7])
+    parser.add_argument("--strengths", type=float, nargs="+", default=[0.1, 0.3, 0.6, 1.0])
     parser.add_argument("--inflation", type=float, default=1.0)
+    parser.add_argument("--steps", type=int, default=0, help="noise levels; else the prior's")
     options = parser.parse_args()
     prior = load(find(options.prior))
     rows, targets = [], dict[str, common.Target]()
     for consistent in (False, True):
-        wish = Wish(members=options.members, consistent=consistent, keep="members")
+        wish = Wish(
+            members=options.members, consistent=consistent, keep="members", steps=options.steps
+        )
         maps = Maps(common.TRUTH, prior, wish, Around())
         maps.how = replace(maps.how, inflation=options.inflation)
         for strength in options.strengths:
