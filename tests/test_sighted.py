@@ -244,7 +244,7 @@ def test_independent_channels_are_left_as_they_are() -> None:
 
 def test_weights_of_other_levels_are_interpolated_with_a_word() -> None:
     sounder = gaussian([500], levels=[1000, 700, 400, 100])
-    with pytest.warns(DpdmWarning, match="on 4 levels, the fields on 2: they are interpolated"):
+    with pytest.warns(DpdmWarning, match="have 4 levels, the fields 2: they are interpolated"):
         found = weights_of(["t850", "t500"], [85000.0, 50000.0], sounder)["1"]
     assert found.sum() == pytest.approx(1, abs=1e-12)
 

@@ -205,14 +205,13 @@ def carried(weight: ArrayLike, levels: ArrayLike, to: Sequence[float]) -> NDArra
     weights, old = np.asarray(weight, dtype=float), np.asarray(levels, dtype=float)
     new = np.asarray(to, dtype=float)
     if len(old) != len(new) or not np.allclose(old, new, rtol=SUM):
-        beyond = (weights[:, (old < new[0]) | (old > new[-1])]).sum(1)
-        warnings.warn(
-            f"The weighting functions are on {len(old)} levels, the fields on {len(new)}: they "
-            f"are interpolated. Up to {100 * beyond.max():.0f}% of what a channel sees lies above "
-            "or below the fields' levels, and counts at the outermost.",
-            DpdmWarning,
-            stacklevel=2,
-        )
+        beyond = (weights[:, (old < new[0]) | (old > new[-1])]).sum(1).max()
+        said = f"The weighting functions have {len(old)} levels, the fields {len(new)}: they are "
+        said += "interpolated."
+        if beyond >= 0.005:
+            said += f" Up to {100 * beyond:.0f}% of what a channel sees lies above or below the "
+            said += "fields' levels, and counts at the outermost."
+        warnings.warn(said, DpdmWarning, stacklevel=2)
     return weights @ hats(new, old)
 
 
