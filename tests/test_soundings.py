@@ -103,7 +103,7 @@ def test_weights_that_are_no_shares_are_refused() -> None:
 
 def test_weights_on_other_levels_see_profiles_that_are_linear_in_log_p_alike() -> None:
     sounder = gaussian(PEAKS, levels=np.linspace(910, 31, 60))
-    with pytest.warns(DpdmWarning, match="on 60 levels, the fields on 8"):
+    with pytest.warns(DpdmWarning, match="have 60 levels, the fields 8"):
         weight = carried(sounder.weight, sounder.level, LEVELS)
     np.testing.assert_allclose(weight.sum(1), sounder.weight.sum(1), rtol=1e-12)
     nodes = np.random.default_rng(0).normal(250, 20, 8)
