@@ -184,10 +184,12 @@ def drawn(curves: dict[str, Curves], options: Namespace) -> None:
     figure, axes = plt.subplots(1, len(curves), figsize=(9, 3.8), layout="constrained")
     for axis, (name, some) in zip(axes, curves.items(), strict=True):
         for (who, errors), mark in zip(some.items(), "sv^oD", strict=True):
-            axis.loglog(counts, errors, marker=mark, label=who)
+            axis.semilogx(counts, errors, marker=mark, label=who)
         axis.set(title=f"states {name}", xlabel="pairs to learn from")
         axis.set_xticks(counts, [str(n) for n in counts])
         axis.minorticks_off()
+        if max(map(max, some.values())) > 10 * min(map(min, some.values())):
+            axis.set_yscale("log")
     axes[0].set_ylabel("RMSE 0.1 time units ahead, standard deviations")
     axes[-1].legend(frameon=False)
     figure.savefig(options.picture, dpi=120)
