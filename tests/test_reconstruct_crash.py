@@ -95,7 +95,7 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[str, int]]:
 
 def test_a_killed_worker_loses_its_unit_alone(site: Path, scheduler: tuple[str, int]) -> None:
     address, keeper = scheduler
-    done("reconstruct", plan(site, members=20, block=1), "whole")
+    done("reconstruct", plan(site, members=8, block=1), "whole")
     run = launch("reconstruct", "plan.toml", "out", "--scheduler", address)
     while run.poll() is None and not list(Path("out/.parts").glob("*.safetensors")):
         time.sleep(0.01)
