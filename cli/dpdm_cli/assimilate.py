@@ -49,7 +49,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 )  # fmt: skip
 @click.option(
     "--iterations", type=click.IntRange(min=1),
-    help="Conjugate gradient steps of --guidance mmps or law.  [default: 3 or 20]",
+    help="Conjugate gradient steps of --guidance mmps, or the most of law.  [default: 3 or 20]",
 )  # fmt: skip
 @click.option("--zeta", type=POSITIVE, help="Pull of --guidance dps.  [default: 1]")
 @click.option(

@@ -12,7 +12,7 @@ fields and spreads into the observed values:
 - **MMPS** matches moments, :math:`V = \sigma^2 J`, and solves for the weights by conjugate
   gradients: exact for Gaussian fields and linear operators, a gradient more for each iteration.
 - **law** takes the covariance that a Gaussian law leaves, where the prior sets out from one: no
-  gradient of the network at all, and as many iterations as it takes.
+  gradient of the network at all, and iterations until what is left is small.
 - **DPS** knows no V, and takes a step along the gradient of the misfit's norm.
 
 References:

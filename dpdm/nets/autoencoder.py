@@ -6,8 +6,7 @@ variance, and a little noise is added to them in training,
 
 .. math:: \min \, E \, | D(E(x) + \epsilon) - x |^2,
 
-so that codes which lie close together stand for fields that do, which guidance needs: it goes
-along the gradient of D.
+so that codes which lie close together stand for fields that do, which guidance needs.
 
 Both set out from what is best among linear maps: principal components of blocks of cells, and the
 least-squares reconstruction of a block from its own components and its neighbours'. What is
