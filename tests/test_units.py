@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.units import from_canonical, to_canonical
+from dpdm.fields.units import from_canonical, parse, to_canonical
 from dpdm.fields.variables import KNOWN, choose, identify
 
 ROOT = Path(__file__).parent.parent
@@ -172,6 +172,30 @@ def test_refusals(name: str, value: float, units: str | None, what: str, hint: s
         to_canonical(field(name, value, units), KNOWN[name])
     assert what in refusal.value.what
     assert hint in refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9**9**9 mm", "9^9^9 mm", "m^2^9", "m9^9^9", "(((10^99)^99)^99)^99 mm", "mm" * 60,
+        "m**(9**9)", "m^1000000000", "__import__('os').system('x')", "mm\x1b[31m", "(" * 200,
+    ],
+)  # fmt: skip
+def test_a_unit_is_never_a_calculation(text: str) -> None:
+    with pytest.raises(DpdmError, match="is not a unit that can be read") as refusal:
+        parse(text)
+    assert len(refusal.value.what) < 150
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("kg*m**-2*s**-1", "kg m-2 s-1"), ("m s^-1", "m/s"), ("(mm)^2", "mm2"),
+        ("m**(1/2)", "m^0.5"), ("m³ s⁻¹", "m3/s"), ("kg.m-2.s-1", "kg/m^2/s"),
+    ],
+)  # fmt: skip
+def test_powers_of_units_are_read_however_they_are_written(text: str, same: str) -> None:
+    assert parse(text) == parse(same)
 
 
 def test_only_tiny_negative_rain_becomes_zero() -> None:

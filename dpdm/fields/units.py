@@ -42,6 +42,13 @@ _PLAUSIBLE = {
     "u10": (-120.0, 120.0, ("m s-1",)),
     "v10": (-120.0, 120.0, ("m s-1",)),
 }
+LONGEST = 100  # characters of a unit
+# A power as units have it, of a name or a number and not of another power.
+_POWER = re.compile(
+    r"(?<!\^)(?<!\*\*)(?<![\w.])(\w*[^\W\d]|10|\([^()^*]*\))\s*(\*\*|\^)\s*"
+    r"([-+]?\d{1,2}(\.\d)?|\([-+]?\d{1,2}(/\d)?\))(?![\w.(]|\s*(\*\*|\^))"
+)
+_LETTERS = re.compile(r"[\w\s.,*/^()%°'\"+·⋅⁻⁺-]*")
 DRIEST, WETTEST = -1e-3, 2e4  # mm day-1; the wettest hour on record fell at 7,300
 
 
@@ -71,15 +78,40 @@ def parse(text: str) -> Any:
         >>> str(parse("m s**-1")), str(parse("mb"))
         ('meter / second', 'millibar')
     """
+    check_text(text)
     spelled = text.strip().lower() if text.isupper() else text.strip()  # M/S of older files
     for pattern, unit in _SPELLINGS:
         spelled = re.sub(pattern, unit, spelled)
     try:
         return registry().Unit(spelled)
     except Exception as fault:  # pint raises a dozen kinds, tokenizer errors among them
-        raise DpdmError(
-            f"'{text}' is not a unit that can be read.", "Declare it, as in --units t2m=K."
-        ) from fault
+        raise _no_unit(text) from fault
+
+
+def check_text(text: str) -> None:
+    """Refuse what is too long or has too large exponents for a unit, before it is evaluated.
+
+    Raises:
+        DpdmError: When it is.
+
+    Example:
+        >>> check_text("kg m**-2 s^-1")
+        >>> check_text("9**9**9 mm")
+        Traceback (most recent call last):
+        ...
+        dpdm.errors.DpdmError: '9**9**9 mm' is not a unit that can be read. Declare it, as in ...
+    """
+    if len(text) > LONGEST or not _LETTERS.fullmatch(text):
+        raise _no_unit(text)
+    if re.search(r"\^|\*\*", _POWER.sub(" ", text)):
+        raise _no_unit(text)
+
+
+def _no_unit(text: str) -> DpdmError:
+    short = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return DpdmError(
+        f"'{short}' is not a unit that can be read.", "Declare it, as in --units t2m=K."
+    )
 
 
 def to_canonical(
