@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from dpdm.contract import Contract
 from dpdm.errors import DpdmError
 from dpdm.fields.tensors import Normaliser
-from dpdm.fields.weights import part, save_whole
-from dpdm.prior import Contract
+from dpdm.fields.weights import (
+    Layout,
+    Stored,
+    check_tensors,
+    contents,
+    part,
+    save_whole,
+    tensors_of,
+)
 
 
 @dataclass
@@ -56,19 +64,20 @@ def restore(state: State, path: Path, identity: str) -> None:
         DpdmError: When the run on disk is damaged, or had other settings or other data.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        found = contents(path)
+        if found.metadata.get("identity") != identity:
+            raise DpdmError(
+                f"{path} is a half-trained prior with other settings or other data.",
+                "Give the settings it was begun with, or remove it to begin anew.",
+            )
+        step, seconds = progress_of(found.metadata)
+        check_tensors(found.tensors, layout(state, found.tensors), path)
+    except ValueError as error:
         raise DpdmError(
-            f"{path} is a half-trained prior that cannot be read ({error}).",
+            f"{path} is a half-trained prior that is damaged ({error}).",
             "Remove it to begin anew.",
         ) from error
-    if header.get("identity") != identity:
-        raise DpdmError(
-            f"{path} is a half-trained prior with other settings or other data.",
-            "Give the settings it was begun with, or remove it to begin anew.",
-        )
+    tensors = tensors_of(path)
     state.denoiser.load_state_dict(part(tensors, "net."))
     for name, value in part(tensors, "ema.").items():
         state.ema[name].copy_(value)
@@ -77,4 +86,27 @@ def restore(state: State, path: Path, identity: str) -> None:
         index, name = key.split(".")
         slots.setdefault(int(index), {})[name] = value
     state.optimiser.load_state_dict(state.optimiser.state_dict() | {"state": slots})
-    state.step, state.seconds = int(header["step"]), float(header["seconds"])
+    state.step, state.seconds = step, seconds
+
+
+def progress_of(metadata: Mapping[str, str]) -> tuple[int, float]:
+    """Return how many steps and seconds a run has trained.
+
+    Raises:
+        ValueError: When that cannot be.
+    """
+    step, seconds = (metadata.get(key, "")[:30] for key in ("step", "seconds"))
+    if not step.isdecimal() or not 0 <= float(seconds) < 1e12:
+        raise ValueError(f"step {step}, seconds {seconds}")
+    return int(step), float(seconds)
+
+
+def layout(state: State, found: Mapping[str, Stored]) -> Layout:
+    """Return the shapes of all tensors that a run keeps."""
+    wanted: Layout = {f"net.{k}": tuple(v.shape) for k, v in state.denoiser.state_dict().items()}
+    wanted |= {f"ema.{k}": tuple(v.shape) for k, v in state.ema.items()}
+    for index, weight in enumerate(state.optimiser.param_groups[0]["params"]):
+        slot = {"step": (), "exp_avg": tuple(weight.shape), "exp_avg_sq": tuple(weight.shape)}
+        if f"optimiser.{index}.step" in found:
+            wanted |= {f"optimiser.{index}.{k}": shape for k, shape in slot.items()}
+    return wanted

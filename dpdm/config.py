@@ -13,6 +13,7 @@ from dpdm.errors import DpdmError
 
 T = TypeVar("T")
 Rule = tuple[Callable[[Any], bool], str]
+LONGEST = 100  # characters of a value in a message
 
 
 def read(path: Path, shape: type[T]) -> T:
@@ -33,14 +34,19 @@ def read(path: Path, shape: type[T]) -> T:
 def fill(shape: type[T], said: dict[str, Any], where: str) -> T:
     """Return a dataclass filled from a dictionary, refusing what it does not know."""
     types = get_type_hints(shape)
-    known = [f.name for f in dataclasses.fields(shape)]  # type: ignore[arg-type]
+    fields = dataclasses.fields(shape)  # type: ignore[arg-type]
+    known = [f.name for f in fields]
     for key in said:
         if key not in known:
-            nearest = get_close_matches(key, known, 1, 0.4)
+            nearest = get_close_matches(key[:LONGEST], known, 1, 0.4)
             raise DpdmError(
-                f"{where} has an unknown key {key}.",
+                f"{where} has an unknown key {key[:LONGEST]}.",
                 f"Did you mean {nearest[0]}?" if nearest else f"Known: {', '.join(known)}.",
             )
+    for each in fields:
+        missing = dataclasses.MISSING
+        if each.name not in said and each.default is each.default_factory is missing:
+            raise DpdmError(f"{where} lacks the key {each.name}.", "Add it.")
     return shape(**{key: value(types[key], said[key], f"{where}, {key}") for key in said})
 
 
@@ -51,27 +57,48 @@ def value(kind: Any, said: Any, where: str) -> Any:
         >>> value(tuple[float, ...], [1, 2.5], "a.toml, key")
         (1.0, 2.5)
     """
+    if kind is Any:
+        return said
+    if dataclasses.is_dataclass(kind) or str(kind).startswith(("tuple", "dict")):
+        return several(kind, said, where)
+    allowed = (int, float) if kind is float else (kind,)
+    if not isinstance(said, allowed) or (isinstance(said, bool) and kind is not bool):
+        raise DpdmError(f"{where} is {shown(said)}.", f"Give a value of type {kind.__name__}.")
+    try:
+        return kind(said)
+    except OverflowError as fault:
+        raise DpdmError(f"{where} is {shown(said)}.", "Give a smaller number.") from fault
+
+
+def several(kind: Any, said: Any, where: str) -> Any:
+    """Return a section, a list or pairs, checked against their annotation."""
     if dataclasses.is_dataclass(kind):
         if not isinstance(said, dict):
             raise DpdmError(
-                f"{where} is {said!r}.", "It is a section: write [name] over its keys."
+                f"{where} is {shown(said)}.", "It is a section: write [name] over its keys."
             )
         return fill(kind, said, where)  # type: ignore[arg-type]
     if str(kind).startswith("tuple"):
         if not isinstance(said, list):
-            raise DpdmError(f"{where} is {said!r}.", "Give a list, like [4, 12].")
+            raise DpdmError(f"{where} is {shown(said)}.", "Give a list, like [4, 12].")
         return tuple(value(get_args(kind)[0], each, where) for each in said)
-    if str(kind).startswith("dict"):
-        if not isinstance(said, dict):
-            raise DpdmError(f"{where} is {said!r}.", 'Give pairs, like { tas = "t2m" }.')
-        return {key: value(get_args(kind)[1], each, where) for key, each in said.items()}
-    allowed = (int, float) if kind is float else (kind,)
-    if not isinstance(said, allowed) or (isinstance(said, bool) and kind is not bool):
-        raise DpdmError(f"{where} is {said!r}.", f"Give a value of type {kind.__name__}.")
-    return kind(said)
+    if not isinstance(said, dict):
+        raise DpdmError(f"{where} is {shown(said)}.", 'Give pairs, like { tas = "t2m" }.')
+    return {key: value(get_args(kind)[1], each, where) for key, each in said.items()}
 
 
-def check(settings: Any, rules: Mapping[str, Rule], path: Path | None) -> None:
+def shown(said: Any) -> str:
+    """Return a value as it was written, or its beginning where it is long.
+
+    Example:
+        >>> shown("ab"), len(shown("a" * 1000))
+        ("'ab'", 100)
+    """
+    text = repr(list(said) if isinstance(said, tuple) else said)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def check(settings: Any, rules: Mapping[str, Rule], path: Path | str | None) -> None:
     """Refuse a setting, called ``section.key``, that breaks its rule.
 
     Raises:
@@ -83,8 +110,7 @@ def check(settings: Any, rules: Mapping[str, Rule], path: Path | None) -> None:
             continue
         said = getattr(getattr(settings, section), name)
         if not fits(said):
-            shown = list(said) if isinstance(said, tuple) else said
-            raise DpdmError(f"{path}, {section}, {name} is {shown!r}.", hint)
+            raise DpdmError(f"{path}, {section}, {name} is {shown(said)}.", hint)
 
 
 def at_least(least: float) -> Rule:

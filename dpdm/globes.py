@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.bound import seasoned
+from dpdm.contract import Contract
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.seasons import basis, harmonics
@@ -26,7 +27,7 @@ from dpdm.fields.store import load
 from dpdm.fields.tensors import Channel, Normaliser, seasons, worded
 from dpdm.fields.trajectories import cadence_of, check_times
 from dpdm.nets.wiener import Wiener
-from dpdm.prior import CLIMATE, Contract, Prior, new_denoiser
+from dpdm.prior import CLIMATE, Prior, new_denoiser
 from dpdm.recipe import GlobesRecipe
 from dpdm.trajectories import check_start, check_window, denoised, windows_at
 

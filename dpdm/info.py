@@ -9,13 +9,14 @@ from typing import Any
 import xarray as xr
 from torch import Tensor
 
+from dpdm.contract import Contract, Header
 from dpdm.fields.aloft import Place, home, place_of, placed
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.source import open_raw
 from dpdm.fields.store import open_fields, sha256
 from dpdm.fields.trajectories import cadence_of, holds_trajectories
 from dpdm.fields.weights import tensors_of
-from dpdm.prior import Contract, contract_of, find, header
+from dpdm.prior import find, header
 
 
 def describe(file: Path | str) -> dict[str, Any]:
@@ -29,18 +30,18 @@ def describe(file: Path | str) -> dict[str, Any]:
 def of_prior(path: Path) -> dict[str, Any]:
     """Return what a prior says of itself, with its size and digest."""
     said = header(path)
-    contract, channels = contract_of(said, path), said["channels"]
-    words = {c["name"]: f"{c['long_name']} [{c['units']}]" for c in channels}
-    ways = {c["name"]: c["transform"] for c in channels}
-    homes = {c["name"]: c.get("family") or c["name"] for c in channels}
-    places = [placed(c["name"], c.get("family", "")) for c in channels]
+    contract, channels = said.contract, said.channels
+    words = {c.name: f"{c.long_name} [{c.units}]" for c in channels}
+    ways = {c.name: c.transform for c in channels}
+    homes = homes_of(said)
+    places = [placed(c.name, c.family) for c in channels]
     training = {k: v for k, v in contract.training.items() if k != "recipe"}
     return {
         "prior": path.stem,
         "file": str(path),
         "size_MB": round(path.stat().st_size / 1e6, 2),
         "sha256": sha256(path),
-        "dpdm": said["dpdm"],
+        "dpdm": said.dpdm,
         "variables": by_family(words, homes),
         **levels(places),
         "transforms": by_family(ways, homes),
@@ -54,10 +55,15 @@ def of_prior(path: Path) -> dict[str, Any]:
     }
 
 
-def code_rmse(said: dict[str, Any], homes: Mapping[str, str]) -> dict[str, str]:
+def homes_of(said: Header) -> dict[str, str]:
+    """Return the family of each variable, or the variable where it belongs to none."""
+    return {c.name: c.family or c.name for c in said.channels}
+
+
+def code_rmse(said: Header, homes: Mapping[str, str]) -> dict[str, str]:
     """Return how closely a prior's code holds each variable, of a family from best to worst."""
-    known = contract_of(said, Path()).code.get("reconstruction", {})
-    units = {homes[c["name"]]: c["units"] for c in said["channels"]}
+    known = said.contract.code.get("reconstruction", {})
+    units = {homes[c.name]: c.units for c in said.channels}
     groups: dict[str, list[float]] = {}
     for name, value in known.items():
         groups.setdefault(homes[name], []).append(value)
@@ -78,7 +84,7 @@ def span(values: list[float]) -> str:
 def code_line(prior: str) -> str:
     """Return a sentence on how closely a prior's code holds states; empty without a code."""
     said = header(find(prior))
-    homes = {c["name"]: c.get("family") or c["name"] for c in said["channels"]}
+    homes = homes_of(said)
     held = [f"{name} to {size}" for name, size in code_rmse(said, homes).items()]
     words = ", ".join(held)
     return f"The code of this prior holds {words}." if held else ""

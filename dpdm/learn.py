@@ -24,9 +24,10 @@ import torch
 from torch import Tensor
 
 from dpdm.checkpoint import State, fingerprint, keep, restore
+from dpdm.contract import Contract
 from dpdm.fields.tensors import Normaliser
 from dpdm.interrupt import uninterrupted
-from dpdm.prior import Contract, Prior, save
+from dpdm.prior import Prior, save
 from dpdm.recipe import Fit
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpdm.contract import Contract
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.archive import Archive, Drops, climatology, example, fit, importance
@@ -19,7 +20,7 @@ from dpdm.fields.climate import climate, covering, met, monthly
 from dpdm.fields.grid import Grid, average, grid_of, lerp
 from dpdm.fields.pairs import Index, Places, places
 from dpdm.fields.tensors import Channel, Normaliser, seasons, spacing_days, worded
-from dpdm.prior import Contract, Prior, new_denoiser
+from dpdm.prior import Prior, new_denoiser
 from dpdm.recipe import Recipe
 
 Held = tuple[Index, Index, int]

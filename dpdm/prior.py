@@ -7,80 +7,57 @@ JSON in the file's header, where any safetensors reader can see it. Nothing is e
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dpdm import __version__
+from dpdm.contract import FORMAT, Contract, Header, read_header
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
-from dpdm.fields.tensors import Channel, Normaliser, given_channels
-from dpdm.fields.weights import part, save_whole, tensors_of
+from dpdm.fields.tensors import Normaliser, given_channels
+from dpdm.fields.weights import (
+    Layout,
+    Shape,
+    Stored,
+    check_tensors,
+    contents,
+    part,
+    save_whole,
+    tensors_of,
+)
 from dpdm.nets.autoencoder import Autoencoder
 from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
 from dpdm.nets.wiener import Wiener
 
-FORMAT = 1
 CLIMATE = 33  # states that tell what is likely where nothing is observed
 BESIDE = ("climatology.", "coarse.")  # what the names of tensors other than weights begin with
 CODER = "coder."  # what those of an autoencoder's weights begin with
-SAMPLING = {
-    "sampler": "multistep", "steps": 12, "most": 80.0, "inflation": 1.0, "schedule": "karras",
-    "least": 0.0, "guidance": "mmps", "corrections": 0, "tau": 0.5,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Contract:
-    """What a prior was trained for.
-
-    Attributes:
-        spacing: Fine grid spacing, degrees of latitude and longitude.
-        factors: Least and greatest coarse over fine spacing.
-        window: Cells along each side of a window.
-        cadence: Median step of the training series, in days; 0 without a time axis.
-        sigma: Least and greatest noise level of training.
-        net: Arguments of the network.
-        training: Period, region, source and cost of the training.
-        scores: Held-out scores.
-        sampling: Sampler, steps, schedule, greatest and least (0: of ``sigma``) noise level and
-            inflation that serve it best, chosen on what was held out, and the guidance and
-            Langevin corrections of its posteriors; `SAMPLING` gives what it does not say.
-        states: States of a window of a trajectory; 0 for single fields of the Earth. For
-            trajectories ``cadence`` is in their own time, and ``factors`` and ``window`` say
-            nothing.
-        variable: Variable whose components are the channels; empty where each is a variable.
-        plane: Rows and columns of a state on a plane; empty for components.
-        periodic: Whether the plane closes on itself.
-        globe: Whether the plane is the globe, its rows and columns latitudes and longitudes.
-        code: Arguments ``net`` of the autoencoder of whose codes the denoiser knows windows, and
-            its ``reconstruction`` error by variable, RMSE in the variable's units; or nothing.
-    """
-
-    spacing: tuple[float, float]
-    factors: tuple[int, int]
-    window: int
-    cadence: float
-    sigma: tuple[float, float]
-    net: dict[str, Any]
-    training: dict[str, Any] = field(default_factory=dict)
-    scores: dict[str, Any] = field(default_factory=dict)
-    sampling: dict[str, Any] = field(default_factory=dict)
-    states: int = 0
-    variable: str = ""
-    plane: tuple[int, ...] = ()
-    periodic: bool = False
-    globe: bool = False
-    code: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sampling", SAMPLING | self.sampling)
+APART = (*BESIDE, CODER)
+# Tensors beside the weights, by kind of prior: variables C, rows H, columns W and other lengths.
+FIELDS: tuple[Layout, ...] = (
+    {
+        "climatology.fields": (12, "C", "H", "W"),
+        "climatology.lat": ("H",),
+        "climatology.lon": ("W",),
+    },
+    {"coarse.mean": (12, "C", "h", "w"), "coarse.lat": ("h",), "coarse.lon": ("w",)},
+    {"coarse.quantiles": (12, "Q", "C", "h", "w"), "coarse.probabilities": ("Q",)},
+)
+GLOBE: Layout = {
+    "climatology.lat": ("H",),
+    "climatology.lon": ("W",),
+    "climatology.harmonics": (5, "C", "H", "W"),
+    "climatology.ground": (6, "H", "W"),
+    "climatology.examples": ("N", "C", "H", "W"),
+}
+LOST: Layout = {"climatology.lost": ("M", "C", "H", "W")}
 
 
 @dataclass(frozen=True)
@@ -193,56 +170,49 @@ def bundled() -> dict[str, Path]:
     return {p.stem: p for p in sorted(folder.glob("*.safetensors"))}
 
 
-def header(path: Path) -> dict[str, Any]:
-    """Return what a prior's file says of itself.
+def header(path: Path) -> Header:
+    """Return what a prior's file states of itself, with tensors that are those of its network.
 
     Raises:
         DpdmError: When the file is no prior, is damaged, or is from a later version.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("dpdm_prior")
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DpdmError(
-            f"{path} is not a readable safetensors file ({error}).",
-            "It may be truncated, or a pickle, which dpdm never loads: ask for the "
-            ".safetensors file that dpdm train wrote.",
-        ) from error
-    if text is None:
+    found = contents(path)
+    if "dpdm_prior" not in found.metadata:
         raise DpdmError(f"{path} holds tensors but no dpdm prior.", "Train one with dpdm train.")
-    said = parsed(text, path)
-    if said.get("format") != FORMAT:
-        raise DpdmError(
-            f"{path} is a prior of format {said.get('format')}; this dpdm reads format {FORMAT}.",
-            f"Use the dpdm that wrote it ({said.get('dpdm')}), or train it again.",
-        )
+    said = read_header(found.metadata["dpdm_prior"], path)
+    lengths = dict(zip("CHW", (len(said.channels), *said.contract.plane), strict=False))
+    wanted = shapes(said)
+    for layout in layouts(said, found.tensors):
+        wanted |= layout
+    check_tensors(found.tensors, wanted, path, lengths)
     return said
 
 
-def parsed(text: str, path: Path) -> dict[str, Any]:
-    """Return the header of a prior, with all that it needs."""
-    try:
-        said: dict[str, Any] = json.loads(text)
-    except ValueError:
-        said = {}
-    if said.get("format") == FORMAT and not {"dpdm", "channels", "contract"} <= said.keys():
-        said = {}
-    if not said:
-        raise DpdmError(f"The header of {path} is damaged.", "Fetch the file again.")
-    return said
+def networks(said: Header) -> tuple[Denoiser, Autoencoder | None]:
+    """Return the untrained networks that a header describes: denoiser and autoencoder."""
+    contract = said.contract
+    coder = Autoencoder(**contract.code["net"]) if contract.code else None
+    values = len(said.channels) if coder is None else coder.codes
+    return new_denoiser(values * max(contract.states, 1), contract.net), coder
 
 
-def contract_of(said: dict[str, Any], path: Path) -> Contract:
-    """Return the contract in a header, whole.
+def shapes(said: Header) -> dict[str, Shape]:
+    """Return the shapes of all weights that a header describes; no memory is taken for them."""
+    with torch.device("meta"):
+        denoiser, coder = networks(said)
+    inner = {} if coder is None else coder.state_dict()
+    weights = denoiser.state_dict() | {CODER + k: v for k, v in inner.items()}
+    return {k: tuple(v.shape) for k, v in weights.items()}
 
-    Raises:
-        DpdmError: When it lacks what has no default, or holds what this version does not know.
-    """
-    try:
-        return Contract(**said["contract"])
-    except TypeError as error:
-        what = f"The contract in the header of {path} is not that of a prior ({error})."
-        raise DpdmError(what, f"Use the dpdm that wrote it ({said['dpdm']}).") from error
+
+def layouts(said: Header, found: Mapping[str, Stored]) -> Iterator[Layout]:
+    """Yield the shapes of the tensors that a prior keeps beside its weights."""
+    if said.contract.globe:
+        yield GLOBE
+        if said.contract.code:
+            yield LOST
+    elif not said.contract.states:
+        yield from (layout for layout in FIELDS if layout.keys() & found.keys())
 
 
 def load(path: Path) -> Prior:
@@ -252,26 +222,13 @@ def load(path: Path) -> Prior:
         DpdmError: When the file is no prior, is damaged, or is from another version.
     """
     said = header(path)
-    channels = tuple(
-        Channel(**c | {"residual": tuple(map(tuple, c["residual"]))}) for c in said["channels"]
-    )
-    contract = contract_of(said, path)
-    coder = Autoencoder(**contract.code["net"]) if contract.code else None
-    values = len(channels) if coder is None else coder.codes
-    denoiser = new_denoiser(values * max(contract.states, 1), contract.net)
+    denoiser, coder = networks(said)
     tensors = tensors_of(path)
     climatology, coarse = (part(tensors, prefix) for prefix in BESIDE)
-    weights = {k: v for k, v in tensors.items() if not k.startswith((*BESIDE, CODER))}
-    try:
-        denoiser.load_state_dict(weights)
-        if coder is not None:
-            coder.load_state_dict(part(tensors, CODER))
-    except RuntimeError as error:
-        raise DpdmError(
-            f"The weights in {path} do not fit the network it describes.",
-            "The file is damaged or was changed; fetch it again.",
-        ) from error
+    denoiser.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(APART)})
+    if coder is not None:
+        coder.load_state_dict(part(tensors, CODER))
     for network in (denoiser, coder):  # guidance differentiates by fields alone
         if network is not None:
             network.eval().requires_grad_(False)
-    return Prior(denoiser, Normaliser(channels), contract, climatology, coarse, coder)
+    return Prior(denoiser, Normaliser(said.channels), said.contract, climatology, coarse, coder)

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dpdm.diffusion.guide import Guide, dps, law, mmps, sda
+from dpdm.diffusion.guide import GUIDES, Guide
 from dpdm.errors import DpdmError
 
-GUIDES: dict[str, Guide] = {"sda": sda, "mmps": mmps, "law": law, "dps": dps}
 OWNERS = {"gamma": ("sda",), "iterations": ("mmps", "law"), "zeta": ("dps",)}
 
 

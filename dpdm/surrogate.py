@@ -23,11 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dpdm.contract import Contract
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.fields.tensors import Normaliser
 from dpdm.fields.weights import tensors_of
 from dpdm.learn import learn
-from dpdm.prior import Contract, Prior
+from dpdm.prior import Prior
 from dpdm.recipe import LayersFit, LayersRecipe
 from dpdm.states.inner import Look, of_windows
 

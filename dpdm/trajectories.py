@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.bound import placed
+from dpdm.contract import Contract
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.tensors import Channel, Normaliser, worded
@@ -31,7 +32,7 @@ from dpdm.fields.trajectories import (
 )
 from dpdm.memory import check_memory
 from dpdm.nets.mlp import MLP
-from dpdm.prior import Contract, Prior, new_denoiser
+from dpdm.prior import Prior, new_denoiser
 from dpdm.recipe import LayersRecipe, PlanesRecipe
 
 LEVELS = (0.01, 0.1, 1.0)

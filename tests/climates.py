@@ -3,10 +3,11 @@
 import numpy as np
 import xarray as xr
 
+from dpdm.contract import Contract
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.tensors import Channel, Normaliser
 from dpdm.lesson import climate_of
-from dpdm.prior import Contract, Prior, new_denoiser
+from dpdm.prior import Prior, new_denoiser
 from dpdm.recipe import Data, Recipe
 
 GRID = Grid(np.arange(10.0, 41, 10), np.arange(100.0, 141, 10))
@@ -41,7 +42,7 @@ def prior_of(fields: xr.Dataset, exclude: tuple[float, ...] = ()) -> Prior:
     steps = np.arange(fields.sizes["time"])
     known = climate_of(fields, steps, Recipe(Data(exclude)), 1, grid_of(fields))
     kinds = {"t2m": "identity", "tp": "log1p"}
-    channels = [Channel(n, "", "", "", kind, 0, 1, ()) for n, kind in kinds.items()]
+    channels = [Channel(n, "", "", "", kind, 0, 1, ((4, 1),)) for n, kind in kinds.items()]
     period = [str(fields["time"].values[i])[:10] for i in (0, -1)]
     contract = Contract((1, 1), (4, 4), 32, 30.4, (0.002, 80.0), NET, {"period": period})
     return Prior(new_denoiser(2, NET), Normaliser(tuple(channels)), contract, coarse=known)

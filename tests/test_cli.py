@@ -122,7 +122,7 @@ def test_a_prior_that_names_no_way_of_sampling_takes_the_usual_one(here: Path) -
     del said["contract"]["sampling"], said["contract"]["window"]
     save_file(tensors, "bad.safetensors", {"dpdm_prior": json.dumps(said)})
     for command in ("info bad.safetensors", "downscale coarse.nc o.nc --prior bad.safetensors"):
-        refused(command, "bad.safetensors is not that of a prior .*window", "Use the dpdm")
+        refused(command, "bad.safetensors is not a valid prior: .*lacks the key window", "Get the")
 
 
 def test_doctor_is_well() -> None:

@@ -165,7 +165,7 @@ PRIORS = {
     "stranger": "holds tensors but no dpdm prior",
     "shapes": "do not fit the network",
     "other format": "format 99; this dpdm reads format 1",
-    "no contract": "is damaged",
+    "no contract": "lacks the key dpdm",
     "no json": "is damaged",
     "folder": "no such file",
 }
@@ -176,8 +176,7 @@ def test_bad_priors(here: Path, kind: str) -> None:
     broken_prior(kind)
     what = f"bad.safetensors.*{PRIORS[kind]}"
     refused("downscale coarse.nc out.nc --prior bad.safetensors", what)
-    if kind != "shapes":  # which only the weights show
-        refused("info bad.safetensors", what)
+    refused("info bad.safetensors", what)
 
 
 def test_a_name_that_is_no_prior(here: Path) -> None:

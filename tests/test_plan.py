@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from dpdm.contract import Contract
 from dpdm.errors import DpdmError
 from dpdm.fields.tensors import Channel, Normaliser
-from dpdm.prior import Contract, Prior, new_denoiser, save
+from dpdm.prior import Prior, new_denoiser, save
 from dpdm.reconstruct.plan import RULES, read_plan
 from tests.campaign import winter
 from tests.worlds import refused
@@ -93,7 +94,7 @@ def roads() -> Prior:
     """Return an untrained prior of trajectories of two numbers."""
     channels = tuple(Channel(n, "", "", "", "identity", 0, 1, ()) for n in "ab")
     net = {"hidden": 4, "layers": 1}
-    contract = Contract((1, 1), (1, 1), 1, 1.0, (0.002, 80.0), net, states=2)
+    contract = Contract((1, 1), (1, 1), 1, 1.0, (0.002, 80.0), net, states=2, variable="state")
     return Prior(new_denoiser(4, net), Normaliser(channels), contract)
 
 

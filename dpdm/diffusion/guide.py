@@ -191,3 +191,6 @@ def dps(denoise: Denoise, seen: Observation, zeta: float = 1.0) -> Denoise:
         return x_hat.detach() - zeta * like(sigma, x_t) * slope
 
     return posterior
+
+
+GUIDES: dict[str, Guide] = {"sda": sda, "mmps": mmps, "law": law, "dps": dps}

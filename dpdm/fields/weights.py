@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from dpdm.errors import DpdmError
+
+HEADER = 16_000_000  # bytes of a header at most
+FLOATS = ("F64", "F32", "F16", "BF16")
+Shape: TypeAlias = tuple[int | str, ...]
+Layout: TypeAlias = dict[str, Shape]
+"""Shapes of tensors by their names; a letter stands for a length that is the same everywhere."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor in a file, unread."""
+
+    kind: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the header of a safetensors file states."""
+
+    metadata: dict[str, str]
+    tensors: dict[str, Stored]
 
 
 def save_whole(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -35,6 +60,60 @@ def umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def contents(path: Path) -> Contents:
+    """Return what a safetensors file holds, without reading the tensors.
+
+    Raises:
+        DpdmError: When it is damaged, or its header is too long.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        if length > min(HEADER, path.stat().st_size):
+            raise ValueError(f"a header of {length} bytes")
+        with safe_open(path, framework="pt") as file:
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+            stored = {k: Stored(s.get_dtype(), tuple(s.get_shape())) for k, s in slices.items()}
+            return Contents(file.metadata() or {}, stored)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DpdmError(
+            f"{path} is not a readable safetensors file ({error}).",
+            "It may be truncated, or a pickle, which dpdm never loads: ask for the "
+            ".safetensors file that dpdm train wrote.",
+        ) from error
+
+
+def check_tensors(
+    found: Mapping[str, Stored], wanted: Layout, path: Path, lengths: dict[str, int] | None = None
+) -> None:
+    """Refuse a file whose tensors are not those of the network that its header describes.
+
+    Args:
+        found: What the file holds.
+        wanted: What it should hold.
+        path: The file.
+        lengths: Lengths for letters in the shapes, as far as they are known.
+
+    Raises:
+        DpdmError: When a tensor is missing, unknown, of another shape or no floating-point number.
+    """
+    known = {} if lengths is None else dict(lengths)
+    wrong = [f"it lacks {name}" for name in wanted if name not in found]
+    wrong += [f"{name[:100]!r} is unknown" for name in found if name not in wanted]
+    for name in wanted.keys() & found.keys():
+        own, shape = found[name], wanted[name]
+        if len(own.shape) == len(shape):
+            pairs = zip(shape, own.shape, strict=True)
+            shape = tuple(known.setdefault(n, s) if isinstance(n, str) else n for n, s in pairs)
+        if own.shape != shape or 0 in shape or own.kind not in FLOATS:
+            wrong.append(f"{name} has the shape {list(own.shape)} and the type {own.kind}")
+    if wrong:
+        raise DpdmError(
+            f"The tensors in {path} do not fit the network it describes: {wrong[0]}.",
+            "The file is damaged or was changed; fetch it again.",
+        )
 
 
 def tensors_of(path: Path, prefix: str = "") -> dict[str, Tensor]:

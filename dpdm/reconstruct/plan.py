@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dpdm.config import SHARE, Rule, at_least, check, one_of, read
+from dpdm.diffusion.guide import GUIDES
 from dpdm.errors import DpdmError
-from dpdm.request import GUIDES, Seeing
+from dpdm.request import Seeing
 from dpdm.task import Wish
 
 
