@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from torch import Tensor
 from dpdm.contract import Contract, Header
 from dpdm.fields.aloft import Place, home, place_of, placed
 from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.groups import GroupsError, groups_of
 from dpdm.fields.source import open_raw
-from dpdm.fields.store import open_fields, sha256
+from dpdm.fields.store import LeftOut, open_fields, sha256
 from dpdm.fields.trajectories import cadence_of, holds_trajectories
 from dpdm.fields.weights import tensors_of
 from dpdm.prior import find, header
@@ -167,7 +169,13 @@ def of_data(path: Path) -> dict[str, Any]:
     """Return a data file's variables, units, grid and times, as dpdm reads them."""
     if path.exists() and holds_trajectories(path):
         return of_trajectories(path)
-    fields = open_fields(path)
+    groups = in_groups(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeftOut)  # they are listed
+        try:
+            fields = open_fields(path)
+        except GroupsError:
+            return {"file": str(path), **groups}
     grid = grid_of(fields)
     time = fields.get("time")
     words = {
@@ -179,6 +187,8 @@ def of_data(path: Path) -> dict[str, Any]:
     return {
         "file": str(path),
         "variables": by_family(words, homes),
+        **unreadable(fields),
+        **groups,
         **levels(map(place_of, fields.data_vars.values())),
         "grid": f"{grid.shape[0]} latitudes by {grid.shape[1]} longitudes",
         "spacing_degrees": [round(s, 9) for s in grid.spacing],
@@ -191,6 +201,18 @@ def of_data(path: Path) -> dict[str, Any]:
         "calendar": "" if time is None else calendar(time),
         "history": str(fields.attrs.get("history", "")),
     }
+
+
+def unreadable(fields: xr.Dataset) -> dict[str, dict[str, str]]:
+    """Return the entry on the variables that cannot be read; none where all can."""
+    odd = fields.encoding["unreadable"]
+    return {"unreadable": odd} if odd else {}
+
+
+def in_groups(path: Path) -> dict[str, dict[str, str]]:
+    """Return the entry on the groups of a file; none where there are none."""
+    found = groups_of(path) if path.exists() else {}
+    return {"groups": {n: ", ".join(names) for n, names in found.items()}} if found else {}
 
 
 def of_trajectories(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import xarray as xr
 
 from dpdm.config import read
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import EPOCH, file_attributes
+from dpdm.fields.cf import epoch, file_attributes
 from dpdm.fields.store import sha256
 from dpdm.fields.values import KEEPING
 from dpdm.fields.write import Writer, check_output
@@ -190,7 +190,7 @@ def described(table: dict[str, Array], scene: Scene) -> xr.Dataset:
         # Characters, not strings, which take 40 bytes each; no fill where nothing is missing.
         column.encoding = {"dtype": "S1"} if column.dtype.kind == "U" else {"_FillValue": None}
     if scene.calendar:
-        dates = {"units": EPOCH, "calendar": scene.calendar, "dtype": "float64"}
+        dates = {"units": epoch(out["time"]), "calendar": scene.calendar, "dtype": "float64"}
         out["time"].encoding = dates | {"_FillValue": None}
     places = [n for n in ("time", "lat", "lon", "y", "x", "component", "trajectory") if n in out]
     return out.set_coords(places)

@@ -103,6 +103,7 @@ def _named(ds: xr.Dataset) -> xr.Dataset:
     """Find the axes and call them and their dimensions lat and lon."""
     names = {key: _find(ds, key) for key in NAMES}
     lat, lon = (ds[name] for name in names.values())
+    _check_rotation(ds, {str(dim) for axis in (lat, lon) for dim in axis.dims})
     if lat.dims == lon.dims:
         raise DpdmError("the grid is a list of cells, not latitude by longitude.", REGRID)
     for axis, new in ((lat, "lat"), (lon, "lon")):
@@ -120,7 +121,6 @@ def _find(ds: xr.Dataset, key: str) -> str:
     Raises:
         DpdmError: There is none, or it is rotated, projected or curvilinear.
     """
-    _check_rotation(ds)
     marked = list(ds.cf.coordinates.get(key, [])) + list(
         ds.cf.axes.get("Y" if key == "latitude" else "X", [])
     )
@@ -129,24 +129,35 @@ def _find(ds: xr.Dataset, key: str) -> str:
     lines = [name for name in names if ds[name].ndim == 1]
     if lines:
         return lines[0]
+    _check_rotation(ds, {*map(str, ds.dims)})
     if names:
         raise DpdmError(f"{key} ({names[0]}) has {ds[names[0]].ndim} dimensions, not one.", REGRID)
     raise DpdmError(f"there is no {key}.", f"Name the coordinate {key} or give it CF units.")
 
 
-def _check_rotation(ds: xr.Dataset) -> None:
+def _check_rotation(ds: xr.Dataset, dims: set[str]) -> None:
+    """Refuse a grid on ``dims`` that is rotated or projected; others beside it do no harm."""
     for name, array in ds.variables.items():
         mapping = str(array.attrs.get("grid_mapping_name", ""))
         grid = str(array.attrs.get("standard_name", ""))
         if "degrees_north" in str(array.attrs.get("units", "")):
             grid = ""  # CDO calls a latitude beside a grid mapping a projection coordinate
-        if mapping not in ("", "latitude_longitude") or grid.startswith(
-            ("grid_lat", "projection_y")
+        odd = mapping not in ("", "latitude_longitude")
+        if (odd and _maps(ds, str(name), dims)) or (
+            grid.startswith(("grid_lat", "projection_y")) and {*map(str, array.dims)} <= dims
         ):
             raise DpdmError(
                 f"the grid is rotated or projected ({name}: {mapping or grid}).",
                 REGRID,
             )
+
+
+def _maps(ds: xr.Dataset, mapping: str, dims: set[str]) -> bool:
+    """Tell whether a grid mapping may be that of what lies on some dimensions."""
+    said = {n: str(a.encoding.get("grid_mapping", a.attrs.get("grid_mapping", "")))
+            for n, a in ds.data_vars.items()}  # fmt: skip
+    uses = [ds[name] for name, text in said.items() if mapping in text.split()]
+    return not uses or any(dims <= {*map(str, array.dims)} for array in uses)
 
 
 def _sound(values: Array, name: str) -> Array:

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from dpdm import __version__
 from dpdm.errors import DpdmError
+from dpdm.fields.clock import YEARS, spans
 from dpdm.fields.discovery import CONVENTION, discovery, lasting
 from dpdm.fields.levels import is_level, joined
 from dpdm.fields.variables import KNOWN
@@ -23,7 +25,9 @@ from dpdm.fields.variables import KNOWN
 CONVENTIONS = "CF-1.11"
 FILL = np.float32(9.969209968386869e36)  # NetCDF's own: NCO cannot compare with NaN
 ON_DISK = ("time", "realization", "lat", "lon")
-EPOCH = "hours since 1850-01-01"
+EPOCH = "since 1850-01-01"
+SPANS = "climatology_bnds"
+STEPS = {"days": 86400, "hours": 3600, "minutes": 60}  # seconds
 WGS84 = {
     "grid_mapping_name": "latitude_longitude",
     "geographic_crs_name": "WGS 84",
@@ -67,6 +71,8 @@ def finish(ds: xr.Dataset, title: str, provenance: Mapping[str, str], history: s
     out = out.assign(crs=xr.DataArray(np.int32(0), attrs=WGS84))
     if "realization" in out.indexes and out["realization"].dtype.kind in "iu":
         out = out.assign_coords(realization=out["realization"].astype(np.int32))
+    if YEARS in out.get("time_bnds", xr.DataArray()).attrs:
+        out = out.assign({SPANS: spans(out["time_bnds"])}).drop_vars("time_bnds")
     for name in AXES.keys() & out.indexes.keys():
         _describe(out, name)
     out.attrs = file_attributes(ds.attrs, title, provenance, history)
@@ -134,16 +140,37 @@ def _describe(ds: xr.Dataset, name: str) -> None:
     stored = {"dtype": "float64", "_FillValue": None}
     words = dict(AXES[name])
     if name == "time":
-        stored |= {"units": EPOCH, "calendar": axis.dt.calendar}
-        stored |= {
-            key: axis.encoding[key] for key in ("units", "calendar") if key in axis.encoding
-        }
+        calendar = axis.encoding.get("calendar", axis.dt.calendar)
+        stored |= {"units": epoch(axis, ds.get(bounds, axis)), "calendar": calendar}
         leaps = {"units_metadata": "leap_seconds: unknown"}
         words |= leaps if axis.dt.calendar in _LEAPING else {}
-    axis.attrs = words | ({"bounds": bounds} if bounds in ds else {})
+    key, bounds = ("climatology", SPANS) if name == "time" and SPANS in ds else ("bounds", bounds)
+    axis.attrs = words | ({key: bounds} if bounds in ds else {})
     axis.encoding = stored if name != "realization" else {}
     if bounds in ds:
         ds[bounds].attrs, ds[bounds].encoding = {}, stored
+
+
+def epoch(*times: xr.DataArray) -> str:
+    """Return the unit in which some times are exact in binary: days, hours, minutes or seconds.
+
+    Example:
+        >>> epoch(xr.DataArray(np.array(["2000-01-01T12:00"], "M8[ns]")))
+        'days since 1850-01-01'
+        >>> epoch(xr.DataArray(np.array(["2000-01-01T01:00"], "M8[ns]")))
+        'hours since 1850-01-01'
+    """
+    seconds = np.concatenate([_clock(time.values.ravel()) for time in times])
+    fits = [unit for unit, size in STEPS.items() if not (seconds % (size / 8)).any()]
+    return f"{fits[0] if fits else 'seconds'} {EPOCH}"
+
+
+def _clock(values: np.ndarray) -> NDArray[np.float64]:
+    """Return the seconds of the day of dates of any kind."""
+    if values.dtype.kind == "M":
+        seconds: NDArray[np.float64] = (values - values.astype("M8[D]")) / np.timedelta64(1, "s")
+        return seconds
+    return np.array([d.hour * 3600 + d.minute * 60 + d.second for d in values], dtype=float)
 
 
 def _described(array: xr.DataArray) -> xr.DataArray:

@@ -1,24 +1,31 @@
 """The time axis of a file, made canonical: a sorted `time` in the calendar of the file.
 
-The bounds of the steps come along, for they say over which period an amount fell.
+The bounds of the steps come along, for they say over which period an amount fell. Those of a
+climatology span all its years (CF-1.11, 7.4): inside dpdm they are those of one year, which is
+what a step stands for, and an attribute remembers the years on either side.
 """
 
 from collections.abc import Hashable, Iterable
 from itertools import pairwise
 
+import cftime
+import numpy as np
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.epochs import INVENTED, NAMES, check_dates
+from dpdm.fields.leads import valid
+from dpdm.fields.yearless import with_year
 
-RELATIVE = "Rewrite the times: cdo -r settunits,days IN.nc OUT.nc."
-INVENTED = "Set the times: cdo -r settunits,days -settaxis,2000-01-15,12:00,1mon IN.nc OUT.nc."
-NAMES = ("valid_time", "time", "date")
+YEARS = "climatology_years"  # an attribute of time_bnds: years before, and years after
 
 
 def keep_time(ds: xr.Dataset) -> tuple[xr.Dataset, xr.DataArray | None]:
     """Name the time axis `time`, check it, and take its bounds.
 
-    A single time that is no dimension becomes a dimension of one step. A file may have no time.
+    A single time that is no dimension becomes a dimension of one step. Start and lead time of a
+    forecast become the time that it is valid for; twelve months without a year, those of a year.
+    A file may have no time.
 
     Returns:
         The dataset, and the bounds (time, bnds) where the file has them.
@@ -26,12 +33,18 @@ def keep_time(ds: xr.Dataset) -> tuple[xr.Dataset, xr.DataArray | None]:
     Raises:
         DpdmError: Times are not dates, missing, repeated or unsorted.
     """
+    ds = with_year(ds)
+    ds = valid(ds, _find(ds))
     name = _find(ds)
     if name is None:
+        _check_lost(ds)
         return ds, None
     ds = _named(ds, name)
     _check(ds["time"])
-    return ds, _bounds(ds)
+    bounds = _bounds(ds, "bounds")
+    if bounds is None and (spans := _bounds(ds, "climatology")) is not None:
+        bounds = _one_year(ds["time"], spans)
+    return ds, bounds
 
 
 def _find(ds: xr.Dataset) -> str | None:
@@ -62,30 +75,87 @@ def _named(ds: xr.Dataset, name: str) -> xr.Dataset:
 
 
 def _check(time: xr.DataArray) -> None:
-    if time.dtype.kind != "M" and not hasattr(time.values.flat[0], "calendar"):
-        raise DpdmError(
-            f"{time.name} holds {time.values.flat[0]}, which is not a date.",
-            RELATIVE if "units" in time.attrs else INVENTED,
-        )
+    check_dates(time)
     if bool(time.isnull().any()):
         raise DpdmError("time has missing steps.", "Remove them.")
     values = time.values
     for before, after in pairwise(values):
-        if not before < after:
-            word = "comes twice" if before == after else f"comes after {before}"
-            raise DpdmError(f"time {after} {word}.", "Sort it: cdo mergetime IN.nc OUT.nc.")
+        if before == after:
+            raise DpdmError(f"time {after} comes twice.", "Leave one of the two steps out.")
+        if before > after:
+            raise DpdmError(
+                f"time {after} comes after {before}.",
+                "Sort the steps: cdo sorttimestamp IN.nc OUT.nc.",
+            )
 
 
-def _bounds(ds: xr.Dataset) -> xr.DataArray | None:
+def _check_lost(ds: xr.Dataset) -> None:
+    """Refuse steps whose times the file does not give."""
+    for dim in ("time", "valid_time", "t", "Time"):
+        if ds.sizes.get(dim, 1) > 1 and dim not in ds.variables:
+            raise DpdmError(f"its {ds.sizes[dim]} steps have no times.", INVENTED)
+
+
+def _bounds(ds: xr.Dataset, key: str) -> xr.DataArray | None:
     """Take the bounds that the axis names, where they are two dates a step."""
     time = ds["time"]
-    name = time.attrs.get("bounds", time.encoding.get("bounds"))
+    name = time.attrs.get(key, time.encoding.get(key))
     if name not in ds.variables or ds[name].shape != (time.size, 2):
         return None
     bounds = ds[name].load()
     if bounds.dtype.kind not in "MO":
         return None
     return xr.DataArray(bounds.values, dims=("time", "bnds"), name="time_bnds")
+
+
+def _one_year(time: xr.DataArray, spans: xr.DataArray) -> xr.DataArray | None:
+    """Return the bounds of a climatology within the year of its stamps.
+
+    Parts of days over many days have none, and neither have steps of different years.
+    """
+    calendar = time.dt.calendar
+    moments, edges = (_dates(v, calendar) for v in (time.values, spans.values.ravel()))
+    pairs, years = [], set()
+    for moment, start, end in zip(moments, edges[::2], edges[1::2], strict=True):
+        begun = _in_year(start, moment.year)
+        begun = begun if begun <= moment else _in_year(start, moment.year - 1)
+        ended = _in_year(end, begun.year)
+        ended = ended if ended > begun else _in_year(end, begun.year + 1)
+        pairs.append([begun, ended])
+        years.add((begun.year - start.year, end.year - ended.year))
+    if len(years) != 1 or any(e.hour != s.hour for s, e in pairs):
+        return None
+    values = np.array(pairs, dtype=object)
+    if time.dtype.kind == "M":
+        values = np.array([[d.isoformat() for d in pair] for pair in pairs], dtype="M8[ns]")
+    return xr.DataArray(
+        values, dims=("time", "bnds"), name="time_bnds", attrs={YEARS: years.pop()}
+    )
+
+
+def spans(bounds: xr.DataArray) -> xr.DataArray:
+    """Return the bounds of a climatology over all its years, from those within one."""
+    before, after = bounds.attrs[YEARS]
+    dates = _dates(bounds.values.ravel(), bounds.dt.calendar)
+    shifts = [-before, after] * bounds.sizes["time"]
+    moved = [_in_year(d, d.year + n) for d, n in zip(dates, shifts, strict=True)]
+    values = np.array(moved, dtype=object)
+    if bounds.dtype.kind == "M":
+        values = np.array([d.isoformat() for d in moved], dtype="M8[ns]")
+    return xr.DataArray(values.reshape(bounds.shape), dims=bounds.dims)
+
+
+def _dates(values: np.ndarray, calendar: str) -> list[cftime.datetime]:
+    """Return dates of a calendar for dates of any kind."""
+    if values.dtype.kind != "M":
+        return list(values)
+    words = [stamp.timetuple()[:6] for stamp in values.astype("M8[s]").astype(object)]
+    return [cftime.datetime(*six, calendar=calendar) for six in words]
+
+
+def _in_year(date: cftime.datetime, year: int) -> cftime.datetime:
+    first = date.replace(year=year, day=1)
+    return first.replace(day=min(date.day, first.daysinmonth))
 
 
 def pick(ds: xr.Dataset, names: Iterable[Hashable]) -> xr.Dataset:

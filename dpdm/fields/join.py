@@ -1,4 +1,7 @@
-"""Join files: those of the same variables along time, those of other variables side by side."""
+"""Join files: those of the same variables along time, those of other variables side by side.
+
+Within a file, `versions_merged` joins the final and the preliminary part of a reanalysis.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -68,3 +71,21 @@ def _before(left: xr.Dataset, right: xr.Dataset) -> bool:
         return bool(left["time"].values[-1] < right["time"].values[0])
     except TypeError as fault:
         raise DpdmError("The files differ in their calendars.", "Use cdo setcalendar.") from fault
+
+
+def versions_merged(ds: xr.Dataset) -> xr.Dataset:
+    """Fill what is missing in the final version of a reanalysis from the preliminary one.
+
+    The Climate Data Store gives the latest months of ERA5 with a dimension `expver`: 1 is ERA5,
+    5 is ERA5T, and each step is in one of the two.
+    """
+    if "expver" not in ds.dims:
+        return ds
+    order = np.argsort(ds["expver"].values.astype(int)) if "expver" in ds.coords else [0, 1]
+    first, *others = (ds.isel(expver=at, drop=True) for at in order)
+    arrays = {name: array for name, array in first.data_vars.items() if "expver" in ds[name].dims}
+    for other in others:
+        arrays = {name: array.fillna(other[name]) for name, array in arrays.items()}
+    for name, array in arrays.items():
+        array.encoding = dict(ds[name].encoding)
+    return first.assign(arrays)

@@ -27,6 +27,7 @@ from dpdm.fields.columns import (
     places,
     plain,
 )
+from dpdm.fields.epochs import dated
 from dpdm.fields.source import broken, open_raw
 from dpdm.fields.values import MEANT
 from dpdm.fields.variables import ALOFT, REMOTE, identify, rank
@@ -73,6 +74,8 @@ def _listed(ds: xr.Dataset, asked: Asked) -> pd.DataFrame:
     found = places([plain(name) for name in beside])
     at = {role: beside[where] for role, where in found.items()}
     at["value"] = "value"
+    if "time" in at and "trajectory" not in at:
+        ds = ds.assign({at["time"]: dated(at["time"], ds.variables[at["time"]])})
     if "variable" not in at:
         raise DpdmError("no variable says what each value is.", "Add variable(obs).")
     table = {role: _plain(xr.broadcast(ds[n], ds["value"])[0], role) for role, n in at.items()}
@@ -106,6 +109,8 @@ def _sampled(ds: xr.Dataset, asked: Asked) -> pd.DataFrame:
         raise DpdmError(
             "no latitude and longitude say where its values are.", "Give both CF units."
         )
+    if "time" in at:
+        ds = ds.assign({at["time"]: dated(at["time"], ds.variables[at["time"]])})
     at = {role: name for role, name in at.items() if role != "pressure" or _upright(ds, at)}
     ds = ds.rename({at[role]: role for role in BESIDE if role in at and at[role] != role})
     at |= {role: role for role in BESIDE if role in at}

@@ -9,7 +9,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.classic import full_size
-from dpdm.fields.clock import INVENTED, RELATIVE
+from dpdm.fields.epochs import decoded
 
 ZARR = (".zgroup", ".zmetadata", "zarr.json")
 CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
@@ -18,10 +18,10 @@ HDF5 = b"\x89HDF"
 
 
 def open_raw(path: Path) -> xr.Dataset:
-    """Open a NetCDF or GRIB file or a Zarr store as it is, lazily.
+    """Open a NetCDF or GRIB file or a Zarr store as it is, lazily, with its times as dates.
 
     Raises:
-        DpdmError: It is missing, of another format, truncated, or its times cannot be decoded.
+        DpdmError: It is missing, of another format or truncated.
     """
     engine = engine_of(path)
     try:
@@ -30,16 +30,17 @@ def open_raw(path: Path) -> xr.Dataset:
             warnings.simplefilter("ignore")
             if engine == "cfgrib":
                 return _open_grib(path)
-            return xr.open_dataset(
-                path, engine=engine, decode_coords="all", decode_timedelta=False
+            raw = xr.open_dataset(
+                path,
+                engine=engine,
+                decode_coords="all",
+                decode_times=False,
+                decode_timedelta=False,
             )
+            return decoded(raw)
     except DpdmError:
         raise
     except Exception as fault:  # each engine has kinds of its own
-        if "decode time" in str(fault) or "calendar" in str(fault):
-            what = f"{path}: the times cannot be decoded ({_first_line(fault)})."
-            unreal = "since 0000" in str(fault)  # a climatology, dated in the year naught
-            raise DpdmError(what, INVENTED if unreal else RELATIVE) from fault
         raise broken(path, fault) from fault
 
 

@@ -16,18 +16,25 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.aloft import place_of, renamed
 from dpdm.fields.alone import HDF5
 from dpdm.fields.axes import straighten
 from dpdm.fields.clock import keep_time
 from dpdm.fields.doubt import doubt
-from dpdm.fields.join import joined
+from dpdm.fields.groups import grouped, groups_of
+from dpdm.fields.join import joined, versions_merged
 from dpdm.fields.levels import families, split, unreadable
 from dpdm.fields.names import spoken, wanted, words
 from dpdm.fields.source import broken, open_raw
 from dpdm.fields.units import check_plausible, first_step, to_canonical
 from dpdm.fields.variables import variable_of
+from dpdm.fields.yearless import YEAR, months_of
+
+
+class LeftOut(DpdmWarning):
+    """Name a variable of a file that cannot be read, and why."""
+
 
 MEMBERS = ("realization", "realisation", "member", "number", "ensemble", "ens", "member_id")
 ORDER = ("realization", "time", "lat", "lon")
@@ -56,6 +63,7 @@ def open_fields(
 
     Warns:
         DpdmWarning: A mean is such as a wrong unit gives.
+        LeftOut: A variable that is not asked for cannot be read.
     """
     paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     opened = open_each(paths, variables, rename, units)
@@ -83,8 +91,15 @@ def open_each(
         ds, known = _open_one(path, variables, rename, units, whole=len(paths) == 1)
         opened.append(ds)
         seen |= known
+        _warn(ds, path)
     _check_declared(units, seen, paths)
     return opened
+
+
+def _warn(ds: xr.Dataset, path: Path) -> None:
+    """Warn of variables that are left out."""
+    for name, reason in ds.encoding["unreadable"].items():
+        warnings.warn(f"{path}: {name} is left out: {reason}", LeftOut, 3)
 
 
 def _check_declared(units: Mapping[str, str], seen: set[str], paths: Sequence[Path]) -> None:
@@ -175,18 +190,54 @@ def _open_one(
 ) -> tuple[xr.Dataset, set[str]]:
     """Open one file; give its fields and all names by which a user may speak of them."""
     raw = open_raw(path)
+    if dim := months_of(raw):
+        said = f"{path}: its twelve months ({dim}) have no year; they are dated {YEAR}."
+        warnings.warn(said, DpdmWarning, 3)
+    if not _has_fields(raw) and (groups := groups_of(path)):
+        raise grouped(path, groups)
     with _reading(path), naming(path):
         ds, bounds = keep_time(_members(raw))
         ds = straighten(ds.chunk({dim: 1 for dim in ("realization", "time") if dim in ds.dims}))
-        found = _on_grid(split(ds))
+        found = _on_grid(split(versions_merged(ds)))
         names = wanted(found, variables, rename, whole)
-        arrays = {new: _canonical(found[old], new, units, bounds) for new, old in names.items()}
+        asked = {*(variables or ()), *rename}
+        arrays, odd = _readable(found, names, asked, units, bounds)
         out = xr.Dataset(arrays, attrs=raw.attrs)
         if bounds is not None and "time" in out.dims:
             out = out.assign_coords(time_bnds=bounds)
         _check_families(out)
-    out.encoding = {"source": str(path)}
+    out.encoding = {"source": str(path), "unreadable": odd}
     return out, spoken(names, found)
+
+
+def _has_fields(ds: xr.Dataset) -> bool:
+    return any(array.ndim > 1 for array in ds.data_vars.values())
+
+
+def _readable(
+    found: Mapping[str, xr.DataArray],
+    names: Mapping[str, str],
+    asked: set[str],
+    units: Mapping[str, str],
+    bounds: xr.DataArray | None,
+) -> tuple[dict[str, xr.DataArray], dict[str, str]]:
+    """Return the variables that can be read, and why others cannot.
+
+    Raises:
+        DpdmError: One that is asked for cannot, or none can.
+    """
+    arrays: dict[str, xr.DataArray] = {}
+    faults: dict[str, DpdmError] = {}
+    for new, old in names.items():
+        try:
+            arrays[new] = _canonical(found[old], new, units, bounds)
+        except DpdmError as fault:
+            if asked & {new, *words(found[old], new)}:
+                raise
+            faults[old] = fault
+    if faults and not arrays:
+        raise next(iter(faults.values()))
+    return arrays, {old: str(fault) for old, fault in faults.items()}
 
 
 def _on_grid(ds: xr.Dataset) -> dict[str, xr.DataArray]:
