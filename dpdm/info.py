@@ -173,7 +173,7 @@ def of_data(path: Path) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LeftOut)  # they are listed
         try:
-            fields = open_fields(path)
+            fields = open_fields(path, needed=())
         except GroupsError:
             return {"file": str(path), **groups}
     grid = grid_of(fields)

@@ -85,8 +85,8 @@ DATA = {
     "rotated": (rotated, "rotated", "cdo remapbil"),
     "curvilinear": (curvilinear, "2 dimensions", "cdo remapbil"),
     "no latitude": (lambda ds: ds.rename(lat="row"), "there is no latitude", "CF units"),
-    "repeated time": (times([0, 0, 1]), "time 2000-01-01.* comes twice", "mergetime"),
-    "unsorted time": (times([0, 2, 1]), "time 2000-02-01.* comes after", "mergetime"),
+    "repeated time": (times([0, 0, 1]), "time 2000-01-01.* comes twice", "Leave one"),
+    "unsorted time": (times([0, 2, 1]), "time 2000-02-01.* comes after", "sorttimestamp"),
     "two levels": (
         lambda ds: ds.expand_dims(lev=[1, 2]),
         "on 2 levels .lev. without units",

@@ -12,6 +12,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields.store import LeftOut, load, open_fields
 from dpdm.info import describe
 from tests.test_store import fields
+from tests.worlds import done
 
 
 def both_versions() -> xr.Dataset:
@@ -90,14 +91,38 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("name", ODD)
-def test_one_variable_that_cannot_be_read_leaves_the_others(tmp_path, name):
-    fields().assign({name: ODD[name]}).to_netcdf(tmp_path / "a.nc")
-    with pytest.warns(LeftOut, match=f"{name} is left out"):
+def test_a_variable_of_no_use_leaves_the_others(tmp_path):
+    fields().assign(soil=ODD["soil"]).to_netcdf(tmp_path / "a.nc")
+    with pytest.warns(LeftOut, match="soil is left out: soil has a dimension depth of 2"):
         assert set(open_fields(tmp_path / "a.nc").data_vars) == {"t2m"}
-    assert list(describe(tmp_path / "a.nc")["unreadable"]) == [name]
-    with pytest.raises(DpdmError):
-        open_fields(tmp_path / "a.nc", rename={"tp": name})
+    with pytest.raises(DpdmError, match="depth"):
+        open_fields(tmp_path / "a.nc", rename={"t2m": "soil"})
+
+
+def test_a_known_variable_that_cannot_be_read_is_refused_where_it_is_needed(tmp_path):
+    fields().assign(rain=ODD["rain"]).to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(DpdmError, match="bananas"):
+        open_fields(tmp_path / "a.nc")
+    with pytest.warns(LeftOut, match="bananas"):
+        assert set(open_fields(tmp_path / "a.nc", needed=["tas"]).data_vars) == {"t2m"}
+    with pytest.raises(DpdmError, match="bananas"):
+        open_fields(tmp_path / "a.nc", needed=["tp"])
+
+
+def test_a_description_lists_what_cannot_be_read(tmp_path):
+    fields().assign(ODD).to_netcdf(tmp_path / "a.nc")
+    found = describe(tmp_path / "a.nc")
+    assert list(found["variables"]) == ["t2m"]
+    assert {name: word.split()[0] for name, word in found["unreadable"].items()} == {
+        "rain": "'bananas'", "soil": "soil",
+    }  # fmt: skip
+
+
+def test_an_export_of_one_variable_minds_no_other(tmp_path):
+    fields().assign(ODD).to_netcdf(tmp_path / "a.nc")
+    done("export", tmp_path / "a.nc", tmp_path / "b.nc", "--variable", "t2m")
+    assert "rain is left out" in done("export", tmp_path / "a.nc", tmp_path / "c.nc",
+                                      "--variable", "tas").stderr  # fmt: skip
 
 
 def test_text_on_the_grid_and_a_rotated_companion_do_no_harm(tmp_path):

@@ -78,7 +78,8 @@ def chosen(path: Path, ask: Ask) -> xr.Dataset:
     Raises:
         DpdmError: Nothing is left.
     """
-    fields = open_fields(path, None, ask.rename, ask.units)
+    needed = (ask.variable,) if ask.variable else None
+    fields = open_fields(path, None, ask.rename, ask.units, needed)
     with naming(path):
         fields = during(fields, ask.time) if ask.time else fields
         grid = within(grid_of(fields), ask.bbox) if ask.bbox else grid_of(fields)

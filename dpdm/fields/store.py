@@ -11,6 +11,7 @@ import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,28 @@ from dpdm.fields.variables import variable_of
 from dpdm.fields.yearless import YEAR, months_of
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a file, as `open_fields` has it.
+
+    Attributes:
+        whole: Whether this file must have everything, or other files may.
+    """
+
+    variables: Sequence[str] | None
+    rename: Mapping[str, str]
+    units: Mapping[str, str]
+    needed: Sequence[str] | None
+    whole: bool
+
+    def needs(self, array: xr.DataArray, name: str) -> bool:
+        """Tell whether the file is of no use without one array, ``name`` inside dpdm."""
+        if self.needed is not None:
+            return bool({*self.needed} & {*words(array, name)})
+        chosen = {*(self.variables or ()), *self.rename} & {*words(array, name)}
+        return bool(chosen) or variable_of(renamed(array, name)) is not None
+
+
 class LeftOut(DpdmWarning):
     """Name a variable of a file that cannot be read, and why."""
 
@@ -45,6 +68,7 @@ def open_fields(
     variables: Sequence[str] | None = None,
     rename: Mapping[str, str] = {},
     units: Mapping[str, str] = {},
+    needed: Sequence[str] | None = None,
 ) -> xr.Dataset:
     """Open one file, or several that follow each other in time, as canonical fields.
 
@@ -54,6 +78,8 @@ def open_fields(
             lies on the grid.
         rename: The user's choice of variables, canonical name to name in the file.
         units: The user's word for units, by either name.
+        needed: Without which of the variables the file is of no use; by default, without any
+            that is known or chosen.
 
     Returns:
         Lazy fields in chunks of one step of one member, latitude and longitude ascending.
@@ -63,10 +89,10 @@ def open_fields(
 
     Warns:
         DpdmWarning: A mean is such as a wrong unit gives.
-        LeftOut: A variable that is not asked for cannot be read.
+        LeftOut: A variable that is not needed cannot be read.
     """
     paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-    opened = open_each(paths, variables, rename, units)
+    opened = open_each(paths, variables, rename, units, needed)
     out = opened[0] if len(opened) == 1 else joined(opened, paths)
     for name in variables or rename:
         if name not in out and name not in families(out):
@@ -81,6 +107,7 @@ def open_each(
     variables: Sequence[str] | None = None,
     rename: Mapping[str, str] = {},
     units: Mapping[str, str] = {},
+    needed: Sequence[str] | None = None,
 ) -> list[xr.Dataset]:
     """Open files as `open_fields` does, and leave them apart."""
     if not paths:
@@ -88,7 +115,8 @@ def open_each(
     opened: list[xr.Dataset] = []
     seen: set[str] = set()
     for path in paths:
-        ds, known = _open_one(path, variables, rename, units, whole=len(paths) == 1)
+        asked = Asked(variables, rename, units, needed, whole=len(paths) == 1)
+        ds, known = _open_one(path, asked)
         opened.append(ds)
         seen |= known
         _warn(ds, path)
@@ -181,13 +209,7 @@ def _check_field(array: xr.DataArray, name: str, gaps: bool) -> None:
         check_plausible(array, variable, array.attrs.get("source_units", variable.units))
 
 
-def _open_one(
-    path: Path,
-    variables: Sequence[str] | None,
-    rename: Mapping[str, str],
-    units: Mapping[str, str],
-    whole: bool,
-) -> tuple[xr.Dataset, set[str]]:
+def _open_one(path: Path, asked: Asked) -> tuple[xr.Dataset, set[str]]:
     """Open one file; give its fields and all names by which a user may speak of them."""
     raw = open_raw(path)
     if dim := months_of(raw):
@@ -199,9 +221,8 @@ def _open_one(
         ds, bounds = keep_time(_members(raw))
         ds = straighten(ds.chunk({dim: 1 for dim in ("realization", "time") if dim in ds.dims}))
         found = _on_grid(split(versions_merged(ds)))
-        names = wanted(found, variables, rename, whole)
-        asked = {*(variables or ()), *rename}
-        arrays, odd = _readable(found, names, asked, units, bounds)
+        names = wanted(found, asked.variables, asked.rename, asked.whole)
+        arrays, odd = _readable(found, names, asked, bounds)
         out = xr.Dataset(arrays, attrs=raw.attrs)
         if bounds is not None and "time" in out.dims:
             out = out.assign_coords(time_bnds=bounds)
@@ -217,22 +238,21 @@ def _has_fields(ds: xr.Dataset) -> bool:
 def _readable(
     found: Mapping[str, xr.DataArray],
     names: Mapping[str, str],
-    asked: set[str],
-    units: Mapping[str, str],
+    asked: Asked,
     bounds: xr.DataArray | None,
 ) -> tuple[dict[str, xr.DataArray], dict[str, str]]:
     """Return the variables that can be read, and why others cannot.
 
     Raises:
-        DpdmError: One that is asked for cannot, or none can.
+        DpdmError: One that is needed cannot, or none can.
     """
     arrays: dict[str, xr.DataArray] = {}
     faults: dict[str, DpdmError] = {}
     for new, old in names.items():
         try:
-            arrays[new] = _canonical(found[old], new, units, bounds)
+            arrays[new] = _canonical(found[old], new, asked.units, bounds)
         except DpdmError as fault:
-            if asked & {new, *words(found[old], new)}:
+            if asked.needs(found[old], new):
                 raise
             faults[old] = fault
     if faults and not arrays:

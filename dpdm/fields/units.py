@@ -25,14 +25,20 @@ MONTH = 365.25 / 12
 # Pint reads these otherwise (mb is a millibarn, degrees C an interval) or not at all.
 _SPELLINGS = (
     (r"(?i)\s+(of )?(water( equivalent)?|w\.?e\.?)(?=\s|/|$)", ""),
-    (r"(?i)^(deg(ree)?s?[ _]?|°)?c(elsius|entigrade)?$", "degC"),
-    (r"(?i)^(deg(ree)?s?[ _]?|°)?f(ahrenheit)?$", "degF"),
-    (r"(?i)^(deg(ree)?s?[ _]?|°)?k(elvin)?$", "K"),
+    (r"(?i)^(deg(ree)?s?[ _.]*|[°º˚] ?|o ?)?c(el[sc]ius|entigrade)?$", "degC"),
+    (r"(?i)^(deg(ree)?s?[ _.]*|[°º˚] ?)?f(ahrenheit)?$", "degF"),
+    (r"(?i)^(deg(ree)?s?[ _.]*|[°º˚] ?)?k(elvins?)?$", "K"),
     (r"(?i)^mb$", "millibar"),
     (r"(?i)^kts?$", "knot"),
     (r"^(h?)pa$", r"\1Pa"),
-    (r"(?i)\bmon\b", "month"),
+    (r"(?i)\bpascals?\b", "Pa"),
+    (r"\bKg\b", "kg"),
+    (r"(?i)\b(mon?|mths?|months?)\b", "month"),
+    (r"(?i)\b(dy|days?)\b", "day"),
 )
+_SCALED = re.compile(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)\s*\*?\s*(?=[a-z°º])(.+)", re.I)  # 0.1 mm
+_LETTERS = str.maketrans("0123456789.-+", "abcdefghijpmp")  # digits would be exponents
+_PARTS = re.compile(r"(.+?)/\s*(\d+)\s*(|h|hrs?|hours?|d|days?)", re.I)  # K/10, mm/3h
 # Bounds on the median of a field, and units that such values may really be in.
 _PLAUSIBLE = {
     "t2m": (150.0, 350.0, ("K", "degC", "degF")),
@@ -80,10 +86,12 @@ def parse(text: str) -> Any:
     """
     check_text(text)
     spelled = text.strip().lower() if text.isupper() else text.strip()  # M/S of older files
-    for pattern, unit in _SPELLINGS:
-        spelled = re.sub(pattern, unit, spelled)
     try:
-        return registry().Unit(spelled)
+        if found := _SCALED.fullmatch(spelled):
+            return _scaled(float(found[1]), found[2])
+        if found := _PARTS.fullmatch(spelled):
+            return _scaled(1 / float(found[2]), f"{found[1]}/{found[3]}".rstrip("/"))
+        return registry().Unit(_spelled(spelled))
     except Exception as fault:  # pint raises a dozen kinds, tokenizer errors among them
         raise _no_unit(text) from fault
 
@@ -112,6 +120,28 @@ def _no_unit(text: str) -> DpdmError:
     return DpdmError(
         f"'{short}' is not a unit that can be read.", "Declare it, as in --units t2m=K."
     )
+
+
+def _spelled(text: str) -> str:
+    """Spell a unit as pint reads it."""
+    for pattern, unit in _SPELLINGS:
+        text = re.sub(pattern, unit, text)
+    return text
+
+
+def _scaled(factor: float, text: str) -> Any:
+    """Return a unit times a factor, which pint allows only in a unit of its own."""
+    unit, ureg = _spelled(text), registry()
+    name = "times_" + repr(factor).translate(_LETTERS)
+    offset = {"degC": "273.15", "degF": "233.15 + 200 / 9"}.get(unit)
+    if offset:
+        size, name = factor * (1.0 if unit == "degC" else 5 / 9), f"{name}_{unit}"
+        line = f"{name} = {size!r} * kelvin; offset: {offset}"
+    else:
+        line = f"{name} = {factor!r}"
+    if name not in ureg:
+        ureg.define(line)
+    return ureg.Unit(name if offset else f"{name} * {unit}")
 
 
 def to_canonical(

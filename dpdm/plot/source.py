@@ -127,7 +127,8 @@ def opened(path: Path, ask: Ask) -> Source:
     Raises:
         DpdmError: The file cannot be read or has no such variable; the box holds nothing of it.
     """
-    fields = open_fields(path, None, ask.rename, ask.units)
+    needed = (ask.variable,) if ask.variable else None
+    fields = open_fields(path, None, ask.rename, ask.units, needed)
     if ask.kind in TALL or ask.variable in families(fields):
         return _source(path, *aloft(path, fields, ask.variable), "", ask.box)
     return _source(path, fields, _named(path, fields, ask.variable), "", ask.box)
@@ -139,7 +140,7 @@ def beside(path: Path, source: Source) -> Source:
     Raises:
         DpdmError: The file cannot be read or has no such variable.
     """
-    fields = open_fields(path)
+    fields = open_fields(path, needed=(source.name,))
     if LEVEL in source.whole.dims:
         return _source(path, *aloft(path, fields, source.name), source.stored, None)
     name = _named(path, fields, source.name)
