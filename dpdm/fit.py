@@ -10,6 +10,7 @@ import xarray as xr
 from dpdm.errors import DpdmError
 from dpdm.fields.clock import pick
 from dpdm.fields.grid import Grid, nested
+from dpdm.fields.variables import is_anomaly
 from dpdm.prior import Prior
 
 
@@ -28,6 +29,12 @@ def wanted(fields: xr.Dataset, prior: Prior, path: Path, rename: Mapping[str, st
                 f"Its variables are {', '.join(names)}: write --var {names[0]}={old}.",
             )
     found = [n for n in names if n in fields]
+    if not found and (departures := [str(n) for n, a in fields.items() if is_anomaly(a)]):
+        raise DpdmError(
+            f"{path} holds anomalies ({', '.join(departures)}), and the prior's variables are "
+            f"{', '.join(names)} themselves.",
+            "Add the climatology that they are departures from.",
+        )
     if not found:
         raise DpdmError(
             f"{path} has none of the prior's variables {', '.join(names)}; it has "

@@ -269,3 +269,16 @@ def test_zarr(tmp_path, zarr_format):
     store = tmp_path / "a.zarr"
     fields(LAT[::-1]).to_zarr(store, zarr_format=zarr_format, consolidated=False)
     same_places(open_fields(store))
+
+
+def test_precise_places_beside_nominal_ones_are_left_aside(path):
+    ds = fields().rename(lat="LATITUDE", lon="LONGITUDE")
+    ds["PRECISE_LATITUDE"] = ("LATITUDE", LAT + 0.01, {"units": "degrees_north"})
+    assert opened(ds, path)["lat"].values[0] == -30
+
+
+def test_precise_places_alone_are_the_axes(path):
+    ds = fields().rename(lat="PRECISE_LATITUDE", lon="PRECISE_LONGITUDE")
+    for axis in ("PRECISE_LATITUDE", "PRECISE_LONGITUDE"):
+        ds[axis].attrs = {}
+    same_places(opened(ds, path))

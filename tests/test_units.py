@@ -217,11 +217,60 @@ def test_only_tiny_negative_rain_becomes_zero() -> None:
         ("temp", {"standard_name": "sea_water_temperature"}, None),
         ("tasmax", {"standard_name": "air_temperature", "cell_methods": "time: maximum"}, None),
         ("z", {}, None),
+        ("tmp", {"long_name": "near-surface temperature"}, "t2m"),  # CRU TS
+        ("tavg", {}, "t2m"),
+        ("TREFHT", {"long_name": "Reference height temperature"}, "t2m"),  # CESM
+        ("TMP_2maboveground", {"long_name": "Temperature"}, "t2m"),  # wgrib2
+        ("PRECT", {"long_name": "Total (convective and large-scale) precipitation rate"}, "tp"),
+        ("tavg", {"long_name": "mean of maximum and minimum temperature"}, "t2m"),
+        ("tempanomaly", {"long_name": "Surface temperature anomaly"}, None),  # GISTEMP
+        ("tas", {"long_name": "Air Surface Temperature Anomaly"}, None),
+        ("temp", {"long_name": "sea surface temperature"}, None),
+        ("tmp", {"long_name": "Soil temperature"}, None),
+        ("tx", {"standard_name": "air_temperature", "long_name": "maximum temperature"}, None),
+        ("U10", {"long_name": "10m wind speed"}, None),  # CESM
+        ("U10", {"long_name": "10 metre U wind component"}, "u10"),
+        ("pr", {"long_name": "Maximum one-day precipitation"}, None),
+        ("p", {}, None),
+        ("r", {}, None),
     ],
 )
 def test_identify(name: str, attrs: dict[str, str], expected: str | None) -> None:
     found = identify(xr.DataArray(0.0, name=name, attrs=attrs))
     assert (found and found.name) == expected
+
+
+def test_anomalies_are_not_taken_for_the_variable_itself() -> None:
+    array = xr.DataArray(0.0, name="tempanomaly")
+    with pytest.raises(DpdmError, match=r"tempanomaly .* holds anomalies"):
+        choose({"tempanomaly": array}, {"t2m": "tempanomaly"})
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "value"),
+    [
+        ("t2m", unit, 15.0)
+        for unit in ("oC", "deg. C", "Deg C", "C", "º C", "° C", "degree_Celsius", "Celcius")
+    ]
+    + [("t2m", "0.1 degC", 150.0), ("t2m", "0.1K", 2881.5), ("t2m", "K/10", 2881.5)]
+    + [("t2m", "0.1 degF", 590.0), ("t2m", "degrees_kelvin", 288.15)]
+    + [("tp", unit, 3.0) for unit in ("mm/d", "mm/dy", "mm day^-1", "mm d-1", "MM/DAY")]
+    + [("tp", unit, 3.0 / 86400) for unit in ("Kg/m^2/s", "kg m**-2 s**-1", "mm s-1")]
+    + [("tp", unit, 3 * 30.4375) for unit in ("mm/mo", "mm month-1", "mm/Month", "mm mon-1")]
+    + [("tp", "mm/yr", 3 * 365.25), ("tp", "m s**-1", 3e-3 / 86400), ("tp", "mm/3h", 0.375)]
+    + [("tp", "0.1 mm/day", 30.0), ("tp", "0.1 mm/month", 304.375 * 3)],
+)
+def test_units_as_others_spell_them(name: str, unit: str, value: float) -> None:
+    given = xr.DataArray(np.full((2, 2), value), dims=("lat", "lon"), name=name)
+    out = to_canonical(given.assign_attrs(units=unit), KNOWN[name])
+    np.testing.assert_allclose(out, 288.15 if name == "t2m" else 3.0, rtol=1e-6)
+    np.testing.assert_allclose(from_canonical(out), given, rtol=1e-6)
+
+
+@pytest.mark.parametrize("unit", ["K*10", "mm/pentad", "mm/timestep", "(0 - 1)", "0.1", "1e3"])
+def test_units_that_may_mean_two_things_are_refused(unit: str) -> None:
+    with pytest.raises(DpdmError):
+        to_canonical(field("t2m", 280.0, unit), KNOWN["t2m"])
 
 
 def test_temperature_aloft_is_not_t2m() -> None:

@@ -19,8 +19,8 @@ UNEVEN = 2e-3  # of a spacing: single precision puts 0.1 degree steps off by 3e-
 ROUNDED = 1e-9  # of a spacing: double precision
 REGRID = "Interpolate it first: cdo remapbil,r360x180 IN.nc OUT.nc."
 NAMES = {
-    "latitude": ("lat", "latitude", "nav_lat", "y"),
-    "longitude": ("lon", "longitude", "nav_lon", "x"),
+    "latitude": ("lat", "latitude", "nav_lat", "precise_latitude", "y"),
+    "longitude": ("lon", "longitude", "nav_lon", "precise_longitude", "x"),
 }
 
 
@@ -126,7 +126,7 @@ def _find(ds: xr.Dataset, key: str) -> str:
     )
     usual = [n for want in NAMES[key] for n in ds.variables if str(n).lower() == want]
     names = [str(name) for name in dict.fromkeys(marked + usual)]
-    lines = [name for name in names if ds[name].ndim == 1]
+    lines = sorted((n for n in names if ds[n].ndim == 1), key=lambda n: n != ds[n].dims[0])
     if lines:
         return lines[0]
     _check_rotation(ds, {*map(str, ds.dims)})

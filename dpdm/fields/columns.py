@@ -16,8 +16,8 @@ ROLES: dict[str, tuple[str, ...]] = {
     role: tuple(words.split())
     for role, words in {
         "time": "time valid_time datetime date_time timestamp date tm obs_time",
-        "lat": "lat latitude nav_lat station_latitude",
-        "lon": "lon longitude long lng nav_lon station_longitude",
+        "lat": "lat latitude nav_lat station_latitude precise_latitude",
+        "lon": "lon longitude long lng nav_lon station_longitude precise_longitude",
         "elevation": "elevation elev altitude alt station_elevation station_altitude height "
         "surface_altitude",
         "variable": "variable var parameter param element varname",

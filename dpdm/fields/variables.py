@@ -50,7 +50,8 @@ _TABLE = (
         "K",
         _words(
             "t2m 2t t2 tas tmp2m tmp_2m t_2m temp2 2m_temperature temperature_2m air_temperature "
-            "air_temperature_2m air temperature temp"
+            "air_temperature_2m air temperature temp tmp tavg tmean tave tmp_2maboveground "
+            "tmp_2m_above_ground mean_temperature temperature_mean air_temp tair trefht tmp2msfc"
         ),
     ),
     Variable(
@@ -60,7 +61,9 @@ _TABLE = (
         "mm day-1",
         _words(
             "tp pr precip precipitation prate rain rainfall prcp ppt pre rr apcp tot_prec mtpr "
-            "total_precipitation precipitation_rate avg_tprate prectot"
+            "total_precipitation precipitation_rate avg_tprate prectot prec pcp prect prectotcorr "
+            "pratesfc apcpsfc prate_surface apcp_surface tprate total_precip precip_total "
+            "precipitationcal rfe"
         ),
         (
             "precipitation_flux",
@@ -169,6 +172,14 @@ ALOFT: dict[str, Variable] = {variable.name: variable for variable in _LEVELLED}
 REMOTE: dict[str, Variable] = {variable.name: variable for variable in _REMOTE}
 
 _AXES = {"plev", "lev", "level", "pressure", "pressure_level", "isobaricinhpa", "isobaric"}
+# What only the long name tells: CLM's TG of the ground, CESM's U10 without direction, E-OBS's TX.
+_ELSEWHERE = re.compile(
+    r"\b(maximum|minimum|max|min(?=\.? temp)|dew|soil|skin|(ground|ocean) temperature|"
+    r"sea[ _]surface|sea[ _]water|wet[ _]?bulb|potential|virtual|range|uncertainty|number of)\b"
+)
+_SPEED = re.compile(r"\bspeed\b")
+_DIRECTED = re.compile(r"\b(east|north|zonal|meridional|[uv][ -])|eastward|northward")
+_ANOMALY = re.compile(r"anomal(y|ies|ous)|\bdepartures?\b|_anom\b|^anom_")
 _EXTREME = re.compile(r"time:\s*(maximum|minimum|range|standard_deviation|variance)")
 
 
@@ -205,11 +216,29 @@ def rank(array: xr.DataArray, variable: Variable) -> int:
     aloft = variable is ALOFT.get(variable.name)
     if _aloft(array) != aloft or _EXTREME.search(str(array.attrs.get("cell_methods", ""))):
         return 0
+    if _elsewhere(array, variable):
+        return 0
     alias = home(array).lower() in (variable.name, *variable.aliases)
     standard = str(array.attrs.get("standard_name", "unknown")).strip().lower()
     if standard in ("", "unknown"):
         return int(alias)
     return 2 + alias if standard in (variable.standard_name, *variable.synonyms) else 0
+
+
+def _elsewhere(array: xr.DataArray, variable: Variable) -> bool:
+    """Tell whether an array's long name speaks of another quantity than the variable."""
+    said = str(array.attrs.get("long_name", "")).lower()
+    if variable.units == "m s-1":
+        return bool(_SPEED.search(said)) and not _DIRECTED.search(said)
+    found = {match.group() for match in _ELSEWHERE.finditer(said)}
+    mean = {"maximum", "minimum"} <= found  # half of the sum of the two
+    return is_anomaly(array) or (bool(found) and not mean and variable.name in ("t2m", "tp"))
+
+
+def is_anomaly(array: xr.DataArray) -> bool:
+    """Tell whether an array holds departures from a mean, not the quantity itself."""
+    words = (array.name, *(array.attrs.get(k, "") for k in ("long_name", "standard_name")))
+    return any(_ANOMALY.search(str(word).lower()) for word in words)
 
 
 def choose(
@@ -225,8 +254,16 @@ def choose(
         among: The variables to look for.
 
     Raises:
-        DpdmError: Two arrays have the same best claim to one variable.
+        DpdmError: Two arrays have the same best claim to one variable, or what the user chose
+            holds anomalies.
     """
+    for name, old in asked.items():
+        if name in KNOWN and old in arrays and is_anomaly(arrays[old]):
+            raise DpdmError(
+                f"{old} ({arrays[old].attrs.get('long_name', 'anomalies')}) holds anomalies, and "
+                f"{name} is the {KNOWN[name].long_name} itself.",
+                "Add the climatology that they are departures from.",
+            )
     free = {name: array for name, array in arrays.items() if name not in asked.values()}
     found = dict(asked)
     for name, variable in among.items():
