@@ -37,7 +37,7 @@ _SPELLINGS = (
     (r"(?i)\b(dy|days?)\b", "day"),
 )
 _SCALED = re.compile(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)\s*\*?\s*(?=[a-z°º])(.+)", re.I)  # 0.1 mm
-_LETTERS = str.maketrans("0123456789.-+", "abcdefghijpmp")  # digits would be exponents
+_DIGITS = str.maketrans("0123456789.-+", "abcdefghijpmp")  # digits would be exponents
 _PARTS = re.compile(r"(.+?)/\s*(\d+)\s*(|h|hrs?|hours?|d|days?)", re.I)  # K/10, mm/3h
 # Bounds on the median of a field, and units that such values may really be in.
 _PLAUSIBLE = {
@@ -132,7 +132,7 @@ def _spelled(text: str) -> str:
 def _scaled(factor: float, text: str) -> Any:
     """Return a unit times a factor, which pint allows only in a unit of its own."""
     unit, ureg = _spelled(text), registry()
-    name = "times_" + repr(factor).translate(_LETTERS)
+    name = "times_" + repr(factor).translate(_DIGITS)
     offset = {"degC": "273.15", "degF": "233.15 + 200 / 9"}.get(unit)
     if offset:
         size, name = factor * (1.0 if unit == "degC" else 5 / 9), f"{name}_{unit}"
