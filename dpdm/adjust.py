@@ -253,7 +253,7 @@ def climate_at(grid: Grid, prior: Prior, names: list[str]) -> Climate:
         raise DpdmError(
             f"The input ({extent(grid)}) reaches beyond the climate of the prior's training data "
             f"({extent(own)}).",
-            'Cut the input (cdo sellonlatbox), or set method = "none" in [adjust].',
+            'Cut the input, or set method = "none" in [adjust].',
         )
     finer = np.prod(grid.spacing) < 0.999 * np.prod(own.spacing)
     part = whole(stored, grid) if finer else None

@@ -10,6 +10,7 @@ import xarray as xr
 from dpdm.errors import DpdmError
 from dpdm.fields.clock import pick
 from dpdm.fields.grid import Grid, nested
+from dpdm.fields.store import one_member
 from dpdm.fields.variables import is_anomaly
 from dpdm.prior import Prior
 
@@ -53,10 +54,15 @@ def wanted(fields: xr.Dataset, prior: Prior, path: Path, rename: Mapping[str, st
     if fields.sizes.get("realization", 1) > 1:
         raise DpdmError(
             f"{path} holds {fields.sizes['realization']} members; dpdm downscales one at a time.",
-            "Select one (ncks -d, xarray isel) and give each its own --seed.",
+            f"{one_member(fields)} Give each its own --seed.",
         )
     out = pick(fields, found)
     return out.squeeze("realization", drop=True) if "realization" in fields.dims else out
+
+
+def spoken(prior: Prior) -> list[str]:
+    """Return the names of a prior's variables, and of their families."""
+    return [name for c in prior.normaliser.channels for name in (c.name, c.family) if name]
 
 
 def check_finer(source: Grid, grid: Grid) -> None:

@@ -23,7 +23,7 @@ from dpdm.contract import Contract
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.seasons import basis, harmonics
-from dpdm.fields.store import load
+from dpdm.fields.store import load, one_member
 from dpdm.fields.tensors import Channel, Normaliser, seasons, worded
 from dpdm.fields.trajectories import cadence_of, check_times
 from dpdm.nets.wiener import Wiener
@@ -167,7 +167,7 @@ def check_series(fields: xr.Dataset, named: str) -> None:
     if "realization" in fields.dims:
         raise DpdmError(
             f"{named} holds {fields.sizes['realization']} members.",
-            "Choose one: ncks -d realization,0 IN.nc OUT.nc.",
+            one_member(fields),
         )
 
 
@@ -183,7 +183,7 @@ def check_globe(grid: Grid, named: str) -> None:
     if height % 4 or width % 4:
         raise DpdmError(
             f"A grid of {height} by {width} cells cannot be halved twice.",
-            "Remap it to multiples of 4, as with cdo remapcon,r96x48.",
+            "Remap it to multiples of 4 cells.",
         )
 
 

@@ -22,7 +22,7 @@ def lerp(
     Raises:
         DpdmError: When the target reaches beyond the input, or the factor is below one.
     """
-    target = None if grid is None else grid_of(open_fields(grid))
+    target = None if grid is None else grid_of(open_fields(grid, needed=()))
 
     def rule(fields: xr.Dataset) -> xr.Dataset:
         return interpolate(fields, target or cut(grid_of(fields), factor or 0, coarse))
@@ -49,7 +49,7 @@ def cut(grid: Grid, factor: int, path: Path) -> Grid:
         raise DpdmError(
             f"The factor {factor} would cut a field of {path} into {cells:.2g} cells, more than "
             "fit into memory.",
-            "Give a smaller factor, or a smaller region (cdo sellonlatbox).",
+            "Give a smaller factor, or a smaller region.",
         )
     lat, lon = grid.spacing
     return refine(grid, (lat / factor, lon / factor))

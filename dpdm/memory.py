@@ -35,5 +35,5 @@ def check_memory(fields: xr.Dataset, share: float = 0.4) -> None:
     Raises:
         DpdmError: When they would.
     """
-    hint = "Give a shorter period or a smaller region (cdo seldate, sellonlatbox)."
+    hint = "Give a shorter period or a smaller region."
     check_room(fields.nbytes, "The training series takes", hint, share)

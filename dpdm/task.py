@@ -23,7 +23,7 @@ from dpdm.fields.statics import statics
 from dpdm.fields.store import load as load_step
 from dpdm.fields.store import naming, open_fields
 from dpdm.fields.tensors import seasons, to_tensor
-from dpdm.fit import check_finer, check_spacing, check_target, wanted
+from dpdm.fit import check_finer, check_spacing, check_target, spoken, wanted
 from dpdm.prior import Prior, check_earth
 
 MARGIN = 12  # cells; with 12 the mean at the edge of a box is within 0.08 of its deviation
@@ -184,7 +184,7 @@ def plan(
     check_earth(prior)
     if path is None:
         return between(unknown(target, prior), prior, wish, target, own_statics)
-    opened = open_fields(path, None, wish.rename, wish.units)
+    opened = open_fields(path, None, wish.rename, wish.units, spoken(prior))
     coarse = wanted(opened, prior, path, wish.rename)
     return between(coarse, prior, wish, target, own_statics, path)
 
@@ -230,7 +230,9 @@ def target_of(
     block means are honoured, for it would cut blocks.
     """
     grid = (
-        refine(source, prior.contract.spacing) if target is None else grid_of(open_fields(target))
+        refine(source, prior.contract.spacing)
+        if target is None
+        else grid_of(open_fields(target, needed=()))
     )
     if wish.bbox is None:
         return grid, None
@@ -255,7 +257,7 @@ def unknown(target: Path | None, prior: Prior) -> xr.Dataset:
             "Neither coarse fields nor a target grid was given.",
             "Give --coarse COARSE.nc, or --grid TARGET.nc to do without; or another --prior.",
         )
-    like = open_fields(target)
+    like = open_fields(target, needed=())
     kept = like[[n for n in ("time", "time_bnds") if n in like.variables]]
     shape = (*((like.sizes["time"],) if "time" in like.dims else ()), *grid_of(like).shape)
     dims = [d for d in ("time", "lat", "lon") if d != "time" or "time" in like.dims]

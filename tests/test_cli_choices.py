@@ -77,7 +77,7 @@ OPTIONS = {
     "downscale coarse.nc prior.safetensors": ("ends in '.safetensors'", ".nc"),
     "evaluate coarse.nc fine.nc": ("does not have the truth's cells", "cdo remapbil"),
     "evaluate other.nc coarse.nc": ("other.nc has none of the truth's", "--var t2m=sst."),
-    "evaluate later.nc coarse.nc": ("share no time", "cdo settaxis"),
+    "evaluate later.nc coarse.nc": ("share no time", "the same time labels"),
     "train fine.nc --out prior.safetensors --factor 4": ("prior.safetensors exists", ""),
     "train fine.nc --out out.pt --factor 4": ("out.pt is not a .safetensors", ""),
     "train fine.nc fine.nc --out out.safetensors --factor 4": ("fine.nc starts at", "order"),

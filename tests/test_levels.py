@@ -177,15 +177,15 @@ def test_what_is_missing_below_ground_stays_missing(tmp_path):
 @pytest.mark.parametrize(
     ("change", "what", "hint"),
     [
-        (lambda a: a.assign_coords(plev=[1.0, 2.0, 3.0]), "3 levels (plev) without units", "ncat"),
-        (lambda a: axis(a, units="1"), "3 model levels (plev)", "cdo ml2pl"),
+        (lambda a: a.assign_coords(plev=[1.0, 2.0, 3.0]), "3 levels (plev) without units", "hPa"),
+        (lambda a: axis(a, units="1"), "3 model levels (plev)", "pressure levels first"),
         (
             lambda a: axis(a, standard_name="atmosphere_hybrid_sigma_pressure_coordinate"),
             "3 model levels (plev)",
-            "cdo ml2pl",
+            "pressure levels first",
         ),
         (lambda a: a.assign_coords(plev=("plev", [9.0, 5, 5], {"units": "hPa"})), "500 Pa twice",
-         "sellevidx"),
+         "Leave one"),
         (lambda a: a.assign_coords(plev=("plev", [9.0, np.nan, 5], {"units": "hPa"})),
          "a missing level", "Mend"),
         (lambda a: axis(a, units="bar"), "which no level", "units"),

@@ -249,8 +249,12 @@ def test_model_levels_are_refused(place: Path) -> None:
     ds = airy()
     hybrid = {"standard_name": "atmosphere_hybrid_sigma_pressure_coordinate", "units": "1"}
     ds.assign_coords(plev=("plev", [0.1, 0.5, 1.0], hybrid)).to_netcdf("model.nc")
-    refused("coarsen model.nc out.nc --factor 4", "ta is on 3 model levels", "cdo ml2pl")
-    refused("downscale model.nc out.nc --prior prior.safetensors", "3 model levels", "cdo ml2pl")
+    refused("coarsen model.nc out.nc --factor 4", "ta is on 3 model levels", "pressure levels")
+    refused(
+        "downscale model.nc out.nc --prior prior.safetensors",
+        "3 model levels",
+        "pressure levels",
+    )
 
 
 def test_what_is_missing_on_one_level_leaves_a_cell_to_the_others() -> None:

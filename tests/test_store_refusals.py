@@ -38,8 +38,8 @@ SWAPPED = [DAYS[0], DAYS[2], DAYS[1]]
 @pytest.mark.parametrize(
     ("ds", "what", "hint"),
     [
-        (fields(GAUSSIAN), "latitude is not regular", "cdo remapbil,r360x180"),
-        (fields(lon=[0, 1, 2, 4]), "longitude is not regular", "cdo remapbil,r360x180"),
+        (fields(GAUSSIAN), "latitude is not regular", "Interpolate"),
+        (fields(lon=[0, 1, 2, 4]), "longitude is not regular", "Interpolate"),
         (fields([0, 1, 1, 2]), "latitude 1 comes twice", "Remove"),
         (fields(lon=[0, 1, 1, 2]), "longitude 1 comes twice", "Remove"),
         (fields([0, 2, 1, 3]), "latitude is not sorted", "Sort"),
@@ -54,10 +54,18 @@ SWAPPED = [DAYS[0], DAYS[2], DAYS[1]]
         (fields(time=[DAYS[0], DAYS[0], DAYS[1]]), "comes twice", "Leave one"),
         (fields(time=SWAPPED), "comes after", "sorttimestamp"),
         (fields(time=[1, 2, 3]), "time holds 1, which is not a date", "settaxis"),
-        (fields().expand_dims(lev=[1, 2]), "tas is on 2 levels (lev) without units", "ncatted"),
-        (fields().expand_dims(depth=[1, 2]), "tas has a dimension depth of 2", "Select one depth"),
+        (
+            fields().expand_dims(lev=[1, 2]),
+            "tas is on 2 levels (lev) without units",
+            "Give the axis",
+        ),
+        (fields().expand_dims(depth=[1, 2]), "tas has a dimension depth of 2", "ncks -d depth,0"),
         (fields().assign(tas=fields()["tas"].assign_attrs(units="")), "no units", "--units t2m="),
-        (fields().drop_vars("tas"), "no variable lies on a latitude by longitude", "ncdump"),
+        (
+            fields().drop_vars("tas"),
+            "no variable lies on a latitude by longitude",
+            "and longitude",
+        ),
     ],
 )
 def test_refusals(path, ds, what, hint):

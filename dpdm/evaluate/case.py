@@ -157,7 +157,7 @@ def covering(coarse: xr.Dataset, grid: Grid) -> xr.Dataset:
         return coarse
     raise DpdmError(
         f"The coarse file ({extent(grid_of(coarse))}) does not cover the truth ({extent(grid)}).",
-        "Give the file that the forecast was made from, or cut the truth (cdo sellonlatbox).",
+        "Give the file that the forecast was made from, or cut the truth.",
     )
 
 

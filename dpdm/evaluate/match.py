@@ -34,7 +34,7 @@ def cut(fields: xr.Dataset, grid: Grid, what: str) -> xr.Dataset:
     if lat is None or lon is None:
         raise DpdmError(
             f"The {what} ({extent(own)}) does not have the truth's cells ({extent(grid)}).",
-            "Bring it to the truth's grid (cdo remapbil,TRUTH.nc) or cut the truth.",
+            "Cut the truth, or interpolate: cdo remapbil,TRUTH.nc IN.nc OUT.nc.",
         )
     return fields.isel(lat=lat, lon=lon).assign_coords(grid.coords())
 
@@ -112,7 +112,7 @@ def match_times(fields: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
         raise DpdmError(
             f"The {' and the '.join(found)} share no time (they begin with "
             f"{' and '.join(next(iter(labels), 'nothing') for labels in found.values())}).",
-            "Give files of the same period and the same time labels (cdo settaxis sets them).",
+            "Give files of the same period and the same time labels.",
         )
     picked = {name: pick(f, [found[name][c] for c in common]) for name, f in fields.items()}
     times = next(iter(picked.values()))["time"]
@@ -125,7 +125,7 @@ def single(fields: xr.Dataset, name: str, timed: Mapping[str, xr.Dataset]) -> xr
     if fields.sizes.get("time", 1) != 1:
         raise DpdmError(
             f"The {name} has {fields.sizes['time']} times where another field has no time axis.",
-            "Choose one time first (cdo seltimestep, ncks -d time).",
+            "Choose one: cdo seltimestep,1 IN.nc OUT.nc.",
         )
     return (
         fields.squeeze("time", drop=True).expand_dims(time=label)
@@ -165,6 +165,6 @@ def labels(fields: xr.Dataset, name: str, by_day: bool) -> dict[str, int]:
     if len(places) < times.size:
         raise DpdmError(
             f"The {name} has two times with the same label.",
-            "Drop one, or give all files one calendar (cdo setcalendar) if they are sub-daily.",
+            "Drop one, or give all files one calendar if they are sub-daily.",
         )
     return places

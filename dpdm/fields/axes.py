@@ -6,6 +6,8 @@ last digit. Each axis is read as an order of cells and exact coordinate values; 
 by one lazy `isel`. What is not a regular grid is refused, never interpolated.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 
 import cf_xarray  # noqa: F401
@@ -17,7 +19,7 @@ from dpdm.errors import DpdmError
 Array = np.ndarray
 UNEVEN = 2e-3  # of a spacing: single precision puts 0.1 degree steps off by 3e-4
 ROUNDED = 1e-9  # of a spacing: double precision
-REGRID = "Interpolate it first: cdo remapbil,r360x180 IN.nc OUT.nc."
+EVENLY = "Interpolate it to a regular latitude by longitude grid first."
 NAMES = {
     "latitude": ("lat", "latitude", "nav_lat", "precise_latitude", "y"),
     "longitude": ("lon", "longitude", "nav_lon", "precise_longitude", "x"),
@@ -32,8 +34,9 @@ def straighten(ds: xr.Dataset) -> xr.Dataset:
             repeated, unsorted or impossible; one axis has a single cell.
     """
     ds = _named(ds)
-    rows, lat = latitudes(ds["lat"].values)
-    columns, lon = longitudes(ds["lon"].values)
+    with _remapped(ds):
+        rows, lat = latitudes(ds["lat"].values)
+        columns, lon = longitudes(ds["lon"].values)
     ds = ds.isel(lat=rows, lon=columns)
     return ds.assign_coords(lat=("lat", lat), lon=("lon", lon))
 
@@ -69,7 +72,7 @@ def longitudes(values: Array) -> tuple[slice | Array, Array]:
     if east[-1] - east[0] > 360:
         raise DpdmError(
             f"longitude runs from {east[0]:g} to {east[-1]:g}, more than once round.",
-            "Remove the repeated cells, for example with cdo sellonlatbox,0,360,-90,90.",
+            "Remove the repeated cells.",
         )
     return order, regular(east, "longitude")
 
@@ -92,7 +95,7 @@ def regular(values: Array, name: str) -> Array:
     even = values[0] + step * count
     off = np.abs(values - even).max() / step
     if off > UNEVEN:
-        raise DpdmError(f"{name} is not regular: a cell is {off:.2g} of a step off.", REGRID)
+        raise DpdmError(f"{name} is not regular: a cell is {off:.2g} of a step off.", EVENLY)
     tolerance = UNEVEN * step if off > ROUNDED else ROUNDED * step
     start, stride = (Fraction(float(v)).limit_denominator(1000) for v in (values[0], step))
     exact = np.array([float(start + stride * int(i)) for i in count])
@@ -101,11 +104,12 @@ def regular(values: Array, name: str) -> Array:
 
 def _named(ds: xr.Dataset) -> xr.Dataset:
     """Find the axes and call them and their dimensions lat and lon."""
-    names = {key: _find(ds, key) for key in NAMES}
-    lat, lon = (ds[name] for name in names.values())
-    _check_rotation(ds, {str(dim) for axis in (lat, lon) for dim in axis.dims})
-    if lat.dims == lon.dims:
-        raise DpdmError("the grid is a list of cells, not latitude by longitude.", REGRID)
+    with _remapped(ds):
+        names = {key: _find(ds, key) for key in NAMES}
+        lat, lon = (ds[name] for name in names.values())
+        _check_rotation(ds, {str(dim) for axis in (lat, lon) for dim in axis.dims})
+        if lat.dims == lon.dims:
+            raise DpdmError("the grid is a list of cells, not latitude by longitude.", EVENLY)
     for axis, new in ((lat, "lat"), (lon, "lon")):
         old, dim = str(axis.name), axis.dims[0]
         if old != dim:
@@ -113,6 +117,29 @@ def _named(ds: xr.Dataset) -> xr.Dataset:
         ds = ds.drop_vars(new) if new in ds.variables and new != old else ds
         ds = ds.rename({old: new}) if new != old else ds
     return ds
+
+
+@contextmanager
+def _remapped(ds: xr.Dataset) -> Iterator[None]:
+    """Put the command that interpolates into the hint, where CDO can find the grid."""
+    try:
+        yield
+    except DpdmError as fault:
+        rule = _rule(ds)
+        if fault.hint != EVENLY or not rule:
+            raise
+        hint = f"Interpolate it first: cdo {rule},r360x180 IN.nc OUT.nc."
+        raise DpdmError(fault.what, hint) from fault
+
+
+def _rule(ds: xr.Dataset) -> str:
+    """Return the operator of CDO for a grid: only coordinates in degrees tell it the places."""
+    found = [ds.cf.coordinates.get(key, []) for key in NAMES]
+    axes = [ds[name] for names in found for name in names
+            if str(ds[name].attrs.get("units", "")).startswith("degree")]  # fmt: skip
+    if len(axes) != 2 or any(axis.name not in ds.coords for axis in axes):
+        return ""
+    return "remapnn" if axes[0].dims == axes[1].dims and axes[0].ndim == 1 else "remapbil"
 
 
 def _find(ds: xr.Dataset, key: str) -> str:
@@ -131,7 +158,7 @@ def _find(ds: xr.Dataset, key: str) -> str:
         return lines[0]
     _check_rotation(ds, {*map(str, ds.dims)})
     if names:
-        raise DpdmError(f"{key} ({names[0]}) has {ds[names[0]].ndim} dimensions, not one.", REGRID)
+        raise DpdmError(f"{key} ({names[0]}) has {ds[names[0]].ndim} dimensions, not one.", EVENLY)
     raise DpdmError(f"there is no {key}.", f"Name the coordinate {key} or give it CF units.")
 
 
@@ -148,7 +175,7 @@ def _check_rotation(ds: xr.Dataset, dims: set[str]) -> None:
         ):
             raise DpdmError(
                 f"the grid is rotated or projected ({name}: {mapping or grid}).",
-                REGRID,
+                EVENLY,
             )
 
 

@@ -289,7 +289,7 @@ def coarsened(grid: Grid, factor: int) -> Grid:
         if count % factor or count == factor:
             raise DpdmError(
                 f"The factor {factor} does not cut {count} {name} into two or more whole blocks.",
-                f"Cut the field (cdo sellonlatbox) or choose a factor that divides {count}.",
+                f"Cut the field, or choose a factor that divides {count}.",
             )
     return Grid(blocks(grid.lat, factor), blocks(grid.lon, factor))
 

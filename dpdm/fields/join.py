@@ -46,7 +46,7 @@ def _in_time(group: list[tuple[xr.Dataset, Path]]) -> xr.Dataset:
         if "time" not in left.dims or "time" not in right.dims:
             raise DpdmError(
                 f"{first} and {second} hold the same variables without time.",
-                "Give one of them, or set their times (cdo settaxis).",
+                "Give one of them, or set their times.",
             )
         if not _before(left, right):
             raise DpdmError(
@@ -70,7 +70,9 @@ def _before(left: xr.Dataset, right: xr.Dataset) -> bool:
     try:
         return bool(left["time"].values[-1] < right["time"].values[0])
     except TypeError as fault:
-        raise DpdmError("The files differ in their calendars.", "Use cdo setcalendar.") from fault
+        raise DpdmError(
+            "The files differ in their calendars.", "Give all files one calendar."
+        ) from fault
 
 
 def versions_merged(ds: xr.Dataset) -> xr.Dataset:

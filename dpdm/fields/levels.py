@@ -68,7 +68,7 @@ def split(ds: xr.Dataset) -> xr.Dataset:
             if str(part.name) in out or (part.name != name and part.name in ds):
                 raise DpdmError(
                     f"{name} on levels and another variable are both {part.name}.",
-                    f"Leave one out, for example with cdo delname,{part.name}.",
+                    f"Leave one out: cdo delname,{part.name} IN.nc OUT.nc.",
                 )
             out[str(part.name)] = part
     flat = {dim for array in out.values() for dim in array.dims}
@@ -132,17 +132,31 @@ def unreadable(array: xr.DataArray, dim: str) -> DpdmError:
     if _MODEL.search(said) or (unit in ("1", "level", "levels") and dim.lower() in USUAL):
         return DpdmError(
             f"{array.name} is on {size} model levels ({dim}), of which dpdm knows no pressure.",
-            "Bring it to pressure levels first: cdo ml2pl,92500,85000,50000 IN.nc OUT.nc.",
+            "Interpolate it to pressure levels first.",
         )
     if dim.lower() in USUAL and not unit:
         return DpdmError(
             f"{array.name} is on {size} levels ({dim}) without units.",
-            f"Say what they are, for example ncatted -a units,{dim},c,c,hPa IN.nc.",
+            _labelled(axis),
         )
     return DpdmError(
         f"{array.name} has a dimension {dim} of {size}.",
-        f"Select one {dim} first, for example with cdo sellevidx,1 IN.nc OUT.nc.",
+        f"Select one {dim}: ncks -d {dim},0 IN.nc OUT.nc.",
     )
+
+
+def _labelled(axis: xr.DataArray) -> str:
+    """Return what to do about an axis without units that can be hPa, or may be anything."""
+    if axis.name is None or float(axis.max()) <= 100 or float(axis.max()) > 1100:
+        return "Give the axis units, such as hPa."
+    return f"Give the axis units: ncatted -O -a units,{axis.name},o,c,hPa IN.nc OUT.nc."
+
+
+def _relabelled(axis: Axis) -> str:
+    """Return what to do about levels that are too large by the hundred of a hPa."""
+    if axis.units == "Pa" and axis.values.max() / 100 <= 1.2e5 and axis.values.min() >= 100:
+        return f"Correct the units: ncatted -O -a units,{axis.dim},o,c,Pa IN.nc OUT.nc."
+    return "Correct the units of the axis."
 
 
 def _upwards(array: xr.DataArray) -> float:
@@ -248,11 +262,11 @@ def _check(axis: Axis, array: xr.DataArray) -> None:
     kinds, counts = np.unique(values, return_counts=True)
     if (counts > 1).any():
         twice = f"{kinds[counts > 1][0]:g} {axis.units}"
-        raise DpdmError(f"{what} holds {twice} twice.", "Leave one out: cdo sellevidx.")
+        raise DpdmError(f"{what} holds {twice} twice.", "Leave one of the two out.")
     low, high = (1.0, 1.2e5) if axis.units == "Pa" else (-500.0, 1.2e5)
     if values.min() < low or values.max() > high:
         raise DpdmError(
             f"{what} runs from {values.min():g} to {values.max():g} {axis.units}, which no level "
             "of the atmosphere does.",
-            "Mend its units, for example ncatted -a units,level,m,c,Pa IN.nc.",
+            _relabelled(axis),
         )

@@ -139,7 +139,7 @@ def _is_text(path: Path) -> bool:
             head = stream.read(4)
     except OSError as fault:
         what = f"{path} cannot be opened: {fault.strerror}."
-        raise DpdmError(what, "Ask its owner, or check its mode: ls -l.") from fault
+        raise DpdmError(what, "Ask its owner for permission to read it.") from fault
     return head not in (*CLASSIC, HDF5) and not head.startswith(b"GRIB")
 
 

@@ -220,7 +220,7 @@ def _check_dims(array: xr.DataArray, name: str, coords: dict[str, xr.DataArray])
     for dim in set(array.dims) - explained:
         raise DpdmError(
             f"{name} has a dimension {dim} of {array.sizes[dim]}.",
-            f"Select one {dim} first, for example with ncks -d {dim},0 IN.nc OUT.nc.",
+            f"Select one {dim}: ncks -d {dim},0 IN.nc OUT.nc.",
         )
     if missing := where - set(array.dims):
         raise DpdmError(

@@ -61,7 +61,7 @@ def engine_of(path: Path) -> str:
         return "netcdf4"
     if head.startswith(b"GRIB"):
         return _grib(path)
-    raise DpdmError(f"{path} is not NetCDF, Zarr or GRIB.", "Convert it, for example with cdo.")
+    raise DpdmError(f"{path} is not NetCDF, Zarr or GRIB.", "Convert it to NetCDF.")
 
 
 def is_zarr(path: Path) -> bool:
@@ -81,7 +81,7 @@ def _head(path: Path) -> bytes:
             return stream.read(4)
     except OSError as fault:
         what = f"{path} cannot be opened: {fault.strerror}."
-        raise DpdmError(what, "Ask its owner, or check its mode: ls -l.") from fault
+        raise DpdmError(what, "Ask its owner for permission to read it.") from fault
 
 
 def _check_whole(path: Path) -> None:
@@ -119,7 +119,7 @@ def _open_grib(path: Path) -> xr.Dataset:
     except ValueError as fault:
         raise DpdmError(
             f"{path} holds fields of different times, steps or levels.",
-            "Split it by variable: grib_copy IN.grib 'OUT_[shortName].grib'.",
+            "Split it by variable: cdo splitname IN.grib OUT_.",
         ) from fault
 
 

@@ -150,7 +150,7 @@ def _check_missing(height: xr.DataArray, land: xr.DataArray) -> None:
         if count := int(gap.sum()):
             raise DpdmError(
                 f"{name} is missing in {count} cells that are land.",
-                "Fill them, for example with cdo setmisstonn.",
+                "Fill them.",
             )
 
 

@@ -29,7 +29,7 @@ from dpdm.fields.levels import families, split, unreadable
 from dpdm.fields.names import spoken, wanted, words
 from dpdm.fields.source import broken, open_raw
 from dpdm.fields.units import check_plausible, first_step, to_canonical
-from dpdm.fields.variables import variable_of
+from dpdm.fields.variables import ALOFT, KNOWN, meanings, variable_of
 from dpdm.fields.yearless import YEAR, months_of
 
 
@@ -49,10 +49,10 @@ class Asked:
 
     def needs(self, array: xr.DataArray, name: str) -> bool:
         """Tell whether the file is of no use without one array, ``name`` inside dpdm."""
+        said = {*words(array, name), *meanings(array)}
         if self.needed is not None:
-            return bool({*self.needed} & {*words(array, name)})
-        chosen = {*(self.variables or ()), *self.rename} & {*words(array, name)}
-        return bool(chosen) or variable_of(renamed(array, name)) is not None
+            return bool({*self.needed, *self.rename} & said)
+        return bool({*(self.variables or ()), *self.rename, *KNOWN, *ALOFT} & said)
 
 
 class LeftOut(DpdmWarning):
@@ -227,7 +227,7 @@ def _open_one(path: Path, asked: Asked) -> tuple[xr.Dataset, set[str]]:
         if bounds is not None and "time" in out.dims:
             out = out.assign_coords(time_bnds=bounds)
         _check_families(out)
-    out.encoding = {"source": str(path), "unreadable": odd}
+    out.encoding = {"source": str(path), "unreadable": odd, "members": _ensemble(raw)}
     return out, spoken(names, found)
 
 
@@ -268,7 +268,10 @@ def _on_grid(ds: xr.Dataset) -> dict[str, xr.DataArray]:
         if {"lat", "lon"} <= set(array.dims) and array.dtype.kind in "fiu"
     }
     if not arrays:
-        raise DpdmError("no variable lies on a latitude by longitude grid.", "See ncdump -h.")
+        raise DpdmError(
+            "no variable lies on a latitude by longitude grid.",
+            "Give fields on latitude and longitude.",
+        )
     return arrays
 
 
@@ -283,11 +286,23 @@ def _check_families(ds: xr.Dataset) -> None:
 
 def _members(ds: xr.Dataset) -> xr.Dataset:
     """Call the dimension of ensemble members realization."""
+    dim = _ensemble(ds)
+    return ds.rename({dim: "realization"}) if dim not in ("", "realization") else ds
+
+
+def _ensemble(ds: xr.Dataset) -> str:
+    """Return what a file calls the dimension of its members, nothing where there is none."""
     for dim in ds.dims:
         standard = ds[dim].attrs.get("standard_name") if dim in ds.coords else None
         if standard == "realization" or str(dim).lower() in MEMBERS:
-            return ds.rename({dim: "realization"}) if dim != "realization" else ds
-    return ds
+            return str(dim)
+    return ""
+
+
+def one_member(fields: xr.Dataset) -> str:
+    """Return how to take one member out of the file of some fields."""
+    dim = fields.encoding.get("members") or "realization"
+    return f"Select one: ncks -d {dim},0 IN.nc OUT.nc."
 
 
 def _canonical(

@@ -235,6 +235,13 @@ def _elsewhere(array: xr.DataArray, variable: Variable) -> bool:
     return is_anomaly(array) or (bool(found) and not mean and variable.name in ("t2m", "tp"))
 
 
+def meanings(array: xr.DataArray) -> set[str]:
+    """Return what an array may be by its name, wherever it lies."""
+    name = home(array).lower()
+    every = [*KNOWN.values(), *ALOFT.values()]
+    return {v.name for v in every if name in (v.name, *v.aliases)}
+
+
 def is_anomaly(array: xr.DataArray) -> bool:
     """Tell whether an array holds departures from a mean, not the quantity itself."""
     words = (array.name, *(array.attrs.get(k, "") for k in ("long_name", "standard_name")))

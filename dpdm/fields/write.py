@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from types import TracebackType
 from typing import Any, Self
 
@@ -60,7 +61,9 @@ def check_output(
 def _check_folder(path: Path) -> None:
     folder = path.resolve().parent
     if not folder.is_dir():
-        raise DpdmError(f"The folder of {path} does not exist.", f"Run: mkdir -p {folder}.")
+        raise DpdmError(
+            f"The folder of {path} does not exist.", f"Run: mkdir -p {quote(str(folder))}."
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise DpdmError(f"The folder {folder} is not writable.", "Write elsewhere.")
 

@@ -67,7 +67,7 @@ def scrip(data: Any, path: Path, layout: Layout) -> Links:
     if sizes.get("num_wgts") != 1 or (normal == "none" and "dst_grid_area" in data.variables):
         raise DpdmError(
             f"{path} holds weights of second order or without normalisation.",
-            "Make it with cdo gencon or cdo genbil.",
+            "Make it: cdo gencon,TARGET.nc IN.nc WEIGHTS.nc.",
         )
     number = renumber(data, path, layout)
     source = numbers(data, path, "src_address", len(number), first=1)
@@ -97,7 +97,7 @@ def needed(data: Any, path: Path, names: tuple[str, ...]) -> None:
     if missing:
         raise DpdmError(
             f"{path} lacks the variable {missing[0]}.",
-            "Give a SCRIP file (cdo gencon), or one with row(link), col(link) and weight(link).",
+            "Give a SCRIP file, or one with row(link), col(link) and weight(link).",
         )
     lengths = {name: data[name].shape[0] for name in names[:3]}
     if len(set(lengths.values())) > 1:

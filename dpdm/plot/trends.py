@@ -53,7 +53,7 @@ def annual(field: xr.DataArray, path: Any) -> xr.DataArray:
     if len(kept) < FEWEST:
         raise DpdmError(
             f"{path} has {len(kept)} whole year{'s' * (len(kept) != 1)}, too few for a trend.",
-            f"Give {FEWEST} years or more; cdo mergetime joins the files of a series.",
+            f"Give {FEWEST} years or more.",
         )
     means = [_mean(field, np.flatnonzero(years == year)) for year in kept]
     return xr.concat(means, xr.DataArray(np.array(kept, float), dims="year", name="year"))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -90,7 +91,8 @@ def check_folder(folder: Path) -> None:
     if not folder.exists():
         if not folder.resolve().parent.is_dir():
             raise DpdmError(
-                f"The folder of {folder} does not exist.", f"Run: mkdir -p {folder.parent}."
+                f"The folder of {folder} does not exist.",
+                f"Run: mkdir -p {quote(str(folder.parent))}.",
             )
         return
     if not folder.is_dir():

@@ -58,7 +58,7 @@ def lacking(there: Sequence[str], period: Sequence[str]) -> tuple[str, ...]:
         if one == other:
             raise DpdmError(
                 f"Two steps of this series of months lie in {one}.",
-                "Leave one of them out, or give all files the same time stamps (cdo settaxis).",
+                "Leave one of them out, or give all files the same time stamps.",
             )
     known, spans = set(there), list[str]()
     for absent, run in groupby(months(*period), key=lambda month: month not in known):

@@ -99,7 +99,7 @@ def check_time(parts: Sequence[xr.Dataset], paths: Sequence[Path]) -> None:
         if one != other:
             raise DpdmError(
                 f"The calendar of {paths[0]} is {one}, that of {path} is {other}.",
-                "Give one of them the other's: cdo setcalendar.",
+                "Give all files one calendar.",
             )
 
 
@@ -127,7 +127,7 @@ def beside(tracks: Sequence[xr.Dataset]) -> xr.Dataset:
         starts = (f"{name} from {labels(ds)[0]}" for ds in tracks for name in ds.data_vars)
         raise DpdmError(
             f"The variables have no time in common: {', '.join(starts)}.",
-            "Give them the same time stamps (cdo settaxis), or leave one out of files.",
+            "Give them the same time stamps, or leave one out of files.",
         )
     cut = [ds if len(ds["time"]) == len(shared) else ds.sel(time=shared) for ds in tracks]
     return xr.merge(cut, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts")

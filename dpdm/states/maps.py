@@ -22,7 +22,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields.grid import coarsen, grid_of
 from dpdm.fields.store import load, open_fields
 from dpdm.fields.tensors import to_tensor
-from dpdm.fit import wanted
+from dpdm.fit import spoken, wanted
 from dpdm.prior import Prior
 from dpdm.task import Task, Wish, between, label_of, unknown
 
@@ -53,7 +53,10 @@ class Maps:
     def __init__(self, path: Path, prior: Prior, wish: Wish, around: Around) -> None:
         self.path, self.prior, self.wish = path, prior, wish
         self.fields = wanted(
-            open_fields(path, None, wish.rename, wish.units), prior, path, wish.rename
+            open_fields(path, None, wish.rename, wish.units, spoken(prior)),
+            prior,
+            path,
+            wish.rename,
         )
         check_whole(self.fields, prior, path)
         self.factor = 0 if around.blind else around.factor or widest(self.fields, prior)
@@ -150,7 +153,7 @@ def without_gaps(path: Path, fields: Mapping[str, Array]) -> None:
         if count := int(np.isnan(field).sum()):
             raise DpdmError(
                 f"{path}: {name} is missing in {count} of {field.size} cells.",
-                "A state must be whole: cut the field, or fill them (cdo setmisstodis).",
+                "A state must be whole: cut the field, or fill them.",
             )
 
 
@@ -173,7 +176,7 @@ def widest(fields: xr.Dataset, prior: Prior) -> int:
     raise DpdmError(
         f"No factor from {least} to {most}, which the prior knows, divides a grid of "
         f"{shape[0]} by {shape[1]} cells.",
-        "Cut the field (cdo selindexbox), or say --blind to hold no large scales.",
+        "Cut the field, or say --blind to hold no large scales.",
     )
 
 

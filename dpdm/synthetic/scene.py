@@ -14,7 +14,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields.aloft import place_of
 from dpdm.fields.grid import grid_of
 from dpdm.fields.source import open_raw
-from dpdm.fields.store import load
+from dpdm.fields.store import load, one_member
 from dpdm.operators.layout import Layout, globe, plane
 from dpdm.remap import Ask, back
 
@@ -86,7 +86,7 @@ def _world(path: Path, ask: Ask, native: bool) -> Scene:
     if fields.sizes.get("realization", 1) > 1:
         raise DpdmError(
             f"{path} holds {fields.sizes['realization']} members, not one truth.",
-            "Select one: ncks -d realization,0 IN.nc OUT.nc.",
+            one_member(fields),
         )
     fields = fields.squeeze("realization", drop=True) if "realization" in fields.dims else fields
     grid, names = grid_of(fields), tuple(map(str, fields.data_vars))
