@@ -5,7 +5,7 @@ moments drawn by chance (``kill -9`` and SIGTERM), just before or after a rename
 the ledger, or may let no file grow beyond some size; each time once or twice, then it is taken up
 to its end and its folder compared with that of a run undisturbed: the same files with the same
 bytes, but for the ledger and the lock, which tell of times and processes. ``worker`` kills one of
-two Dask workers by chance and lets the run go on; ``disk`` writes to a file system in memory that
+two workers by chance and lets the run go on; ``disk`` writes to a file system in memory that
 is too small and then grows, where the user may mount one.
 """
 
@@ -118,7 +118,7 @@ def kill_a_worker(folder: Path, dice: random.Random) -> None:
     while run.is_running() and not list((folder / "out" / ".parts").glob("*.safetensors")):
         time.sleep(0.01)
     time.sleep(dice.uniform(0, 1))
-    workers = [p for p in run.children() if "spawn_main" in " ".join(p.cmdline())]
+    workers = [p for p in run.children() if "reconstruct.workers" in " ".join(p.cmdline())]
     if workers:
         os.kill(dice.choice(workers).pid, signal.SIGKILL)
     if run.wait():

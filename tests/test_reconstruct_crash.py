@@ -67,18 +67,26 @@ def test_the_lock_says_who_holds_it_and_dies_with_him(site: Path) -> None:
     done("reconstruct", "plan.toml", "out")  # with what the dead one left, from another time
 
 
-def test_workers_of_this_machine_draw_the_same(site: Path) -> None:
-    done("reconstruct", "plan.toml", "whole")
-    done("reconstruct", "plan.toml", "out", "--workers", 2)
-    assert tree(Path("out")) == tree(Path("whole"))
+@pytest.fixture
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys for TLS, and Dask's settings that name them, as docs/reconstruct.md has it."""
+    words = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=dpdm -keyout key.pem"
+    command = [*words.split(), "-out", "cert.pem"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION", "True")
+    monkeypatch.setenv("DASK_DISTRIBUTED__COMM__TLS__CA_FILE", str(tmp_path / "cert.pem"))
+    for role in ("SCHEDULER", "WORKER", "CLIENT"):
+        start = f"DASK_DISTRIBUTED__COMM__TLS__{role}__"
+        monkeypatch.setenv(f"{start}CERT", str(tmp_path / "cert.pem"))
+        monkeypatch.setenv(f"{start}KEY", str(tmp_path / "key.pem"))
 
 
 @pytest.fixture
-def scheduler(tmp_path: Path) -> Iterator[tuple[str, int]]:
+def scheduler(tmp_path: Path, keys: None) -> Iterator[tuple[str, int]]:
     """A scheduler and a worker started by hand; yield its address and the keeper of the worker."""
     dask = [sys.executable, "-m", "dask"]
     told = tmp_path / "scheduler.json"
-    words = ["--no-dashboard", "--port", "0", "--scheduler-file", str(told)]
+    words = ["--no-dashboard", "--port", "0", "--protocol", "tls", "--scheduler-file", str(told)]
     quiet = {"stderr": subprocess.DEVNULL, "cwd": tmp_path}
     with subprocess.Popen([*dask, "scheduler", *words], **quiet) as first:
         while not told.exists():
@@ -95,6 +103,7 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[str, int]]:
 
 def test_a_killed_worker_loses_its_unit_alone(site: Path, scheduler: tuple[str, int]) -> None:
     address, keeper = scheduler
+    assert address.startswith("tls://")
     done("reconstruct", plan(site, members=8, block=1), "whole")
     run = launch("reconstruct", "plan.toml", "out", "--scheduler", address)
     while run.poll() is None and not list(Path("out/.parts").glob("*.safetensors")):
@@ -105,8 +114,8 @@ def test_a_killed_worker_loses_its_unit_alone(site: Path, scheduler: tuple[str, 
     assert tree(Path("out")) == tree(Path("whole"))
 
 
-def children(parent: int) -> list[int]:
-    """Return the processes that were spawned to work for another."""
+def children(parent: int, kind: bytes = b"spawn_main") -> list[int]:
+    """Return the processes that work for another."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -114,7 +123,7 @@ def children(parent: int) -> list[int]:
             words = stat.with_name("cmdline").read_bytes()
         except OSError:
             continue
-        if int(fields[1]) == parent and b"spawn_main" in words:
+        if int(fields[1]) == parent and kind in words:
             found.append(int(stat.parent.name))
     return found
 

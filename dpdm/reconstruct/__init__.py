@@ -21,7 +21,7 @@ from dpdm.errors import DpdmError
 from dpdm.reconstruct import changes
 from dpdm.reconstruct.clerk import Clerk
 from dpdm.reconstruct.drawer import Work
-from dpdm.reconstruct.engines import Engine, alone, clustered
+from dpdm.reconstruct.engines import Engine, alone
 from dpdm.reconstruct.layouts import layout_of
 from dpdm.reconstruct.ledger import Ledger, mend, open_ledger
 from dpdm.reconstruct.lock import held
@@ -29,6 +29,7 @@ from dpdm.reconstruct.products import provenance
 from dpdm.reconstruct.setting import Setting, prepare
 from dpdm.reconstruct.units import Unit
 from dpdm.reconstruct.words import spoken
+from dpdm.reconstruct.workers import staffed
 
 Say = Callable[[str], None]
 Report = Callable[[int, int], None]
@@ -169,8 +170,12 @@ class Course:
         run = self.setting.plan.run
         workers = self.options.workers or run.workers
         scheduler = self.options.scheduler or run.scheduler
-        if scheduler or workers > 1:
-            return clustered(self.setting.drawer, workers, scheduler)
+        if scheduler:
+            from dpdm.reconstruct.cluster import clustered
+
+            return clustered(self.setting.drawer, scheduler)
+        if workers > 1:
+            return staffed(self.setting.drawer, workers)
         return nullcontext(alone(self.setting.drawer))
 
     def through(self, engine: Engine, units: list[Unit]) -> None:
