@@ -80,7 +80,7 @@ def _stacked(ds: xr.Dataset, when: xr.DataArray, lead: str) -> xr.Dataset:
     if len(set(moments.tolist())) < moments.size:
         raise DpdmError(
             f"{ds.sizes[lead]} lead times ({lead}) are valid for the same times.",
-            f"Select one: ncks -d {lead},0 IN.nc OUT.nc.",
+            "Give a file of one lead time.",
         )
     dims = [str(dim) for dim in when.dims]
     line = ds.drop_vars(dims).chunk(dict.fromkeys(dims, 1))

@@ -68,7 +68,7 @@ def split(ds: xr.Dataset) -> xr.Dataset:
             if str(part.name) in out or (part.name != name and part.name in ds):
                 raise DpdmError(
                     f"{name} on levels and another variable are both {part.name}.",
-                    f"Leave one out: cdo delname,{part.name} IN.nc OUT.nc.",
+                    f"Leave one out: ncks -x -v {part.name} IN.nc OUT.nc.",
                 )
             out[str(part.name)] = part
     flat = {dim for array in out.values() for dim in array.dims}

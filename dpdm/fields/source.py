@@ -1,6 +1,7 @@
 """Open what is on disk, whatever its format, or say in a sentence why it cannot be opened."""
 
 import warnings
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -118,9 +119,13 @@ def _open_grib(path: Path) -> xr.Dataset:
         )
     except ValueError as fault:
         raise DpdmError(
-            f"{path} holds fields of different times, steps or levels.",
-            "Split it by variable: cdo splitname IN.grib OUT_.",
+            f"{path} holds fields of different times, steps or levels ({_names(parts)}).",
+            "Give each of them in a file of its own.",
         ) from fault
+
+
+def _names(parts: Iterable[xr.Dataset]) -> str:
+    return "; ".join(dict.fromkeys(", ".join(map(str, part.data_vars)) for part in parts))
 
 
 def _without_height(ds: xr.Dataset) -> xr.Dataset:
