@@ -1,0 +1,277 @@
+"""Which interval, and which day, month, season or year, a step of a field stands for.
+
+All of dpdm asks here, and nowhere is a month taken from a stamp that is only a stamp: it may stand
+at the start, in the middle or at the end of its interval.
+
+**Period.** With bounds, a step is an hour (anything shorter than a day), a day, or one, three or
+twelve whole months, if most of the intervals are. Without, it follows from the usual (lower
+quartile) distance between stamps, so that gaps do no harm: 27.5 to 31.5 days for months, 88.5 to
+92.5 for seasons, 359.5 to 366.5 for years, in any calendar. Stamps that drift through the months,
+as those 28 or 30 days apart do, are not months; stamps a year apart that lie neither at the ends
+nor in the middle of the year are one month of each year. Anything else, a lone step without
+bounds too, is unknown: the empty string.
+
+**Date.** A step is dated by its stamp, and by the middle of its interval where the stamp lies
+outside of that, or in another month than the middle: so raw CESM files, stamped at midnight after
+their month, belong to that month. Without bounds, stamps are taken at their word.
+
+**Interval.** Months are whole calendar months, days and years without bounds are those of the
+stamp, and all others reach as far as their bounds, or half way to their neighbours.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Numbers = NDArray[np.int64]
+PERIODS = {
+    "hour": (0.0, 0.99),
+    "day": (0.99, 1.01),
+    "month": (27.5, 31.5),
+    "season": (88.5, 92.5),
+    "year": (359.5, 366.5),
+}  # days
+LENGTHS = {"year": 4, "month": 7, "season": 7, "day": 10}  # characters of a label
+MONTHS = {"month": 1, "season": 3, "year": 12}
+SLACK = 0.05  # of a month, by which bounds may miss its ends
+_LONGEST = {"day": 1, "month": 31, "year": 366}  # days
+JOLT = 0.25  # of a month; more is another way of stamping, not drift
+DRIFT = 0.2  # of a month, through a whole series
+
+
+def is_dated(time: xr.DataArray | None) -> bool:
+    """Tell whether a time axis holds dates."""
+    return time is not None and (time.dtype.kind == "M" or time.dtype == object)
+
+
+def bounds_of(fields: xr.Dataset) -> xr.DataArray | None:
+    """Return the time bounds (time, 2) of canonical fields, if they have any."""
+    return fields.get("time_bnds")
+
+
+def days_between(starts: Any, ends: Any) -> Array:
+    """Return the days from some dates to others, of numpy or of cftime."""
+    gaps = np.ravel(np.asarray(ends) - np.asarray(starts))
+    one = np.timedelta64(1, "D") if gaps.dtype.kind == "m" else timedelta(days=1)
+    return np.array(gaps / one, dtype=np.float64)
+
+
+def period_of_length(days: float) -> str:
+    """Return the period of so many days, empty if it is none.
+
+    Example:
+        >>> [period_of_length(days) for days in (0.25, 1, 27.2, 28, 91, 365, 3650)]
+        ['hour', 'day', '', 'month', 'season', 'year', '']
+    """
+    fits = [name for name, (low, high) in PERIODS.items() if low < days <= high]
+    return fits[0] if fits else ""
+
+
+def period_of(
+    time: xr.DataArray | None, bounds: xr.DataArray | None = None, lone: str = ""
+) -> str:
+    """Return what each step stands for: hour, day, month, season, year, or empty if unknown.
+
+    Args:
+        time: The time axis, ascending, in any calendar; times that are no dates have no period.
+        bounds: Its bounds (time, 2).
+        lone: The period of a lone step without bounds.
+
+    Example:
+        >>> stamps = xr.date_range("2000-01", periods=3, freq="MS")
+        >>> period_of(xr.DataArray(stamps, dims="time"))
+        'month'
+    """
+    if time is None or not is_dated(time):
+        return ""
+    if bounds is not None:
+        return _period_of_intervals(*_ends(bounds))
+    if time.size < 2:
+        return lone
+    name = period_of_length(spacing_of(time))
+    if name == "month" and _drift(time) > DRIFT:
+        return ""
+    return "month" if name == "year" and _is_one_month(time) else name
+
+
+def spacing_of(time: xr.DataArray) -> float:
+    """Return the usual distance between stamps, in days: the lower quartile."""
+    gaps = days_between(time.values[:-1], time.values[1:])
+    return float(np.quantile(gaps, 0.25, method="lower"))
+
+
+def length_of(time: xr.DataArray | None, bounds: xr.DataArray | None = None) -> float:
+    """Return the usual length of a step in days, 0 where nothing shows it."""
+    if time is None or not is_dated(time):
+        return 0.0
+    if bounds is not None:
+        return float(np.median(days_between(*_ends(bounds))))
+    return spacing_of(time) if time.size > 1 else 0.0
+
+
+def dates_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.DataArray:
+    """Return the date of each step (time,), which lies within its interval."""
+    if bounds is None or not is_dated(time):
+        return time
+    starts, ends = _ends(bounds)
+    middle = _named(starts + (ends - starts) / 2)
+    count = MONTHS.get(_period_of_intervals(starts, ends), 0)
+    if count:
+        unit = _years if count == 12 else _months
+        own = unit(time) == unit(middle)
+    else:
+        own = (time.values >= starts) & (time.values < ends)
+    return _named(np.where(own, time.values, middle.values))
+
+
+def intervals(
+    time: xr.DataArray, bounds: xr.DataArray | None = None, lone: str = "day"
+) -> tuple[Any, Any]:
+    """Return the start and the end (time,) of each step, dates of the kind of the axis."""
+    period, dates = period_of(time, bounds, lone), dates_of(time, bounds)
+    if period == "month" or (bounds is None and period in ("day", "year")):
+        return _whole(dates.values, period)
+    return _ends(bounds) if bounds is not None else _halves(time.values)
+
+
+def days_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.DataArray:
+    """Return the length of each step (time,) in days."""
+    return xr.DataArray(days_between(*intervals(time, bounds)), dims="time")
+
+
+def days_in_month(time: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.DataArray:
+    """Return the days (time,) of the calendar month that each step lies in."""
+    return _bare(dates_of(time, bounds).dt.days_in_month)
+
+
+def months_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> Numbers:
+    """Return the calendar month (time,) of each step, 1 to 12."""
+    return np.asarray(dates_of(time, bounds).dt.month.values, np.int64)
+
+
+def years_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> Numbers:
+    """Return the year (time,) of each step."""
+    return _years(dates_of(time, bounds))
+
+
+def days_of_year(time: xr.DataArray, bounds: xr.DataArray | None = None) -> Numbers:
+    """Return the day of the year (time,) of each step, 1 to 366."""
+    return np.asarray(dates_of(time, bounds).dt.dayofyear.values, np.int64)
+
+
+def stamps_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> list[str]:
+    """Return the date of each step to the second: ``2012-01-16T12:00:00``."""
+    dates = dates_of(time, bounds).dt
+    parts = (
+        getattr(dates, n).values for n in ("year", "month", "day", "hour", "minute", "second")
+    )
+    return [
+        f"{y:04d}-{m:02d}-{d:02d}T{h:02d}:{n:02d}:{s:02d}"
+        for y, m, d, h, n, s in zip(*(part.tolist() for part in parts), strict=True)
+    ]
+
+
+def labels_of(
+    time: xr.DataArray, bounds: xr.DataArray | None = None, period: str = ""
+) -> list[str]:
+    """Return the label of each step: its year, month or day, or its date to the minute.
+
+    Args:
+        time: The time axis.
+        bounds: Its bounds (time, 2).
+        period: What a step stands for; by default that of the axis.
+    """
+    length = LENGTHS.get(period or period_of(time, bounds), 16)
+    return [stamp[:length] for stamp in stamps_of(time, bounds)]
+
+
+def is_within(stamp: str, first: str, last: str) -> bool:
+    """Tell whether a date lies in a period, whose ends count in; an empty end is none.
+
+    Example:
+        >>> is_within("1862-07-16T12", "1862-07", "1862-07"), is_within("1862", "1863", "")
+        (True, False)
+    """
+    return first <= stamp[: len(first)] and (not last or stamp[: len(last)] <= last)
+
+
+def _period_of_intervals(starts: Any, ends: Any) -> str:
+    name = period_of_length(float(np.median(days_between(starts, ends))))
+    if name not in MONTHS:
+        return name
+    first, last = _places(_named(starts)), _places(_named(ends))
+    whole = np.abs([first - first.round(), last - last.round()]).max(0) <= SLACK
+    fits = whole & ((last - first).round() == MONTHS[name])
+    return name if fits.mean() > 0.5 else ""
+
+
+def _drift(time: xr.DataArray) -> float:
+    """Return by how much of a month the stamps of a series drift through the months."""
+    steps = np.diff(_places(time))
+    slips = steps - steps.round()
+    return float(np.abs(slips[np.abs(slips) < JOLT].sum()))
+
+
+def _is_one_month(time: xr.DataArray) -> bool:
+    """Tell whether stamps a year apart lie in a month that no annual mean is stamped in."""
+    months, days = time.dt.month.values, time.dt.day.values
+    edge = ((months == 1) & (days == 1)) | ((months == 12) & (days >= 30))
+    return bool(((months != 6) & (months != 7) & ~edge).all())
+
+
+def _places(time: xr.DataArray) -> Array:
+    """Return dates as months since the year 0, with the fraction of the month passed."""
+    dates = time.dt
+    passed = dates.day.values - 1 + (dates.hour.values + dates.minute.values / 60) / 24
+    return np.asarray(_months(time) + passed / dates.days_in_month.values, np.float64)
+
+
+def _months(time: xr.DataArray) -> Numbers:
+    return np.asarray(_years(time) * 12 + time.dt.month.values - 1, np.int64)
+
+
+def _years(time: xr.DataArray) -> Numbers:
+    return np.asarray(time.dt.year.values, np.int64)
+
+
+def _ends(bounds: xr.DataArray) -> tuple[Any, Any]:
+    values = bounds.transpose("time", ...).values
+    return values[:, 0], values[:, 1]
+
+
+def _named(values: Any) -> xr.DataArray:
+    return xr.DataArray(values, dims="time", name="time")
+
+
+def _bare(array: xr.DataArray) -> xr.DataArray:
+    return array.drop_vars(list(array.coords))
+
+
+def _whole(dates: Any, period: str) -> tuple[Any, Any]:
+    """Return the start and the end of the days, months or years that dates lie in."""
+    if dates.dtype.kind == "M":
+        starts = dates.astype(f"M8[{period[0].upper()}]")
+        return starts.astype(dates.dtype), (starts + 1).astype(dates.dtype)
+    starts = [_start(date, period) for date in dates]
+    ends = [_start(start + timedelta(days=_LONGEST[period]), period) for start in starts]
+    return np.array(starts, dtype=object), np.array(ends, dtype=object)
+
+
+def _start(date: Any, period: str) -> Any:
+    first = {"month": {"day": 1}, "year": {"day": 1, "month": 1}}.get(period, {})
+    return date.replace(hour=0, minute=0, second=0, microsecond=0, **first)
+
+
+def _halves(values: Any) -> tuple[Any, Any]:
+    """Return intervals that reach half way to the neighbours."""
+    gaps = np.diff(values)
+    middle = values[:-1] + gaps / 2
+    first, last = values[:1] - gaps[:1] / 2, values[-1:] + gaps[-1:] / 2
+    edges = np.concatenate([first, middle, last])
+    return edges[:-1], edges[1:]
