@@ -167,6 +167,8 @@ REFUSED = {
     "box": ("one.nc out.tif --bbox 90,100,0,10", "not within the grid", "within"),
     "crs": ("one.nc out.tif --crs EPSG:0", "'EPSG:0' is no coordinate reference", "EPSG:3035"),
     "nonsense": ("one.nc out.tif --crs moon", "'moon' is no coordinate reference", "EPSG:3035"),
+    "web page": ("one.nc out.tif --crs http://localhost:9/x", "no coordinate ref", "EPSG:3035"),
+    "file": ("one.nc out.tif --crs /etc/passwd", "'/etc/passwd' is no coordinate", "EPSG:3035"),
     "suffix": ("one.nc out.png", "ends in '.png'", ".tif"),
     "split table": ("one.nc out.csv --split time", "--split is for GeoTIFF", ".tif"),
     "warped cube": ("one.nc out.nc --crs EPSG:3035", "--crs is for GeoTIFF", ".tif"),

@@ -96,21 +96,6 @@ def meeting(bounds: Bounds, cyclic: bool, area: Bounds | None) -> Bounds | None:
     return (left, below, right, above) if left < right and below < above else None
 
 
-def reference(text: str) -> Any:
-    """Return a reference system.
-
-    Raises:
-        DpdmError: There is none of that name.
-    """
-    rasterio = extra("rasterio", RASTERS)
-    try:
-        return rasterio.crs.CRS.from_user_input(text)
-    except rasterio.errors.CRSError as fault:
-        raise DpdmError(
-            f"'{text}' is no coordinate reference system.", "Say for example --crs EPSG:3035."
-        ) from fault
-
-
 def _beyond(crs: Any) -> DpdmError:
     return DpdmError(
         f"The field does not lie within {crs}.", "Choose a reference system of that region."

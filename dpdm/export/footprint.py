@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from dpdm.export.extent import RASTERS, reference
+from dpdm.export.extent import RASTERS
 from dpdm.export.frame import Sheet
+from dpdm.export.reference import reference
 from dpdm.fields.extra import extra
 from dpdm.fields.grid import Array, Grid
 

@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.export.extent import RASTERS, laid, reference
+from dpdm.export.extent import RASTERS, laid
+from dpdm.export.reference import reference
 from dpdm.fields.extra import extra
 from dpdm.fields.grid import Grid, grid_of
 

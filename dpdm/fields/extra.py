@@ -1,5 +1,6 @@
 """Libraries that only some tasks need, imported when they do."""
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -23,6 +24,7 @@ def extra(name: str, what: str, group: str = "gis") -> Any:
         ...
         dpdm.errors.DpdmError: Vegetables need parsnip, which is not installed. Run: pip install...
     """
+    os.environ["PROJ_NETWORK"] = "OFF"  # PROJ would fetch grids that no command needs
     try:
         return import_module(name)
     except ImportError as fault:
