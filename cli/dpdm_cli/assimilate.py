@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dpdm_cli import options
-from dpdm_cli.console import progress, wrote
+from dpdm_cli.console import echo, progress, wrote
 
 POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -137,9 +137,9 @@ def assimilate(
     with progress("Assimilating", "member-steps") as tell:
         rows = run(files, prior, wish, Seeing(**seeing), overwrite, tell)
     wrote(analysis)
-    click.echo(text(rows))
+    echo(text(rows))
     if line := code_line(prior):
-        click.echo(line)
+        echo(line)
 
 
 def refuse_strays() -> None:

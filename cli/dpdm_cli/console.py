@@ -14,8 +14,19 @@ from typing import Any
 import click
 
 from dpdm.errors import DpdmError, DpdmWarning
+from dpdm.printable import printable
 
 Report = Callable[[int, int], None]
+
+
+def echo(text: str, err: bool = False, nl: bool = True) -> None:
+    """Print a text: the one way out for words from files, whose names and attributes are free."""
+    click.echo(printable(text), err=err, nl=nl)  # noqa: TID251
+
+
+def in_line(text: str) -> str:
+    """Return a text without line ends, which would pass for lines of dpdm's own."""
+    return " ".join(text.split("\n"))
 
 
 class Ended(KeyboardInterrupt):
@@ -49,8 +60,11 @@ class Group(click.Group):
                 return super().invoke(ctx)
         except DpdmError as error:
             fail(error)
+        except click.ClickException as error:
+            error.message = in_line(printable(error.message))
+            raise
         except KeyboardInterrupt as stop:
-            click.echo("Interrupted: nothing half-written is left.", err=True)
+            echo("Interrupted: nothing half-written is left.", err=True)
             sys.exit(getattr(stop, "code", 130))
         except MemoryError:
             fail(DpdmError("The memory is used up.", "Give fewer variables or a smaller domain."))
@@ -88,10 +102,10 @@ def saying_warnings() -> Iterator[None]:
 
     def say(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if not issubclass(category, DpdmWarning):
-            before(message, category, *rest, **more)
+            before(printable(str(message)), category, *rest, **more)
         elif str(message) not in said:
             said.add(str(message))
-            click.echo(f"Warning: {message}", err=True)
+            echo(f"Warning: {in_line(str(message))}", err=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", DpdmWarning)
@@ -111,7 +125,7 @@ def wrote(path: Path) -> None:
     said = [f"{n} {plural(word, n)}" for word, n in counts.items()]
     planes = [pair for pair in (("lat", "lon"), ("y", "x")) if set(pair) <= sizes.keys()]
     said += [f"{sizes[rows]} x {sizes[columns]} cells" for rows, columns in planes]
-    click.echo(f"Wrote {path}: {', '.join(said)}", err=True)
+    echo(f"Wrote {path}: {', '.join(said)}", err=True)
 
 
 def plural(word: str, count: int) -> str:
@@ -128,9 +142,9 @@ def plural(word: str, count: int) -> str:
 
 def fail(error: DpdmError) -> None:
     """Print a fault in two lines and exit with its code, 1 if it has no other."""
-    click.echo(f"Error: {error.what}", err=True)
+    echo(f"Error: {in_line(error.what)}", err=True)
     if error.hint:
-        click.echo(f"Hint: {error.hint}", err=True)
+        echo(f"Hint: {in_line(error.hint)}", err=True)
     sys.exit(error.code)
 
 
@@ -164,9 +178,9 @@ def told(what: str, unit: str) -> Iterator[tuple[Callable[[str], None], Report]]
 
     def say(line: str) -> None:
         if console.is_terminal:
-            console.print(line, highlight=False, markup=False)
+            console.print(printable(line), highlight=False, markup=False)
         else:
-            click.echo(f"{utc.now()} {line}", err=True)
+            echo(f"{utc.now()} {line}", err=True)
 
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)

@@ -4,6 +4,8 @@ import sys
 
 import click
 
+from dpdm_cli.console import echo
+
 
 @click.command(epilog="Example: dpdm doctor")
 def doctor() -> None:
@@ -15,7 +17,7 @@ def doctor() -> None:
 
     checks = examine()
     for check in checks:
-        click.echo(f"{'ok  ' if check.well else 'FAIL'}  {check.name}: {check.found}")
+        echo(f"{'ok  ' if check.well else 'FAIL'}  {check.name}: {check.found}")
         if not check.well:
-            click.echo(f"      {check.hint}")
+            echo(f"      {check.hint}")
     sys.exit(0 if all(check.well for check in checks) else 3)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
-from dpdm_cli.console import progress
+from dpdm_cli.console import echo, progress
 
 
 @click.command(
@@ -71,4 +71,4 @@ def embed(
     around = Around(factor or 0, blind, statics)
     with progress("Embedding", "states") as report:
         run(field, features, prior, wish, look, pool, around, overwrite, report)
-    click.echo(f"Wrote {features}", err=True)
+    echo(f"Wrote {features}", err=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
+from dpdm_cli.console import echo
 
 
 @click.command(epilog="Example: dpdm evaluate fine.nc truth.nc --coarse coarse.nc")
@@ -60,5 +61,5 @@ def evaluate(
         from dpdm.report import report as write_report
 
         table = write_report(report, *given, overwrite, options.command_line())
-        click.echo(f"Wrote {report}", err=True)
-    click.echo(table.to_json() if as_json else table.text())
+        echo(f"Wrote {report}", err=True)
+    echo(table.to_json() if as_json else table.text())

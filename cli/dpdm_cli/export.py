@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dpdm_cli import options
-from dpdm_cli.console import plural, progress
+from dpdm_cli.console import echo, plural, progress
 
 
 @click.command(epilog="Example: dpdm export fine.nc rain.tif --variable tp --stat p90")
@@ -55,4 +55,4 @@ def export(
         written = run(field, out, ask)
     more = len(written) - 1
     also = f" and {more} more {plural('file', more)}" if more else ""
-    click.echo(f"Wrote {written[0]}{also}", err=True)
+    echo(f"Wrote {written[0]}{also}", err=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
-from dpdm_cli.console import wrote
+from dpdm_cli.console import echo, wrote
 
 
 @click.command(
@@ -58,4 +58,4 @@ def forecast(
     wish = Wish(device="cpu", history=options.command_line())
     skill = run(train, state, out, prior, Ahead(lead, steps, look, tune or 0.0), wish, overwrite)
     wrote(out)
-    click.echo(text(skill))
+    echo(text(skill))

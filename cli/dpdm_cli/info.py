@@ -3,6 +3,7 @@
 import click
 
 from dpdm_cli import options
+from dpdm_cli.console import echo
 
 
 @click.command(epilog="Example: dpdm info default")
@@ -15,4 +16,4 @@ def info(file: str, as_json: bool) -> None:
     from dpdm.info import describe, text
 
     said = describe(file)
-    click.echo(json.dumps(said, indent=2) if as_json else text(said))
+    echo(json.dumps(said, indent=2) if as_json else text(said))

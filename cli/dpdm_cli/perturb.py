@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
-from dpdm_cli.console import progress, wrote
+from dpdm_cli.console import echo, progress, wrote
 
 
 def spread(
@@ -103,4 +103,4 @@ def perturb(
     with progress("Perturbing", "states") as report:
         points = run(state, ensemble, prior, wish, push, around, overwrite, report)
     wrote(ensemble)
-    click.echo(text(points))
+    echo(text(points))

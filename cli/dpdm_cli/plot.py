@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
+from dpdm_cli.console import echo
 
 KINDS = ("map", "compare", "members", "spread", "series", "rank", "spectrum", "trend", "obs",
          "profile", "section")  # fmt: skip
@@ -81,4 +82,4 @@ def plot(
         overwrite,
     )
     drawn = plot(field, out, ask)
-    click.echo(f"Wrote {out}: {drawn}", err=True)
+    echo(f"Wrote {out}: {drawn}", err=True)

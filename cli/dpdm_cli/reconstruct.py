@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
-from dpdm_cli.console import told
+from dpdm_cli.console import echo, told
 
 SECONDS = {"h": 3600, "m": 60, "s": 1}
 
@@ -77,7 +77,7 @@ def checked(plan: Path, out: Path | None) -> None:
     from dpdm.reconstruct.bill import bill
 
     for line in bill(plan, out):
-        click.echo(line)
+        echo(line)
 
 
 def verified(plan: Path, out: Path) -> None:
@@ -86,4 +86,4 @@ def verified(plan: Path, out: Path) -> None:
 
     with told("Verifying", "products") as (_, report):
         for line in verify(plan, out, report):
-            click.echo(line)
+            echo(line)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
+from dpdm_cli.console import echo
 
 
 @click.command(epilog="Example: dpdm status 20cr_fine || mail -s 'look at it' me")
@@ -15,5 +16,5 @@ def status(out: Path) -> None:
     from dpdm.reconstruct.status import status as look
 
     found = look(out)
-    click.echo(found.text())
+    echo(found.text())
     sys.exit(1 if found.failed else 0)

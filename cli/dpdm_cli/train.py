@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
+from dpdm_cli.console import echo
 
 
 def factors(
@@ -112,4 +113,4 @@ def train(
         reached = run(
             sources, out, factor, minutes or 0.0, device, overwrite, report, window, latent
         )
-    click.echo(f"Wrote {out}: {reached.step} training steps", err=True)
+    echo(f"Wrote {out}: {reached.step} training steps", err=True)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from dpdm.printable import printable
+
 if TYPE_CHECKING:
     from dpdm.learn import Progress
 
@@ -33,6 +35,7 @@ def reporter() -> Iterator[Callable[["Progress"], None]]:
         if now - last[0] >= (0.5 if live else 60.0) or progress.share >= 1:
             last[0] = now
             ends = "\r" if live and progress.share < 1 else "\n"
-            print(f"{line(progress, started):<110}", end=ends, file=sys.stderr, flush=True)
+            words = printable(line(progress, started))
+            print(f"{words:<110}", end=ends, file=sys.stderr, flush=True)
 
     yield report

@@ -13,6 +13,7 @@ from typing import Any
 from dpdm import __version__
 from dpdm.fields.write import sync
 from dpdm.plot.libraries import TextPath, figure, mpl
+from dpdm.printable import printable
 
 WIDTH = 8.9 / 2.54  # inches
 DPI = 200  # of a PNG, and of the fields in a PDF or SVG, whose words are outlines
@@ -118,7 +119,7 @@ def provenance(attrs: Mapping[str, Any], files: Sequence[Path]) -> str:
     names = [path.name for path in files]
     made = {word: Path(str(attrs.get(f"dpdm_{word}", ""))).name for word in MADE}
     others = [f"{word} {name}" for word, name in made.items() if name and name not in names]
-    return "; ".join([f"dpdm {__version__}", ", ".join(names), *others])
+    return printable("; ".join([f"dpdm {__version__}", ", ".join(names), *others]))
 
 
 def save(page: Page, out: Path, title: str) -> None:

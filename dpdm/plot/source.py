@@ -26,6 +26,7 @@ from dpdm.fields.units import from_canonical, parse
 from dpdm.fields.variables import KNOWN
 from dpdm.plot import moments
 from dpdm.plot.ask import Ask
+from dpdm.printable import printable
 
 TALL = ("profile", "section")  # the kinds that show a variable with height
 STATISTIC = re.compile(r"^(.+)_(mean|spread|p\d+)$")
@@ -196,7 +197,9 @@ def _source(path: Path, fields: xr.Dataset, name: str, unit: str, box: Box | Non
     back = from_canonical(array.assign_attrs(source_units=stored), bounds)
     alone = STATISTIC.match(name)
     difference = bool(alone and alone[2] == "spread")
-    words = str(array.attrs.get("long_name", name)).removeprefix("mean over the ensemble of ")
+    words = printable(str(array.attrs.get("long_name", name))).removeprefix(
+        "mean over the ensemble of "
+    )
     whole = _shown(back, stored, difference)
     units = shown(stored)[0]
     units = "K" if difference and units == "°C" else units
@@ -216,7 +219,7 @@ def shown(stored: str) -> tuple[str, float, float]:
         for known, words in SHOWN.items():
             if unit == parse(known):
                 return words
-    return stored, 1.0, 0.0
+    return printable(stored), 1.0, 0.0
 
 
 def _shown(array: xr.DataArray, stored: str, difference: bool) -> xr.DataArray:
