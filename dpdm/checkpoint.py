@@ -65,18 +65,20 @@ def restore(state: State, path: Path, identity: str) -> None:
     """
     try:
         found = contents(path)
-        if found.metadata.get("identity") != identity:
-            raise DpdmError(
-                f"{path} is a half-trained prior with other settings or other data.",
-                "Give the settings it was begun with, or remove it to begin anew.",
-            )
-        step, seconds = progress_of(found.metadata)
-        check_tensors(found.tensors, layout(state, found.tensors), path)
-    except ValueError as error:
+        same = found.metadata.get("identity") == identity
+        if same:
+            step, seconds = progress_of(found.metadata)
+            check_tensors(found.tensors, layout(state, found.tensors), path)
+    except (DpdmError, ValueError) as fault:
+        why = fault.what if isinstance(fault, DpdmError) else f"{fault}."
         raise DpdmError(
-            f"{path} is a half-trained prior that is damaged ({error}).",
-            "Remove it to begin anew.",
-        ) from error
+            f"{path} is a half-trained prior that is damaged: {why}", "Remove it to begin anew."
+        ) from fault
+    if not same:
+        raise DpdmError(
+            f"{path} is a half-trained prior with other settings or other data.",
+            "Give the settings it was begun with, or remove it to begin anew.",
+        )
     tensors = tensors_of(path)
     state.denoiser.load_state_dict(part(tensors, "net."))
     for name, value in part(tensors, "ema.").items():
