@@ -49,7 +49,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "command": (EVIL[:-1],),
     "evaluate": ("evaluate", "truth.nc", "truth.nc", "--also", f"{EVIL[:-1]}=truth.nc"),
     "scores as json": ("evaluate", "truth.nc", "truth.nc", "--also", "\x1b=truth.nc", "--json"),
-    "report": ("evaluate", "truth.nc", "truth.nc", "--report", "out\x1b.html"),
+    "report": ("evaluate", "truth.nc", "truth.nc", "--report", "out\x1b.html", "--also",
+               "<script>alert(1)</script>=truth.nc"),
     "export": ("export", "truth.nc", "out\x1b.tif", "--variable", "t2m"),
     "plot": ("plot", "truth.nc", "out\x1b.png", "--variable", "t2m"),
     "train": ("train", "truth.nc", "--out", "o\x1b.safetensors", "--factor", "4", "--config",
@@ -75,6 +76,8 @@ def test_no_command_lets_a_file_rule_the_terminal(place: Path, case: str) -> Non
     assert result.stdout + result.stderr != ""
     assert tame(result.stdout), result.stdout
     assert tame(result.stderr), result.stderr
+    if case == "report":
+        assert "<script" not in Path("out\x1b.html").read_text()
     if "json" in case:
         assert "\\u001b" in json.dumps(json.loads(result.stdout))
 

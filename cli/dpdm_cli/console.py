@@ -61,7 +61,7 @@ class Group(click.Group):
         except DpdmError as error:
             fail(error)
         except click.ClickException as error:
-            error.message = in_line(printable(error.message))
+            error.message = in_line(printable(error.message))  # type: ignore[misc]
             raise
         except KeyboardInterrupt as stop:
             echo("Interrupted: nothing half-written is left.", err=True)

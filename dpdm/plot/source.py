@@ -197,9 +197,8 @@ def _source(path: Path, fields: xr.Dataset, name: str, unit: str, box: Box | Non
     back = from_canonical(array.assign_attrs(source_units=stored), bounds)
     alone = STATISTIC.match(name)
     difference = bool(alone and alone[2] == "spread")
-    words = printable(str(array.attrs.get("long_name", name))).removeprefix(
-        "mean over the ensemble of "
-    )
+    words = printable(str(array.attrs.get("long_name", name)))
+    words = words.removeprefix("mean over the ensemble of ")
     whole = _shown(back, stored, difference)
     units = shown(stored)[0]
     units = "K" if difference and units == "°C" else units
