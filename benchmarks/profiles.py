@@ -43,7 +43,7 @@ from dpdm.fields.channels import read_channels
 from dpdm.fields.observations import read_observations
 from dpdm.fields.seasons import basis
 from dpdm.fields.store import load, open_fields
-from dpdm.fields.tensors import seasons
+from dpdm.fields.time import seasons
 from dpdm.operators.shapes import compose
 from dpdm.operators.whitening import row_of
 from dpdm.prior import load as load_prior

@@ -29,6 +29,7 @@ from dpdm.fields.grid import grid_of
 from dpdm.fields.observations import read_observations
 from dpdm.fields.stations import check, withhold
 from dpdm.fields.store import sha256
+from dpdm.fields.time import period_of_length
 from dpdm.fields.write import Writer, check_output, write_text
 from dpdm.prior import Prior, find, load
 from dpdm.request import Files, Seeing
@@ -229,7 +230,7 @@ def believed(table: pd.DataFrame, task: Task, seeing: Seeing) -> pd.DataFrame:
     statics = dict(zip(("topography", "land_fraction"), task.statics, strict=True))
     ground = xr.Dataset({n: (("lat", "lon"), v) for n, v in statics.items()}, task.grid.coords())
     time = coarse["time"] if "time" in coarse.dims else None
-    period = "month" if 27 < task.prior.contract.cadence < 32 else ""
+    period = period_of_length(task.prior.contract.cadence)
     table = check(table, task.grid, time, coarse.get("time_bnds"), period, ground)
     table = withhold(table, seeing.withhold, wish.seed)
     return table.assign(status=table["status"].replace("", USED))

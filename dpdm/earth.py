@@ -24,7 +24,7 @@ from dpdm.fields.cf import AXES, finish
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.stations import check
 from dpdm.fields.store import open_fields
-from dpdm.fields.tensors import seasons
+from dpdm.fields.time import seasons
 from dpdm.fields.trajectories import check_times
 from dpdm.instruments import operator_of
 from dpdm.nets.autoencoder import SIDE, Autoencoder

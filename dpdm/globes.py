@@ -24,7 +24,8 @@ from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.seasons import basis, harmonics
 from dpdm.fields.store import load, one_member
-from dpdm.fields.tensors import Channel, Normaliser, seasons, worded
+from dpdm.fields.tensors import Channel, Normaliser, worded
+from dpdm.fields.time import seasons
 from dpdm.fields.trajectories import cadence_of, check_times
 from dpdm.nets.wiener import Wiener
 from dpdm.prior import CLIMATE, Prior, new_denoiser

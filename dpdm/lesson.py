@@ -16,10 +16,11 @@ from dpdm.contract import Contract
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.archive import Archive, Drops, climatology, example, fit, importance
-from dpdm.fields.climate import climate, covering, met, monthly
+from dpdm.fields.climate import climate, covering, met
 from dpdm.fields.grid import Grid, average, grid_of, lerp
 from dpdm.fields.pairs import Index, Places, places
-from dpdm.fields.tensors import Channel, Normaliser, seasons, spacing_days, worded
+from dpdm.fields.tensors import Channel, Normaliser, worded
+from dpdm.fields.time import bounds_of, days_between, months_of, period_of, seasons
 from dpdm.prior import Prior, new_denoiser
 from dpdm.recipe import Recipe
 
@@ -151,11 +152,11 @@ def climate_of(
 
     Fine fields are seen by blocks of the greatest factor, coarse ones as they are.
     """
-    if not monthly(fields.get("time")):
+    if period_of(fields.get("time"), bounds_of(fields)) != "month":
         return {}
     grid = grid_of(fields)
     target = covering(grid, factor) if grid.same(fine) else grid
-    months = fields["time"].dt.month.values[steps]
+    months = months_of(fields["time"], bounds_of(fields))[steps]
     box = recipe.data.exclude
     hidden = inside(target, box) | met(inside(fine, box), fine, target)
     series = (values(fields.isel(time=[step]))[0] for step in steps)
@@ -283,7 +284,8 @@ def describe(fine: xr.Dataset, archive: Archive, steps: Index, recipe: Recipe) -
     """Return what the prior will say of itself, before it is trained."""
     net = {k: v for k, v in asdict(recipe.net).items() if k != "window"}
     grid, time = archive.grid, fine.get("time")
-    cadence = spacing_days(time) if time is not None and time.size > 1 else 0.0
+    gaps = [0.0] if time is None or time.size < 2 else days_between(time[:-1], time[1:])
+    cadence = float(np.median(gaps))
     period = [] if time is None else [str(time.values[steps[i]])[:10] for i in (0, -1)]
     region = [float(e) for e in (*grid.lon_edges[[0, -1]], *grid.lat_edges[[0, -1]])]
     training: dict[str, Any] = {

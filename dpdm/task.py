@@ -22,7 +22,8 @@ from dpdm.fields.mask import inside
 from dpdm.fields.statics import statics
 from dpdm.fields.store import load as load_step
 from dpdm.fields.store import naming, open_fields
-from dpdm.fields.tensors import seasons, to_tensor
+from dpdm.fields.tensors import to_tensor
+from dpdm.fields.time import seasons
 from dpdm.fit import check_finer, check_spacing, check_target, spoken, wanted
 from dpdm.prior import Prior, check_earth
 

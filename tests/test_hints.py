@@ -76,6 +76,15 @@ def twins() -> xr.Dataset:
     return aloft.assign(t1000=fields()["tas"] - 5)
 
 
+def with_wrong_bounds() -> xr.Dataset:
+    ds = fields()
+    ends = np.stack([ds["time"], ds["time"] + np.timedelta64(31, "D")], 1) + np.timedelta64(
+        90, "D"
+    )
+    ds["time"].attrs["bounds"] = "time_bnds"
+    return ds.assign(time_bnds=(("time", "bnds"), ends))
+
+
 def in_groups() -> None:
     fields().to_netcdf("in.nc", group="run")
 
@@ -107,6 +116,7 @@ READ: dict[str, Callable[[], object]] = {
     "ncks -x -v ": lambda: netcdf(twins()),
     "ncks -d (depth)": lambda: netcdf(two("depth", units="m")),
     "ncks -d (no coordinate)": lambda: netcdf(two("quantile").drop_vars("quantile")),
+    "ncks -C -O -x -v (bounds)": lambda: netcdf(with_wrong_bounds()),
     "ncks -G": in_groups,
 }
 

@@ -14,8 +14,8 @@ from dpdm.fields.tensors import (
     conditioning,
     given_channels,
     positive_mean,
-    seasons,
 )
+from dpdm.fields.time import seasons
 
 T2M = Channel("t2m", "", "", "K", "identity", 285.0, 15.0, ((4.0, 0.5), (12.0, 1.1)))
 TP = Channel("tp", "", "", "mm day-1", "log1p", 1.1, 0.6, ((4.0, 0.06), (12.0, 0.12)))

@@ -14,8 +14,9 @@ import numpy as np
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.evaluate.match import dated, whole
+from dpdm.evaluate.match import whole
 from dpdm.fields.grid import Grid, average, grid_of, lerp
+from dpdm.fields.time import is_dated
 
 LAPSE_RATE = 6.5e-3  # K m-1
 GRAVITY = 9.80665  # m s-2
@@ -74,7 +75,8 @@ def monthly_means(fields: xr.Dataset) -> xr.Dataset:
     """
     if "time" not in fields.dims:
         return fields.expand_dims(month=[0]).astype(float)
-    months = fields["time"].dt.month.values if dated(fields) else np.zeros(fields.sizes["time"])
+    time = fields["time"]
+    months = time.dt.month.values if is_dated(time) else np.zeros(time.size)
     present = sorted({int(month) for month in months})
     means = [running_mean(fields.isel(time=months == month)) for month in present]
     return xr.concat(means, dim=xr.DataArray(present, dims="month", name="month"))

@@ -8,9 +8,10 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.evaluate.baselines import detail, lapse, monthly_means, of_month, running_mean
-from dpdm.evaluate.match import covers, cut, dated, extent, match_times, spatial
+from dpdm.evaluate.match import covers, cut, extent, match_times, spatial
 from dpdm.evaluate.scores import area_weights
 from dpdm.fields.grid import Grid, grid_of, lerp
+from dpdm.fields.time import is_dated
 
 SINGLES = 5  # members whose scores are averaged as those of one member
 SIZES = (10, 33)  # of the ensemble means, beside that of all members
@@ -56,7 +57,7 @@ class Case:
 
     def month(self, step: int) -> int:
         """Return the calendar month of a time step, 0 where times are not dates."""
-        return int(self.truth["time"].dt.month[step]) if dated(self.truth) else 0
+        return int(self.truth["time"].dt.month[step]) if is_dated(self.truth["time"]) else 0
 
     def normal_at(self, name: str, step: int) -> xr.DataArray:
         """Return the field that anomalies are taken from."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Array, Grid, grid_of, near
+from dpdm.fields.time import MATCHED, bounds_of, common_period, is_dated, labels_of, stamps_of
 
 GREGORIAN = {"standard", "gregorian", "proleptic_gregorian"}
 
@@ -94,7 +95,9 @@ def whole(coarse: xr.Dataset, fine: Grid) -> xr.Dataset | None:
 
 
 def match_times(fields: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
-    """Return the fields at the times that all of them hold, under the first one's labels.
+    """Return the fields at the times that all of them hold, with the first one's stamps.
+
+    Days, months, seasons and years are the same wherever within them they are stamped.
 
     Fields without time come back with a single time.
 
@@ -104,15 +107,17 @@ def match_times(fields: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     timed = {name: f for name, f in fields.items() if "time" in f.dims}
     if len(timed) < len(fields):
         return {name: single(f, name, timed) for name, f in fields.items()}
-    by_day = len({calendar(f) for f in fields.values()}) > 1
-    found = {name: labels(f, name, by_day) for name, f in fields.items()}
+    period = common_period(list(fields.values()))
+    if not period and len({calendar(f) for f in fields.values()}) > 1:
+        period = "day"
+    found = {name: labels(f, name, period) for name, f in fields.items()}
     first = next(iter(found.values()))
     common = [label for label in first if all(label in other for other in found.values())]
     if not common:
         raise DpdmError(
             f"The {' and the '.join(found)} share no time (they begin with "
             f"{' and '.join(next(iter(labels), 'nothing') for labels in found.values())}).",
-            "Give files of the same period and the same time labels.",
+            "Give files of the same period.",
         )
     picked = {name: pick(f, [found[name][c] for c in common]) for name, f in fields.items()}
     times = next(iter(picked.values()))["time"]
@@ -142,29 +147,33 @@ def pick(fields: xr.Dataset, steps: list[int]) -> xr.Dataset:
 
 def calendar(fields: xr.Dataset) -> str:
     """Name the calendar of the times; all Gregorian ones are one."""
-    if not dated(fields):
+    if not is_dated(fields["time"]):
         return "none"
     name = str(fields["time"].dt.calendar)
     return "gregorian" if name in GREGORIAN else name
 
 
-def dated(fields: xr.Dataset) -> bool:
-    """Tell whether the times are dates."""
-    return fields["time"].dtype.kind == "M" or fields["time"].dtype == object
-
-
-def labels(fields: xr.Dataset, name: str, by_day: bool) -> dict[str, int]:
-    """Return the place of each time by its label.
+def labels(fields: xr.Dataset, name: str, period: str) -> dict[str, int]:
+    """Return the place of each time by the period that it is, or by its moment.
 
     Raises:
         DpdmError: When two times have the same label.
     """
-    style = "%Y-%m-%d" if by_day else "%Y-%m-%d %H:%M:%S"
-    times = fields["time"].dt.strftime(style) if dated(fields) else fields["time"].astype(str)
-    places = {str(label): place for place, label in enumerate(times.values)}
-    if len(places) < times.size:
+    found = labels_at(fields, period)
+    places = {label: place for place, label in enumerate(found)}
+    if len(places) < len(found):
         raise DpdmError(
             f"The {name} has two times with the same label.",
             "Drop one, or give all files one calendar if they are sub-daily.",
         )
     return places
+
+
+def labels_at(fields: xr.Dataset, period: str) -> list[str]:
+    """Return the label of each time: its day, month or year, or else its moment or its number."""
+    time = fields["time"]
+    if not is_dated(time):
+        return [str(value) for value in time.values]
+    if period in MATCHED:
+        return labels_of(time, bounds_of(fields), period)
+    return stamps_of(time)

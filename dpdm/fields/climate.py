@@ -24,9 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.fields.grid import Array, Grid, Matrix, mean_matrices, spread_mean
-from dpdm.fields.tensors import spacing_days
 
-MONTH = (27.0, 32.0)  # days
 MONTHS = 12
 MOST = 21  # quantiles that are stored: a value every 5%
 TRACE = 0.01  # mm day-1; amounts below it are as good as none, and no ratio is taken to them
@@ -54,13 +52,6 @@ def met(cells: NDArray[np.bool_], grid: Grid, target: Grid) -> NDArray[np.bool_]
     """Tell which cells of a target grid some of these cells (H, W) of a grid lie in."""
     rows, columns = mean_matrices(grid, target)
     return np.asarray(rows @ cells.astype(float) @ columns.T > 0)
-
-
-def monthly(time: xr.DataArray | None) -> bool:
-    """Tell whether times are dates a month apart."""
-    if time is None or time.dtype.kind not in "MO" or time.size < 2:
-        return False
-    return MONTH[0] <= spacing_days(time) <= MONTH[1]
 
 
 def climate(

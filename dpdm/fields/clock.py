@@ -15,8 +15,10 @@ import xarray as xr
 from dpdm.errors import DpdmError
 from dpdm.fields.epochs import INVENTED, NAMES, check_dates
 from dpdm.fields.leads import valid
+from dpdm.fields.time import check_bounds, dates_of, enclose
 from dpdm.fields.yearless import with_year
 
+USUAL_BOUNDS = ("time_bnds", "time_bounds", "time_bound")
 YEARS = "climatology_years"  # an attribute of time_bnds: years before, and years after
 
 
@@ -43,8 +45,17 @@ def keep_time(ds: xr.Dataset) -> tuple[xr.Dataset, xr.DataArray | None]:
     _check(ds["time"])
     bounds = _bounds(ds, "bounds")
     if bounds is None and (spans := _bounds(ds, "climatology")) is not None:
-        bounds = _one_year(ds["time"], spans)
-    return ds, bounds
+        return ds, _one_year(ds["time"], spans)
+    return (ds, None) if bounds is None else (_settled(ds, bounds), bounds)
+
+
+def _settled(ds: xr.Dataset, bounds: xr.DataArray) -> xr.Dataset:
+    """Move stamps at the end of their step to its middle, and check that bounds enclose them."""
+    time = ds["time"]
+    check_bounds(time, bounds, _bounds_name(ds, "bounds"))
+    moved = time.copy(data=dates_of(time, bounds).values)
+    moved.encoding = time.encoding
+    return ds.assign_coords(time=moved)
 
 
 def _find(ds: xr.Dataset) -> str | None:
@@ -97,15 +108,37 @@ def _check_lost(ds: xr.Dataset) -> None:
 
 
 def _bounds(ds: xr.Dataset, key: str) -> xr.DataArray | None:
-    """Take the bounds that the axis names, where they are two dates a step."""
-    time = ds["time"]
-    name = time.attrs.get(key, time.encoding.get(key))
+    """Take the bounds that the axis names, or that have a usual name: two dates a step."""
+    time, name = ds["time"], _bounds_name(ds, key)
     if name not in ds.variables or ds[name].shape != (time.size, 2):
         return None
     bounds = ds[name].load()
+    if bounds.dtype.kind in "fiu" and key == "bounds":
+        bounds = _decoded(bounds, time)
     if bounds.dtype.kind not in "MO":
         return None
-    return xr.DataArray(bounds.values, dims=("time", "bnds"), name="time_bnds")
+    found = xr.DataArray(bounds.values, dims=("time", "bnds"), name="time_bnds")
+    named = key in time.attrs or key in time.encoding
+    return found if named or enclose(found, time) else None
+
+
+def _bounds_name(ds: xr.Dataset, key: str) -> str:
+    """Return the name of the bounds that the axis names, or a usual one where it names none."""
+    time = ds["time"]
+    if name := time.attrs.get(key, time.encoding.get(key, "")):
+        return str(name)
+    climatology = "climatology" in time.attrs or "climatology" in time.encoding
+    usual = () if key != "bounds" or climatology else USUAL_BOUNDS
+    return next((name for name in usual if name in ds.variables), "")
+
+
+def _decoded(bounds: xr.DataArray, time: xr.DataArray) -> xr.DataArray:
+    """Return bounds as dates, which without an attribute of the axis are read as numbers."""
+    units, calendar = time.encoding.get("units"), time.encoding.get("calendar", "standard")
+    if units is None:
+        return bounds
+    found = bounds.drop_vars(list(bounds.coords)).assign_attrs(units=units, calendar=calendar)
+    return xr.decode_cf(found.to_dataset(name="bounds"))["bounds"]
 
 
 def _one_year(time: xr.DataArray, spans: xr.DataArray) -> xr.DataArray | None:

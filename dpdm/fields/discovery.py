@@ -8,14 +8,13 @@ is left out; licence and institution stay as the input has them.
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from dpdm.fields.levels import LEVEL
-from dpdm.fields.steps import PERIODS
+from dpdm.fields.time import days_between, period_of_length
 
 CONVENTION = "ACDD-1.3"
 # What tells of an input as it was published, and of nothing that is made of it.
@@ -86,25 +85,19 @@ def _span(fields: xr.Dataset) -> dict[str, str]:
     first, last = time[[0, -1]].dt.strftime("%Y-%m-%dT%H:%M:%SZ").values.tolist()
     said = {"start": first, "end": last}
     if time.size > 1:
-        days = np.array([_days(gap) for gap in np.diff(time.values)])
+        days = days_between(time.values[:-1], time.values[1:])
         said |= {"duration": f"P{days.sum():.6g}D", "resolution": period(float(np.median(days)))}
     return {f"time_coverage_{word}": value for word, value in said.items()}
-
-
-def _days(gap: Any) -> float:
-    """Return a difference of dates of either kind in days."""
-    one = np.timedelta64(1, "D") if isinstance(gap, np.timedelta64) else timedelta(days=1)
-    return float(gap / one)
 
 
 def period(days: float) -> str:
     """Write a length of time after ISO 8601; a month is one whatever its days.
 
     Example:
-        >>> period(30.5), period(365), period(10), period(0.25)
-        ('P1M', 'P1Y', 'P10D', 'PT6H')
+        >>> period(30.5), period(91), period(365), period(10), period(0.25)
+        ('P1M', 'P3M', 'P1Y', 'P10D', 'PT6H')
     """
-    for name, (low, high) in PERIODS.items():
-        if low <= days <= high:
-            return f"P1{name[0].upper()}"
+    known = {"day": "P1D", "month": "P1M", "season": "P3M", "year": "P1Y"}
+    if found := known.get(period_of_length(days)):
+        return found
     return f"P{days:.6g}D" if days >= 1 else f"PT{24 * days:.6g}H"

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.time import with_times_of
 
 
 def joined(parts: list[xr.Dataset], paths: Sequence[Path]) -> xr.Dataset:
@@ -19,7 +20,7 @@ def joined(parts: list[xr.Dataset], paths: Sequence[Path]) -> xr.Dataset:
     for ds, path in zip(parts, paths, strict=True):
         _check_grid(ds, parts[0], path, paths[0])
         groups.setdefault(tuple(sorted(map(str, ds.data_vars))), []).append((ds, path))
-    rows = [_in_time(group) for group in groups.values()]
+    rows = side_by_side([_in_time(group) for group in groups.values()])
     try:
         out = xr.merge(rows, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts")
     except ValueError as fault:
@@ -29,6 +30,16 @@ def joined(parts: list[xr.Dataset], paths: Sequence[Path]) -> xr.Dataset:
         ) from fault
     out.encoding = {"source": ", ".join(map(str, paths))}
     return out.assign_attrs(parts[0].attrs)
+
+
+def side_by_side(rows: list[xr.Dataset]) -> list[xr.Dataset]:
+    """Return datasets of different variables under the stamps and bounds of the first one."""
+    first, *rest = rows
+    if "time_bnds" in first.coords:
+        rest = [with_times_of(ds, first).drop_vars("time_bnds", errors="ignore") for ds in rest]
+    else:
+        rest = [with_times_of(ds, first) for ds in rest]
+    return [first, *rest]
 
 
 def _check_grid(ds: xr.Dataset, first: xr.Dataset, path: Path, other: Path) -> None:

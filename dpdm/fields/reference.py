@@ -14,7 +14,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.fields.climate import MONTHS, monthly
+from dpdm.fields.climate import MONTHS
+from dpdm.fields.time import bounds_of, month_numbers, period_of
 
 Indices = NDArray[np.intp]
 Span = tuple[int, int]
@@ -77,7 +78,7 @@ def reference_of(fields: xr.Dataset, words: Sequence[str], least: int) -> Refere
     Raises:
         DpdmError: When the words are no period, the series is not monthly, or does not hold it.
     """
-    span, labels = span_of(words), labels_of(fields.get("time"))
+    span, labels = span_of(words), labels_of(fields)
     whole = int(labels.min()), int(labels.max())
     if span[0] < whole[0] or span[1] > whole[1]:
         raise DpdmError(
@@ -118,19 +119,18 @@ def span_of(words: Sequence[str]) -> Span:
     )
 
 
-def labels_of(time: xr.DataArray | None) -> Indices:
+def labels_of(fields: xr.Dataset) -> Indices:
     """Return the month of each step, counted from the year 0.
 
     Raises:
-        DpdmError: When they are not dates a month apart.
+        DpdmError: When the steps are not months.
     """
-    if time is None or not monthly(time):
+    if period_of(fields.get("time"), bounds_of(fields)) != "month":
         raise DpdmError(
-            "The input's times are not dates a month apart, and the climate is one of months.",
+            "The input's steps are not months, and the climate is one of months.",
             'Give monthly means, or set method = "none" in [adjust].',
         )
-    labels: Indices = time.dt.year.values * MONTHS + time.dt.month.values - 1
-    return labels
+    return month_numbers(fields["time"], bounds_of(fields))
 
 
 def spell(span: Span) -> str:

@@ -16,10 +16,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
+from dpdm.fields.time import MATCHED, period_of
 
 Array = NDArray[np.float64]
 Steps = NDArray[np.int64]
-PERIODS = {"day": (0.99, 1.01), "month": (27.5, 31.5), "year": (359.5, 366.5)}  # days
 
 
 def steps(
@@ -31,8 +31,8 @@ def steps(
         stamps: Dates or numbers.
         time: The field's axis, ascending, in any calendar.
         bounds: Its bounds (time, 2).
-        period: What a step stands for, day, month or year; by default the axis tells, and a lone
-            step is a day.
+        period: What a step stands for, day, month or year, where the axis does not decide; a
+            single step is a day otherwise.
 
     Raises:
         DpdmError: One has dates where the other has numbers.
@@ -77,20 +77,11 @@ def _dated(
     if bounds is not None:
         return _within(_days(words, calendar), _days(_words(bounds.values.ravel()), calendar))
     days = _days(axis, calendar)
-    period = period or _period(days)
-    if not period:
+    period = period_of(time) or period or ("day" if time.size == 1 else "")
+    if period not in MATCHED:
         return _within(_days(words, calendar), _halves(days))
     at = {label: i for i, label in enumerate(_labels(axis, period).tolist())}
     return np.array([at.get(label, -1) for label in _labels(words, period).tolist()], np.int64)
-
-
-def _period(axis: Array) -> str:
-    """Tell from the spacing what a step stands for."""
-    if axis.size == 1:
-        return "day"
-    spacing = float(np.median(np.diff(axis)))
-    fits = [name for name, (low, high) in PERIODS.items() if low <= spacing <= high]
-    return fits[0] if fits else ""
 
 
 def _halves(axis: Array) -> Array:

@@ -228,40 +228,6 @@ def to_tensor(fields: xr.Dataset, names: list[str], shape: tuple[int, int]) -> T
     return torch.from_numpy(np.stack(arrays))
 
 
-def seasons(time: xr.DataArray | None, bounds: xr.DataArray | None = None) -> list[float | None]:
-    """Return the fraction of the year passed at each step, None where no season applies.
-
-    Monthly steps stand for the middle of their month, whatever day they are stamped with; steps
-    longer than 45 days are means over seasons or years. The time bounds (time, 2), where there
-    are any, tell how long a step is; else the time axis does.
-    """
-    if time is None:
-        return [None]
-    months = (time.dt.month.values - 0.5) / 12
-    if bounds is not None:
-        days = float(np.median([in_days(last - first) for first, last in bounds.values]))
-    elif time.size > 1:
-        days = spacing_days(time)
-    else:
-        return [float(m) for m in months]
-    if days > 45:
-        return [None] * time.size
-    passed = months if days > 26 else (time.dt.dayofyear.values - 0.5) / 365.25
-    return [float(p) for p in passed]
-
-
-def spacing_days(time: xr.DataArray) -> float:
-    """Return the median step of a time axis, in days."""
-    return float(np.median([in_days(step) for step in np.diff(time.values)]))
-
-
-def in_days(step: Any) -> float:
-    """Return a difference of two times, of numpy or of cftime, in days."""
-    if isinstance(step, np.timedelta64):
-        return float(step / np.timedelta64(1, "s")) / 86400
-    return float(step.total_seconds()) / 86400
-
-
 def ground_tensors(
     statics: NDArray[np.float64], smooth: NDArray[np.float64], lat: NDArray[np.float64]
 ) -> Ground:

@@ -21,12 +21,15 @@ stamp, and all others reach as far as their bounds, or half way to their neighbo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+
+from dpdm.errors import DpdmError
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -42,6 +45,9 @@ MONTHS = {"month": 1, "season": 3, "year": 12}
 SLACK = 0.05  # of a month, by which bounds may miss its ends
 _LONGEST = {"day": 1, "month": 31, "year": 366}  # days
 JOLT = 0.25  # of a month; more is another way of stamping, not drift
+MATCHED = ("day", "month", "year")  # periods that are the same wherever they are stamped
+MIDDLE = range(14, 18)  # days on which months are stamped in their middle
+NO_BOUNDS = "If the bounds are wrong, remove them: ncks -C -O -x -v {name} IN.nc OUT.nc."
 DRIFT = 0.2  # of a month, through a whole series
 
 
@@ -189,6 +195,89 @@ def labels_of(
     """
     length = LENGTHS.get(period or period_of(time, bounds), 16)
     return [stamp[:length] for stamp in stamps_of(time, bounds)]
+
+
+def month_numbers(time: xr.DataArray, bounds: xr.DataArray | None = None) -> Numbers:
+    """Return the month (time,) of each step, counted from January of the year 0."""
+    return _months(dates_of(time, bounds))
+
+
+def seasons(time: xr.DataArray | None, bounds: xr.DataArray | None = None) -> list[float | None]:
+    """Return the fraction of the year passed at each step, None where no season applies.
+
+    Monthly steps stand for the middle of their month; so does a single step without bounds. Steps
+    longer than 45 days are means over seasons or years.
+    """
+    if time is None:
+        return [None]
+    if length_of(time, bounds) > 45:
+        return [None] * time.size
+    if period_of(time, bounds, lone="month") == "month":
+        passed = (months_of(time, bounds) - 0.5) / 12
+    else:
+        passed = (days_of_year(time, bounds) - 0.5) / 365.25
+    return [float(p) for p in passed]
+
+
+def is_stamped_as_month(time: xr.DataArray) -> bool:
+    """Return whether a single stamp is one that months usually have: their first day or middle."""
+    stamp = time.dt
+    first = stamp.day.item() == 1 and stamp.hour.item() == 0
+    return bool(first or stamp.day.item() in MIDDLE)
+
+
+def enclose(bounds: xr.DataArray, time: xr.DataArray) -> bool:
+    """Return whether bounds (time, 2) are intervals that hold their stamps, the end included."""
+    starts, ends = _ends(bounds)
+    return bool(((starts < ends) & (starts <= time.values) & (time.values <= ends)).all())
+
+
+def check_bounds(time: xr.DataArray, bounds: xr.DataArray, name: str) -> None:
+    """Refuse bounds that enclose no time, or that lie apart from their stamps."""
+    starts, ends = _ends(bounds)
+    stamps = time.values
+    for place in np.flatnonzero(~(starts < ends))[:1]:
+        raise DpdmError(
+            f"{name} of time {stamps[place]} runs from {starts[place]} to {ends[place]}, which is "
+            "no interval.",
+            NO_BOUNDS.format(name=name),
+        )
+    for place in np.flatnonzero((stamps < starts) | (stamps > ends))[:1]:
+        raise DpdmError(
+            f"time {stamps[place]} lies outside of its {name}, {starts[place]} to {ends[place]}.",
+            NO_BOUNDS.format(name=name),
+        )
+
+
+def common_period(fields: Sequence[xr.Dataset]) -> str:
+    """Return the period that all fields have; a single step without bounds agrees with any."""
+    known = {
+        period_of(f["time"], bounds_of(f))
+        for f in fields
+        if f.sizes.get("time", 0) > 1 or bounds_of(f) is not None
+    }
+    return known.pop() if len(known) == 1 else ""
+
+
+def with_times_of(fields: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
+    """Return fields whose steps carry the stamps of another's steps of the same period.
+
+    Months stamped on their first day and months stamped in their middle are the same months.
+    """
+    if "time" not in fields.dims or "time" not in other.dims:
+        return fields
+    period = common_period([fields, other])
+    if period not in MATCHED or fields["time"].dt.calendar != other["time"].dt.calendar:
+        return fields
+    own, others = (labels_of(f["time"], bounds_of(f), period) for f in (fields, other))
+    stamps = dict(zip(others, other["time"].values, strict=True))
+    if len(set(own)) < len(own) or len(stamps) < len(others):
+        return fields
+    renewed = fields["time"].values.copy()
+    renewed[:] = [stamps.get(label, old) for label, old in zip(own, renewed, strict=True)]
+    time = fields["time"].copy(data=renewed)
+    time.encoding = fields["time"].encoding
+    return fields.assign_coords(time=time)
 
 
 def is_within(stamp: str, first: str, last: str) -> bool:

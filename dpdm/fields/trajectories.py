@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dpdm.errors import DpdmError
 from dpdm.fields.source import engine_of, open_raw
 from dpdm.fields.store import naming
-from dpdm.fields.tensors import in_days
+from dpdm.fields.time import days_between
 
 COMPONENTS = ("trajectory", "time", "component")
 PLANE = ("trajectory", "time", "y", "x")
@@ -88,7 +88,7 @@ def time_steps(ds: xr.Dataset) -> NDArray[np.float64]:
     steps = np.diff(ds["time"].values)
     if ds["time"].dtype.kind in "fiu":
         return steps.astype(float)
-    return np.array([in_days(step) for step in steps])
+    return days_between(ds["time"].values[:-1], ds["time"].values[1:])
 
 
 def check_times(ds: xr.Dataset, path: Path | str) -> None:

@@ -4,40 +4,34 @@ import calendar
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from dpdm.errors import DpdmError
-
-MONTH, YEAR = (27.5, 31.5), 359.5  # days
+from dpdm.fields.time import labels_of, period_of, spacing_of
 
 
 def pace(time: xr.DataArray) -> str:
-    """Tell what a step of an axis stands for: year, month, day or moment.
+    """Return what a step of an axis stands for: year, season, month, day or moment.
 
     Example:
         >>> pace(xr.date_range("2000-01", periods=3, freq="MS").to_series().to_xarray()["index"])
         'month'
     """
-    days = np.diff(time.values) / np.timedelta64(1, "D") if time.dtype.kind == "M" else None
-    if days is None:
-        days = np.array([gap.total_seconds() / 86400 for gap in np.diff(time.values)])
-    middle = float(np.median(days)) if len(days) else 1.0
-    if middle >= YEAR:
-        return "year"
-    if MONTH[0] <= middle <= MONTH[1]:
-        return "month"
-    return "day" if middle >= 1 else "moment"
+    period = period_of(time, lone="day")
+    if period and period != "hour":
+        return period
+    return "day" if spacing_of(time) >= 1 else "moment"
 
 
 def said(stamp: xr.DataArray, step: str) -> str:
     """Say a date as long as its step deserves.
 
     Example:
-        >>> said(xr.DataArray(np.datetime64("2012-07-16T12:00", "ns")), "month")
+        >>> said(xr.DataArray("2012-07-16T12:00").astype("M8[ns]"), "month")
         'July 2012'
     """
-    style = {"year": "%Y", "month": "%B %Y", "day": "%Y-%m-%d"}.get(step, "%Y-%m-%d %H:%M")
+    spelled = {"year": "%Y", "season": "%B %Y", "month": "%B %Y", "day": "%Y-%m-%d"}
+    style = spelled.get(step, "%Y-%m-%d %H:%M")
     return str(stamp.dt.strftime(style).item())
 
 
@@ -64,17 +58,13 @@ def same(time: xr.DataArray, stamp: xr.DataArray, step: str, path: Any) -> int:
     Raises:
         DpdmError: There is none.
     """
-    for place, text in enumerate(time.dt.strftime(_style(step)).values.tolist()):
-        if text == stamp.dt.strftime(_style(step)).item():
+    wanted = labels_of(stamp.expand_dims("time"), period=step)[0]
+    for place, text in enumerate(labels_of(time, period=step)):
+        if text == wanted:
             return place
     raise DpdmError(
         f"{path} has no field of {said(stamp, step)}.", "Give a file of the same period."
     )
-
-
-def _style(step: str) -> str:
-    styles = {"year": "%Y", "month": "%Y-%m", "day": "%Y-%m-%d"}
-    return styles.get(step, "%Y-%m-%d %H:%M")
 
 
 def axis(time: xr.DataArray) -> list[datetime]:

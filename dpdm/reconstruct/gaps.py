@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 
-import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.time import days_between, period_of_length, spacing_of
 from dpdm.task import labels
-
-MONTH = (27, 32)  # days between steps that make a series monthly
 
 
 def missing(fields: xr.Dataset, known: Sequence[str], period: Sequence[str]) -> tuple[str, ...]:
@@ -30,14 +27,16 @@ def missing(fields: xr.Dataset, known: Sequence[str], period: Sequence[str]) -> 
     Raises:
         DpdmError: When a month comes twice in a series of months.
     """
-    time, full = fields["time"].values, labels(fields)
-    if len(time) < 2:
+    time, full = fields["time"], labels(fields)
+    if time.size < 2:
         return tuple(name[:10] for name in known if name not in full)
-    days = (pd.TimedeltaIndex(np.diff(time)) / pd.Timedelta(days=1)).to_numpy(float)
-    usual = float(np.quantile(days, 0.25, method="lower"))
-    if MONTH[0] <= usual <= MONTH[1]:
+    usual = spacing_of(time)
+    if period_of_length(usual) == "month":
         return lacking([name[:7] for name in full], period or (known[0][:7], known[-1][:7]))
-    gaps = {name: round(gap) - 1 for name, gap in zip(full, days / usual, strict=False)}
+    gaps = {
+        name: round(gap) - 1
+        for name, gap in zip(full, days_between(time[:-1], time[1:]) / usual, strict=False)
+    }
     gaps[full[-1]] = sum(name > full[-1] for name in known)
     before = sum(name < full[0] for name in known)
     found = [f"{before} before {full[0][:10]}"] if before else []

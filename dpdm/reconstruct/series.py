@@ -18,8 +18,9 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.clock import pick
-from dpdm.fields.join import joined
+from dpdm.fields.join import joined, side_by_side
 from dpdm.fields.store import open_each
+from dpdm.fields.time import bounds_of, is_stamped_as_month, period_of
 from dpdm.fit import wanted
 from dpdm.prior import Prior
 from dpdm.reconstruct.gaps import missing
@@ -28,7 +29,6 @@ from dpdm.task import labels
 
 OPEN = 512  # files at a time, short of what systems allow
 MONTH, DAY, HOUR = 7, 10, 13  # characters of a label that tell them
-MIDDLE = range(14, 18)  # days on which people date a month
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ def beside(tracks: Sequence[xr.Dataset]) -> xr.Dataset:
     Raises:
         DpdmError: When there is none.
     """
+    tracks = side_by_side(list(tracks))
     shared = reduce(pd.Index.intersection, [ds.indexes["time"] for ds in tracks])
     if not len(shared):
         starts = (f"{name} from {labels(ds)[0]}" for ds in tracks for name in ds.data_vars)
@@ -189,17 +190,15 @@ def within(
             "Change period or files under [input].",
         )
     chosen = slice(where[0], where[-1] + 1)
-    return chosen, names_of(full, DAY if len(full) == 1 and not monthly(first) else MONTH)[chosen]
+    least = DAY if len(full) == 1 and not is_month(first) else MONTH
+    return chosen, names_of(full, least)[chosen]
 
 
-def monthly(fields: xr.Dataset) -> bool:
-    """Tell whether a lone step is a month: by its bounds, or as months are dated."""
-    if "time_bnds" in fields.variables:
-        first, last = fields["time_bnds"].values[0]
-        return bool(pd.Timedelta(last - first) >= pd.Timedelta(27, "D"))
-    stamp = fields["time"].dt
-    first = stamp.day.item() == 1 and stamp.hour.item() == 0
-    return bool(first or stamp.day.item() in MIDDLE)
+def is_month(fields: xr.Dataset) -> bool:
+    """Return whether a single step is a month or longer: by its bounds, or by its stamp."""
+    if (bounds := bounds_of(fields)) is not None:
+        return period_of(fields["time"], bounds) in ("month", "season", "year")
+    return is_stamped_as_month(fields["time"])
 
 
 def inside(label: str, period: Sequence[str]) -> bool:

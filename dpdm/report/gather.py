@@ -11,8 +11,8 @@ import numpy as np
 
 from dpdm.evaluate import Case, Moment, Scores
 from dpdm.evaluate.ensemble import fair
-from dpdm.evaluate.match import dated
 from dpdm.fields.grid import Array
+from dpdm.fields.time import is_dated
 from dpdm.report.quantiles import BINS, Mass, binned, quantile, together
 
 TRUTH = "truth"
@@ -143,7 +143,7 @@ def values_of(moment: Moment, method: str) -> Iterator[Array]:
 
 def labels(case: Case) -> list[str]:
     """Return the times in words: by month where no two are of one month."""
-    if not dated(case.truth):
+    if not is_dated(case.truth["time"]):
         return [f"time {step + 1}" for step in range(case.steps)]
     times = case.truth["time"].dt
     for style in ("%Y-%m", "%Y-%m-%d", "%Y-%m-%d %H:%M"):
