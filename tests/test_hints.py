@@ -82,6 +82,7 @@ def with_wrong_bounds() -> xr.Dataset:
         90, "D"
     )
     ds["time"].attrs["bounds"] = "time_bnds"
+    ds["time"].encoding["units"] = "days since 1990-01-01"
     return ds.assign(time_bnds=(("time", "bnds"), ends))
 
 

@@ -213,10 +213,8 @@ def seasons(time: xr.DataArray | None, bounds: xr.DataArray | None = None) -> li
     if length_of(time, bounds) > 45:
         return [None] * time.size
     if period_of(time, bounds, lone="month") == "month":
-        passed = (months_of(time, bounds) - 0.5) / 12
-    else:
-        passed = (days_of_year(time, bounds) - 0.5) / 365.25
-    return [float(p) for p in passed]
+        return [(float(month) - 0.5) / 12 for month in months_of(time, bounds)]
+    return [(float(day) - 0.5) / 365.25 for day in days_of_year(time, bounds)]
 
 
 def is_stamped_as_month(time: xr.DataArray) -> bool:

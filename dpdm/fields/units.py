@@ -11,7 +11,7 @@ month of each step, in the calendar of the file.
 import logging
 import re
 import warnings
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.aloft import place_of
+from dpdm.fields.amounts import amount_days
 from dpdm.fields.variables import Variable, variable_of
 
 MONTH = 365.25 / 12
@@ -268,7 +269,7 @@ def _line(
     parsed = parse(unit)
     if variable.name == "tp" and _is_amount(parsed):
         daily = _straight(parsed / registry().day, variable, unit)[0]
-        return daily / _period(array, unit, bounds), 0.0
+        return daily / amount_days(array, unit, bounds, partial(_extent, array)), 0.0
     if ("month", -1) in registry().Quantity(1, parsed).unit_items():
         daily = parsed * registry().month / registry().day
         return _straight(daily, variable, unit)[0] / _month(array), 0.0
@@ -296,21 +297,10 @@ def _is_amount(unit: Any) -> bool:
     return dict(unit.dimensionality) in amounts
 
 
-def _period(array: xr.DataArray, unit: str, bounds: xr.DataArray | None) -> Any:
-    """Give the length of each step in days."""
-    if bounds is None:
-        field = first_step(array)
-        low, high = float(field.min()), float(field.max())
-        raise DpdmError(
-            f"tp is an amount ({low:.3g} to {high:.3g} {unit}) and no time bounds say over which "
-            "period it fell.",
-            f"If it is per day, say --units tp={unit}/day; per month, --units tp={unit}/month.",
-        )
-    ends = bounds.drop_vars(list(bounds.coords)).transpose("time", ...)
-    days = (ends[:, 1] - ends[:, 0]) / np.timedelta64(86400, "s")
-    if not bool((days > 0).all()):
-        raise DpdmError("The time bounds of tp enclose no time.", f"Say --units tp={unit}/day.")
-    return days
+def _extent(array: xr.DataArray) -> str:
+    """Return the least and the greatest value of the first field, in the unit of its file."""
+    field = first_step(array)
+    return f"{float(field.min()):.3g} to {float(field.max()):.3g}"
 
 
 def _month(array: xr.DataArray) -> Any:

@@ -1,0 +1,99 @@
+"""Over which time an amount of precipitation fell, so that it becomes a rate.
+
+The bounds of the time axis give the period of a plain sum. The cell methods (CF-1.11, 7.3) of a
+file may give another: ``time: sum within days time: mean over days`` is the mean daily amount,
+whatever the bounds enclose, and so is the monthly mean of daily accumulations of ECMWF (step type
+``avgad``). A mean of amounts that names no period is refused: to guess would be wrong by a factor
+of 30.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.fields.time import days_between
+
+_METHOD = re.compile(r"time: (\w+)(?: within (\w+))?(?: over (\w+))?(?: \(([^)]*)\))?")
+_INTERVAL = re.compile(r"interval:\s*([\d.]+)\s*(hour|hr|h|day|d)s?\b")
+WITHIN = {"hours": 1 / 24, "days": 1.0, "hour": 1 / 24, "day": 1.0}
+
+
+class Method(NamedTuple):
+    """One cell method of the time axis: its operation, over what, and the interval of the data."""
+
+    name: str
+    within: str
+    over: str
+    comment: str
+
+
+def time_methods(array: xr.DataArray) -> list[Method]:
+    """Return the cell methods of a variable's time axis, in the order they were applied.
+
+    Example:
+        >>> text = "area: mean time: sum within days time: mean over days"
+        >>> [each[:3] for each in time_methods(xr.DataArray(attrs={"cell_methods": text}))]
+        [('sum', 'days', ''), ('mean', '', 'days')]
+    """
+    text = str(array.attrs.get("cell_methods", ""))
+    return [Method(*(part or "" for part in found)) for found in _METHOD.findall(text)]
+
+
+def amount_days(
+    array: xr.DataArray, unit: str, bounds: xr.DataArray | None, extent: Callable[[], str] = str
+) -> Any:
+    """Return over how many days each amount fell: one number, or one a step (time).
+
+    Args:
+        array: An amount, with the attributes of its file.
+        unit: Its unit, for the sentences of a refusal.
+        bounds: The bounds of its steps (time, 2).
+        extent: Gives its least and greatest value, for the same.
+
+    Raises:
+        DpdmError: The file does not give the period.
+    """
+    methods = time_methods(array)
+    if array.attrs.get("GRIB_stepType") == "avgad":
+        return 1.0
+    if (days := _stated(methods)) is not None:
+        return days
+    if any(method.name == "mean" for method in methods) and not _is_plain_sum(methods):
+        raise DpdmError(
+            f"{array.name} is a mean of amounts ({unit}, cell_methods "
+            f"'{array.attrs['cell_methods']}'), and nothing gives the period of each amount.",
+            f"If it is per day, use --units tp={unit}/day; per month, --units tp={unit}/month.",
+        )
+    if bounds is None:
+        raise DpdmError(
+            f"{array.name} is an amount ({extent()} {unit}), and no time bounds give the period "
+            "in which it fell.",
+            f"If it is per day, use --units tp={unit}/day; per month, --units tp={unit}/month.",
+        )
+    days = days_between(bounds.values[:, 0], bounds.values[:, 1])
+    if not (days > 0).all():
+        raise DpdmError(
+            f"The time bounds of {array.name} enclose no time.", f"Use --units tp={unit}/day."
+        )
+    return xr.DataArray(days, dims="time")
+
+
+def _stated(methods: list[Method]) -> float | None:
+    """Return the days of an amount that the cell methods themselves give."""
+    sums = [method for method in methods if method.name == "sum"]
+    if sums and sums[0].within in WITHIN:
+        return WITHIN[sums[0].within]
+    means = [method for method in methods if method.name == "mean"]
+    if means and not _is_plain_sum(methods) and (found := _INTERVAL.search(means[-1].comment)):
+        return float(found[1]) * (1.0 if found[2].startswith("d") else 1 / 24)
+    return None
+
+
+def _is_plain_sum(methods: list[Method]) -> bool:
+    """Return whether amounts were summed over the whole step, last of all."""
+    return bool(methods) and methods[-1].name == "sum" and not methods[-1].within
