@@ -75,12 +75,12 @@ def amount_days(
             "in which it fell.",
             f"If it is per day, use --units tp={unit}/day; per month, --units tp={unit}/month.",
         )
-    days = days_between(bounds.values[:, 0], bounds.values[:, 1])
-    if not (days > 0).all():
+    lengths = days_between(bounds.values[:, 0], bounds.values[:, 1])
+    if not (lengths > 0).all():
         raise DpdmError(
             f"The time bounds of {array.name} enclose no time.", f"Use --units tp={unit}/day."
         )
-    return xr.DataArray(days, dims="time")
+    return xr.DataArray(lengths, dims="time")
 
 
 def _stated(methods: list[Method]) -> float | None:
