@@ -23,6 +23,7 @@ from dpdm.ensemble import Report, template_of
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.innovations import USED, doubts, report, summary
 from dpdm.evaluate.table import Row
+from dpdm.fields.cells import guarded
 from dpdm.fields.cf import finish
 from dpdm.fields.channels import Channels, read_channels
 from dpdm.fields.grid import grid_of
@@ -94,7 +95,7 @@ def assimilate(
         if files.report is not None:
             noted = work.noted
             departures = report(noted.table, noted.prior, noted.analysis)
-            write_text(files.report, departures.to_csv(index=False, float_format=DIGITS))
+            write_text(files.report, guarded(departures).to_csv(index=False, float_format=DIGITS))
     rows = summary(work.noted.table, work.noted.prior, work.noted.analysis)
     for sentence in doubts(rows):
         warnings.warn(sentence, DpdmWarning, stacklevel=2)

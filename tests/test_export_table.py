@@ -158,3 +158,15 @@ def test_bad_stations(here: Path, rows: str, what: str, hint: str) -> None:
     written(here / "field.nc", field(EUROPE))
     (here / "stations.csv").write_text(rows)
     refused("export field.nc out.csv --points stations.csv", what, hint)
+
+
+def test_no_name_of_a_station_is_a_formula_and_all_come_back(here: Path) -> None:
+    names = ["=1+1", "+SUM(A1)", "-5", "@x", "Ulm", "'tHooft", "- 2+3"]
+    rows = [f"{name},{lat},10" for lat, name in enumerate(names)]
+    Path("stations.csv").write_text("\n".join(["station,lat,lon", *rows]) + "\n")
+    found = table(field(GRIDS["globe of -180 to 180"], steps=1))
+    wanted = ["'=1+1", "'+SUM(A1)", "-5", "'@x", "Ulm", "'tHooft", "'- 2+3"]
+    assert list(found["station"]) == wanted
+    assert found["t2m [K]"].dtype.kind == "f"
+    again = read_observations([Path("out.csv")])
+    assert list(again["station"]) == names

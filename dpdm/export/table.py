@@ -20,6 +20,7 @@ from dpdm.export.points import Points
 from dpdm.export.select import Layer, find, kinds, layers, variables
 from dpdm.export.statistic import Statistic, parse
 from dpdm.export.when import dates
+from dpdm.fields.cells import guarded
 from dpdm.fields.store import naming
 from dpdm.fields.write import write_text
 
@@ -93,7 +94,7 @@ def _values(
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV; what is missing is empty."""
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    write_text(path, guarded(table).to_csv(index=False, lineterminator="\n"))
 
 
 def write_geojson(path: Path, table: pd.DataFrame) -> None:

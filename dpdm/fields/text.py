@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 
 from dpdm.errors import DpdmError
+from dpdm.fields.cells import bare
 from dpdm.fields.columns import (
     ERROR_SUFFIX,
     LENGTHS,
@@ -156,7 +157,7 @@ def _common(cells: pd.DataFrame, at: dict[str, int], names: list[str]) -> pd.Dat
 
 
 def _words(cells: pd.Series) -> pd.Series:
-    return cells.where(~cells.str.lower().isin(ABSENT), "").to_numpy()
+    return bare(cells.where(~cells.str.lower().isin(ABSENT), "")).to_numpy()
 
 
 def _time_cells(cells: pd.DataFrame, at: dict[str, int], names: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.cells import bare
 from dpdm.fields.columns import place, plain
 from dpdm.fields.grid import Array, Grid, grid_of, lerp_matrices, near
 from dpdm.plot.ask import Ask
@@ -112,7 +113,7 @@ def stations(path: Path) -> pd.DataFrame:
         )
     out = pd.DataFrame({role: table.iloc[:, where] for role, where in at.items()})
     numbers = out[["lat", "lon"]].apply(pd.to_numeric, errors="coerce")
-    return out.assign(station=out["station"].str.strip(), **numbers).dropna()
+    return out.assign(station=bare(out["station"].str.strip()), **numbers).dropna()
 
 
 def beside_point(array: xr.DataArray, at: Place) -> xr.DataArray:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpdm.evaluate.innovations import report
+from dpdm.fields.cells import guarded
 from dpdm.fields.store import sha256
 from dpdm.fields.write import discard, write_text
 from dpdm.reconstruct.engines import Outcome
@@ -157,7 +158,7 @@ class Clerk:
         analysis = np.concatenate([p.analysis for p in parts if p.analysis is not None], 1)
         prior = parts[0].prior
         assert prior is not None
-        text: str = report(table, prior, analysis).to_csv(index=False)
+        text: str = guarded(report(table, prior, analysis)).to_csv(index=False)
         return text
 
     def catch_up(self) -> None:
