@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from dpdm import __version__
-from dpdm.config import Rule, check, fill, one_of
+from dpdm.config import Rule, check, fill, one_of, shown
 from dpdm.diffusion.guide import GUIDES
 from dpdm.diffusion.sample import SAMPLERS, SCHEDULES
 from dpdm.errors import DpdmError
@@ -282,6 +282,7 @@ def check_header(header: Header) -> None:
     least = parts.sampling.least or contract.sigma[0]
     if least >= parts.sampling.most:
         raise DpdmError(f"its header, contract, sampling, most is {parts.sampling.most}.")
+    check_reconstruction(contract.code, {c.name for c in channels})
     wrong = misfit(contract, channels, parts.net, parts.code)
     if wrong:
         raise DpdmError(f"its header, contract, has {wrong}.")
@@ -292,6 +293,14 @@ def net_of(net: dict[str, Any]) -> Perceptron | Convolutions | Coder:
     kind: type[Perceptron | Convolutions | Coder]
     kind = Coder if "codes" in net else Perceptron if "hidden" in net else Convolutions
     return fill(kind, net, "its header, contract, net")
+
+
+def check_reconstruction(code: Mapping[str, Any], names: set[str]) -> None:
+    """Refuse errors of a code that are not those of the variables."""
+    held = code.get("reconstruction", {})
+    fits = within(0, 1e15)[0]
+    if not (held.keys() <= names and all(map(fits, held.values()))):
+        raise DpdmError(f"its header, contract, code, reconstruction is {shown(held)}.")
 
 
 def check_period(training: Mapping[str, Any]) -> None:

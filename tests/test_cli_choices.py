@@ -30,6 +30,8 @@ USAGE = {
     "lerp coarse.nc out.nc --grid fine.nc --factor 4": "either --grid or --factor",
     "train fine.nc --out out.safetensors": "either --factor or --coarse",
     "train fine.nc --out out.safetensors --factor 4 --coarse coarse.nc": "either --factor or",
+    "downscale http://localhost:9/a.nc o.nc": "http://localhost:9/a.nc is an address",
+    "evaluate s3://bucket/a.nc fine.nc": "s3://bucket/a.nc is an address",
     "train fine.nc --out out.safetensors --factor 0": "'0' is neither",
     "train fine.nc --out out.safetensors --factor 9-4": "'9-4' is neither",
     "train fine.nc --out out.safetensors --factor 4 --minutes 0": "--minutes",

@@ -1,5 +1,6 @@
 """Each shared option, spelled once."""
 
+import re
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -9,7 +10,19 @@ import click
 from click.shell_completion import CompletionItem
 
 Command = Callable[..., Any]
-FILE = click.Path(path_type=Path)
+
+
+class File(click.Path):
+    """A file or folder on this machine, which an address on the network is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        if isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
+            self.fail(f"{value} is an address; fetch the file, and give its path.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = File(path_type=Path)
 
 
 def pairs(
