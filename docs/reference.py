@@ -46,6 +46,16 @@ or kg m-2, fell between the time bounds of its step; without bounds it is refuse
 makes values impossible is refused too, and one that gives a large region an unlikely mean is
 warned of.
 
+Times may be counted in seconds to weeks, or in calendar months or years, since a date; be packed
+into numbers (201201, 20120115, `day as %Y%m%d.%f`); be decimal years or text. A forecast with
+start and lead times is dated by when it is valid, twelve months without a year are dated 2001.
+Outputs count days since 1850, or hours to seconds where days are not exact, in the calendar of the
+input. The bounds of a climatology are kept. ERA5 and ERA5T in one file (`expver`) become one
+series. An anomaly (by its name or long name) is not taken for the variable itself.
+
+A variable that cannot be read, on a depth axis for example, is left out with a warning; one that
+is needed is refused. `dpdm info` lists such variables, and the groups of a file.
+
 In outputs latitudes and longitudes ascend. Longitudes keep the range of the input, 0 to 360 or
 -180 to 180; a region that crosses the end of that range becomes contiguous, as in -10 to 10 or 170
 to 190.

@@ -57,6 +57,23 @@ def test_months_that_come_later_are_picked_up(site: Path, layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", ["netcdf-yearly", "zarr"])
+def test_a_series_grows_by_steps_that_days_do_not_count_exactly(site: Path, layout: str) -> None:
+    months = winter()
+    hour = np.where(np.arange(months.sizes["time"]) < 3, 0, 1).astype("m8[h]").astype("m8[ns]")
+    months = months.assign_coords(time=months["time"].values + hour)
+    for number, path in enumerate(("in_0.nc", "late.nc")):
+        replace(months.isel(time=slice(3 * number, 3 * number + 3)), path)
+    Path("in_1.nc").unlink()
+    done("reconstruct", plan(site, layout=layout), "out")
+    Path("late.nc").rename("in_1.nc")
+    done("reconstruct", "plan.toml", "out")
+    done("reconstruct", "--verify", "plan.toml", "out")
+    ours = opened(Path("out")) if layout != "zarr" else xr.open_zarr("out/fine.zarr")
+    with ours:
+        np.testing.assert_array_equal(ours["time"], months["time"][:6])
+
+
+@pytest.mark.parametrize("layout", ["netcdf-yearly", "zarr"])
 def test_amounts_keep_their_bounds(site: Path, layout: str) -> None:
     months = summed(winter())
     months.to_netcdf("whole.nc")

@@ -74,6 +74,8 @@ class Cube:
             for chunk in (self.store / str(name)).glob("[0-9]*"):
                 chunk.unlink()  # what lies beyond the old end in it is anything
             group[str(name)][...] = variable.values
+            units = {k: variable.attrs[k] for k in ("units", "calendar") if k in variable.attrs}
+            group[str(name)].attrs.update(units)  # days, until a step needs hours
         spans = {k: v for k, v in self.template.attrs.items() if k.startswith("time_coverage")}
         group.attrs.update(spans)
         zarr.consolidate_metadata(group.store)
