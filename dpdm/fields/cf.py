@@ -136,15 +136,15 @@ def _cell_edges(ds: xr.Dataset) -> dict[str, xr.DataArray]:
 
 def _describe(ds: xr.Dataset, name: str) -> None:
     """Describe an axis and its bounds, and store both as doubles in the same unit."""
-    axis, bounds = ds[name], f"{name}_bnds"
+    axis, key, bounds = ds[name], "bounds", f"{name}_bnds"
     stored = {"dtype": "float64", "_FillValue": None}
     words = dict(AXES[name])
     if name == "time":
+        key, bounds = ("climatology", SPANS) if SPANS in ds else (key, bounds)
         calendar = axis.encoding.get("calendar", axis.dt.calendar)
         stored |= {"units": epoch(axis, ds.get(bounds, axis)), "calendar": calendar}
         leaps = {"units_metadata": "leap_seconds: unknown"}
         words |= leaps if axis.dt.calendar in _LEAPING else {}
-    key, bounds = ("climatology", SPANS) if name == "time" and SPANS in ds else ("bounds", bounds)
     axis.attrs = words | ({key: bounds} if bounds in ds else {})
     axis.encoding = stored if name != "realization" else {}
     if bounds in ds:
