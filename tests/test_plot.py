@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 import matplotlib as mpl
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
@@ -273,6 +274,17 @@ def test_a_field_without_time_has_no_series(files, tmp_path, monkeypatch):
     refused("plot still.nc a.png --at 37,127", "still.nc has no time axis")
     refused("plot still.nc a.png --kind trend", "still.nc has no time axis")
     done("plot", "still.nc", "a.png")
+
+
+@pytest.mark.parametrize("since", ["0000-01-15", "12000-01-15"])
+def test_a_series_of_remote_years_is_drawn(files, tmp_path, monkeypatch, since):
+    monkeypatch.chdir(tmp_path)
+    with xr.open_dataset(files / "truth.nc") as truth:
+        truth.drop_encoding().to_netcdf("remote.nc")
+    with netCDF4.Dataset("remote.nc", "a") as file:
+        file["time"].setncatts({"units": f"months since {since}", "calendar": "standard"})
+        file["time"][:] = range(file["time"].size)
+    done("plot", "remote.nc", "a.png", "--kind", "series", "--at", "37,127")
 
 
 GALLERY = (ROOT / "docs/gallery.md").read_text(encoding="utf-8").replace("\\\n", " ")

@@ -58,7 +58,8 @@ def series(view: Scene) -> Page:
         DpdmError: There is no time axis, or the point is not on the grid.
     """
     source = view.source
-    when = moments.axis(source.time)
+    remote = moments.is_remote(source.time)
+    when = moments.axis(source.time, remote)
     if len(when) < 2:
         raise DpdmError(f"{source.path} has one time, and no series.", "Draw --kind map.")
     at = place_of(view.ask, source)
@@ -66,11 +67,14 @@ def series(view: Scene) -> Page:
     fan(axes, when, source, at)
     for other, label, style in ((view.coarse, "coarse", COARSE), (view.truth, "truth", TRUTH)):
         if other is not None:
-            axes.plot(moments.axis(other.time), value_at(other.mean, at, other.path), label=label,
-                      **style)  # fmt: skip
-    locator = dates.AutoDateLocator(minticks=3, maxticks=6)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
+            stamps = moments.axis(other.time, remote)
+            axes.plot(stamps, value_at(other.mean, at, other.path), label=label, **style)
+    if remote:
+        axes.set_xlabel("year")
+    else:
+        locator = dates.AutoDateLocator(minticks=3, maxticks=6)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
     axes.set_xlim(when[0], when[-1])
     axes.set_ylabel(source.units, parse_math=False)
     told(axes)

@@ -67,8 +67,23 @@ def same(time: xr.DataArray, stamp: xr.DataArray, step: str, path: Any) -> int:
     )
 
 
-def axis(time: xr.DataArray) -> list[datetime]:
-    """Return dates that an axis of a graph knows; a 30 February becomes the month's last day."""
+def is_remote(time: xr.DataArray) -> bool:
+    """Tell whether a graph's axis of dates, of the years 1 to 9999, does not hold some dates."""
+    years = time.dt.year.values
+    return bool(years.min() < 100 or years.max() > 9900)
+
+
+def axis(time: xr.DataArray, remote: bool = False) -> list[datetime] | list[float]:
+    """Return dates that an axis of a graph knows; a 30 February becomes the month's last day.
+
+    Args:
+        time: A time axis.
+        remote: Whether to return decimal years instead.
+    """
+    if remote:
+        days = time.dt.dayofyear.values - 1 + time.dt.hour.values / 24
+        decimal: list[float] = (time.dt.year.values + days / 366).tolist()
+        return decimal
     parts = (time.dt.year, time.dt.month, time.dt.day, time.dt.hour)
     rows = zip(*(part.values.tolist() for part in parts), strict=True)
     return [

@@ -21,6 +21,7 @@ from dpdm.reconstruct.ledger import Ledger, open_ledger
 from dpdm.reconstruct.lock import held
 from dpdm.reconstruct.products import Layout, provenance, values
 from dpdm.reconstruct.setting import Setting, coarse_of, prepare
+from dpdm.reconstruct.yearly import opened
 from dpdm.task import labels
 
 REDRAWN = 3
@@ -159,7 +160,7 @@ def near(setting: Setting, drawer: Drawer, layout: Layout, label: str) -> str:
     units = setting.units_of(label)
     members = (member for u in units for member in drawer(setting.work(u)).fields)
     task = replace(setting.task, coarse=coarse_of(setting, [label]))
-    with xr.open_dataset(layout.path(label)) as ds:
+    with opened(layout.path(label)) as ds:
         there = ds.isel(time=[[n[: len(label)] for n in labels(ds)].index(label)])
         worst = max(far(block, there) for block in values(task, 0, members))
     if worst > ROUNDING:

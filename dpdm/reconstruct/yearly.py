@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -64,7 +65,8 @@ class Yearly:
 @contextmanager
 def opened(path: Path) -> Iterator[xr.Dataset]:
     """Hold a product open, while another thread may read the input."""
-    with HDF5:
+    with HDF5, warnings.catch_warnings():
+        warnings.simplefilter("ignore", xr.SerializationWarning)  # of remote years
         ds = xr.open_dataset(path)
     try:
         yield ds
