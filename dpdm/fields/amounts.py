@@ -95,5 +95,9 @@ def _stated(methods: list[Method]) -> float | None:
 
 
 def _is_plain_sum(methods: list[Method]) -> bool:
-    """Return whether amounts were summed over the whole step, last of all."""
-    return bool(methods) and methods[-1].name == "sum" and not methods[-1].within
+    """Return whether amounts were summed over the whole step, last of all.
+
+    The mean over the years of a climatology leaves an amount that of the step in one year.
+    """
+    kept = [method for method in methods if (method.name, method.over) != ("mean", "years")]
+    return bool(kept) and kept[-1].name == "sum" and kept[-1].within in ("", "years")
