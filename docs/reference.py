@@ -78,6 +78,8 @@ def commands() -> str:
         "Exit codes: 0 done; 1 dpdm could not do it, and says why in two lines; 2 the command\n"
         "was misspelt; 3 `dpdm doctor` found something wrong; 130 interrupted, 143 terminated:\n"
         "nothing half-written is left; 75 another run works on the folder.\n\n"
+        "An `Internal error` (exit code 1) is a fault of dpdm's own, not of the input: please\n"
+        "report it with the traceback that `DPDM_TRACEBACK=1 dpdm ...` prints.\n\n"
     )
     return head + codes + "\n".join([*pages, variables()])
 

@@ -24,6 +24,14 @@ def exact() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def tracebacks() -> Iterator[None]:
+    """A fault of dpdm's own is shown where it arises, not in two lines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DPDM_TRACEBACK", "1")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """Training gives the same bits only for the same number of threads."""
     before = torch.get_num_threads()

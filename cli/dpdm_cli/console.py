@@ -1,5 +1,6 @@
 """What the commands say: results on stdout, progress and faults on stderr."""
 
+import os
 import signal
 import sys
 import threading
@@ -48,6 +49,9 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command; for a word that is almost one, name the nearest."""
+        for word in args:
+            if any("\ud800" <= letter <= "\udfff" for letter in word):
+                ctx.fail(f"{word!a} is not UTF-8. Rename the file.")
         nearest = get_close_matches(args[0], self.commands, 1)
         if nearest and args[0] not in self.commands and not ctx.resilient_parsing:
             ctx.fail(f"No such command '{args[0]}'. Did you mean '{nearest[0]}'?")
@@ -66,13 +70,10 @@ class Group(click.Group):
         except KeyboardInterrupt as stop:
             echo("Interrupted: nothing half-written is left.", err=True)
             sys.exit(getattr(stop, "code", 130))
-        except MemoryError:
-            fail(DpdmError("The memory is used up.", "Give fewer variables or a smaller domain."))
-        except BrokenPipeError:
-            raise  # the reader has seen enough, as in dpdm info FILE | head; click exits quietly
-        except OSError as error:
-            what = f"{error.filename or 'A file'}: {error.strerror or error}."
-            fail(DpdmError(what, "Check that it is there, that you may use it, and the disk."))
+        except (BrokenPipeError, click.ClickException, click.Abort, click.exceptions.Exit):
+            raise  # click's own; a broken pipe as in dpdm info FILE | head ends quietly
+        except Exception as fault:
+            fail(reported(fault))
 
 
 @contextmanager
@@ -138,6 +139,33 @@ def plural(word: str, count: int) -> str:
     if count == 1:
         return word
     return f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
+
+
+def reported(fault: Exception) -> DpdmError:
+    """Return what to report of an exception that is no `DpdmError`; raise it if users ask."""
+    if isinstance(fault, MemoryError):
+        hint = "Give fewer variables or a smaller domain."
+        return DpdmError("The memory is used up.", hint)
+    if isinstance(fault, OSError):
+        what = f"{fault.filename or 'A file'}: {fault.strerror or fault}."
+        return DpdmError(what, "Check that it is there, that you may use it, and the disk.")
+    if os.environ.get("DPDM_TRACEBACK"):
+        raise fault
+    return internal(fault)
+
+
+def internal(fault: Exception) -> DpdmError:
+    """Return what to report of an exception that nobody expected, which is a fault of dpdm.
+
+    Example:
+        >>> internal(KeyError("lat")).what
+        "Internal error: KeyError: 'lat'."
+    """
+    lines = str(fault).splitlines() or ["no message"]
+    return DpdmError(
+        f"Internal error: {type(fault).__name__}: {lines[0][:300]}.",
+        "Report this as a bug, with the traceback: set DPDM_TRACEBACK=1 and run it again.",
+    )
 
 
 def fail(error: DpdmError) -> None:
