@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from dpdm.errors import DpdmError
+from dpdm.readable import read_text
 
 T = TypeVar("T")
 Rule = tuple[Callable[[Any], bool], str]
@@ -23,10 +24,10 @@ def read(path: Path, shape: type[T]) -> T:
         DpdmError: When the file is missing, is no TOML, or holds an unknown key or a wrong type.
     """
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DpdmError(f"There is no file {path}.", "Check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        said = tomllib.loads(read_text(path))
+    except RecursionError as error:
+        raise DpdmError(f"{path} is nested too deep.", "See https://toml.io.") from error
+    except ValueError as error:  # no TOML, no text, or a number of thousands of digits
         raise DpdmError(f"{path} is not valid TOML: {error}.", "See https://toml.io.") from error
     return fill(shape, said, str(path))
 
@@ -64,10 +65,9 @@ def value(kind: Any, said: Any, where: str) -> Any:
     allowed = (int, float) if kind is float else (kind,)
     if not isinstance(said, allowed) or (isinstance(said, bool) and kind is not bool):
         raise DpdmError(f"{where} is {shown(said)}.", f"Give a value of type {kind.__name__}.")
-    try:
-        return kind(said)
-    except OverflowError as fault:
-        raise DpdmError(f"{where} is {shown(said)}.", "Give a smaller number.") from fault
+    if isinstance(said, int) and not -(2**63) <= said < 2**63:
+        raise DpdmError(f"{where} is {shown(said)}.", "Give a number of up to 64 bits.")
+    return kind(said)
 
 
 def several(kind: Any, said: Any, where: str) -> Any:
@@ -94,7 +94,10 @@ def shown(said: Any) -> str:
         >>> shown("ab"), len(shown("a" * 1000))
         ("'ab'", 100)
     """
-    text = repr(list(said) if isinstance(said, tuple) else said)
+    try:
+        text = repr(list(said) if isinstance(said, tuple) else said)
+    except ValueError:  # a number of thousands of digits
+        text = "a number of more than 4000 digits"
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
@@ -128,11 +131,26 @@ def one_of(*words: str) -> Rule:
     return lambda said: said in words, f"Give one of {', '.join(words)}."
 
 
-def positive(count: int) -> Rule:
-    """Return the rule that a list holds so many numbers above zero."""
+def within(least: float, most: float) -> Rule:
+    """Return the rule that a number, or each of a list, lies in a range."""
+
+    def fits(said: Any) -> bool:
+        return all(least <= one <= most for one in (said if isinstance(said, tuple) else [said]))
+
+    return fits, f"Give {least:g} to {most if isinstance(most, int) else f'{most:g}'}."
+
+
+def counts(number: int, least: float, most: float) -> Rule:
+    """Return the rule that a list holds some numbers, each in a range."""
+    fits, hint = within(least, most)
+    return lambda said: len(said) == number and fits(said), f"{hint} Give {number} of them."
+
+
+def rising(least: float, most: float) -> Rule:
+    """Return the rule that two numbers lie in a range, the smaller first."""
     return (
-        lambda said: len(said) == count and min(said) > 0,
-        f"Give a list of {count} numbers above 0.",
+        lambda said: len(said) == 2 and least <= said[0] <= said[1] <= most,
+        f"Give two numbers from {least:g} to {most:g}, the smaller first.",
     )
 
 

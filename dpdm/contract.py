@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from dpdm import __version__
-from dpdm.config import Rule, check, fill, one_of, shown
+from dpdm.config import Rule, check, counts, fill, one_of, rising, shown, within
 from dpdm.diffusion.guide import GUIDES
 from dpdm.diffusion.sample import SAMPLERS, SCHEDULES
 from dpdm.errors import DpdmError
@@ -148,29 +148,6 @@ class Header:
     dpdm: str
     channels: tuple[Channel, ...]
     contract: Contract
-
-
-def within(least: float, most: float) -> Rule:
-    """Return the rule that a number, or each of a list, lies in a range."""
-
-    def fits(said: Any) -> bool:
-        return all(least <= one <= most for one in (said if isinstance(said, tuple) else [said]))
-
-    return fits, f"Give {least:g} to {most:g}."
-
-
-def counts(number: int, least: float, most: float) -> Rule:
-    """Return the rule that a list holds some numbers, each in a range."""
-    fits, hint = within(least, most)
-    return lambda said: len(said) == number and fits(said), f"{hint} Give {number} of them."
-
-
-def rising(least: float, most: float) -> Rule:
-    """Return the rule that two numbers lie in a range, the smaller first."""
-    return (
-        lambda said: len(said) == 2 and least <= said[0] <= said[1] <= most,
-        f"Give two numbers from {least:g} to {most:g}, the smaller first.",
-    )
 
 
 def _is_name(said: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,8 +12,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.fields.units import from_canonical
+from dpdm.memory import check_room
 from dpdm.task import Task, Wish
 
+BYTES = 20  # of a member's value for statistics: single precision twice, deviations in double
+WORK = 64  # of a value of the member that is drawn
 Report = Callable[[int, int], None]
 STATISTICS = {
     "mean": ("mean", "mean over the ensemble of"),
@@ -91,8 +95,22 @@ def described(array: xr.DataArray, statistic: str) -> xr.DataArray:
     return array.assign_attrs(attrs)
 
 
+def check_members(task: Task) -> None:
+    """Refuse an ensemble whose members of one step do not fit into memory.
+
+    Raises:
+        DpdmError: When they do not.
+    """
+    values = len(task.prior.normaliser.names) * math.prod(task.shown.shape)
+    kept = 0 if task.wish.keep == "members" else task.wish.members
+    needed = values * (BYTES * kept + WORK)
+    hint = "Give fewer --members, --keep members, or a smaller region with --bbox."
+    check_room(needed, f"{task.wish.members} members of one step take", hint, share=0.8)
+
+
 def template_of(task: Task) -> xr.Dataset:
     """Return the output's structure: every variable with its axes, and no values yet."""
+    check_members(task)
     empty = np.zeros((len(task.prior.normaliser.names), *task.shown.shape), np.float32)
     ensemble, keep = task.wish.members > 0, task.wish.keep
     parts = []

@@ -27,6 +27,7 @@ from dpdm.checkpoint import State, fingerprint, keep, restore
 from dpdm.contract import Contract
 from dpdm.fields.tensors import Normaliser
 from dpdm.interrupt import uninterrupted
+from dpdm.memory import check_room
 from dpdm.prior import Prior, save
 from dpdm.recipe import Fit
 
@@ -54,6 +55,7 @@ class Progress:
     measure: str = ""
 
 
+ACTIVATIONS = 20  # values that the network holds of one, at least
 Report = Callable[[Progress], None]
 
 
@@ -122,6 +124,19 @@ def begin(subject: Subject, device: str) -> State:
     )
     ema = {k: v.detach().clone() for k, v in denoiser.state_dict().items()}
     return State(denoiser, ema, optimiser)
+
+
+def check_batch(subject: Subject) -> None:
+    """Refuse a batch whose windows, as the network holds them, do not fit into memory.
+
+    Raises:
+        DpdmError: When they do not.
+    """
+    fit, contract = subject.recipe.train, subject.contract
+    plane = contract.plane or (contract.window or 1,) * 2
+    values = math.prod(plane) * max(contract.states, 1) * len(subject.normaliser.channels)
+    needed = 4 * ACTIVATIONS * values * fit.batch * fit.draws
+    check_room(needed, "A step of the training takes", "Give a smaller batch or fewer draws.", 0.9)
 
 
 def batch(subject: Subject, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -214,6 +229,7 @@ def learn(
     interrupted, and is taken up by the same command.
     """
     rank = start_processes(device)
+    check_batch(subject)
     state = begin(subject, device)
     kept = out.with_name(out.name + ".resume")
     if kept.exists():

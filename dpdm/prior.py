@@ -31,6 +31,7 @@ from dpdm.fields.weights import (
     save_whole,
     tensors_of,
 )
+from dpdm.memory import check_room
 from dpdm.nets.autoencoder import Autoencoder
 from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
@@ -89,6 +90,14 @@ class Prior:
 
 def new_denoiser(variables: int, net: dict[str, Any]) -> Denoiser:
     """Return an untrained denoiser for so many variables, or values of a window of states."""
+    with torch.device("meta"):
+        size = sum(p.numel() for p in _denoiser(variables, net).parameters())
+    hint = "Give a smaller network: [net] of the settings, or another prior."
+    check_room(8 * size, f"The network has {size:.2g} weights and takes", hint, share=0.9)
+    return _denoiser(variables, net)
+
+
+def _denoiser(variables: int, net: dict[str, Any]) -> Denoiser:
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in net.items()}
     if "codes" in plain:
         return Autoencoder(**plain)  # type: ignore[return-value]  # while it is trained

@@ -26,6 +26,7 @@ from dpdm.errors import DpdmError
 from dpdm.evaluate.innovations import USED, WITHHELD, turn_away
 from dpdm.expected import QUANTILES, quantiles
 from dpdm.fields.grid import Grid
+from dpdm.memory import check_room
 from dpdm.operators.layout import globe
 from dpdm.operators.points import climb, points
 from dpdm.operators.registry import OF_WIND, OPERATORS, Sites
@@ -49,6 +50,8 @@ class Sights:
         self, task: Task, table: pd.DataFrame, reject: float, error: CoarseError | None = None
     ) -> None:
         self.task, self.table, self.reject, self.error = task, table, reject, error
+        needed = 8 * len(table) * (QUANTILES + task.wish.members)
+        check_room(needed, "Members at observations take", "Give fewer --members.")
         self.prior = np.full((len(table), QUANTILES), np.nan)
         self.analysis = np.full((len(table), task.wish.members), np.nan)
         self.named = instruments.named(table)

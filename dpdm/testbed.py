@@ -14,6 +14,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields import levels
 from dpdm.fields.cf import FILL, file_attributes, finish
 from dpdm.fields.write import Writer, check_output
+from dpdm.memory import check_room
 from dpdm.testbeds import kolmogorov, lorenz63, spectral, speedy
 
 TOGETHER = 64  # trajectories of lorenz63 at once
@@ -73,6 +74,7 @@ def write_truth(
     """
     check_output(target, overwrite=overwrite)
     _check(truth, system)
+    _check_room(truth, system)
     template, blocks = SYSTEMS[system](truth)
     said = {"system": system, "seed": str(truth.seed), "burn_in": str(_burn_in(truth, system))}
     if system == "kolmogorov":
@@ -175,6 +177,16 @@ def _check(truth: Truth, system: str) -> None:
             f"Give an even multiple of --size of at least {kolmogorov.LEAST}, "
             f"as --resolution {coarse * max(2, math.ceil(128 / coarse))}.",
         )
+
+
+def _check_room(truth: Truth, system: str) -> None:
+    """Refuse trajectories that do not fit into memory: one of a flow, or some of three numbers."""
+    steps = truth.length + _burn_in(truth, system)
+    if system == "lorenz63":
+        needed = steps * (min(TOGETHER, truth.trajectories) * 96 + 500)
+    else:
+        needed = 16 * truth.length * truth.size**2 + 64 * truth.resolution**2
+    check_room(needed, "The states take", "Give a smaller --length, --burn-in or --size.")
 
 
 def _burn_in(truth: Truth, system: str) -> int:

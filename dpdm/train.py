@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from dpdm.config import SHARE, Rule, at_least, check, one_of, positive, read, share
+from dpdm.config import SHARE, Rule, at_least, check, counts, one_of, read, share, within
 from dpdm.device import choose
 from dpdm.errors import DpdmError
 from dpdm.fields.clock import pick
@@ -24,6 +24,7 @@ from dpdm.globes import prepare as prepare_globes
 from dpdm.latent import check_coder, coded, coding
 from dpdm.learn import Progress, Report, learn
 from dpdm.lesson import Lesson, prepare
+from dpdm.limits import MOST
 from dpdm.memory import check_memory
 from dpdm.prior import Prior
 from dpdm.prior import load as load_prior
@@ -190,16 +191,21 @@ RULES: dict[str, Rule] = {
         lambda said: 32 <= said <= 256 and said % 4 == 0,
         "Give a multiple of 4 from 32 to 256.",
     ),
-    "net.read": positive(3),
-    "net.widths": positive(2),
-    "net.depth": at_least(1),
-    "net.hidden": at_least(4),
-    "net.layers": at_least(1),
+    "net.read": counts(3, 1, MOST["width"]),
+    "net.widths": counts(2, 1, MOST["width"]),
+    "net.hidden": within(4, MOST["width"]),
+    "net.modes": within(1, MOST["width"]),
     "net.dropout": SHARE,
     "code.share": SHARE,
-    **{f"code.{key}": at_least(1) for key in ("codes", "encode", "decode", "depth")},
-    **{f"train.{key}": at_least(1) for key in ("steps", "batch", "draws", "warmup", "validate")},
-    **{f"train.{key}": at_least(0) for key in ("learning_rate", "weight_decay", "nats", "seed")},
+    **{key: within(1, MOST["depth"]) for key in ("net.depth", "net.layers", "code.depth")},
+    **{f"code.{key}": within(1, MOST["width"]) for key in ("codes", "encode", "decode")},
+    **{f"train.{key}": within(1, MOST["batch"]) for key in ("batch", "draws")},
+    **{
+        f"train.{key}": within(1, MOST["training_steps"])
+        for key in ("steps", "warmup", "validate")
+    },
+    **{f"train.{key}": at_least(0) for key in ("learning_rate", "weight_decay", "nats")},
+    "train.seed": within(0, MOST["seed"]),
     "train.ema": SHARE,
     "train.sigma": (
         lambda said: len(said) == 2 and 0 < said[0] < said[1],

@@ -50,7 +50,7 @@ OPTIONS = {
     "coarsen fine.nc out.nc --factor 32": ("factor 32 does not cut 32", "divides 32"),
     "lerp coarse.nc out.nc --factor 0": ("factor for coarse.nc is 0", "1 or more"),
     "lerp coarse.nc out.nc --factor -2": ("factor for coarse.nc is -2", "1 or more"),
-    "lerp coarse.nc out.nc --factor 1000000": ("more than fit into memory", "smaller factor"),
+    "lerp coarse.nc out.nc --factor 10000": ("more than fit into memory", "smaller factor"),
     "lerp coarse.nc out.nc --grid away.nc": ("away.nc reaches beyond the cells of coarse.nc", ""),
     "lerp coarse.nc out.nc --grid nothing.nc": ("nothing.nc does not exist", ""),
     "lerp coarse.nc out.nc --factor 2 --var tp=nothing": ("no nothing; there is", "--var tp=tp."),
@@ -143,8 +143,8 @@ def test_bad_settings(here: Path, text: str) -> None:
 
 
 def test_settings_that_are_not_there(here: Path) -> None:
-    refused(TRAIN.replace("small.toml", "no.toml"), "no.toml", "Check the path")
-    refused(TRAIN.replace("small.toml", "."), r"\.: Is a directory", "Check")
+    refused(TRAIN.replace("small.toml", "no.toml"), "no.toml does not exist", "Check the name")
+    refused(TRAIN.replace("small.toml", "."), r"\. is a directory", "Name a file")
 
 
 def test_half_a_training(here: Path) -> None:

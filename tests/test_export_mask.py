@@ -149,4 +149,8 @@ def test_bad_masks_are_refused(here: Path, taught: Taught, command: str, case: s
 
 def test_a_mask_that_is_not_there(here: Path) -> None:
     written(Path("field.nc"), field(GRIDS["across Greenwich"]))
-    refused("export field.nc out.nc --mask none.geojson", "none.geojson", "there")
+    refused(
+        "export field.nc out.nc --mask none.geojson",
+        "none.geojson does not exist",
+        "Check the name",
+    )

@@ -17,9 +17,9 @@ RUN = "reconstruct plan.toml out"
 SAYS = {  # of a section and key that break a rule
     "input.files": ("[]", 'files = ["20cr/*.nc"]'),
     "input.period": ('["1836-01"]', '["1836-01", "2015-12"]'),
-    "draw.members": ("-1", "Give 0 or more."),
-    "draw.seed": ("-1", "Give 0 or more."),
-    "draw.steps": ("1", "Give 2 or more, or 0."),
+    "draw.members": ("-1", "Give 0 to 100000."),
+    "draw.seed": ("-1", "Give 0 to 9223372036854775807."),
+    "draw.steps": ("1", "Give 2 to 1000, or 0."),
     "draw.sampler": ('"euler"', "heun, multistep, ddim"),
     "adjust.method": ('"delta"', "none, mean, quantile"),
     "adjust.reference": ('["1981-01", "1980-12"]', "the last month"),
@@ -31,8 +31,8 @@ SAYS = {  # of a section and key that break a rule
     "output.keep": ('"mean"', "stats, members, all"),
     "output.quantiles": ("[90, 10]", "rising percentiles"),
     "output.bbox": ("[100, 120]", "west, east, south, north"),
-    "run.workers": ("0", "Give 1 or more."),
-    "run.member_block": ("0", "Give 1 or more."),
+    "run.workers": ("0", "Give 1 to 1024."),
+    "run.member_block": ("0", "Give 1 to 100000."),
     "run.device": ('"tpu"', "auto, cpu, cuda"),
 }
 PERIODS = {
@@ -59,7 +59,7 @@ STRANGE = {  # the plan: what is said, the hint
     FILES.replace("in_", "20cr/"): ("no file matches 20cr/\\*.nc", "Check the name"),
     FILES.replace("in_*", "**"): ("'\\*\\*.nc' is no pattern of files", "20cr"),
     FILES.replace("in_*.nc", ""): ("'' is no pattern of files", "20cr"),
-    FILES.replace("in_*.nc", "plan.toml"): ("plan.toml is not NetCDF, Zarr or GRIB", "cdo"),
+    FILES.replace("in_*.nc", "plan.toml"): ("plan.toml is not NetCDF, Zarr or GRIB", "Convert it"),
     FILES + 'rename = { a = "t2m", b = "t2m" }': ("calls several variables t2m", "Name one"),
     FILES + 'rename = { tas = "t2m" }': ("there is no tas", 'rename = { tp = "t2m" }'),
     FILES + 'rename = { tp = "pr" }': ("prior does not have", 'rename = { tp = "t2m" }'),

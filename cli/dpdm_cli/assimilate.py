@@ -26,20 +26,22 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 @options.bbox
 @options.statics
 @click.option(
-    "--members", type=click.IntRange(min=1), default=33, show_default=True,
+    "--members", type=options.whole("members", 1), default=33, show_default=True,
     help="Size of the ensemble.",
 )  # fmt: skip
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True,
+    "--seed", type=options.whole("seed", 0), default=0, show_default=True,
     help="Seed of the ensemble, and of what is withheld.",
 )  # fmt: skip
 @click.option(
     "--guidance", type=click.Choice(["sda", "mmps", "law", "dps"]), default=None,
     help="How observations pull: docs/assimilate.md.  [default: the prior's]",
 )  # fmt: skip
-@click.option("--steps", type=click.IntRange(min=2), help="Noise levels  [default: the prior's]")
 @click.option(
-    "--corrections", type=click.IntRange(min=0),
+    "--steps", type=options.whole("steps", 2), help="Noise levels  [default: the prior's]"
+)
+@click.option(
+    "--corrections", type=options.whole("corrections", 0),
     help="Langevin corrections after each step.  [default: the prior's]",
 )  # fmt: skip
 @click.option("--tau", type=POSITIVE, help="Their length.  [default: the prior's]")
@@ -48,7 +50,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Gamma of --guidance sda: the prior's uncertainty over the noise's.  [default: 0.01]",
 )  # fmt: skip
 @click.option(
-    "--iterations", type=click.IntRange(min=1),
+    "--iterations", type=options.whole("iterations", 1),
     help="Conjugate gradient steps of --guidance mmps, or the most of law.  [default: 3 or 20]",
 )  # fmt: skip
 @click.option("--zeta", type=POSITIVE, help="Pull of --guidance dps.  [default: 1]")

@@ -12,7 +12,12 @@ from dpdm_cli.console import progress, wrote
 @click.command(epilog="Example: dpdm coarsen fine.nc coarse.nc --factor 10")
 @click.argument("fine", type=options.FILE)
 @click.argument("coarse", type=options.FILE)
-@click.option("--factor", type=int, required=True, help="Cells in a block, along both axes.")
+@click.option(
+    "--factor",
+    type=options.whole("factor"),
+    required=True,
+    help="Cells in a block, along both axes.",
+)
 @options.var
 @options.units
 @options.overwrite

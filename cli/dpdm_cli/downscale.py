@@ -16,7 +16,7 @@ from dpdm_cli.console import progress, wrote
 @options.prior
 @click.option(
     "--members",
-    type=click.IntRange(min=0),
+    type=options.whole("members", 0),
     default=33,
     show_default=True,
     help="Size of the ensemble; 0 is the same as --mean.",
@@ -28,12 +28,14 @@ from dpdm_cli.console import progress, wrote
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=options.whole("seed", 0),
     default=0,
     show_default=True,
     help="Seed of the ensemble; a member depends on it and on its own number alone.",
 )
-@click.option("--steps", type=click.IntRange(min=2), help="Noise levels  [default: the prior's]")
+@click.option(
+    "--steps", type=options.whole("steps", 2), help="Noise levels  [default: the prior's]"
+)
 @click.option(
     "--sampler",
     type=click.Choice(["heun", "multistep", "ddim"]),

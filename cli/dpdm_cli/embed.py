@@ -24,11 +24,15 @@ from dpdm_cli.console import echo, progress
     help="Keep the features of every cell, or their mean over area.",
 )  # fmt: skip
 @click.option(
-    "--draws", type=click.IntRange(min=0), default=0, show_default=True,
+    "--draws", type=options.whole("draws", 0), default=0, show_default=True,
     help="Average over so many draws of the noise; 0 takes the field as it is.",
 )  # fmt: skip
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the draws."
+    "--seed",
+    type=options.whole("seed", 0),
+    default=0,
+    show_default=True,
+    help="Seed of the draws.",
 )
 @options.factor
 @options.blind

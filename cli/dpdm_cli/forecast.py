@@ -16,11 +16,11 @@ from dpdm_cli.console import echo, wrote
 @click.argument("out", type=options.FILE)
 @options.prior
 @click.option(
-    "--lead", type=click.IntRange(min=1), default=10, show_default=True,
+    "--lead", type=options.whole("lead", 1), default=10, show_default=True,
     help="Model steps that one step of the surrogate takes.",
 )  # fmt: skip
 @click.option(
-    "--steps", type=click.IntRange(min=1), default=100, show_default=True,
+    "--steps", type=options.whole("steps", 1, "forecast_steps"), default=100, show_default=True,
     help="Steps of the surrogate.",
 )  # fmt: skip
 @click.option(

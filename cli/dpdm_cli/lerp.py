@@ -13,7 +13,11 @@ from dpdm_cli.console import progress, wrote
 @click.argument("coarse", type=options.FILE)
 @click.argument("fine", type=options.FILE)
 @options.grid
-@click.option("--factor", type=int, help="Cut every coarse cell into so many, along both axes.")
+@click.option(
+    "--factor",
+    type=options.whole("factor"),
+    help="Cut every coarse cell into so many, along both axes.",
+)
 @options.var
 @options.units
 @options.overwrite

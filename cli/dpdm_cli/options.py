@@ -1,5 +1,6 @@
 """Each shared option, spelled once."""
 
+import errno
 import re
 from collections.abc import Callable, Mapping
 from importlib import resources
@@ -9,17 +10,27 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from dpdm.limits import MOST
+
 Command = Callable[..., Any]
 
 
 class File(click.Path):
-    """A file or folder on this machine, which an address on the network is not."""
+    """A file or folder on this machine: no address on the network, no link without an end."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
         """Return the path."""
         if isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
             self.fail(f"{value} is an address; fetch the file, and give its path.", param, ctx)
-        return super().convert(value, param, ctx)
+        path = Path(str(super().convert(value, param, ctx)))
+        try:
+            path.stat()
+        except OSError as fault:
+            if fault.errno == errno.ELOOP:
+                self.fail(f"{path} is a symbolic link that leads back to itself.", param, ctx)
+        return path
 
 
 FILE = File(path_type=Path)
@@ -43,6 +54,17 @@ def numbers(
         return {name: float(number) for name, number in pairs(ctx, parameter, values).items()}
     except ValueError as error:
         raise click.BadParameter(f"{error}; write NAME=NUMBER.") from error
+
+
+def whole(name: str, least: int | None = None, most: str = "") -> click.IntRange:
+    """Return the type of an option that takes a whole number.
+
+    Args:
+        name: Of the option; of `MOST`, where ``most`` does not name another.
+        least: The least, where the command itself does not check it.
+        most: The entry of `MOST`.
+    """
+    return click.IntRange(least, MOST[most or name])
 
 
 def box(
@@ -126,7 +148,7 @@ mask = of_file("--mask", "AREAS.geojson")(
 grid = of_file("--grid", "TARGET.nc")("A file on the grid to write.")
 
 factor = click.option(
-    "--factor", type=click.IntRange(min=1), metavar="N",
+    "--factor", type=whole("factor", 1), metavar="N",
     help="The prior knows the state's means over N by N cells.  [default: the greatest it can]",
 )  # fmt: skip
 blind = click.option(

@@ -27,7 +27,7 @@ def spread(
 @click.argument("ensemble", type=options.FILE)
 @options.prior
 @click.option(
-    "--members", type=click.IntRange(min=2), default=50, show_default=True,
+    "--members", type=options.whole("members", 2), default=50, show_default=True,
     help="Size of the ensemble.",
 )  # fmt: skip
 @click.option(
@@ -40,7 +40,7 @@ def spread(
     "the prior's units, or of all over their own.",
 )  # fmt: skip
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True,
+    "--seed", type=options.whole("seed", 0), default=0, show_default=True,
     help="Seed of the ensemble; a member depends on it and on its own number alone.",
 )  # fmt: skip
 @click.option("--centred", is_flag=True, help="Move the members so that their mean is the state.")
@@ -50,7 +50,9 @@ def spread(
 @options.factor
 @options.blind
 @options.statics
-@click.option("--steps", type=click.IntRange(min=2), help="Noise levels  [default: the prior's]")
+@click.option(
+    "--steps", type=options.whole("steps", 2), help="Noise levels  [default: the prior's]"
+)
 @click.option(
     "--keep", type=click.Choice(["members", "stats", "all"]), default="members",
     show_default=True, help="Members, or mean, spread and quantiles, or both.",

@@ -27,7 +27,9 @@ def duration(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 @click.option("--check", is_flag=True, help="Check the plan, and print what it will cost.")
 @click.option("--verify", is_flag=True, help="Check what is in OUT, and draw 3 units again.")
 @click.option("--budget", callback=duration, metavar="50m", help="End after so much time.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes  [default: the plan's]")
+@click.option(
+    "--workers", type=options.whole("workers", 1), help="Processes  [default: the plan's]"
+)
 @click.option("--scheduler", default="", metavar="ADDRESS", help="A Dask scheduler that exists.")
 @click.option(
     "--accept-change", is_flag=True, help="Go on though plan, prior, input or dpdm have changed."

@@ -13,15 +13,29 @@ from dpdm_cli.console import progress
 @click.command(epilog="Example: dpdm testbed lorenz63 truth.nc --trajectories 1024 --length 1024")
 @click.argument("system", type=click.Choice(["lorenz63", "kolmogorov", "speedy"]))
 @click.argument("truth", type=options.FILE)
-@click.option("--trajectories", type=int, help="How many to compute; not for speedy.")
-@click.option("--length", type=int, help="States of each trajectory; not for speedy.")
 @click.option(
-    "--years", type=click.IntRange(1), help="speedy: calendar years of daily states, from 2000 on."
+    "--trajectories",
+    type=options.whole("trajectories"),
+    help="How many to compute; not for speedy.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides the trajectories.")
+@click.option(
+    "--length", type=options.whole("length"), help="States of each trajectory; not for speedy."
+)
+@click.option(
+    "--years",
+    type=options.whole("years", 1),
+    help="speedy: calendar years of daily states, from 2000 on.",
+)
+@click.option(
+    "--seed",
+    type=options.whole("seed"),
+    default=0,
+    show_default=True,
+    help="Decides the trajectories.",
+)
 @click.option(
     "--burn-in",
-    type=int,
+    type=options.whole("burn_in"),
     metavar="STATES",
     help="States left out before the first: 1024 for lorenz63, 100 for kolmogorov, 92 for speedy.",
 )
@@ -36,10 +50,12 @@ from dpdm_cli.console import progress
     is_flag=True,
     help="lorenz63: leave the equations as they are, without noise.",
 )
-@click.option("--size", type=int, help="kolmogorov: cells along each side of a field [64].")
+@click.option(
+    "--size", type=options.whole("size"), help="kolmogorov: cells along each side of a field [64]."
+)
 @click.option(
     "--resolution",
-    type=int,
+    type=options.whole("resolution"),
     metavar="CELLS",
     help="kolmogorov: cells along each side to compute on, then averaged [128].",
 )

@@ -52,7 +52,7 @@ def factors(
 )
 @click.option(
     "--window",
-    type=click.IntRange(min=1),
+    type=options.whole("window", 1),
     metavar="STATES",
     help="Learn the course of states, fields of the globe or trajectories, in windows of so many.",
 )

@@ -117,8 +117,13 @@ def file_attributes(
         "title": title,
         "source": source if source.startswith(maker) else "; ".join(filter(None, [maker, source])),
         "history": "\n".join([f"{stamp()}: {history}", *before]),
-        **{f"dpdm_{key}": str(value) for key, value in provenance.items()},
+        **{f"dpdm_{key}": _unicode(str(value)) for key, value in provenance.items()},
     }
+
+
+def _unicode(text: str) -> str:
+    """Return a text with the bytes of names that are not UTF-8 written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _cell_edges(ds: xr.Dataset) -> dict[str, xr.DataArray]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dpdm.errors import DpdmError
 from dpdm.fields.extra import extra
 from dpdm.fields.grid import Grid
+from dpdm.readable import read_text
 
 HINT = "Convert it: ogr2ogr -f GeoJSON -t_srs EPSG:4326 MASK.geojson IN.shp."
 WGS84 = ("CRS84", "EPSG::4326", "EPSG:4326")
@@ -54,7 +55,13 @@ def polygons(path: Path) -> Any:
     said = _read(path)
     try:
         parts = [shapely.from_geojson(json.dumps(part)) for part in _geometries(said)]
-    except (shapely.errors.GEOSException, TypeError, AttributeError, KeyError) as fault:
+    except (
+        shapely.errors.GEOSException,
+        TypeError,
+        AttributeError,
+        KeyError,
+        RecursionError,
+    ) as fault:
         raise DpdmError(f"{path} is not GeoJSON: {fault}.", HINT) from fault
     areas = [part for part in parts if part.geom_type in ("Polygon", "MultiPolygon")]
     area = shapely.union_all([shapely.make_valid(part) for part in areas])
@@ -67,8 +74,8 @@ def polygons(path: Path) -> Any:
 
 def _read(path: Path) -> Any:
     try:
-        said = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as fault:
+        said = json.loads(read_text(path))
+    except (ValueError, RecursionError) as fault:
         raise DpdmError(f"{path} is not GeoJSON: {fault}.", HINT) from fault
     if not isinstance(said, dict) or "type" not in said:
         raise DpdmError(f"{path} is not GeoJSON: it has no type.", HINT)

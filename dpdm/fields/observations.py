@@ -31,11 +31,12 @@ from dpdm.fields.columns import LENGTHS, POSITIONS, SETTINGS, Asked
 from dpdm.fields.deviations import assign_errors
 from dpdm.fields.meant import named
 from dpdm.fields.sampling import open_sampling, read_sampling
-from dpdm.fields.source import CLASSIC, HDF5
+from dpdm.fields.source import CLASSIC, HDF5, head_of
 from dpdm.fields.store import naming
 from dpdm.fields.text import read_text
 from dpdm.fields.units import parse, registry
 from dpdm.fields.values import coded, convert
+from dpdm.readable import check_regular
 
 WHAT = ("source", "row", "variable", "value", "error")
 CORE = (*WHAT, "time", "lat", "lon", "elevation", "units", "status")
@@ -130,16 +131,10 @@ def _observed() -> Iterator[None]:
 
 
 def _is_text(path: Path) -> bool:
-    if not path.exists():
-        raise DpdmError(f"{path} does not exist.", "Check the name.")
+    check_regular(path)
     if path.is_dir():
         return False
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(4)
-    except OSError as fault:
-        what = f"{path} cannot be opened: {fault.strerror}."
-        raise DpdmError(what, "Ask its owner for permission to read it.") from fault
+    head = head_of(path)
     return head not in (*CLASSIC, HDF5) and not head.startswith(b"GRIB")
 
 

@@ -10,12 +10,15 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.classic import full_size
+from dpdm.fields.declared import check_extent
 from dpdm.fields.epochs import decoded
+from dpdm.readable import check_regular, unreadable
 
 ZARR = (".zgroup", ".zmetadata", "zarr.json")
 CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
 PRESSURE = "isobaricInhPa"  # of GRIB, as cfgrib calls it
 HDF5 = b"\x89HDF"
+HEADER = "Check the types of its variables and attributes: ncdump -h."
 
 
 def open_raw(path: Path) -> xr.Dataset:
@@ -31,6 +34,7 @@ def open_raw(path: Path) -> xr.Dataset:
             warnings.simplefilter("ignore")
             if engine == "cfgrib":
                 return _open_grib(path)
+            check_extent(path, engine)
             raw = xr.open_dataset(
                 path,
                 engine=engine,
@@ -39,7 +43,7 @@ def open_raw(path: Path) -> xr.Dataset:
                 decode_timedelta=False,
             )
             return decoded(raw)
-    except DpdmError:
+    except (DpdmError, MemoryError):
         raise
     except Exception as fault:  # each engine has kinds of its own
         raise broken(path, fault) from fault
@@ -51,11 +55,10 @@ def engine_of(path: Path) -> str:
     Raises:
         DpdmError: There is nothing, or nothing that dpdm reads.
     """
-    if not path.exists():
-        raise DpdmError(f"{path} does not exist.", "Check the name.")
+    check_regular(path)
     if path.is_dir():
         return _directory(path)
-    head = _head(path)
+    head = head_of(path)
     if head in CLASSIC:
         _check_whole(path)
     if head in (*CLASSIC, HDF5):
@@ -76,13 +79,13 @@ def _directory(path: Path) -> str:
     raise DpdmError(f"{path} is a directory that is no Zarr store.", "Name a file in it.")
 
 
-def _head(path: Path) -> bytes:
+def head_of(path: Path) -> bytes:
+    """Return the first four bytes of a file, which tell its format."""
     try:
         with path.open("rb") as stream:
             return stream.read(4)
     except OSError as fault:
-        what = f"{path} cannot be opened: {fault.strerror}."
-        raise DpdmError(what, "Ask its owner for permission to read it.") from fault
+        raise unreadable(path, fault) from fault
 
 
 def _check_whole(path: Path) -> None:
@@ -144,9 +147,9 @@ def _levelled(ds: xr.Dataset, number: int) -> xr.Dataset:
 
 def broken(path: Path | str, fault: Exception) -> DpdmError:
     """Blame a damaged file for what a library threw."""
-    return DpdmError(
-        f"{path} cannot be read ({_first_line(fault)}).", "It may be truncated; fetch it again."
-    )
+    damaged = isinstance(fault, OSError | RuntimeError | EOFError)
+    hint = "It may be truncated; fetch it again." if damaged else HEADER
+    return DpdmError(f"{path} cannot be read ({_first_line(fault)}).", hint)
 
 
 def _first_line(fault: Exception) -> str:

@@ -31,6 +31,7 @@ from dpdm.fields.source import broken, open_raw
 from dpdm.fields.units import check_plausible, first_step, to_canonical
 from dpdm.fields.variables import ALOFT, KNOWN, meanings, variable_of
 from dpdm.fields.yearless import YEAR, months_of
+from dpdm.memory import check_room
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ def load(ds: xr.Dataset, path: Path | str | None = None, gaps: bool = False) -> 
         DpdmError: The file cannot be read to its end, or `check_values` refuses the values.
     """
     path = path or ds.encoding.get("source", "the file")
+    check_room(ds.nbytes, f"A step of {path} takes", "Give a smaller region.", share=0.9)
     with _reading(path), HDF5:
         loaded = ds.compute()
     check_values(loaded, path, gaps)
@@ -182,7 +184,9 @@ def _reading(path: Path | str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", xr.SerializationWarning)
             yield
-    except (OSError, RuntimeError, EOFError) as fault:
+    except (DpdmError, MemoryError):
+        raise
+    except Exception as fault:  # each library has kinds of its own
         raise broken(path, fault) from fault
 
 
@@ -250,7 +254,8 @@ def _readable(
     faults: dict[str, DpdmError] = {}
     for new, old in names.items():
         try:
-            arrays[new] = _canonical(found[old], new, asked.units, bounds)
+            with _reading(old):
+                arrays[new] = _canonical(found[old], new, asked.units, bounds)
         except DpdmError as fault:
             if asked.needs(found[old], new):
                 raise

@@ -26,6 +26,7 @@ from dpdm.fields.columns import (
 )
 from dpdm.fields.dates import ABSENT, is_number, times
 from dpdm.fields.variables import KNOWN
+from dpdm.readable import read_bytes
 
 NEEDED = (
     "Its first line must name time, lat, lon, and variable, value and units, or variables with "
@@ -237,7 +238,7 @@ def _check_width(row: list[str], header: list[str], number: int) -> None:
 
 def _decoded(path: Path) -> str:
     """Decode a file as Unicode where it is, else as Latin-1, which spreadsheets write."""
-    data = path.read_bytes()
+    data = read_bytes(path)
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace")
     if b"\0" in data:

@@ -30,6 +30,7 @@ from dpdm.fields.alone import HDF5
 from dpdm.fields.levels import gathered
 from dpdm.fields.source import is_zarr
 from dpdm.interrupt import uninterrupted
+from dpdm.memory import check_disk
 
 NETCDF = (".nc", ".nc4")
 SUFFIXES = (*NETCDF, ".zarr")
@@ -89,6 +90,7 @@ class Writer:
 
     def __init__(self, path: Path, template: xr.Dataset, overwrite: bool = False) -> None:
         check_output(path, overwrite=overwrite)
+        check_disk(template.nbytes, path)
         self.path = path
         self._template = template
         self._target = path.resolve()

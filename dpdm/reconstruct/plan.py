@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dpdm.config import SHARE, Rule, at_least, check, one_of, read
+from dpdm.config import SHARE, Rule, at_least, check, one_of, read, within
 from dpdm.diffusion.guide import GUIDES
 from dpdm.errors import DpdmError
+from dpdm.limits import MOST
 from dpdm.request import Seeing
 from dpdm.task import Wish
 
@@ -171,9 +172,12 @@ PERIOD: Rule = (_period, 'Give the first and the last month, as in ["1836-01", "
 RULES: dict[str, Rule] = {
     "input.files": (bool, 'Name files, as in files = ["20cr/*.nc"].'),
     "input.period": PERIOD,
-    "draw.members": at_least(0),
-    "draw.seed": at_least(0),
-    "draw.steps": (lambda said: said == 0 or said >= 2, "Give 2 or more, or 0."),
+    "draw.members": within(0, MOST["members"]),
+    "draw.seed": within(0, MOST["seed"]),
+    "draw.steps": (
+        lambda said: said == 0 or 2 <= said <= MOST["steps"],
+        f"Give 2 to {MOST['steps']}, or 0.",
+    ),
     "draw.sampler": one_of("", "heun", "multistep", "ddim"),
     "adjust.method": one_of("none", "mean", "quantile"),
     "adjust.reference": PERIOD,
@@ -188,8 +192,8 @@ RULES: dict[str, Rule] = {
         "Give rising percentiles from 0 to 100, as in [10, 50, 90].",
     ),
     "output.bbox": (lambda said: len(said) in (0, 4), "Give west, east, south, north."),
-    "run.workers": at_least(1),
-    "run.member_block": at_least(1),
+    "run.workers": within(1, MOST["workers"]),
+    "run.member_block": within(1, MOST["member_block"]),
     "run.device": one_of("auto", "cpu", "cuda"),
 }
 
