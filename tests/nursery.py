@@ -6,11 +6,15 @@ takes signals, limits and its end as any other.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +101,10 @@ class Nursery:
 
 def preload() -> None:
     """Import what commands import when they run, and nothing that starts threads."""
+    import cartopy.crs  # before any file is read: the wheels' C libraries clash otherwise
     import dask.array
+    import distributed
+    import matplotlib.figure
     import rich.live
     import rich.progress
     import scipy.sparse
@@ -105,8 +112,15 @@ def preload() -> None:
     import xarray
     import zarr
 
+    import dpdm.assimilate
+    import dpdm.export
+    import dpdm.plot
+    import dpdm.reconstruct
+    import dpdm.train
     from dpdm.fields.units import parse
 
+    assert all((cartopy.crs, distributed, matplotlib.figure, dpdm.assimilate, dpdm.export))
+    assert all((dpdm.plot, dpdm.reconstruct, dpdm.train))
     assert all((dask.array, rich.live, rich.progress, scipy.sparse, torch._dynamo, zarr))
     xarray.backends.list_engines()
     parse("mm day-1")
@@ -114,6 +128,7 @@ def preload() -> None:
 
 def serve() -> None:
     """Fork a process for each request, or wait for one."""
+    gc.freeze()
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
@@ -138,8 +153,24 @@ def become(request: dict[str, Any]) -> None:
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
     sys.argv = ["dpdm", *request["words"]]
     exec(request["before"], {})
-    main(prog_name="dpdm")
-    sys.exit()
+    code = 0
+    try:
+        main(prog_name="dpdm")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    leave(code)
+
+
+def leave(code: int) -> None:
+    """End as a process does, but do not free what was inherited, which takes seconds."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
