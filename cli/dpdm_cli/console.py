@@ -70,7 +70,7 @@ class Group(click.Group):
         except KeyboardInterrupt as stop:
             echo("Interrupted: nothing half-written is left.", err=True)
             sys.exit(getattr(stop, "code", 130))
-        except (BrokenPipeError, click.ClickException, click.Abort, click.exceptions.Exit):
+        except (BrokenPipeError, click.Abort, click.exceptions.Exit):
             raise  # click's own; a broken pipe as in dpdm info FILE | head ends quietly
         except Exception as fault:
             fail(reported(fault))

@@ -4,12 +4,14 @@ A header of some hundred bytes may declare axes of 10^12 values, which are read 
 opened, or chunks of which each would fill the memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
-import netCDF4
+import xarray as xr
+from xarray.backends import NetCDF4DataStore
 
 from dpdm.errors import DpdmError
 from dpdm.memory import check_room
@@ -37,13 +39,28 @@ class Declared:
     bytes: int
 
 
-def check_extent(path: Path, engine: str) -> None:
-    """Refuse axes and chunks that do not fit into memory.
+def opened(path: Path, engine: str, **how: Any) -> xr.Dataset:
+    """Open a NetCDF file or a Zarr store whose axes and chunks fit into memory.
 
     Raises:
         DpdmError: When one does not.
     """
-    for each in _of_zarr(path) if engine == "zarr" else _of_netcdf(path):
+    if engine == "zarr":
+        _check(path, _of_zarr(path))
+        return xr.open_dataset(path, engine=engine, **how)
+    store = NetCDF4DataStore.open(str(path))  # once: the library confuses two handles of a file
+    try:
+        _check(path, [_of_variable(name, each) for name, each in store.ds.variables.items()])
+        found = xr.open_dataset(store, engine="store", **how)
+    except BaseException:
+        store.close()
+        raise
+    found.encoding["source"] = str(path)
+    return found
+
+
+def _check(path: Path, declared: Iterable[Declared]) -> None:
+    for each in declared:
         what = f"{each.name} of {path}"
         if each.dims == (each.name,):
             if each.shape[0] > LONGEST:
@@ -53,13 +70,11 @@ def check_extent(path: Path, engine: str) -> None:
         check_room(each.bytes * each.chunk, f"A chunk of {what} takes", HINT, share=0.9)
 
 
-def _of_netcdf(path: Path) -> Iterator[Declared]:
-    with netCDF4.Dataset(path) as file:
-        for name, variable in file.variables.items():
-            chunks = variable.chunking()
-            stored = chunks if isinstance(chunks, list) else [1]
-            size = getattr(variable.dtype, "itemsize", 1)
-            yield Declared(name, variable.dimensions, variable.shape, prod(stored), size)
+def _of_variable(name: str, variable: Any) -> Declared:
+    chunks = variable.chunking()
+    stored = prod(chunks) if isinstance(chunks, list) else 1
+    size = getattr(variable.dtype, "itemsize", 1)
+    return Declared(name, variable.dimensions, variable.shape, stored, size)
 
 
 def _of_zarr(path: Path) -> Iterator[Declared]:

@@ -10,7 +10,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.classic import full_size
-from dpdm.fields.declared import check_extent
+from dpdm.fields.declared import opened
 from dpdm.fields.epochs import decoded
 from dpdm.readable import check_regular, unreadable
 
@@ -34,15 +34,8 @@ def open_raw(path: Path) -> xr.Dataset:
             warnings.simplefilter("ignore")
             if engine == "cfgrib":
                 return _open_grib(path)
-            check_extent(path, engine)
-            raw = xr.open_dataset(
-                path,
-                engine=engine,
-                decode_coords="all",
-                decode_times=False,
-                decode_timedelta=False,
-            )
-            return decoded(raw)
+            coded = {"decode_times": False, "decode_timedelta": False}
+            return decoded(opened(path, engine, decode_coords="all", **coded))
     except (DpdmError, MemoryError):
         raise
     except Exception as fault:  # each engine has kinds of its own
