@@ -22,13 +22,14 @@ what comes later than both itself and the reference period, and a series may gro
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.match import extent, whole
 from dpdm.evaluate.scores import mean_of_seen
 from dpdm.evaluate.table import Row
@@ -43,7 +44,7 @@ from dpdm.fields.grid import (
     spread_mean,
     widened,
 )
-from dpdm.fields.reference import Indices, Reference, reference_of
+from dpdm.fields.reference import Indices, Reference, reference_of, span_of
 from dpdm.fields.store import load
 from dpdm.prior import Prior
 
@@ -210,7 +211,39 @@ def adjustment(
     first = load(fields.isel(time=0))
     there = climate.moved(first, climate.mean[period.month(0)])
     check_known(climate, climate.values(first), there)
-    return Adjustment(fields, method, Match(climate, period, source(prior)))
+    adjusted = Adjustment(fields, method, Match(climate, period, source(prior)))
+    if apart := other_climate(period, prior):
+        warnings.warn(f"{apart} {shift(adjusted)}", DpdmWarning, stacklevel=2)
+    return adjusted
+
+
+def other_climate(reference: Reference, prior: Prior) -> str:
+    """Return the two periods, if the reference period does not meet that of the training data."""
+    first, last = span_of(ends) if len(ends := training_period(prior)) == 2 else reference.span
+    if reference.span[0] <= last and first <= reference.span[1]:
+        return ""
+    return (
+        f"The reference period of [adjust], {reference}, does not overlap that of the prior's "
+        f"climate, {' to '.join(ends)}: the change of the climate between them is removed with "
+        "the bias."
+    )
+
+
+def shift(adjusted: Adjustment) -> str:
+    """Return by how much the adjustment moves the means of the reference period, as a sentence."""
+    match = adjusted.match
+    assert match is not None
+    climate = match.climate
+    bias = adjusted.scores(match, False)["bias"]
+    usual = mean_of_seen(climate.mean.mean(0), climate.grid.weights)
+    moved = []
+    for i, name in enumerate(climate.names):
+        units = adjusted.fields[name].attrs.get("units", "")
+        ratio = 100 * (usual[i] / (usual[i] + bias[i]) - 1)
+        moved.append(
+            f"{name} {ratio:+.1f}%" if climate.amounts[i] else f"{name} {-bias[i]:+.2f} {units}"
+        )
+    return f"On average it moves {', '.join(moved)}."
 
 
 def check_stored(prior: Prior, method: str) -> None:
@@ -281,9 +314,13 @@ def as_dataset(prior: Prior, names: list[str]) -> xr.Dataset:
     return stored.sel(variable=names)
 
 
+def training_period(prior: Prior) -> list[str]:
+    """Return the first and the last month of the climate that a prior stores."""
+    training = prior.contract.training
+    return training.get("climate_period") or [day[:7] for day in training.get("period", [])]
+
+
 def source(prior: Prior) -> str:
     """Say what the stored climate is that of, and its digest."""
-    training = prior.contract.training
-    words = training.get("climate_period") or [day[:7] for day in training.get("period", [])]
     digest = hashlib.sha256(b"".join(v.numpy().tobytes() for _, v in sorted(prior.coarse.items())))
-    return f"{' to '.join(words)} (SHA-256 {digest.hexdigest()[:12]})"
+    return f"{' to '.join(training_period(prior))} (SHA-256 {digest.hexdigest()[:12]})"

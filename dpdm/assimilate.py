@@ -111,7 +111,7 @@ def of_fields(files: Files, path: Path, prior: Prior, wish: Wish, seeing: Seeing
     task = replace(task, how=guided(task.how, prior, seeing))
     table = believed(table, task, seeing)
     seen = Sights(task, table, seeing.reject, doubted(task, seeing))
-    made = provenance(path, prior, files, wish, task.how, seeing)
+    made = provenance(path, prior, files, wish, task.how, seeing) | task.notes
     template = finish(template_of(task), title_of(files, path), made, wish.history)
     blocks = (block for step in range(task.steps) for block in seen.analyse(step))
     return Work(seen, template, blocks, wish.members * task.steps)
@@ -232,7 +232,9 @@ def believed(table: pd.DataFrame, task: Task, seeing: Seeing) -> pd.DataFrame:
     ground = xr.Dataset({n: (("lat", "lon"), v) for n, v in statics.items()}, task.grid.coords())
     time = coarse["time"] if "time" in coarse.dims else None
     period = period_of_length(task.prior.contract.cadence)
-    table = check(table, task.grid, time, coarse.get("time_bnds"), period, ground)
+    table = check(
+        table, task.grid, time, coarse.get("time_bnds"), period, ground, coverage=seeing.coverage
+    )
     table = withhold(table, seeing.withhold, wish.seed)
     return table.assign(status=table["status"].replace("", USED))
 

@@ -19,6 +19,7 @@ from dpdm.diffusion.guide import GUIDES
 from dpdm.diffusion.sample import SAMPLERS, SCHEDULES
 from dpdm.errors import DpdmError
 from dpdm.fields.tensors import TRANSFORMS, Channel
+from dpdm.fields.time import PERIODS, period_of_length
 
 FORMAT = 1
 DEEPEST = 8  # nesting of a header
@@ -67,6 +68,8 @@ class Contract:
         plane: Rows and columns of a state on a plane; empty for components.
         periodic: Whether the plane closes on itself.
         globe: Whether the plane is the globe, its rows and columns latitudes and longitudes.
+        period: What a step of the training series stands for: hour, day, month, season or year;
+            empty where nothing shows it, or in files of earlier versions.
         code: Arguments ``net`` of the autoencoder of whose codes the denoiser knows windows, and
             its ``reconstruction`` error by variable, RMSE in the variable's units; or nothing.
     """
@@ -86,9 +89,15 @@ class Contract:
     periodic: bool = False
     globe: bool = False
     code: dict[str, Any] = field(default_factory=dict)
+    period: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sampling", SAMPLING | self.sampling)
+
+    @property
+    def step(self) -> str:
+        """Return the period of a step, which of a file of an earlier version its cadence shows."""
+        return self.period or ("" if self.states else period_of_length(self.cadence))
 
 
 @dataclass(frozen=True)
@@ -164,6 +173,7 @@ RULES: dict[str, Rule] = {
     "contract.factors": rising(0, 1000),
     "contract.window": within(0, 1024),
     "contract.cadence": within(0, 1e9),
+    "contract.period": one_of("", *PERIODS),
     "contract.sigma": (lambda said: len(said) == 2 and 0 < said[0] < said[1] <= 1e6, ""),
     "contract.states": within(0, 10_000),
     "contract.variable": (lambda said: said == "" or _is_name(said), ""),

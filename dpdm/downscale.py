@@ -56,6 +56,7 @@ def provenance(task: Task, prior: Path, coarse: Path) -> dict[str, str]:
         "input": coarse.name,
         "input_sha256": sha256(coarse),
         "consistent": str(task.wish.consistent).lower(),
+        **task.notes,
     }
     if task.wish.mask is not None:
         made |= {"mask": task.wish.mask.name, "mask_sha256": sha256(task.wish.mask)}

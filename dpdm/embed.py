@@ -131,4 +131,6 @@ def provenance(states: States, look: Look, pool: str, prior: Path, field: Path) 
         "layer": ",".join(look.layers), "pool": pool, "draws": str(look.draws),
     }  # fmt: skip
     made |= {"seed": str(look.seed)} if look.draws else {}
-    return made | ({"factor": str(states.factor)} if isinstance(states, Maps) else {})
+    return made | (
+        {"factor": str(states.factor), **states.task.notes} if isinstance(states, Maps) else {}
+    )

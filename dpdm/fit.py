@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import xarray as xr
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.clock import pick
 from dpdm.fields.grid import Grid, nested
 from dpdm.fields.store import one_member
+from dpdm.fields.time import PERIODS, bounds_of, length_of, period_of
 from dpdm.fields.variables import is_anomaly
 from dpdm.prior import Prior
 
@@ -63,6 +65,48 @@ def wanted(fields: xr.Dataset, prior: Prior, path: Path, rename: Mapping[str, st
 def spoken(prior: Prior) -> list[str]:
     """Return the names of a prior's variables, and of their families."""
     return [name for c in prior.normaliser.channels for name in (c.name, c.family) if name]
+
+
+LONGER = {"month": ("season", "year"), "season": ("year",)}  # means that the season flag covers
+
+
+def period_note(fields: xr.Dataset, prior: Prior, path: Path | str, accepted: str = "") -> str:
+    """Return how the period of the input differs from the prior's, empty where it does not.
+
+    Args:
+        fields: Canonical fields.
+        prior: A prior of fields.
+        path: What a message calls the fields.
+        accepted: "any" to go on with a warning where they differ.
+
+    Raises:
+        DpdmError: They differ, and that is not accepted.
+    """
+    own, given = prior.contract.step, other_period(fields, prior.contract.step)
+    if not given:
+        return ""
+    note = f"steps of {given}, prior of {own}s"
+    what = f"{path} has steps of {given}, and the prior was trained on {own}s"
+    if accepted != "any":
+        shorter = length_of(fields.get("time"), bounds_of(fields)) < PERIODS[own][0]
+        if shorter and own == "month":
+            hint = "Average it first: cdo monmean IN.nc OUT.nc. Or use --period any."
+        else:
+            hint = "Use a prior of such steps, or --period any."
+        raise DpdmError(f"{what}.", hint)
+    warnings.warn(f"{what}: spread and detail are those of {own}s.", DpdmWarning, stacklevel=2)
+    return note
+
+
+def other_period(fields: xr.Dataset, own: str) -> str:
+    """Return the period of fields where it is known and is not one that a prior serves."""
+    time, bounds = fields.get("time"), bounds_of(fields)
+    given, days = period_of(time, bounds), length_of(time, bounds)
+    if not own or given in (own, *LONGER.get(own, ())):
+        return ""
+    if given:
+        return f"{given}s"
+    return f"{days:.3g} days" if 0 < days < PERIODS[own][0] else ""
 
 
 def check_finer(source: Grid, grid: Grid) -> None:

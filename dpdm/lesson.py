@@ -298,5 +298,12 @@ def describe(fine: xr.Dataset, archive: Archive, steps: Index, recipe: Recipe) -
     }
     sigma = (recipe.train.sigma[0], recipe.train.sigma[1])
     return Contract(
-        grid.spacing, archive.factors, recipe.net.window, cadence, sigma, net, training
+        grid.spacing,
+        archive.factors,
+        recipe.net.window,
+        cadence,
+        sigma,
+        net,
+        training,
+        period=period_of(time, bounds_of(fine)),
     )

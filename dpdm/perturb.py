@@ -227,7 +227,10 @@ def provenance(
         "steps": states.how.steps,
     }  # fmt: skip
     if isinstance(states, Maps):
-        made |= {"factor": states.factor, "consistent": str(states.wish.consistent).lower()}
+        made |= states.task.notes | {
+            "factor": states.factor,
+            "consistent": str(states.wish.consistent).lower(),
+        }
     if curve:
         rising = sorted(curve, key=lambda p: p.strength)
         made["calibration"] = json.dumps([[p.strength, p.sigma, p.spread] for p in rising])

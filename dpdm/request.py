@@ -10,6 +10,7 @@ from pathlib import Path
 from dpdm.diffusion.guide import GUIDES, Guide
 from dpdm.errors import DpdmError
 
+COVERAGE = 0.8
 OWNERS = {"gamma": ("sda",), "iterations": ("mmps", "law"), "zeta": ("dps",)}
 
 
@@ -34,6 +35,7 @@ class Seeing:
         corrections: Langevin corrections a step; None for the prior's own.
         tau: Their length; 0 for the prior's own.
         channels: A file that says what the channels of a sounder see, or nothing.
+        coverage: Share of a month, season or year that the values of a station must cover.
     """
 
     errors: Mapping[str, float] = field(default_factory=dict)
@@ -50,6 +52,7 @@ class Seeing:
     obs_var: Mapping[str, str] = field(default_factory=dict)
     obs_units: Mapping[str, str] = field(default_factory=dict)
     channels: Path | None = None
+    coverage: float = COVERAGE
 
     def guide(self, name: str) -> Guide:
         """Return a guidance with its number.

@@ -24,7 +24,7 @@ from dpdm.fields.store import load as load_step
 from dpdm.fields.store import naming, open_fields
 from dpdm.fields.tensors import to_tensor
 from dpdm.fields.time import seasons
-from dpdm.fit import check_finer, check_spacing, check_target, spoken, wanted
+from dpdm.fit import check_finer, check_spacing, check_target, period_note, spoken, wanted
 from dpdm.prior import Prior, check_earth
 
 MARGIN = 12  # cells; with 12 the mean at the edge of a box is within 0.08 of its deviation
@@ -48,6 +48,7 @@ class Wish:
         bbox: West, east, south and north of what is written, degrees, or nothing for all.
         history: The command line, for the output's history.
         mask: A GeoJSON file; cells outside its polygons are missing.
+        period: "any" to accept input of another period than the prior was trained on.
     """
 
     members: int = 33
@@ -63,6 +64,7 @@ class Wish:
     bbox: Box | None = None
     history: str = "dpdm downscale"
     mask: Path | None = None
+    period: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Task:
         blind: Whether there are no coarse fields.
         outside: Which cells of a file are missing because the mask says so; none without one.
         kept: The grid of the file, where it is a box of the fine grid.
+        note: How the period of the coarse fields differs from the prior's, if it does.
     """
 
     coarse: xr.Dataset
@@ -93,6 +96,7 @@ class Task:
     blind: bool = False
     outside: NDArray[np.bool_] | None = None
     kept: Grid | None = None
+    note: str = ""
 
     @property
     def shown(self) -> Grid:
@@ -103,6 +107,11 @@ class Task:
     def cut(self) -> tuple[slice, slice]:
         """Give the rows and columns of the fine grid that go into the file."""
         return place(self.shown, self.grid)
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """Return what provenance must tell of the input, beside its name."""
+        return {"period": self.note} if self.note else {}
 
     @property
     def steps(self) -> int:
@@ -204,6 +213,7 @@ def between(
         DpdmError: When its parts do not fit each other.
     """
     source = grid_of(coarse)
+    note = period_note(coarse, prior, path or target or "", wish.period)
     grid, kept = target_of(source, prior, target, wish)
     with naming(target or path or ""):
         if path is not None:
@@ -219,7 +229,7 @@ def between(
     device = choose(wish.device)
     prior.denoiser.to(device)
     way = how(wish, prior, device)
-    return Task(coarse, prior, grid, below, above, wish, way, path is None, outside, kept)
+    return Task(coarse, prior, grid, below, above, wish, way, path is None, outside, kept, note)
 
 
 def target_of(

@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.grid import Grid
 from dpdm.fields.store import load, open_fields
 from dpdm_cli.main import main
 from tests.test_epochs import months
@@ -240,7 +241,22 @@ def sources() -> list[Path]:
     return sorted([*ROOT.glob("dpdm/**/*.py"), *ROOT.glob("cli/**/*.py")])
 
 
+def test_days_are_averaged_to_the_months_that_a_prior_wants() -> None:
+    days = xr.date_range("2012-01-01", periods=60, freq="D")
+    coarse = Grid(np.arange(31.0, 48, 2), np.arange(101.0, 130, 2))
+    shape = ("time", "lat", "lon"), np.full((60, *coarse.shape), 280.0, "f4"), {"units": "K"}
+    netcdf(with_degrees(xr.Dataset({"t2m": shape}, coarse.coords() | {"time": days})))
+    words = "fine.nc", "--mean", "--bbox", "110,115,35,40"
+    result = dpdm("downscale", "in.nc", *words)
+    assert result.exit_code == 1
+    ran(result.stderr.splitlines()[-1])
+    done("downscale", "out.nc", *words)
+    with xr.open_dataset("fine.nc") as fine:
+        assert fine["time"].dt.month.values.tolist() == [1, 2]
+
+
 BESIDE = (
+    "cdo monmean",
     "cdo setdate,2012-01-16",
     "cdo remapbil,TRUTH.nc",
     "cdo seltimestep,1",

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from dpdm.reconstruct.setting import Setting, prepare
 from dpdm.reconstruct.stack import stacked
 from tests.campaign import opened, plan, replace, tree, winter
-from tests.months import bare, dated, found, planned, put
+from tests.months import add, bare, dated, found, planned, put
 from tests.worlds import Taught, done, refused
 
 RUN = "reconstruct plan.toml out"
@@ -80,18 +81,25 @@ def test_months_that_lack_are_counted_within_the_period(site: Path, case: str) -
     assert found(input=f"period = {period}" if period else "").missing == lacking
 
 
+def planned_here() -> Setting:
+    return prepare(Path("plan.toml"))
+
+
+@pytest.mark.filterwarnings("ignore:.*steps of days")
 @pytest.mark.parametrize(
     ("freq", "missing"), [("YS", "1 after 1838-01-01"), ("D", "1 after 1836-01-03")]
 )
 def test_other_rhythms_have_gaps(site: Path, freq: str, missing: str) -> None:
     put(dated("1836-01-01", 6, "360_day", freq), [0, 1, 2], [4, 5])
-    series = found()
+    add("prior", 'period = "any"')
+    series = planned_here().series
     assert series.missing == (missing,)
     length = {"YS": 7, "D": 10}[freq]
     assert series.labels[0] == "1836-01-01"[:length]
     assert len(set(series.labels)) == 5
 
 
+@pytest.mark.filterwarnings("ignore:.*steps of days")
 @pytest.mark.parametrize(
     ("first", "days", "label"),
     [("2000-10-01", 31, "2000-10"), ("2000-10-16", 1, "2000-10-16"), ("2000-10-16", 0, "2000-10"),
@@ -107,7 +115,8 @@ def test_a_lone_step_is_a_month_or_a_day_as_it_will_be_in_a_series(
         ds["time"].attrs["bounds"] = "time_bnds"
         ds["time"].encoding["units"] = "days since 2000-01-01"
     put(ds, [0])
-    assert found().labels == (label,)
+    add("prior", 'period = "any"')
+    assert planned_here().series.labels == (label,)
 
 
 def test_a_period_cuts_and_changes_no_value(site: Path) -> None:

@@ -71,6 +71,10 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Turn away observations so many standard deviations from the prior; 0 keeps all.",
 )  # fmt: skip
 @click.option(
+    "--coverage", type=click.FloatRange(0, 1), default=0.8, show_default=True,
+    help="Least share of a month, season or year that the values of a station must cover.",
+)  # fmt: skip
+@click.option(
     "--withhold", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True,
     help="Share of the stations kept back to score the analysis.",
 )  # fmt: skip
@@ -87,6 +91,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Members, or mean, spread and quantiles, or both.",
 )  # fmt: skip
 @options.device
+@options.period
 @options.var
 @options.units
 @click.option(
@@ -112,6 +117,7 @@ def assimilate(
     steps: int | None,
     keep: str,
     device: str,
+    period: str,
     rename: Mapping[str, str],
     units: Mapping[str, str],
     overwrite: bool,
@@ -133,7 +139,7 @@ def assimilate(
 
     wish = Wish(
         members=members, seed=seed, steps=steps or 0, keep=keep, device=device, bbox=bbox,
-        rename=rename, units=units, history=options.command_line(),
+        rename=rename, units=units, history=options.command_line(), period=period,
     )  # fmt: skip
     files = Files(observations, coarse, grid, statics, analysis, report)
     with progress("Assimilating", "member-steps") as tell:

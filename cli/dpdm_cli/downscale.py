@@ -54,6 +54,7 @@ from dpdm_cli.console import progress, wrote
 )
 @click.option("--consistent", is_flag=True, help="Make the output's block means equal the input.")
 @options.device
+@options.period
 @options.var
 @options.units
 @options.overwrite

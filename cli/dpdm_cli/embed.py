@@ -38,6 +38,7 @@ from dpdm_cli.console import echo, progress
 @options.blind
 @options.statics
 @options.device
+@options.period
 @options.var
 @options.units
 @options.overwrite
@@ -54,6 +55,7 @@ def embed(
     blind: bool,
     statics: Path | None,
     device: str,
+    period: str,
     rename: Mapping[str, str],
     units: Mapping[str, str],
     overwrite: bool,
@@ -70,7 +72,13 @@ def embed(
     from dpdm.states.maps import Around
     from dpdm.task import Wish
 
-    wish = Wish(device=device, rename=rename, units=units, history=options.command_line())
+    wish = Wish(
+        device=device,
+        rename=rename,
+        units=units,
+        history=options.command_line(),
+        period=period,
+    )
     look = Look(sigma, tuple(layer.split(",")), draws, seed)
     around = Around(factor or 0, blind, statics)
     with progress("Embedding", "states") as report:

@@ -122,6 +122,11 @@ prior = click.option(
     "--prior", default="default", show_default=True, metavar="NAME|FILE", shell_complete=priors,
     help="A bundled prior, or a .safetensors file that dpdm train wrote.",
 )  # fmt: skip
+period = click.option(
+    "--period", type=click.Choice(["any"]), callback=lambda ctx, parameter, value: value or "",
+    help="Accept input whose steps are of another period than those that the prior was trained on "
+    "(days, months ...), with a warning and a note in the output.",
+)  # fmt: skip
 var = click.option(
     "--var", "rename", multiple=True, callback=pairs, metavar="NAME=VARIABLE",
     help="Which variable of the file is meant, as in tp=pr. Repeat for others.",

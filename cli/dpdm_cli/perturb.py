@@ -58,6 +58,7 @@ def spread(
     show_default=True, help="Members, or mean, spread and quantiles, or both.",
 )  # fmt: skip
 @options.device
+@options.period
 @options.var
 @options.units
 @options.overwrite
@@ -77,6 +78,7 @@ def perturb(
     steps: int | None,
     keep: str,
     device: str,
+    period: str,
     rename: Mapping[str, str],
     units: Mapping[str, str],
     overwrite: bool,
@@ -98,7 +100,7 @@ def perturb(
 
     wish = Wish(
         members=members, seed=seed, steps=steps or 0, keep=keep, consistent=consistent,
-        device=device, rename=rename, units=units, history=options.command_line(),
+        device=device, rename=rename, units=units, history=options.command_line(), period=period,
     )  # fmt: skip
     push = Push(0.3 if strength is None else strength, target_spread, centred)
     around = Around(factor or 0, blind, statics)

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
 from dpdm.fields.columns import SETTINGS
+from dpdm.fields.coverage import missing_coverage
 from dpdm.fields.footprints import inside, turned
 from dpdm.fields.grid import Grid, step
 from dpdm.fields.observations import swapped
 from dpdm.fields.steps import before, steps
+from dpdm.fields.time import is_dated
 from dpdm.fields.values import KEEPING, meanings, operators
 from dpdm.fields.variables import ALOFT, REMOTE
 
@@ -45,6 +47,7 @@ def check(
     period: str = "",
     statics: xr.Dataset | None = None,
     relief: float = 1500.0,
+    coverage: float = 0.0,
 ) -> pd.DataFrame:
     """Return observations with the status and the step of each; of a time mean also the last.
 
@@ -56,6 +59,7 @@ def check(
         period: What a step stands for: see `steps.steps`.
         statics: Topography (m) and land fraction on the domain: see `statics.statics`.
         relief: By how many metres a station's height may differ from the relief's.
+        coverage: Share of a month, season or year that a station's values must cover.
 
     Raises:
         DpdmError: Latitude and longitude look swapped, times cannot be compared, a mean ends
@@ -74,8 +78,24 @@ def check(
         table["last"] = _last(table, time, bounds, period)
         over = (table["last"] != table["step"]).to_numpy()
         _mark(table, over & (domain is not None), SEVERAL)
+    if time is not None and is_dated(time):
+        _mark_sparse(table, time, bounds, period, coverage)
     _check_left(table, time)
     return merged(table)
+
+
+def _mark_sparse(
+    table: pd.DataFrame, time: xr.DataArray, bounds: xr.DataArray | None, period: str, least: float
+) -> None:
+    """Mark values that cover too little of the month, season or year that they would stand for."""
+    used = table[(table["status"] == "").to_numpy()]
+    used = used[meanings(used).isin(used["variable"]).to_numpy() & used["time"].notna().to_numpy()]
+    if used.empty or not least:
+        return
+    groups = _groups(used)
+    sparse = missing_coverage(used, groups, time, bounds, period, least)
+    reasons = pd.Series(groups, index=used.index).map(sparse).dropna()
+    table.loc[reasons.index, "status"] = reasons
 
 
 def tally(table: pd.DataFrame) -> dict[str, int]:

@@ -15,7 +15,7 @@ from dpdm.config import SHARE, Rule, at_least, check, one_of, read, within
 from dpdm.diffusion.guide import GUIDES
 from dpdm.errors import DpdmError
 from dpdm.limits import MOST
-from dpdm.request import Seeing
+from dpdm.request import COVERAGE, Seeing
 from dpdm.task import Wish
 
 
@@ -42,9 +42,11 @@ class Known:
 
     Attributes:
         name: A file that dpdm train wrote, or the name of a bundled prior.
+        period: "any" to accept input of another period (day, month ...) than that of its training.
     """
 
     name: str = "default"
+    period: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Observed:
         guidance: "sda", "mmps" or "dps"; empty for the prior's own.
         rename: Canonical names by the names in the files.
         units: What the numbers are, where the files do not say, by canonical name.
+        coverage: Least share of a month, season or year that a station's values must cover.
     """
 
     files: tuple[str, ...] = ()
@@ -104,6 +107,7 @@ class Observed:
     guidance: str = ""
     rename: dict[str, str] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
+    coverage: float = COVERAGE
 
 
 @dataclass(frozen=True)
@@ -178,12 +182,14 @@ RULES: dict[str, Rule] = {
         lambda said: said == 0 or 2 <= said <= MOST["steps"],
         f"Give 2 to {MOST['steps']}, or 0.",
     ),
+    "prior.period": one_of("", "any"),
     "draw.sampler": one_of("", "heun", "multistep", "ddim"),
     "adjust.method": one_of("none", "mean", "quantile"),
     "adjust.reference": PERIOD,
     "observations.coarse_length": (lambda said: said > 0, "Give a length in km."),
     "observations.reject": at_least(0),
     "observations.withhold": SHARE,
+    "observations.coverage": (lambda said: 0 <= said <= 1, "Give a share from 0 to 1."),
     "observations.guidance": one_of("", *GUIDES),
     "output.layout": one_of("netcdf-yearly", "zarr"),
     "output.keep": one_of("stats", "members", "all"),
@@ -264,6 +270,7 @@ def wish_of(plan: Plan, history: str) -> Wish:
     return Wish(
         draw.members, draw.seed, draw.steps, draw.sampler, out.keep, draw.consistent,
         plan.run.device, rename, plan.input.units, out.quantiles, box, history,
+        period=plan.prior.period,
     )  # fmt: skip
 
 
@@ -272,5 +279,5 @@ def seeing_of(said: Observed) -> Seeing:
     return Seeing(
         said.error, said.coarse_error, said.coarse_length, said.reject, said.withhold,
         said.guidance, obs_var={new: old for old, new in said.rename.items()},
-        obs_units=said.units,
+        obs_units=said.units, coverage=said.coverage,
     )  # fmt: skip

@@ -66,7 +66,7 @@ def provenance(setting: Setting, fingerprint: Mapping[str, object]) -> dict[str,
         for k, v in fingerprint.items()
         if k.startswith("observations.") and v not in ({}, "")
     }
-    made = draw | seen | {
+    made = draw | seen | setting.task.notes | {
         "plan": setting.path.name, "prior": setting.prior.stem,
         "prior_sha256": fingerprint["prior_sha256"], "sampler": setting.task.how.sampler,
         "steps": setting.task.how.steps, "adjustment": setting.adjusted.words(),

@@ -21,7 +21,7 @@ from dpdm.reconstruct.plan import Plan, file_of, found, read_plan, seeing_of, wi
 from dpdm.reconstruct.series import Series, open_series
 from dpdm.reconstruct.units import Unit, plan_of_work, units_of
 from dpdm.reconstruct.words import planned
-from dpdm.request import Files
+from dpdm.request import COVERAGE, Files
 from dpdm.task import Task, between
 
 
@@ -112,6 +112,8 @@ class Setting:
         }  # fmt: skip
         output = {key: asdict(plan.output)[key] for key in ("layout", "keep", "quantiles")}
         seen = {k: v for k, v in asdict(plan.observations).items() if k != "files"}
+        if seen["coverage"] == COVERAGE:  # ledgers of earlier versions do not know it
+            del seen["coverage"]
         sections = {"draw": asdict(plan.draw), "adjust": asdict(plan.adjust), "output": output}
         sections |= {"observations": seen} if self.table is not None else {}
         flat = {f"{s}.{key}": v for s, keys in sections.items() for key, v in keys.items()}
