@@ -26,6 +26,8 @@ SAYS = {  # of a section and key that break a rule
     "observations.coarse_length": ("0", "a length in km"),
     "observations.reject": ("-0.5", "Give 0 or more."),
     "observations.withhold": ("1.0", "less than 1"),
+    "observations.coverage": ("1.5", "a share from 0 to 1"),
+    "prior.period": ('"years"', "any"),
     "observations.guidance": ('"magic"', "Give one of"),
     "output.layout": ('"netcdf"', "netcdf-yearly, zarr"),
     "output.keep": ('"mean"', "stats, members, all"),
