@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -14,6 +15,8 @@ from dpdm.readable import read_text
 
 T = TypeVar("T")
 Rule = tuple[Callable[[Any], bool], str]
+DEEPEST = 100  # parts of a key, as a.b.c has three: tomllib takes their square in time
+PARTS = re.compile(r"[=,{\[\n]")
 LONGEST = 100  # characters of a value in a message
 
 
@@ -23,8 +26,12 @@ def read(path: Path, shape: type[T]) -> T:
     Raises:
         DpdmError: When the file is missing, is no TOML, or holds an unknown key or a wrong type.
     """
+    text = read_text(path)
+    if any(sum(map(bool, map(str.strip, p.split(".")))) > DEEPEST for p in PARTS.split(text)):
+        what = f"{path} is nested too deep: a key of more than {DEEPEST} parts."
+        raise DpdmError(what, "See https://toml.io.")
     try:
-        said = tomllib.loads(read_text(path))
+        said = tomllib.loads(text)
     except RecursionError as error:
         raise DpdmError(f"{path} is nested too deep.", "See https://toml.io.") from error
     except ValueError as error:  # no TOML, no text, or a number of thousands of digits

@@ -11,8 +11,9 @@ from benchmarks.campaign.netcdf import one_of
 from dpdm_cli.main import main
 
 COMMANDS = {
-    "downscale": "coarse.nc out.nc --prior prior.safetensors",
-    "assimilate": "stations.csv out.nc --prior prior.safetensors --coarse coarse.nc",
+    "downscale": "coarse.nc out.nc --prior prior.safetensors --members 2 --steps 2",
+    "assimilate": "stations.csv out.nc --prior prior.safetensors --coarse "
+    "coarse.nc --members 2 --steps 2",
     "reconstruct": "plan.toml out",
     "status": "fine.nc",
     "train": "coarse.nc --out out.safetensors --factor 2 --config small.toml",

@@ -10,7 +10,8 @@ from benchmarks.campaign.netcdf import one_of
 
 FILES = {
     "plan.toml": "reconstruct bad.toml out",
-    "small.toml": "train coarse.nc --out out.safetensors --factor 2 --config bad.toml",
+    "small.toml": "train coarse.nc --out out.safetensors --factor 2 --minutes 0.02 "
+    "--config bad.toml",
     "observe.toml": "observe fine.nc out.nc --config bad.toml",
 }
 VALUES = (

@@ -32,7 +32,7 @@ def full_size(path: Path) -> int:
     with path.open("rb") as stream:
         try:
             records, extents = _Header(stream).read()
-        except (struct.error, KeyError, IndexError) as fault:
+        except (struct.error, ValueError, LookupError, OverflowError, MemoryError) as fault:
             raise EOFError("its header is cut off") from fault
         header = stream.tell()
     repeating = [e for e in extents if e.repeats]

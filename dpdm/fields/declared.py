@@ -48,7 +48,8 @@ def opened(path: Path, engine: str, **how: Any) -> xr.Dataset:
     if engine == "zarr":
         _check(path, _of_zarr(path))
         return xr.open_dataset(path, engine=engine, **how)
-    store = NetCDF4DataStore.open(str(path))  # type: ignore[no-untyped-call]  # once: the library confuses two handles of a file
+    # Once: the library confuses two handles of a file.
+    store = NetCDF4DataStore.open(str(path))  # type: ignore[no-untyped-call]
     try:
         _check(path, [_of_variable(name, each) for name, each in store.ds.variables.items()])
         found = xr.open_dataset(store, engine="store", **how)

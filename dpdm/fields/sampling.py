@@ -51,7 +51,9 @@ def open_sampling(path: Path) -> xr.Dataset:
     try:
         with open_raw(path) as opened:
             return opened.load()
-    except (OSError, RuntimeError, EOFError) as fault:
+    except (DpdmError, MemoryError):
+        raise
+    except Exception as fault:  # each library has kinds of its own
         raise broken(path, fault) from fault
 
 

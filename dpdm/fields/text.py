@@ -32,6 +32,7 @@ NEEDED = (
     "Its first line must name time, lat, lon, and variable, value and units, or variables with "
     "their units, as t2m [degC]; --obs-var t2m=NAME says which is which."
 )
+WIDEST = 10_000  # columns
 _HEAD = re.compile(r"^(.*?)\s*[\[(]([^\])]*)[\])]\s*$")
 
 
@@ -41,7 +42,7 @@ def read_text(path: Path, asked: Asked) -> pd.DataFrame:
     Raises:
         DpdmError: There is no header, a needed column, or a cell that can be read.
     """
-    cells = _cells(path)
+    cells = read_cells(path)
     names = [plain(_head(column)[0]) for column in cells]
     at = places(names)
     _check_header(list(cells), at)
@@ -61,7 +62,7 @@ def read_places(path: Path) -> pd.DataFrame:
     Raises:
         DpdmError: A column is missing, or a row has no position.
     """
-    cells = _cells(path)
+    cells = read_cells(path)
     at = places([plain(_head(column)[0]) for column in cells])
     if lost := [role for role in ("lat", "lon") if role not in at]:
         headings = ", ".join(cells.columns[:6])
@@ -201,7 +202,7 @@ def _head(column: str) -> tuple[str, str]:
     return (found[1].strip(), found[2].strip()) if found else (column.strip(), "")
 
 
-def _cells(path: Path) -> pd.DataFrame:
+def read_cells(path: Path) -> pd.DataFrame:
     """Read the table as text, one column a heading."""
     lines = [line for line in _decoded(path).splitlines() if line.strip(" \t;,")]
     while lines and lines[0].lstrip().startswith("#"):
@@ -210,6 +211,8 @@ def _cells(path: Path) -> pd.DataFrame:
         raise DpdmError("it is empty.", NEEDED)
     mark = max(",;\t", key=lines[0].count)
     header, *rows = _split(lines, mark)
+    if len(header) > WIDEST:
+        raise DpdmError(f"its header has {len(header)} columns.", f"Give up to {WIDEST}.")
     for number, row in enumerate(rows, 1):
         _check_width(row, header, number)
     cells = pd.DataFrame([row[: len(header)] for row in rows], columns=header, dtype=str)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dpdm.plot.scene import Scene, at_once
 from dpdm.plot.sheet import Sheet, onto
 from dpdm.plot.source import STATISTIC, field_at, moment
 from dpdm.plot.trends import LEVEL, annual, trend
+from dpdm.readable import read_text
 
 MOST = 6  # members on a page
 MARKS = {"assimilated": "o", "withheld": "s"}
@@ -225,9 +227,10 @@ def report(path: Path) -> pd.DataFrame:
         DpdmError: The file is no such report.
     """
     try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as fault:
-        raise DpdmError(f"{path} cannot be read: {fault}.", "Give a report as CSV.") from fault
+        table = pd.read_csv(StringIO(read_text(path)))
+    except ValueError as fault:
+        reason = str(fault).strip().splitlines()[0]
+        raise DpdmError(f"{path} cannot be read: {reason}.", "Give a report as CSV.") from fault
     needed = ("variable", "lat", "lon", "step", "status", *WORDS)
     if absent := [column for column in needed if column not in table]:
         raise DpdmError(

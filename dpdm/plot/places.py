@@ -15,6 +15,8 @@ from dpdm.errors import DpdmError
 from dpdm.fields.cells import bare
 from dpdm.fields.columns import place, plain
 from dpdm.fields.grid import Array, Grid, grid_of, lerp_matrices, near
+from dpdm.fields.store import naming
+from dpdm.fields.text import read_cells
 from dpdm.plot.ask import Ask
 from dpdm.plot.source import Source
 
@@ -100,10 +102,8 @@ def stations(path: Path) -> pd.DataFrame:
     Raises:
         DpdmError: The table has no such columns, or cannot be read.
     """
-    try:
-        table = pd.read_csv(path, dtype=str)
-    except (OSError, ValueError) as fault:
-        raise DpdmError(f"{path} cannot be read: {fault}.", "Give a table as CSV.") from fault
+    with naming(path):
+        table = read_cells(path)
     heads = [plain(column) for column in table]
     at = {role: place(heads, role) for role in ("station", "lat", "lon")}
     if absent := [role for role, where in at.items() if where is None]:
