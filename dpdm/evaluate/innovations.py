@@ -69,10 +69,9 @@ def turn_away(
     value, error = (table[n].to_numpy(float)[rows] for n in ("value", "error"))
     deviation = np.sqrt(error**2 + prior.var(1) + np.square(more))
     departure = np.abs(value - prior.mean(1)) / deviation
-    column = table.columns.get_loc("status")
-    for row, size in zip(rows, departure, strict=True):
-        if 0 < most < size:
-            table.iloc[row, column] = f"rejected: {size:.1f} standard deviations from the prior"
+    far = (departure > most) & (most > 0)
+    words = [f"rejected: {size:.1f} standard deviations from the prior" for size in departure[far]]
+    table.iloc[rows[far], table.columns.get_loc("status")] = words
 
 
 def summary(table: pd.DataFrame, prior: Array, members: Array) -> list[Row]:
