@@ -154,6 +154,13 @@ def test_steps_without_times_are_refused(tmp_path):
         open_fields(months(tmp_path / "in.nc"))
 
 
+def test_one_step_without_a_time_is_a_field_without_time(tmp_path):
+    months(tmp_path / "in.nc")
+    with xr.open_dataset(tmp_path / "in.nc") as ds:
+        ds.isel(time=[0]).to_netcdf(tmp_path / "one.nc")
+    assert open_fields(tmp_path / "one.nc")["t2m"].dims == ("lat", "lon")
+
+
 def forecast(starts: list[str], hours: list[float]) -> xr.Dataset:
     shape = (len(starts), len(hours), 4, 6)
     values = np.broadcast_to(280 + np.arange(len(starts) * len(hours)).reshape((*shape[:2], 1, 1)),

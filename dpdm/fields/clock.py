@@ -39,8 +39,7 @@ def keep_time(ds: xr.Dataset) -> tuple[xr.Dataset, xr.DataArray | None]:
     ds = valid(ds, _find(ds))
     name = _find(ds)
     if name is None:
-        _check_lost(ds)
-        return ds, None
+        return _timeless(ds), None
     ds = _named(ds, name)
     _check(ds["time"])
     bounds = _bounds(ds, "bounds")
@@ -100,11 +99,12 @@ def _check(time: xr.DataArray) -> None:
             )
 
 
-def _check_lost(ds: xr.Dataset) -> None:
-    """Refuse steps whose times the file does not give."""
+def _timeless(ds: xr.Dataset) -> xr.Dataset:
+    """Drop a time of one step that has no date, and refuse several steps."""
     for dim in ("time", "valid_time", "t", "Time"):
         if ds.sizes.get(dim, 1) > 1 and dim not in ds.variables:
             raise DpdmError(f"its {ds.sizes[dim]} steps have no times.", INVENTED)
+    return ds.isel(time=0, drop=True) if "time" in ds.dims else ds
 
 
 def _bounds(ds: xr.Dataset, key: str) -> xr.DataArray | None:

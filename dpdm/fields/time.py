@@ -194,7 +194,18 @@ def labels_of(
         period: What a step stands for; by default that of the axis.
     """
     length = LENGTHS.get(period or period_of(time, bounds), 16)
-    return [stamp[:length] for stamp in stamps_of(time, bounds)]
+    # The year has more than four characters before the year 0 and after 9999.
+    return [stamp[: stamp.index("-", 1) - 4 + length] for stamp in stamps_of(time, bounds)]
+
+
+def year_of(label: str) -> str:
+    """Return the year of a label.
+
+    Example:
+        >>> year_of("2012-01"), year_of("-021-01"), year_of("12000")
+        ('2012', '-021', '12000')
+    """
+    return label[0] + label[1:].partition("-")[0]
 
 
 def month_numbers(time: xr.DataArray, bounds: xr.DataArray | None = None) -> Numbers:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from dpdm.evaluate.table import Table
+from dpdm.fields.time import year_of
 from dpdm.reconstruct.engines import processors
 from dpdm.reconstruct.setting import Setting, prepare
 from dpdm.reconstruct.units import Unit
@@ -114,5 +115,5 @@ def most_together(setting: Setting) -> int:
     """Count the steps that wait for each other: those of a year, or one in a store."""
     if setting.plan.output.layout == "zarr":
         return 1
-    years = [label[:4] for label in setting.series.labels]
+    years = [year_of(label) for label in setting.series.labels]
     return max(map(years.count, set(years)))

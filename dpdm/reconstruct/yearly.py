@@ -12,6 +12,7 @@ import xarray as xr
 
 from dpdm.fields.alone import HDF5
 from dpdm.fields.store import sha256
+from dpdm.fields.time import year_of
 from dpdm.fields.write import Writer
 from dpdm.reconstruct.products import Step, template, values
 from dpdm.reconstruct.setting import Setting, coarse_of
@@ -35,7 +36,7 @@ class Yearly:
 
     def product(self, label: str) -> str:
         """Return the name of a step's file."""
-        return f"fine_{label[:4]}.nc"
+        return f"fine_{year_of(label)}.nc"
 
     def path(self, label: str) -> Path:
         """Return the file that holds a step."""
