@@ -18,7 +18,7 @@ ZARR = (".zgroup", ".zmetadata", "zarr.json")
 CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
 PRESSURE = "isobaricInhPa"  # of GRIB, as cfgrib calls it
 HDF5 = b"\x89HDF"
-HEADER = "Check the types of its variables and attributes: ncdump -h."
+HEADER = "Check the types of its variables and attributes."
 
 
 def open_raw(path: Path) -> xr.Dataset:
