@@ -79,11 +79,11 @@ def assimilate(
     Raises:
         DpdmError: When the files do not fit each other, or no observation can be used.
     """
-    read = [*files.read, *([seeing.channels] if seeing.channels else [])]
-    check_output(files.analysis, read, overwrite)
-    if files.report is not None:
-        check_output(files.report, [*read, files.analysis], overwrite, suffixes=(".csv",))
     path = find(prior)
+    inputs = [files.read, seeing, wish, path]
+    check_output(files.analysis, inputs, overwrite)
+    if files.report is not None:
+        check_output(files.report, [*inputs, files.analysis], overwrite, suffixes=(".csv",))
     known = load(path)
     work = (of_trajectories if known.contract.states else of_fields)(
         files, path, known, wish, seeing
@@ -95,7 +95,8 @@ def assimilate(
         if files.report is not None:
             noted = work.noted
             departures = report(noted.table, noted.prior, noted.analysis)
-            write_text(files.report, guarded(departures).to_csv(index=False, float_format=DIGITS))
+            lines = guarded(departures).to_csv(index=False, float_format=DIGITS)
+            write_text(files.report, lines, overwrite)
     rows = summary(work.noted.table, work.noted.prior, work.noted.analysis)
     for sentence in doubts(rows):
         warnings.warn(sentence, DpdmWarning, stacklevel=2)

@@ -33,8 +33,8 @@ def downscale(
     Raises:
         DpdmError: When input, target, prior or output do not fit each other.
     """
-    check_output(fine, [p for p in (coarse, grid, own_statics, wish.mask) if p], overwrite)
     path = find(prior)
+    check_output(fine, [coarse, grid, own_statics, wish, path], overwrite)
     task = plan(coarse, load(path), wish, grid, own_statics)
     what = "Fine fields" if wish.members else "Mean of the infinite ensemble of fine fields"
     title = f"{what} downscaled from {coarse.name} with the prior {path.stem}"

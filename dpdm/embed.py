@@ -50,9 +50,8 @@ def embed(
     Raises:
         DpdmError: When file, prior, layer, level or output do not fit each other.
     """
-    inputs = [p for p in (field, around.statics) if p is not None]
-    check_output(features, inputs, overwrite)
     path = find(prior)
+    check_output(features, [field, around, wish, path], overwrite)
     known = load(path)
     look.modules(known)
     states = states_of(field, known, wish, around)

@@ -65,8 +65,8 @@ def forecast(
     Raises:
         DpdmError: When files, prior and lead do not fit each other, or the forecast diverges.
     """
-    check_output(out, [train, state], overwrite)
     path = find(prior)
+    check_output(out, [train, state, path], overwrite)
     known = load(path)
     lessons, begun = (components(p, known, wish) for p in (train, state))
     check_times(lessons.like, train)

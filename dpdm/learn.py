@@ -26,9 +26,10 @@ from torch import Tensor
 from dpdm.checkpoint import State, fingerprint, keep, restore
 from dpdm.contract import Contract
 from dpdm.fields.tensors import Normaliser
-from dpdm.interrupt import uninterrupted
+from dpdm.interrupt import check, heeded, patience
 from dpdm.memory import check_room
 from dpdm.prior import Prior, save
+from dpdm.publish import append
 from dpdm.recipe import Fit
 
 
@@ -57,6 +58,8 @@ class Progress:
 
 ACTIVATIONS = 20  # values that the network holds of one, at least
 Report = Callable[[Progress], None]
+LOG = ".jsonl"
+PATIENCE = 15.0  # seconds that a step or an evaluation may take before an interrupt is seen
 
 
 class Told(Protocol):
@@ -184,11 +187,10 @@ def step_on(subject: Subject, state: State, device: str, rank: int, share: float
     state.optimiser.param_groups[0]["lr"] = (
         fit.learning_rate * rise * (0.5 + 0.5 * math.cos(math.pi * min(share, 1.0)))
     )
-    with uninterrupted():
-        state.optimiser.step()
-        state.optimiser.zero_grad(set_to_none=True)
-        remember(state, fit.ema)
-        state.step += 1
+    state.optimiser.step()
+    state.optimiser.zero_grad(set_to_none=True)
+    remember(state, fit.ema)
+    state.step += 1
     return float(error.mean().detach())
 
 
@@ -234,12 +236,13 @@ def learn(
     kept = out.with_name(out.name + ".resume")
     if kept.exists():
         restore(state, kept, identity(subject))
-    try:
-        return loop(subject, state, out, kept, minutes, device, rank, report)
-    except KeyboardInterrupt:
-        if rank == 0:
-            keep(state, kept, identity(subject))
-        raise
+    with heeded(), patience(PATIENCE):
+        try:
+            return loop(subject, state, out, kept, minutes, device, rank, report)
+        except KeyboardInterrupt:
+            if rank == 0:
+                keep(state, kept, identity(subject))
+            raise
 
 
 def loop(
@@ -250,6 +253,7 @@ def loop(
     settings, first = subject.recipe.train, state.step
     clock, before = time.monotonic(), state.seconds
     loss, scores = math.nan, dict[str, float]()
+    ours = out.exists()  # or else it would have been refused
 
     def now() -> Progress:
         share = min(done(state, settings.steps, minutes), 1.0)
@@ -257,12 +261,14 @@ def loop(
         return Progress(state.step, share, loss, state.seconds, scores, run, measure)
 
     while now().share < 1.0:
+        check()
         newest = step_on(subject, state, device, rank, now().share)
         loss = newest if math.isnan(loss) else loss + 0.02 * (newest - loss)
         state.seconds = agreed(before + time.monotonic() - clock)
         if state.step % settings.validate == 0 or now().share >= 1.0:
             scores = validate(subject, state, device)
-            checkpoint(subject, state, out, kept, now(), rank)
+            checkpoint(subject, state, out, kept, now(), rank, ours)
+            ours = True
         report(now())
     if rank == 0:
         kept.unlink(missing_ok=True)
@@ -276,9 +282,14 @@ def done(state: State, steps: int, minutes: float) -> float:
 
 
 def checkpoint(
-    subject: Subject, state: State, out: Path, kept: Path, progress: Progress, rank: int
-) -> None:
-    """Write the prior as it is now, its log, and all that training needs to go on."""
+    subject: Subject, state: State, out: Path, kept: Path, progress: Progress, rank: int,
+    ours: bool,
+) -> None:  # fmt: skip
+    """Write the prior as it is now, its log, and all that training needs to go on.
+
+    Raises:
+        DpdmError: When the prior that is there is not ours to replace.
+    """
     if rank:
         return
     denoiser = subject.fresh()
@@ -287,9 +298,8 @@ def checkpoint(
     contract = replace(
         subject.contract, training=subject.contract.training | spent, scores=progress.scores
     )
-    with out.with_suffix(".jsonl").open("a", encoding="utf-8") as log:
-        log.write(json.dumps(asdict(progress)) + "\n")
-    save(Prior(denoiser, subject.normaliser, contract, **subject.extra()), out)
+    save(Prior(denoiser, subject.normaliser, contract, **subject.extra()), out, ours)
+    append(out.with_suffix(LOG), json.dumps(asdict(progress)))
     keep(state, kept, identity(subject))
 
 

@@ -78,8 +78,9 @@ def observe(truth: Path, target: Path, config: Path, ask: Ask = Ask()) -> None:
     Raises:
         DpdmError: When the settings do not fit the file, or the target cannot be written.
     """
-    check_output(target, [truth, config], ask.overwrite)
     settings = read(config, Settings)
+    channels = config.parent / settings.what.channels if settings.what.channels else None
+    check_output(target, [truth, config, channels], ask.overwrite)
     scene = scene_of(truth, ask, settings.what.operator in KEEPING)
     table = observed(scene, settings, str(config), ask.report)
     if not len(table["value"]):

@@ -91,10 +91,9 @@ def perturb(
     Raises:
         DpdmError: When file, prior, strength or output do not fit each other.
     """
-    inputs = [p for p in (state, around.statics) if p is not None]
-    check_output(ensemble, inputs, overwrite)
-    check_push(push, wish)
     path = find(prior)
+    check_output(ensemble, [state, around, wish, path], overwrite)
+    check_push(push, wish)
     states = states_of(state, load(path), wish, around)
     curve = [] if push.target is None else calibrated(states, push)
     push = replace(push, strength=curve[-1].strength) if curve else push

@@ -140,8 +140,12 @@ def check_length(prior: Prior, length: int, path: Path | str) -> None:
         )
 
 
-def save(prior: Prior, path: Path) -> None:
-    """Write a prior to one file, whole or not at all."""
+def save(prior: Prior, path: Path, overwrite: bool = True) -> None:
+    """Write a prior to one file, whole or not at all.
+
+    Raises:
+        DpdmError: When it cannot be written, or a file that may not be replaced has appeared.
+    """
     weights = {k: v.contiguous() for k, v in prior.denoiser.state_dict().items()}
     beside = zip(BESIDE, (prior.climatology, prior.coarse), strict=True)
     extra = {p + k: v.contiguous() for p, each in beside for k, v in each.items()}
@@ -153,7 +157,7 @@ def save(prior: Prior, path: Path) -> None:
         "channels": [asdict(c) for c in prior.normaliser.channels],
         "contract": asdict(prior.contract),
     }
-    save_whole(weights | extra, path, {"dpdm_prior": json.dumps(header)})
+    save_whole(weights | extra, path, {"dpdm_prior": json.dumps(header)}, overwrite)
 
 
 def find(name: str) -> Path:

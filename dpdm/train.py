@@ -18,11 +18,11 @@ from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.statics import statics
 from dpdm.fields.store import load, open_fields, sha256
 from dpdm.fields.trajectories import holds_trajectories, on_components, opened
-from dpdm.fields.write import check_output
+from dpdm.fields.write import check_apart, check_output
 from dpdm.globes import Globes
 from dpdm.globes import prepare as prepare_globes
 from dpdm.latent import check_coder, coded, coding
-from dpdm.learn import Progress, Report, learn
+from dpdm.learn import LOG, Progress, Report, learn
 from dpdm.lesson import Lesson, prepare
 from dpdm.limits import MOST
 from dpdm.memory import check_memory
@@ -57,11 +57,6 @@ class Sources:
     rename: Mapping[str, str]
     units: Mapping[str, str]
 
-    def everything(self) -> list[Path]:
-        """List all files."""
-        others = (self.statics, self.config, self.start)
-        return [*self.fine, *self.coarse, *filter(None, others)]
-
 
 def train(
     sources: Sources,
@@ -82,7 +77,9 @@ def train(
     if out.suffix != ".safetensors":
         raise DpdmError(f"{out} is not a .safetensors file.", "Call it NAME.safetensors.")
     half = out.with_name(out.name + ".resume")
-    check_output(out, sources.everything(), overwrite or half.exists(), suffixes=(".safetensors",))
+    check_output(out, sources, overwrite or half.exists(), suffixes=(".safetensors",))
+    for other in (half, out.with_suffix(LOG), coder_of(out)):
+        check_apart(other, sources)
     subject = of_fields(sources, factor) if window is None else of_states(sources, window)
     if sources.start is not None:
         subject.contract.training["start_sha256"] = sha256(sources.start)
@@ -108,13 +105,18 @@ def codes_of(
             "--latent is for states on the globe, and learns from nothing.",
             "Leave it out, or give fields of the whole globe and --window, without --start.",
         )
-    path = out.with_name(f"{out.stem}.coder.safetensors")
+    path = coder_of(out)
     lesson, half = coding(subject), path.with_name(path.name + ".resume")
     if again or not path.exists() or half.exists():
         learn(lesson, path, minutes * subject.recipe.code.share, choose(device), report)
     prior = load_prior(path)
     check_coder(prior, lesson, path)
     return coded(subject, prior)
+
+
+def coder_of(out: Path) -> Path:
+    """Return the file of the autoencoder of a prior of codes."""
+    return out.with_name(f"{out.stem}.coder.safetensors")
 
 
 def of_fields(sources: Sources, factor: tuple[int, int] | None) -> Lesson:

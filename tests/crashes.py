@@ -71,6 +71,7 @@ def suicide(number: int, after: bool) -> Trap:
             return rename
 
         os.replace, os.rename = counting(os.replace), counting(os.rename)
+        os.link = counting(os.link)
 
     return trap
 

@@ -143,7 +143,7 @@ def serve() -> None:
 
 def become(request: dict[str, Any]) -> None:
     """Be the command, to the end."""
-    from dpdm_cli.main import main
+    from dpdm_cli.start import main
 
     os.chdir(request["cwd"])
     os.environ.update(request["environment"])
@@ -155,7 +155,7 @@ def become(request: dict[str, Any]) -> None:
     exec(request["before"], {})
     code = 0
     try:
-        main(prog_name="dpdm")
+        main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
     except BaseException:

@@ -15,7 +15,7 @@ from tests.worlds import Taught, done
 
 ROOT = Path(__file__).parent.parent
 START = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'cli')!r}]\n"
-MAIN = START + "from dpdm_cli.main import main; main(prog_name='dpdm')"
+MAIN = START + "from dpdm_cli.start import main; main()"
 # The prior is so small that a run ends before a signal arrives: so the signal is sent from within,
 # once the file asked for is there.
 KILL = """
@@ -52,7 +52,7 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_leaves_no_file(here: Path, nursery: Nursery, name: str) -> None:
     number = getattr(signal, name)
-    before = KILL.format(glob=".out.*.tmp.nc", number=int(number))
+    before = KILL.format(glob=".out.nc.*.tmp/out.nc", number=int(number))
     there = {p.name for p in here.iterdir()}
     words = "coarse.nc", "out.nc", "--prior", "prior.safetensors", "--members", 200
     result = nursery.run("downscale", *words, before=before)

@@ -13,7 +13,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid
-from dpdm.interrupt import uninterrupted
+from dpdm.interrupt import Interrupted
 from dpdm.learn import Progress, learn, noise_levels
 from dpdm.lesson import Lesson, prepare
 from dpdm.prior import load
@@ -139,18 +139,26 @@ def test_two_processes_train_one_prior(here: Path, taught: Taught, nursery: Nurs
     assert 0 < differ < 0.1  # other windows, so not equal; the same start, so not far
 
 
-def test_an_interrupt_waits_for_the_step_to_be_whole() -> None:
-    done = []
+def test_an_interrupt_waits_for_the_step_to_be_whole(tmp_path: Path) -> None:
+    out, whole = tmp_path / "out.safetensors", tmp_path / "whole.safetensors"
 
-    def step() -> None:
-        with uninterrupted():
+    class Dying:
+        def __del__(self) -> None:  # which would swallow an exception
             signal.raise_signal(signal.SIGINT)
-            done.append("the rest of the step")
+
+    class Disturbed(torch.optim.AdamW):
+        def step(self, closure: None = None) -> None:  # type: ignore[override]
+            Dying()
+            super().step()
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job may ignore it
     try:
-        with pytest.raises(KeyboardInterrupt):
-            step()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.optim, "AdamW", Disturbed)
+            with pytest.raises(Interrupted):
+                learn(lesson(), out)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert done
+    assert learn(lesson(), out).run_steps < learn(lesson(), whole).run_steps
+    one, two = (load(path).denoiser.state_dict() for path in (out, whole))
+    assert all(bool((one[key] == two[key]).all()) for key in one)

@@ -222,7 +222,7 @@ def test_the_same_work_gives_the_same_bytes(files, tmp_path):
 
 
 def test_a_fault_while_writing_leaves_nothing(files, tmp_path, monkeypatch):
-    monkeypatch.setattr("dpdm.plot.page.sync", lambda path: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("dpdm.publish.sync", lambda path: (_ for _ in ()).throw(OSError("full")))
     assert dpdm("plot", files / "truth.nc", tmp_path / "a.png").exit_code == 1
     assert list(tmp_path.iterdir()) == []
 

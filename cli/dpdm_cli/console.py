@@ -1,20 +1,18 @@
 """What the commands say: results on stdout, progress and faults on stderr."""
 
 import os
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 
 from dpdm.errors import DpdmError, DpdmWarning
+from dpdm.interrupt import SENTENCE, check, heeded
 from dpdm.printable import printable
 
 Report = Callable[[int, int], None]
@@ -28,14 +26,6 @@ def echo(text: str, err: bool = False, nl: bool = True) -> None:
 def in_line(text: str) -> str:
     """Return a text without line ends, which would pass for lines of dpdm's own."""
     return " ".join(text.split("\n"))
-
-
-class Ended(KeyboardInterrupt):
-    """Report a signal that ends a command; it cleans up as after Ctrl-C."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.code = 128 + number
 
 
 class Group(click.Group):
@@ -60,7 +50,7 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; turn a fault into two lines and exit 1, a signal into its exit code."""
         try:
-            with heeding_signals(), saying_warnings():
+            with heeded(final=True), saying_warnings():
                 return super().invoke(ctx)
         except DpdmError as error:
             fail(error)
@@ -68,32 +58,12 @@ class Group(click.Group):
             error.message = in_line(printable(error.message))  # type: ignore[misc]
             raise
         except KeyboardInterrupt as stop:
-            echo("Interrupted: nothing half-written is left.", err=True)
+            echo(SENTENCE, err=True)
             sys.exit(getattr(stop, "code", 130))
         except (BrokenPipeError, click.Abort, click.exceptions.Exit):
             raise  # click's own; a broken pipe as in dpdm info FILE | head ends quietly
         except Exception as fault:
             fail(reported(fault))
-
-
-@contextmanager
-def heeding_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP interrupt a command, unless someone else handles or ignores them."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Ended(number)
-
-    names = ("SIGTERM", "SIGHUP")  # Windows has no hang-up
-    heard = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    mine = [number for number in heard if signal.getsignal(number) is signal.SIG_DFL]
-    mine = mine if threading.current_thread() is threading.main_thread() else []
-    for number in mine:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in mine:
-            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
@@ -210,6 +180,10 @@ def told(what: str, unit: str) -> Iterator[tuple[Callable[[str], None], Report]]
         else:
             echo(f"{utc.now()} {line}", err=True)
 
+    def report(done: int, total: int) -> None:
+        bar.update(task, completed=done, total=total)
+        check()
+
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
-        yield say, lambda done, total: bar.update(task, completed=done, total=total)
+        yield say, report

@@ -21,6 +21,7 @@ References:
 import torch
 from torch import Tensor, nn
 
+from dpdm.interrupt import check
 from dpdm.types import Denoise, Fields, Sigma
 
 
@@ -64,7 +65,12 @@ class Denoiser(nn.Module):
         return self.sigma_data**2 / total, c_out, total.rsqrt(), sigma.log() / 4
 
     def moments(self, x_t: Fields, sigma: Sigma, features: list[Tensor]) -> tuple[Fields, Fields]:
-        """Return the mean and the variance of the clean fields, each shaped as ``x_t``."""
+        """Return the mean and the variance of the clean fields, each shaped as ``x_t``.
+
+        Raises:
+            Interrupted: A signal has come.
+        """
+        check()
         c_skip, c_out, c_in, c_noise = self.scalings(sigma, x_t)
         if self.law is None:
             guess, seen = c_skip * x_t, c_in * x_t

@@ -30,6 +30,7 @@ from dpdm.evaluate.tally import (
     tally_ensemble,
 )
 from dpdm.fields.levels import families
+from dpdm.interrupt import check
 
 Scores = dict[str, xr.Dataset]
 Watch = Callable[[Case, Moment, Scores], None]
@@ -90,6 +91,7 @@ def evaluate(
     for step in range(case.steps):
         rivals = rivals_at(case, step)
         for name in case.names:
+            check()
             moment = moment_at(case, name, step, rivals)
             found[name].append(score_step(case, moment))
             watch(case, moment, found[name][-1])

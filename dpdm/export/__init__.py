@@ -17,13 +17,14 @@ from dpdm.errors import DpdmError
 from dpdm.export import cube, raster, stac, table
 from dpdm.export.ask import CUBES, RASTERS, TABLES, Ask
 from dpdm.export.frame import Sheet, sheet
+from dpdm.export.gdal import saying
 from dpdm.export.points import points
-from dpdm.export.publish import hidden, saying
 from dpdm.export.select import Layer, chosen, layers, the_one
 from dpdm.export.when import split_names
 from dpdm.fields.cf import file_attributes
 from dpdm.fields.store import sha256
-from dpdm.fields.write import check_output, write_text
+from dpdm.fields.write import check_output
+from dpdm.publish import drafts
 
 
 def export(source: Path, target: Path, ask: Ask = Ask()) -> list[Path]:
@@ -32,8 +33,8 @@ def export(source: Path, target: Path, ask: Ask = Ask()) -> list[Path]:
     Raises:
         DpdmError: What is asked is not in the file, or the format cannot hold it.
     """
-    inputs = [source, *ask.inputs]
-    check_output(target, inputs, ask.overwrite or ask.split, (*RASTERS, *CUBES, *TABLES))
+    suffixes = (*RASTERS, *CUBES, *TABLES)
+    check_output(target, [source, ask], ask.overwrite or ask.split, suffixes)
     ask.check(target)
     if target.suffix in RASTERS:
         return rasters(source, target, ask)
@@ -60,7 +61,7 @@ def tables(source: Path, target: Path, fields: xr.Dataset, stations: Path, ask: 
     wanted = table.columns(fields, source, ask)
     places = points(stations, wanted[0][0].grid, ask.method)
     write = table.write_csv if target.suffix == ".csv" else table.write_geojson
-    write(target, table.rows(wanted, places, ask))
+    write(target, table.rows(wanted, places, ask), ask.overwrite)
 
 
 def rasters(source: Path, target: Path, ask: Ask) -> list[Path]:
@@ -78,11 +79,11 @@ def rasters(source: Path, target: Path, ask: Ask) -> list[Path]:
     parts = _parts(target, layer, fields, ask)
     items = [path.with_suffix(".json") for path in parts] if ask.stac else []
     for path in parts:
-        check_output(path, [source, *ask.inputs], ask.overwrite, RASTERS)
+        check_output(path, [source, ask], ask.overwrite, RASTERS)
     for path in items:
-        check_output(path, [source, *ask.inputs], ask.overwrite, (".json",))
+        check_output(path, [source, ask], ask.overwrite, (".json",))
     tags = _tags(source, fields, ask)
-    with hidden([*parts, *items]) as names:
+    with drafts([*parts, *items], ask.overwrite) as names:
         _write(layer, page, parts, names, tags, fields, ask)
     return [*parts, *items]
 
@@ -113,12 +114,12 @@ def _write(
     fields: xr.Dataset,
     ask: Ask,
 ) -> None:
-    """Write rasters and items under their hidden names."""
+    """Write the drafts of rasters and items."""
     for index, (path, steps) in enumerate(parts.items()):
         with saying(path):
             bands = raster.write(names[index], layer, page, steps, tags)
         if ask.stac:
             time = fields["time"].isel(time=list(steps))
             said = stac.item(path, layer.grid, page, time, bands, tags)
-            write_text(names[len(parts) + index], said)
+            names[len(parts) + index].write_text(said, encoding="utf-8")
         ask.report(steps[-1] + 1, layer.steps)

@@ -50,11 +50,6 @@ class Ask:
     overwrite: bool = False
     report: Callable[[int, int], None] = lambda done, total: None
 
-    @property
-    def inputs(self) -> list[Path]:
-        """List the files that are read beside the field."""
-        return [path for path in (self.mask, self.points) if path]
-
     def check(self, target: Path) -> None:
         """Refuse what the format of the target cannot hold.
 

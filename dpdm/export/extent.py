@@ -13,7 +13,7 @@ import warnings
 from typing import Any
 
 from dpdm.errors import DpdmError
-from dpdm.export.publish import cpl
+from dpdm.export.gdal import cpl
 from dpdm.fields.extra import extra
 from dpdm.fields.grid import Grid
 

@@ -92,16 +92,16 @@ def _values(
         yield layer.name, members
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
+def write_csv(path: Path, table: pd.DataFrame, overwrite: bool = False) -> None:
     """Write a table as CSV; what is missing is empty."""
-    write_text(path, guarded(table).to_csv(index=False, lineterminator="\n"))
+    write_text(path, guarded(table).to_csv(index=False, lineterminator="\n"), overwrite)
 
 
-def write_geojson(path: Path, table: pd.DataFrame) -> None:
+def write_geojson(path: Path, table: pd.DataFrame, overwrite: bool = False) -> None:
     """Write a table as GeoJSON, a point a row; what is missing is null."""
     features = [_feature(row) for row in table.to_dict("records")]
     said = {"type": "FeatureCollection", "features": features}
-    write_text(path, json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(said, indent=1, ensure_ascii=False) + "\n", overwrite)
 
 
 def _feature(row: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dpdm.errors import DpdmError
+from dpdm.publish import draft
 
 HEADER = 16_000_000  # bytes of a header at most
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -37,22 +38,22 @@ class Contents:
     tensors: dict[str, Stored]
 
 
-def save_whole(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+def save_whole(
+    tensors: dict[str, Tensor], path: Path, metadata: dict[str, str], overwrite: bool = True
+) -> None:
     """Write a safetensors file, whole or not at all.
 
     Raises:
-        DpdmError: When the disk is full or the folder cannot be written.
+        DpdmError: When the disk is full, the folder cannot be written, or a file that may not be
+            replaced has appeared.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(tensors, temporary, metadata=metadata)
-        temporary.chmod(0o666 & ~umask())  # safetensors makes files that only their owner reads
-        os.replace(temporary, path)
+        with draft(path, overwrite) as hidden:
+            save_file(tensors, hidden, metadata=metadata)
+            hidden.chmod(0o666 & ~umask())  # safetensors makes files that only their owner reads
     except (OSError, SafetensorError) as error:
         what = f"{path} cannot be written: {error}."
         raise DpdmError(what, "Make room, check the folder, or write elsewhere.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def umask() -> int:

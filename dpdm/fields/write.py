@@ -1,8 +1,8 @@
 """Write fields block by block, and all or nothing.
 
-A `Writer` lays out the whole file under a hidden name beside the target, fills it one block at a
-time, and renames it onto the target when all went well. After a fault, Ctrl-C too, nothing is
-left. No more than one block is ever in memory.
+A `Writer` lays out the whole file as a draft, fills it one block at a time, and publishes it when
+all went well. After a fault or an interrupt nothing is left. No more than one block is ever in
+memory.
 
 The layout comes from a template: its lazy (dask) variables are left empty, to be filled by
 `write`; all else in it is written at once.
@@ -11,9 +11,10 @@ The layout comes from a template: its lazy (dask) variables are left empty, to b
 import errno
 import os
 import shutil
-import time
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from shlex import quote
 from types import TracebackType
@@ -29,21 +30,29 @@ from dpdm.errors import DpdmError
 from dpdm.fields.alone import HDF5
 from dpdm.fields.levels import gathered
 from dpdm.fields.source import is_zarr
-from dpdm.interrupt import uninterrupted
+from dpdm.interrupt import check
 from dpdm.memory import check_disk
+from dpdm.publish import Draft, draft, sweep
 
 NETCDF = (".nc", ".nc4")
 SUFFIXES = (*NETCDF, ".zarr")
+CLOSING = 2.0  # seconds that a file which is given up may take to close
 _STORED = ("dtype", "units", "calendar", "_FillValue", "scale_factor", "add_offset", "chunks")
 
 
 def check_output(
     path: Path,
-    inputs: Sequence[Path] = (),
+    inputs: object = (),
     overwrite: bool = False,
     suffixes: Sequence[str] = SUFFIXES,
 ) -> None:
     """Refuse an output that could not be written, before anything is computed.
+
+    Args:
+        path: The output.
+        inputs: All that is read, in any form that `paths_in` knows.
+        overwrite: Whether an existing output is replaced.
+        suffixes: What it may end in.
 
     Raises:
         DpdmError: The suffix is unknown, the folder is missing or read-only, the file is one of
@@ -52,11 +61,53 @@ def check_output(
     if path.suffix not in suffixes:
         raise DpdmError(f"{path} ends in '{path.suffix}'.", f"End it in {', '.join(suffixes)}.")
     _check_folder(path)
-    for other in inputs:
-        if path.exists() and other.exists() and path.samefile(other):
-            raise DpdmError(f"{path} is an input too.", "Write to another file.")
+    sweep(path)
+    check_apart(path, inputs)
     if path.exists():
         _check_replaceable(path, overwrite)
+    elif path.is_symlink():
+        raise DpdmError(
+            f"{path} is a link to {path.readlink()}, which does not exist.",
+            "Remove the link, or write to another file.",
+        )
+
+
+def check_apart(path: Path, inputs: object) -> None:
+    """Refuse an output that is an input, holds one, or lies in one.
+
+    Raises:
+        DpdmError: It does.
+    """
+    whole = path.resolve()
+    for other in paths_in(inputs):
+        read = other.resolve()
+        if whole == read or (path.exists() and other.exists() and path.samefile(other)):
+            raise DpdmError(f"{path} is an input too.", "Write to another file.")
+        if whole in read.parents:
+            raise DpdmError(f"{path} holds the input {other}.", "Write to another place.")
+        if read in whole.parents:
+            raise DpdmError(f"{path} lies in the input {other}.", "Write to another place.")
+
+
+def paths_in(inputs: object) -> Iterator[Path]:
+    """Yield the paths in a path, a sequence, the values of a mapping, or a dataclass.
+
+    Example:
+        >>> [p.name for p in paths_in([Path("a.nc"), None, {"also": Path("b.nc")}])]
+        ['a.nc', 'b.nc']
+    """
+    if isinstance(inputs, Path):
+        yield inputs
+        return
+    parts: Iterable[object] = ()
+    if is_dataclass(inputs):
+        parts = (getattr(inputs, each.name) for each in fields(inputs))
+    elif isinstance(inputs, Mapping):
+        parts = inputs.values()
+    elif isinstance(inputs, list | tuple):
+        parts = inputs
+    for part in parts:
+        yield from paths_in(part)
 
 
 def _check_folder(path: Path) -> None:
@@ -71,8 +122,10 @@ def _check_folder(path: Path) -> None:
 
 def _check_replaceable(path: Path, overwrite: bool) -> None:
     """Refuse to replace what the user did not offer, and any folder that is no Zarr store."""
+    if not (path.is_file() or path.is_dir()):
+        raise DpdmError(f"{path} is a device or a pipe.", "Write to a file.")
     if not overwrite:
-        raise DpdmError(f"{path} exists.", "Say --overwrite to replace it.")
+        raise DpdmError(f"{path} exists.", "Use --overwrite to replace it.")
     if path.is_dir() and not (path.suffix == ".zarr" and is_zarr(path)):
         raise DpdmError(f"{path} is a directory.", "It is not replaced; choose another name.")
     if path.suffix == ".zarr" and path.is_file():
@@ -93,18 +146,16 @@ class Writer:
         check_disk(template.nbytes, path)
         self.path = path
         self._template = template
-        self._target = path.resolve()
-        name = f".{path.stem}.{os.getpid()}.tmp{path.suffix}"
-        self._hidden = self._target.with_name(name)
+        self._draft = Draft(path, overwrite)
         self._filled: dict[str, Any] = {}
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        """Lay out the file under its hidden name."""
+        """Lay out the file as a draft."""
         lay_out = _zarr if self.path.suffix == ".zarr" else _netcdf
         try:
-            with _saying(self.path), HDF5, uninterrupted():  # xarray holds a lock meanwhile
-                self._filled = lay_out(self._template, self._hidden, self._open)
+            with _saying(self.path), HDF5:
+                self._filled = lay_out(self._template, self._draft.begin(), self._open)
         except BaseException:
             self._give_up()
             raise
@@ -116,10 +167,14 @@ class Writer:
         Args:
             block: Any contiguous part of the template, with some or all of its lazy variables; a
                 dimension of one may be a scalar coordinate instead, and levels may be split.
+
+        Raises:
+            Interrupted: A signal has come.
         """
         for name, target in self._filled.items():
             if (array := gathered(block, self._template[name])) is not None:
                 place, values = _placed(self._template[name], array)
+                check()
                 self._put(target, place, values)
 
     def __exit__(
@@ -128,42 +183,37 @@ class Writer:
         fault: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Rename the whole file onto the target, or leave nothing."""
+        """Publish the whole file, or leave nothing."""
         if kind is not None:
             return self._give_up()
         try:
             with _saying(self.path):
                 self._close()
-                _publish(self._hidden, self._target)
+                self._draft.publish()
         finally:
-            self._discard()
+            self._draft.discard()
 
     def _close(self) -> None:
         with HDF5, NETCDF4_PYTHON_LOCK:
             self._open.close()
 
     def _give_up(self) -> None:
-        """Remove what was begun; a file that was cut short may not even close."""
+        """Remove what was begun; a file that was cut short may not even close.
+
+        Whoever raised within a program may have left a lock behind, so none is waited for long.
+        """
+        closing = threading.Thread(target=self._close_quietly, daemon=True)
+        closing.start()
+        closing.join(CLOSING)
+        self._draft.discard()
+
+    def _close_quietly(self) -> None:
         with suppress(Exception):
             self._close()
-        self._discard()
 
     def _put(self, target: Any, place: tuple[slice, ...], values: np.ndarray) -> None:
         with _saying(self.path), HDF5, NETCDF4_PYTHON_LOCK:
             target[place] = values
-
-    def _discard(self) -> None:
-        """Remove what is left under the hidden name."""
-        discard(self._hidden)
-
-
-def discard(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_file():
-        path.unlink()
-    for pause in (0, 0.1, 0.4) if path.is_dir() else ():
-        time.sleep(pause)  # after a fault, Zarr's threads write on for a moment
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _placed(like: xr.DataArray, block: xr.DataArray) -> tuple[tuple[slice, ...], np.ndarray]:
@@ -239,53 +289,14 @@ def _zarr_array(group: zarr.Group, array: xr.DataArray) -> Any:
     )
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, overwrite: bool = False) -> None:
     """Write a text file, whole or not at all.
 
     Raises:
-        DpdmError: The disk is full or the folder cannot be written.
+        DpdmError: The disk is full, the folder cannot be written, or a file has appeared there.
     """
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with _saying(path):
-            hidden.write_text(text, encoding="utf-8")
-            _publish(hidden, path)
-    finally:
-        hidden.unlink(missing_ok=True)
-
-
-def _publish(hidden: Path, target: Path) -> None:
-    """Make the file durable, then put it in the target's place in one step."""
-    if hidden.is_dir():
-        os.sync()
-        _swap(hidden, target)
-    else:
-        sync(hidden)
-        os.replace(hidden, target)
-    sync(target.parent)
-
-
-def _swap(hidden: Path, target: Path) -> None:
-    """Put a directory in another's place: the old one steps aside until the new one is in."""
-    aside = hidden.with_suffix(".old")
-    try:
-        if target.exists():
-            os.rename(target, aside)
-        os.rename(hidden, target)
-    except BaseException:
-        if aside.exists() and not target.exists():
-            os.rename(aside, target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk itself."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with _saying(path), draft(path, overwrite) as hidden:
+        hidden.write_text(text, encoding="utf-8")
 
 
 @contextmanager

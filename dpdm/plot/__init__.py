@@ -58,15 +58,13 @@ def plot(path: Path, out: Path, ask: Ask) -> str:
     Raises:
         DpdmError: The output cannot be written, or the file does not hold what is asked for.
     """
-    others = (ask.truth, ask.coarse, ask.background, ask.report, ask.points)
-    inputs = [path, *(file for file in others if file)]
-    check_output(out, inputs, ask.overwrite, FORMATS)
+    check_output(out, [path, ask], ask.overwrite, FORMATS)
     check_heeded(ask, ask.kind)
     view = scene(path, ask)
     kind = ask.kind or kind_of(view)
     check_heeded(ask, kind)
     with styled():
-        save(draw(view, kind), out, " ".join(view.heading(kind)))
+        save(draw(view, kind), out, " ".join(view.heading(kind)), ask.overwrite)
     return kind
 
 

@@ -5,15 +5,14 @@ on it, so nothing overlaps and nothing is guessed.
 """
 
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dpdm import __version__
-from dpdm.fields.write import sync
 from dpdm.plot.libraries import TextPath, figure, mpl
 from dpdm.printable import printable
+from dpdm.publish import draft
 
 WIDTH = 8.9 / 2.54  # inches
 DPI = 200  # of a PNG, and of the fields in a PDF or SVG, whose words are outlines
@@ -122,19 +121,18 @@ def provenance(attrs: Mapping[str, Any], files: Sequence[Path]) -> str:
     return printable("; ".join([f"dpdm {__version__}", ", ".join(names), *others]))
 
 
-def save(page: Page, out: Path, title: str) -> None:
-    """Write a picture, whole or not at all."""
+def save(page: Page, out: Path, title: str, overwrite: bool = False) -> None:
+    """Write a picture, whole or not at all.
+
+    Raises:
+        DpdmError: A file has appeared there, and may not be replaced.
+    """
     ink = io.BytesIO()
     stamps: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     words = {"Title": title} | stamps.get(out.suffix, {"Software": f"dpdm {__version__}"})
     page.figure.savefig(ink, format=out.suffix[1:], dpi=DPI, metadata=words)
-    hidden = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
+    with draft(out, overwrite) as hidden:
         hidden.write_bytes(ink.getvalue())
-        sync(hidden)
-        os.replace(hidden, out)
-    finally:
-        hidden.unlink(missing_ok=True)
 
 
 def styled() -> Any:

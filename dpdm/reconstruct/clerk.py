@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from dpdm.evaluate.innovations import report
 from dpdm.fields.cells import guarded
 from dpdm.fields.store import sha256
-from dpdm.fields.write import discard, write_text
+from dpdm.fields.write import write_text
+from dpdm.interrupt import awaited
+from dpdm.publish import discard
 from dpdm.reconstruct.engines import Outcome
 from dpdm.reconstruct.ledger import Ledger
 from dpdm.reconstruct.parts import Drawn, Parts
@@ -82,7 +84,7 @@ class Clerk:
         """Wait until all that was taken is on disk; raise what went wrong with it."""
         last, self._last = self._last, None
         if last is not None:
-            last.result()
+            awaited(last)
 
     def keep(self, outcome: Outcome) -> None:
         """Keep a unit, and the product that it completes."""
@@ -145,7 +147,7 @@ class Clerk:
         for label in labels if self.setting.table is not None else ():
             name = f"observations/{label}.csv"
             (self.folder / "observations").mkdir(exist_ok=True)
-            write_text(self.folder / name, self.departures(label))
+            write_text(self.folder / name, self.departures(label), overwrite=True)
             digests[name] = sha256(self.folder / name)
         return digests
 

@@ -16,6 +16,7 @@ import torch
 from distributed import Client, WorkerPlugin, as_completed, get_worker
 
 from dpdm.errors import DpdmError
+from dpdm.interrupt import PAUSE, check
 from dpdm.reconstruct.drawer import Drawer, Work
 from dpdm.reconstruct.engines import Engine, Outcome, timed
 from dpdm.reconstruct.parts import Drawn
@@ -89,6 +90,9 @@ def spread(client: Client) -> Engine:
                 done.add(future)
             if not waiting:
                 return
+            while not done.has_ready():
+                check()
+                time.sleep(PAUSE)
             future = next(done)
             yield outcome(future, waiting.pop(future.key))
 

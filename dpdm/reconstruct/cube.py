@@ -17,7 +17,8 @@ import zarr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.levels import gathered
-from dpdm.fields.write import Writer, sync
+from dpdm.fields.write import Writer
+from dpdm.publish import sync
 from dpdm.reconstruct.products import Step, template, values
 from dpdm.reconstruct.setting import Setting
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from dpdm import utc
 from dpdm.errors import DpdmError
+from dpdm.publish import append
 from dpdm.reconstruct.units import Unit
 
 NAME = "ledger.jsonl"
@@ -56,14 +57,7 @@ class Ledger:
     def append(self, event: str, **more: Any) -> None:
         """Write an entry to the disk, then heed it."""
         entry = {"at": utc.now(), "event": event, **more}
-        line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
-        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            if os.write(handle, line) != len(line):
-                raise DpdmError(f"The disk is full: {self.path} was cut short.", "Make room.")
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        append(self.path, json.dumps(entry, separators=(",", ":")))
         self.heed(entry)
 
     def heed(self, entry: Entry) -> None:

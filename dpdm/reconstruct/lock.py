@@ -37,7 +37,7 @@ def held(folder: Path) -> Iterator[None]:
             f"There is no folder {folder}.", "Name the folder OUT of a reconstruction."
         )
     path = folder / NAME
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         _take(handle, path)
         who = {"pid": os.getpid(), "host": socket.gethostname(), "since": utc.now()}

@@ -25,6 +25,7 @@ from typing import Any
 import cloudpickle
 
 from dpdm.errors import DpdmError, DpdmWarning
+from dpdm.interrupt import check
 from dpdm.reconstruct.drawer import Drawer, Work
 from dpdm.reconstruct.engines import Engine, Outcome, processors, timed
 
@@ -122,6 +123,7 @@ class Staff:
     def draw(self, works: Iterator[Work]) -> Iterator[Outcome]:
         """Yield what becomes of works, in any order."""
         while True:
+            check()
             self.hand_out(works)
             busy = {worker.link: worker for worker in self.workers if worker.hand}
             if not busy:
@@ -199,8 +201,11 @@ def staffed(drawer: Drawer, workers: int) -> Iterator[Engine]:
 def serve(handle: int) -> None:
     """Be a worker: draw what comes through a socket, until it closes."""
     link = Connection(handle)
-    order: Order = pickle.loads(link.recv_bytes())
-    drawer: Drawer = pickle.loads(link.recv_bytes())
+    try:
+        order: Order = pickle.loads(link.recv_bytes())
+        drawer: Drawer = pickle.loads(link.recv_bytes())
+    except (OSError, EOFError):
+        return  # the command has ended
     works: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=listen, args=(link, works), daemon=True).start()
     fault = begun(drawer, order)

@@ -18,7 +18,7 @@ from dpdm.evaluate.files import evaluate_files
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.statics import bundled, onto, statics
 from dpdm.fields.store import open_fields, sha256
-from dpdm.fields.write import check_output, write_text
+from dpdm.fields.write import check_output, paths_in, write_text
 from dpdm.report.figures import styled
 from dpdm.report.gather import Gather
 from dpdm.report.libraries import jinja2
@@ -57,8 +57,7 @@ def report(
     Raises:
         DpdmError: The report cannot be written, a file cannot be read, or they do not fit.
     """
-    given = [file for file in (forecast, truth, coarse, climatology, own_statics) if file]
-    inputs = [*given, *also.values()]
+    inputs = list(paths_in([forecast, truth, coarse, climatology, own_statics, also]))
     check_output(path, inputs, overwrite, SUFFIXES)
     seen = Gather()
     table = evaluate_files(
@@ -67,7 +66,8 @@ def report(
     assert seen.case is not None  # an evaluation has at least one time
     about = {"forecast": forecast.name, "truth": truth.name, "command": command}
     files = {str(file): sha256(file) for file in inputs}
-    write_text(path, html(seen, seen.case, table, {**about, "files": files}, own_statics))
+    page = html(seen, seen.case, table, {**about, "files": files}, own_statics)
+    write_text(path, page, overwrite)
     return table
 
 
