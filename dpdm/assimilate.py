@@ -144,7 +144,8 @@ def refuse_fields(files: Files, wish: Wish, seeing: Seeing) -> None:
     """
     said = {
         "--coarse": files.coarse, "--statics": files.statics, "--bbox": wish.bbox,
-        "--var": wish.rename, "--units": wish.units, "--coarse-error": seeing.coarse_error,
+        "--var": wish.rename, "--units": wish.units, "--missing": wish.missing,
+        "--coarse-error": seeing.coarse_error,
     }  # fmt: skip
     for option, value in said.items():
         if value:
@@ -182,7 +183,7 @@ def observations(files: Files, seeing: Seeing, sounder: Channels | None = None) 
         DpdmError: When channels of a sounder are given, and none is observed.
     """
     said = (seeing.errors, seeing.obs_var, seeing.obs_units)
-    table = read_observations(files.observations, *said, sounder)
+    table = read_observations(files.observations, *said, sounder, seeing.obs_missing)
     if sounder is not None and not (table["variable"] == "tb").any():
         raise DpdmError(
             f"{seeing.channels} says what channels see, and no brightness temperature is "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -72,6 +73,8 @@ def value(kind: Any, said: Any, where: str) -> Any:
     allowed = (int, float) if kind is float else (kind,)
     if not isinstance(said, allowed) or (isinstance(said, bool) and kind is not bool):
         raise DpdmError(f"{where} is {shown(said)}.", f"Give a value of type {kind.__name__}.")
+    if isinstance(said, float) and not math.isfinite(said):
+        raise DpdmError(f"{where} is {shown(said)}.", "Give a finite number.")
     if isinstance(said, int) and not -(2**63) <= said < 2**63:
         raise DpdmError(f"{where} is {shown(said)}.", "Give a number of up to 64 bits.")
     return kind(said)

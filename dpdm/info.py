@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dpdm.contract import Contract, Header
 from dpdm.fields.aloft import Place, home, place_of, placed
+from dpdm.fields.checks import Missing
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.groups import GroupsError, groups_of
 from dpdm.fields.source import open_raw
@@ -21,12 +22,12 @@ from dpdm.fields.weights import tensors_of
 from dpdm.prior import find, header
 
 
-def describe(file: Path | str) -> dict[str, Any]:
+def describe(file: Path | str, missing: Missing = {}) -> dict[str, Any]:
     """Return what a prior, given by file or name, or a data file holds."""
     path = Path(file)
     if path.suffix == ".safetensors" or not (path.suffix or path.exists()):
         return of_prior(find(str(file)))
-    return of_data(path)
+    return of_data(path, missing)
 
 
 def of_prior(path: Path) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def of_windows(contract: Contract) -> dict[str, Any]:
     }
 
 
-def of_data(path: Path) -> dict[str, Any]:
+def of_data(path: Path, missing: Missing = {}) -> dict[str, Any]:
     """Return a data file's variables, units, grid and times, as dpdm reads them."""
     if path.exists() and holds_trajectories(path):
         return of_trajectories(path)
@@ -173,7 +174,7 @@ def of_data(path: Path) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LeftOut)  # they are listed
         try:
-            fields = open_fields(path, needed=())
+            fields = open_fields(path, needed=(), missing=missing)
         except GroupsError:
             return {"file": str(path), **groups}
     grid = grid_of(fields)

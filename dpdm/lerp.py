@@ -5,6 +5,7 @@ from pathlib import Path
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.checks import everywhere
 from dpdm.fields.grid import Grid, grid_of, refine
 from dpdm.fields.grid import lerp as interpolate
 from dpdm.fields.store import open_fields
@@ -22,7 +23,9 @@ def lerp(
     Raises:
         DpdmError: When the target reaches beyond the input, or the factor is below one.
     """
-    target = None if grid is None else grid_of(open_fields(grid, needed=()))
+    codes = everywhere(ask.missing)
+    like = None if grid is None else open_fields(grid, needed=(), missing=codes)
+    target = None if like is None else grid_of(like)
 
     def rule(fields: xr.Dataset) -> xr.Dataset:
         return interpolate(fields, target or cut(grid_of(fields), factor or 0, coarse))

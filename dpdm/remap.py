@@ -7,6 +7,7 @@ from pathlib import Path
 import xarray as xr
 
 from dpdm.fields.cf import finish
+from dpdm.fields.checks import Missing
 from dpdm.fields.store import load, open_fields, sha256
 from dpdm.fields.units import from_canonical
 from dpdm.fields.write import Writer, check_output
@@ -24,6 +25,7 @@ class Ask:
         history: The command line, for the output's history.
         overwrite: Whether an existing output is replaced.
         report: Told steps done and all steps.
+        missing: Numbers that stand for missing values, by variable; of all under "".
     """
 
     rename: Mapping[str, str] = field(default_factory=dict)
@@ -31,10 +33,11 @@ class Ask:
     history: str = "dpdm"
     overwrite: bool = False
     report: Callable[[int, int], None] = lambda done, total: None
+    missing: Missing = field(default_factory=dict)
 
     def open(self, path: Path) -> xr.Dataset:
         """Return a file's canonical fields."""
-        return open_fields(path, None, self.rename, self.units)
+        return open_fields(path, None, self.rename, self.units, missing=self.missing)
 
 
 def remap_file(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dpdm.diffusion.guide import GUIDES, Guide
 from dpdm.errors import DpdmError
+from dpdm.fields.checks import Missing
 
 COVERAGE = 0.8
 OWNERS = {"gamma": ("sda",), "iterations": ("mmps", "law"), "zeta": ("dps",)}
@@ -34,6 +35,8 @@ class Seeing:
         obs_units: Units of the observations declared by the user, by variable.
         corrections: Langevin corrections a step; None for the prior's own.
         tau: Their length; 0 for the prior's own.
+        obs_missing: Numbers in the observations that stand for missing values, by variable; of
+            all under "".
         channels: A file that says what the channels of a sounder see, or nothing.
         coverage: Share of a month, season or year that the values of a station must cover.
     """
@@ -53,6 +56,7 @@ class Seeing:
     obs_units: Mapping[str, str] = field(default_factory=dict)
     channels: Path | None = None
     coverage: float = COVERAGE
+    obs_missing: Missing = field(default_factory=dict)
 
     def guide(self, name: str) -> Guide:
         """Return a guidance with its number.

@@ -17,6 +17,7 @@ from dpdm.draw import Given, How
 from dpdm.errors import DpdmError
 from dpdm.fields.aloft import stamp
 from dpdm.fields.box import Box, around, place, within
+from dpdm.fields.checks import Missing, everywhere
 from dpdm.fields.grid import Grid, average, grid_of, lerp, mean_matrices, refine
 from dpdm.fields.mask import inside
 from dpdm.fields.statics import statics
@@ -49,6 +50,7 @@ class Wish:
         history: The command line, for the output's history.
         mask: A GeoJSON file; cells outside its polygons are missing.
         period: "any" to accept input of another period than the prior was trained on.
+        missing: Numbers that stand for missing values, by variable; of all under "".
     """
 
     members: int = 33
@@ -65,6 +67,7 @@ class Wish:
     history: str = "dpdm downscale"
     mask: Path | None = None
     period: str = ""
+    missing: Missing = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -193,8 +196,8 @@ def plan(
     """
     check_earth(prior)
     if path is None:
-        return between(unknown(target, prior), prior, wish, target, own_statics)
-    opened = open_fields(path, None, wish.rename, wish.units, spoken(prior))
+        return between(unknown(target, prior, wish.missing), prior, wish, target, own_statics)
+    opened = open_fields(path, None, wish.rename, wish.units, spoken(prior), wish.missing)
     coarse = wanted(opened, prior, path, wish.rename)
     return between(coarse, prior, wish, target, own_statics, path)
 
@@ -222,7 +225,8 @@ def between(
         if path is not None:
             check_target(source, grid, prior, wish.consistent)
     outside = None if wish.mask is None else ~inside(kept or grid, wish.mask)
-    own = None if own_statics is None else open_fields(own_statics)
+    codes = everywhere(wish.missing)
+    own = None if own_statics is None else open_fields(own_statics, missing=codes)
     ground = statics(grid, own)[["topography", "land_fraction"]]
     smooth = lerp(average(ground, source), grid)
     below, above = (np.stack([g[n].values.astype(float) for n in g]) for g in (ground, smooth))
@@ -243,7 +247,7 @@ def target_of(
     grid = (
         refine(source, prior.contract.spacing)
         if target is None
-        else grid_of(open_fields(target, needed=()))
+        else grid_of(open_fields(target, needed=(), missing=everywhere(wish.missing)))
     )
     if wish.bbox is None:
         return grid, None
@@ -261,14 +265,14 @@ def how(wish: Wish, prior: Prior, device: str) -> How:
     )  # fmt: skip
 
 
-def unknown(target: Path | None, prior: Prior) -> xr.Dataset:
+def unknown(target: Path | None, prior: Prior, missing: Missing = {}) -> xr.Dataset:
     """Return fields on a target's grid, at its times, of which nothing is known."""
     if target is None:
         raise DpdmError(
             "Neither coarse fields nor a target grid was given.",
             "Give --coarse COARSE.nc, or --grid TARGET.nc to do without; or another --prior.",
         )
-    like = open_fields(target, needed=())
+    like = open_fields(target, needed=(), missing=everywhere(missing))
     kept = like[[n for n in ("time", "time_bnds") if n in like.variables]]
     shape = (*((like.sizes["time"],) if "time" in like.dims else ()), *grid_of(like).shape)
     dims = [d for d in ("time", "lat", "lon") if d != "time" or "time" in like.dims]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import xarray as xr
 from dpdm.config import SHARE, Rule, at_least, check, counts, one_of, read, share, within
 from dpdm.device import choose
 from dpdm.errors import DpdmError
+from dpdm.fields.checks import Missing, everywhere
 from dpdm.fields.clock import pick
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.statics import statics
@@ -47,6 +48,7 @@ class Sources:
         start: The prior to begin with, or nothing.
         rename: Variables' names in the files, by canonical name.
         units: Units declared by the user, by variable.
+        missing: Numbers that stand for missing values, by variable; of all under "".
     """
 
     fine: Sequence[Path]
@@ -56,6 +58,7 @@ class Sources:
     start: Path | None
     rename: Mapping[str, str]
     units: Mapping[str, str]
+    missing: Missing = field(default_factory=dict)
 
 
 def train(
@@ -130,7 +133,7 @@ def of_fields(sources: Sources, factor: tuple[int, int] | None) -> Lesson:
     fine = loaded(sources.fine, sources)
     coarse = loaded(sources.coarse, sources) if sources.coarse else None
     fine, coarse = matched(fine, coarse)
-    own = None if sources.statics is None else open_fields(sources.statics)
+    own = own_statics(sources)
     ground = statics(grid_of(fine), own)[["topography", "land_fraction"]]
     factor = factor or factor_of(fine, coarse)
     check_factor(factor, grid_of(fine))
@@ -140,14 +143,23 @@ def of_fields(sources: Sources, factor: tuple[int, int] | None) -> Lesson:
     return prepare(fine, ground, factor, recipe, coarse, start)
 
 
+def own_statics(sources: Sources) -> xr.Dataset | None:
+    """Return the user's own statics, if there are any."""
+    if sources.statics is None:
+        return None
+    return open_fields(sources.statics, missing=everywhere(sources.missing))
+
+
 def of_states(sources: Sources, window: int) -> Trajectories | Globes:
     """Return the lesson of successive states: of a dynamical system, or of the globe."""
     if holds_trajectories(sources.fine[0]):
         return of_trajectories(sources, window)
     recipe = recipe_of(sources.config, GlobesRecipe)
-    fields = open_fields(sources.fine, None, sources.rename, sources.units)
+    fields = open_fields(
+        sources.fine, None, sources.rename, sources.units, missing=sources.missing
+    )
     check_memory(fields)
-    own = None if sources.statics is None else open_fields(sources.statics)
+    own = own_statics(sources)
     ground = statics(grid_of(fields), own)[["topography", "land_fraction"]].to_array().values
     start = None if sources.start is None else load_prior(sources.start)
     named = ", ".join(p.name for p in sources.fine)
@@ -162,9 +174,9 @@ def of_trajectories(sources: Sources, window: int) -> Trajectories:
             f"{', '.join(map(str, sources.fine))} are several files of trajectories.",
             "Give one file with a dimension trajectory, as dpdm testbed writes it.",
         )
-    if sources.statics or sources.rename or sources.units:
+    if sources.statics or sources.rename or sources.units or sources.missing:
         raise DpdmError(
-            f"{path} holds trajectories, of which --statics, --var and --units say nothing.",
+            f"{path} holds trajectories; --statics, --var, --units and --missing are for fields.",
             "Leave them out.",
         )
     start = None if sources.start is None else load_prior(sources.start)
@@ -266,7 +278,7 @@ def sizes(net: dict[str, Any]) -> dict[str, Any]:
 
 def loaded(paths: Sequence[Path], sources: Sources) -> xr.Dataset:
     """Return files in memory, checked, if they fit."""
-    fields = open_fields(paths, None, sources.rename, sources.units)
+    fields = open_fields(paths, None, sources.rename, sources.units, missing=sources.missing)
     check_memory(fields)
     return load(fields)
 

@@ -190,7 +190,7 @@ def test_what_is_missing_below_ground_stays_missing(tmp_path):
          "a missing level", "Mend"),
         (lambda a: axis(a, units="bar"), "which no level", "units"),
         (lambda a: a.assign_attrs(units=""), "t has no units", "--units t=K"),
-        (lambda a: a.assign_attrs(units="degC"), "outside 120 to 350", "--units t=K"),
+        (lambda a: a.assign_attrs(units="degC"), "outside 120 to 340", "--units t=K"),
     ],
 )  # fmt: skip
 def test_refusals(tmp_path, change, what, hint):

@@ -10,7 +10,7 @@ import pytest
 from dpdm.errors import DpdmError
 from dpdm.fields.dates import times
 from dpdm.fields.observations import read_observations
-from dpdm.fields.values import USUAL
+from dpdm.fields.values import ERRORS as USUAL
 
 EXACT = 1e-12  # a scale and an offset in float64
 LONG = """Station,Date,Latitude,Longitude,Altitude,Variable,Value,Sigma,Units
@@ -187,7 +187,7 @@ def test_an_error_is_the_rows_then_the_users_then_the_usual(tmp_path):
 
 
 def test_the_usual_errors_are_those_that_are_documented():
-    said = {name: (usual.error, usual.share) for name, usual in USUAL.items()}
+    said = dict(USUAL)
     wind, pressure = (1.0, 0.0), (100.0, 0.0)
     assert np.isnan(said.pop("tb")[0])  # its channel says
     assert said == {

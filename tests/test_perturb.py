@@ -225,4 +225,4 @@ def test_trajectories_that_do_not_fit_are_refused(lines: None) -> None:
         refused(LINES.replace("spirals.nc", name), what)
     refused(f"{LINES} --factor 4", "this prior knows trajectories")
     refused(f"{LINES} --strength 1 --target-spread 2", "either --strength", code=2)
-    refused(f"{LINES} --target-spread a=b", "neither a number nor", code=2)
+    refused(f"{LINES} --target-spread a=b", "not a number", code=2)

@@ -159,12 +159,6 @@ def test_bounds_that_enclose_no_time_are_refused() -> None:
         ("tp", 5.0, "K", "does not turn into mm day-1", "--units tp="),
         ("tp", 5.0, "kg s-1", "does not turn into mm day-1", "--units tp="),
         ("u10", 5.0, "1", "does not turn into m s-1", "--units u10="),
-        ("t2m", 15.0, "K", "median of 15 K", "--units t2m=degC"),
-        ("t2m", 280.0, "degC", "median of 553", "--units t2m=K"),
-        ("sp", 1000.0, "Pa", "median of 1000 Pa", "--units sp=hPa"),
-        ("msl", 1e5, "hPa", "median of 1e+07 Pa", "--units msl=Pa"),
-        ("tp", -1.0, "mm/day", "tp is -1.1 mm day-1", "--units tp=UNIT"),
-        ("tp", 100.0, "m/day", "mm day-1 somewhere", "--units tp=UNIT"),
     ],
 )
 def test_refusals(name: str, value: float, units: str | None, what: str, hint: str) -> None:

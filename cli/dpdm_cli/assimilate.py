@@ -9,7 +9,7 @@ import click
 from dpdm_cli import options
 from dpdm_cli.console import echo, progress, wrote
 
-POSITIVE = click.FloatRange(min=0, min_open=True)
+POSITIVE = options.Real(min=0, min_open=True)
 
 
 @click.command(
@@ -46,7 +46,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 )  # fmt: skip
 @click.option("--tau", type=POSITIVE, help="Their length.  [default: the prior's]")
 @click.option(
-    "--gamma", type=click.FloatRange(min=0),
+    "--gamma", type=options.Real(min=0),
     help="Gamma of --guidance sda: the prior's uncertainty over the noise's.  [default: 0.01]",
 )  # fmt: skip
 @click.option(
@@ -67,15 +67,15 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Over what length it is wrong alike.",
 )  # fmt: skip
 @click.option(
-    "--reject", type=click.FloatRange(min=0), default=5.0, show_default=True,
+    "--reject", type=options.Real(min=0), default=5.0, show_default=True,
     help="Turn away observations so many standard deviations from the prior; 0 keeps all.",
 )  # fmt: skip
 @click.option(
-    "--coverage", type=click.FloatRange(0, 1), default=0.8, show_default=True,
+    "--coverage", type=options.Real(0, 1), default=0.8, show_default=True,
     help="Least share of a month, season or year that the values of a station must cover.",
 )  # fmt: skip
 @click.option(
-    "--withhold", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True,
+    "--withhold", type=options.Real(0, 1, max_open=True), default=0.0, show_default=True,
     help="Share of the stations kept back to score the analysis.",
 )  # fmt: skip
 @click.option(
@@ -94,6 +94,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 @options.period
 @options.var
 @options.units
+@options.missing
 @click.option(
     "--obs-var", multiple=True, callback=options.pairs, metavar="NAME=VARIABLE",
     help="Which variable of the observations is meant, as in t2m=TA. Repeat for others.",
@@ -102,6 +103,10 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     "--obs-units", multiple=True, callback=options.pairs, metavar="NAME=UNIT",
     help="The observations' units, where their file does not say, as in t2m=degC.",
 )  # fmt: skip
+@options.codes(
+    "--obs-missing",
+    "Number in the observations that stands for a missing value, as -999 or tp=-9. Repeat.",
+)
 @options.overwrite
 def assimilate(
     observations: tuple[Path, ...],
@@ -120,6 +125,7 @@ def assimilate(
     period: str,
     rename: Mapping[str, str],
     units: Mapping[str, str],
+    missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
     **seeing: Any,
 ) -> None:
@@ -139,7 +145,8 @@ def assimilate(
 
     wish = Wish(
         members=members, seed=seed, steps=steps or 0, keep=keep, device=device, bbox=bbox,
-        rename=rename, units=units, history=options.command_line(), period=period,
+        rename=rename, units=units, missing=missing,
+        history=options.command_line(), period=period,
     )  # fmt: skip
     files = Files(observations, coarse, grid, statics, analysis, report)
     with progress("Assimilating", "member-steps") as tell:

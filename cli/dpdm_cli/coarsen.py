@@ -20,6 +20,7 @@ from dpdm_cli.console import progress, wrote
 )
 @options.var
 @options.units
+@options.missing
 @options.overwrite
 def coarsen(
     fine: Path,
@@ -27,6 +28,7 @@ def coarsen(
     factor: int,
     rename: Mapping[str, str],
     units: Mapping[str, str],
+    missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
 ) -> None:
     """Average FINE over blocks of cells, weighted by area, without missing cells."""  # fmt: skip
@@ -34,6 +36,6 @@ def coarsen(
     from dpdm.remap import Ask
 
     with progress("Coarsening", "steps") as report:
-        ask = Ask(rename, units, options.command_line(), overwrite, report)
+        ask = Ask(rename, units, options.command_line(), overwrite, report, missing)
         run(fine, coarse, factor, ask)
     wrote(coarse)

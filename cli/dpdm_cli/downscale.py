@@ -57,6 +57,7 @@ from dpdm_cli.console import progress, wrote
 @options.period
 @options.var
 @options.units
+@options.missing
 @options.overwrite
 def downscale(
     coarse: Path,

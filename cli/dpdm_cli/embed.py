@@ -16,7 +16,8 @@ from dpdm_cli.console import echo, progress
 @click.argument("features", type=options.FILE)
 @options.prior
 @click.option(
-    "--sigma", type=float, default=0.4, show_default=True, help="Noise level of the denoiser.",
+    "--sigma", type=options.Real(), default=0.4, show_default=True,
+    help="Noise level of the denoiser.",
 )  # fmt: skip
 @options.layer
 @click.option(
@@ -41,6 +42,7 @@ from dpdm_cli.console import echo, progress
 @options.period
 @options.var
 @options.units
+@options.missing
 @options.overwrite
 def embed(
     field: Path,
@@ -58,6 +60,7 @@ def embed(
     period: str,
     rename: Mapping[str, str],
     units: Mapping[str, str],
+    missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
 ) -> None:
     """Write the inner FEATURES of the prior's denoiser for each FIELD, or trajectory, of a file.
@@ -73,12 +76,9 @@ def embed(
     from dpdm.task import Wish
 
     wish = Wish(
-        device=device,
-        rename=rename,
-        units=units,
-        history=options.command_line(),
-        period=period,
-    )
+        device=device, rename=rename, units=units, missing=missing,
+        history=options.command_line(), period=period,
+    )  # fmt: skip
     look = Look(sigma, tuple(layer.split(",")), draws, seed)
     around = Around(factor or 0, blind, statics)
     with progress("Embedding", "states") as report:

@@ -37,6 +37,7 @@ from dpdm_cli.console import echo
 @options.overwrite
 @options.var
 @options.units
+@options.missing
 def evaluate(
     forecast: Path,
     truth: Path,
@@ -49,6 +50,7 @@ def evaluate(
     overwrite: bool,
     rename: Mapping[str, str],
     units: Mapping[str, str],
+    missing: Mapping[str, tuple[float, ...]],
 ) -> None:
     """Score FORECAST against TRUTH, beside the honest baselines."""  # fmt: skip
     others = {name: Path(path) for name, path in also.items()}
@@ -56,10 +58,10 @@ def evaluate(
     if report is None:
         from dpdm.evaluate.files import evaluate_files
 
-        table = evaluate_files(*given)
+        table = evaluate_files(*given, missing=missing)
     else:
         from dpdm.report import report as write_report
 
-        table = write_report(report, *given, overwrite, options.command_line())
+        table = write_report(report, *given, overwrite, options.command_line(), missing)
         echo(f"Wrote {report}", err=True)
     echo(table.to_json() if as_json else table.text())

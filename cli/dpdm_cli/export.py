@@ -36,6 +36,7 @@ from dpdm_cli.console import echo, plural, progress
 @click.option("--stac", is_flag=True, help="Write a STAC item OUT.json beside a GeoTIFF.")
 @options.var
 @options.units
+@options.missing
 @options.overwrite
 def export(
     field: Path, out: Path, split: str | None, rename: Mapping[str, str], **rest: Any

@@ -24,11 +24,12 @@ from dpdm_cli.console import echo, wrote
     help="Steps of the surrogate.",
 )  # fmt: skip
 @click.option(
-    "--sigma", type=float, default=0.1, show_default=True, help="Noise level of the features.",
+    "--sigma", type=options.Real(), default=0.1, show_default=True,
+    help="Noise level of the features.",
 )  # fmt: skip
 @options.layer
 @click.option(
-    "--tune", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES",
+    "--tune", type=options.Real(min=0, min_open=True), metavar="MINUTES",
     help="Teach the layers too, for so many minutes; without, they stay frozen.",
 )  # fmt: skip
 @options.overwrite

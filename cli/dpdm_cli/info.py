@@ -1,5 +1,7 @@
 """dpdm info."""
 
+from collections.abc import Mapping
+
 import click
 
 from dpdm_cli import options
@@ -8,12 +10,13 @@ from dpdm_cli.console import echo
 
 @click.command(epilog="Example: dpdm info default")
 @click.argument("file", shell_complete=options.files_or_priors)
+@options.missing
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def info(file: str, as_json: bool) -> None:
+def info(file: str, missing: Mapping[str, tuple[float, ...]], as_json: bool) -> None:
     """Tell what a prior or a data file holds; FILE may be the name of a bundled prior."""
     import json
 
     from dpdm.info import describe, text
 
-    said = describe(file)
+    said = describe(file, missing)
     echo(json.dumps(said, indent=2) if as_json else text(said))

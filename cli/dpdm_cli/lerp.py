@@ -20,6 +20,7 @@ from dpdm_cli.console import progress, wrote
 )
 @options.var
 @options.units
+@options.missing
 @options.overwrite
 def lerp(
     coarse: Path,
@@ -28,6 +29,7 @@ def lerp(
     factor: int | None,
     rename: Mapping[str, str],
     units: Mapping[str, str],
+    missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
 ) -> None:
     """Interpolate COARSE to FINE, bilinear in latitude and longitude: the baseline.
@@ -40,6 +42,6 @@ def lerp(
     if (grid is None) == (factor is None):
         raise click.UsageError("Give either --grid or --factor.")
     with progress("Interpolating", "steps") as report:
-        ask = Ask(rename, units, options.command_line(), overwrite, report)
+        ask = Ask(rename, units, options.command_line(), overwrite, report, missing)
         run(coarse, fine, grid, factor, ask)
     wrote(fine)

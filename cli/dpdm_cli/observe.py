@@ -21,6 +21,7 @@ from dpdm_cli.console import progress
 )
 @options.var
 @options.units
+@options.missing
 @options.overwrite
 def observe(
     truth: Path,
@@ -28,6 +29,7 @@ def observe(
     config: Path,
     rename: Mapping[str, str],
     units: Mapping[str, str],
+    missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
 ) -> None:
     """Make synthetic observations OBS of TRUTH: fields, or what dpdm testbed wrote."""
@@ -35,4 +37,5 @@ def observe(
     from dpdm.remap import Ask
 
     with progress("Observing", "trajectories") as report:
-        run(truth, obs, config, Ask(rename, units, options.command_line(), overwrite, report))
+        ask = Ask(rename, units, options.command_line(), overwrite, report, missing)
+        run(truth, obs, config, ask)

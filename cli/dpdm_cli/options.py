@@ -1,6 +1,7 @@
 """Each shared option, spelled once."""
 
 import errno
+import math
 import re
 from collections.abc import Callable, Mapping
 from importlib import resources
@@ -46,14 +47,60 @@ def pairs(
     return dict(v.split("=", 1) for v in values)
 
 
+class Real(click.FloatRange):
+    """A finite number, in a range if there is one: nan passes every comparison of click's."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+    def _describe_range(self) -> str:
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
+
+def real(text: str) -> float:
+    """Return the finite number that a part of an option is.
+
+    Raises:
+        click.BadParameter: It is none.
+    """
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a number.") from error
+    if not math.isfinite(number):
+        raise click.BadParameter(f"{text!r} is not a finite number.")
+    return number
+
+
 def numbers(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> Mapping[str, float]:
     """Return NAME=NUMBER options as a mapping."""
-    try:
-        return {name: float(number) for name, number in pairs(ctx, parameter, values).items()}
-    except ValueError as error:
-        raise click.BadParameter(f"{error}; write NAME=NUMBER.") from error
+    return {name: real(number) for name, number in pairs(ctx, parameter, values).items()}
+
+
+def of_variables(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> Mapping[str, tuple[float, ...]]:
+    """Return [NAME=]NUMBER options as the numbers of each name, empty for all variables."""
+    found: dict[str, tuple[float, ...]] = {}
+    for value in values:
+        name, _, number = value.rpartition("=")
+        found[name] = (*found.get(name, ()), real(number))
+    return found
+
+
+def codes(name: str, purpose: str) -> Callable[[Command], Command]:
+    """Return an option that declares numbers that stand for missing values."""
+    return click.option(
+        name, multiple=True, callback=of_variables, metavar="[NAME=]VALUE", help=purpose
+    )
 
 
 def whole(name: str, least: int | None = None, most: str = "") -> click.IntRange:
@@ -73,13 +120,10 @@ def box(
     """Return WEST,EAST,SOUTH,NORTH as numbers."""
     if value is None:
         return None
-    try:
-        numbers = tuple(float(part) for part in value.split(","))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != 4:
+    parts = value.split(",")
+    if len(parts) != 4:
         raise click.BadParameter(f"{value!r} is not four numbers: WEST,EAST,SOUTH,NORTH.")
-    return numbers
+    return tuple(real(part) for part in parts)
 
 
 def of_file(name: str, metavar: str) -> Callable[[str], Callable[[Command], Command]]:
@@ -135,6 +179,11 @@ units = click.option(
     "--units", multiple=True, callback=pairs, metavar="NAME=UNIT",
     help="What the numbers are, where the file does not say or is wrong, as in tp=mm/month.",
 )  # fmt: skip
+missing = codes(
+    "--missing",
+    "Number that stands for a missing value where the file does not declare it, as -999 or "
+    "tp=-9. Repeat for others.",
+)
 coarse = of_file("--coarse", "COARSE.nc")
 truth = of_file("--truth", "TRUTH.nc")
 background = of_file("--background", "BACKGROUND.nc")

@@ -16,10 +16,7 @@ def spread(
     if value is None:
         return None
     name, _, number = value.rpartition("=")
-    try:
-        return name, float(number)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is neither a number nor NAME=NUMBER.") from error
+    return name, options.real(number)
 
 
 @click.command(epilog="Example: dpdm perturb fine.nc ensemble.nc --members 20 --strength 0.5")
@@ -31,7 +28,7 @@ def spread(
     help="Size of the ensemble.",
 )  # fmt: skip
 @click.option(
-    "--strength", type=float, metavar="SHARE",
+    "--strength", type=options.Real(), metavar="SHARE",
     help="How far members part: share of the prior's noise schedule, 0 to 1.  [default: 0.3]",
 )  # fmt: skip
 @click.option(
@@ -61,6 +58,7 @@ def spread(
 @options.period
 @options.var
 @options.units
+@options.missing
 @options.overwrite
 def perturb(
     state: Path,
@@ -81,6 +79,7 @@ def perturb(
     period: str,
     rename: Mapping[str, str],
     units: Mapping[str, str],
+    missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
 ) -> None:
     """Turn each STATE of a file into an ENSEMBLE around it.
@@ -100,7 +99,8 @@ def perturb(
 
     wish = Wish(
         members=members, seed=seed, steps=steps or 0, keep=keep, consistent=consistent,
-        device=device, rename=rename, units=units, history=options.command_line(), period=period,
+        device=device, rename=rename, units=units, missing=missing,
+        history=options.command_line(), period=period,
     )  # fmt: skip
     push = Push(0.3 if strength is None else strength, target_spread, centred)
     around = Around(factor or 0, blind, statics)

@@ -40,6 +40,7 @@ KINDS = ("map", "compare", "members", "spread", "series", "rank", "spectrum", "t
 @options.area("Draw")
 @options.var
 @options.units
+@options.missing
 @options.overwrite
 def plot(
     field: Path,
@@ -56,6 +57,7 @@ def plot(
     bbox: tuple[float, float, float, float] | None,
     rename: Mapping[str, str],
     units: Mapping[str, str],
+    missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
 ) -> None:
     """Draw FIELD as OUT, a .png, .pdf or .svg of one printed column.
@@ -80,6 +82,7 @@ def plot(
         rename,
         units,
         overwrite,
+        missing,
     )
     drawn = plot(field, out, ask)
     echo(f"Wrote {out}: {drawn}", err=True)

@@ -18,7 +18,7 @@ def duration(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", value)
     if "".join(number + unit for number, unit in parts) != value or not parts:
         raise click.BadParameter(f"{value!r} is no duration; write 50m, 2h or 1h30m.")
-    return sum(float(number) * SECONDS[unit] for number, unit in parts)
+    return sum(options.real(number) * SECONDS[unit] for number, unit in parts)
 
 
 @click.command(epilog="Example: dpdm reconstruct 20cr.toml fine --budget 8h")

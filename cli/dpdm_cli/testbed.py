@@ -41,7 +41,7 @@ from dpdm_cli.console import progress
 )
 @click.option(
     "--interval",
-    type=float,
+    type=options.Real(),
     metavar="TIME",
     help="lorenz63: time from state to state [0.025].",
 )

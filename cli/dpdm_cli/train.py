@@ -65,7 +65,7 @@ def factors(
 )
 @click.option(
     "--minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Real(min=0, min_open=True),
     help="Stop after so many minutes of training in all.",
 )
 @click.option(
@@ -77,6 +77,7 @@ def factors(
 @options.device
 @options.var
 @options.units
+@options.missing
 @options.overwrite
 def train(
     fine: tuple[Path, ...],
@@ -92,6 +93,7 @@ def train(
     device: str,
     rename: Mapping[str, str],
     units: Mapping[str, str],
+    missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
 ) -> None:
     """Train a prior on FINE fields, or on trajectories.
@@ -108,7 +110,7 @@ def train(
     if latent and window is None:
         raise click.UsageError("--latent belongs to --window, and there is none.")
     first = None if start is None else find(start)
-    sources = Sources(fine, coarse, statics, config, first, rename, units)
+    sources = Sources(fine, coarse, statics, config, first, rename, units, missing)
     with reporter() as report:
         reached = run(
             sources, out, factor, minutes or 0.0, device, overwrite, report, window, latent

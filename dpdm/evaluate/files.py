@@ -6,12 +6,11 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
 from dpdm.evaluate import Table, Watch, evaluate, unseen
+from dpdm.fields.checks import Missing, everywhere
 from dpdm.fields.grid import grid_of, widened
 from dpdm.fields.statics import statics
 from dpdm.fields.store import open_fields
@@ -27,6 +26,7 @@ def evaluate_files(
     rename: Mapping[str, str] = {},
     units: Mapping[str, str] = {},
     watch: Watch = unseen,
+    missing: Missing = {},
 ) -> Table:
     """Return the scores of a forecast file; ``also`` names others to score beside it.
 
@@ -35,29 +35,33 @@ def evaluate_files(
     Raises:
         DpdmError: When a file cannot be read, or they do not fit each other.
     """
-    names = [str(name) for name in open_fields(truth, None, rename, units).data_vars]
-    true = chosen(truth, names, rename, units)
+    names = [*map(str, open_fields(truth, None, rename, units, missing=missing).data_vars)]
+    true = chosen(truth, names, rename, units, missing)
     opened = {
-        str(path): chosen(path, names, rename, units)
+        str(path): chosen(path, names, rename, units, missing)
         for path in (forecast, coarse, climatology, *also.values())
         if path
     }
     seen = opened.get(str(coarse))
-    height = None if seen is None else relief(true, seen, own_statics)
+    height = None if seen is None else relief(true, seen, own_statics, missing)
     rivals = {name: opened[str(path)] for name, path in also.items()}
     past = opened.get(str(climatology))
     return evaluate(opened[str(forecast)], true, seen, past, height, rivals, watch)
 
 
 def chosen(
-    path: Path, names: list[str], rename: Mapping[str, str], units: Mapping[str, str]
+    path: Path,
+    names: list[str],
+    rename: Mapping[str, str],
+    units: Mapping[str, str],
+    missing: Missing,
 ) -> xr.Dataset:
     """Return the variables of a file that the truth has; an ensemble's mean if it keeps no more.
 
     Raises:
         DpdmError: When there is none.
     """
-    fields = open_fields(path, None, rename, units)
+    fields = open_fields(path, None, rename, units, missing=missing)
     means = {f"{n}_mean": n for n in names if n not in fields and f"{n}_mean" in fields}
     fields = fields.rename(means)
     found = [n for n in names if n in fields]
@@ -67,31 +71,17 @@ def chosen(
             f"{', '.join(map(str, fields.data_vars))}.",
             f"Say which one is meant, as in --var {names[0]}={next(iter(fields.data_vars))}.",
         )
-    return xr.Dataset({n: finite(fields[n], path) for n in found}, attrs=fields.attrs)
+    return xr.Dataset({n: fields[n] for n in found}, attrs=fields.attrs)
 
 
-def finite(array: xr.DataArray, path: Path) -> xr.DataArray:
-    """Return an array that refuses infinite values when they are read."""
-
-    def checked(values: NDArray[np.floating]) -> NDArray[np.floating]:
-        if np.isinf(values).any():
-            raise DpdmError(
-                f"{path}: {array.name} holds infinite values.", "Set them to missing or mend them."
-            )
-        return values
-
-    out: xr.DataArray = xr.apply_ufunc(
-        checked, array, dask="parallelized", output_dtypes=[array.dtype], keep_attrs=True
-    )
-    return out
-
-
-def relief(truth: xr.Dataset, coarse: xr.Dataset, own: Path | None) -> xr.DataArray | None:
+def relief(
+    truth: xr.Dataset, coarse: xr.Dataset, own: Path | None, missing: Missing = {}
+) -> xr.DataArray | None:
     """Return topography around the truth, a coarse cell wider, or nothing where none is known."""
     grid, other = grid_of(truth), grid_of(coarse)
     more = [math.ceil(c / f) for c, f in zip(other.spacing, grid.spacing, strict=True)]
     around = widened(grid, *more)
-    mine = None if own is None else open_fields(own)
+    mine = None if own is None else open_fields(own, missing=everywhere(missing))
     for target in (around, grid):
         try:
             return statics(target, mine)["topography"]

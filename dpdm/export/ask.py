@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dpdm.errors import DpdmError
 from dpdm.fields.box import Box
+from dpdm.fields.checks import Missing
 
 RASTERS = (".tif", ".tiff")
 CUBES = (".nc", ".nc4", ".zarr")
@@ -32,6 +33,7 @@ class Ask:
         history: The command line, for the output's history.
         overwrite: Whether an existing output is replaced.
         report: Told steps done and all steps.
+        missing: Numbers that stand for missing values, by variable; of all under "".
     """
 
     variable: str = ""
@@ -49,6 +51,7 @@ class Ask:
     history: str = "dpdm export"
     overwrite: bool = False
     report: Callable[[int, int], None] = lambda done, total: None
+    missing: Missing = field(default_factory=dict)
 
     def check(self, target: Path) -> None:
         """Refuse what the format of the target cannot hold.

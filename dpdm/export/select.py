@@ -79,7 +79,7 @@ def chosen(path: Path, ask: Ask) -> xr.Dataset:
         DpdmError: Nothing is left.
     """
     needed = (ask.variable,) if ask.variable else None
-    fields = open_fields(path, None, ask.rename, ask.units, needed)
+    fields = open_fields(path, None, ask.rename, ask.units, needed, ask.missing)
     with naming(path):
         fields = during(fields, ask.time) if ask.time else fields
         grid = within(grid_of(fields), ask.bbox) if ask.bbox else grid_of(fields)

@@ -5,9 +5,11 @@ members; a probability is the share of members, which knows no better than 1 / M
 is missing, so is the statistic. The same as `dpdm downscale` stores.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -142,11 +144,9 @@ def parse(text: str) -> Statistic:
 
 def _probability(text: str, over: str) -> Statistic:
     found = _OVER.fullmatch(over)
-    try:
-        if found:
-            return Statistic(text.strip(), "probability", float(found[2]), found[1])
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        if found and math.isfinite(threshold := float(found[2])):
+            return Statistic(text.strip(), "probability", threshold, found[1])
     raise DpdmError(
         f"'{text}' says no threshold.", "Quote it for the shell: --stat 'probability>300'."
     )

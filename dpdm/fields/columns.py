@@ -6,10 +6,11 @@ dpdm needs to know of an observation besides its variable: when, where, how sure
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dpdm.errors import DpdmError
 from dpdm.fields.aloft import Place, placed
+from dpdm.fields.checks import Missing
 from dpdm.fields.variables import ALOFT, KNOWN, REMOTE, Variable
 
 ROLES: dict[str, tuple[str, ...]] = {
@@ -123,11 +124,13 @@ class Asked:
         rename: Canonical name to name in the file.
         units: Units by either name; they go before the file's.
         errors: Standard deviations by canonical name, in canonical units.
+        missing: Numbers that stand for missing values, by either name; of all under "".
     """
 
     rename: Mapping[str, str]
     units: Mapping[str, str]
     errors: Mapping[str, float]
+    missing: Missing = field(default_factory=dict)
 
     def name(self, old: str, aloft: bool = False) -> str:
         """Return what a variable of a file is called inside dpdm, beside a pressure or without."""
@@ -147,7 +150,7 @@ class Asked:
 
     def spoken(self) -> set[str]:
         """Return every variable that the user names."""
-        return {*self.rename, *self.units, *self.errors}
+        return {*self.rename, *self.units, *self.errors, *self.missing} - {""}
 
     def chosen(self) -> set[str]:
         """Return the names in files that the user chose."""

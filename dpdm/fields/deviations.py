@@ -7,7 +7,7 @@ import pandas as pd  # type: ignore[import-untyped]
 
 from dpdm.errors import DpdmError
 from dpdm.fields.channels import Channels
-from dpdm.fields.values import KEEPING, USUAL, meanings, operators
+from dpdm.fields.values import ERRORS, KEEPING, meanings, operators
 
 
 def assign_errors(
@@ -33,7 +33,7 @@ def assign_errors(
 
 def _check_operators(bare: pd.DataFrame, meaning: pd.Series) -> None:
     """Refuse rows without an error of which no usual one is known: an operator made them."""
-    made = bare[~operators(bare).isin(KEEPING) & meaning.isin(USUAL)]
+    made = bare[~operators(bare).isin(KEEPING) & meaning.isin(ERRORS)]
     if len(made):
         row = made.iloc[0]
         raise DpdmError(
@@ -55,11 +55,12 @@ def _usual_error(
             return pd.Series(float(errors[stated]), rows.index)
     if known == "tb":
         return _error_of_channels(rows, channels)
-    if known not in USUAL:
+    if known not in ERRORS:
         raise DpdmError(
             f"{name} has no error.", f"Say --error {name}=STD, or add a column of errors."
         )
-    return USUAL[known].error + USUAL[known].share * rows["value"].abs()
+    error, share = ERRORS[known]
+    return error + share * rows["value"].abs()
 
 
 def _error_of_channels(rows: pd.DataFrame, channels: Channels | None) -> pd.Series:

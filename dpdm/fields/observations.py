@@ -27,6 +27,7 @@ import pandas as pd  # type: ignore[import-untyped]
 
 from dpdm.errors import DpdmError
 from dpdm.fields.channels import Channels
+from dpdm.fields.checks import Missing, is_code
 from dpdm.fields.columns import LENGTHS, POSITIONS, SETTINGS, Asked
 from dpdm.fields.deviations import assign_errors
 from dpdm.fields.meant import named
@@ -50,6 +51,7 @@ def read_observations(
     rename: Mapping[str, str] = {},
     units: Mapping[str, str] = {},
     channels: Channels | None = None,
+    missing: Missing = {},
 ) -> pd.DataFrame:
     """Read observations from CSV and NetCDF files into one table.
 
@@ -60,6 +62,7 @@ def read_observations(
         rename: The user's choice of variables, canonical name to name in the file.
         units: The user's word for units, by either name.
         channels: Those of the sounder whose brightness temperatures were observed.
+        missing: Numbers that stand for missing values, by either name; of all under "".
 
     Returns:
         One row an observation. `source` and `row` (from 1) say where it stands; `variable`,
@@ -75,7 +78,7 @@ def read_observations(
     """
     if not paths:
         raise DpdmError("No observation file was given.", "Name at least one.")
-    asked = Asked(rename, units, errors)
+    asked = Asked(rename, units, errors, missing)
     for name, error in errors.items():
         _check_stated(name, error)
     tables = [_one(Path(path), asked, channels) for path in paths]
@@ -109,12 +112,14 @@ def _one(path: Path, asked: Asked, channels: Channels | None) -> pd.DataFrame:
         if raw.empty:
             raise DpdmError("it has no observation.", "Add rows.")
         table = _completed(raw, path.name)
+        _check_finite(table)
         for name in ("lat", "lon", "elevation"):
             table[name] = table[name].mask(coded(table[name].to_numpy()))
         for name in {*LENGTHS} & set(table):
             table[name] = _metres(table[name], name, raw.attrs.get(name, ""))
         table = named(table, asked, asked.units.get("pressure", raw.attrs.get("pressure", "")))
         _check_place(table)
+        _clear(table, asked.missing)
         convert(table)
         assign_errors(table, asked.errors, channels)
     return table
@@ -126,8 +131,26 @@ def _observed() -> Iterator[None]:
     try:
         yield
     except DpdmError as fault:
-        hint = re.sub(r"--(?=(units|var)\b)", "--obs-", fault.hint)
+        hint = re.sub(r"--(?=(units|var|missing)\b)", "--obs-", fault.hint)
         raise DpdmError(fault.what, hint) from fault.__cause__
+
+
+def _check_finite(table: pd.DataFrame) -> None:
+    """Refuse infinite errors and places; an infinite value is a missing one."""
+    for name in ("error", "lat", "lon", "elevation"):
+        wrong = np.flatnonzero(np.isinf(table[name].to_numpy(dtype=float)))
+        if wrong.size:
+            raise DpdmError(
+                f"row {table['row'].iloc[wrong[0]]}: {name} is {table[name].iloc[wrong[0]]}.",
+                "Give a finite number, or leave the cell empty.",
+            )
+
+
+def _clear(table: pd.DataFrame, missing: Missing) -> None:
+    """Make the numbers missing that the user declares so, in place."""
+    for name, codes in missing.items():
+        of = (table["variable"] == name) | (table["old"] == name) | (name == "")
+        table["value"] = table["value"].mask(of & is_code(table["value"].to_numpy(), codes))
 
 
 def _is_text(path: Path) -> bool:

@@ -9,7 +9,7 @@ truncated file.
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,16 @@ from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.aloft import place_of, renamed
 from dpdm.fields.alone import HDF5
 from dpdm.fields.axes import straighten
+from dpdm.fields.checks import Missing, check_median, cleared, guarded
 from dpdm.fields.clock import keep_time
 from dpdm.fields.doubt import doubt
 from dpdm.fields.groups import grouped, groups_of
 from dpdm.fields.join import joined, versions_merged
 from dpdm.fields.levels import families, split, unreadable
 from dpdm.fields.names import spoken, wanted, words
+from dpdm.fields.plausibility import PLAUSIBLE
 from dpdm.fields.source import broken, open_raw
-from dpdm.fields.units import check_plausible, first_step, to_canonical
+from dpdm.fields.units import first_step, to_canonical
 from dpdm.fields.variables import ALOFT, KNOWN, meanings, variable_of
 from dpdm.fields.yearless import YEAR, months_of
 from dpdm.memory import check_room
@@ -47,6 +49,7 @@ class Asked:
     units: Mapping[str, str]
     needed: Sequence[str] | None
     whole: bool
+    missing: Missing
 
     def needs(self, array: xr.DataArray, name: str) -> bool:
         """Tell whether the file is of no use without one array, ``name`` inside dpdm."""
@@ -70,6 +73,7 @@ def open_fields(
     rename: Mapping[str, str] = {},
     units: Mapping[str, str] = {},
     needed: Sequence[str] | None = None,
+    missing: Missing = {},
 ) -> xr.Dataset:
     """Open one file, or several that follow each other in time, as canonical fields.
 
@@ -81,6 +85,7 @@ def open_fields(
         units: The user's word for units, by either name.
         needed: Without which of the variables the file is of no use; by default, without any
             that is known or chosen.
+        missing: Numbers that stand for missing values, by either name, "" for all variables.
 
     Returns:
         Lazy fields in chunks of one step of one member, latitude and longitude ascending.
@@ -93,7 +98,7 @@ def open_fields(
         LeftOut: A variable that is not needed cannot be read.
     """
     paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-    opened = open_each(paths, variables, rename, units, needed)
+    opened = open_each(paths, variables, rename, units, needed, missing)
     out = opened[0] if len(opened) == 1 else joined(opened, paths)
     for name in variables or rename:
         if name not in out and name not in families(out):
@@ -109,6 +114,7 @@ def open_each(
     rename: Mapping[str, str] = {},
     units: Mapping[str, str] = {},
     needed: Sequence[str] | None = None,
+    missing: Missing = {},
 ) -> list[xr.Dataset]:
     """Open files as `open_fields` does, and leave them apart."""
     if not paths:
@@ -116,12 +122,13 @@ def open_each(
     opened: list[xr.Dataset] = []
     seen: set[str] = set()
     for path in paths:
-        asked = Asked(variables, rename, units, needed, whole=len(paths) == 1)
+        asked = Asked(variables, rename, units, needed, len(paths) == 1, missing)
         ds, known = _open_one(path, asked)
         opened.append(ds)
         seen |= known
         _warn(ds, path)
-    _check_declared(units, seen, paths)
+    _check_declared("A unit", units, seen, paths)
+    _check_declared("A missing value", missing.keys() - {""}, seen, paths)
     return opened
 
 
@@ -131,11 +138,13 @@ def _warn(ds: xr.Dataset, path: Path) -> None:
         warnings.warn(f"{path}: {name} is left out: {reason}", LeftOut, 3)
 
 
-def _check_declared(units: Mapping[str, str], seen: set[str], paths: Sequence[Path]) -> None:
-    """Refuse the unit of a variable that is not read: a slip of the pen."""
-    if stray := units.keys() - seen:
+def _check_declared(
+    what: str, names: Collection[str], seen: set[str], paths: Sequence[Path]
+) -> None:
+    """Refuse what is declared of a variable that is not read: a slip of the pen."""
+    if stray := set(names) - seen:
         raise DpdmError(
-            f"A unit is declared for {', '.join(sorted(stray))}, which is not read from "
+            f"{what} is declared for {', '.join(sorted(stray))}, which is not read from "
             f"{', '.join(map(str, paths))}.",
             f"Declare it for one of {', '.join(sorted(seen))}.",
         )
@@ -161,7 +170,7 @@ def load(ds: xr.Dataset, path: Path | str | None = None, gaps: bool = False) -> 
 
 
 def check_values(ds: xr.Dataset, path: Path | str, gaps: bool = False) -> None:
-    """Refuse loaded fields that hold infinities, no value at all, or impossible values."""
+    """Refuse loaded fields that hold no value at all, or are in a wrong unit."""
     with naming(path):
         for name, array in ds.data_vars.items():
             if {"lat", "lon"} <= set(array.dims) and array.dtype.kind == "f":
@@ -174,6 +183,8 @@ def naming(path: Path | str) -> Iterator[None]:
     try:
         yield
     except DpdmError as fault:
+        if fault.what.startswith(f"{path}: "):
+            raise
         raise DpdmError(f"{path}: {fault.what}", fault.hint) from fault.__cause__
 
 
@@ -204,13 +215,18 @@ def sha256(path: Path) -> str:
 
 
 def _check_field(array: xr.DataArray, name: str, gaps: bool) -> None:
-    if bool(np.isinf(array).any()):
-        raise DpdmError(f"{name} holds infinite values.", "Set them to missing or mend them.")
     if not gaps and bool(array.isnull().all(("lat", "lon")).any()):
         what = "step" if place_of(array) is None else "step or level"
         raise DpdmError(f"{name} has a field without a single value.", f"Leave that {what} out.")
-    if variable := variable_of(array):
-        check_plausible(array, variable, array.attrs.get("source_units", variable.units))
+    _check_unit(array)
+
+
+def _check_unit(array: xr.DataArray) -> None:
+    """Refuse a field of which the median cannot be what its unit says."""
+    variable = variable_of(array)
+    if variable and variable.name in PLAUSIBLE:
+        unit = array.attrs.get("source_units", variable.units)
+        check_median(array.values, variable, unit)
 
 
 def _open_one(path: Path, asked: Asked) -> tuple[xr.Dataset, set[str]]:
@@ -226,7 +242,7 @@ def _open_one(path: Path, asked: Asked) -> tuple[xr.Dataset, set[str]]:
         ds = straighten(ds.chunk({dim: 1 for dim in ("realization", "time") if dim in ds.dims}))
         found = _on_grid(split(versions_merged(ds)))
         names = wanted(found, asked.variables, asked.rename, asked.whole)
-        arrays, odd = _readable(found, names, asked, bounds)
+        arrays, odd = _readable(found, names, asked, bounds, path)
         out = xr.Dataset(arrays, attrs=raw.attrs)
         if bounds is not None and "time" in out.dims:
             out = out.assign_coords(time_bnds=bounds)
@@ -244,6 +260,7 @@ def _readable(
     names: Mapping[str, str],
     asked: Asked,
     bounds: xr.DataArray | None,
+    path: Path,
 ) -> tuple[dict[str, xr.DataArray], dict[str, str]]:
     """Return the variables that can be read, and why others cannot.
 
@@ -255,7 +272,7 @@ def _readable(
     for new, old in names.items():
         try:
             with _reading(old):
-                arrays[new] = _canonical(found[old], new, asked.units, bounds)
+                arrays[new] = _canonical(found[old], new, asked, bounds, path)
         except DpdmError as fault:
             if asked.needs(found[old], new):
                 raise
@@ -283,10 +300,7 @@ def _on_grid(ds: xr.Dataset) -> dict[str, xr.DataArray]:
 def _check_families(ds: xr.Dataset) -> None:
     """Look at the middle level of each family, for all levels are in one unit."""
     for names in families(ds).values():
-        array = ds[names[len(names) // 2]]
-        if variable := variable_of(array):
-            unit = array.attrs.get("source_units", variable.units)
-            check_plausible(first_step(array), variable, unit)
+        _check_unit(first_step(ds[names[len(names) // 2]]))
 
 
 def _members(ds: xr.Dataset) -> xr.Dataset:
@@ -311,19 +325,26 @@ def one_member(fields: xr.Dataset) -> str:
 
 
 def _canonical(
-    array: xr.DataArray,
-    name: str,
-    units: Mapping[str, str],
-    bounds: xr.DataArray | None,
+    array: xr.DataArray, name: str, asked: Asked, bounds: xr.DataArray | None, path: Path
 ) -> xr.DataArray:
-    """Give one variable its canonical name, dimensions, precision and unit."""
-    declared = next((units[word] for word in words(array, name) if word in units), None)
+    """Give one variable its canonical name, dimensions, precision, unit and checks."""
+    spoken = words(array, name)
+    declared = next((asked.units[word] for word in spoken if word in asked.units), None)
+    codes = [code for word in ("", *spoken) for code in asked.missing.get(word, ())]
+    packing = float(array.encoding.get("scale_factor", 0.0))
     array = renamed(_squeezed(array).astype(_precision(array)), name)
     keep = {dim for dim in ORDER if dim in array.dims}
     array = array.drop_vars([c for c in array.coords if c not in keep])
-    if variable := variable_of(array):
-        return to_canonical(array, variable, declared, bounds)
-    return array.assign_attrs(units=declared) if declared else array
+    variable = variable_of(array)
+    limited = variable is not None and variable.name in PLAUSIBLE
+    array = cleared(array, codes, packing, limited, str(path))
+    if variable is None:
+        return array.assign_attrs(units=declared) if declared else array
+    out = to_canonical(array, variable, declared, bounds)
+    out = guarded(out, array, variable, str(path)) if limited else out
+    if place_of(out) is None:  # of a family, one level is looked at
+        _check_unit(first_step(out))
+    return out
 
 
 def _squeezed(array: xr.DataArray) -> xr.DataArray:

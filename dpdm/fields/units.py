@@ -18,8 +18,8 @@ import numpy as np
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.aloft import place_of
 from dpdm.fields.amounts import amount_days
+from dpdm.fields.plausibility import DRIEST
 from dpdm.fields.variables import Variable, variable_of
 
 MONTH = 365.25 / 12
@@ -40,15 +40,6 @@ _SPELLINGS = (
 _SCALED = re.compile(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)\s*\*?\s*(?=[a-z°º])(.+)", re.I)  # 0.1 mm
 _DIGITS = str.maketrans("0123456789.-+", "abcdefghijpmp")  # digits would be exponents
 _PARTS = re.compile(r"(.+?)/\s*(\d+)\s*(|h|hrs?|hours?|d|days?)", re.I)  # K/10, mm/3h
-# Bounds on the median of a field, and units that such values may really be in.
-_PLAUSIBLE = {
-    "t2m": (150.0, 350.0, ("K", "degC", "degF")),
-    "t": (120.0, 350.0, ("K", "degC", "degF")),
-    "sp": (3e4, 1.2e5, ("Pa", "hPa")),
-    "msl": (3e4, 1.2e5, ("Pa", "hPa")),
-    "u10": (-120.0, 120.0, ("m s-1",)),
-    "v10": (-120.0, 120.0, ("m s-1",)),
-}
 LONGEST = 100  # characters of a unit
 # A power as units have it, of a name or a number and not of another power.
 _POWER = re.compile(
@@ -56,7 +47,6 @@ _POWER = re.compile(
     r"([-+]?\d{1,2}(\.\d)?|\([-+]?\d{1,2}(/\d)?\))(?![\w.(]|\s*(\*\*|\^))"
 )
 _LETTERS = re.compile(r"[\w\s.,*/^()%°'\"+·⋅⁻⁺-]*")
-DRIEST, WETTEST = -1e-3, 2e4  # mm day-1; the wettest hour on record fell at 7,300
 
 
 @lru_cache
@@ -162,7 +152,7 @@ def to_canonical(
 
     Raises:
         DpdmError: The unit is missing, unreadable or of another dimension; an amount has no
-            period; the values cannot be in that unit.
+            period.
     """
     unit = declared or str(array.attrs.get("units", "")).strip()
     if not unit:
@@ -179,8 +169,6 @@ def to_canonical(
     }
     if variable.name == "tp":
         out = out.where((out >= 0) | (out < DRIEST) | out.isnull(), 0).assign_attrs(out.attrs)
-    if place_of(out) is None:  # of a family, one level is looked at
-        check_plausible(first_step(out), variable, unit)
     return out
 
 
@@ -207,55 +195,9 @@ def from_canonical(
     return out
 
 
-def check_plausible(field: xr.DataArray, variable: Variable, unit: str) -> None:
-    """Refuse a canonical field whose values cannot be what its unit says.
-
-    Raises:
-        DpdmError: The median of a temperature, pressure or wind is impossible, or precipitation
-            is below -0.001 or above 20,000 mm day-1.
-    """
-    values = np.asarray(field.values, dtype=np.float64)
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return
-    if variable.name == "tp":
-        _check_rain(values, unit)
-    elif variable.name in _PLAUSIBLE:
-        _check_median(float(np.median(values)), variable, unit)
-
-
 def first_step(array: xr.DataArray) -> xr.DataArray:
     """Take one (lat, lon) field, the first in every other dimension."""
     return array.isel({dim: 0 for dim in array.dims if dim not in ("lat", "lon")})
-
-
-def _check_rain(values: np.ndarray, unit: str) -> None:
-    low, high = values.min(), values.max()
-    if low < DRIEST or high > WETTEST:
-        worst = low if low < DRIEST else high
-        raise DpdmError(
-            f"tp is {worst:.4g} mm day-1 somewhere when its unit is '{unit}': no rain is that.",
-            "If the unit is another, say --units tp=UNIT, for example --units tp=mm/month.",
-        )
-
-
-def _check_median(median: float, variable: Variable, unit: str) -> None:
-    low, high, units = _PLAUSIBLE[variable.name]
-    if low <= median <= high:
-        return
-    fits = [_back(median, variable, unit, other) for other in units]
-    likely = [other for other, value in zip(units, fits, strict=True) if low <= value <= high]
-    raise DpdmError(
-        f"{variable.name} has a median of {median:.4g} {variable.units} when its unit is "
-        f"'{unit}', outside {low:g} to {high:g}.",
-        f"{_flag(variable)}{likely[0] if likely else 'UNIT'} if that is its true unit.",
-    )
-
-
-def _back(value: float, variable: Variable, unit: str, other: str) -> float:
-    """Read a canonical value again as if the file had meant another unit."""
-    old, new = (_straight(parse(each), variable, each) for each in (unit, other))
-    return float((value - old[1]) / old[0] * new[0] + new[1])
 
 
 def _flag(variable: Variable) -> str:
@@ -268,15 +210,15 @@ def _line(
     """Give scale and offset; the scale runs along time where months or periods differ."""
     parsed = parse(unit)
     if variable.name == "tp" and _is_amount(parsed):
-        daily = _straight(parsed / registry().day, variable, unit)[0]
+        daily = straight(parsed / registry().day, variable, unit)[0]
         return daily / amount_days(array, unit, bounds, partial(_extent, array)), 0.0
     if ("month", -1) in registry().Quantity(1, parsed).unit_items():
         daily = parsed * registry().month / registry().day
-        return _straight(daily, variable, unit)[0] / _month(array), 0.0
-    return _straight(parsed, variable, unit)
+        return straight(daily, variable, unit)[0] / _month(array), 0.0
+    return straight(parsed, variable, unit)
 
 
-def _straight(unit: Any, variable: Variable, text: str) -> tuple[float, float]:
+def straight(unit: Any, variable: Variable, text: str) -> tuple[float, float]:
     """Give scale and offset of a unit that needs no calendar, ``text`` in the file."""
     ureg, target = registry(), parse(variable.units)
     water = variable.name == "tp" and unit.dimensionality.get("[mass]", 0) == 1

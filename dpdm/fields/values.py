@@ -5,8 +5,6 @@ by row. So each value is held against what its variable can be: outside, it is a
 in another unit, which is refused, or an impossible one, which is marked.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
@@ -15,14 +13,11 @@ from numpy.typing import NDArray
 from dpdm.errors import DpdmError
 from dpdm.fields.aloft import HPA, Place
 from dpdm.fields.columns import levelled
-from dpdm.fields.units import DRIEST, WETTEST, from_canonical, parse
+from dpdm.fields.plausibility import CODES, DOUBTFUL, DRIEST, HUGE, PLAUSIBLE
+from dpdm.fields.units import from_canonical, parse
 from dpdm.fields.variables import ALOFT, KNOWN, REMOTE, Variable
 
 Array = NDArray[np.float64]
-# Codes that are no value of any variable, and those that are codes where the value is absurd.
-CODES = (-999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0, -32768.0, 9999.0)
-DOUBTFUL = (-99.0, -99.9, 99.9, 999.0, 999.9, 9999.9, 99999.0, 32767.0)
-HUGE = 1e20
 NOISE = 5.0  # stated errors by which a value may lie beyond what is possible, as dry cells do
 KEEPING = ("", "point", "mean", "coarse")  # operators whose values are those of the variable
 ALIKE = ("speed", "exceedance")  # those in the variable's unit, but counted from zero
@@ -33,33 +28,13 @@ SEEN = {
 }  # fmt: skip
 
 
-class Usual(NamedTuple):
-    """Say what values a variable may have, in which units it comes, and how sure it is."""
-
-    low: float
-    high: float
-    units: tuple[str, ...]
-    error: float
-    share: float = 0.0
-
-
-USUAL = {
-    "t2m": Usual(180.0, 340.0, ("K", "degC", "degF"), 1.0),
-    "tp": Usual(DRIEST, WETTEST, (), 0.3, 0.2),
-    "sp": Usual(3e4, 1.2e5, ("Pa", "hPa"), 100.0),
-    "msl": Usual(8e4, 1.15e5, ("Pa", "hPa"), 100.0),
-    "u10": Usual(-95.0, 95.0, (), 1.0),
-    "v10": Usual(-95.0, 95.0, (), 1.0),
-    "t": Usual(120.0, 340.0, ("K", "degC", "degF"), 1.0),
-    "u": Usual(-200.0, 200.0, (), 2.0),
-    "v": Usual(-200.0, 200.0, (), 2.0),
-    "q": Usual(-1e-3, 0.1, ("kg kg-1", "g kg-1"), 1e-4, 0.1),
-    "r": Usual(-5.0, 150.0, ("%", "1"), 10.0),
-    "gh": Usual(-2e3, 9e4, ("m", "km"), 15.0),
-    "z": Usual(-2e4, 9e5, (), 150.0),
-    "tb": Usual(50.0, 350.0, ("K", "degC"), np.nan),
-    "rlut": Usual(20.0, 500.0, (), 30.0),
-}
+# Standard error where none is stated, and its part that grows with the value.
+ERRORS = {
+    "t2m": (1.0, 0.0), "tp": (0.3, 0.2), "sp": (100.0, 0.0), "msl": (100.0, 0.0),
+    "u10": (1.0, 0.0), "v10": (1.0, 0.0), "t": (1.0, 0.0), "u": (2.0, 0.0), "v": (2.0, 0.0),
+    "q": (1e-4, 0.1), "r": (10.0, 0.0), "gh": (15.0, 0.0), "z": (150.0, 0.0),
+    "tb": (np.nan, 0.0), "rlut": (30.0, 0.0),
+}  # fmt: skip
 MEANT = KNOWN | ALOFT | REMOTE
 
 
@@ -120,12 +95,14 @@ def _convert_rows(
 ) -> None:
     """Convert rows of one variable and unit in place; an error is a difference."""
     _check_unit(variable, unit)
-    raw, time, usual = table.loc[rows, "value"], table.loc[rows, "time"], USUAL[variable.name]
+    raw, time = table.loc[rows, "value"], table.loc[rows, "time"]
+    limits, usual, _ = PLAUSIBLE[variable.name]
     value = _canonical(raw, variable, unit, time)
     error = table.loc[rows, "error"] * _line(variable, of_error, time)[0]
     slack = NOISE * error.fillna(0.0).clip(lower=0.0)
-    absurd = (value < usual.low - slack) | (value > usual.high + slack)
-    missing = absurd & raw.isin(DOUBTFUL)
+    unusual = (value < usual[0] - slack) | (value > usual[1] + slack)
+    absurd = (value < limits[0] - slack) | (value > limits[1] + slack)
+    missing = unusual & raw.isin(DOUBTFUL)
     _check_mixed(table.loc[rows], value[absurd & ~missing], variable, unit)
     table.loc[rows[absurd & ~missing], "status"] = "impossible value"
     if variable.name == "tp":
@@ -171,11 +148,11 @@ def _check_unit(variable: Variable, unit: str) -> None:
 
 def _check_mixed(rows: pd.DataFrame, absurd: pd.Series, variable: Variable, unit: str) -> None:
     """Refuse values that are absurd in their unit and usual in another one."""
-    usual = USUAL[variable.name]
-    for other in usual.units if len(absurd) else ():
+    _, (low, high), units = PLAUSIBLE[variable.name]
+    for other in units if len(absurd) else ():
         few = rows.loc[absurd.index]
         again = _canonical(few["value"], variable, other, few["time"])
-        for index in again.index[(again >= usual.low) & (again <= usual.high)][:1]:
+        for index in again.index[(again >= low) & (again <= high)][:1]:
             row = rows.loc[index]
             raise DpdmError(
                 f"row {row['row']}: {variable.name} is {row['value']:g} when its unit is "

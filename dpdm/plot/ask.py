@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dpdm.fields.box import Box
+from dpdm.fields.checks import Missing
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Ask:
         rename: The user's choice of variables, canonical name to name in the file.
         units: The user's word for units, by either name.
         overwrite: Whether an existing picture is replaced.
+        missing: Numbers that stand for missing values, by variable; of all under "".
     """
 
     kind: str = ""
@@ -40,3 +42,4 @@ class Ask:
     rename: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     overwrite: bool = False
+    missing: Missing = field(default_factory=dict)

@@ -62,7 +62,7 @@ def scene(path: Path, ask: Ask) -> Scene:
     """
     source = opened(path, ask)
     truth, coarse, background = (
-        None if other is None else beside(other, source)
+        None if other is None else beside(other, source, ask.missing)
         for other in (ask.truth, ask.coarse, ask.background)
     )
     return Scene(ask, source, truth, coarse, background)

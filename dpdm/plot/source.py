@@ -19,6 +19,7 @@ from dpdm.errors import DpdmError
 from dpdm.evaluate.match import cut
 from dpdm.fields.aloft import home
 from dpdm.fields.box import Box, within
+from dpdm.fields.checks import Missing
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.levels import LEVEL, families, is_level, joined
 from dpdm.fields.store import check_values, open_fields
@@ -129,19 +130,19 @@ def opened(path: Path, ask: Ask) -> Source:
         DpdmError: The file cannot be read or has no such variable; the box holds nothing of it.
     """
     needed = (ask.variable,) if ask.variable else None
-    fields = open_fields(path, None, ask.rename, ask.units, needed)
+    fields = open_fields(path, None, ask.rename, ask.units, needed, ask.missing)
     if ask.kind in TALL or ask.variable in families(fields):
         return _source(path, *aloft(path, fields, ask.variable), "", ask.box)
     return _source(path, fields, _named(path, fields, ask.variable), "", ask.box)
 
 
-def beside(path: Path, source: Source) -> Source:
+def beside(path: Path, source: Source, missing: Missing = {}) -> Source:
     """Open the same variable in another file, in the units of the first.
 
     Raises:
         DpdmError: The file cannot be read or has no such variable.
     """
-    fields = open_fields(path, needed=(source.name,))
+    fields = open_fields(path, needed=(source.name,), missing=missing)
     if LEVEL in source.whole.dims:
         return _source(path, *aloft(path, fields, source.name), source.stored, None)
     name = _named(path, fields, source.name)

@@ -14,6 +14,7 @@ from pathlib import Path
 from dpdm.config import SHARE, Rule, at_least, check, one_of, read, within
 from dpdm.diffusion.guide import GUIDES
 from dpdm.errors import DpdmError
+from dpdm.fields.checks import Missing
 from dpdm.limits import MOST
 from dpdm.request import COVERAGE, Seeing
 from dpdm.task import Wish
@@ -28,12 +29,14 @@ class Input:
         rename: Canonical names by the names in the files, as in ``{ tas = "t2m" }``.
         units: What the numbers are, where the files do not say, by canonical name.
         period: First and last month (year, or day) of the reconstruction; all if empty.
+        missing: Numbers that stand for missing values, where the files do not say.
     """
 
     files: tuple[str, ...] = ()
     rename: dict[str, str] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     period: tuple[str, ...] = ()
+    missing: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Observed:
         rename: Canonical names by the names in the files.
         units: What the numbers are, where the files do not say, by canonical name.
         coverage: Least share of a month, season or year that a station's values must cover.
+        missing: Numbers that stand for missing values, where the files do not say.
     """
 
     files: tuple[str, ...] = ()
@@ -108,6 +112,7 @@ class Observed:
     rename: dict[str, str] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     coverage: float = COVERAGE
+    missing: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -262,6 +267,11 @@ def file_of(name: str, folder: Path) -> Path | None:
     return folder / name if name else None
 
 
+def declared(codes: tuple[float, ...]) -> Missing:
+    """Return codes that stand for missing values of every variable."""
+    return {"": codes} if codes else {}
+
+
 def wish_of(plan: Plan, history: str) -> Wish:
     """Return what the plan asks of each step."""
     draw, out = plan.draw, plan.output
@@ -271,6 +281,7 @@ def wish_of(plan: Plan, history: str) -> Wish:
         draw.members, draw.seed, draw.steps, draw.sampler, out.keep, draw.consistent,
         plan.run.device, rename, plan.input.units, out.quantiles, box, history,
         period=plan.prior.period,
+        missing=declared(plan.input.missing),
     )  # fmt: skip
 
 
@@ -279,5 +290,5 @@ def seeing_of(said: Observed) -> Seeing:
     return Seeing(
         said.error, said.coarse_error, said.coarse_length, said.reject, said.withhold,
         said.guidance, obs_var={new: old for old, new in said.rename.items()},
-        obs_units=said.units, coverage=said.coverage,
+        obs_units=said.units, coverage=said.coverage, obs_missing=declared(said.missing),
     )  # fmt: skip

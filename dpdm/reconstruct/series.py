@@ -17,6 +17,7 @@ import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.checks import Missing
 from dpdm.fields.clock import pick
 from dpdm.fields.join import joined, side_by_side
 from dpdm.fields.store import open_each
@@ -69,6 +70,7 @@ def open_series(
     rename: Mapping[str, str] = {},
     units: Mapping[str, str] = {},
     period: Sequence[str] = (),
+    codes: Missing = {},
 ) -> Series:
     """Open files as one series of those variables that the prior has.
 
@@ -76,7 +78,7 @@ def open_series(
         DpdmError: When the files do not fit the prior or each other.
     """
     xr.set_options(file_cache_maxsize=OPEN)  # type: ignore[no-untyped-call]
-    opened = open_each(paths, None, rename, units)
+    opened = open_each(paths, None, rename, units, missing=codes)
     parts = [wanted(ds, prior, p, rename) for ds, p in zip(opened, paths, strict=True)]
     check_time(parts, paths)
     names = [n for n in prior.normaliser.names if any(n in part for part in parts)]

@@ -114,8 +114,11 @@ class Setting:
         seen = {k: v for k, v in asdict(plan.observations).items() if k != "files"}
         if seen["coverage"] == COVERAGE:  # ledgers of earlier versions do not know it
             del seen["coverage"]
+        if not plan.observations.missing:
+            del seen["missing"]  # ledgers of earlier versions lack it
         sections = {"draw": asdict(plan.draw), "adjust": asdict(plan.adjust), "output": output}
         sections |= {"observations": seen} if self.table is not None else {}
+        sections |= {"input": {"missing": plan.input.missing}} if plan.input.missing else {}
         flat = {f"{s}.{key}": v for s, keys in sections.items() for key, v in keys.items()}
         return {key: list(v) if isinstance(v, tuple) else v for key, v in (marks | flat).items()}
 
@@ -134,7 +137,9 @@ def prepare(path: Path) -> Setting:
     check_earth(prior)
     wish = wish_of(plan, f"dpdm reconstruct {path.name}")
     inputs = found(plan.input.files, folder, f"{path}, input, files")
-    series = open_series(inputs, prior, wish.rename, plan.input.units, plan.input.period)
+    series = open_series(
+        inputs, prior, wish.rename, plan.input.units, plan.input.period, wish.missing
+    )
     grid, statics = (file_of(n, folder) for n in (plan.output.grid, plan.output.statics))
     task = between(series.fields, prior, wish, grid, statics, inputs[0])
     seen = found(plan.observations.files, folder, f"{path}, observations, files")

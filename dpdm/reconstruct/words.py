@@ -12,6 +12,8 @@ PAIRS = (
     (r"--obs-var (\w+)=(\w+)", r'rename = { \2 = "\1" } in [observations]'),
     (r"--obs-units (\w+)='?([^'.]+)'?", r'units = { \1 = "\2" } in [observations]'),
     (r"--error (\w+)=(\w+)", r"error = { \1 = \2 } in [observations]"),
+    (r"--obs-missing ([-+.\w]*\w)", r"missing = [\1] in [observations]"),
+    (r"--missing ([-+.\w]*\w)", r"missing = [\1] in [input]"),
     (r"--var (\w+)=(\w+)", r'rename = { \2 = "\1" } in [input]'),
     (r"--units (\w+)=(?:'([^']+)'|([\w/]+))", r'units = { \1 = "\2\3" } in [input]'),
 )

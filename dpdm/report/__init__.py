@@ -15,6 +15,7 @@ from dpdm import __version__, utc
 from dpdm.errors import DpdmError
 from dpdm.evaluate import Case, Table
 from dpdm.evaluate.files import evaluate_files
+from dpdm.fields.checks import Missing, everywhere
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.statics import bundled, onto, statics
 from dpdm.fields.store import open_fields, sha256
@@ -51,6 +52,7 @@ def report(
     units: Mapping[str, str] = {},
     overwrite: bool = False,
     command: str = "",
+    missing: Missing = {},
 ) -> Table:
     """Write a report as HTML, and return the scores, as `evaluate_files` does.
 
@@ -61,21 +63,26 @@ def report(
     check_output(path, inputs, overwrite, SUFFIXES)
     seen = Gather()
     table = evaluate_files(
-        forecast, truth, coarse, climatology, also, own_statics, rename, units, seen
+        forecast, truth, coarse, climatology, also, own_statics, rename, units, seen, missing
     )
     assert seen.case is not None  # an evaluation has at least one time
-    about = {"forecast": forecast.name, "truth": truth.name, "command": command}
+    about: dict[str, Any] = {"forecast": forecast.name, "truth": truth.name, "command": command}
     files = {str(file): sha256(file) for file in inputs}
-    page = html(seen, seen.case, table, {**about, "files": files}, own_statics)
-    write_text(path, page, overwrite)
+    about = {**about, "files": files}
+    write_text(path, html(seen, seen.case, table, about, own_statics, missing), overwrite)
     return table
 
 
 def html(
-    seen: Gather, case: Case, table: Table, about: Mapping[str, object], own: Path | None
+    seen: Gather,
+    case: Case,
+    table: Table,
+    about: Mapping[str, object],
+    own: Path | None,
+    missing: Missing = {},
 ) -> str:
     """Return the page."""
-    classes, relief = strata(grid_of(case.truth), own)
+    classes, relief = strata(grid_of(case.truth), own, missing)
     land = land_on(grid_of(case.truth))
     with styled():
         found = [
@@ -88,7 +95,9 @@ def html(
     return page + "\n"
 
 
-def strata(grid: Grid, own: Path | None) -> tuple[dict[str, dict[str, Cells]], str]:
+def strata(
+    grid: Grid, own: Path | None, missing: Missing = {}
+) -> tuple[dict[str, dict[str, Cells]], str]:
     """Return the classes of cells, and whose topography they are by.
 
     The user's own counts where it covers the grid; else the bundled one, for a class of height
@@ -96,7 +105,9 @@ def strata(grid: Grid, own: Path | None) -> tuple[dict[str, dict[str, Cells]], s
     """
     land = land_on(grid)
     try:
-        mine = None if own is None else statics(grid, open_fields(own))
+        mine = (
+            None if own is None else statics(grid, open_fields(own, missing=everywhere(missing)))
+        )
     except DpdmError:
         mine = None
     topography = (onto(bundled(), grid) if mine is None else mine)["topography"]

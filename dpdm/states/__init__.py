@@ -83,9 +83,10 @@ def states_of(path: Path, prior: Prior, wish: Wish, around: Around = Around()) -
     """
     if not prior.contract.states:
         return Maps(path, prior, wish, around)
-    if around != Around() or wish.consistent or wish.rename or wish.units:
+    codes = () if prior.contract.globe else wish.missing
+    if around != Around() or wish.consistent or wish.rename or wish.units or codes:
         raise DpdmError(
-            "--factor, --blind, --consistent, --statics, --var and --units say something of "
+            "--factor, --blind, --consistent, --statics, --var, --units and --missing are for "
             "fields on the Earth, and this prior knows trajectories.",
             "Leave them out, or choose another --prior.",
         )

@@ -44,7 +44,7 @@ class Globe:
     def __init__(self, path: Path, prior: Prior, wish: Wish) -> None:
         self.path, self.prior, self.wish = path, prior, wish
         self.course = earth_of(prior, pd.DataFrame(), path, path.name)
-        fields = open_fields(path)
+        fields = open_fields(path, missing=wish.missing)
         check_whole(fields, prior, path)
         self.fields = load(fields[self.names], path)
         self.how = replace(how(wish, prior, choose(wish.device)), corrections=0)

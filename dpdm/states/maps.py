@@ -53,7 +53,7 @@ class Maps:
     def __init__(self, path: Path, prior: Prior, wish: Wish, around: Around) -> None:
         self.path, self.prior, self.wish = path, prior, wish
         self.fields = wanted(
-            open_fields(path, None, wish.rename, wish.units, spoken(prior)),
+            open_fields(path, None, wish.rename, wish.units, spoken(prior), wish.missing),
             prior,
             path,
             wish.rename,
@@ -190,6 +190,6 @@ def task_of(maps: Maps, around: Around) -> Task:
         raise DpdmError(
             "--consistent holds block means, and --blind knows none.", "Leave out one of them."
         )
-    nothing = unknown(path, prior)
+    nothing = unknown(path, prior, wish.missing)
     said = {n: nothing[n].assign_attrs(fields[n].attrs) for n in prior.normaliser.names}
     return between(nothing.assign(said), prior, wish, path, around.statics)

@@ -77,7 +77,15 @@ def scene_of(path: Path, ask: Ask, native: bool) -> Scene:
         DpdmError: When it is neither.
     """
     raw = open_raw(path)
-    return _bed(path, raw) if "trajectory" in raw.dims else _world(path, ask, native)
+    if "trajectory" not in raw.dims:
+        return _world(path, ask, native)
+    if ask.rename or ask.units or ask.missing:
+        raise DpdmError(
+            f"{path} holds trajectories, and --var, --units and --missing are for fields on "
+            "latitude and longitude.",
+            "Leave them out.",
+        )
+    return _bed(path, raw)
 
 
 def _world(path: Path, ask: Ask, native: bool) -> Scene:
