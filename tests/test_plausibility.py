@@ -78,7 +78,7 @@ def test_a_code_is_known_in_the_unit_of_the_file(tmp_path, name, units, usual, v
     ("name", "usual", "values"),
     [
         ("t2m", 300.0, [329.9, 183.9]),  # Death Valley, Vostok
-        ("tp", 0.0, [7344.0, 1825.0]),  # the wettest hour and day
+        ("tp", 4.0, [7344.0, 1825.0]),  # the wettest hour and day
         ("sp", 9e4, [33_700.0, 108_400.0]),  # Mount Everest
         ("msl", 1e5, [87_000.0, 108_480.0]),  # Tip, Agata
         ("u10", 0.0, [113.2, -100.0]),  # Barrow Island

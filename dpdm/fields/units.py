@@ -14,7 +14,6 @@ import warnings
 from functools import lru_cache, partial
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from dpdm.errors import DpdmError
