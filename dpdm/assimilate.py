@@ -35,6 +35,7 @@ from dpdm.fields.write import Writer, check_output, write_text
 from dpdm.prior import Prior, find, load
 from dpdm.request import Files, Seeing
 from dpdm.seeing import Sights
+from dpdm.skill import warn_of
 from dpdm.smoother import Smoother
 from dpdm.task import Task, Wish, how, plan
 
@@ -109,6 +110,7 @@ def of_fields(files: Files, path: Path, prior: Prior, wish: Wish, seeing: Seeing
     refuse_states(table, path)
     sounder_of(seeing, prior)
     task = plan(files.coarse, prior, wish, files.grid, files.statics)
+    warn_of(prior.contract, path.stem)
     task = replace(task, how=guided(task.how, prior, seeing))
     table = believed(table, task, seeing)
     seen = Sights(task, table, seeing.reject, doubted(task, seeing))

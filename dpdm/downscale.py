@@ -15,6 +15,7 @@ from dpdm.fields.cf import finish
 from dpdm.fields.store import sha256
 from dpdm.fields.write import Writer, check_output
 from dpdm.prior import find, load
+from dpdm.skill import warn_of
 from dpdm.task import Task, Wish, label_of, plan
 
 
@@ -35,7 +36,9 @@ def downscale(
     """
     path = find(prior)
     check_output(fine, [coarse, grid, own_statics, wish, path], overwrite)
-    task = plan(coarse, load(path), wish, grid, own_statics)
+    known = load(path)
+    task = plan(coarse, known, wish, grid, own_statics)
+    warn_of(known.contract, path.stem)
     what = "Fine fields" if wish.members else "Mean of the infinite ensemble of fine fields"
     title = f"{what} downscaled from {coarse.name} with the prior {path.stem}"
     template = finish(template_of(task), title, provenance(task, path, coarse), wish.history)

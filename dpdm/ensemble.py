@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from dpdm.errors import DpdmError
 from dpdm.fields.units import from_canonical
 from dpdm.memory import check_room
 from dpdm.task import Task, Wish
@@ -38,7 +39,22 @@ def hiding(
     part = (..., *task.cut)
     gone = lost[part] if task.outside is None else lost[part] | task.outside
     for field in fields:
+        check_drawn(task, field, lost)
         yield np.where(gone, np.nan, field[part])
+
+
+def check_drawn(task: Task, field: NDArray[np.float64], lost: NDArray[np.bool_]) -> None:
+    """Refuse a field (C, H, W) without a finite value of a variable of which something is known.
+
+    Raises:
+        DpdmError: The prior draws such a field.
+    """
+    for name, values, gone in zip(task.prior.normaliser.names, field, lost, strict=True):
+        if not gone.all() and not np.isfinite(values[~gone]).any():
+            raise DpdmError(
+                f"The prior draws no finite value of {name}.",
+                "Its training may have diverged: use another --prior, or train it again.",
+            )
 
 
 def blocks(task: Task, step: int, members: Iterable[NDArray[Any]]) -> Iterator[xr.Dataset]:

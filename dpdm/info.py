@@ -20,6 +20,7 @@ from dpdm.fields.store import LeftOut, open_fields, sha256
 from dpdm.fields.trajectories import cadence_of, holds_trajectories
 from dpdm.fields.weights import tensors_of
 from dpdm.prior import find, header
+from dpdm.skill import doubt_of
 
 
 def describe(file: Path | str, missing: Missing = {}) -> dict[str, Any]:
@@ -54,7 +55,9 @@ def of_prior(path: Path) -> dict[str, Any]:
         "training": training,
         f"held_out_rmse_over_{'noise' if contract.states else 'lerp'}": by_family(
             contract.scores, homes
-        ),
+        )
+        or "nothing was held out",
+        **({"caution": doubt} if (doubt := doubt_of(contract, contract.scores)) else {}),
     }
 
 

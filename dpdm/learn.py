@@ -25,6 +25,7 @@ from torch import Tensor
 
 from dpdm.checkpoint import State, fingerprint, keep, restore
 from dpdm.contract import Contract
+from dpdm.errors import DpdmError
 from dpdm.fields.tensors import Normaliser
 from dpdm.interrupt import check, heeded, patience
 from dpdm.memory import check_room
@@ -182,16 +183,37 @@ def step_on(subject: Subject, state: State, device: str, rank: int, share: float
         error, nats = state.denoiser.loss(x, sigma, noise, given, area)
     (error.mean() + fit.nats * nats.mean()).backward()
     average_gradients(state.denoiser)
-    torch.nn.utils.clip_grad_norm_(state.denoiser.parameters(), 1.0)
+    norm = torch.nn.utils.clip_grad_norm_(state.denoiser.parameters(), 1.0)
     rise = min(1.0, (state.step + 1) / fit.warmup)
-    state.optimiser.param_groups[0]["lr"] = (
-        fit.learning_rate * rise * (0.5 + 0.5 * math.cos(math.pi * min(share, 1.0)))
-    )
+    rate = fit.learning_rate * rise * (0.5 + 0.5 * math.cos(math.pi * min(share, 1.0)))
+    if not bool(norm.isfinite()):  # the same in all processes, and no weight has changed yet
+        raise diverged(state.step, float(error.mean().detach()), rate)
+    state.optimiser.param_groups[0]["lr"] = rate
     state.optimiser.step()
     state.optimiser.zero_grad(set_to_none=True)
     remember(state, fit.ema)
     state.step += 1
     return float(error.mean().detach())
+
+
+def diverged(step: int, loss: float, rate: float) -> DpdmError:
+    """Return what to report of a training that has left the finite numbers."""
+    return DpdmError(
+        f"Training diverged at step {step}: the loss is {loss:.3g}, or its gradient is not "
+        f"finite, at a learning rate of {rate:.3g}.",
+        "Use a smaller learning_rate in [train]; the command then resumes from the last "
+        "validation, if there was one.",
+    )
+
+
+def check_state(state: State, rate: float, loss: float) -> None:
+    """Refuse to publish weights that are not finite.
+
+    Raises:
+        DpdmError: Some are not.
+    """
+    if not all(bool(v.isfinite().all()) for v in state.ema.values() if v.is_floating_point()):
+        raise diverged(state.step, loss, rate)
 
 
 def remember(state: State, decay: float) -> None:
@@ -266,6 +288,7 @@ def loop(
         loss = newest if math.isnan(loss) else loss + 0.02 * (newest - loss)
         state.seconds = agreed(before + time.monotonic() - clock)
         if state.step % settings.validate == 0 or now().share >= 1.0:
+            check_state(state, settings.learning_rate, loss)
             scores = validate(subject, state, device)
             checkpoint(subject, state, out, kept, now(), rank, ours)
             ours = True

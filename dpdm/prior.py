@@ -228,6 +228,21 @@ def layouts(said: Header, found: Mapping[str, Stored]) -> Iterator[Layout]:
         yield from (layout for layout in FIELDS if layout.keys() & found.keys())
 
 
+def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are not finite, and fields that are infinite or missing everywhere.
+
+    Raises:
+        DpdmError: Some are.
+    """
+    for name, tensor in tensors.items():
+        gaps = name.startswith(BESIDE) and bool(tensor.isfinite().any())
+        if bool(tensor.isinf().any()) or not (gaps or bool(tensor.isfinite().all())):
+            raise DpdmError(
+                f"{path} is not a valid prior: {name} is not finite.",
+                "Its training may have diverged: use another --prior, or train it again.",
+            )
+
+
 def load(path: Path) -> Prior:
     """Read a prior.
 
@@ -237,6 +252,7 @@ def load(path: Path) -> Prior:
     said = header(path)
     denoiser, coder = networks(said)
     tensors = tensors_of(path)
+    check_finite(tensors, path)
     climatology, coarse = (part(tensors, prefix) for prefix in BESIDE)
     denoiser.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(APART)})
     if coder is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import xarray as xr
 
 from dpdm.config import SHARE, Rule, at_least, check, counts, one_of, read, share, within
 from dpdm.device import choose
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.checks import Missing, everywhere
 from dpdm.fields.clock import pick
 from dpdm.fields.grid import Grid, grid_of
@@ -30,6 +31,7 @@ from dpdm.memory import check_memory
 from dpdm.prior import Prior
 from dpdm.prior import load as load_prior
 from dpdm.recipe import GlobesRecipe, LayersRecipe, PlanesRecipe, Recipe
+from dpdm.skill import doubt_of
 from dpdm.trajectories import Trajectories
 from dpdm.trajectories import prepare as prepare_trajectories
 
@@ -90,7 +92,11 @@ def train(
         again = overwrite and not half.exists()
         subject = codes_of(subject, out, minutes, device, report, again)
         minutes *= 1 - subject.recipe.code.share
-    return learn(subject, out, minutes, choose(device), report)
+    reached = learn(subject, out, minutes, choose(device), report)
+    said = doubt_of(subject.contract, reached.scores) if reached.run_steps else ""
+    if said:
+        warnings.warn(f"{out}: {said}", DpdmWarning, 2)
+    return reached
 
 
 def codes_of(

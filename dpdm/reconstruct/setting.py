@@ -22,6 +22,7 @@ from dpdm.reconstruct.series import Series, open_series
 from dpdm.reconstruct.units import Unit, plan_of_work, units_of
 from dpdm.reconstruct.words import planned
 from dpdm.request import COVERAGE, Files
+from dpdm.skill import warn_of
 from dpdm.task import Task, between
 
 
@@ -135,6 +136,7 @@ def prepare(path: Path) -> Setting:
     prior_file = own if own.is_file() else find(plan.prior.name)
     prior = load(prior_file)
     check_earth(prior)
+    warn_of(prior.contract, prior_file.stem)
     wish = wish_of(plan, f"dpdm reconstruct {path.name}")
     inputs = found(plan.input.files, folder, f"{path}, input, files")
     series = open_series(
