@@ -126,5 +126,6 @@ def test_a_good_prior_is_used_without_a_warning(here: Path) -> None:
 
 def test_training_states_at_its_end_that_nothing_was_held_out(here: Path) -> None:
     Path("a.toml").write_text(TOML.replace("steps = 12", "steps = 2"))
-    told = done(*["train", "fine.nc", "--out", "n.safetensors", "--factor", "4", "--config", "a.toml"])
+    command = "train fine.nc --out n.safetensors --factor 4 --config a.toml"
+    told = done(*command.split())
     assert "Warning: n.safetensors: no data were held out" in told.stderr
