@@ -14,7 +14,7 @@ from dpdm.evaluate.match import match_times
 from dpdm.fields.grid import coarsen
 from dpdm.fields.store import open_fields
 from dpdm.fields.time import bounds_of, month_numbers, period_of, seasons
-from tests.worlds import FACTOR, coarse_world, done, world
+from tests.worlds import FACTOR, coarse_world, done, refused, world
 
 MONTHS = 12
 STAMPS = ("start", "middle", "end")
@@ -257,3 +257,24 @@ def test_a_mean_of_amounts_without_a_period_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DpdmError, match="mean of amounts") as refusal:
         open_fields(rain("time: mean", tmp_path / "pr.nc"))
     assert "--units tp=mm/day" in refusal.value.hint
+
+
+@pytest.mark.parametrize("methods", ["time: sum within days time: mean over days", "time: sum"])
+def test_what_is_written_of_an_amount_is_read_as_the_same_rate(
+    methods: str, tmp_path: Path
+) -> None:
+    path = rain(methods, tmp_path / "pr.nc")
+    done("coarsen", path, tmp_path / "coarse.nc", "--factor", FACTOR)
+    done("coarsen", tmp_path / "coarse.nc", tmp_path / "again.nc", "--factor", 1)
+    first, again = (open_fields(tmp_path / name)["tp"] for name in ("pr.nc", "again.nc"))
+    at = {"time": 1, "lat": 0, "lon": 0}
+    assert float(again.isel(at)) == pytest.approx(float(first.isel(at)), rel=1e-6)
+
+
+def test_months_are_not_scored_against_years(here: Path) -> None:
+    year("start").to_netcdf("months.nc")
+    years = year("start", bounds=False)
+    years.assign_coords(time=pd.date_range("2001", periods=MONTHS, freq="YS")).to_netcdf(
+        "years.nc"
+    )
+    refused("evaluate months.nc years.nc", "are years, those of the|are months, those of the")

@@ -5,7 +5,7 @@ meets only fields without time or with a single one.
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import xarray as xr
@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Array, Grid, grid_of, near
-from dpdm.fields.time import MATCHED, bounds_of, common_period, is_dated, labels_of, stamps_of
+from dpdm.fields.time import (
+    MATCHED,
+    MONTHS,
+    bounds_of,
+    common_period,
+    is_dated,
+    labels_of,
+    period_of,
+    stamps_of,
+)
 
 GREGORIAN = {"standard", "gregorian", "proleptic_gregorian"}
 
@@ -107,6 +116,7 @@ def match_times(fields: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     timed = {name: f for name, f in fields.items() if "time" in f.dims}
     if len(timed) < len(fields):
         return {name: single(f, name, timed) for name, f in fields.items()}
+    check_periods(fields)
     period = common_period(list(fields.values()))
     if not period and len({calendar(f) for f in fields.values()}) > 1:
         period = "day"
@@ -122,6 +132,24 @@ def match_times(fields: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     picked = {name: pick(f, [found[name][c] for c in common]) for name, f in fields.items()}
     times = next(iter(picked.values()))["time"]
     return {name: f.assign_coords(time=times.values) for name, f in picked.items()}
+
+
+def check_periods(fields: Mapping[str, xr.Dataset]) -> None:
+    """Refuse months, seasons or years beside steps of another length; lone steps may be any.
+
+    Raises:
+        DpdmError: When two files hold means over different periods.
+    """
+    axes = {name: (f["time"], bounds_of(f)) for name, f in fields.items()}
+    shown = {
+        n: period_of(*axis) for n, axis in axes.items() if axis[0].size > 1 or axis[1] is not None
+    }
+    for (one, period), (other, found) in combinations(shown.items(), 2):
+        if period != found and found and period and {period, found} & MONTHS.keys():
+            raise DpdmError(
+                f"The steps of the {other} are {found}s, those of the {one} {period}s.",
+                "Give means over the same periods.",
+            )
 
 
 def single(fields: xr.Dataset, name: str, timed: Mapping[str, xr.Dataset]) -> xr.Dataset:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.time import days_between
+from dpdm.fields.time import days_of
 
 _METHOD = re.compile(r"time: (\w+)(?: within (\w+))?(?: over (\w+))?(?: \(([^)]*)\))?")
 _INTERVAL = re.compile(r"interval:\s*([\d.]+)\s*(hour|hr|h|day|d)s?\b")
@@ -75,12 +75,36 @@ def amount_days(
             "in which it fell.",
             f"If it is per day, use --units tp={unit}/day; per month, --units tp={unit}/month.",
         )
-    lengths = days_between(bounds.values[:, 0], bounds.values[:, 1])
-    if not (lengths > 0).all():
+    lengths = days_of(array["time"], bounds)
+    if not bool((lengths > 0).all()):
         raise DpdmError(
             f"The time bounds of {array.name} enclose no time.", f"Use --units tp={unit}/day."
         )
-    return xr.DataArray(lengths, dims="time")
+    return lengths
+
+
+def stated_rate(array: xr.DataArray, unit: str) -> str:
+    """Return the unit of the rate that an amount is if its period is stated, else nothing.
+
+    What is written in that unit can be read without cell methods.
+    """
+    avgad = array.attrs.get("GRIB_stepType") == "avgad"
+    days = 1.0 if avgad else _stated(time_methods(array))
+    if days is None:
+        return ""
+    return {1.0: f"{unit} day-1", 1 / 24: f"{unit} hour-1"}.get(days, "mm day-1")
+
+
+def mean_methods(array: xr.DataArray) -> str:
+    """Return the cell methods of a rate: those of space, and a mean over time.
+
+    Example:
+        >>> text = "area: mean time: sum within days time: mean over days"
+        >>> mean_methods(xr.DataArray(attrs={"cell_methods": text}))
+        'area: mean time: mean'
+    """
+    text = _METHOD.sub("", str(array.attrs.get("cell_methods", "")))
+    return " ".join([*text.split(), "time: mean"])
 
 
 def _stated(methods: list[Method]) -> float | None:

@@ -15,7 +15,7 @@ import xarray as xr
 from dpdm.errors import DpdmError
 from dpdm.fields.epochs import INVENTED, NAMES, check_dates
 from dpdm.fields.leads import valid
-from dpdm.fields.time import check_bounds, dates_of, enclose
+from dpdm.fields.time import check_bounds, dates_of, enclose, is_dated
 from dpdm.fields.yearless import with_year
 
 USUAL_BOUNDS = ("time_bnds", "time_bounds", "time_bound")
@@ -42,10 +42,24 @@ def keep_time(ds: xr.Dataset) -> tuple[xr.Dataset, xr.DataArray | None]:
         return _timeless(ds), None
     ds = _named(ds, name)
     _check(ds["time"])
+    return _bounded(ds)
+
+
+def _bounded(ds: xr.Dataset) -> tuple[xr.Dataset, xr.DataArray | None]:
     bounds = _bounds(ds, "bounds")
     if bounds is None and (spans := _bounds(ds, "climatology")) is not None:
         return ds, _one_year(ds["time"], spans)
-    return (ds, None) if bounds is None else (_settled(ds, bounds), bounds)
+    if bounds is None or (bounds[:, 0] == bounds[:, 1]).all():  # the bounds of moments
+        return ds, None
+    return _settled(ds, bounds), bounds
+
+
+def within_bounds(ds: xr.Dataset, name: str) -> xr.Dataset:
+    """Return a file whose stamps, under any name, lie within their bounds, if it has any."""
+    if ds[name].dims != (name,) or not is_dated(ds[name]):
+        return ds
+    moved, _ = _bounded(ds if name == "time" else ds.rename({name: "time"}))
+    return ds.assign_coords({name: (name, moved["time"].values, ds[name].attrs)})
 
 
 def _settled(ds: xr.Dataset, bounds: xr.DataArray) -> xr.Dataset:
@@ -110,9 +124,13 @@ def _timeless(ds: xr.Dataset) -> xr.Dataset:
 def _bounds(ds: xr.Dataset, key: str) -> xr.DataArray | None:
     """Take the bounds that the axis names, or that have a usual name: two dates a step."""
     time, name = ds["time"], _bounds_name(ds, key)
-    if name not in ds.variables or ds[name].shape != (time.size, 2):
+    if name not in ds.variables:
         return None
     bounds = ds[name].load()
+    if bounds.shape == (2,) and time.size == 1:
+        bounds = bounds.expand_dims("time")
+    if bounds.shape != (time.size, 2):
+        return None
     if bounds.dtype.kind in "fiu" and key == "bounds":
         bounds = _decoded(bounds, time)
     if bounds.dtype.kind not in "MO":

@@ -16,6 +16,7 @@ import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.clock import within_bounds
 from dpdm.fields.columns import (
     LENGTHS,
     NUMBERS,
@@ -113,6 +114,7 @@ def _sampled(ds: xr.Dataset, asked: Asked) -> pd.DataFrame:
         )
     if "time" in at:
         ds = ds.assign({at["time"]: dated(at["time"], ds.variables[at["time"]])})
+        ds = within_bounds(ds, at["time"])
     at = {role: name for role, name in at.items() if role != "pressure" or _upright(ds, at)}
     ds = ds.rename({at[role]: role for role in BESIDE if role in at and at[role] != role})
     at |= {role: role for role in BESIDE if role in at}

@@ -45,7 +45,7 @@ MONTHS = {"month": 1, "season": 3, "year": 12}
 SLACK = 0.05  # of a month, by which bounds may miss its ends
 _LONGEST = {"day": 1, "month": 31, "year": 366}  # days
 JOLT = 0.25  # of a month; more is another way of stamping, not drift
-MATCHED = ("day", "month", "year")  # periods that are the same wherever they are stamped
+MATCHED = ("day", "month", "season", "year")  # periods that are the same wherever they are stamped
 MIDDLE = range(14, 18)  # days on which months are stamped in their middle
 NO_BOUNDS = "If the bounds are wrong, remove them: ncks -C -O -x -v {name} IN.nc OUT.nc."
 DRIFT = 0.2  # of a month, through a whole series
@@ -127,12 +127,10 @@ def dates_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.DataA
         return time
     starts, ends = _ends(bounds)
     middle = _named(starts + (ends - starts) / 2)
-    count = MONTHS.get(_period_of_intervals(starts, ends), 0)
-    if count:
-        unit = _years if count == 12 else _months
-        own = unit(time) == unit(middle)
-    else:
-        own = (time.values >= starts) & (time.values < ends)
+    counts = _whole_months(starts, ends)
+    inside = (time.values >= starts) & (time.values < ends)
+    own = np.where((counts == 1) | (counts == 3), _months(time) == _months(middle), inside)
+    own = np.where(counts == 12, _years(time) == _years(middle), own)
     return _named(np.where(own, time.values, middle.values))
 
 
@@ -140,10 +138,12 @@ def intervals(
     time: xr.DataArray, bounds: xr.DataArray | None = None, lone: str = "day"
 ) -> tuple[Any, Any]:
     """Return the start and the end (time,) of each step, dates of the kind of the axis."""
-    period, dates = period_of(time, bounds, lone), dates_of(time, bounds)
-    if period == "month" or (bounds is None and period in ("day", "year")):
-        return _whole(dates.values, period)
-    return _ends(bounds) if bounds is not None else _halves(time.values)
+    if bounds is None:
+        period = period_of(time, None, lone)
+        return _whole(time.values, period) if period in _LONGEST else _halves(time.values)
+    (starts, ends), months = _ends(bounds), _whole(dates_of(time, bounds).values, "month")
+    whole = _whole_months(starts, ends) == 1
+    return np.where(whole, months[0], starts), np.where(whole, months[1], ends)
 
 
 def days_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.DataArray:
@@ -152,8 +152,12 @@ def days_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.DataAr
 
 
 def days_in_month(time: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.DataArray:
-    """Return the days (time,) of the calendar month that each step lies in."""
-    return _bare(dates_of(time, bounds).dt.days_in_month)
+    """Return the days (time,) of the calendar month of each step, or of the mean of its months."""
+    own = dates_of(time, bounds).dt.days_in_month.values
+    if bounds is not None:
+        counts = _whole_months(*_ends(bounds))
+        own = np.where(counts > 1, days_of(time, bounds) / np.maximum(counts, 1), own)
+    return xr.DataArray(own, dims="time")
 
 
 def months_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> Numbers:
@@ -303,10 +307,15 @@ def _period_of_intervals(starts: Any, ends: Any) -> str:
     name = period_of_length(float(np.median(days_between(starts, ends))))
     if name not in MONTHS:
         return name
+    fits = _whole_months(starts, ends) == MONTHS[name]
+    return name if fits.mean() > 0.5 else ""
+
+
+def _whole_months(starts: Any, ends: Any) -> Numbers:
+    """Count the months of intervals (time,) that are whole months, 0 for all others."""
     first, last = _places(_named(starts)), _places(_named(ends))
     whole = np.abs([first - first.round(), last - last.round()]).max(0) <= SLACK
-    fits = whole & ((last - first).round() == MONTHS[name])
-    return name if fits.mean() > 0.5 else ""
+    return np.where(whole, (last - first).round(), 0).astype(np.int64)
 
 
 def _drift(time: xr.DataArray) -> float:

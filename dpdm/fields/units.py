@@ -17,8 +17,9 @@ from typing import Any
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.amounts import amount_days
+from dpdm.fields.amounts import amount_days, mean_methods, stated_rate
 from dpdm.fields.plausibility import DRIEST
+from dpdm.fields.time import days_in_month
 from dpdm.fields.variables import Variable, variable_of
 
 MONTH = 365.25 / 12
@@ -166,6 +167,8 @@ def to_canonical(
         "standard_name": variable.standard_name,
         "source_units": unit,
     }
+    if variable.name == "tp" and _is_amount(parse(unit)) and (rate := stated_rate(array, unit)):
+        out.attrs |= {"source_units": rate, "cell_methods": mean_methods(array)}
     if variable.name == "tp":
         out = out.where((out >= 0) | (out < DRIEST) | out.isnull(), 0).assign_attrs(out.attrs)
     return out
@@ -213,7 +216,7 @@ def _line(
         return daily / amount_days(array, unit, bounds, partial(_extent, array)), 0.0
     if ("month", -1) in registry().Quantity(1, parsed).unit_items():
         daily = parsed * registry().month / registry().day
-        return straight(daily, variable, unit)[0] / _month(array), 0.0
+        return straight(daily, variable, unit)[0] / _month(array, bounds), 0.0
     return straight(parsed, variable, unit)
 
 
@@ -244,11 +247,9 @@ def _extent(array: xr.DataArray) -> str:
     return f"{float(field.min()):.3g} to {float(field.max()):.3g}"
 
 
-def _month(array: xr.DataArray) -> Any:
+def _month(array: xr.DataArray, bounds: xr.DataArray | None) -> Any:
     """Give the days of the calendar month of each step, or of a mean month without time."""
-    if "time" not in array.coords:
-        return MONTH
-    return array["time"].dt.days_in_month.drop_vars(list(array["time"].coords))
+    return days_in_month(array["time"], bounds) if "time" in array.coords else MONTH
 
 
 def _is_one(scale: Any, offset: float) -> bool:

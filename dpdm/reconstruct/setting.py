@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
@@ -15,6 +16,7 @@ from dpdm import __version__
 from dpdm.adjust import Adjustment, adjustment
 from dpdm.assimilate import believed, guided, observations
 from dpdm.fields.store import sha256
+from dpdm.fields.time import MONTHS, bounds_of, intervals, period_of
 from dpdm.prior import check_earth, find, load
 from dpdm.reconstruct.drawer import Drawer, Work, drawer_of
 from dpdm.reconstruct.plan import Plan, file_of, found, read_plan, seeing_of, wish_of
@@ -78,9 +80,17 @@ class Setting:
         step = self.series.step(unit.label)
         fields = self.adjusted.step(self.series.offset + step)
         coarse = fields if "time" in fields.dims else fields.expand_dims("time")
-        bounds = self.task.bounds(step)
-        coarse = coarse if bounds is None else coarse.assign_coords(time_bnds=bounds)
+        if self.bounds is not None:
+            coarse = coarse.assign_coords(time_bnds=self.bounds.isel(time=[step]))
         return Work(unit, coarse, self.rows(step))
+
+    @cached_property
+    def bounds(self) -> xr.DataArray | None:
+        """Give the bounds of all steps: without them, a lone step shows no month or year."""
+        time, bounds = self.task.coarse["time"], bounds_of(self.task.coarse)
+        if bounds is not None or period_of(time) not in MONTHS:
+            return bounds
+        return xr.DataArray(np.stack(intervals(time), axis=1), dims=("time", "bnds"))
 
     def rows(self, step: int) -> pd.DataFrame | None:
         """Return the observations of a step."""
