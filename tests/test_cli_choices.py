@@ -79,7 +79,7 @@ OPTIONS = {
     "downscale coarse.nc prior.safetensors": ("ends in '.safetensors'", ".nc"),
     "evaluate coarse.nc fine.nc": ("does not have the truth's cells", "cdo remapbil"),
     "evaluate other.nc coarse.nc": ("other.nc has none of the truth's", "--var t2m=sst."),
-    "evaluate later.nc coarse.nc": ("share no time", "the same time labels"),
+    "evaluate later.nc coarse.nc": ("share no time", "the same period"),
     "train fine.nc --out prior.safetensors --factor 4": ("prior.safetensors exists", ""),
     "train fine.nc --out out.pt --factor 4": ("out.pt is not a .safetensors", ""),
     "train fine.nc fine.nc --out out.safetensors --factor 4": ("fine.nc starts at", "order"),
@@ -100,7 +100,7 @@ def strangers() -> None:
     coarse_world().rename(t2m="sst", tp="ice").drop_attrs().to_netcdf("other.nc")
     xr.concat([coarse_world()] * 2, "realization").to_netcdf("many.nc")
     later = coarse_world()
-    later.assign_coords(time=later["time"] + np.timedelta64(700, "D")).to_netcdf("later.nc")
+    later.assign_coords(time=later["time"] + np.timedelta64(731, "D")).to_netcdf("later.nc")
     detail = Grid(np.arange(300, 340) / 10, np.arange(1000, 1040) / 10)
     world(grid=detail).to_netcdf("detailed.nc")
 

@@ -128,7 +128,6 @@ def test_fields_on_a_plane_are_embedded(tmp_path: Path, monkeypatch: pytest.Monk
     [
         ("--layer middle", "no layer 'middle'", "top, last, 1, mid"),
         ("--sigma 1000", "1000 is beyond the prior's range", "0.002 to 80"),
-        ("--sigma nan", "nan is beyond", "0.002"),
         ("--factor 5", "does not cut 32 latitudes", "divides"),
     ],
 )

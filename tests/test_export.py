@@ -180,7 +180,7 @@ REFUSED = {
     "there": ("one.nc there.tif", "there.tif exists", "--overwrite"),
     "a part is there": ("one.nc part.tif --split time", "part_2012-02-16.tif exists", "--overw"),
     "an item is there": ("one.nc there2.tif --stac", "there2.json exists", "--overwrite"),
-    "no stations": ("one.nc out.csv --points none.csv", "none.csv", "there"),
+    "no stations": ("one.nc out.csv --points none.csv", "none.csv", "Check the name"),
     "infinite later": ("late.nc out.tif", "t2m holds infinite values", "mend"),
     "infinite part": ("late.nc out.tif --split time --stac", "t2m holds infinite values", "mend"),
     "infinite cube": ("late.nc out.nc", "t2m holds infinite values", "mend"),

@@ -119,6 +119,7 @@ def test_other_calendars_are_taught_seen_and_kept(
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*worse than no prediction")
 def test_codes_go_on_without_training_the_autoencoder_again(folder: Path, tmp_path: Path) -> None:
     """Cut short in the training of codes, the same command ends with the same weights."""
 

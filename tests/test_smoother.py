@@ -200,7 +200,9 @@ def test_trajectories_that_do_not_fit_into_memory_are_refused_before_they_are_ma
     rows = {"time": [0.0, 0.25 * 900_000], "component": "a", "variable": "state", "value": 5.0}
     pd.DataFrame(rows | {"error": 0.5, "units": "1"}).to_csv("long.csv", index=False)
     refused(
-        f"{COMMAND.replace('obs.nc', 'long.csv')} --members 9999999", "GB are free", "--members"
+        f"{COMMAND.replace('obs.nc', 'long.csv')} --members 99999",
+        "of memory are free",
+        "--members",
     )
 
 

@@ -75,7 +75,6 @@ def test_the_file_says_what_it_is() -> None:
         (LORENZ + " --burn-in -5", "burn_in is -5", "0 or more"),
         (LORENZ + " --interval 0", "interval is 0", "above 0"),
         (LORENZ + " --interval 0.06", "interval is 0.06", "up to 0.05"),
-        (LORENZ + " --interval nan", "interval is nan", "above 0"),
         (LORENZ.replace("truth.nc", "truth.txt"), "ends in '.txt'", "End it in"),
         (KOLMOGOROV.replace("--size 16", "--size 24"), "32 cannot be averaged to 24", "144"),
         (KOLMOGOROV.replace("--size 16", "--size 1"), "size is 1", "2 or more"),

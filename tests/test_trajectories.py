@@ -261,7 +261,7 @@ def test_words_that_do_not_fit_are_refused(here: Path) -> None:
     out = "--out p.safetensors"
     refused(f"train fine.nc --window 5 {out}", "window of 5 states is longer")
     refused(f"train spirals.nc --factor 4 {out}", "spirals.nc holds trajectories", "--window 5")
-    refused(f"train spirals.nc --window 5 --var a=b {out}", "say nothing")
+    refused(f"train spirals.nc --window 5 --var a=b {out}", "are for fields")
     refused(f"train spirals.nc --window 5 --config wrong.toml {out}", "unknown key widths")
     refused(f"train spirals.nc --window 5 --config draws.toml {out}", "draws is 4")
     refused(f"train spirals.nc --window 5 --factor 4 {out}", "either --factor", code=2)

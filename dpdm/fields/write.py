@@ -85,7 +85,7 @@ def check_apart(path: Path, inputs: object) -> None:
             raise DpdmError(f"{path} is an input too.", "Write to another file.")
         if whole in read.parents:
             raise DpdmError(f"{path} holds the input {other}.", "Write to another place.")
-        if read in whole.parents:
+        if read in whole.parents and is_zarr(read):
             raise DpdmError(f"{path} lies in the input {other}.", "Write to another place.")
 
 
