@@ -41,16 +41,16 @@ variable keeps its name and units. Statistics of an ensemble end in `_mean`, `_s
 Values come back in the units of the input. The units in the table are those that dpdm reckons in,
 and what `--units` is about is the input: `--units tp=mm/month` says that its numbers are
 millimetres a month, and converts nothing. A month is the calendar month that the step stands for,
-in the calendar of the file: 28, 29, 30 or 31 days, or 30.4375 in a file without time. An amount, in
-mm, m or kg m-2, fell in the period that its cell methods name (`sum within days`), else between the
-time bounds of its step; without either it is refused. A unit that makes values impossible is
-refused too, and one that gives a large region an unlikely mean is warned of.
+in the calendar of the file: 28, 29, 30 or 31 days, or 30.4375 in a file without time. An amount,
+in mm, m or kg m-2, fell in the period that its cell methods name (`sum within days`), else
+between the time bounds of its step; without either it is refused. A unit that makes values
+impossible is refused too, and one that gives a large region an unlikely mean is warned of.
 
-A step stands for the interval between its bounds, wherever in it the time stamp lies: a file that
-is stamped at the end of its months, as raw CESM files are, is moved to their middle when it is
-opened. Without bounds, the distance between stamps tells whether steps are days, months, seasons or
-years, and each is the day, month, season or year of its stamp. Files are matched by that: a month
-stamped on its first day is the same month as one stamped on the 16th.
+A step stands for the interval between its bounds, wherever in it the time stamp lies: a file
+stamped at the end of its months, as raw CESM files are, is moved to their middle when it is
+opened. Without bounds, the distance between stamps tells whether steps are days, months, seasons
+or years, and each is the day, month, season or year of its stamp. Files are matched by that: a
+month stamped on its first day is the same month as one stamped on the 16th.
 
 Times may be counted in seconds to weeks, or in calendar months or years, since a date; be packed
 into numbers (201201, 20120115, `day as %Y%m%d.%f`); be decimal years or text. A forecast with
