@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 from click.testing import CliRunner, Result
+from xarray.backends.file_manager import FILE_CACHE
 
 from dpdm.fields.grid import Grid, coarsen
 from dpdm_cli.main import main
@@ -77,6 +78,17 @@ def dpdm(*words: object) -> Result:
         return CliRunner().invoke(main, [str(word) for word in words])
     finally:
         torch.set_default_dtype(before)
+        close_files()
+
+
+def close_files() -> None:
+    """Close what a command has left open, as the end of its process would.
+
+    The error of a refused command keeps its files; collected while the next command opens one of
+    them, their closing breaks the HDF5 library.
+    """
+    while FILE_CACHE:
+        FILE_CACHE.popitem()[1].close()
 
 
 def done(*words: object) -> Result:
