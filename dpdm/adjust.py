@@ -31,8 +31,8 @@ import xarray as xr
 
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.match import extent, whole
+from dpdm.evaluate.metrics import Row
 from dpdm.evaluate.scores import mean_of_seen
-from dpdm.evaluate.table import Row
 from dpdm.fields.climate import MONTHS, Climate, mean_seen, quantile, rank
 from dpdm.fields.grid import (
     Array,

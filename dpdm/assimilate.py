@@ -22,7 +22,7 @@ from dpdm.earth import earth_of
 from dpdm.ensemble import Report, template_of
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.innovations import USED, doubts, report, summary
-from dpdm.evaluate.table import Row
+from dpdm.evaluate.metrics import Row
 from dpdm.fields.cells import guarded
 from dpdm.fields.cf import finish
 from dpdm.fields.channels import Channels, read_channels

@@ -120,7 +120,7 @@ def test_a_month_has_the_scores_of_its_own_times_alone() -> None:
     alone = rows(evaluate(forecast.isel(january), truth.isel(january), coarse.isel(january)))
     last = alone["mean of 4"]
     assert months[0].rmse["mean of 4"] == pytest.approx(last["rmse"], rel=1e-12)
-    assert months[0].crps == pytest.approx(alone["ensemble of 4"]["crps"], rel=1e-12)
+    assert months[0].members["crps"] == pytest.approx(alone["ensemble of 4"]["crps"], rel=1e-12)
     assert (months[0].low, months[0].high) == (last["rmse_ratio_low"], last["rmse_ratio_high"])
     assert months[0].word == "better"
 
@@ -133,9 +133,9 @@ def test_one_class_of_all_cells_has_the_scores_of_the_whole() -> None:
     (part,) = by_class(seen.case, seen.kept["t2m"], every)
     for method in ("lerp", "mean of 4"):
         assert part.rmse[method] == pytest.approx(whole[method]["rmse"], rel=1e-12)
-    assert part.bias == pytest.approx(whole["mean of 4"]["bias"], rel=1e-10)
-    assert part.crps == pytest.approx(whole["ensemble of 4"]["crps"], rel=1e-12)
-    assert part.crps_lerp == pytest.approx(whole["lerp"]["crps"], rel=1e-12)
+    assert part.forecast["bias"] == pytest.approx(whole["mean of 4"]["bias"], rel=1e-10)
+    assert part.members["crps"] == pytest.approx(whole["ensemble of 4"]["crps"], rel=1e-12)
+    assert part.rows["lerp"]["crps"] == pytest.approx(whole["lerp"]["crps"], rel=1e-12)
     assert part.size == pytest.approx(1.0)
 
 

@@ -18,7 +18,8 @@ import pandas as pd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from dpdm.evaluate.ensemble import fair
-from dpdm.evaluate.table import Row, aligned
+from dpdm.evaluate.metrics import Row
+from dpdm.evaluate.table import aligned
 
 Array = NDArray[np.float64]
 USED, WITHHELD = "assimilated", "withheld"

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from dpdm.evaluate import Case, Table
-from dpdm.evaluate.table import Row, digits
-from dpdm.evaluate.tally import REFERENCE
+from dpdm.evaluate.metrics import FIELDS, REFERENCE, Row
+from dpdm.evaluate.table import digits
 from dpdm.fields.grid import Array, grid_of
 from dpdm.report import figures, tables, words
 from dpdm.report.gather import SINGLE, TRUTH, Kept, labels
@@ -170,7 +170,7 @@ def spread(name: str, rows: Sequence[Row], kept: Kept, unit: str) -> list[Pictur
 def powers(kept: Kept) -> dict[str, tuple[Array, Array]]:
     """Return wavelengths in cells and the variance there, a mean over times, by method."""
     total, truth = (
-        xr.concat([score["methods"][name] for score in kept.scores], "time").mean("time")
+        xr.concat([score[FIELDS][name] for score in kept.scores], "time").mean("time")
         for name in ("power", "truth_power")
     )
     waves: Array = 2 / truth["wavenumber"].values
