@@ -13,6 +13,7 @@ from dpdm.evaluate import Table, Watch, evaluate, unseen
 from dpdm.fields.checks import Missing, everywhere
 from dpdm.fields.grid import grid_of, widened
 from dpdm.fields.statics import statics
+from dpdm.fields.statistics import name_of
 from dpdm.fields.store import open_fields
 
 
@@ -62,8 +63,8 @@ def chosen(
         DpdmError: When there is none.
     """
     fields = open_fields(path, None, rename, units, missing=missing)
-    means = {f"{n}_mean": n for n in names if n not in fields and f"{n}_mean" in fields}
-    fields = fields.rename(means)
+    means = {name_of(n, "mean"): n for n in names if n not in fields}
+    fields = fields.rename({old: new for old, new in means.items() if old in fields})
     found = [n for n in names if n in fields]
     if not found:
         raise DpdmError(

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from dpdm.errors import DpdmError
 from dpdm.export.ask import Ask
 from dpdm.export.frame import cut, placed
-from dpdm.export.statistic import Statistic, is_mean, parse, stored
 from dpdm.fields.box import within
 from dpdm.fields.columns import canonical
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.mask import inside
+from dpdm.fields.statistics import Statistic, is_mean, name_of, parse, split_name
 from dpdm.fields.store import load, naming, open_fields
 from dpdm.fields.units import from_canonical
 
@@ -138,7 +138,7 @@ def layers(fields: xr.Dataset, path: Path, ask: Ask, stat: str) -> list[Layer]:
 
 def _called(array: xr.DataArray, stat: Statistic | None) -> str:
     """Return a name that tells a statistic from the variable."""
-    kind = stored(str(array.name))[1]
+    kind = split_name(array.name)[1]
     suffix = stat.suffix if stat else "_mean" if is_mean(array) and not kind else ""
     return f"{array.name}{suffix}"
 
@@ -146,7 +146,7 @@ def _called(array: xr.DataArray, stat: Statistic | None) -> str:
 def variables(fields: xr.Dataset, bare: bool) -> list[str]:
     """Return the names of all variables, or of those that are no statistic of another."""
     names = [str(name) for name in fields.data_vars]
-    return [name for name in names if not bare or stored(name)[0] not in set(names) - {name}]
+    return [name for name in names if not bare or split_name(name)[0] not in set(names) - {name}]
 
 
 def find(fields: xr.Dataset, name: str) -> str:
@@ -155,7 +155,7 @@ def find(fields: xr.Dataset, name: str) -> str:
     Raises:
         DpdmError: There is none of that name.
     """
-    stem, kind = stored(name)
+    stem, kind = split_name(name)
     known = canonical(name) or (stem if kind == "mean" else "")
     for candidate in (name, known):
         if candidate in fields.data_vars:
@@ -191,7 +191,7 @@ def statistic(fields: xr.Dataset, name: str, text: str) -> tuple[str, Statistic 
         DpdmError: There is neither that statistic nor members.
     """
     asked = parse(text)
-    ready = f"{name}_{asked.text}"
+    ready = name_of(name, asked.text)
     if ready in fields.data_vars:
         return ready, None
     if asked.kind == "mean" and is_mean(fields[name]):
@@ -215,7 +215,7 @@ def _check_many(array: xr.DataArray, asked: Statistic) -> None:
 
 def kinds(fields: xr.Dataset, name: str) -> Sequence[str]:
     """List the statistics of a variable that are stored, the mean first."""
-    split = [stored(str(other)) for other in fields.data_vars]
+    split = [split_name(other) for other in fields.data_vars]
     found = [kind for stem, kind in split if kind and stem == name]
     own = ["mean"] if is_mean(fields[name]) and "mean" not in found else []
     return own + found

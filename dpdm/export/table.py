@@ -18,9 +18,9 @@ import xarray as xr
 from dpdm.export.ask import Ask
 from dpdm.export.points import Points
 from dpdm.export.select import Layer, find, kinds, layers, variables
-from dpdm.export.statistic import Statistic, parse
 from dpdm.export.when import dates
 from dpdm.fields.cells import guarded
+from dpdm.fields.statistics import Statistic, parse
 from dpdm.fields.store import naming
 from dpdm.fields.write import write_text
 

@@ -12,13 +12,14 @@ import pandas as pd  # type: ignore[import-untyped]
 from dpdm.errors import DpdmError
 from dpdm.fields.footprints import inside, turned
 from dpdm.fields.grid import Array, Grid
+from dpdm.fields.statistics import split_name
 from dpdm.plot.libraries import ccrs
 from dpdm.plot.looks import Look, look
 from dpdm.plot.maps import Panel, atlas, paper
 from dpdm.plot.page import Page
 from dpdm.plot.scene import Scene, at_once
 from dpdm.plot.sheet import Sheet, onto
-from dpdm.plot.source import STATISTIC, field_at, moment
+from dpdm.plot.source import field_at, moment
 from dpdm.plot.trends import LEVEL, annual, trend
 from dpdm.readable import read_text
 
@@ -45,10 +46,8 @@ def kind_of(name: str) -> str:
         >>> kind_of("t2m_spread"), kind_of("tp_p90"), kind_of("t2m")
         ('spread', 'tp', 't2m')
     """
-    statistic = STATISTIC.match(name)
-    if statistic is None:
-        return name
-    return "spread" if statistic[2] == "spread" else statistic[1]
+    stem, statistic = split_name(name)
+    return "spread" if statistic == "spread" else stem
 
 
 def compare(view: Scene) -> Page:

@@ -5,7 +5,6 @@ the mean or the spread and need not know which of them was stored.
 """
 
 import difflib
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from dpdm.fields.box import Box, within
 from dpdm.fields.checks import Missing
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.levels import LEVEL, families, is_level, joined
+from dpdm.fields.statistics import name_of, split_name
 from dpdm.fields.store import check_values, open_fields
 from dpdm.fields.units import from_canonical, parse
 from dpdm.fields.variables import KNOWN
@@ -30,7 +30,6 @@ from dpdm.plot.ask import Ask
 from dpdm.printable import printable
 
 TALL = ("profile", "section")  # the kinds that show a variable with height
-STATISTIC = re.compile(r"^(.+)_(mean|spread|p\d+)$")
 # What people read, of what files hold: unit, factor, offset.
 SHOWN = {
     "K": ("°C", 1.0, -273.15),
@@ -174,7 +173,7 @@ def _named(path: Path, fields: xr.Dataset, wanted: str) -> str:
     if not wanted:
         return names[0]
     synonyms = [known.name for known in KNOWN.values() if wanted.lower() in known.aliases]
-    for name in (wanted, f"{wanted}_mean", wanted.removesuffix("_mean"), *synonyms):
+    for name in (wanted, name_of(wanted, "mean"), wanted.removesuffix("_mean"), *synonyms):
         if name in names:
             return name
     near = difflib.get_close_matches(wanted, names, n=len(names), cutoff=0.0)
@@ -191,13 +190,12 @@ def _source(path: Path, fields: xr.Dataset, name: str, unit: str, box: Box | Non
     array = fields[name]
     stored = unit or str(array.attrs.get("source_units", array.attrs.get("units", "")))
     kin = {
-        match[2]: _shown(fields[match[0]], stored, match[2] == "spread")
-        for match in map(STATISTIC.match, map(str, fields.data_vars))
-        if match and match[1] == name and match[0] != name
+        kind: _shown(fields[name_of(name, kind)], stored, kind == "spread")
+        for stem, kind in map(split_name, fields.data_vars)
+        if kind and stem == name
     }
     back = from_canonical(array.assign_attrs(source_units=stored), bounds)
-    alone = STATISTIC.match(name)
-    difference = bool(alone and alone[2] == "spread")
+    difference = split_name(name)[1] == "spread"
     words = printable(str(array.attrs.get("long_name", name)))
     words = words.removeprefix("mean over the ensemble of ")
     whole = _shown(back, stored, difference)
