@@ -7,11 +7,10 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, did_you_mean
 from dpdm.readable import read_text
 
 T = TypeVar("T")
@@ -47,11 +46,8 @@ def fill(shape: type[T], said: dict[str, Any], where: str) -> T:
     known = [f.name for f in fields]
     for key in said:
         if key not in known:
-            nearest = get_close_matches(key[:LONGEST], known, 1, 0.4)
-            raise DpdmError(
-                f"{where} has an unknown key {key[:LONGEST]}.",
-                f"Did you mean {nearest[0]}?" if nearest else f"Known: {', '.join(known)}.",
-            )
+            hint = did_you_mean(key[:LONGEST], known, f"Known: {', '.join(known)}.")
+            raise DpdmError(f"{where} has an unknown key {key[:LONGEST]}.", hint)
     for each in fields:
         missing = dataclasses.MISSING
         if each.name not in said and each.default is each.default_factory is missing:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from dpdm.errors import DpdmError, DpdmWarning
+from dpdm.errors import DpdmError, DpdmWarning, none_found
 from dpdm.fields.clock import pick
 from dpdm.fields.grid import Grid, nested
 from dpdm.fields.store import one_member
@@ -39,11 +39,7 @@ def wanted(fields: xr.Dataset, prior: Prior, path: Path, rename: Mapping[str, st
             "Add the climatology that they are departures from.",
         )
     if not found:
-        raise DpdmError(
-            f"{path} has none of the prior's variables {', '.join(names)}; it has "
-            f"{', '.join(map(str, fields.data_vars))}.",
-            f"Say which one is meant, as in --var {names[0]}={next(iter(fields.data_vars))}.",
-        )
+        raise none_found(path, "the prior's", names, fields.data_vars)
     for channel in prior.normaliser.channels:
         units = (
             fields[channel.name].attrs.get("units") if channel.name in fields else channel.units

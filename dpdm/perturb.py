@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpdm.diffusion.sample import level
-from dpdm.errors import DpdmError, DpdmWarning
+from dpdm.errors import DpdmError, DpdmWarning, not_found
 from dpdm.fields.cf import file_attributes, finish
 from dpdm.fields.store import sha256
 from dpdm.fields.write import Writer, check_output
@@ -200,10 +200,8 @@ def measured(states: States, name: str) -> Callable[[Point], float]:
     stds = {c.name: c.std for c in channels}
     alike = all(c.transform == "identity" for c in channels)
     if name and name not in stds:
-        raise DpdmError(
-            f"The prior has no variable {name}; it has {', '.join(stds)}.",
-            f"Say --target-spread {channels[0].name}=NUMBER{', or a NUMBER for all' * alike}.",
-        )
+        hint = f"Say --target-spread {{}}=NUMBER{', or a NUMBER for all' * alike}."
+        raise not_found(name, stds, hint, "The prior")
     if name:
         return lambda p: p.spread[name]
     if not alike:

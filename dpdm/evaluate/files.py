@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, none_found
 from dpdm.evaluate import Table, Watch, evaluate, unseen
 from dpdm.fields.checks import Missing, everywhere
 from dpdm.fields.grid import grid_of, widened
@@ -67,11 +67,7 @@ def chosen(
     fields = fields.rename({old: new for old, new in means.items() if old in fields})
     found = [n for n in names if n in fields]
     if not found:
-        raise DpdmError(
-            f"{path} has none of the truth's variables {', '.join(names)}; it has "
-            f"{', '.join(map(str, fields.data_vars))}.",
-            f"Say which one is meant, as in --var {names[0]}={next(iter(fields.data_vars))}.",
-        )
+        raise none_found(path, "the truth's", names, fields.data_vars)
     return xr.Dataset({n: fields[n] for n in found}, attrs=fields.attrs)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, not_found
 from dpdm.export.ask import Ask
 from dpdm.export.frame import cut, placed
 from dpdm.fields.box import within
@@ -160,10 +159,7 @@ def find(fields: xr.Dataset, name: str) -> str:
     for candidate in (name, known):
         if candidate in fields.data_vars:
             return candidate
-    near = difflib.get_close_matches(name, map(str, fields.data_vars), n=99, cutoff=0.0)
-    raise DpdmError(
-        f"there is no variable {name}; there is {', '.join(near)}.", f"Say --variable {near[0]}."
-    )
+    raise not_found(name, fields.data_vars, "Say --variable {}.")
 
 
 def the_one(fields: xr.Dataset, path: Path, ask: Ask) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import xarray as xr
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, not_found
 from dpdm.fields.grid import Grid, average, grid_of, lerp, near
 from dpdm.fields.store import load, naming
 from dpdm.fields.units import first_step, parse, registry
@@ -108,10 +108,8 @@ def _find(own: xr.Dataset, name: str) -> xr.DataArray:
     for usual in NAMES[name].split():
         if usual in by_name:
             return by_name[usual]
-    raise DpdmError(
-        f"there is no {name}; there is {', '.join(map(str, arrays)) or 'nothing on a grid'}.",
-        f"Name it {name} or give it the standard name {STANDARD[name][0]}.",
-    )
+    hint = f"Name it {name} or give it the standard name {STANDARD[name][0]}."
+    raise not_found(name, arrays or ["nothing on a grid"], hint, kind="")
 
 
 def _metres(field: xr.DataArray) -> xr.DataArray:

@@ -10,14 +10,13 @@ and ``snowline`` is then an operator like any other. It is written in torch, so 
 is known, and it is tried on a field of zeros before it is believed.
 """
 
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, did_you_mean
 from dpdm.types import Operator
 
 GROUP = "dpdm.operators"
@@ -52,10 +51,9 @@ def missing(name: str, values: list[str]) -> tuple[str, str]:
             f"Several packages announce the operator {name}: {', '.join(values)}.",
             "Uninstall all but one.",
         )
-    near = get_close_matches(name, names(), 1, 0.4)
     return (
         f"No installed package announces the operator {name}.",
-        f"Did you mean {near[0]}?" if near else f"Announce it as an entry point of {GROUP}.",
+        did_you_mean(name, names(), f"Announce it as an entry point of {GROUP}."),
     )
 
 

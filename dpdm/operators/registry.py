@@ -7,14 +7,13 @@ variable, and the settings that the name needs.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, did_you_mean
 from dpdm.operators import plugins, shapes, soundings, winds
 from dpdm.operators.areas import blocks, footprints
 from dpdm.operators.layout import Layout
@@ -253,13 +252,9 @@ def known(name: str) -> str:
     """
     others = plugins.names()
     if name not in others:
-        near = get_close_matches(name, [*OPERATORS, *others], 1, 0.4)
-        raise DpdmError(
-            f"There is no observation operator {name}.",
-            f"Did you mean {near[0]}?"
-            if near
-            else f"There are {', '.join([*OPERATORS, *others])}.",
-        )
+        every = [*OPERATORS, *others]
+        hint = did_you_mean(name, every, f"There are {', '.join(every)}.")
+        raise DpdmError(f"There is no observation operator {name}.", hint)
     return name
 
 

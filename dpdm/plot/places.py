@@ -1,6 +1,5 @@
 """A point on the grid, by its coordinates or by the name of a station."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, nearest
 from dpdm.fields.cells import bare
 from dpdm.fields.columns import place, plain
 from dpdm.fields.grid import Array, Grid, grid_of, lerp_matrices, near
@@ -88,7 +87,7 @@ def _station(ask: Ask) -> Place:
     found = table[table["station"].str.casefold() == ask.at.strip().casefold()]
     if found.empty:
         names = sorted(set(table["station"]))
-        close = difflib.get_close_matches(ask.at, names, n=3, cutoff=0.0)
+        close = nearest(ask.at, names, 3)
         raise DpdmError(
             f"{ask.points} has no station {ask.at}.", f"Nearest by name: {', '.join(close)}."
         )

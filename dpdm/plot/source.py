@@ -4,7 +4,6 @@ A forecast holds members, or what became of them: mean, spread, percentiles. Who
 the mean or the spread and need not know which of them was stored.
 """
 
-import difflib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 
 import xarray as xr
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, not_found
 from dpdm.evaluate.match import cut
 from dpdm.fields.aloft import home
 from dpdm.fields.box import Box, within
@@ -176,11 +175,7 @@ def _named(path: Path, fields: xr.Dataset, wanted: str) -> str:
     for name in (wanted, name_of(wanted, "mean"), wanted.removesuffix("_mean"), *synonyms):
         if name in names:
             return name
-    near = difflib.get_close_matches(wanted, names, n=len(names), cutoff=0.0)
-    raise DpdmError(
-        f"{path} has no variable {wanted}; it has {', '.join(near)}.",
-        f"Did you mean --variable {near[0]}?",
-    )
+    raise not_found(wanted, names, "Did you mean --variable {}?", path)
 
 
 def _source(path: Path, fields: xr.Dataset, name: str, unit: str, box: Box | None) -> Source:
