@@ -28,7 +28,7 @@ import xarray as xr
 from draws import Array, blocks, draw, one_window, task_of, touching
 
 from dpdm.draw import Posterior
-from dpdm.evaluate.match import positions
+from dpdm.fields.box import positions
 from dpdm.fields.grid import grid_of
 from dpdm.fields.store import open_fields
 from dpdm.fields.tensors import to_tensor

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from dpdm.fields.grid import coarsen as means
-from dpdm.remap import Ask, remap_file
+from dpdm.fields.input import FileOptions
+from dpdm.remap import remap_file
 
 
-def coarsen(fine: Path, coarse: Path, factor: int, ask: Ask = Ask()) -> None:
+def coarsen(fine: Path, coarse: Path, factor: int, ask: FileOptions = FileOptions()) -> None:
     """Write the means over blocks of ``factor`` by ``factor`` cells.
 
     Raises:

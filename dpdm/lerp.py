@@ -8,15 +8,20 @@ from dpdm.errors import DpdmError
 from dpdm.fields.checks import everywhere
 from dpdm.fields.grid import Grid, grid_of, refine
 from dpdm.fields.grid import lerp as interpolate
+from dpdm.fields.input import FileOptions
 from dpdm.fields.store import open_fields
 from dpdm.memory import available
-from dpdm.remap import Ask, remap_file
+from dpdm.remap import remap_file
 
 BYTES = 32  # of a cell: double and single precision, before and after
 
 
 def lerp(
-    coarse: Path, fine: Path, grid: Path | None, factor: int | None, ask: Ask = Ask()
+    coarse: Path,
+    fine: Path,
+    grid: Path | None,
+    factor: int | None,
+    ask: FileOptions = FileOptions(),
 ) -> None:
     """Write the lerp to the grid of a file, or to cells cut into ``factor`` by ``factor``.
 

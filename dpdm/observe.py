@@ -19,10 +19,10 @@ import xarray as xr
 from dpdm.config import read
 from dpdm.errors import DpdmError
 from dpdm.fields.cf import epoch, file_attributes
+from dpdm.fields.input import FileOptions
 from dpdm.fields.store import sha256
 from dpdm.fields.values import KEEPING
 from dpdm.fields.write import Writer, check_output
-from dpdm.remap import Ask
 from dpdm.synthetic.looks import looks_at
 from dpdm.synthetic.scene import Scene, scene_of
 from dpdm.synthetic.sites import Where
@@ -72,7 +72,7 @@ class Settings:
     seed: int = 0
 
 
-def observe(truth: Path, target: Path, config: Path, ask: Ask = Ask()) -> None:
+def observe(truth: Path, target: Path, config: Path, ask: FileOptions = FileOptions()) -> None:
     """Write observations of a file of fields, as a configuration says.
 
     Raises:
@@ -82,7 +82,7 @@ def observe(truth: Path, target: Path, config: Path, ask: Ask = Ask()) -> None:
     channels = config.parent / settings.what.channels if settings.what.channels else None
     check_output(target, [truth, config, channels], ask.overwrite)
     scene = scene_of(truth, ask, settings.what.operator in KEEPING)
-    table = observed(scene, settings, str(config), ask.report)
+    table = observed(scene, settings, str(config), ask.progress)
     if not len(table["value"]):
         raise DpdmError(f"{truth} is missing at all the places.", "Choose others in [where].")
     said = {"input": truth.name, "input_sha256": sha256(truth), "seed": str(settings.seed)}

@@ -1,7 +1,7 @@
 """dpdm plot."""
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -42,24 +42,7 @@ KINDS = ("map", "compare", "members", "spread", "series", "rank", "spectrum", "t
 @options.units
 @options.missing
 @options.overwrite
-def plot(
-    field: Path,
-    out: Path,
-    kind: str | None,
-    variable: str,
-    time: str,
-    truth: Path | None,
-    coarse: Path | None,
-    background: Path | None,
-    at: str,
-    points: Path | None,
-    report: Path | None,
-    bbox: tuple[float, float, float, float] | None,
-    rename: Mapping[str, str],
-    units: Mapping[str, str],
-    missing: Mapping[str, tuple[float, ...]],
-    overwrite: bool,
-) -> None:
+def plot(field: Path, out: Path, kind: str | None, bbox: Any, **rest: Any) -> None:
     """Draw FIELD as OUT, a .png, .pdf or .svg of one printed column.
 
     A map, or with --truth, --coarse or an ensemble a comparison; with --at a series, with --report
@@ -68,21 +51,6 @@ def plot(
     """
     from dpdm.plot import Ask, plot
 
-    ask = Ask(
-        kind or "",
-        variable,
-        time,
-        truth,
-        coarse,
-        background,
-        at,
-        points,
-        report,
-        bbox,
-        rename,
-        units,
-        overwrite,
-        missing,
-    )
+    ask = Ask(kind or "", box=bbox, **rest)
     drawn = plot(field, out, ask)
     echo(f"Wrote {out}: {drawn}", err=True)

@@ -12,6 +12,7 @@ from dpdm.errors import DpdmError, none_found
 from dpdm.evaluate import Table, Watch, evaluate, unseen
 from dpdm.fields.checks import Missing, everywhere
 from dpdm.fields.grid import grid_of, widened
+from dpdm.fields.input import FileOptions
 from dpdm.fields.statics import statics
 from dpdm.fields.statistics import name_of
 from dpdm.fields.store import open_fields
@@ -24,10 +25,8 @@ def evaluate_files(
     climatology: Path | None = None,
     also: Mapping[str, Path] = {},
     own_statics: Path | None = None,
-    rename: Mapping[str, str] = {},
-    units: Mapping[str, str] = {},
+    options: FileOptions = FileOptions(),
     watch: Watch = unseen,
-    missing: Missing = {},
 ) -> Table:
     """Return the scores of a forecast file; ``also`` names others to score beside it.
 
@@ -36,33 +35,27 @@ def evaluate_files(
     Raises:
         DpdmError: When a file cannot be read, or they do not fit each other.
     """
-    names = [*map(str, open_fields(truth, None, rename, units, missing=missing).data_vars)]
-    true = chosen(truth, names, rename, units, missing)
+    names = [*map(str, options.open(truth).data_vars)]
+    true = chosen(truth, names, options)
     opened = {
-        str(path): chosen(path, names, rename, units, missing)
+        str(path): chosen(path, names, options)
         for path in (forecast, coarse, climatology, *also.values())
         if path
     }
     seen = opened.get(str(coarse))
-    height = None if seen is None else relief(true, seen, own_statics, missing)
+    height = None if seen is None else relief(true, seen, own_statics, options.missing)
     rivals = {name: opened[str(path)] for name, path in also.items()}
     past = opened.get(str(climatology))
     return evaluate(opened[str(forecast)], true, seen, past, height, rivals, watch)
 
 
-def chosen(
-    path: Path,
-    names: list[str],
-    rename: Mapping[str, str],
-    units: Mapping[str, str],
-    missing: Missing,
-) -> xr.Dataset:
+def chosen(path: Path, names: list[str], options: FileOptions) -> xr.Dataset:
     """Return the variables of a file that the truth has; an ensemble's mean if it keeps no more.
 
     Raises:
         DpdmError: When there is none.
     """
-    fields = open_fields(path, None, rename, units, missing=missing)
+    fields = options.open(path)
     means = {name_of(n, "mean"): n for n in names if n not in fields}
     fields = fields.rename({old: new for old, new in means.items() if old in fields})
     found = [n for n in names if n in fields]

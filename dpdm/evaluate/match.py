@@ -5,14 +5,14 @@ meets only fields without time or with a single one.
 """
 
 from collections.abc import Mapping
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.fields.grid import Array, Grid, grid_of, near
+from dpdm.fields.box import as_slice, pick
+from dpdm.fields.grid import Grid, grid_of, near
 from dpdm.fields.time import (
     MATCHED,
     MONTHS,
@@ -38,28 +38,14 @@ def cut(fields: xr.Dataset, grid: Grid, what: str) -> xr.Dataset:
     Raises:
         DpdmError: When some cell of the grid is not a cell of the fields.
     """
-    own = grid_of(fields)
-    lat = positions(own.lat, grid.lat, own.spacing[0])
-    lon = positions(own.lon, grid.lon, own.spacing[1], circle=360.0)
-    if lat is None or lon is None:
+    part = pick(fields, grid)
+    if part is None:
+        own = grid_of(fields)
         raise DpdmError(
             f"The {what} ({extent(own)}) does not have the truth's cells ({extent(grid)}).",
             "Cut the truth, or interpolate: cdo remapbil,TRUTH.nc IN.nc OUT.nc.",
         )
-    return fields.isel(lat=lat, lon=lon).assign_coords(grid.coords())
-
-
-def positions(
-    own: Array, wanted: Array, spacing: float, circle: float = np.inf
-) -> slice | NDArray[np.intp] | None:
-    """Return where the wanted centres are, None when one is missing by a thousandth of a cell."""
-    gap = np.abs(own[None] - wanted[:, None])
-    gap = np.minimum(gap, np.abs(circle - gap))
-    found = gap.argmin(1)
-    if gap.min(1).max() > 1e-3 * spacing:
-        return None
-    run = all(b == a + 1 for a, b in pairwise(found))
-    return slice(int(found[0]), int(found[-1]) + 1) if run else found
+    return part
 
 
 def extent(grid: Grid) -> str:
@@ -129,7 +115,7 @@ def match_times(fields: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
             f"{' and '.join(next(iter(labels), 'nothing') for labels in found.values())}).",
             "Give files of the same period.",
         )
-    picked = {name: pick(f, [found[name][c] for c in common]) for name, f in fields.items()}
+    picked = {name: at_steps(f, [found[name][c] for c in common]) for name, f in fields.items()}
     times = next(iter(picked.values()))["time"]
     return {name: f.assign_coords(time=times.values) for name, f in picked.items()}
 
@@ -167,10 +153,9 @@ def single(fields: xr.Dataset, name: str, timed: Mapping[str, xr.Dataset]) -> xr
     )
 
 
-def pick(fields: xr.Dataset, steps: list[int]) -> xr.Dataset:
+def at_steps(fields: xr.Dataset, steps: list[int]) -> xr.Dataset:
     """Return the given time steps, as a slice where they are neighbours."""
-    run = all(b == a + 1 for a, b in pairwise(steps))
-    return fields.isel(time=slice(steps[0], steps[-1] + 1) if run else steps)
+    return fields.isel(time=as_slice(np.asarray(steps)))
 
 
 def calendar(fields: xr.Dataset) -> str:

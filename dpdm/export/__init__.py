@@ -122,4 +122,4 @@ def _write(
             time = fields["time"].isel(time=list(steps))
             said = stac.item(path, layer.grid, page, time, bands, tags)
             names[len(parts) + index].write_text(said, encoding="utf-8")
-        ask.report(steps[-1] + 1, layer.steps)
+        ask.progress(steps[-1] + 1, layer.steps)

@@ -1,12 +1,11 @@
 """What the user asked of an export."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from dpdm.errors import DpdmError
 from dpdm.fields.box import Box
-from dpdm.fields.checks import Missing
+from dpdm.fields.input import FileOptions
 
 RASTERS = (".tif", ".tiff")
 CUBES = (".nc", ".nc4", ".zarr")
@@ -14,7 +13,7 @@ TABLES = (".csv", ".geojson")
 
 
 @dataclass(frozen=True)
-class Ask:
+class Ask(FileOptions):
     """Say what of a file is exported, and how.
 
     Attributes:
@@ -28,12 +27,6 @@ class Ask:
         points: A table of stations at which a table is made.
         method: "nearest" or "bilinear", between cell centres and stations.
         stac: Whether a STAC item is written beside a GeoTIFF.
-        rename: Variables' names in the file, by canonical name.
-        units: Units declared by the user, by variable.
-        history: The command line, for the output's history.
-        overwrite: Whether an existing output is replaced.
-        report: Told steps done and all steps.
-        missing: Numbers that stand for missing values, by variable; of all under "".
     """
 
     variable: str = ""
@@ -46,12 +39,6 @@ class Ask:
     points: Path | None = None
     method: str = "nearest"
     stac: bool = False
-    rename: Mapping[str, str] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
-    history: str = "dpdm export"
-    overwrite: bool = False
-    report: Callable[[int, int], None] = lambda done, total: None
-    missing: Missing = field(default_factory=dict)
 
     def check(self, target: Path) -> None:
         """Refuse what the format of the target cannot hold.

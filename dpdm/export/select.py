@@ -11,15 +11,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.errors import DpdmError, not_found
+from dpdm.errors import DpdmError
 from dpdm.export.ask import Ask
-from dpdm.export.frame import cut, placed
-from dpdm.fields.box import within
-from dpdm.fields.columns import canonical
+from dpdm.export.frame import placed
+from dpdm.fields.box import pick, within
 from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.input import find_variable
 from dpdm.fields.mask import inside
 from dpdm.fields.statistics import Statistic, is_mean, name_of, parse, split_name
-from dpdm.fields.store import load, naming, open_fields
+from dpdm.fields.store import load, naming
 from dpdm.fields.units import from_canonical
 
 _WHEN = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d)?)?)?)?)?")
@@ -77,12 +77,13 @@ def chosen(path: Path, ask: Ask) -> xr.Dataset:
     Raises:
         DpdmError: Nothing is left.
     """
-    needed = (ask.variable,) if ask.variable else None
-    fields = open_fields(path, None, ask.rename, ask.units, needed, ask.missing)
+    fields = ask.open(path, (ask.variable,) if ask.variable else None)
     with naming(path):
         fields = during(fields, ask.time) if ask.time else fields
         grid = within(grid_of(fields), ask.bbox) if ask.bbox else grid_of(fields)
-        return cut(fields, placed(grid))
+        part = pick(fields, placed(grid))
+        assert part is not None  # its own cells, on another turn
+        return part
 
 
 def during(fields: xr.Dataset, text: str) -> xr.Dataset:
@@ -125,7 +126,7 @@ def layers(fields: xr.Dataset, path: Path, ask: Ask, stat: str) -> list[Layer]:
         DpdmError: There is no such variable or statistic, or the mask lies elsewhere.
     """
     with naming(path):
-        names = [find(fields, ask.variable)] if ask.variable else variables(fields, bool(stat))
+        names = named(fields, ask, bool(stat))
         wanted = [statistic(fields, name, stat) if stat else (name, None) for name in names]
     kept = inside(grid_of(fields), ask.mask) if ask.mask else None
     bounds = fields.get("time_bnds")
@@ -142,24 +143,16 @@ def _called(array: xr.DataArray, stat: Statistic | None) -> str:
     return f"{array.name}{suffix}"
 
 
-def variables(fields: xr.Dataset, bare: bool) -> list[str]:
-    """Return the names of all variables, or of those that are no statistic of another."""
-    names = [str(name) for name in fields.data_vars]
-    return [name for name in names if not bare or split_name(name)[0] not in set(names) - {name}]
-
-
-def find(fields: xr.Dataset, name: str) -> str:
-    """Return a variable by its name here, or by any name that dpdm knows it by.
+def named(fields: xr.Dataset, ask: Ask, bare: bool) -> list[str]:
+    """Return the variable that is asked for, else all, or those that are no statistic of another.
 
     Raises:
-        DpdmError: There is none of that name.
+        DpdmError: There is no such variable.
     """
-    stem, kind = split_name(name)
-    known = canonical(name) or (stem if kind == "mean" else "")
-    for candidate in (name, known):
-        if candidate in fields.data_vars:
-            return candidate
-    raise not_found(name, fields.data_vars, "Say --variable {}.")
+    if ask.variable:
+        return [find_variable(fields, ask.variable, "Say --variable {}.")]
+    names = [str(name) for name in fields.data_vars]
+    return [name for name in names if not bare or split_name(name)[0] not in set(names) - {name}]
 
 
 def the_one(fields: xr.Dataset, path: Path, ask: Ask) -> str:
@@ -169,9 +162,7 @@ def the_one(fields: xr.Dataset, path: Path, ask: Ask) -> str:
         DpdmError: There are several, and none is chosen.
     """
     with naming(path):
-        if ask.variable:
-            return find(fields, ask.variable)
-        names = variables(fields, bare=True)
+        names = named(fields, ask, bare=True)
         if len(names) > 1:
             raise DpdmError(
                 f"there are {len(names)} variables, {', '.join(names)}, and a GeoTIFF has one.",

@@ -6,6 +6,7 @@ of either is a *raw table*, long, with the file's own names and units; `observat
 
 import csv
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +57,17 @@ def read_text(path: Path, asked: Asked) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def read_places(path: Path) -> pd.DataFrame:
+def read_places(path: Path, needed: Sequence[str] = ("lat", "lon")) -> pd.DataFrame:
     """Read where stations are: `station`, `lat` and `lon`, each place once, in their order.
+
+    Stations have the numbers of their rows where they have no names and none are needed.
 
     Raises:
         DpdmError: A column is missing, or a row has no position.
     """
     cells = read_cells(path)
     at = places([plain(_head(column)[0]) for column in cells])
-    if lost := [role for role in ("lat", "lon") if role not in at]:
+    if lost := [role for role in needed if role not in at]:
         headings = ", ".join(cells.columns[:6])
         what = f"there is no column {' and no '.join(lost)}; there is {headings}."
         raise DpdmError(what, "Its first line must name name, lat and lon.")

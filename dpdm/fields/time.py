@@ -187,6 +187,22 @@ def stamps_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> list[st
     ]
 
 
+def distinct_dates(time: xr.DataArray, styles: Sequence[str]) -> list[str]:
+    """Return dates in the shortest style in which no two are alike, or else in the longest.
+
+    Example:
+        >>> times = xr.DataArray(["2012-01-16", "2012-02-15"], dims="time").astype("M8[ns]")
+        >>> distinct_dates(times, ["%Y", "%Y-%m", "%Y-%m-%d"])
+        ['2012-01', '2012-02']
+    """
+    words: list[str] = []
+    for style in styles:
+        words = [str(word) for word in time.dt.strftime(style).values]
+        if len(set(words)) == len(words):
+            break
+    return words
+
+
 def labels_of(
     time: xr.DataArray, bounds: xr.DataArray | None = None, period: str = ""
 ) -> list[str]:

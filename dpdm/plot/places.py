@@ -7,15 +7,12 @@ from operator import add
 from pathlib import Path
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from dpdm.errors import DpdmError, nearest
-from dpdm.fields.cells import bare
-from dpdm.fields.columns import place, plain
 from dpdm.fields.grid import Array, Grid, grid_of, lerp_matrices, near
 from dpdm.fields.store import naming
-from dpdm.fields.text import read_cells
+from dpdm.fields.text import read_places
 from dpdm.plot.ask import Ask
 from dpdm.plot.source import Source
 
@@ -83,7 +80,8 @@ def _station(ask: Ask) -> Place:
             f"--at {ask.at} is no LAT,LON, and no table of stations was given.",
             "Say --points STATIONS.csv too, or write --at LAT,LON.",
         )
-    table = stations(ask.points)
+    with naming(ask.points):
+        table = read_places(ask.points, ("station", "lat", "lon"))
     found = table[table["station"].str.casefold() == ask.at.strip().casefold()]
     if found.empty:
         names = sorted(set(table["station"]))
@@ -93,26 +91,6 @@ def _station(ask: Ask) -> Place:
         )
     row = found.iloc[0]
     return Place(row["lat"], row["lon"], f"{row['station']}, {named(row['lat'], row['lon'])}")
-
-
-def stations(path: Path) -> pd.DataFrame:
-    """Read names and places of stations.
-
-    Raises:
-        DpdmError: The table has no such columns, or cannot be read.
-    """
-    with naming(path):
-        table = read_cells(path)
-    heads = [plain(column) for column in table]
-    at = {role: place(heads, role) for role in ("station", "lat", "lon")}
-    if absent := [role for role, where in at.items() if where is None]:
-        raise DpdmError(
-            f"{path} has no column {', '.join(absent)}; it has {', '.join(table)}.",
-            "Name its columns station, lat and lon.",
-        )
-    out = pd.DataFrame({role: table.iloc[:, where] for role, where in at.items()})
-    numbers = out[["lat", "lon"]].apply(pd.to_numeric, errors="coerce")
-    return out.assign(station=bare(out["station"].str.strip()), **numbers).dropna()
 
 
 def beside_point(array: xr.DataArray, at: Place) -> xr.DataArray:

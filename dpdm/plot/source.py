@@ -13,17 +13,17 @@ from typing import Any
 
 import xarray as xr
 
-from dpdm.errors import DpdmError, not_found
+from dpdm.errors import DpdmError
 from dpdm.evaluate.match import cut
 from dpdm.fields.aloft import home
 from dpdm.fields.box import Box, within
 from dpdm.fields.checks import Missing
 from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.input import find_variable
 from dpdm.fields.levels import LEVEL, families, is_level, joined
 from dpdm.fields.statistics import name_of, split_name
 from dpdm.fields.store import check_values, open_fields
 from dpdm.fields.units import from_canonical, parse
-from dpdm.fields.variables import KNOWN
 from dpdm.plot import moments
 from dpdm.plot.ask import Ask
 from dpdm.printable import printable
@@ -127,11 +127,10 @@ def opened(path: Path, ask: Ask) -> Source:
     Raises:
         DpdmError: The file cannot be read or has no such variable; the box holds nothing of it.
     """
-    needed = (ask.variable,) if ask.variable else None
-    fields = open_fields(path, None, ask.rename, ask.units, needed, ask.missing)
+    fields = ask.open(path, (ask.variable,) if ask.variable else None)
     if ask.kind in TALL or ask.variable in families(fields):
         return _source(path, *aloft(path, fields, ask.variable), "", ask.box)
-    return _source(path, fields, _named(path, fields, ask.variable), "", ask.box)
+    return _source(path, fields, _variable(path, fields, ask.variable), "", ask.box)
 
 
 def beside(path: Path, source: Source, missing: Missing = {}) -> Source:
@@ -143,7 +142,7 @@ def beside(path: Path, source: Source, missing: Missing = {}) -> Source:
     fields = open_fields(path, needed=(source.name,), missing=missing)
     if LEVEL in source.whole.dims:
         return _source(path, *aloft(path, fields, source.name), source.stored, None)
-    name = _named(path, fields, source.name)
+    name = _variable(path, fields, source.name)
     return _source(path, fields, name, source.stored, None)
 
 
@@ -158,7 +157,7 @@ def aloft(path: Path, fields: xr.Dataset, wanted: str) -> tuple[xr.Dataset, str]
         raise DpdmError(f"{path} has no variable on levels.", "Draw another kind of picture.")
     parts = [part for group in groups.values() for part in group]
     whole = joined(fields[parts])
-    name = _named(path, whole, home(fields[wanted]) if wanted in parts else wanted)
+    name = _variable(path, whole, home(fields[wanted]) if wanted in parts else wanted)
     (dim,) = (str(dim) for dim in whole[name].dims if is_level(dim))
     kin = [other for other, array in whole.data_vars.items() if dim in array.dims]
     for other in kin:  # what is drawn is in the unit that dpdm works in
@@ -166,16 +165,11 @@ def aloft(path: Path, fields: xr.Dataset, wanted: str) -> tuple[xr.Dataset, str]
     return whole[kin].rename({dim: LEVEL}), name
 
 
-def _named(path: Path, fields: xr.Dataset, wanted: str) -> str:
-    """Find a variable by its name, that of its mean, or another that it is known by."""
-    names = [str(name) for name in fields.data_vars]
+def _variable(path: Path, fields: xr.Dataset, wanted: str) -> str:
+    """Find a variable, the first without a wish."""
     if not wanted:
-        return names[0]
-    synonyms = [known.name for known in KNOWN.values() if wanted.lower() in known.aliases]
-    for name in (wanted, name_of(wanted, "mean"), wanted.removesuffix("_mean"), *synonyms):
-        if name in names:
-            return name
-    raise not_found(wanted, names, "Did you mean --variable {}?", path)
+        return str(next(iter(fields.data_vars)))
+    return find_variable(fields, wanted, "Did you mean --variable {}?", path)
 
 
 def _source(path: Path, fields: xr.Dataset, name: str, unit: str, box: Box | None) -> Source:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from dpdm import __version__, utc
 from dpdm.errors import DpdmError
@@ -18,6 +17,7 @@ from dpdm.evaluate import Case, Table
 from dpdm.evaluate.files import evaluate_files
 from dpdm.fields.checks import Missing, everywhere
 from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.input import FileOptions
 from dpdm.fields.statics import bundled, onto, statics
 from dpdm.fields.store import open_fields, sha256
 from dpdm.fields.write import check_output, paths_in, write_text
@@ -49,11 +49,7 @@ def report(
     climatology: Path | None = None,
     also: Mapping[str, Path] = {},
     own_statics: Path | None = None,
-    rename: Mapping[str, str] = {},
-    units: Mapping[str, str] = {},
-    overwrite: bool = False,
-    command: str = "",
-    missing: Missing = {},
+    options: FileOptions = FileOptions(history=""),
 ) -> Table:
     """Write a report as HTML, and return the scores, as `evaluate_files` does.
 
@@ -61,16 +57,18 @@ def report(
         DpdmError: The report cannot be written, a file cannot be read, or they do not fit.
     """
     inputs = list(paths_in([forecast, truth, coarse, climatology, own_statics, also]))
-    check_output(path, inputs, overwrite, SUFFIXES)
+    check_output(path, inputs, options.overwrite, SUFFIXES)
     seen = Gather()
-    table = evaluate_files(
-        forecast, truth, coarse, climatology, also, own_statics, rename, units, seen, missing
-    )
+    table = evaluate_files(forecast, truth, coarse, climatology, also, own_statics, options, seen)
     assert seen.case is not None  # an evaluation has at least one time
-    about: dict[str, Any] = {"forecast": forecast.name, "truth": truth.name, "command": command}
-    files = {str(file): sha256(file) for file in inputs}
-    about = {**about, "files": files}
-    write_text(path, html(seen, seen.case, table, about, own_statics, missing), overwrite)
+    about = {
+        "forecast": forecast.name,
+        "truth": truth.name,
+        "command": options.history,
+        "files": {str(file): sha256(file) for file in inputs},
+    }
+    page = html(seen, seen.case, table, about, own_statics, options.missing)
+    write_text(path, page, options.overwrite)
     return table
 
 
