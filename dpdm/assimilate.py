@@ -21,7 +21,7 @@ from dpdm.draw import How
 from dpdm.earth import earth_of
 from dpdm.ensemble import Report, template_of
 from dpdm.errors import DpdmError, DpdmWarning
-from dpdm.evaluate.innovations import USED, doubts, report, summary
+from dpdm.evaluate.innovations import departures, doubts, summary
 from dpdm.evaluate.table import Row
 from dpdm.fields.cells import guarded
 from dpdm.fields.cf import finish
@@ -29,6 +29,7 @@ from dpdm.fields.channels import Channels, read_channels
 from dpdm.fields.grid import grid_of
 from dpdm.fields.observations import read_observations
 from dpdm.fields.stations import check, withhold
+from dpdm.fields.status import ObsStatus, accepted, mark
 from dpdm.fields.store import sha256
 from dpdm.fields.time import period_of_length
 from dpdm.fields.write import Writer, check_output, write_text
@@ -95,8 +96,8 @@ def assimilate(
             progress(min(done, work.total), work.total)
         if files.report is not None:
             noted = work.noted
-            departures = report(noted.table, noted.prior, noted.analysis)
-            lines = guarded(departures).to_csv(index=False, float_format=DIGITS)
+            found = departures(noted.table, noted.prior, noted.analysis)
+            lines = guarded(found).to_csv(index=False, float_format=DIGITS)
             write_text(files.report, lines, overwrite)
     rows = summary(work.noted.table, work.noted.prior, work.noted.analysis)
     for sentence in doubts(rows):
@@ -129,8 +130,7 @@ def of_trajectories(files: Files, path: Path, prior: Prior, wish: Wish, seeing: 
     find_course = earth_of if prior.contract.globe else course_of
     course = replace(find_course(prior, table, files.grid, named), sounder=sounder)
     table = course.checked(table)
-    table = withhold(table, seeing.withhold, wish.seed)
-    table = table.assign(status=table["status"].replace("", USED))
+    table = accepted(withhold(table, seeing.withhold, wish.seed))
     way = guided(how(wish, prior, choose(wish.device)), prior, seeing)
     prior.denoiser.to(way.device)
     seen = Smoother(course, table, wish, way, seeing.reject)
@@ -231,7 +231,7 @@ def believed(table: pd.DataFrame, task: Task, seeing: Seeing) -> pd.DataFrame:
     """Return observations, checked against the field and partly withheld."""
     wish, coarse = task.wish, task.coarse
     known = table["variable"].isin(task.prior.normaliser.names)
-    table.loc[~known & (table["status"] == ""), "status"] = "not a variable of the prior"
+    mark(table, ~known, ObsStatus.NO_VARIABLE)
     statics = dict(zip(("topography", "land_fraction"), task.statics, strict=True))
     ground = xr.Dataset({n: (("lat", "lon"), v) for n, v in statics.items()}, task.grid.coords())
     time = coarse["time"] if "time" in coarse.dims else None
@@ -239,8 +239,7 @@ def believed(table: pd.DataFrame, task: Task, seeing: Seeing) -> pd.DataFrame:
     table = check(
         table, task.grid, time, coarse.get("time_bnds"), period, ground, coverage=seeing.coverage
     )
-    table = withhold(table, seeing.withhold, wish.seed)
-    return table.assign(status=table["status"].replace("", USED))
+    return accepted(withhold(table, seeing.withhold, wish.seed))
 
 
 def doubted(task: Task, seeing: Seeing) -> CoarseError | None:

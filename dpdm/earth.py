@@ -32,7 +32,7 @@ from dpdm.operators.layout import Layout, globe
 from dpdm.operators.points import climb, points
 from dpdm.operators.registry import Sites
 from dpdm.prior import Prior, check_length
-from dpdm.sighted import levels_of, sighted, weights_of
+from dpdm.sighted import levels_of, screen_observations, weights_of
 from dpdm.types import Denoise, Fields, Operator
 
 PARTS = 24  # of the year, within each of which the season given to the network is the same
@@ -172,7 +172,7 @@ class Earth(Course):
 
     def checked(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return observations with the status and the step of each."""
-        table = sighted(table, self.prior.normaliser.channels, self.sounder)
+        table = screen_observations(table, self.prior.normaliser.channels, self.sounder)
         return check(table, self.grid, self.time, statics=self.ground)
 
 

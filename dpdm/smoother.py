@@ -25,15 +25,16 @@ from dpdm.diffusion.observe import Observation
 from dpdm.draw import Dice, How, samples
 from dpdm.ensemble import described, statistics
 from dpdm.errors import DpdmWarning
-from dpdm.evaluate.innovations import USED, WITHHELD, turn_away
+from dpdm.evaluate.innovations import background_check
 from dpdm.fields.aloft import placed
 from dpdm.fields.cf import AXES, FILL
+from dpdm.fields.status import IN_USE, ObsStatus, has, overrule
 from dpdm.fields.tensors import Channel
 from dpdm.memory import check_room
 from dpdm.operators.shapes import compose
 from dpdm.operators.whitening import row_of
 from dpdm.prior import CLIMATE
-from dpdm.sighted import UNSEEN, independent
+from dpdm.sighted import whitening_operator
 from dpdm.task import Wish
 from dpdm.types import Denoise, Fields, Operator, Values
 
@@ -118,7 +119,7 @@ class Smoother:
         if here.size:
             here, operator = self.compared(here, climate)
         if operator is not None:
-            turn_away(self.table, here, self.prior[here], self.reject)
+            background_check(self.table, here, self.prior[here], self.reject)
             denoise = self.pulled(denoise, here, operator)
         label = "trajectory" if number is None else f"trajectory {number}"
         dice = Dice(self.course.shape, self.wish.seed, label)
@@ -137,21 +138,21 @@ class Smoother:
         values = torch.cat([operator(x) for x in climate]).T.numpy()
         seen = np.isfinite(values).all(1)
         if not seen.all():  # below the ground of the states that were learnt from, say
-            self.table.iloc[here[~seen], self.table.columns.get_loc("status")] = UNSEEN
+            overrule(self.table, here[~seen], ObsStatus.UNSEEN)
             return self.compared(here[seen], climate) if seen.any() else (here[seen], None)
         self.prior[here] = values
         return here, operator
 
     def rows(self, number: int | None) -> NDArray[np.int64]:
         """Return the rows of a trajectory that are assimilated or withheld."""
-        wanted = self.table["status"].isin((USED, WITHHELD))
+        wanted = has(self.table, *IN_USE)
         if number is not None:
-            wanted &= self.table["trajectory"] == number
+            wanted = wanted & (self.table["trajectory"] == number).to_numpy()
         return np.flatnonzero(wanted)
 
     def pulled(self, denoise: Denoise, here: NDArray[np.int64], operator: Operator) -> Denoise:
         """Return the posterior's denoiser, given those rows of an operator that are used."""
-        kept = np.flatnonzero((self.table["status"].iloc[here] == USED).to_numpy())
+        kept = np.flatnonzero(has(self.table, ObsStatus.ASSIMILATED)[here])
         if not kept.size:
             return denoise
         some, chosen = self.table.iloc[here[kept]], torch.from_numpy(kept)
@@ -164,7 +165,7 @@ class Smoother:
             return operator(fields)[:, chosen.to(fields.device)]
 
         seen: Operator = used
-        white = independent(some, self.course.sounder)
+        white = whitening_operator(some, self.course.sounder)
         if white is not None:
             seen = compose(seen, row_of, white)
             value, drawn, error = white(row_of(value[None]))[0], white(row_of(drawn)), error**0
