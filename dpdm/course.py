@@ -26,7 +26,7 @@ from dpdm.fields.status import ObsStatus, mark
 from dpdm.fields.trajectories import cadence_of, check_times, opened
 from dpdm.instruments import operator_of
 from dpdm.operators.layout import Axis, Layout
-from dpdm.operators.linear import Links
+from dpdm.operators.linear import Links, picks
 from dpdm.operators.registry import Sites
 from dpdm.prior import CLIMATE, Prior, check_length
 from dpdm.types import Denoise, Fields, Operator
@@ -124,9 +124,7 @@ class Course:
             count, channels, *plane = self.shape
             return operator_of(rows, self.sites, (channels, count, *plane))
         numbers = torch.tensor([self.names.index(name) for name in rows["component"]])
-        one = torch.arange(len(rows))
-        first = Links((1, 1), len(rows), one, 0 * one, torch.ones(len(rows)).double())
-        return self.when(first.of(numbers), rows)
+        return self.when(picks((1, 1), torch.zeros(len(rows), dtype=torch.long)).of(numbers), rows)
 
     def sites(self, rows: pd.DataFrame) -> Sites:
         """Return where and when some rows were measured on the plane."""
