@@ -38,6 +38,7 @@ from station_rivals import distances, left_out, nearest
 from dpdm.assimilate import believed, guided, observations
 from dpdm.coarse_error import CoarseError, coarse_error
 from dpdm.draw import Posterior
+from dpdm.ensemble import EnsembleOptions
 from dpdm.evaluate.innovations import compare
 from dpdm.fields.grid import grid_of, lerp
 from dpdm.fields.stations import station_names
@@ -46,7 +47,7 @@ from dpdm.fields.tensors import to_tensor
 from dpdm.prior import find, load
 from dpdm.request import OWNERS, Files, Seeing
 from dpdm.seeing import Sights
-from dpdm.task import Task, Wish, label_of, plan
+from dpdm.task import Task, label_of, plan
 
 Array = NDArray[np.float64]
 STATIONS = common.SAMPLES / "korea_stations.csv"
@@ -88,7 +89,7 @@ def prepared(folder: Path, options: argparse.Namespace) -> tuple[Task, pd.DataFr
     coarse = folder / "coarse.nc"
     with xr.open_dataset(common.COARSE) as whole:
         whole.sel(KOREA).isel(time=slice(options.months)).to_netcdf(coarse)
-    wish = Wish(members=options.members, steps=options.steps)
+    wish = EnsembleOptions(members=options.members, steps=options.steps)
     task = plan(coarse, load(find(options.prior)), wish, None, None)
     seeing = Seeing(
         guidance=options.guidance, iterations=options.iterations, gamma=options.gamma,

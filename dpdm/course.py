@@ -19,7 +19,6 @@ from dpdm.bound import scaling, windowed
 from dpdm.diffusion.tile import Spans, tile
 from dpdm.draw import Dice, How, samples
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import file_attributes
 from dpdm.fields.channels import Channels
 from dpdm.fields.stations import check
 from dpdm.fields.status import ObsStatus, mark
@@ -70,12 +69,6 @@ class Course:
     def completed(self, state: Fields, dice: Dice, member: int) -> Fields:
         """Return a physical trajectory with what lacks in states as they are drawn."""
         return state
-
-    def finished(
-        self, ds: xr.Dataset, title: str, made: Mapping[str, str], history: str
-    ) -> xr.Dataset:
-        """Return a file's layout with its metadata and provenance."""
-        return ds.assign_attrs(file_attributes({}, title, made, history))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from dpdm.course import Course, check_cadence, check_count
 from dpdm.diffusion.tile import Spans, tile
 from dpdm.draw import Dice, How, noise
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import AXES, finish
+from dpdm.fields.cf import AXES
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.stations import check
 from dpdm.fields.store import open_fields
@@ -105,12 +105,6 @@ class Earth(Course):
     def physical(self, x: Fields) -> Fields:
         """Return normalised trajectories (B, T, C, ...) as physical ones (B, C, T, H, W)."""
         return self.scaled(x if self.prior.coder is None else self.decoded(x))
-
-    def finished(
-        self, ds: xr.Dataset, title: str, made: Mapping[str, str], history: str
-    ) -> xr.Dataset:
-        """Return a file's layout with its metadata and provenance, levels joined."""
-        return finish(ds, title, made, history)
 
     def scaled(self, x: Fields) -> Fields:
         """Return normalised states (B, T, C, H, W) as physical ones (B, C, T, H, W)."""

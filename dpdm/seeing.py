@@ -21,7 +21,6 @@ from dpdm import instruments
 from dpdm.coarse_error import CoarseError, covariance, given
 from dpdm.diffusion.observe import Observation
 from dpdm.draw import Posterior, noise
-from dpdm.ensemble import blocks, hiding
 from dpdm.errors import DpdmError
 from dpdm.evaluate.innovations import background_check
 from dpdm.expected import QUANTILES, quantiles
@@ -80,7 +79,7 @@ class Sights:
 
     def analyse(self, step: int) -> Iterator[xr.Dataset]:
         """Yield one step's results, ready to be written."""
-        yield from blocks(self.task, step, self.members(step, range(self.task.wish.members)))
+        yield from self.task.blocks(step, self.members(step, range(self.task.wish.members)))
 
     def members(self, step: int, numbers: Sequence[int]) -> Iterator[Array]:
         """Yield some members (C, H, W) of one step, missing where nothing is known."""
@@ -99,7 +98,7 @@ class Sights:
         if self.error is not None:
             members = self.corrected(self.error, members, here, label)
         lost = posterior.given.lerp.isnan().numpy() & (not task.blind)
-        yield from hiding(task, self.noted(members, operator, here), lost)
+        yield from task.hiding(self.noted(members, operator, here), lost)
 
     def corrected(
         self, law: CoarseError, members: Numbered, here: NDArray[np.int64], label: str

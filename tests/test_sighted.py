@@ -14,6 +14,7 @@ import xarray as xr
 from dpdm.diffusion.observe import Observation
 from dpdm.draw import How
 from dpdm.earth import Earth, earth_of
+from dpdm.ensemble import EnsembleOptions
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.channels import Channels, gaussian
 from dpdm.fields.observations import read_observations
@@ -25,7 +26,6 @@ from dpdm.operators.soundings import STEFAN_BOLTZMANN, emission
 from dpdm.prior import Prior, load
 from dpdm.sighted import weights_of, whitening_operator
 from dpdm.smoother import Smoother
-from dpdm.task import Wish
 from dpdm.types import Denoise
 from tests.globes import taught, weather
 from tests.worlds import done, refused
@@ -218,7 +218,9 @@ def test_the_posterior_sees_the_whole_quadratic_form(sounder: Channels) -> None:
         return denoise
 
     table = checked(TB, sounder)
-    smoother = Smoother(course(sounder), table, Wish(members=2), replace(HOW, guide=guide))
+    smoother = Smoother(
+        course(sounder), table, EnsembleOptions(members=2), replace(HOW, guide=guide)
+    )
     here, climate = smoother.rows(None), smoother.course.climate(smoother.how, 0)
     here, operator = smoother.compared(here, climate)
     assert operator is not None
@@ -261,7 +263,7 @@ def test_what_is_missing_in_the_states_that_were_learnt_from_is_not_seen() -> No
     holed: Prior = replace(
         found.prior, climatology=found.prior.climatology | {"examples": examples}
     )
-    smoother = Smoother(replace(found, prior=holed), table, Wish(members=2), HOW)
+    smoother = Smoother(replace(found, prior=holed), table, EnsembleOptions(members=2), HOW)
     here, operator = smoother.compared(
         smoother.rows(None), smoother.course.climate(smoother.how, 0)
     )
