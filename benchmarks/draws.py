@@ -18,10 +18,11 @@ from torch import Tensor
 
 from dpdm.diffusion.sample import SAMPLERS, cosine_levels, levels
 from dpdm.draw import Given, How, Posterior, noise
+from dpdm.ensemble import EnsembleOptions
 from dpdm.fields.grid import Grid
 from dpdm.fields.tensors import geometric
 from dpdm.prior import Prior, find, load
-from dpdm.task import Task, Wish, label_of, plan
+from dpdm.task import Task, label_of, plan
 from dpdm.types import Denoise, Fields, Sigma
 
 Array = NDArray[np.floating]
@@ -29,7 +30,7 @@ Array = NDArray[np.floating]
 
 def task_of(coarse: Path, prior: str) -> Task:
     """Return the task of a coarse file, as ``dpdm downscale`` would plan it."""
-    return plan(coarse, load(find(prior)), Wish(), None, None)
+    return plan(coarse, load(find(prior)), EnsembleOptions(), None, None)
 
 
 def schedule(task: Task, sampler: str, steps: int) -> Tensor:

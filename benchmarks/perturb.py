@@ -12,12 +12,12 @@ import common
 import numpy as np
 import xarray as xr
 
+from dpdm.ensemble import EnsembleOptions
 from dpdm.evaluate.spectra import spectrum
 from dpdm.fields.grid import coarsen
 from dpdm.perturb import Push, drawn, sigma_of
 from dpdm.prior import find, load
 from dpdm.states.maps import Around, Maps
-from dpdm.task import Wish
 
 EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
 BLOCKS = 10
@@ -35,7 +35,7 @@ def main() -> None:
     prior = load(find(options.prior))
     rows, targets = [], dict[str, common.Target]()
     for consistent in (False, True):
-        wish = Wish(
+        wish = EnsembleOptions(
             members=options.members, consistent=consistent, keep="members", steps=options.steps
         )
         maps = Maps(common.TRUTH, prior, wish, Around())

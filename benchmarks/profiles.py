@@ -268,7 +268,7 @@ def analysed(bench: Bench, window: Window, files: list[Path], who: str) -> Tenso
 def independent(course: Earth, table: pd.DataFrame) -> Seen:
     """Return what is seen, with errors made independent, in units of them."""
     value, error = (torch.from_numpy(table[n].to_numpy(float).copy()) for n in ("value", "error"))
-    operator, white = course.operator(table), sighted.independent(table, course.sounder)
+    operator, white = course.operator(table), sighted.whitening_operator(table, course.sounder)
     if white is None:
         return Seen(lambda x: operator(x) / error.to(x), value / error, torch.ones_like(error))
     made = compose(operator, row_of, white)

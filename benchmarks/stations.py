@@ -38,14 +38,16 @@ from station_rivals import distances, left_out, nearest
 from dpdm.assimilate import believed, guided, observations
 from dpdm.coarse_error import CoarseError, coarse_error
 from dpdm.draw import Posterior
-from dpdm.evaluate.innovations import USED, WITHHELD, compare
+from dpdm.ensemble import EnsembleOptions
+from dpdm.evaluate.innovations import compare
 from dpdm.fields.grid import grid_of, lerp
 from dpdm.fields.stations import station_names
+from dpdm.fields.status import IN_USE, ObsStatus, has
 from dpdm.fields.tensors import to_tensor
 from dpdm.prior import find, load
 from dpdm.request import OWNERS, Files, Seeing
 from dpdm.seeing import Sights
-from dpdm.task import Task, Wish, label_of, plan
+from dpdm.task import Task, label_of, plan
 
 Array = NDArray[np.float64]
 STATIONS = common.SAMPLES / "korea_stations.csv"
@@ -87,7 +89,7 @@ def prepared(folder: Path, options: argparse.Namespace) -> tuple[Task, pd.DataFr
     coarse = folder / "coarse.nc"
     with xr.open_dataset(common.COARSE) as whole:
         whole.sel(KOREA).isel(time=slice(options.months)).to_netcdf(coarse)
-    wish = Wish(members=options.members, steps=options.steps)
+    wish = EnsembleOptions(members=options.members, steps=options.steps)
     task = plan(coarse, load(find(options.prior)), wish, None, None)
     seeing = Seeing(
         guidance=options.guidance, iterations=options.iterations, gamma=options.gamma,
@@ -97,7 +99,7 @@ def prepared(folder: Path, options: argparse.Namespace) -> tuple[Task, pd.DataFr
     table = believed(
         observations(Files([STATIONS], coarse, None, None, coarse), seeing), task, seeing
     )
-    table = table[table["status"] == USED].reset_index(drop=True)
+    table = table[has(table, ObsStatus.ASSIMILATED)].reset_index(drop=True)
     if options.odd:
         table = table[numbers(table) % 2 == 1].reset_index(drop=True)
     return task, table
@@ -126,7 +128,7 @@ def methods(task: Task, table: pd.DataFrame, options: argparse.Namespace) -> dic
         made["optimal interpolation"][out] = interpolated(table, prior.mean(1), out)
         for name in ANALYSES:
             said, law = wrong(task, table, prior, out) if name == ANALYSES[1] else (table, None)
-            sights = Sights(task, said.assign(status=np.where(out, WITHHELD, USED)), 0.0, law)
+            sights = Sights(task, said.assign(status=np.where(out, *IN_USE[::-1])), 0.0, law)
             for step in range(task.steps):
                 for _ in sights.analyse(step):
                     pass

@@ -19,16 +19,16 @@ from dpdm.course import course_of
 from dpdm.device import choose
 from dpdm.draw import How
 from dpdm.earth import earth_of
-from dpdm.ensemble import Report, template_of
+from dpdm.ensemble import EnsembleOptions, Report, finished, provenance
 from dpdm.errors import DpdmError, DpdmWarning
-from dpdm.evaluate.innovations import USED, doubts, report, summary
+from dpdm.evaluate.innovations import departures, doubts, summary
 from dpdm.evaluate.metrics import Row
 from dpdm.fields.cells import guarded
-from dpdm.fields.cf import finish
 from dpdm.fields.channels import Channels, read_channels
 from dpdm.fields.grid import grid_of
 from dpdm.fields.observations import read_observations
 from dpdm.fields.stations import check, withhold
+from dpdm.fields.status import ObsStatus, accepted, mark
 from dpdm.fields.store import sha256
 from dpdm.fields.time import period_of_length
 from dpdm.fields.write import Writer, check_output, write_text
@@ -37,7 +37,7 @@ from dpdm.request import Files, Seeing
 from dpdm.seeing import Sights
 from dpdm.skill import warn_of
 from dpdm.smoother import Smoother
-from dpdm.task import Task, Wish, how, plan
+from dpdm.task import Task, how, plan
 
 DIGITS = "%.9g"  # of the report: what float32 holds, and no rounding errors of conversions
 
@@ -70,7 +70,7 @@ class Work:
 def assimilate(
     files: Files,
     prior: str = "default",
-    wish: Wish = Wish(),
+    wish: EnsembleOptions = EnsembleOptions(),
     seeing: Seeing = Seeing(),
     overwrite: bool = False,
     progress: Report = lambda done, total: None,
@@ -95,8 +95,8 @@ def assimilate(
             progress(min(done, work.total), work.total)
         if files.report is not None:
             noted = work.noted
-            departures = report(noted.table, noted.prior, noted.analysis)
-            lines = guarded(departures).to_csv(index=False, float_format=DIGITS)
+            found = departures(noted.table, noted.prior, noted.analysis)
+            lines = guarded(found).to_csv(index=False, float_format=DIGITS)
             write_text(files.report, lines, overwrite)
     rows = summary(work.noted.table, work.noted.prior, work.noted.analysis)
     for sentence in doubts(rows):
@@ -104,7 +104,9 @@ def assimilate(
     return rows
 
 
-def of_fields(files: Files, path: Path, prior: Prior, wish: Wish, seeing: Seeing) -> Work:
+def of_fields(
+    files: Files, path: Path, prior: Prior, wish: EnsembleOptions, seeing: Seeing
+) -> Work:
     """Return the analysis of fields on the Earth, step by step."""
     table = observations(files, seeing)
     refuse_states(table, path)
@@ -114,13 +116,16 @@ def of_fields(files: Files, path: Path, prior: Prior, wish: Wish, seeing: Seeing
     task = replace(task, how=guided(task.how, prior, seeing))
     table = believed(table, task, seeing)
     seen = Sights(task, table, seeing.reject, doubted(task, seeing))
-    made = provenance(path, prior, files, wish, task.how, seeing) | task.notes
-    template = finish(template_of(task), title_of(files, path), made, wish.history)
+    said = said_of(prior, wish, task.how, seeing) | task.notes
+    made = provenance(path, files.read, said)
+    template = finished(task.template(), title_of(files, path), made, wish.history)
     blocks = (block for step in range(task.steps) for block in seen.analyse(step))
     return Work(seen, template, blocks, wish.members * task.steps)
 
 
-def of_trajectories(files: Files, path: Path, prior: Prior, wish: Wish, seeing: Seeing) -> Work:
+def of_trajectories(
+    files: Files, path: Path, prior: Prior, wish: EnsembleOptions, seeing: Seeing
+) -> Work:
     """Return the analysis of trajectories, one after the other."""
     refuse_fields(files, wish, seeing)
     sounder = sounder_of(seeing, prior)
@@ -129,16 +134,16 @@ def of_trajectories(files: Files, path: Path, prior: Prior, wish: Wish, seeing: 
     find_course = earth_of if prior.contract.globe else course_of
     course = replace(find_course(prior, table, files.grid, named), sounder=sounder)
     table = course.checked(table)
-    table = withhold(table, seeing.withhold, wish.seed)
-    table = table.assign(status=table["status"].replace("", USED))
+    table = accepted(withhold(table, seeing.withhold, wish.seed))
     way = guided(how(wish, prior, choose(wish.device)), prior, seeing)
     prior.denoiser.to(way.device)
     seen = Smoother(course, table, wish, way, seeing.reject)
-    made = provenance(path, prior, files, wish, way, seeing)
-    return Work(seen, seen.template(title_of(files, path), made), seen.blocks(), seen.total)
+    made = provenance(path, files.read, said_of(prior, wish, way, seeing))
+    template = finished(seen.template(), title_of(files, path), made, wish.history)
+    return Work(seen, template, seen.blocks(), seen.total)
 
 
-def refuse_fields(files: Files, wish: Wish, seeing: Seeing) -> None:
+def refuse_fields(files: Files, wish: EnsembleOptions, seeing: Seeing) -> None:
     """Refuse what only fields on the Earth have.
 
     Raises:
@@ -231,7 +236,7 @@ def believed(table: pd.DataFrame, task: Task, seeing: Seeing) -> pd.DataFrame:
     """Return observations, checked against the field and partly withheld."""
     wish, coarse = task.wish, task.coarse
     known = table["variable"].isin(task.prior.normaliser.names)
-    table.loc[~known & (table["status"] == ""), "status"] = "not a variable of the prior"
+    mark(table, ~known, ObsStatus.NO_VARIABLE)
     statics = dict(zip(("topography", "land_fraction"), task.statics, strict=True))
     ground = xr.Dataset({n: (("lat", "lon"), v) for n, v in statics.items()}, task.grid.coords())
     time = coarse["time"] if "time" in coarse.dims else None
@@ -239,8 +244,7 @@ def believed(table: pd.DataFrame, task: Task, seeing: Seeing) -> pd.DataFrame:
     table = check(
         table, task.grid, time, coarse.get("time_bnds"), period, ground, coverage=seeing.coverage
     )
-    table = withhold(table, seeing.withhold, wish.seed)
-    return table.assign(status=table["status"].replace("", USED))
+    return accepted(withhold(table, seeing.withhold, wish.seed))
 
 
 def doubted(task: Task, seeing: Seeing) -> CoarseError | None:
@@ -255,23 +259,17 @@ def doubted(task: Task, seeing: Seeing) -> CoarseError | None:
     return coarse_error(names, source, task.grid, stated, seeing.coarse_length)
 
 
-def provenance(
-    path: Path, prior: Prior, files: Files, wish: Wish, way: How, seeing: Seeing
-) -> dict[str, str]:
-    """Return what the analyses were made from."""
-    inputs = {p.name: sha256(p) for p in files.read}
-    drawn = {
-        "prior": path.stem, "prior_sha256": sha256(path), "input": " ".join(inputs),
-        "input_sha256": " ".join(inputs.values()), "seed": wish.seed, "members": wish.members,
-    }  # fmt: skip
+def said_of(prior: Prior, wish: EnsembleOptions, way: How, seeing: Seeing) -> dict[str, object]:
+    """Return what decides the analyses beside the files."""
+    said: dict[str, object] = {"seed": wish.seed, "members": wish.members}
     stated = {k: v for k, v in asdict(seeing).items() if not isinstance(v, dict)}
     if seeing.channels:
         stated |= {"channels": seeing.channels.name, "channels_sha256": sha256(seeing.channels)}
-    drawn |= {k: v for k, v in stated.items() if v is not None}
-    drawn |= {n: getattr(way, n) for n in ("sampler", "steps", "corrections", "tau")}
+    said |= {k: v for k, v in stated.items() if v is not None}
+    said |= {n: getattr(way, n) for n in ("sampler", "steps", "corrections", "tau")}
     held = prior.contract.code.get("reconstruction", {})
-    drawn |= {f"code_rmse_{name}": f"{value:.4g}" for name, value in held.items()}
-    drawn |= {"guidance": seeing.guidance or prior.contract.sampling["guidance"]}
+    said |= {f"code_rmse_{name}": f"{value:.4g}" for name, value in held.items()}
+    said |= {"guidance": seeing.guidance or prior.contract.sampling["guidance"]}
     for word in ("errors", "coarse_error"):
-        drawn |= {f"{word}_{name}": value for name, value in getattr(seeing, word).items()}
-    return {key: str(value) for key, value in drawn.items()}
+        said |= {f"{word}_{name}": value for name, value in getattr(seeing, word).items()}
+    return said

@@ -19,13 +19,13 @@ from dpdm.bound import scaling, windowed
 from dpdm.diffusion.tile import Spans, tile
 from dpdm.draw import Dice, How, samples
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import file_attributes
 from dpdm.fields.channels import Channels
 from dpdm.fields.stations import check
+from dpdm.fields.status import ObsStatus, mark
 from dpdm.fields.trajectories import cadence_of, check_times, opened
 from dpdm.instruments import operator_of
 from dpdm.operators.layout import Axis, Layout
-from dpdm.operators.linear import Links
+from dpdm.operators.linear import Links, picks
 from dpdm.operators.registry import Sites
 from dpdm.prior import CLIMATE, Prior, check_length
 from dpdm.types import Denoise, Fields, Operator
@@ -69,12 +69,6 @@ class Course:
     def completed(self, state: Fields, dice: Dice, member: int) -> Fields:
         """Return a physical trajectory with what lacks in states as they are drawn."""
         return state
-
-    def finished(
-        self, ds: xr.Dataset, title: str, made: Mapping[str, str], history: str
-    ) -> xr.Dataset:
-        """Return a file's layout with its metadata and provenance."""
-        return ds.assign_attrs(file_attributes({}, title, made, history))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -123,9 +117,7 @@ class Course:
             count, channels, *plane = self.shape
             return operator_of(rows, self.sites, (channels, count, *plane))
         numbers = torch.tensor([self.names.index(name) for name in rows["component"]])
-        one = torch.arange(len(rows))
-        first = Links((1, 1), len(rows), one, 0 * one, torch.ones(len(rows)).double())
-        return self.when(first.of(numbers), rows)
+        return self.when(picks((1, 1), torch.zeros(len(rows), dtype=torch.long)).of(numbers), rows)
 
     def sites(self, rows: pd.DataFrame) -> Sites:
         """Return where and when some rows were measured on the plane."""
@@ -146,24 +138,16 @@ class Course:
 
     def checked(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return observations with the status and the step of each."""
-        return check(table.assign(status=self.status(table)), time=self.time)
-
-    def status(self, table: pd.DataFrame) -> pd.Series:
-        """Return the status of observations: why a row is none of these trajectories'."""
-        status = table["status"].copy()
-
-        def mark(wrong: pd.Series, why: str) -> None:
-            status[wrong & (status == "")] = why
-
-        mark(~table["variable"].isin(self.variables), "not a variable of the prior")
-        for need in ("y", "x") if self.prior.contract.plane else ("component",):
+        table, plane = table.copy(), self.prior.contract.plane
+        mark(table, ~table["variable"].isin(self.variables), ObsStatus.NO_VARIABLE)
+        for need in ("y", "x") if plane else ("component",):
             there = table[need] if need in table else pd.Series("", table.index)
-            mark(there.isna() | (there == ""), f"no {need}")
-        if not self.prior.contract.plane and "component" in table:
-            mark(~table["component"].isin(self.names), "not a component of the prior")
+            mark(table, there.isna() | (there == ""), ObsStatus(f"no {need}"))
+        if not plane and "component" in table:
+            mark(table, ~table["component"].isin(self.names), ObsStatus.OTHER_COMPONENT)
         if self.numbers:
-            mark(table["trajectory"].isna(), "no trajectory")
-        return status
+            mark(table, table["trajectory"].isna(), ObsStatus.NO_TRAJECTORY)
+        return check(table, time=self.time)
 
 
 def course_of(prior: Prior, table: pd.DataFrame, grid: Path | None, named: str) -> Course:

@@ -20,7 +20,7 @@ from dpdm.course import Course, check_cadence, check_count
 from dpdm.diffusion.tile import Spans, tile
 from dpdm.draw import Dice, How, noise
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import AXES, finish
+from dpdm.fields.cf import AXES
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.stations import check
 from dpdm.fields.store import open_fields
@@ -32,7 +32,7 @@ from dpdm.operators.layout import Layout, globe
 from dpdm.operators.points import climb, points
 from dpdm.operators.registry import Sites
 from dpdm.prior import Prior, check_length
-from dpdm.sighted import levels_of, sighted, weights_of
+from dpdm.sighted import levels_of, screen_observations, weights_of
 from dpdm.types import Denoise, Fields, Operator
 
 PARTS = 24  # of the year, within each of which the season given to the network is the same
@@ -106,12 +106,6 @@ class Earth(Course):
         """Return normalised trajectories (B, T, C, ...) as physical ones (B, C, T, H, W)."""
         return self.scaled(x if self.prior.coder is None else self.decoded(x))
 
-    def finished(
-        self, ds: xr.Dataset, title: str, made: Mapping[str, str], history: str
-    ) -> xr.Dataset:
-        """Return a file's layout with its metadata and provenance, levels joined."""
-        return finish(ds, title, made, history)
-
     def scaled(self, x: Fields) -> Fields:
         """Return normalised states (B, T, C, H, W) as physical ones (B, C, T, H, W)."""
         mean, std = (each.to(x) for each in self.frame)
@@ -172,7 +166,7 @@ class Earth(Course):
 
     def checked(self, table: pd.DataFrame) -> pd.DataFrame:
         """Return observations with the status and the step of each."""
-        table = sighted(table, self.prior.normaliser.channels, self.sounder)
+        table = screen_observations(table, self.prior.normaliser.channels, self.sounder)
         return check(table, self.grid, self.time, statics=self.ground)
 
 

@@ -13,32 +13,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from dpdm.ensemble import EnsembleOptions, finished, provenance, unfilled
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import FILL, file_attributes, finish
-from dpdm.fields.store import sha256
 from dpdm.fields.write import Writer, check_output
 from dpdm.memory import check_room
 from dpdm.prior import find, load
 from dpdm.states import States, states_of
 from dpdm.states.inner import Look, features_of
 from dpdm.states.maps import Around, Maps
-from dpdm.task import Wish
 
 CELLS = ("lat", "lon", "y", "x")
 WORDS = {"long_name": "inner features of the prior's denoiser", "units": "1"}
-STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, "shuffle": True}
 
 
 def embed(
     field: Path,
     features: Path,
     prior: str = "default",
-    wish: Wish = Wish(),
+    wish: EnsembleOptions = EnsembleOptions(),
     look: Look = Look(),
     pool: str = "none",
     around: Around = Around(),
@@ -59,9 +55,11 @@ def embed(
     first = told(states, 0, look, pool)
     hint = "Give fewer layers or a smaller field, or --pool mean."
     check_room(4 * first.nbytes, "The features of a state take", hint)
-    made = provenance(states, look, pool, path, field)
+    made = provenance(path, [field], said_of(states, look, pool))
     title = f"Features of {field.name} in the denoiser of the prior {path.stem}"
-    with Writer(features, template(states, first, pool, made, title), overwrite) as writer:
+    bare = template(states, first, pool)
+    whole = arranged(finished(bare, title, made, wish.history), bare)
+    with Writer(features, whole, overwrite) as writer:
         for number in range(states.count):
             values = told(states, number, look, pool) if number else first
             writer.write(block(states, number, values, pool))
@@ -104,32 +102,30 @@ def block(states: States, number: int, values: NDArray[np.float32], pool: str) -
     return axes.assign(features=(dims, values.reshape([axes.sizes[d] for d in dims]), WORDS))
 
 
-def template(
-    states: States, first: NDArray[np.float32], pool: str, made: dict[str, str], title: str
-) -> xr.Dataset:
+def template(states: States, first: NDArray[np.float32], pool: str) -> xr.Dataset:
     """Return the layout of the file, in chunks of one state."""
     dims, axes = laid(states, None, first.shape[states.before], pool)
-    shape = tuple(axes.sizes[d] for d in dims)
-    chunks = (*(1 for _ in shape[first.ndim :]), *first.shape)
-    empty = da.zeros(shape, dtype=np.float32, chunks=chunks)
-    whole = axes.assign(features=(dims, empty, WORDS, STORED | {"chunksizes": chunks}))
-    if "lat" in dims:
-        done = finish(states.timed(whole), title, made, states.wish.history)
-        array = done["features"].transpose(*dims)  # a map of each feature lies together
-        array.encoding = done["features"].encoding | {"chunksizes": chunks}
-        return done.assign(features=array)
-    whole.attrs = file_attributes(states.attrs, title, made, states.wish.history)
-    return whole
+    sizes = {d: axes.sizes[d] for d in dims}
+    chunks = (*(1 for _ in dims[first.ndim :]), *first.shape)
+    whole = axes.assign(features=unfilled(sizes, chunks, WORDS))
+    return states.timed(whole) if "lat" in dims else whole.assign_attrs(states.attrs)
 
 
-def provenance(states: States, look: Look, pool: str, prior: Path, field: Path) -> dict[str, str]:
-    """Return what the features were made from."""
-    made = {
-        "prior": prior.stem, "prior_sha256": sha256(prior), "input": field.name,
-        "input_sha256": sha256(field), "sigma": f"{look.sigma:g}",
-        "layer": ",".join(look.layers), "pool": pool, "draws": str(look.draws),
+def arranged(whole: xr.Dataset, laid_out: xr.Dataset) -> xr.Dataset:
+    """Return a finished layout in which a map of each feature lies together."""
+    like = laid_out["features"]
+    array = whole["features"].transpose(*like.dims)
+    array.encoding = whole["features"].encoding | {"chunksizes": like.encoding["chunksizes"]}
+    return whole.assign(features=array)
+
+
+def said_of(states: States, look: Look, pool: str) -> dict[str, object]:
+    """Return what decides the features beside the files."""
+    said: dict[str, object] = {
+        "sigma": f"{look.sigma:g}", "layer": ",".join(look.layers), "pool": pool,
+        "draws": look.draws,
     }  # fmt: skip
-    made |= {"seed": str(look.seed)} if look.draws else {}
-    return made | (
-        {"factor": str(states.factor), **states.task.notes} if isinstance(states, Maps) else {}
+    said |= {"seed": look.seed} if look.draws else {}
+    return said | (
+        {"factor": states.factor, **states.task.notes} if isinstance(states, Maps) else {}
     )

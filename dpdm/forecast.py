@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import dask.array as da
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
 from dpdm.bound import scaling
+from dpdm.ensemble import EnsembleOptions, finished, provenance, unfilled
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import FILL, file_attributes
-from dpdm.fields.store import sha256
 from dpdm.fields.trajectories import cadence_of, check_times
 from dpdm.fields.write import Writer, check_output
 from dpdm.prior import Prior, find, load
@@ -23,11 +21,9 @@ from dpdm.states import States, states_of
 from dpdm.states.inner import Look
 from dpdm.states.paths import Paths
 from dpdm.surrogate import Surrogate, fitted, pairs, rmse, run, tuned
-from dpdm.task import Wish
 from dpdm.trajectories import split
 
 VALID = 0.4  # standard deviations, at which a forecast is no longer valid
-STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, "shuffle": True}
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ def forecast(
     out: Path,
     prior: str,
     ahead: Ahead = Ahead(),
-    wish: Wish = Wish(),
+    wish: EnsembleOptions = EnsembleOptions(),
     overwrite: bool = False,
 ) -> list[tuple[float, float, float]]:
     """Write what follows the last states of a file's trajectories.
@@ -82,11 +78,12 @@ def forecast(
             f"The forecast leaves all bounds within {ahead.steps} steps.",
             "Give fewer --steps, another --lead, or more to train on.",
         )
-    write(begun, states, out, step, provenance(path, train, state, ahead), overwrite)
+    made = provenance(path, [train, state], said_of(ahead))
+    write(begun, states, out, step, made, overwrite)
     return skill
 
 
-def components(path: Path, prior: Prior, wish: Wish) -> Paths:
+def components(path: Path, prior: Prior, wish: EnsembleOptions) -> Paths:
     """Return trajectories of a few components.
 
     Raises:
@@ -177,22 +174,20 @@ def write(
     (name, (dims, attrs)) = next(iter(begun.words.items()))
     coords = {"trajectory": like["trajectory"], "time": time}
     coords |= {"component": like["component"]} if "component" in like.coords else {}
-    empty = da.zeros(tuple(values.shape), dtype=np.float32, chunks=(1, *values.shape[1:]))
-    stored = STORED | {"chunksizes": (1, *values.shape[1:])}
-    template = xr.Dataset({name: (dims, empty, attrs, stored)}, coords)
+    sizes = dict(zip(map(str, dims), values.shape, strict=True))
+    empty = unfilled(sizes, (1, *values.shape[1:]), attrs)
     title = f"Forecast of {made['steps']} steps by a surrogate on the features of a denoiser"
-    template.attrs = file_attributes(begun.attrs, title, made, begun.wish.history)
+    bare = xr.Dataset({name: empty}, coords, begun.attrs)
+    template = finished(bare, title, made, begun.wish.history)
     with Writer(out, template, overwrite) as writer:
         filled = values.numpy().astype(np.float32)
         writer.write(template.assign({name: (dims, filled)}))
 
 
-def provenance(prior: Path, train: Path, state: Path, ahead: Ahead) -> dict[str, str]:
-    """Return what the forecast was made from."""
+def said_of(ahead: Ahead) -> dict[str, object]:
+    """Return what decides the forecast beside the files."""
     return {
-        "prior": prior.stem, "prior_sha256": sha256(prior), "input": f"{train.name} {state.name}",
-        "input_sha256": f"{sha256(train)} {sha256(state)}", "lead": str(ahead.lead),
-        "steps": str(ahead.steps), "sigma": f"{ahead.look.sigma:g}",
+        "lead": ahead.lead, "steps": ahead.steps, "sigma": f"{ahead.look.sigma:g}",
         "layer": ",".join(ahead.look.layers), "tune_minutes": f"{ahead.minutes:g}",
     }  # fmt: skip
 

@@ -28,15 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpdm.diffusion.sample import level
+from dpdm.ensemble import EnsembleOptions, finished, provenance
 from dpdm.errors import DpdmError, DpdmWarning, not_found
-from dpdm.fields.cf import file_attributes, finish
-from dpdm.fields.store import sha256
 from dpdm.fields.write import Writer, check_output
 from dpdm.memory import check_room
 from dpdm.prior import find, load
 from dpdm.states import States, states_of
 from dpdm.states.maps import Around, Maps
-from dpdm.task import Wish
 
 Array = NDArray[np.float64]
 HALVINGS, CLOSE = 12, 0.01  # of the search for a spread: steps, and relative error
@@ -77,7 +75,7 @@ def perturb(
     state: Path,
     ensemble: Path,
     prior: str = "default",
-    wish: Wish = Wish(members=50, keep="members"),
+    wish: EnsembleOptions = EnsembleOptions(members=50, keep="members"),
     push: Push = Push(),
     around: Around = Around(),
     overwrite: bool = False,
@@ -100,13 +98,9 @@ def perturb(
     if push.strength == 0:
         said = "Strength 0 adds no noise: every member is the state itself."
         warnings.warn(said, DpdmWarning, stacklevel=2)
-    made = provenance(states, push, curve, path, state)
-    template = states.template()
+    made = provenance(path, [state], said_of(states, push, curve))
     title = f"Ensemble around {state.name} with the prior {path.stem}"
-    if "lat" in template.coords:
-        template = finish(template, title, made, wish.history)
-    else:
-        template.attrs = file_attributes(template.attrs, title, made, wish.history)
+    template = finished(states.template(), title, made, wish.history)
     spreads = []
     with Writer(ensemble, template, overwrite) as writer:
         for number in range(states.count):
@@ -118,7 +112,7 @@ def perturb(
     return [*sorted(curve, key=lambda p: p.strength), point(states, push.strength, spreads)]
 
 
-def check_push(push: Push, wish: Wish) -> None:
+def check_push(push: Push, wish: EnsembleOptions) -> None:
     """Refuse a strength beyond the schedule, and a spread that is none.
 
     Raises:
@@ -212,26 +206,21 @@ def measured(states: States, name: str) -> Callable[[Point], float]:
     return lambda p: math.sqrt(np.mean([(p.spread[n] / stds[n]) ** 2 for n in stds]))
 
 
-def provenance(
-    states: States, push: Push, curve: Sequence[Point], prior: Path, state: Path
-) -> dict[str, str]:
-    """Return what the ensemble was made from."""
-    made: dict[str, object] = {
-        "prior": prior.stem, "prior_sha256": sha256(prior), "input": state.name,
-        "input_sha256": sha256(state), "seed": states.wish.seed, "members": states.wish.members,
+def said_of(states: States, push: Push, curve: Sequence[Point]) -> dict[str, object]:
+    """Return what decides the ensemble beside the files."""
+    said: dict[str, object] = {
+        "seed": states.wish.seed, "members": states.wish.members,
         "strength": f"{push.strength:g}", "sigma": f"{sigma_of(states, push.strength):g}",
         "centred": str(push.centred).lower(), "sampler": states.how.sampler,
         "steps": states.how.steps,
     }  # fmt: skip
     if isinstance(states, Maps):
-        made |= states.task.notes | {
-            "factor": states.factor,
-            "consistent": str(states.wish.consistent).lower(),
-        }
+        consistent = str(states.wish.consistent).lower()
+        said |= states.task.notes | {"factor": states.factor, "consistent": consistent}
     if curve:
         rising = sorted(curve, key=lambda p: p.strength)
-        made["calibration"] = json.dumps([[p.strength, p.sigma, p.spread] for p in rising])
-    return {key: str(value) for key, value in made.items()}
+        said["calibration"] = json.dumps([[p.strength, p.sigma, p.spread] for p in rising])
+    return said
 
 
 def text(points: Sequence[Point]) -> str:

@@ -21,11 +21,11 @@ from dpdm import instruments
 from dpdm.coarse_error import CoarseError, covariance, given
 from dpdm.diffusion.observe import Observation
 from dpdm.draw import Posterior, noise
-from dpdm.ensemble import blocks, hiding
 from dpdm.errors import DpdmError
-from dpdm.evaluate.innovations import USED, WITHHELD, turn_away
+from dpdm.evaluate.innovations import background_check
 from dpdm.expected import QUANTILES, quantiles
 from dpdm.fields.grid import Grid
+from dpdm.fields.status import IN_USE, ObsStatus, has
 from dpdm.memory import check_room
 from dpdm.operators.layout import globe
 from dpdm.operators.points import climb, points
@@ -68,7 +68,7 @@ class Sights:
             here = self.at(step)
             if here.size:
                 self.operator(here, tried=True)
-        used = (self.table["status"] == USED).to_numpy() & (self.named != "point")
+        used = has(self.table, ObsStatus.ASSIMILATED) & (self.named != "point")
         if self.error is not None and used.any():
             row = self.table[used].iloc[0]
             raise DpdmError(
@@ -79,7 +79,7 @@ class Sights:
 
     def analyse(self, step: int) -> Iterator[xr.Dataset]:
         """Yield one step's results, ready to be written."""
-        yield from blocks(self.task, step, self.members(step, range(self.task.wish.members)))
+        yield from self.task.blocks(step, self.members(step, range(self.task.wish.members)))
 
     def members(self, step: int, numbers: Sequence[int]) -> Iterator[Array]:
         """Yield some members (C, H, W) of one step, missing where nothing is known."""
@@ -98,7 +98,7 @@ class Sights:
         if self.error is not None:
             members = self.corrected(self.error, members, here, label)
         lost = posterior.given.lerp.isnan().numpy() & (not task.blind)
-        yield from hiding(task, self.noted(members, operator, here), lost)
+        yield from task.hiding(self.noted(members, operator, here), lost)
 
     def corrected(
         self, law: CoarseError, members: Numbered, here: NDArray[np.int64], label: str
@@ -134,7 +134,7 @@ class Sights:
 
     def at(self, step: int) -> NDArray[np.int64]:
         """Return the rows of a step that are assimilated or withheld."""
-        wanted = self.table["status"].isin((USED, WITHHELD)) & (self.table["step"] == step)
+        wanted = has(self.table, *IN_USE) & (self.table["step"] == step).to_numpy()
         return np.flatnonzero(wanted)
 
     def operator(self, here: NDArray[np.int64], tried: bool = False) -> Operator:
@@ -170,7 +170,7 @@ class Sights:
 
     def used(self, here: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those of some rows that are assimilated."""
-        chosen: NDArray[np.int64] = here[(self.table["status"].iloc[here] == USED).to_numpy()]
+        chosen: NDArray[np.int64] = here[has(self.table, ObsStatus.ASSIMILATED)[here]]
         return chosen
 
     def numbers(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -195,7 +195,7 @@ class Sights:
     def check_background(self, here: NDArray[np.int64]) -> None:
         """Turn away observations that neither prior nor error can explain."""
         more = 0.0 if self.error is None else self.error.std[self.channel(here)].numpy()
-        turn_away(self.table, here, self.prior[here], self.reject, more)
+        background_check(self.table, here, self.prior[here], self.reject, more)
 
 
 class Implied:

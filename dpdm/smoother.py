@@ -11,9 +11,9 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import torch
@@ -23,26 +23,21 @@ from numpy.typing import NDArray
 from dpdm.course import Course
 from dpdm.diffusion.observe import Observation
 from dpdm.draw import Dice, How, samples
-from dpdm.ensemble import described, statistics
+from dpdm.ensemble import EnsembleOptions, blocks, described, layout
 from dpdm.errors import DpdmWarning
-from dpdm.evaluate.innovations import USED, WITHHELD, turn_away
+from dpdm.evaluate.innovations import background_check
 from dpdm.fields.aloft import placed
-from dpdm.fields.cf import AXES, FILL
+from dpdm.fields.status import IN_USE, ObsStatus, has, overrule
 from dpdm.fields.tensors import Channel
 from dpdm.memory import check_room
 from dpdm.operators.shapes import compose
 from dpdm.operators.whitening import row_of
 from dpdm.prior import CLIMATE
-from dpdm.sighted import UNSEEN, independent
-from dpdm.task import Wish
+from dpdm.sighted import whitening_operator
 from dpdm.types import Denoise, Fields, Operator, Values
 
 Array = NDArray[np.float64]
-STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, "shuffle": True}
-WORDS = {
-    "realization": AXES["realization"],
-    "trajectory": {"long_name": "number of the trajectory"},
-}
+WORDS = {"long_name": "number of the trajectory"}
 WORK = 100  # trajectories that fit into what guidance and sampling need, and some more
 BIASED = (
     "Without corrections, trajectories that are composed of windows are known to be biased: they "
@@ -66,7 +61,7 @@ class Smoother:
 
     course: Course
     table: pd.DataFrame
-    wish: Wish
+    wish: EnsembleOptions
     how: How
     reject: float = 0.0
     prior: Array = field(init=False)
@@ -94,21 +89,8 @@ class Smoother:
         climate = self.course.climate(self.how, self.wish.seed)
         denoise = self.course.denoise(self.how)
         for number in self.course.numbers or (None,):
-            yield from self.estimated(number, denoise, climate)
-
-    def estimated(
-        self, number: int | None, denoise: Denoise, climate: list[Fields]
-    ) -> Iterator[xr.Dataset]:
-        """Yield the members of one trajectory, then their statistics."""
-        kept = []
-        for member, state in enumerate(self.drawn(number, denoise, climate)):
-            if self.wish.keep != "members":
-                kept.append(state)
-            if self.wish.keep != "stats":
-                yield self.labelled(state, number, member)
-        if kept:
-            found = statistics(np.stack(kept)).items()
-            yield xr.merge([self.labelled(v, number, statistic=name) for name, v in found])
+            drawn = self.drawn(number, denoise, climate)
+            yield from blocks(drawn, self.wish, partial(self.labelled, number=number))
 
     def drawn(
         self, number: int | None, denoise: Denoise, climate: list[Fields]
@@ -118,7 +100,7 @@ class Smoother:
         if here.size:
             here, operator = self.compared(here, climate)
         if operator is not None:
-            turn_away(self.table, here, self.prior[here], self.reject)
+            background_check(self.table, here, self.prior[here], self.reject)
             denoise = self.pulled(denoise, here, operator)
         label = "trajectory" if number is None else f"trajectory {number}"
         dice = Dice(self.course.shape, self.wish.seed, label)
@@ -137,21 +119,21 @@ class Smoother:
         values = torch.cat([operator(x) for x in climate]).T.numpy()
         seen = np.isfinite(values).all(1)
         if not seen.all():  # below the ground of the states that were learnt from, say
-            self.table.iloc[here[~seen], self.table.columns.get_loc("status")] = UNSEEN
+            overrule(self.table, here[~seen], ObsStatus.UNSEEN)
             return self.compared(here[seen], climate) if seen.any() else (here[seen], None)
         self.prior[here] = values
         return here, operator
 
     def rows(self, number: int | None) -> NDArray[np.int64]:
         """Return the rows of a trajectory that are assimilated or withheld."""
-        wanted = self.table["status"].isin((USED, WITHHELD))
+        wanted = has(self.table, *IN_USE)
         if number is not None:
-            wanted &= self.table["trajectory"] == number
+            wanted = wanted & (self.table["trajectory"] == number).to_numpy()
         return np.flatnonzero(wanted)
 
     def pulled(self, denoise: Denoise, here: NDArray[np.int64], operator: Operator) -> Denoise:
         """Return the posterior's denoiser, given those rows of an operator that are used."""
-        kept = np.flatnonzero((self.table["status"].iloc[here] == USED).to_numpy())
+        kept = np.flatnonzero(has(self.table, ObsStatus.ASSIMILATED)[here])
         if not kept.size:
             return denoise
         some, chosen = self.table.iloc[here[kept]], torch.from_numpy(kept)
@@ -164,7 +146,7 @@ class Smoother:
             return operator(fields)[:, chosen.to(fields.device)]
 
         seen: Operator = used
-        white = independent(some, self.course.sounder)
+        white = whitening_operator(some, self.course.sounder)
         if white is not None:
             seen = compose(seen, row_of, white)
             value, drawn, error = white(row_of(value[None]))[0], white(row_of(drawn)), error**0
@@ -176,9 +158,10 @@ class Smoother:
     def labelled(
         self,
         states: NDArray[Any],
-        number: int | None,
+        /,
         member: int | None = None,
         statistic: str = "",
+        number: int | None = None,
     ) -> xr.Dataset:
         """Return physical states (C, T, H, W), labelled."""
         axes: dict[str, Any] = {} if member is None else {"realization": [member]}
@@ -202,34 +185,15 @@ class Smoother:
         for channel, values in zip(channels, states, strict=True):
             yield channel.name, values, attributes(channel)
 
-    def template(self, title: str, made: Mapping[str, str]) -> xr.Dataset:
+    def template(self) -> xr.Dataset:
         """Return the layout of the file to write."""
         count, channels, *plane = self.course.extent
-        empty = np.zeros((channels, count, *(plane or (1, 1))), np.float32)
-        first = self.course.numbers[0] if self.course.numbers else None
-        parts = [] if self.wish.keep == "stats" else [self.labelled(empty, first, 0)]
-        if self.wish.keep != "members":
-            found = statistics(empty[None])
-            parts += [self.labelled(empty, first, statistic=name) for name in found]
-        return self.course.finished(self.grown(xr.merge(parts)), title, made, self.wish.history)
-
-    def grown(self, first: xr.Dataset) -> xr.Dataset:
-        """Return the layout of all members and trajectories, from that of the first."""
-        more = {"realization": np.arange(self.wish.members, dtype=np.int32)}
-        more |= {"trajectory": np.array(self.course.numbers, np.int32)}
-        coords = {
-            n: (n, more[n], WORDS[str(n)]) if n in more else c for n, c in first.coords.items()
-        }
-        arrays = {}
-        for name, array in first.data_vars.items():
-            shape = tuple(len(more[str(d)]) if d in more else n for d, n in array.sizes.items())
-            chunks = tuple(1 if d in more else n for d, n in array.sizes.items())
-            empty = da.zeros(shape, dtype=np.float32, chunks=chunks)
-            arrays[name] = (array.dims, empty, array.attrs, STORED | {"chunksizes": chunks})
-        out = xr.Dataset(arrays, coords)
-        for name in out.coords:
-            out[name].encoding = {"_FillValue": None}
-        return out
+        numbers = np.array(self.course.numbers, np.int32)
+        many = {"trajectory": ("trajectory", numbers, WORDS)} if numbers.size else {}
+        axes = {"realization": None, **many, "time": self.course.time, **self.course.inner}
+        first = self.course.numbers[0] if numbers.size else None
+        label = partial(self.labelled, number=first)
+        return layout((channels, count, *(plane or (1, 1))), self.wish, label, axes)
 
 
 def attributes(channel: Channel) -> dict[str, Any]:

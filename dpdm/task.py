@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +17,10 @@ from numpy.typing import NDArray
 from dpdm.device import choose
 from dpdm.diffusion.condition import BlockMeans
 from dpdm.draw import Given, How
+from dpdm.ensemble import EnsembleOptions, blocks, described, layout
 from dpdm.errors import DpdmError
 from dpdm.fields.aloft import stamp
-from dpdm.fields.box import Box, around, place, within
+from dpdm.fields.box import around, place, within
 from dpdm.fields.checks import Missing, everywhere
 from dpdm.fields.grid import Grid, average, grid_of, lerp, mean_matrices, refine
 from dpdm.fields.mask import inside
@@ -25,49 +29,14 @@ from dpdm.fields.store import load as load_step
 from dpdm.fields.store import naming, open_fields
 from dpdm.fields.tensors import to_tensor
 from dpdm.fields.time import seasons
+from dpdm.fields.units import from_canonical
 from dpdm.fit import check_finer, check_spacing, check_target, period_note, spoken, wanted
+from dpdm.memory import check_room
 from dpdm.prior import Prior, check_earth
 
+BYTES = 20  # of a member's value for statistics: single precision twice, deviations in double
+WORK = 64  # of a value of the member that is drawn
 MARGIN = 12  # cells; with 12 the mean at the edge of a box is within 0.08 of its deviation
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the user asked for.
-
-    Attributes:
-        members: Size of the ensemble; 0 for the mean alone.
-        seed: Seed of the ensemble.
-        steps: Noise levels, 0 for the prior's own number.
-        sampler: Sampler, empty for the prior's own.
-        keep: "members", "stats" or "all".
-        consistent: Whether block means must equal the input.
-        device: "auto", "cpu" or "cuda".
-        rename: Variables' names in the file, by canonical name.
-        units: Units declared by the user, by variable.
-        quantiles: Percentiles among the statistics.
-        bbox: West, east, south and north of what is written, degrees, or nothing for all.
-        history: The command line, for the output's history.
-        mask: A GeoJSON file; cells outside its polygons are missing.
-        period: "any" to accept input of another period than the prior was trained on.
-        missing: Numbers that stand for missing values, by variable; of all under "".
-    """
-
-    members: int = 33
-    seed: int = 0
-    steps: int = 0
-    sampler: str = ""
-    keep: str = "all"
-    consistent: bool = False
-    device: str = "auto"
-    rename: Mapping[str, str] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
-    quantiles: tuple[int, ...] = (10, 50, 90)
-    bbox: Box | None = None
-    history: str = "dpdm downscale"
-    mask: Path | None = None
-    period: str = ""
-    missing: Missing = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +63,7 @@ class Task:
     grid: Grid
     statics: NDArray[np.float64]
     smooth: NDArray[np.float64]
-    wish: Wish
+    wish: EnsembleOptions
     how: How
     blind: bool = False
     outside: NDArray[np.bool_] | None = None
@@ -155,6 +124,89 @@ class Task:
         """Return the time bounds of a step, which amounts need, if there are any."""
         return self.coarse["time_bnds"].isel(time=[step]) if "time_bnds" in self.coarse else None
 
+    def labelled(
+        self,
+        fields: NDArray[Any],
+        /,
+        member: int | None = None,
+        statistic: str = "",
+        step: int = 0,
+    ) -> xr.Dataset:
+        """Return physical fields (C, H, W), labelled, in the units of the input."""
+        coords: dict[str, Any] = dict(self.shown.coords())
+        dims = ["lat", "lon"]
+        if "time" in self.coarse.dims:
+            coords["time"], dims = ("time", self.coarse["time"].values[[step]]), ["time", *dims]
+        if member is not None:
+            coords["realization"], dims = ("realization", [member]), ["realization", *dims]
+        out = {}
+        for name, values in zip(self.prior.normaliser.names, fields, strict=True):
+            if name in self.coarse:
+                whole = values.astype(np.float32)[(None,) * (len(dims) - 2)]
+                array = xr.DataArray(whole, coords, dims, name, self.coarse[name].attrs)
+                back = from_canonical(array, self.bounds(step), difference=statistic == "spread")
+                out[f"{name}_{statistic}" if statistic else name] = described(back, statistic)
+        return xr.Dataset(out)
+
+    def blocks(self, step: int, members: Iterable[NDArray[Any]]) -> Iterator[xr.Dataset]:
+        """Yield what one step writes of its members (C, H, W), or of the mean alone."""
+        yield from blocks(members, self.wish, partial(self.labelled, step=step))
+
+    def template(self) -> xr.Dataset:
+        """Return the layout of the file.
+
+        Raises:
+            DpdmError: When the members of one step do not fit into memory.
+        """
+        self.check_members()
+        sides = xr.Dataset(coords=self.shown.coords())
+        known = [n for n in ("time", "time_bnds") if n in self.coarse.variables]
+        times = {n: self.coarse[n].load() for n in known}
+        axes = {"lat": sides["lat"], "lon": sides["lon"], "realization": None, **times}
+        shape = (len(self.prior.normaliser.names), *self.shown.shape)
+        whole = layout(shape, self.wish, self.labelled, axes)
+        return whole.assign_attrs(self.coarse.attrs)
+
+    def check_members(self) -> None:
+        """Refuse an ensemble whose members of one step do not fit into memory.
+
+        Raises:
+            DpdmError: When they do not.
+        """
+        values = len(self.prior.normaliser.names) * math.prod(self.shown.shape)
+        kept = 0 if self.wish.keep == "members" else self.wish.members
+        needed = values * (BYTES * kept + WORK)
+        hint = "Give fewer --members, --keep members, or a smaller region with --bbox."
+        check_room(needed, f"{self.wish.members} members of one step take", hint, share=0.8)
+
+    def hiding(
+        self, fields: Iterable[NDArray[np.float64]], lost: NDArray[np.bool_]
+    ) -> Iterator[NDArray[np.float64]]:
+        """Yield the part of fields (C, H, W) that is written, missing where nothing is known.
+
+        Args:
+            fields: Fields, as they come.
+            lost: Cells of which nothing is known (C, H, W).
+        """
+        part = (..., *self.cut)
+        gone = lost[part] if self.outside is None else lost[part] | self.outside
+        for field in fields:
+            self.check_drawn(field, lost)
+            yield np.where(gone, np.nan, field[part])
+
+    def check_drawn(self, field: NDArray[np.float64], lost: NDArray[np.bool_]) -> None:
+        """Refuse a field (C, H, W) without a finite value of what something is known of.
+
+        Raises:
+            DpdmError: The prior draws such a field.
+        """
+        for name, values, gone in zip(self.prior.normaliser.names, field, lost, strict=True):
+            if not gone.all() and not np.isfinite(values[~gone]).any():
+                raise DpdmError(
+                    f"The prior draws no finite value of {name}.",
+                    "Its training may have diverged: use another --prior, or train it again.",
+                )
+
 
 def labels(fields: xr.Dataset) -> list[str]:
     """Return the label of each time step, a part of every member's seed: ``1862-07-16T12``."""
@@ -185,7 +237,11 @@ def monthly_at(prior: Prior, grid: Grid, season: float | None) -> torch.Tensor |
 
 
 def plan(
-    path: Path | None, prior: Prior, wish: Wish, target: Path | None, own_statics: Path | None
+    path: Path | None,
+    prior: Prior,
+    wish: EnsembleOptions,
+    target: Path | None,
+    own_statics: Path | None,
 ) -> Task:
     """Return a task whose parts fit each other.
 
@@ -205,7 +261,7 @@ def plan(
 def between(
     coarse: xr.Dataset,
     prior: Prior,
-    wish: Wish,
+    wish: EnsembleOptions,
     target: Path | None,
     own_statics: Path | None,
     path: Path | None = None,
@@ -237,7 +293,7 @@ def between(
 
 
 def target_of(
-    source: Grid, prior: Prior, target: Path | None, wish: Wish
+    source: Grid, prior: Prior, target: Path | None, wish: EnsembleOptions
 ) -> tuple[Grid, Grid | None]:
     """Return the grid to draw on, the user's or the source's cells split, and the box of it.
 
@@ -254,7 +310,7 @@ def target_of(
     return around(grid, wish.bbox, 0 if wish.consistent else MARGIN), within(grid, wish.bbox)
 
 
-def how(wish: Wish, prior: Prior, device: str) -> How:
+def how(wish: EnsembleOptions, prior: Prior, device: str) -> How:
     """Return how to sample: the prior's own way, but for what the user asks."""
     own = prior.contract.sampling
     return How(

@@ -9,13 +9,13 @@ import torch
 
 from dpdm.bound import scaling
 from dpdm.draw import noise
+from dpdm.ensemble import EnsembleOptions
 from dpdm.nets.layers import grown, heard, layers
 from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
 from dpdm.prior import load
 from dpdm.states.inner import Look, of_map
 from dpdm.states.maps import Around, Maps
-from dpdm.task import Wish
 from tests.test_perturb import gaussian, lines, opened_file  # noqa: F401
 from tests.test_trajectories import currents
 from tests.worlds import done, refused
@@ -94,7 +94,7 @@ def test_features_of_fields_are_cf_and_their_mean_is_over_area(here: Path) -> No
 def test_windows_that_overlap_are_blended_and_a_lone_one_speaks_for_itself(here: Path) -> None:
     torch.set_default_dtype(torch.float32)
     prior = load(Path("prior.safetensors"))
-    maps = Maps(Path("fine.nc"), prior, Wish(device="cpu"), Around())
+    maps = Maps(Path("fine.nc"), prior, EnsembleOptions(device="cpu"), Around())
     maps.how = replace(maps.how, widest=1)
     found = of_map(maps, 0, Look(0.4, ("top",)))
     posterior = maps.posterior(0)

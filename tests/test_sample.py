@@ -99,6 +99,19 @@ def test_evaluations_are_counted(name: str) -> None:
     assert len(calls) == evaluations(name, 6)
 
 
+def test_evaluations_of_corrections_are_counted() -> None:
+    calls = []
+
+    def counted(x_t: Fields, sigma: Sigma) -> Fields:
+        calls.append(float(sigma[0]))
+        return prior()(x_t, sigma)
+
+    corrected(2, 0.5, lambda count: torch.randn(2, 1, 4, 4))(
+        counted, torch.randn(2, 1, 4, 4), levels(6)
+    )
+    assert len(calls) == evaluations("ddim", 6, 2)
+
+
 def test_levels_fall_to_zero() -> None:
     schedule = levels(9, 0.002, 80.0)
     assert schedule[0] == 80.0

@@ -14,18 +14,18 @@ import xarray as xr
 from dpdm.diffusion.observe import Observation
 from dpdm.draw import How
 from dpdm.earth import Earth, earth_of
+from dpdm.ensemble import EnsembleOptions
 from dpdm.errors import DpdmError, DpdmWarning
-from dpdm.evaluate.innovations import USED
 from dpdm.fields.channels import Channels, gaussian
 from dpdm.fields.observations import read_observations
+from dpdm.fields.status import ObsStatus, accepted
 from dpdm.instruments import operator_of
 from dpdm.operators.layout import globe
 from dpdm.operators.registry import Sites
 from dpdm.operators.soundings import STEFAN_BOLTZMANN, emission
 from dpdm.prior import Prior, load
-from dpdm.sighted import BARE, BEYOND, STRANGE, UNSEEN, independent, weights_of
+from dpdm.sighted import weights_of, whitening_operator
 from dpdm.smoother import Smoother
-from dpdm.task import Wish
 from dpdm.types import Denoise
 from tests.globes import taught, weather
 from tests.worlds import done, refused
@@ -154,7 +154,7 @@ def checked(text: str, sounder: Channels | None = None) -> pd.DataFrame:
     """Return a table of text, checked against the week, with what it accepts in use."""
     Path("obs.csv").write_text(text)
     table = course(sounder).checked(read_observations([Path("obs.csv")], channels=sounder))
-    return table.assign(status=table["status"].replace("", USED))
+    return accepted(table)
 
 
 @pytest.mark.usefixtures("here")
@@ -175,7 +175,8 @@ def test_each_row_says_why_it_is_of_no_use() -> None:
     )
     merged, late = "merged into row 1 of obs.csv", "no step at that time"
     assert list(table["status"]) == [
-        USED, USED, USED, BEYOND, BEYOND, STRANGE, BARE, "no channel", STRANGE, late, merged
+        *3 * [ObsStatus.ASSIMILATED], *2 * [ObsStatus.BEYOND_LEVELS], ObsStatus.NO_VARIABLE,
+        ObsStatus.NO_PRESSURE, "no channel", ObsStatus.NO_VARIABLE, late, merged,
     ]  # fmt: skip
     assert table["value"][0] == pytest.approx(275)
 
@@ -217,7 +218,9 @@ def test_the_posterior_sees_the_whole_quadratic_form(sounder: Channels) -> None:
         return denoise
 
     table = checked(TB, sounder)
-    smoother = Smoother(course(sounder), table, Wish(members=2), replace(HOW, guide=guide))
+    smoother = Smoother(
+        course(sounder), table, EnsembleOptions(members=2), replace(HOW, guide=guide)
+    )
     here, climate = smoother.rows(None), smoother.course.climate(smoother.how, 0)
     here, operator = smoother.compared(here, climate)
     assert operator is not None
@@ -238,8 +241,8 @@ def warned() -> Iterator[None]:
 
 def test_independent_channels_are_left_as_they_are() -> None:
     rows = pd.DataFrame({"variable": ["tb"], "channel": ["1"], "error": [1.0], "lat": 1.0})
-    assert independent(rows, gaussian([850, 500])) is None
-    assert independent(rows.assign(variable="t"), gaussian([850, 500], near=0.5)) is None
+    assert whitening_operator(rows, gaussian([850, 500])) is None
+    assert whitening_operator(rows.assign(variable="t"), gaussian([850, 500], near=0.5)) is None
 
 
 def test_weights_of_other_levels_are_interpolated_with_a_word() -> None:
@@ -260,11 +263,11 @@ def test_what_is_missing_in_the_states_that_were_learnt_from_is_not_seen() -> No
     holed: Prior = replace(
         found.prior, climatology=found.prior.climatology | {"examples": examples}
     )
-    smoother = Smoother(replace(found, prior=holed), table, Wish(members=2), HOW)
+    smoother = Smoother(replace(found, prior=holed), table, EnsembleOptions(members=2), HOW)
     here, operator = smoother.compared(
         smoother.rows(None), smoother.course.climate(smoother.how, 0)
     )
-    assert list(table["status"]) == [UNSEEN, USED]
+    assert list(table["status"]) == [ObsStatus.UNSEEN, ObsStatus.ASSIMILATED]
     assert list(here) == [1]
     assert operator is not None
     assert np.isfinite(smoother.prior[1]).all()
@@ -283,7 +286,7 @@ def test_soundings_pull_the_levels_around_them() -> None:
     said = done(*f"{COMMAND} --channels channels.csv --report r.csv --reject 0".split())
     assert said.stderr.count("The ground is seen from above, and there is no t2m") == 1
     report = pd.read_csv("r.csv")
-    assert (report["status"] == USED).all()
+    assert (report["status"] == ObsStatus.ASSIMILATED).all()
     assert list(report["error"]) == [0.5, 0.5, 0.5, 30.0]
     gain = report["innovation"].abs() - report["residual"].abs()
     assert (gain[:3] > 0).all()

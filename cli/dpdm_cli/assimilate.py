@@ -138,12 +138,12 @@ def assimilate(
     refuse_strays()
     seeing |= {"guidance": seeing["guidance"] or "", "tau": seeing["tau"] or 0.0}
     from dpdm.assimilate import assimilate as run
+    from dpdm.ensemble import EnsembleOptions
     from dpdm.evaluate.innovations import text
     from dpdm.info import code_line
     from dpdm.request import Files, Seeing
-    from dpdm.task import Wish
 
-    wish = Wish(
+    wish = EnsembleOptions(
         members=members, seed=seed, steps=steps or 0, keep=keep, device=device, bbox=bbox,
         rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,

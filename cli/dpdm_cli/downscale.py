@@ -83,9 +83,9 @@ def downscale(
     if mean and members and given is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("Give either --mean or --members.")
     from dpdm.downscale import downscale as run
-    from dpdm.task import Wish
+    from dpdm.ensemble import EnsembleOptions
 
-    wish = Wish(
+    wish = EnsembleOptions(
         members=0 if mean else members, steps=steps or 0, sampler=sampler or "", rename=rename,
         units=units, history=options.command_line(), **rest,
     )  # fmt: skip

@@ -71,11 +71,11 @@ def embed(
     if factor is not None and blind:
         raise click.UsageError("Give either --factor or --blind.")
     from dpdm.embed import embed as run
+    from dpdm.ensemble import EnsembleOptions
     from dpdm.states.inner import Look
     from dpdm.states.maps import Around
-    from dpdm.task import Wish
 
-    wish = Wish(
+    wish = EnsembleOptions(
         device=device, rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,
     )  # fmt: skip

@@ -92,12 +92,12 @@ def perturb(
         raise click.UsageError("Give either --strength or --target-spread.")
     if factor is not None and blind:
         raise click.UsageError("Give either --factor or --blind.")
+    from dpdm.ensemble import EnsembleOptions
     from dpdm.perturb import Push, text
     from dpdm.perturb import perturb as run
     from dpdm.states.maps import Around
-    from dpdm.task import Wish
 
-    wish = Wish(
+    wish = EnsembleOptions(
         members=members, seed=seed, steps=steps or 0, keep=keep, consistent=consistent,
         device=device, rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,

@@ -211,11 +211,13 @@ def level(schedule: str, share: float, least: float, most: float) -> float:
     return float(np.interp(share, shares.flip(0).numpy(), falling.flip(0).numpy()))
 
 
-def evaluations(sampler: str, steps: int) -> int:
+def evaluations(sampler: str, steps: int, corrections: int = 0) -> int:
     """Count the network evaluations of a sampler.
 
     Example:
         >>> evaluations("heun", 8), evaluations("multistep", 8)
         (15, 8)
     """
+    if corrections:
+        return steps + corrections * (steps - 1)
     return 2 * steps - 1 if sampler == "heun" else steps

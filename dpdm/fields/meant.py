@@ -12,6 +12,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields.aloft import short
 from dpdm.fields.channels import called
 from dpdm.fields.columns import Asked
+from dpdm.fields.status import ObsStatus
 from dpdm.fields.units import parse, registry
 from dpdm.fields.values import coded
 from dpdm.fields.variables import ALOFT
@@ -56,7 +57,7 @@ def _channelled(table: pd.DataFrame) -> pd.DataFrame:
         return table.drop(columns="channel", errors="ignore")
     said = table["channel"] if "channel" in table else pd.Series("", table.index)
     named = remote & said.notna() & (said.astype(str) != "")
-    status = table["status"].mask(remote & ~named, "no channel")
+    status = table["status"].mask(remote & ~named, ObsStatus.NO_CHANNEL.value)
     return table.assign(channel=said.map(called).where(named, ""), status=status)
 
 

@@ -11,12 +11,10 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from dpdm.errors import DpdmError
 from dpdm.operators.layout import Array, Axis, Layout
 from dpdm.operators.linear import Links
-from dpdm.types import Fields
 
 Part: TypeAlias = tuple[NDArray[np.intp], Array]  # numbers of cells, and their areas
 
@@ -150,49 +148,3 @@ def gathered(layout: Layout, means: list[Part]) -> Links:
         torch.as_tensor(np.concatenate([cells for cells, _ in means])),
         torch.as_tensor(np.concatenate(weights)),
     )
-
-
-def block_means(layout: Layout, factor: int) -> Callable[[Fields], Fields]:
-    """Return the area means over blocks of cells, (..., H, W) to (..., H / factor, W / factor).
-
-    Raises:
-        DpdmError: When the factor does not divide both axes.
-    """
-    height, width = layout.shape
-    if factor < 1 or height % factor or width % factor:
-        raise DpdmError(
-            f"Blocks of {factor} do not cut {height} x {width} cells into whole blocks.",
-            "Choose a number that divides both.",
-        )
-
-    def means(fields: Fields) -> Fields:
-        areas = layout.areas.to(fields)
-        return blocked(fields * areas, factor, factor) / blocked(areas, factor, 1) / factor
-
-    return means
-
-
-def blocked(fields: Tensor, down: int, along: int) -> Tensor:
-    """Return the sums over blocks, as a reshape: pooling has no quick forward derivative."""
-    *lead, height, width = fields.shape
-    return fields.reshape(*lead, height // down, down, width // along, along).sum((-3, -1))
-
-
-def time_means(length: int) -> Callable[[Fields], Fields]:
-    """Return the means over so many steps each, (B, C, T, ...) to (B, C, T / length, ...).
-
-    Raises:
-        DpdmError: When called on trajectories that are not made of whole intervals.
-    """
-
-    def means(fields: Fields) -> Tensor:
-        steps = fields.shape[2]
-        if length < 1 or steps % length:
-            raise DpdmError(
-                f"Means over {length} steps do not cut {steps} steps into whole intervals.",
-                "Choose a number that divides them.",
-            )
-        lead, rest = fields.shape[:2], fields.shape[3:]
-        return fields.reshape(*lead, steps // length, length, *rest).mean(3)
-
-    return means

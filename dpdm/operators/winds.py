@@ -9,8 +9,8 @@ radius a, with latitude :math:`\phi` and longitude :math:`\lambda`,
    \zeta = \frac{\partial_\lambda v - \partial_\phi (u \cos\phi)}{a \cos\phi}
 
 **Direction.** Degrees jump from 360 to 0 at north, so a misfit in degrees is wrong there, and two
-directions have no mean. To assimilate a direction, observe the unit vector: ``towards`` turns
-degrees into its two components, ``heading`` is their operator.
+directions have no mean. Assimilate a direction on the turn of the circle nearest to what was
+observed, as `instruments` does, or the unit vector, of which ``heading`` is the operator.
 """
 
 import math
@@ -58,12 +58,6 @@ def direction(u: int = 0, v: int = 1) -> Map:
         return torch.rad2deg(torch.atan2(-east, back)) % 360
 
     return degrees
-
-
-def towards(degrees: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the unit vector, eastward and northward, of a wind that comes from some degrees."""
-    angle = torch.deg2rad(degrees)
-    return -torch.sin(angle), -torch.cos(angle)
 
 
 def divergence(layout: Layout, u: int = 0, v: int = 1, spectral: bool = False) -> Map:

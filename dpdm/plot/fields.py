@@ -13,6 +13,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields.footprints import inside, turned
 from dpdm.fields.grid import Array, Grid
 from dpdm.fields.statistics import split_name
+from dpdm.fields.status import ObsStatus
 from dpdm.plot.libraries import ccrs
 from dpdm.plot.looks import Look, look
 from dpdm.plot.maps import Panel, atlas, paper
@@ -24,7 +25,7 @@ from dpdm.plot.trends import LEVEL, annual, trend
 from dpdm.readable import read_text
 
 MOST = 6  # members on a page
-MARKS = {"assimilated": "o", "withheld": "s"}
+MARKS = {ObsStatus.ASSIMILATED.value: "o", ObsStatus.WITHHELD.value: "s"}
 
 
 def one(view: Scene) -> Page:

@@ -25,7 +25,7 @@ from dpdm.reconstruct.engines import Engine, alone
 from dpdm.reconstruct.layouts import layout_of
 from dpdm.reconstruct.ledger import Ledger, mend, open_ledger
 from dpdm.reconstruct.lock import held
-from dpdm.reconstruct.products import provenance
+from dpdm.reconstruct.products import made_from
 from dpdm.reconstruct.setting import Setting, prepare
 from dpdm.reconstruct.units import Unit
 from dpdm.reconstruct.words import spoken
@@ -72,7 +72,7 @@ def reconstruct(path: Path, folder: Path, options: Options = Options()) -> bool:
         mend(folder / "ledger.jsonl")
         ledger = open_ledger(folder)
         mark = changes.check(setting, ledger, options.accept)
-        layout = layout_of(setting, folder, provenance(setting, mark))
+        layout = layout_of(setting, folder, made_from(setting, mark))
         layout.begin(ledger.kept)
         with Clerk(setting, ledger, layout, options.say) as clerk:
             clerk.clean()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from dpdm.diffusion.sample import evaluations
 from dpdm.evaluate.table import Table
 from dpdm.fields.time import year_of
 from dpdm.reconstruct.engines import processors
@@ -47,16 +48,16 @@ def extent(setting: Setting) -> Iterator[str]:
     yield f"variables: {names}"
     yield f"cells: {rows} x {columns}"
     yield f"units of work: {len(setting.units)}"
-    yield f"evaluations of the network: {evaluations(setting)} of the whole domain"
+    yield f"evaluations of the network: {evaluations_of(setting)} of the whole domain"
     if setting.table is not None:
         unused = setting.table["status"].value_counts()
         yield "observations: " + ", ".join(f"{n} {status}" for status, n in unused.items())
 
 
-def evaluations(setting: Setting) -> int:
+def evaluations_of(setting: Setting) -> int:
     """Count evaluations of the network, each of the whole domain, without guidance."""
     how, members = setting.task.how, setting.plan.draw.members
-    each = how.steps * (1 + how.corrections) * (2 if how.sampler == "heun" else 1)
+    each = evaluations(how.sampler, how.steps, how.corrections)
     return len(setting.series.labels) * (members * each + 1)
 
 

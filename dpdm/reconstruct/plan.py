@@ -13,11 +13,11 @@ from pathlib import Path
 
 from dpdm.config import SHARE, Rule, at_least, check, one_of, read, within
 from dpdm.diffusion.guide import GUIDES
+from dpdm.ensemble import EnsembleOptions
 from dpdm.errors import DpdmError
 from dpdm.fields.checks import Missing
 from dpdm.limits import MOST
 from dpdm.request import COVERAGE, Seeing
-from dpdm.task import Wish
 
 
 @dataclass(frozen=True)
@@ -272,12 +272,12 @@ def declared(codes: tuple[float, ...]) -> Missing:
     return {"": codes} if codes else {}
 
 
-def wish_of(plan: Plan, history: str) -> Wish:
+def wish_of(plan: Plan, history: str) -> EnsembleOptions:
     """Return what the plan asks of each step."""
     draw, out = plan.draw, plan.output
     box = (out.bbox[0], out.bbox[1], out.bbox[2], out.bbox[3]) if out.bbox else None
     rename = {new: old for old, new in plan.input.rename.items()}
-    return Wish(
+    return EnsembleOptions(
         draw.members, draw.seed, draw.steps, draw.sampler, out.keep, draw.consistent,
         plan.run.device, rename, plan.input.units, out.quantiles, box, history,
         period=plan.prior.period,

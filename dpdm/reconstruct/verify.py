@@ -19,7 +19,7 @@ from dpdm.reconstruct.drawer import Drawer
 from dpdm.reconstruct.layouts import layout_of
 from dpdm.reconstruct.ledger import Ledger, open_ledger
 from dpdm.reconstruct.lock import held
-from dpdm.reconstruct.products import Layout, provenance, values
+from dpdm.reconstruct.products import Layout, made_from, values
 from dpdm.reconstruct.setting import Setting, coarse_of, prepare
 from dpdm.reconstruct.yearly import opened
 from dpdm.task import labels
@@ -51,7 +51,7 @@ def verify(
         if not ledger.starts:
             raise DpdmError(f"{folder} holds no reconstruction.", "Run the plan first.")
         check_plan(setting, ledger)
-        layout = layout_of(setting, folder, provenance(setting, ledger.fingerprint))
+        layout = layout_of(setting, folder, made_from(setting, ledger.fingerprint))
         yield complete(setting, ledger)
         products = list(dict.fromkeys(ledger.kept[n] for n in setting.series.labels))
         for number, product in enumerate(products, 1):

@@ -16,12 +16,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.draw import How
+from dpdm.ensemble import EnsembleOptions
 from dpdm.errors import DpdmError
 from dpdm.prior import Prior
 from dpdm.states.globe import Globe
 from dpdm.states.maps import Around, Maps
 from dpdm.states.paths import Paths
-from dpdm.task import Wish
 
 Array = NDArray[np.float64]
 
@@ -30,7 +30,7 @@ class States(Protocol):
     """States of a file: time steps of fields, or whole trajectories."""
 
     prior: Prior
-    wish: Wish
+    wish: EnsembleOptions
     how: How
     before: int  # axes of a state before that of its variables
 
@@ -75,7 +75,9 @@ class States(Protocol):
         """Yield what is written of an ensemble of one state."""
 
 
-def states_of(path: Path, prior: Prior, wish: Wish, around: Around = Around()) -> States:
+def states_of(
+    path: Path, prior: Prior, wish: EnsembleOptions, around: Around = Around()
+) -> States:
     """Return the states of a file, which fit the prior.
 
     Raises:

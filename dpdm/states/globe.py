@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import torch
@@ -23,12 +22,12 @@ from torch import Tensor
 from dpdm.device import choose
 from dpdm.draw import Dice, samples, up_to
 from dpdm.earth import earth_of
-from dpdm.ensemble import described, statistics
+from dpdm.ensemble import EnsembleOptions, blocks, described, layout
 from dpdm.fields.store import load, open_fields
 from dpdm.fields.units import from_canonical
 from dpdm.prior import Prior
 from dpdm.states.maps import check_whole, without_gaps
-from dpdm.task import Wish, how
+from dpdm.task import how
 from dpdm.types import Fields
 
 Array = NDArray[np.float64]
@@ -41,7 +40,7 @@ class Globe:
     before = 1
     count = 1  # trajectory
 
-    def __init__(self, path: Path, prior: Prior, wish: Wish) -> None:
+    def __init__(self, path: Path, prior: Prior, wish: EnsembleOptions) -> None:
         self.path, self.prior, self.wish = path, prior, wish
         self.course = earth_of(prior, pd.DataFrame(), path, path.name)
         fields = open_fields(path, missing=wish.missing)
@@ -124,38 +123,24 @@ class Globe:
 
     def template(self) -> xr.Dataset:
         """Return the layout of an ensemble, one variable a level."""
-        first = xr.merge(self.blocks(0, np.zeros((1, *self.course.extent))))
-        sizes = {"realization": self.wish.members}
-        out = {}
-        for name, array in first.data_vars.items():
-            shape = tuple(sizes.get(str(d), n) for d, n in array.sizes.items())
-            chunks = tuple(
-                1 if d in ("realization", "time") else n for d, n in array.sizes.items()
-            )
-            lazy = da.zeros(shape, dtype=np.float32, chunks=chunks)
-            out[name] = xr.DataArray(lazy, dims=array.dims, attrs=array.attrs)
-        coords: dict[str, Any] = self.axes(None)
-        if self.wish.keep != "stats":
-            coords = {"realization": np.arange(self.wish.members, dtype=np.int32)} | coords
-        return xr.Dataset(out, coords, self.attrs)
+        count, *rest = self.course.extent
+        axes = {"realization": None, **self.axes(None)}
+        return layout((count, *rest), self.wish, self.labelled, axes).assign_attrs(self.attrs)
 
     def blocks(self, number: int, members: Array) -> Iterator[xr.Dataset]:
         """Yield a block for every member, and the statistics."""
-        arrays = members.astype(np.float32)
-        if self.wish.keep != "stats":
-            for member, values in enumerate(arrays):
-                yield self.block(values[None], {"realization": [member]}, "")
-        if self.wish.keep != "members":
-            found = statistics(arrays).items()
-            yield xr.merge([self.block(values, {}, name) for name, values in found])
+        yield from blocks(members, self.wish, self.labelled)
 
-    def block(self, values: NDArray[Any], axes: dict[str, Any], statistic: str) -> xr.Dataset:
-        """Return physical states (..., T, C, H, W), labelled, in the units of the file."""
+    def labelled(
+        self, values: NDArray[Any], /, member: int | None = None, statistic: str = ""
+    ) -> xr.Dataset:
+        """Return physical states (T, C, H, W), labelled, in the units of the file."""
+        axes: dict[str, Any] = {} if member is None else {"realization": [member]}
         coords = axes | self.axes(0)
         out = {}
         for c, name in enumerate(self.names):
-            words = self.fields[name].attrs
-            array = xr.DataArray(values[..., c, :, :], coords, list(coords), name, words)
+            whole = values[:, c][(None,) * len(axes)]
+            array = xr.DataArray(whole, coords, list(coords), name, self.fields[name].attrs)
             back = from_canonical(array, None, difference=statistic == "spread")
             out[f"{name}_{statistic}" if statistic else name] = described(back, statistic)
         return xr.Dataset(out)

@@ -17,14 +17,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.draw import Posterior
-from dpdm.ensemble import blocks, template_of
+from dpdm.ensemble import EnsembleOptions
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import coarsen, grid_of
 from dpdm.fields.store import load, open_fields
 from dpdm.fields.tensors import to_tensor
 from dpdm.fit import spoken, wanted
 from dpdm.prior import Prior
-from dpdm.task import Task, Wish, between, label_of, unknown
+from dpdm.task import Task, between, label_of, unknown
 
 Array = NDArray[np.float64]
 
@@ -50,7 +50,7 @@ class Maps:
 
     before = 0
 
-    def __init__(self, path: Path, prior: Prior, wish: Wish, around: Around) -> None:
+    def __init__(self, path: Path, prior: Prior, wish: EnsembleOptions, around: Around) -> None:
         self.path, self.prior, self.wish = path, prior, wish
         self.fields = wanted(
             open_fields(path, None, wish.rename, wish.units, spoken(prior), wish.missing),
@@ -140,11 +140,11 @@ class Maps:
 
     def template(self) -> xr.Dataset:
         """Return the layout of an ensemble."""
-        return template_of(self.task)
+        return self.task.template()
 
     def blocks(self, number: int, members: Array) -> Iterator[xr.Dataset]:
         """Yield a block for every member, and the statistics."""
-        yield from blocks(self.task, number, members)
+        yield from self.task.blocks(number, members)
 
 
 def without_gaps(path: Path, fields: Mapping[str, Array]) -> None:

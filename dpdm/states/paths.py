@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import torch
 import xarray as xr
@@ -20,17 +19,15 @@ from dpdm.course import check_like
 from dpdm.device import choose
 from dpdm.diffusion.tile import Spans, tile
 from dpdm.draw import Dice, samples, up_to
-from dpdm.ensemble import statistics
+from dpdm.ensemble import EnsembleOptions, blocks, described, layout
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import AXES, FILL
 from dpdm.fields.trajectories import opened, stacked
 from dpdm.memory import check_memory
 from dpdm.prior import Prior, check_length
-from dpdm.task import Wish, how
+from dpdm.task import how
 from dpdm.types import Denoise
 
 Array = NDArray[np.float64]
-STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, "shuffle": True}
 
 
 class Paths:
@@ -38,7 +35,7 @@ class Paths:
 
     before = 1
 
-    def __init__(self, path: Path, prior: Prior, wish: Wish) -> None:
+    def __init__(self, path: Path, prior: Prior, wish: EnsembleOptions) -> None:
         self.path, self.prior, self.wish = path, prior, wish
         with opened(path) as ds:
             # A prior of single states does not know how far apart they are.
@@ -118,47 +115,31 @@ class Paths:
 
     def template(self) -> xr.Dataset:
         """Return the layout of an ensemble: the file's, with the members in front."""
-        numbers = np.arange(self.wish.members, dtype=np.int32)
-        coords = {"realization": ("realization", numbers, AXES["realization"])}
-        kinds = [""] if self.wish.keep != "stats" else []
-        kinds += (
-            list(statistics(np.zeros((2, 1), np.float32))) if self.wish.keep != "members" else []
-        )
-        arrays = {f"{n}_{k}" if k else n: self.laid(n, k) for n in self.words for k in kinds}
-        return xr.Dataset(arrays, dict(self.like.coords) | coords, self.attrs)
-
-    def laid(self, name: str, statistic: str) -> Any:
-        """Return an empty variable."""
-        dims, words = self.words[name]
-        inner = self.all.shape[3:] if "y" in dims else self.all.shape[2:]
-        shape = (*self.all.shape[:2], *inner)
-        chunks = (1, *shape[1:])
-        if not statistic:
-            dims, shape, chunks = ("realization", *dims), (self.wish.members, *shape), (1, *chunks)
-        empty = da.zeros(shape, dtype=np.float32, chunks=chunks)
-        return dims, empty, said(words, name, statistic), STORED | {"chunksizes": chunks}
+        axes = {"realization": None, **{str(n): a for n, a in self.like.coords.items()}}
+        label = partial(self.labelled, number=0)
+        return layout(self.all.shape[1:], self.wish, label, axes).assign_attrs(self.attrs)
 
     def blocks(self, number: int, members: Array) -> Iterator[xr.Dataset]:
         """Yield the members of one trajectory, and their statistics."""
-        arrays = members.astype(np.float32)
-        if self.wish.keep != "stats":
-            for member, values in enumerate(arrays):
-                yield self.block(values, number, {"realization": [member]})
-        if self.wish.keep != "members":
-            for statistic, values in statistics(arrays).items():
-                yield self.block(values, number, {}, f"_{statistic}")
+        yield from blocks(members, self.wish, partial(self.labelled, number=number))
 
-    def block(
-        self, values: NDArray[Any], number: int, axes: dict[str, Any], ending: str = ""
+    def labelled(
+        self,
+        values: NDArray[Any],
+        /,
+        member: int | None = None,
+        statistic: str = "",
+        number: int = 0,
     ) -> xr.Dataset:
         """Return physical states (T, C, ...), labelled."""
-        place = self.like.isel(trajectory=[number])
+        axes: dict[str, Any] = {} if member is None else {"realization": [member]}
+        coords = axes | dict(self.like.isel(trajectory=[number]).coords)
         out = {}
-        for c, (name, (dims, _)) in enumerate(self.words.items()):
-            array = values[:, c] if "y" in dims else values
-            whole = array[(None,) * (len(axes) + 1)]
-            out[name + ending] = ((*axes, *dims), whole)
-        return xr.Dataset(out, dict(place.coords) | axes)
+        for c, (name, (dims, words)) in enumerate(self.words.items()):
+            whole = (values[:, c] if "y" in dims else values)[(None,) * (len(axes) + 1)]
+            array = xr.DataArray(whole, dims=(*axes, *dims), name=name, attrs=words)
+            out[f"{name}_{statistic}" if statistic else name] = described(array, statistic)
+        return xr.Dataset(out, coords)
 
 
 def numbered(axes: xr.Dataset, count: int) -> xr.Dataset:
@@ -167,15 +148,6 @@ def numbered(axes: xr.Dataset, count: int) -> xr.Dataset:
         return axes
     words = {"long_name": "number of the trajectory"}
     return axes.assign_coords(trajectory=("trajectory", np.arange(count, dtype=np.int32), words))
-
-
-def said(words: dict[str, Any], name: str, statistic: str) -> dict[str, Any]:
-    """Return the metadata of a variable or of its statistic."""
-    if not statistic:
-        return words
-    return words | {
-        "long_name": f"{statistic} over the ensemble of {words.get('long_name', name)}"
-    }
 
 
 def check_channels(count: int, prior: Prior, path: Path) -> None:
