@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -132,9 +132,16 @@ def share(said: float) -> bool:
     return 0 <= said < 1
 
 
-def one_of(*words: str) -> Rule:
-    """Return the rule that a word is one of some."""
-    return lambda said: said in words, f"Give one of {', '.join(words)}."
+def one_of(*words: str | Collection[str]) -> Rule:
+    """Return the rule that a word is one of some, or of a registry, whatever it holds by then.
+
+    Example:
+        >>> one_of("", ["heun", "ddim"])[0]("ddim")
+        True
+    """
+    shown = ", ".join(w if isinstance(w, str) else ", ".join(w) for w in words)
+    fits = lambda said: any(said == w if isinstance(w, str) else said in w for w in words)  # noqa: E731
+    return fits, f"Give one of {shown}."
 
 
 def within(least: float, most: float) -> Rule:

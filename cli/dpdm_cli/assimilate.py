@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.console import echo, progress, wrote
 
@@ -34,7 +35,7 @@ POSITIVE = options.Real(min=0, min_open=True)
     help="Seed of the ensemble, and of what is withheld.",
 )  # fmt: skip
 @click.option(
-    "--guidance", type=click.Choice(["sda", "mmps", "law", "dps"]), default=None,
+    "--guidance", type=options.OneOf(choices.GUIDANCES), default=None,
     help="How observations pull: docs/assimilate.md.  [default: the prior's]",
 )  # fmt: skip
 @click.option(
@@ -87,7 +88,7 @@ POSITIVE = options.Real(min=0, min_open=True)
     help="Write every observation with its use, innovation and residual.",
 )  # fmt: skip
 @click.option(
-    "--keep", type=click.Choice(["members", "stats", "all"]), default="all", show_default=True,
+    "--keep", type=options.OneOf(choices.KEPT), default="all", show_default=True,
     help="Members, or mean, spread and quantiles, or both.",
 )  # fmt: skip
 @options.device

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.console import progress, wrote
 
@@ -38,7 +39,7 @@ from dpdm_cli.console import progress, wrote
 )
 @click.option(
     "--sampler",
-    type=click.Choice(["heun", "multistep", "ddim"]),
+    type=options.OneOf(choices.SAMPLERS),
     help="Sampler  [default: the prior's]",
 )
 @options.grid
@@ -47,7 +48,7 @@ from dpdm_cli.console import progress, wrote
 @options.statics
 @click.option(
     "--keep",
-    type=click.Choice(["members", "stats", "all"]),
+    type=options.OneOf(choices.KEPT),
     default="all",
     show_default=True,
     help="Members, or mean, spread and quantiles, or both.",

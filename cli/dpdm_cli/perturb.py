@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.console import echo, progress, wrote
 
@@ -51,7 +52,7 @@ def spread(
     "--steps", type=options.whole("steps", 2), help="Noise levels  [default: the prior's]"
 )
 @click.option(
-    "--keep", type=click.Choice(["members", "stats", "all"]), default="members",
+    "--keep", type=options.OneOf(choices.KEPT), default="members",
     show_default=True, help="Members, or mean, spread and quantiles, or both.",
 )  # fmt: skip
 @options.device

@@ -5,11 +5,9 @@ from typing import Any
 
 import click
 
+from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.console import echo
-
-KINDS = ("map", "compare", "members", "spread", "series", "rank", "spectrum", "trend", "obs",
-         "profile", "section")  # fmt: skip
 
 
 @click.command(epilog="Example: dpdm plot fine.nc fine.png --truth truth.nc --time 2012-07")
@@ -17,7 +15,7 @@ KINDS = ("map", "compare", "members", "spread", "series", "rank", "spectrum", "t
 @click.argument("out", type=options.FILE)
 @click.option(
     "--kind",
-    type=click.Choice(KINDS),
+    type=options.OneOf(choices.PICTURES),
     help="What to draw  [default: by what the file holds and what else is given]",
 )
 @click.option("--variable", default="", metavar="NAME", help="Which one  [default: the first]")
