@@ -3,13 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpdm.errors import DpdmError
 from dpdm.fields.box import Box
 from dpdm.fields.input import FileOptions
-
-RASTERS = (".tif", ".tiff")
-CUBES = (".nc", ".nc4", ".zarr")
-TABLES = (".csv", ".geojson")
 
 
 @dataclass(frozen=True)
@@ -39,23 +34,3 @@ class Ask(FileOptions):
     points: Path | None = None
     method: str = "nearest"
     stac: bool = False
-
-    def check(self, target: Path) -> None:
-        """Refuse what the format of the target cannot hold.
-
-        Raises:
-            DpdmError: It cannot.
-        """
-        of_raster = {"--split": self.split, "--crs": self.crs, "--stac": self.stac}
-        for option, given in of_raster.items():
-            if given and target.suffix not in RASTERS:
-                raise DpdmError(f"{option} is for GeoTIFF, and {target} is none.", "Write a .tif.")
-        if self.points and target.suffix not in TABLES:
-            what = f"--points makes a table, and {target} is none."
-            raise DpdmError(what, "Write a .csv or a .geojson.")
-        if target.suffix in TABLES and not self.points:
-            raise DpdmError(
-                f"A field does not fit into {target}, which holds values at points.",
-                "Say at which: --points STATIONS.csv, with columns name, lat and lon; or write a "
-                ".tif or .nc.",
-            )
