@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, lerp_matrices
 from dpdm.operators.layout import globe
@@ -35,7 +36,7 @@ from dpdm.operators.points import points
 
 Array = NDArray[np.float64]
 MOST = 3000  # coarse cells, whose correlations are a dense matrix
-EARTH = 6371.0  # km
+EARTH = EARTH_RADIUS / 1e3  # km
 
 
 @dataclass(frozen=True, eq=False)

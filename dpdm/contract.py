@@ -43,6 +43,18 @@ class Sampling:
 
 
 SAMPLING = asdict(Sampling())
+_SMOOTHER = {
+    "sampler": "ddim", "steps": 64, "least": 0.005, "guidance": "sda", "corrections": 3, "tau": 1.0
+}  # fmt: skip
+# How a new prior of trajectories or of the globe is sampled; ``most`` is the noise that hides the
+# largest structure, nearly.
+SAMPLING_OF: dict[str, dict[str, Any]] = {
+    "components": _SMOOTHER | {"most": 4.0},
+    "plane": _SMOOTHER | {"most": 20.0},
+    "globe": {
+        "sampler": "multistep", "steps": 16, "most": 40.0, "least": 0.02, "guidance": "law",
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

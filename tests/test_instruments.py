@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
 from dpdm.instruments import operator_of
-from dpdm.operators.layout import EARTH_RADIUS, globe
+from dpdm.operators.layout import globe
 from dpdm.operators.registry import Sites
 
 LAT, LON = np.arange(20.5, 30), np.arange(100.5, 115)

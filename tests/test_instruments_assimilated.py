@@ -9,10 +9,11 @@ import pytest
 import torch
 import xarray as xr
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.fields.grid import Grid, coarsen, grid_of
 from dpdm.fields.observations import read_observations
 from dpdm.instruments import operator_of
-from dpdm.operators.layout import EARTH_RADIUS, globe
+from dpdm.operators.layout import globe
 from dpdm.operators.registry import Sites
 from tests.worlds import FACTOR, TOML, done, world
 

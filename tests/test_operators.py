@@ -6,10 +6,11 @@ import torch
 import xarray as xr
 from scipy.interpolate import RegularGridInterpolator
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
 from dpdm.fields import grid as grids
 from dpdm.operators.areas import boxes, footprints
-from dpdm.operators.layout import EARTH_RADIUS, Axis, globe, plane
+from dpdm.operators.layout import Axis, globe, plane
 from dpdm.operators.linear import Links, adjoint, picks
 from dpdm.operators.points import climb, hypsometric, lapse, points
 from dpdm.operators.shapes import compose, concat, flat

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
 from dpdm.operators import shapes, winds
-from dpdm.operators.layout import EARTH_RADIUS, Layout, globe, plane
+from dpdm.operators.layout import Layout, globe, plane
 from dpdm.operators.linear import adjoint, profile
 from dpdm.operators.points import hypsometric, points
 

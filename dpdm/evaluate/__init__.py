@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import xarray as xr
 
-from dpdm.evaluate.baselines import LAPSE_RATE
+from dpdm.constants import LAPSE_RATE
 from dpdm.evaluate.bootstrap import RESAMPLES, TILE
 from dpdm.evaluate.case import SINGLES, Case, Moment, moment_at, prepare, rivals_at
 from dpdm.evaluate.ensemble import crps, rank_histogram, ssr

@@ -13,14 +13,11 @@ r"""What a forecaster can do with the coarse field alone: the rows that a prior 
 import numpy as np
 import xarray as xr
 
+from dpdm.constants import GAS_CONSTANT, GRAVITY, LAPSE_RATE, STANDARD_TEMPERATURE
 from dpdm.errors import DpdmError
 from dpdm.evaluate.match import whole
 from dpdm.fields.grid import Grid, average, grid_of, lerp
 from dpdm.fields.time import is_dated
-
-LAPSE_RATE = 6.5e-3  # K m-1
-GRAVITY = 9.80665  # m s-2
-GAS_CONSTANT = 287.05  # of dry air, J kg-1 K-1
 
 
 def smooth(fine: xr.Dataset, coarse: Grid) -> xr.Dataset:
@@ -65,7 +62,7 @@ def standard_temperature(pressure: xr.DataArray) -> xr.DataArray:
         >>> float(standard_temperature(xr.DataArray(101325.0)))
         288.15
     """
-    return 288.15 * (pressure / 101325.0) ** (GAS_CONSTANT * LAPSE_RATE / GRAVITY)
+    return STANDARD_TEMPERATURE * (pressure / 101325.0) ** (GAS_CONSTANT * LAPSE_RATE / GRAVITY)
 
 
 def monthly_means(fields: xr.Dataset) -> xr.Dataset:

@@ -8,7 +8,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.evaluate.baselines import detail, lapse, monthly_means, of_month, running_mean
-from dpdm.evaluate.match import covers, cut, extent, match_times, spatial
+from dpdm.evaluate.match import cut, extent, match_times, spatial
 from dpdm.evaluate.scores import area_weights
 from dpdm.fields.grid import Grid, grid_of, lerp
 from dpdm.fields.time import is_dated
@@ -154,7 +154,7 @@ def covering(coarse: xr.Dataset, grid: Grid) -> xr.Dataset:
     Raises:
         DpdmError: When they do not cover the grid, so that a lerp would make up values.
     """
-    if covers(grid_of(coarse), grid):
+    if grid_of(coarse).covers(grid):
         return coarse
     raise DpdmError(
         f"The coarse file ({extent(grid_of(coarse))}) does not cover the truth ({extent(grid)}).",

@@ -12,7 +12,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.box import as_slice, pick
-from dpdm.fields.grid import Grid, grid_of, near
+from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.time import (
     MATCHED,
     MONTHS,
@@ -60,14 +60,6 @@ def extent(grid: Grid) -> str:
     return (
         f"{height} x {width} cells, lat {lat[0]:g} to {lat[-1]:g}, lon {lon[0]:g} to {lon[-1]:g}"
     )
-
-
-def covers(outer: Grid, inner: Grid) -> bool:
-    """Tell whether all centres of a grid lie within the cells of another."""
-    lon = near(inner.lon, outer.lon)
-    rows = outer.lat_edges[0] <= inner.lat[0] and inner.lat[-1] <= outer.lat_edges[-1]
-    columns = outer.lon_edges[0] <= lon[0] and lon[-1] <= outer.lon_edges[-1]
-    return bool(rows and (columns or outer.cyclic))
 
 
 def whole(coarse: xr.Dataset, fine: Grid) -> xr.Dataset | None:

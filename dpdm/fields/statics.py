@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import xarray as xr
 
+from dpdm.constants import GRAVITY
 from dpdm.errors import DpdmError, not_found
 from dpdm.fields.grid import Grid, average, grid_of, lerp, near
 from dpdm.fields.store import load, naming
 from dpdm.fields.units import first_step, parse, registry
 
-GRAVITY = 9.80665  # m s-2, of the geopotential's definition
 COARSER = 1.5  # spacings: beyond it a mean over cells stands for a lerp between centres
 ATTRS = {
     "topography": {"standard_name": "surface_altitude", "units": "m"},

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
 
 Array: TypeAlias = NDArray[np.float64]
-EARTH_RADIUS = 6_371_000.0  # m, of the sphere with the Earth's area, to 0.1 per mille
 
 
 @dataclass(frozen=True, eq=False)

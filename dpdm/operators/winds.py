@@ -19,8 +19,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
-from dpdm.operators.layout import EARTH_RADIUS, Axis, Layout
+from dpdm.operators.layout import Axis, Layout
 from dpdm.types import Fields
 
 Map = Callable[[Fields], Fields]
