@@ -26,6 +26,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dpdm import choices
 from dpdm.diffusion.denoise import like
 from dpdm.diffusion.observe import Observation, linearise
 from dpdm.errors import DpdmError
@@ -193,4 +194,14 @@ def dps(denoise: Denoise, seen: Observation, zeta: float = 1.0) -> Denoise:
     return posterior
 
 
-GUIDES: dict[str, Guide] = {"sda": sda, "mmps": mmps, "law": law, "dps": dps}
+GUIDES: dict[str, Guide] = {}
+
+
+def register(name: str, guide: Guide) -> None:
+    """Add a guidance to those of `GUIDES` and of the option ``--guidance``."""
+    GUIDES[name] = guide
+    choices.add(choices.GUIDANCES, name)
+
+
+for _name, _guide in (("sda", sda), ("mmps", mmps), ("law", law), ("dps", dps)):
+    register(_name, _guide)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from dpdm.choices import load_plugins
 from dpdm.errors import DpdmError, none_found
 from dpdm.evaluate import Table, Watch, evaluate, unseen
 from dpdm.fields.checks import Missing, everywhere
@@ -35,6 +36,7 @@ def evaluate_files(
     Raises:
         DpdmError: When a file cannot be read, or they do not fit each other.
     """
+    load_plugins()
     names = [*map(str, options.open(truth).data_vars)]
     true = chosen(truth, names, options)
     opened = {
