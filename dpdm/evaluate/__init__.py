@@ -92,9 +92,6 @@ def evaluate(
             of a coarse cell around them, the outermost half coarse cell is right too.
         also: Further forecasts, by the name of their row.
         watch: Shown each variable at each time while it is in memory, with its scores.
-
-    Raises:
-        DpdmError: When variables, units, cells or times do not match.
     """
     case = prepare(forecast, truth, coarse, climatology, topography, also)
     found: dict[str, list[Scores]] = {name: [] for name in case.names}

@@ -21,11 +21,7 @@ from dpdm.fields.time import is_dated
 
 
 def smooth(fine: xr.Dataset, coarse: Grid) -> xr.Dataset:
-    """Return the lerp of the means over those coarse cells that the fine field covers whole.
-
-    Raises:
-        DpdmError: When it covers fewer than two by two.
-    """
+    """Return the lerp of the means over those coarse cells that the fine field covers whole."""
     frame = whole(xr.Dataset(coords=coarse.coords()), grid_of(fine))
     if frame is None:
         raise DpdmError(
@@ -90,11 +86,7 @@ def running_mean(fields: xr.Dataset) -> xr.Dataset:
 
 
 def of_month(means: xr.Dataset, month: int) -> xr.Dataset:
-    """Return the means of a calendar month, or the mean of all for month 0.
-
-    Raises:
-        DpdmError: When the climatology does not have the month.
-    """
+    """Return the means of a calendar month, or the mean of all for month 0."""
     present = means["month"].values.tolist()
     if month == 0 or present == [0]:
         return means.mean("month")

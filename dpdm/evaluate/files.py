@@ -32,9 +32,6 @@ def evaluate_files(
     """Return the scores of a forecast file; ``also`` names others to score beside it.
 
     ``watch`` is shown each variable at each time, as in `evaluate`.
-
-    Raises:
-        DpdmError: When a file cannot be read, or they do not fit each other.
     """
     load_plugins()
     names = [*map(str, options.open(truth).data_vars)]
@@ -52,11 +49,7 @@ def evaluate_files(
 
 
 def chosen(path: Path, names: list[str], options: FileOptions) -> xr.Dataset:
-    """Return the variables of a file that the truth has; an ensemble's mean if it keeps no more.
-
-    Raises:
-        DpdmError: When there is none.
-    """
+    """Return the variables of a file that the truth has, the mean where members are not kept."""
     fields = options.open(path)
     means = {name_of(n, "mean"): n for n in names if n not in fields}
     fields = fields.rename({old: new for old, new in means.items() if old in fields})

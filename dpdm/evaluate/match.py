@@ -33,11 +33,7 @@ def spatial(fields: xr.Dataset) -> xr.Dataset:
 
 
 def cut(fields: xr.Dataset, grid: Grid, what: str) -> xr.Dataset:
-    """Return the fields on the cells of a grid that is a part of theirs.
-
-    Raises:
-        DpdmError: When some cell of the grid is not a cell of the fields.
-    """
+    """Return the fields on the cells of a grid that is a part of theirs."""
     part = pick(fields, grid)
     if part is None:
         own = grid_of(fields)
@@ -87,9 +83,6 @@ def match_times(fields: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     Days, months, seasons and years are the same wherever within them they are stamped.
 
     Fields without time come back with a single time.
-
-    Raises:
-        DpdmError: When they share no time.
     """
     timed = {name: f for name, f in fields.items() if "time" in f.dims}
     if len(timed) < len(fields):
@@ -113,11 +106,7 @@ def match_times(fields: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
 
 
 def check_periods(fields: Mapping[str, xr.Dataset]) -> None:
-    """Refuse months, seasons or years beside steps of another length; lone steps may be any.
-
-    Raises:
-        DpdmError: When two files hold means over different periods.
-    """
+    """Refuse months, seasons or years beside steps of another length; lone steps may be any."""
     axes = {name: (f["time"], bounds_of(f)) for name, f in fields.items()}
     shown = {
         n: period_of(*axis) for n, axis in axes.items() if axis[0].size > 1 or axis[1] is not None
@@ -159,11 +148,7 @@ def calendar(fields: xr.Dataset) -> str:
 
 
 def labels(fields: xr.Dataset, name: str, period: str) -> dict[str, int]:
-    """Return the place of each time by the period that it is, or by its moment.
-
-    Raises:
-        DpdmError: When two times have the same label.
-    """
+    """Return the place of each time by the period that it is, or by its moment."""
     found = labels_at(fields, period)
     places = {label: place for place, label in enumerate(found)}
     if len(places) < len(found):

@@ -143,11 +143,7 @@ METRICS: dict[str, Metric] = {}
 
 
 def register(*metrics: Metric) -> None:
-    """Add scores to all tables, the JSON and the report.
-
-    Raises:
-        DpdmError: When there is a score of that name.
-    """
+    """Add scores to all tables, the JSON and the report."""
     for metric in metrics:
         if metric.name in METRICS:
             raise DpdmError(f"There is a score {metric.name} already.", "Give it another name.")

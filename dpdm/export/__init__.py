@@ -32,11 +32,7 @@ from dpdm.publish import drafts
 
 
 def export(source: Path, target: Path, ask: Ask = Ask()) -> list[Path]:
-    """Write a file's fields in another format, and return what was written.
-
-    Raises:
-        DpdmError: What is asked is not in the file, or the format cannot hold it.
-    """
+    """Write a file's fields in another format, and return what was written."""
     if target.suffix not in FORMATS:
         load_plugins()
     check_output(target, [source, ask], ask.overwrite or ask.split, [*FORMATS])

@@ -27,11 +27,7 @@ class Format:
     is_table: bool = False
 
     def check(self, target: Path, ask: Ask) -> None:
-        """Refuse what the format cannot hold.
-
-        Raises:
-            DpdmError: It cannot.
-        """
+        """Refuse what the format cannot hold."""
         for option in ("split", "crs", "stac"):
             if getattr(ask, option) and option not in self.options:
                 other = next(f for f in FORMATS.values() if option in f.options)

@@ -70,11 +70,7 @@ class Sheet:
 
 
 def sheet(grid: Grid, crs: str = "") -> Sheet:
-    """Return the pixels of a grid, in longitude and latitude or in another reference system.
-
-    Raises:
-        DpdmError: There is no such reference system, or the field lies beyond it.
-    """
+    """Return the pixels of a grid, in longitude and latitude or in another reference system."""
     source = transform_of(grid)
     target = reference(crs or "EPSG:4326")
     if target == reference("EPSG:4326"):

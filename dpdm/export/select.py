@@ -72,11 +72,7 @@ class Layer:
 
 
 def chosen(path: Path, ask: Ask) -> xr.Dataset:
-    """Open a file's canonical fields, cut to the steps and the box, from the west in -180 to 180.
-
-    Raises:
-        DpdmError: Nothing is left.
-    """
+    """Open a file's canonical fields at the steps and in the box, from the west in -180 to 180."""
     fields = ask.open(path, (ask.variable,) if ask.variable else None)
     with naming(path):
         fields = during(fields, ask.time) if ask.time else fields
@@ -87,11 +83,7 @@ def chosen(path: Path, ask: Ask) -> xr.Dataset:
 
 
 def during(fields: xr.Dataset, text: str) -> xr.Dataset:
-    """Return the steps of a date, as 2012-01, or between two, as 2012-01..2012-03, both included.
-
-    Raises:
-        DpdmError: The text is no date, or no step is of then.
-    """
+    """Return the steps of a date, as 2012-01, or from one to another, as 2012-01..2012-03."""
     first, dots, last = (part.strip() for part in text.partition(".."))
     last = last if dots else first
     words = [word for word in (first, last) if word]
@@ -121,9 +113,6 @@ def layers(fields: xr.Dataset, path: Path, ask: Ask, stat: str) -> list[Layer]:
         path: The file that they are of.
         ask: Which variable and mask.
         stat: The statistic of each; empty to leave every variable as it is.
-
-    Raises:
-        DpdmError: There is no such variable or statistic, or the mask lies elsewhere.
     """
     with naming(path):
         names = named(fields, ask, bool(stat))
@@ -144,11 +133,7 @@ def _called(array: xr.DataArray, stat: Statistic | None) -> str:
 
 
 def named(fields: xr.Dataset, ask: Ask, bare: bool) -> list[str]:
-    """Return the variable that is asked for, else all, or those that are no statistic of another.
-
-    Raises:
-        DpdmError: There is no such variable.
-    """
+    """Return the variable that is asked for, else all, without statistics of others if bare."""
     if ask.variable:
         return [find_variable(fields, ask.variable, "Say --variable {}.")]
     names = [str(name) for name in fields.data_vars]
@@ -156,11 +141,7 @@ def named(fields: xr.Dataset, ask: Ask, bare: bool) -> list[str]:
 
 
 def the_one(fields: xr.Dataset, path: Path, ask: Ask) -> str:
-    """Return the variable that a file of one variable is of.
-
-    Raises:
-        DpdmError: There are several, and none is chosen.
-    """
+    """Return the variable that a file of one variable is of."""
     with naming(path):
         names = named(fields, ask, bare=True)
         if len(names) > 1:
@@ -172,11 +153,7 @@ def the_one(fields: xr.Dataset, path: Path, ask: Ask) -> str:
 
 
 def statistic(fields: xr.Dataset, name: str, text: str) -> tuple[str, Statistic | None]:
-    """Return the stored field of a statistic, or the variable and what to make of its members.
-
-    Raises:
-        DpdmError: There is neither that statistic nor members.
-    """
+    """Return the stored field of a statistic, or the variable and what to make of its members."""
     asked = parse(text)
     ready = name_of(name, asked.text)
     if ready in fields.data_vars:

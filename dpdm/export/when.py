@@ -21,11 +21,7 @@ def dates(time: xr.DataArray) -> list[str]:
 
 
 def labels(time: xr.DataArray) -> list[str]:
-    """Return the day of each step, and the time where a day has several: 2012-01-16T0600.
-
-    Raises:
-        DpdmError: Two steps are of the same minute.
-    """
+    """Return the day of each step, and the time where a day has several: 2012-01-16T0600."""
     texts = distinct_dates(time, ("%Y-%m-%d", "%Y-%m-%dT%H%M"))
     if len(set(texts)) < len(texts):
         raise DpdmError("Two steps are of the same minute.", "Choose one of them with --time.")

@@ -33,11 +33,7 @@ class Place:
 
 
 def place_of(ask: Ask, source: Source) -> Place:
-    """Return the point that is asked for.
-
-    Raises:
-        DpdmError: None is, no station has the name, or it lies outside the field.
-    """
+    """Return the point that is asked for."""
     if not ask.at:
         raise DpdmError("A series needs a place.", "Say --at LAT,LON, or a station's name.")
     here = _pair(ask.at) or _station(ask)
@@ -121,11 +117,7 @@ def _sum(array: xr.DataArray, dim: str, shares: Mapping[int, float]) -> xr.DataA
 
 
 def value_at(array: xr.DataArray, at: Place, path: Path) -> Array:
-    """Return the values at a point.
-
-    Raises:
-        DpdmError: None is known there.
-    """
+    """Return the values at a point."""
     values: Array = np.asarray(beside_point(array, at).values, float)
     if not np.isfinite(values).any():
         raise DpdmError(f"{path} has no value at {at.words}.", "Choose another place.")

@@ -76,11 +76,7 @@ class Source:
 
     @property
     def members(self) -> xr.DataArray:
-        """Return the members.
-
-        Raises:
-            DpdmError: The file holds none.
-        """
+        """Return the members."""
         if self.count == 0:
             raise DpdmError(
                 f"{self.path} holds no members of {self.name}.",
@@ -111,22 +107,14 @@ class Source:
 
     @property
     def time(self) -> xr.DataArray:
-        """Return the time axis.
-
-        Raises:
-            DpdmError: There is none.
-        """
+        """Return the time axis."""
         if "time" not in self.whole.dims:
             raise DpdmError(f"{self.path} has no time axis.", "Draw a map: --kind map.")
         return self.whole["time"]
 
 
 def opened(path: Path, ask: Ask) -> Source:
-    """Open the variable that is asked for, or the first.
-
-    Raises:
-        DpdmError: The file cannot be read or has no such variable; the box holds nothing of it.
-    """
+    """Open the variable that is asked for, or the first."""
     fields = ask.open(path, (ask.variable,) if ask.variable else None)
     if ask.kind in TALL or ask.variable in families(fields):
         return _source(path, *aloft(path, fields, ask.variable), "", ask.box)
@@ -134,11 +122,7 @@ def opened(path: Path, ask: Ask) -> Source:
 
 
 def beside(path: Path, source: Source, missing: Missing = {}) -> Source:
-    """Open the same variable in another file, in the units of the first.
-
-    Raises:
-        DpdmError: The file cannot be read or has no such variable.
-    """
+    """Open the same variable in another file, in the units of the first."""
     fields = open_fields(path, needed=(source.name,), missing=missing)
     if LEVEL in source.whole.dims:
         return _source(path, *aloft(path, fields, source.name), source.stored, None)
@@ -147,11 +131,7 @@ def beside(path: Path, source: Source, missing: Missing = {}) -> Source:
 
 
 def aloft(path: Path, fields: xr.Dataset, wanted: str) -> tuple[xr.Dataset, str]:
-    """Return the fields on the levels of a variable, the first without a wish, and its name.
-
-    Raises:
-        DpdmError: The file has none, or not that one.
-    """
+    """Return the fields on the levels of a variable, the first without a wish, and its name."""
     groups = families(fields)
     if not groups:
         raise DpdmError(f"{path} has no variable on levels.", "Draw another kind of picture.")
@@ -216,11 +196,7 @@ def _shown(array: xr.DataArray, stored: str, difference: bool) -> xr.DataArray:
 
 
 def field_at(array: xr.DataArray, step: int, path: Path) -> xr.DataArray:
-    """Read one step.
-
-    Raises:
-        DpdmError: Its values cannot be drawn.
-    """
+    """Read one step."""
     one = array.isel(time=step) if "time" in array.dims else array
     loaded = one.compute()
     check_values(xr.Dataset({"the field": loaded.drop_vars("time", errors="ignore")}), path)
@@ -228,11 +204,7 @@ def field_at(array: xr.DataArray, step: int, path: Path) -> xr.DataArray:
 
 
 def moment(source: Source, wanted: str) -> tuple[int, str]:
-    """Return the step that is asked for, and its date in words; 0 and nothing without time.
-
-    Raises:
-        DpdmError: There is no such time.
-    """
+    """Return the step that is asked for, and its date in words; 0 and nothing without time."""
     if "time" not in source.whole.dims and not wanted:
         return 0, ""
     step = moments.chosen(source.time, wanted, source.path)
@@ -240,11 +212,7 @@ def moment(source: Source, wanted: str) -> tuple[int, str]:
 
 
 def step_beside(other: Source, source: Source, step: int) -> int:
-    """Return the step of another file that has the date of a step of the first.
-
-    Raises:
-        DpdmError: It has none.
-    """
+    """Return the step of another file that has the date of a step of the first."""
     if (
         "time" not in source.whole.dims
         or other.whole.sizes.get("time", 1) == 1 == (source.whole.sizes["time"])

@@ -51,11 +51,7 @@ def report(
     own_statics: Path | None = None,
     options: FileOptions = FileOptions(history=""),
 ) -> Table:
-    """Write a report as HTML, and return the scores, as `evaluate_files` does.
-
-    Raises:
-        DpdmError: The report cannot be written, a file cannot be read, or they do not fit.
-    """
+    """Write a report as HTML, and return the scores, as `evaluate_files` does."""
     inputs = list(paths_in([forecast, truth, coarse, climatology, own_statics, also]))
     check_output(path, inputs, options.overwrite, SUFFIXES)
     seen = Gather()
