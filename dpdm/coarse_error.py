@@ -107,11 +107,7 @@ def given(g: Tensor, error: Tensor, channel: Tensor, miss: Tensor, z: Tensor, e:
 def coarse_error(
     names: Sequence[str], source: Grid, target: Grid, std: Mapping[str, float], length: float
 ) -> CoarseError | None:
-    """Return the law of the coarse field's error that the user states, if there is one.
-
-    Raises:
-        DpdmError: When a variable is unknown, or the coarse grid is too large.
-    """
+    """Return the law of the coarse field's error that the user states, if there is one."""
     for name in std:
         if name not in names:
             raise DpdmError(

@@ -21,11 +21,7 @@ LONGEST = 100  # characters of a value in a message
 
 
 def read(path: Path, shape: type[T]) -> T:
-    """Return a dataclass of dataclasses filled from a TOML file, one section a field.
-
-    Raises:
-        DpdmError: When the file is missing, is no TOML, or holds an unknown key or a wrong type.
-    """
+    """Return a dataclass of dataclasses filled from a TOML file, one section a field."""
     text = read_text(path)
     if any(sum(map(bool, map(str.strip, p.split(".")))) > DEEPEST for p in PARTS.split(text)):
         what = f"{path} is nested too deep: a key of more than {DEEPEST} parts."
@@ -108,11 +104,7 @@ def shown(said: Any) -> str:
 
 
 def check(settings: Any, rules: Mapping[str, Rule], path: Path | str | None) -> None:
-    """Refuse a setting, called ``section.key``, that breaks its rule.
-
-    Raises:
-        DpdmError: When one does.
-    """
+    """Refuse a setting, called ``section.key``, that breaks its rule."""
     for key, (fits, hint) in rules.items():
         section, name = key.split(".")
         if not hasattr(getattr(settings, section, None), name):

@@ -247,11 +247,7 @@ CHANNEL: dict[str, Rule] = {
 
 
 def read_header(text: str, path: Path) -> Header:
-    """Return the header of a prior, checked.
-
-    Raises:
-        DpdmError: When it is damaged, or states what cannot be.
-    """
+    """Return the header of a prior, checked."""
     said = parsed(text, path)
     if said.get("format") != FORMAT:
         raise DpdmError(
@@ -324,11 +320,7 @@ def net_of(net: dict[str, Any]) -> Any:
 
 
 def kind_of(net: Mapping[str, Any]) -> NetKind:
-    """Return the kind of network that a plug-in has registered.
-
-    Raises:
-        DpdmError: When none has.
-    """
+    """Return the kind of network that a plug-in has registered."""
     name = str(net["kind"])
     if name not in NETS:
         load_plugins()

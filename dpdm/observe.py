@@ -73,11 +73,7 @@ class Settings:
 
 
 def observe(truth: Path, target: Path, config: Path, ask: FileOptions = FileOptions()) -> None:
-    """Write observations of a file of fields, as a configuration says.
-
-    Raises:
-        DpdmError: When the settings do not fit the file, or the target cannot be written.
-    """
+    """Write observations of a file of fields, as a configuration says."""
     settings = read(config, Settings)
     channels = config.parent / settings.what.channels if settings.what.channels else None
     check_output(target, [truth, config, channels], ask.overwrite)
@@ -132,11 +128,7 @@ def seen(
 
 
 def steps_of(when: When, count: int, where: str) -> list[int]:
-    """Return which of so many steps are seen, in order.
-
-    Raises:
-        DpdmError: When there is no such step, or none.
-    """
+    """Return which of so many steps are seen, in order."""
     if when.every < 1:
         raise DpdmError(f"{where} looks every {when.every} steps.", "Give 1 or more.")
     for step in (when.first, when.last, *when.steps):
@@ -153,11 +145,7 @@ def steps_of(when: When, count: int, where: str) -> list[int]:
 
 
 def trajectories_of(what: What, scene: Scene, where: str) -> tuple[int, ...]:
-    """Return the numbers of the trajectories that are seen.
-
-    Raises:
-        DpdmError: When there is no such trajectory.
-    """
+    """Return the numbers of the trajectories that are seen."""
     for number in what.trajectories:
         if number not in scene.trajectories:
             raise DpdmError(

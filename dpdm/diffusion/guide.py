@@ -118,9 +118,6 @@ def law(
         iterations: Steps of conjugate gradients at most, over values in units of their errors.
         tolerance: Residual at which they stop: what is left is seen again at the next noise
             level, and at the last levels a step or two suffice.
-
-    Raises:
-        DpdmError: When the denoiser knows no law.
     """
     if not isinstance(denoise, Lawful):
         raise DpdmError(

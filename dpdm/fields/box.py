@@ -15,9 +15,6 @@ def within(grid: Grid, box: Box) -> Grid:
 
     Longitudes may be on any turn; west of 170 and east of -170 is twenty degrees wide.
 
-    Raises:
-        DpdmError: When the box is none, or holds fewer than two rows or columns.
-
     Example:
         >>> globe = Grid(np.arange(-88.75, 90, 2.5), np.arange(0, 360, 2.5))
         >>> within(globe, (170, -170, 0, 5)).lon.tolist()

@@ -65,11 +65,7 @@ def _usual_error(
 
 
 def _error_of_channels(rows: pd.DataFrame, channels: Channels | None) -> pd.Series:
-    """Return the errors that the file of channels states.
-
-    Raises:
-        DpdmError: There is no such file, or it states none.
-    """
+    """Return the errors that the file of channels states."""
     names = rows["channel"] if "channel" in rows else pd.Series("", rows.index)
     known = {n: channels.error[channels.number(n)] for n in names.unique()} if channels else {}
     error = names.map(known).astype(float)

@@ -47,9 +47,6 @@ def find_variable(fields: xr.Dataset, wanted: str, hint: str, where: object = ""
         wanted: What the user calls it.
         hint: What to do where there is none, with braces for the nearest name.
         where: The file, unless the message has it already.
-
-    Raises:
-        DpdmError: There is none of that name.
     """
     stem, kind = split_name(wanted)
     known = [v.name for v in KNOWN.values() if wanted.lower() in v.aliases]

@@ -58,9 +58,6 @@ def split(ds: xr.Dataset) -> xr.Dataset:
 
     A variable without levels is left as it is, and so is one on an axis that is neither pressure
     nor height, or at a single height.
-
-    Raises:
-        DpdmError: A level is missing, comes twice or is no pressure; two variables get one name.
     """
     out: dict[str, xr.DataArray] = {}
     for name, array in ds.data_vars.items():

@@ -28,9 +28,6 @@ def named(table: pd.DataFrame, asked: Asked, unit: str) -> pd.DataFrame:
         table: Rows with the names ``old`` of their file.
         asked: What the user said.
         unit: That of the column ``pressure``, if there is one.
-
-    Raises:
-        DpdmError: Pressures have no unit, or are none.
     """
     table = table.copy()
     aloft = pd.Series(False, table.index)
@@ -62,11 +59,7 @@ def _channelled(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pascal(rows: pd.DataFrame, unit: str) -> pd.Series:
-    """Convert pressures to Pa.
-
-    Raises:
-        DpdmError: They have no unit, or are none.
-    """
+    """Convert pressures to Pa."""
     if not unit:
         raise DpdmError(
             f"{rows['variable'].iloc[0]} is observed at a pressure that has no units.",

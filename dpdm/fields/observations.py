@@ -73,9 +73,6 @@ def read_observations(
         `trajectory`, `component`, `y`, `x`, `pressure` (Pa), `channel`, the operator's settings
         (`SETTINGS`) and `end`, that of a mean over time which begins at `time`, are there where a
         file has them.
-
-    Raises:
-        DpdmError: A file cannot be read without a guess, or an error is not positive.
     """
     if not paths:
         raise DpdmError("No observation file was given.", "Name at least one.")

@@ -53,10 +53,6 @@ def statics(grid: Grid, own: xr.Dataset | None = None) -> xr.Dataset:
         grid: The target.
         own: The user's fields, as `open_fields` gives them; None takes the bundled ones.
 
-    Raises:
-        DpdmError: The target is finer than the source or not covered by it; one of the user's
-            fields is absent, has no units that fit, or is missing over land.
-
     Example:
         >>> import numpy as np
         >>> lhasa_valley = Grid(np.array([29.5, 29.75]), np.array([91.0, 91.25]))

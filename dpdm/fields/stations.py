@@ -59,10 +59,6 @@ def check(
         statics: Topography (m) and land fraction on the domain: see `statics.statics`.
         relief: By how many metres a station's height may differ from the relief's.
         coverage: Share of a month, season or year that a station's values must cover.
-
-    Raises:
-        DpdmError: Latitude and longitude look swapped, times cannot be compared, a mean ends
-            before it begins, or no observation is left.
     """
     table = table.copy()
     if domain is not None:
@@ -116,9 +112,6 @@ def withhold(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
         table: Checked observations.
         share: Which share of the stations that are in use, at least one and never all; 0 is none.
         seed: Of the draw.
-
-    Raises:
-        DpdmError: The share is not from 0 to below 1, or there is but one station.
     """
     if not 0 <= share < 1:
         raise DpdmError(f"The share to withhold is {share:g}.", "Give 0, or up to below 1.")
@@ -216,11 +209,7 @@ def _last(
 
 
 def _ends(means: pd.DataFrame) -> pd.Series:
-    """Return the last moments of means, which hold their beginning and not their end.
-
-    Raises:
-        DpdmError: A mean ends before it begins.
-    """
+    """Return the last moments of means, which hold their beginning and not their end."""
     begin, end = means["time"], means["end"]
     try:
         wrong = means[(end < begin).to_numpy()]

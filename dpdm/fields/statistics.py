@@ -54,11 +54,7 @@ class Statistic:
         return {"member": "", "probability": "_probability"}.get(self.kind, f"_{self.text}")
 
     def of(self, members: xr.DataArray) -> xr.DataArray:
-        """Return the statistic over the dimension ``realization``, saying what it is.
-
-        Raises:
-            DpdmError: There is no such member.
-        """
+        """Return the statistic over the dimension ``realization``, saying what it is."""
         if self.kind == "member":
             return self._member(members)
         like = members.isel(realization=0, drop=True)
@@ -149,9 +145,6 @@ def ordinal(number: int) -> str:
 
 def parse(text: str) -> Statistic:
     """Read a statistic.
-
-    Raises:
-        DpdmError: It is none.
 
     Example:
         >>> parse("p90").value, parse("probability >= 0.5").sign

@@ -38,11 +38,7 @@ _HEAD = re.compile(r"^(.*?)\s*[\[(]([^\])]*)[\])]\s*$")
 
 
 def read_text(path: Path, asked: Asked) -> pd.DataFrame:
-    """Read a CSV file as a raw table.
-
-    Raises:
-        DpdmError: There is no header, a needed column, or a cell that can be read.
-    """
+    """Read a CSV file as a raw table."""
     cells = read_cells(path)
     names = [plain(_head(column)[0]) for column in cells]
     at = places(names)
@@ -61,9 +57,6 @@ def read_places(path: Path, needed: Sequence[str] = ("lat", "lon")) -> pd.DataFr
     """Read where stations are: `station`, `lat` and `lon`, each place once, in their order.
 
     Stations have the numbers of their rows where they have no names and none are needed.
-
-    Raises:
-        DpdmError: A column is missing, or a row has no position.
     """
     cells = read_cells(path)
     at = places([plain(_head(column)[0]) for column in cells])

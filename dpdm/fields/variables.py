@@ -260,10 +260,6 @@ def choose(
         arrays: What the file holds on its grid.
         asked: The user's own choice, canonical name to name in the file; it goes before all.
         among: The variables to look for.
-
-    Raises:
-        DpdmError: Two arrays have the same best claim to one variable, or what the user chose
-            holds anomalies.
     """
     for name, old in asked.items():
         if name in KNOWN and old in arrays and is_anomaly(arrays[old]):

@@ -30,9 +30,6 @@ def boxes(
         north: Their upper edges.
         west: Lower edges of the boxes' columns: longitude, or x; with a period, on any turn.
         east: Their upper edges, to the east of the lower ones.
-
-    Raises:
-        DpdmError: When a box is empty or reaches beyond the cells.
     """
     sides = np.broadcast_arrays(*(np.atleast_1d(e) for e in (south, north, west, east)))
     return gathered(layout, [box(layout, *each) for each in zip(*sides, strict=True)])
@@ -48,11 +45,7 @@ def box(layout: Layout, south: float, north: float, west: float, east: float) ->
 
 
 def shared(axis: Axis, low: float, high: float, measure: Callable[[Array], Array]) -> Array:
-    """Return how much of each cell of an axis lies between two edges, with shape (n,).
-
-    Raises:
-        DpdmError: When the interval is empty, or reaches beyond the cells.
-    """
+    """Return how much of each cell of an axis lies between two edges, with shape (n,)."""
     begin, end = span(axis, low, high)
     turns = (-axis.period, 0.0, axis.period) if axis.closed else (0.0,)
     bounds = [axis.overlap(begin + turn, end + turn) for turn in turns]
@@ -68,11 +61,7 @@ def shared(axis: Axis, low: float, high: float, measure: Callable[[Array], Array
 
 
 def span(axis: Axis, low: float, high: float) -> tuple[float, float]:
-    """Return an interval's ends in rising order, its lower one on the axis's own turn.
-
-    Raises:
-        DpdmError: When the interval is empty or an end is no number.
-    """
+    """Return an interval's ends in rising order, its lower one on the axis's own turn."""
     length = high - low
     if axis.period and length < 0:
         length %= axis.period
@@ -92,9 +81,6 @@ def blocks(layout: Layout, rows: ArrayLike, columns: ArrayLike, factor: float) -
         rows: Latitudes, or y, of the blocks' middles, with shape (N,).
         columns: Longitudes, or x.
         factor: Cells along a side; those that a block shares in part count in part.
-
-    Raises:
-        DpdmError: When a block reaches beyond the cells, or is smaller than one.
     """
     if not factor >= 1:
         raise DpdmError(
@@ -119,9 +105,6 @@ def footprints(layout: Layout, rows: ArrayLike, columns: ArrayLike, radius: Arra
         rows: Latitudes, or y, of the discs' centres, with shape (N,).
         columns: Longitudes, or x.
         radius: Radii, in m on the sphere, else in the unit of the axes; one or (N,).
-
-    Raises:
-        DpdmError: When a centre lies outside the cells, or a radius is below 0 or no number.
     """
     if not np.all(np.asarray(radius) >= 0):
         raise DpdmError("The radius of a mean is below 0, or no number.", "Give one in metres.")

@@ -71,11 +71,7 @@ class Axis:
         return turned - self.period / 2
 
     def inside(self, at: ArrayLike) -> Array:
-        """Return places on this turn, refusing those beyond the outer edges.
-
-        Raises:
-            DpdmError: When a place lies beyond the outermost cells, or is no number.
-        """
+        """Return places on this turn, refusing those beyond the outer edges."""
         turned, slack = self.turned(at), 1e-6 * self.step
         # Written so that NaN is outside too.
         beyond = ~((turned >= self.edges[0] - slack) & (turned <= self.edges[-1] + slack))

@@ -28,11 +28,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Operator:
-    """Return the operator of that name from an installed package.
-
-    Raises:
-        DpdmError: When no package announces it, two do, or it cannot be imported or called.
-    """
+    """Return the operator of that name from an installed package."""
     found = entry_points(group=GROUP, name=name)
     values = sorted({point.value for point in found})
     if len(values) != 1:
@@ -76,10 +72,6 @@ def tried(operator: Operator, name: str, shape: tuple[int, ...], count: int) -> 
         name: What a message calls it.
         shape: Shape of one field: (C, H, W) or (C, T, H, W).
         count: How many values the observations need.
-
-    Raises:
-        DpdmError: When it fails, gives another shape or a value that is not finite, or has no
-            derivative.
     """
     zeros = torch.zeros(2, *shape, requires_grad=True)
     try:

@@ -30,9 +30,6 @@ def points(layout: Layout, rows: ArrayLike, columns: ArrayLike) -> Links:
         rows: Latitudes, or y, with shape (N,).
         columns: Longitudes on any turn, or x, with shape (N,).
 
-    Raises:
-        DpdmError: When a point lies outside the cells.
-
     Example:
         >>> from dpdm.operators.layout import globe
         >>> halfway = points(globe([10, 11], [358, 359]), [10.5], [-1.5])

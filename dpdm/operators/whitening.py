@@ -27,11 +27,7 @@ def row_of(values: Tensor) -> Fields:
 def whitening(
     error: ArrayLike, place: ArrayLike, channel: ArrayLike, correlation: ArrayLike
 ) -> Links:
-    """Return the inverse Cholesky factor of the errors' covariance, as links of a row of values.
-
-    Raises:
-        DpdmError: When the correlations contradict each other, or a channel comes twice.
-    """
+    """Return the inverse Cholesky factor of the covariance of errors, as links of their values."""
     deviation, kind = np.asarray(error, dtype=float), np.asarray(channel)
     order = np.argsort(place, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(np.asarray(place)[order])) + 1)
@@ -47,11 +43,7 @@ def whitening(
 
 
 def inverse_factor(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the inverse of the Cholesky factor of a matrix of correlations.
-
-    Raises:
-        DpdmError: When it is not positive definite.
-    """
+    """Return the inverse of the Cholesky factor of a matrix of correlations."""
     try:
         factor = np.linalg.cholesky(correlation)
     except np.linalg.LinAlgError as fault:

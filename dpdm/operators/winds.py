@@ -102,11 +102,7 @@ def at_poles(fields: Tensor, pole: Tensor) -> Tensor:
 
 
 def centred(fields: Tensor, axis: Axis, dim: int) -> Tensor:
-    """Return the derivative by differences of second order, one-sided at a rim.
-
-    Raises:
-        DpdmError: When there are fewer than three cells.
-    """
+    """Return the derivative by differences of second order, one-sided at a rim."""
     if len(axis.centres) < 3:
         raise DpdmError(
             f"The axis {axis.name} has {len(axis.centres)} cells, too few for a derivative.",
@@ -119,11 +115,7 @@ def centred(fields: Tensor, axis: Axis, dim: int) -> Tensor:
 
 
 def fourier(fields: Tensor, axis: Axis, dim: int) -> Tensor:
-    """Return the derivative that is exact for waves; that of the shortest is 0 at the cells.
-
-    Raises:
-        DpdmError: When the axis is not periodic.
-    """
+    """Return the derivative that is exact for waves; that of the shortest is 0 at the cells."""
     if not axis.closed:
         raise DpdmError(
             f"A spectral derivative needs a periodic axis, and {axis.name} is not.",

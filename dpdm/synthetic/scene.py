@@ -73,9 +73,6 @@ def scene_of(path: Path, ask: FileOptions, native: bool) -> Scene:
         path: A test bed's truth, or fields on latitude and longitude.
         ask: What the user said of variables and units.
         native: Whether fields keep the units of the file, instead of dpdm's.
-
-    Raises:
-        DpdmError: When it is neither.
     """
     raw = open_raw(path)
     if "trajectory" not in raw.dims:

@@ -83,9 +83,6 @@ def simulate(length: int, seed: int = 0, burn_in: int = BURN_IN) -> Iterator[Sta
         length: How many days.
         seed: Decides the ripple of the first pressure, which decides the weather.
         burn_in: Days before the first, 1 or more.
-
-    Raises:
-        DpdmError: When jcm is not installed.
     """
     run = started(seed, FIRST - burn_in)
     wanted, last = FIRST, FIRST + length
