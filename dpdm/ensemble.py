@@ -15,16 +15,12 @@ from numpy.typing import NDArray
 from dpdm.fields.box import Box
 from dpdm.fields.cf import AXES, FILL, file_attributes, finish
 from dpdm.fields.checks import Missing
+from dpdm.fields.statistics import QUANTILES, compute, describe, names_of
 from dpdm.fields.store import sha256
 
 STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, "shuffle": True}
 MANY = ("realization", "trajectory")  # axes of which a chunk of a file holds one
 Report = Callable[[int, int], None]
-STATISTICS = {
-    "mean": ("mean", "mean over the ensemble of"),
-    "spread": ("standard_deviation", "standard deviation over the ensemble of"),
-    "p50": ("median", "median over the ensemble of"),  # CF knows no other percentile
-}
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ class EnsembleOptions:
     device: str = "auto"
     rename: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
-    quantiles: tuple[int, ...] = (10, 50, 90)
+    quantiles: tuple[int, ...] = QUANTILES
     bbox: Box | None = None
     history: str = "dpdm downscale"
     mask: Path | None = None
@@ -75,31 +71,11 @@ class Label(Protocol):
         """Return physical values, labelled."""
 
 
-def statistics(
-    members: NDArray[np.float32], quantiles: Sequence[int] = EnsembleOptions.quantiles
-) -> dict[str, NDArray[Any]]:
-    """Return mean, spread (ddof 1, missing for one member) and percentiles over the first axis."""
-    lone = len(members) == 1
-    spread = np.full_like(members[0], np.nan) if lone else members.std(0, dtype=float, ddof=1)
-    names = [f"p{q}" for q in quantiles]
-    found = np.percentile(members, list(quantiles), axis=0)
-    moments = {"mean": members.mean(0, dtype=float), "spread": spread}
-    return moments | dict(zip(names, found, strict=True))
-
-
 def described(array: xr.DataArray, statistic: str) -> xr.DataArray:
     """Return a statistic of the ensemble that says so."""
     if not statistic:
         return array
-    words = f"{statistic.removeprefix('p')}th percentile over the ensemble of"
-    method, words = STATISTICS.get(statistic, ("", words))
-    attrs = {"long_name": f"{words} {array.attrs.get('long_name', array.name)}"}
-    if method:
-        before = str(array.attrs.get("cell_methods", ""))
-        attrs["cell_methods"] = f"{before} realization: {method}".strip()
-    else:
-        attrs["comment"] = "Percentile over realization, linear between members."
-    return array.assign_attrs(attrs)
+    return array.assign_attrs(describe(array.attrs, str(array.name), statistic))
 
 
 def blocks(
@@ -122,7 +98,7 @@ def blocks(
             kept.append(member)
         yield label(member, number) if options.keep != "stats" else xr.Dataset()
     if kept:
-        found = statistics(np.stack(kept), options.quantiles).items()
+        found = compute(np.stack(kept), names_of(options.quantiles)).items()
         yield xr.merge([label(values, statistic=name) for name, values in found])
 
 
