@@ -24,6 +24,7 @@ from dpdm.fields.write import check_output, paths_in, write_text
 from dpdm.report.figures import styled
 from dpdm.report.gather import Gather
 from dpdm.report.libraries import jinja2
+from dpdm.report.parts import breakdowns
 from dpdm.report.section import section
 from dpdm.report.strata import Cells, by_coast, by_height, land_on
 
@@ -78,11 +79,9 @@ def html(
 ) -> str:
     """Return the page."""
     classes, relief = strata(grid_of(case.truth), own, missing)
-    land = land_on(grid_of(case.truth))
+    land, ways = land_on(grid_of(case.truth)), breakdowns(classes)
     with styled():
-        found = [
-            section(name, case, kept, table, classes, land) for name, kept in seen.kept.items()
-        ]
+        found = [section(name, case, kept, table, ways, land) for name, kept in seen.kept.items()]
     notes = [*table.notes, *(note.format(relief=relief) for note in NOTES)]
     page = template().render(
         sections=found, notes=notes, version=__version__, made=utc.now(), **about

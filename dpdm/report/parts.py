@@ -4,7 +4,7 @@ A month's come from the evaluation's own scores of its times. A class has the su
 cells, and its interval is of tiles alone, for the times are summed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,43 +50,48 @@ class Part:
     members: Row
 
     @property
-    def rmse(self) -> dict[str, float]:
-        """Return the RMSE by method."""
-        return {method: row["rmse"] for method, row in self.rows.items()}
-
-    @property
     def forecast(self) -> Row:
         """Return the scores of the forecast's mean."""
         return list(self.rows.values())[-1]
 
-    def against(self, key: str) -> float:
-        """Return a score of the forecast's mean against lerp, NaN without one."""
-        return float(self.forecast.get(key, np.nan))
-
     @property
-    def ratio(self) -> float:
-        """Return the forecast's RMSE over lerp's, NaN without."""
-        return self.against("rmse_ratio")
-
-    @property
-    def low(self) -> float:
-        """Return the lower end of the ratio's interval."""
-        return self.against("rmse_ratio_low")
-
-    @property
-    def high(self) -> float:
-        """Return the upper end of the ratio's interval."""
-        return self.against("rmse_ratio_high")
-
-    @property
-    def verdict(self) -> str:
-        """Say what the interval means; empty without lerp."""
-        return str(self.forecast.get("verdict", ""))
+    def ratio(self) -> tuple[float, float, float]:
+        """Return the ratio of RMSEs to lerp and the ends of its interval, NaN without lerp."""
+        ratio, low, high = (
+            float(self.forecast.get(f"rmse_ratio{end}", np.nan)) for end in ("", "_low", "_high")
+        )
+        return ratio, low, high
 
     @property
     def word(self) -> str:
-        """Say the verdict in a word or two, for a column of a table."""
-        return worded(self.verdict)
+        """Say the verdict in a word or two, for a column of a table; empty without lerp."""
+        return worded(str(self.forecast.get("verdict", "")))
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """A way to break the scores of a variable down.
+
+    Attributes:
+        key: By what, in words.
+        size: What the size of a part is: "times" or a share of the "area".
+        aggregate: Returns the scores of all parts of a variable.
+    """
+
+    key: str
+    size: str
+    aggregate: Callable[[Case, str, Kept], list[Part]]
+
+
+def breakdowns(classes: Mapping[str, Mapping[str, Cells]]) -> list[Breakdown]:
+    """Return the ways in which a report breaks scores down: by month, and by classes of cells."""
+    return [
+        Breakdown("month", "times", by_month),
+        *(
+            Breakdown(key, "area", lambda case, name, kept, c=cells: by_class(case, kept, c))  # type: ignore[misc]
+            for key, cells in classes.items()
+        ),
+    ]
 
 
 def part(label: str, size: float, rows: Sequence[Row], methods: Sequence[str]) -> Part:

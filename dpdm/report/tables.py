@@ -71,9 +71,9 @@ def parts(
     found: Sequence[Part], caption: str, first: str, size: str, places: int, several: str
 ) -> Tabulated:
     """Return the scores of months or classes, a row each; `several` names the members together."""
-    methods = list(found[0].rmse)
+    methods = list(found[0].rows)
     whole = several or methods[-1]
-    tested = any(part.verdict for part in found)
+    tested = any(part.word for part in found)
     head = [first, size, *(f"RMSE of {method}" for method in methods), f"bias of {methods[-1]}"]
     head += ["CRPS of lerp"] if tested else []
     head += [f"CRPS of {whole}"]
@@ -82,7 +82,8 @@ def parts(
     for part in found:
         many = f"{100 * part.size:.1f}%" if size == "area" else f"{part.size:g}"
         lerp = [part.rows[REFERENCE]["crps"]] if tested else []
-        values = [*part.rmse.values(), part.forecast["bias"], *lerp, part.members["crps"]]
+        errors = (row["rmse"] for row in part.rows.values())
+        values = [*errors, part.forecast["bias"], *lerp, part.members["crps"]]
         row = [part.label, many, *(number(value, places) for value in values)]
         rows.append(row + (compared(part) if tested else []))
     return Tabulated(caption, head, rows)
@@ -90,9 +91,9 @@ def parts(
 
 def compared(part: Part) -> list[str]:
     """Return a part's ratio to lerp, its interval and its verdict."""
-    low, high = number(part.low, 2), number(part.high, 2)
+    ratio, low, high = (number(value, 2) for value in part.ratio)
     ends = DASH if low == DASH else f"{low}-{high}"
-    return [number(part.ratio, 2), ends, part.word or DASH]
+    return [ratio, ends, part.word or DASH]
 
 
 def quantiles(
