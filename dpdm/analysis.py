@@ -62,12 +62,7 @@ class Analysis:
         self.check_operators()
 
     def check_operators(self) -> None:
-        """Build every operator once, before anything is computed.
-
-        Raises:
-            DpdmError: When an operator is unknown, lacks a setting or makes no sense, or the
-                coarse field's error, which is known at points, would be seen by another.
-        """
+        """Build every operator once, before anything is computed."""
         for step in self.space.steps:
             here = self.at(step)
             if here.size:
@@ -165,7 +160,7 @@ class Analysis:
         if self.error is not None:
             zero = torch.zeros(len(used), dtype=torch.float64)
             shared = covariance(self.reach(used), zero, self.channel(used))
-        return self.space.observation(step, rows, operator, self.prior[used], shared)
+        return self.space.observation(step, rows, operator, (self.prior[used], shared))
 
     def used(self, here: Index) -> Index:
         """Return those of some rows that are assimilated."""

@@ -41,11 +41,7 @@ def assimilate(
     overwrite: bool = False,
     progress: Report = lambda done, total: None,
 ) -> list[Row]:
-    """Write the ensemble of analyses, part by part, and return scores at the observations.
-
-    Raises:
-        DpdmError: When the files do not fit each other, or no observation can be used.
-    """
+    """Write the ensemble of analyses, part by part, and return scores at the observations."""
     path = find(prior)
     inputs = [files.read, said, ensemble, path]
     check_output(files.analysis, inputs, overwrite)
@@ -71,11 +67,7 @@ def assimilate(
 
 
 def analysis_of(prior: Prior, request: Request) -> Analysis:
-    """Return the analysis that is asked for, ready to be made.
-
-    Raises:
-        DpdmError: When files, prior and options do not fit each other.
-    """
+    """Return the analysis that is asked for, ready to be made."""
     said = request.observations
     table = observations(request.files, said, request.sounder)
     space = pulled(kind_of(prior).of_observations(prior, table, request), said)
@@ -92,11 +84,7 @@ def title_of(request: Request) -> str:
 def observations(
     files: AssimilationFiles, said: AssimilationOptions, sounder: Channels | None = None
 ) -> pd.DataFrame:
-    """Return the observations as they were read.
-
-    Raises:
-        DpdmError: When channels of a sounder are given, and none is observed.
-    """
+    """Return the observations as they were read."""
     table = read_observations(
         files.observations, said.errors, said.obs_var, said.obs_units, sounder, said.obs_missing
     )
@@ -109,14 +97,10 @@ def observations(
 
 
 def sounder_of(said: AssimilationOptions, prior: Prior) -> Channels | None:
-    """Return the channels of a sounder, if the user names their file.
-
-    Raises:
-        DpdmError: When the prior knows no columns of air.
-    """
+    """Return the channels of a sounder, if the user names their file."""
     if said.channels is None:
         return None
-    if not prior.contract.globe:
+    if prior.contract.kind != "globe":
         raise DpdmError(
             "--channels says what is seen of columns of air, and this prior knows none.",
             "Leave it out, or choose another --prior: dpdm train --window makes one of levels.",
@@ -125,11 +109,7 @@ def sounder_of(said: AssimilationOptions, prior: Prior) -> Channels | None:
 
 
 def guided(sampler: SamplerConfig, prior: Prior, said: AssimilationOptions) -> SamplerConfig:
-    """Return how to sample, pulled by observations: the prior's way, but for what is asked.
-
-    Raises:
-        DpdmError: When a number is given that nothing would obey.
-    """
+    """Return how to sample, pulled by observations: the prior's way, but for what is asked."""
     count = sampler.corrections if said.corrections is None else said.corrections
     if said.tau and not count:
         raise DpdmError(

@@ -23,11 +23,7 @@ def downscale(
     overwrite: bool = False,
     report: Report = lambda done, total: None,
 ) -> None:
-    """Write the fine ensemble of a coarse file, step by step, whole or not at all.
-
-    Raises:
-        DpdmError: When input, target, prior or output do not fit each other.
-    """
+    """Write the fine ensemble of a coarse file, step by step, whole or not at all."""
     path = find(prior)
     check_output(fine, [coarse, grid, own_statics, options, path], overwrite)
     known = load(path)

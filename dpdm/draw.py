@@ -29,7 +29,11 @@ from dpdm.types import Denoise, Operator
 
 Array = NDArray[np.float64]
 Step = int | None  # a time step, or the number of a trajectory; none where there is but one
+Numbers = NDArray[Any]
+Modules = Sequence[nn.Module]
+Seen = Observation | None
 Completion = Callable[[Tensor, int], Array]
+Background = tuple[Array, Tensor | None]  # equivalents (N, P) of rows, and what errors share
 FARTHEST = 1e4  # standard deviations, beyond any extreme
 
 
@@ -158,9 +162,7 @@ class StateSpace(Protocol):
     def label(self, step: Step) -> str:
         """Return the text that, with the seed, decides the noise of a step."""
 
-    def denoiser(
-        self, step: Step, sampler: SamplerConfig, seen: Observation | None = None
-    ) -> Denoise:
+    def denoiser(self, step: Step, sampler: SamplerConfig, seen: Seen = None) -> Denoise:
         """Return the denoiser of a whole step, given what is known and seen of it."""
 
     def normalise(self, values: Array, step: Step) -> Tensor:
@@ -199,12 +201,7 @@ class StateSpace(Protocol):
         """Return what the prior expects at observations of known operators (N, P)."""
 
     def observation(
-        self,
-        step: Step,
-        rows: pd.DataFrame,
-        operator: Operator,
-        equivalents: Array,
-        shared: Tensor | None = None,
+        self, step: Step, rows: pd.DataFrame, operator: Operator, background: Background
     ) -> Observation:
         """Return rows as observations of x."""
 
@@ -214,9 +211,7 @@ class StateSpace(Protocol):
     def centred(self, members: Array, step: Step) -> Array:
         """Return members (M, C, ...), moved so that their mean is the file's state."""
 
-    def features(
-        self, x: Tensor, step: Step, modules: Sequence[nn.Module], sigma: float
-    ) -> Tensor:
+    def features(self, x: Tensor, step: Step, modules: Modules, sigma: float) -> Tensor:
         """Return the outputs of layers at noisy x: (F, H, W) of fields, else (T, F, ...)."""
 
     def axes(self, step: Step = None) -> dict[str, xr.DataArray]:
@@ -226,12 +221,7 @@ class StateSpace(Protocol):
         """Return a layout with what else is known of its times."""
 
     def labelled(
-        self,
-        values: NDArray[Any],
-        /,
-        member: int | None = None,
-        statistic: str = "",
-        step: Step = None,
+        self, values: Numbers, member: int | None = None, statistic: str = "", step: Step = None
     ) -> xr.Dataset:
         """Return physical values of one step, labelled."""
 

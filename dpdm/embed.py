@@ -42,11 +42,7 @@ def embed(
     overwrite: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write the features of every state of a file, whole or not at all.
-
-    Raises:
-        DpdmError: When file, prior, layer, level or output do not fit each other.
-    """
+    """Write the features of every state of a file, whole or not at all."""
     path = find(prior)
     check_output(features, [field, told, options, path], overwrite)
     known = load(path)

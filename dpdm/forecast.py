@@ -11,7 +11,6 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from dpdm.bound import scaling
 from dpdm.ensemble import EnsembleOptions, finished, provenance, unfilled
 from dpdm.errors import DpdmError
 from dpdm.fields.trajectories import COMPONENTS, cadence_of, check_times
@@ -59,9 +58,6 @@ def forecast(
     Returns:
         Lead time, and RMSE of surrogate and of persistence, in standard deviations, on the
         trajectories of the training file that were not looked at.
-
-    Raises:
-        DpdmError: When files, prior and lead do not fit each other, or the forecast diverges.
     """
     path = find(prior)
     check_output(out, [train, state, path], overwrite)
@@ -86,11 +82,7 @@ def forecast(
 
 
 def components(path: Path, prior: Prior, options: EnsembleOptions) -> TrajectorySpace:
-    """Return trajectories of a few components.
-
-    Raises:
-        DpdmError: When the prior is one of fields.
-    """
+    """Return trajectories of a few components."""
     if not prior.contract.states or prior.contract.plane:
         raise DpdmError(
             f"A surrogate is of trajectories of a few components, and the prior knows fields: "
@@ -175,9 +167,7 @@ def write(
     overwrite: bool,
 ) -> None:
     """Write the last states of normalised windows (N, S, w C), a step apart, as trajectories."""
-    mean, std = scaling(begun.prior)
-    count = len(begun.names)
-    values = mean + std * states[..., -count:].double()
+    values = begun.unscaled(states[..., -len(begun.names) :].double()).movedim(1, 2)
     like = begun.like
     begin = float(like["time"].values[-1]) if like["time"].dtype.kind in "fiu" else 0.0
     words = {"long_name": "model time", "units": "1"} | like["time"].attrs

@@ -87,9 +87,6 @@ def perturb(
 
     Where a spread is wanted, the strength is found at the first state; the points on the way there
     come first, and the last is what was written, over all states.
-
-    Raises:
-        DpdmError: When file, prior, strength or output do not fit each other.
     """
     path = find(prior)
     check_output(ensemble, [state, told, options, path], overwrite)
@@ -115,11 +112,7 @@ def perturb(
 
 
 def check_push(push: Push, options: EnsembleOptions) -> None:
-    """Refuse a strength beyond the schedule, and a spread that is none.
-
-    Raises:
-        DpdmError: When one is.
-    """
+    """Refuse a strength beyond the schedule, and a spread that is none."""
     if not 0 <= push.strength <= 1:
         raise DpdmError(
             f"The strength {push.strength:g} is beyond the prior's range.",
@@ -167,9 +160,6 @@ def calibrated(space: StateSpace, push: Push) -> list[Point]:
 
     The members' noise is that of the file: with it the spread rises with the strength, and is met
     by halving.
-
-    Raises:
-        DpdmError: When the spread is beyond the prior's, or its variable unknown.
     """
     name, wanted = push.target or ("", 0.0)
     measure = measured(space, name)
@@ -195,11 +185,7 @@ def calibrated(space: StateSpace, push: Push) -> list[Point]:
 
 
 def measured(space: StateSpace, name: str) -> Callable[[Point], float]:
-    """Return what reads the wanted spread from a point.
-
-    Raises:
-        DpdmError: When there is no variable of that name.
-    """
+    """Return what reads the wanted spread from a point."""
     channels = space.prior.normaliser.channels
     stds = {c.name: c.std for c in channels}
     alike = all(c.transform == "identity" for c in channels)

@@ -61,11 +61,7 @@ class AssimilationOptions:
     obs_missing: Missing = field(default_factory=dict)
 
     def guide(self, name: str) -> Guide:
-        """Return a guidance with its number.
-
-        Raises:
-            DpdmError: When the number of another is given.
-        """
+        """Return a guidance with its number."""
         numbers = {own: getattr(self, own) for own in OWNERS if getattr(self, own) is not None}
         for own in numbers:
             if name not in OWNERS[own]:

@@ -19,6 +19,7 @@ from dpdm.errors import DpdmError
 from dpdm.prior import Prior
 from dpdm.request import Request
 from dpdm.states import axes, domain, globe
+from dpdm.states.axes import asked
 from dpdm.states.domain import FieldConditioning
 
 
@@ -53,16 +54,18 @@ def globe_of(
 
 KINDS: dict[str, Kind] = {
     "fields": Kind(domain.of_file, domain.of_observations),
-    "trajectories": Kind(trajectories_of, axes.of_observations),
-    "globe": Kind(globe_of, globe.of_observations),
+    "trajectories": Kind(
+        trajectories_of, lambda prior, rows, said: axes.observed_space(prior, rows, *asked(said))
+    ),
+    "globe": Kind(
+        globe_of, lambda prior, rows, said: globe.observed_space(prior, rows, *asked(said))
+    ),
 }
 
 
 def kind_of(prior: Prior) -> Kind:
     """Return the kind of states that a prior knows."""
-    if not prior.contract.states:
-        return KINDS["fields"]
-    return KINDS["globe" if prior.contract.globe else "trajectories"]
+    return KINDS[prior.contract.kind]
 
 
 def states_of(
@@ -71,20 +74,12 @@ def states_of(
     options: EnsembleOptions,
     told: FieldConditioning = FieldConditioning(),
 ) -> StateSpace:
-    """Return the states of a file, which fit the prior.
-
-    Raises:
-        DpdmError: When they do not.
-    """
+    """Return the states of a file, which fit the prior."""
     return kind_of(prior).of_file(path, prior, options, told)
 
 
 def refuse_told(options: EnsembleOptions, told: FieldConditioning, codes: bool = False) -> None:
-    """Refuse what is said of fields on the Earth where the prior knows trajectories.
-
-    Raises:
-        DpdmError: When something is.
-    """
+    """Refuse what is said of fields on the Earth where the prior knows trajectories."""
     said = options.consistent, options.rename, options.units, codes
     if told != FieldConditioning() or any(said):
         raise DpdmError(

@@ -25,11 +25,7 @@ LONGEST = 1_000_000  # states
 
 
 def of_file(path: Path, prior: Prior, options: EnsembleOptions) -> TrajectorySpace:
-    """Return the trajectories of a file as states.
-
-    Raises:
-        DpdmError: When they are not the prior's.
-    """
+    """Return the trajectories of a file as states."""
     with opened(path) as ds:
         # A prior of single states does not know how far apart they are.
         check_like(ds if prior.contract.states > 1 else ds.isel(time=[0]), prior, path)
@@ -48,25 +44,8 @@ def of_file(path: Path, prior: Prior, options: EnsembleOptions) -> TrajectorySpa
     )  # fmt: skip
 
 
-def of_observations(prior: Prior, table: pd.DataFrame, request: Request) -> TrajectorySpace:
-    """Return the trajectories that observations are of.
-
-    Raises:
-        DpdmError: When something is said of fields, or prior, file and observations do not fit.
-    """
-    refuse_fields(request)
-    named = ", ".join(path.name for path in request.files.observations)
-    return observed_space(
-        prior, table, request.files.grid, named, request.ensemble, request.sounder
-    )
-
-
-def refuse_fields(request: Request) -> None:
-    """Refuse what only fields on the Earth have.
-
-    Raises:
-        DpdmError: When something of it is stated.
-    """
+def asked(request: Request) -> tuple[Path | None, str, EnsembleOptions, Channels | None]:
+    """Return what of a request `observed_space` needs."""
     files, ensemble = request.files, request.ensemble
     said = {
         "--coarse": files.coarse, "--statics": files.statics, "--bbox": ensemble.bbox,
@@ -80,6 +59,8 @@ def refuse_fields(request: Request) -> None:
                 "trajectories.",
                 "Leave it out, or choose another --prior.",
             )
+    named = ", ".join(path.name for path in files.observations)
+    return files.grid, named, ensemble, request.sounder
 
 
 def observed_space(
@@ -99,9 +80,6 @@ def observed_space(
         named: What a message calls the observations.
         options: What the user asks.
         sounder: Channels of brightness temperatures, if their weights are known.
-
-    Raises:
-        DpdmError: When prior, file and observations do not fit each other.
     """
     with ExitStack() as stack:
         like = None if grid is None else stack.enter_context(opened(grid))
@@ -118,11 +96,7 @@ def observed_space(
 
 
 def observed(prior: Prior, table: pd.DataFrame, named: str) -> xr.DataArray:
-    """Return evenly spaced times from the first observed to the last.
-
-    Raises:
-        DpdmError: When they are no numbers, or span more states than make sense.
-    """
+    """Return evenly spaced times from the first observed to the last."""
     stamps = table["time"].dropna()
     if stamps.empty or not pd.api.types.is_numeric_dtype(stamps):
         raise DpdmError(
@@ -138,11 +112,7 @@ def observed(prior: Prior, table: pd.DataFrame, named: str) -> xr.DataArray:
 
 
 def check_count(count: int, prior: Prior, named: str) -> None:
-    """Refuse more states than make sense.
-
-    Raises:
-        DpdmError: When there are.
-    """
+    """Refuse more states than make sense."""
     if not 0 < count <= LONGEST:
         raise DpdmError(
             f"From first to last time of {named} there are {count} states, "
@@ -160,11 +130,7 @@ def times_of(like: xr.Dataset, prior: Prior) -> xr.DataArray:
 
 
 def check_like(like: xr.Dataset, prior: Prior, path: Path | None) -> None:
-    """Refuse a file whose states are not the prior's.
-
-    Raises:
-        DpdmError: When they have other extents or another distance in time.
-    """
+    """Refuse a file whose states are not the prior's."""
     said, plane = prior.contract, tuple(like.sizes.get(side, 0) for side in ("y", "x"))
     if (plane if any(plane) else ()) != tuple(said.plane):
         raise DpdmError(
@@ -177,11 +143,7 @@ def check_like(like: xr.Dataset, prior: Prior, path: Path | None) -> None:
 
 
 def check_cadence(like: xr.Dataset, prior: Prior, path: Path | None) -> None:
-    """Refuse states that are further apart, or closer, than the prior's.
-
-    Raises:
-        DpdmError: When they are.
-    """
+    """Refuse states that are further apart, or closer, than the prior's."""
     cadence = prior.contract.cadence
     if like.sizes["time"] > 1 and not math.isclose(cadence_of(like), cadence, rel_tol=1e-2):
         raise DpdmError(

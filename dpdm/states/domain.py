@@ -54,9 +54,6 @@ def plan(
     """Return a space of fields whose parts fit each other.
 
     Without a coarse file, the target says where and when, and nothing else is known.
-
-    Raises:
-        DpdmError: When they do not fit.
     """
     check_earth(prior)
     if path is None:
@@ -76,11 +73,7 @@ def between(
     own_statics: Path | None,
     path: Path | None = None,
 ) -> FieldSpace:
-    """Return the space of coarse fields that were opened from a path, or are unknown.
-
-    Raises:
-        DpdmError: When its parts do not fit each other.
-    """
+    """Return the space of coarse fields that were opened from a path, or are unknown."""
     source = grid_of(coarse)
     note = period_note(coarse, prior, path or target or "", options.period)
     grid, kept = target_of(source, prior, target, options)
@@ -144,11 +137,7 @@ def unknown(target: Path | None, prior: Prior, missing: Missing = {}) -> xr.Data
 def of_file(
     path: Path, prior: Prior, options: EnsembleOptions, told: FieldConditioning
 ) -> FieldSpace:
-    """Return the fields of a file as states, bound to their block means or to nothing.
-
-    Raises:
-        DpdmError: When file, prior and options do not fit each other.
-    """
+    """Return the fields of a file as states, bound to their block means or to nothing."""
     codes = options.missing
     opened = open_fields(path, None, options.rename, options.units, spoken(prior), codes)
     fields = wanted(opened, prior, path, options.rename)
@@ -170,12 +159,7 @@ def of_file(
 
 
 def of_observations(prior: Prior, table: pd.DataFrame, request: Request) -> FieldSpace:
-    """Return the fields that observations are to inform.
-
-    Raises:
-        DpdmError: When no observation lies on the Earth and some are of a test bed's states, or
-            the files do not fit the prior.
-    """
+    """Return the fields that observations are to inform."""
     if table["lat"].isna().all() and not {"component", "y"}.isdisjoint(table):
         raise DpdmError(
             f"The observations are of trajectories, and the prior {request.prior} knows fields on "

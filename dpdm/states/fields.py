@@ -18,12 +18,22 @@ import pandas as pd  # type: ignore[import-untyped]
 import torch
 import xarray as xr
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from dpdm import instruments
 from dpdm.diffusion.condition import BlockMeans
 from dpdm.diffusion.observe import Observation
-from dpdm.draw import Completion, MemberNoise, SamplerConfig, Step, draw
+from dpdm.draw import (
+    Background,
+    Completion,
+    MemberNoise,
+    Modules,
+    Numbers,
+    SamplerConfig,
+    Seen,
+    Step,
+    draw,
+)  # fmt: skip
 from dpdm.ensemble import EnsembleOptions, blocks, described, layout
 from dpdm.errors import DpdmError
 from dpdm.fields.box import place
@@ -175,9 +185,7 @@ class FieldSpace:
             self.bound[number] = Posterior(self.prior, known, self.sampler)
         return self.bound[number]
 
-    def denoiser(
-        self, step: Step, sampler: SamplerConfig, seen: Observation | None = None
-    ) -> Denoise:
+    def denoiser(self, step: Step, sampler: SamplerConfig, seen: Seen = None) -> Denoise:
         """Return the denoiser of the whole domain at one step."""
         return self.posterior(step).denoise(sampler, seen)
 
@@ -193,11 +201,7 @@ class FieldSpace:
         return lambda x, number: posterior.member(x)
 
     def visible(self, member: Array, step: Step) -> Array:
-        """Return the part of a member that is written, missing where nothing is known.
-
-        Raises:
-            DpdmError: When the prior draws no finite value of a variable.
-        """
+        """Return the part of a member that is written, missing where nothing is known."""
         lost = self.posterior(step).known.lerp.isnan().numpy() & (not self.blind)
         for name, values, gone in zip(self.names, member, lost, strict=True):
             if not gone.all() and not np.isfinite(values[~gone]).any():
@@ -261,26 +265,17 @@ class FieldSpace:
         return self.posterior(step).equivalents(operator, np.isin(named, list(OF_WIND)))
 
     def observation(
-        self,
-        step: Step,
-        rows: pd.DataFrame,
-        operator: Operator,
-        equivalents: Array,
-        shared: Tensor | None = None,
+        self, step: Step, rows: pd.DataFrame, operator: Operator, background: Background
     ) -> Observation:
         """Return rows as observations of x."""
         value, error = (
             torch.from_numpy(rows[n].to_numpy(float, copy=True)) for n in ("value", "error")
         )
-        seen = Observation(operator, value, error**2, shared=shared)
+        seen = Observation(operator, value, error**2, shared=background[1])
         return self.posterior(step).modelled(seen)
 
     def values(self, step: Step) -> Array:
-        """Return physical fields (C, H, W) of the file.
-
-        Raises:
-            DpdmError: When a value is missing.
-        """
+        """Return physical fields (C, H, W) of the file."""
         assert self.file is not None
         path, fields = self.file.path, self.file.fields
         one = load(fields.isel(time=step) if "time" in fields.dims else fields, path)
@@ -296,9 +291,7 @@ class FieldSpace:
         return moved
 
     @torch.no_grad()
-    def features(
-        self, x: Tensor, step: Step, modules: Sequence[nn.Module], sigma: float
-    ) -> Tensor:
+    def features(self, x: Tensor, step: Step, modules: Modules, sigma: float) -> Tensor:
         """Return the outputs of layers at noisy x (F, H, W), blended as windows are."""
         posterior, fields = self.posterior(step), x[None].to(self.sampler.device)
         windows, answers = posterior.windows, []
@@ -328,12 +321,7 @@ class FieldSpace:
         return self.coarse["time_bnds"].isel(time=[step]) if "time_bnds" in self.coarse else None
 
     def labelled(
-        self,
-        values: NDArray[Any],
-        /,
-        member: int | None = None,
-        statistic: str = "",
-        step: Step = None,
+        self, values: Numbers, member: int | None = None, statistic: str = "", step: Step = None
     ) -> xr.Dataset:
         """Return physical fields (C, H, W), labelled, in the units of the input."""
         coords: dict[str, Any] = dict(self.shown.coords())
@@ -356,11 +344,7 @@ class FieldSpace:
         yield from blocks(members, self.options, partial(self.labelled, step=step))
 
     def template(self) -> xr.Dataset:
-        """Return the layout of the file.
-
-        Raises:
-            DpdmError: When the members of one step do not fit into memory.
-        """
+        """Return the layout of the file."""
         self.check_members()
         sides = xr.Dataset(coords=self.shown.coords())
         known = [n for n in ("time", "time_bnds") if n in self.coarse.variables]

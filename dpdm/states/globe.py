@@ -7,7 +7,7 @@ that state's code cannot hold, so that without noise a member is the state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +18,20 @@ import pandas as pd  # type: ignore[import-untyped]
 import torch
 import xarray as xr
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from dpdm.bound import lawful, scaling, windowed
-from dpdm.diffusion.observe import Observation
 from dpdm.diffusion.tile import Spans, tile
-from dpdm.draw import Completion, MemberNoise, SamplerConfig, Step, noise, sampler_config
+from dpdm.draw import (
+    Completion,
+    MemberNoise,
+    Modules,
+    SamplerConfig,
+    Seen,
+    Step,
+    noise,
+    sampler_config,
+)  # fmt: skip
 from dpdm.ensemble import EnsembleOptions
 from dpdm.errors import DpdmError
 from dpdm.fields.cf import AXES
@@ -34,15 +42,13 @@ from dpdm.fields.store import load, open_fields
 from dpdm.fields.time import seasons
 from dpdm.fields.trajectories import check_times
 from dpdm.fields.units import from_canonical
-from dpdm.instruments import observation_operator
 from dpdm.nets.autoencoder import SIDE, Autoencoder
 from dpdm.operators.layout import Layout, globe
 from dpdm.operators.points import climb, points
 from dpdm.operators.registry import Sites
 from dpdm.prior import Prior, check_length
-from dpdm.request import Request
 from dpdm.sighted import levels_of, screen_observations, weights_of
-from dpdm.states.axes import check_cadence, check_count, refuse_fields
+from dpdm.states.axes import check_cadence, check_count
 from dpdm.states.domain import check_whole
 from dpdm.states.fields import without_gaps
 from dpdm.states.trajectories import StateFile, TrajectorySpace, window_features
@@ -98,9 +104,7 @@ class GlobalSpace(TrajectorySpace):
         height, width = (n // SIDE for n in self.prior.contract.plane)
         return self.time.size, self.prior.coder.codes, height, width
 
-    def denoiser(
-        self, step: Step, sampler: SamplerConfig, seen: Observation | None = None
-    ) -> Denoise:
+    def denoiser(self, step: Step, sampler: SamplerConfig, seen: Seen = None) -> Denoise:
         """Return the denoiser of whole trajectories, each window in its own season."""
         width = self.prior.contract.states
         spans = Spans(self.time.size, width)
@@ -117,8 +121,7 @@ class GlobalSpace(TrajectorySpace):
 
     def normalise(self, values: Array, step: Step) -> Tensor:
         """Return x of a physical trajectory (C, T, H, W), normalised states or codes."""
-        mean, std = self.frame
-        x = ((torch.from_numpy(values).movedim(1, 0).contiguous() - mean) / std).float()
+        x = self.scaled(values)
         if self.prior.coder is None:
             return x
         coder, ground = self.prior.coder, self.prior.climatology["ground"]
@@ -126,13 +129,8 @@ class GlobalSpace(TrajectorySpace):
             return coder.cpu().encode(x, coder.features(ground[None].float()))
 
     def physical(self, x: Fields) -> Fields:
-        """Return normalised trajectories (B, T, C, ...) as physical ones (B, C, T, H, W)."""
-        return self.scaled(x if self.prior.coder is None else self.decoded(x))
-
-    def scaled(self, x: Fields) -> Fields:
-        """Return normalised states (B, T, C, H, W) as physical ones (B, C, T, H, W)."""
-        mean, std = (each.to(x) for each in self.frame)
-        return (mean + std * x).movedim(2, 1)
+        """Return x (B, T, C, ...) as physical trajectories (B, C, T, H, W)."""
+        return self.unscaled(x if self.prior.coder is None else self.decoded(x))
 
     def decoded(self, code: Fields) -> Fields:
         """Return the states of codes (B, T, Z, h, w)."""
@@ -171,7 +169,7 @@ class GlobalSpace(TrajectorySpace):
         if self.prior.coder is None:
             return 0.0
         examples, count = self.prior.climatology["lost"].float(), self.time.size
-        values = [operator(self.scaled(x.expand(1, count, *x.shape))) for x in examples]
+        values = [operator(self.unscaled(x.expand(1, count, *x.shape))) for x in examples]
         spread: Tensor = torch.cat(values).var(0)
         return spread
 
@@ -179,18 +177,12 @@ class GlobalSpace(TrajectorySpace):
     def climate(self) -> list[Fields]:
         """Give states that the prior has learnt from, on their way through the seasons."""
         examples = self.prior.climatology["examples"].float()
-        return [self.scaled(x.expand(1, self.time.size, *x.shape)) for x in examples]
+        return [self.unscaled(x.expand(1, self.time.size, *x.shape)) for x in examples]
 
     def screen(self, table: pd.DataFrame, coverage: float = 0.0) -> pd.DataFrame:
         """Return observations with the status and the step of each."""
         table = screen_observations(table, self.prior.normaliser.channels, self.sounder)
         return check(table, self.grid, self.time, statics=self.ground)
-
-    def operator(self, rows: pd.DataFrame, tried: bool = False) -> Operator:
-        """Return the operator from physical trajectories (B, C, T, H, W) to the rows' values."""
-        count, channels, *plane = self.extent
-        shape = (channels, count, *plane) if tried else ()
-        return observation_operator(rows, self.sites, shape)
 
     def sites(self, rows: pd.DataFrame) -> Sites:
         """Return where and when some rows were measured."""
@@ -215,9 +207,7 @@ class GlobalSpace(TrajectorySpace):
         return weights_of(self.names, self.levels, self.sounder)
 
     @torch.no_grad()
-    def features(
-        self, x: Tensor, step: Step, modules: Sequence[nn.Module], sigma: float
-    ) -> Tensor:
+    def features(self, x: Tensor, step: Step, modules: Modules, sigma: float) -> Tensor:
         """Return the outputs of layers at the states of noisy x (T, F, H, W)."""
         width, device = self.prior.contract.states, self.sampler.device
         found = []
@@ -242,11 +232,7 @@ class GlobalSpace(TrajectorySpace):
 
 
 def of_file(path: Path, prior: Prior, options: EnsembleOptions) -> GlobalSpace:
-    """Return the states of a file on the prior's grid, at even times.
-
-    Raises:
-        DpdmError: When the file does not fit the prior, or has gaps.
-    """
+    """Return the states of a file on the prior's grid, at even times."""
     space = observed_space(prior, pd.DataFrame(), path, path.name, options)
     opened = open_fields(path, missing=options.missing)
     check_whole(opened, prior, path)
@@ -259,17 +245,6 @@ def of_file(path: Path, prior: Prior, options: EnsembleOptions) -> GlobalSpace:
     return replace(space, sampler=replace(space.sampler, corrections=0), file=file)
 
 
-def of_observations(prior: Prior, table: pd.DataFrame, request: Request) -> GlobalSpace:
-    """Return the states that observations are of.
-
-    Raises:
-        DpdmError: When something is said of fields, or prior, file and observations do not fit.
-    """
-    refuse_fields(request)
-    files, named = request.files, ", ".join(path.name for path in request.files.observations)
-    return observed_space(prior, table, files.grid, named, request.ensemble, request.sounder)
-
-
 def observed_space(
     prior: Prior,
     table: pd.DataFrame,
@@ -278,11 +253,7 @@ def observed_space(
     options: EnsembleOptions = EnsembleOptions(),
     sounder: Channels | None = None,
 ) -> GlobalSpace:
-    """Return the states to estimate: at a file's times, or from the first observed to the last.
-
-    Raises:
-        DpdmError: When prior, file and observations do not fit each other.
-    """
+    """Return the states to estimate: at a file's times, or from the first observed to the last."""
     sides = own_grid(prior).coords()
     inner = xr.Dataset(coords={n: (*sides[n], AXES[n]) for n in sides})
     time = dates(prior, table, named) if grid is None else times_of(grid, prior, inner)
@@ -299,11 +270,7 @@ def own_grid(prior: Prior) -> Grid:
 
 
 def times_of(path: Path, prior: Prior, own: xr.Dataset) -> xr.DataArray:
-    """Return the times of a file on the prior's grid.
-
-    Raises:
-        DpdmError: When it is on another grid, has no times, or uneven ones.
-    """
+    """Return the times of a file on the prior's grid."""
     like = open_fields(path)
     if not grid_of(like).same(grid_of(own)):
         height, width = own.sizes["lat"], own.sizes["lon"]
@@ -319,11 +286,7 @@ def times_of(path: Path, prior: Prior, own: xr.Dataset) -> xr.DataArray:
 
 
 def dates(prior: Prior, table: pd.DataFrame, named: str) -> xr.DataArray:
-    """Return evenly spaced dates from the first observed to the last.
-
-    Raises:
-        DpdmError: When there is no date, or when they span more states than make sense.
-    """
+    """Return evenly spaced dates from the first observed to the last."""
     stamps = table["time"].dropna()
     if stamps.empty or stamps.dtype.kind != "M":
         raise DpdmError(

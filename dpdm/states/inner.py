@@ -37,11 +37,7 @@ class Look:
     seed: int = 0
 
     def modules(self, prior: Prior) -> list[nn.Module]:
-        """Return the layers in the order in which they work.
-
-        Raises:
-            DpdmError: When the level or a layer is not of the prior.
-        """
+        """Return the layers in the order in which they work."""
         least, most = prior.contract.sigma
         if not least <= self.sigma <= most:
             raise DpdmError(

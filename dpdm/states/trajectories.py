@@ -20,12 +20,22 @@ import pandas as pd  # type: ignore[import-untyped]
 import torch
 import xarray as xr
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from dpdm.bound import scaling, windowed
 from dpdm.diffusion.observe import Observation
 from dpdm.diffusion.tile import Spans, tile
-from dpdm.draw import Completion, MemberNoise, SamplerConfig, Step, samples
+from dpdm.draw import (
+    Background,
+    Completion,
+    MemberNoise,
+    Modules,
+    Numbers,
+    SamplerConfig,
+    Seen,
+    Step,
+    samples,
+)  # fmt: skip
 from dpdm.ensemble import EnsembleOptions, described, layout
 from dpdm.errors import DpdmWarning
 from dpdm.fields.aloft import placed
@@ -151,13 +161,16 @@ class TrajectorySpace:
         y, x = (Axis(*each) for each in zip("yx", centres, periods, strict=True))
         return Layout(y, x, sphere=False)
 
+    @cached_property
+    def frame(self) -> tuple[Tensor, Tensor]:
+        """Give mean and standard deviation of the states, that broadcast against (T, C, ...)."""
+        return scaling(self.prior)
+
     def label(self, step: Step) -> str:
         """Return what decides the noise of a trajectory, beside the seed."""
         return "trajectory" if step is None else f"trajectory {step}"
 
-    def denoiser(
-        self, step: Step, sampler: SamplerConfig, seen: Observation | None = None
-    ) -> Denoise:
+    def denoiser(self, step: Step, sampler: SamplerConfig, seen: Seen = None) -> Denoise:
         """Return the denoiser of whole trajectories (B, T, C, ...)."""
         spans = Spans(self.time.size, self.prior.contract.states)
         denoise = tile(windowed(self.prior, sampler.device), spans)
@@ -165,14 +178,22 @@ class TrajectorySpace:
 
     def normalise(self, values: Array, step: Step) -> Tensor:
         """Return x (T, C, ...) of a physical trajectory (C, T, H, W)."""
-        states = torch.from_numpy(values).movedim(1, 0).contiguous()
-        mean, std = scaling(self.prior)
-        return ((states.reshape(self.extent) - mean) / std).float()
+        return self.scaled(values)
+
+    def scaled(self, values: Array) -> Tensor:
+        """Return a physical trajectory (C, T, H, W) in standard deviations (T, C, ...)."""
+        states = torch.from_numpy(values).movedim(1, 0).contiguous().reshape(self.extent)
+        mean, std = self.frame
+        return ((states - mean) / std).float()
+
+    def unscaled(self, x: Fields) -> Fields:
+        """Return trajectories in standard deviations (B, T, C, ...) as physical (B, C, T, ...)."""
+        mean, std = (each.to(x) for each in self.frame)
+        return (mean + std * x).movedim(2, 1)
 
     def physical(self, x: Fields) -> Fields:
-        """Return normalised trajectories (B, T, C, ...) as physical ones (B, C, T, H, W)."""
-        mean, std = (each.to(x) for each in scaling(self.prior))
-        states = (mean + std * x).movedim(2, 1)
+        """Return x (B, T, C, ...) as physical trajectories (B, C, T, H, W)."""
+        states = self.unscaled(x)
         return states if self.prior.contract.plane else states[..., None, None]
 
     def completion(
@@ -268,18 +289,13 @@ class TrajectorySpace:
         return 0.0
 
     def observation(
-        self,
-        step: Step,
-        rows: pd.DataFrame,
-        operator: Operator,
-        equivalents: Array,
-        shared: Tensor | None = None,
+        self, step: Step, rows: pd.DataFrame, operator: Operator, background: Background
     ) -> Observation:
         """Return rows as observations of x, with independent errors."""
         value, error = (
             torch.from_numpy(rows[n].to_numpy(np.float32, copy=True)) for n in ("value", "error")
         )
-        drawn, seen = torch.from_numpy(equivalents.T.copy()), operator
+        drawn, seen = torch.from_numpy(background[0].T.copy()), operator
         white = whitening_operator(rows, self.sounder)
         if white is not None:
             seen = compose(seen, row_of, white)
@@ -301,9 +317,7 @@ class TrajectorySpace:
         return moved
 
     @torch.no_grad()
-    def features(
-        self, x: Tensor, step: Step, modules: Sequence[nn.Module], sigma: float
-    ) -> Tensor:
+    def features(self, x: Tensor, step: Step, modules: Modules, sigma: float) -> Tensor:
         """Return the outputs of layers at the states of noisy x (T, F, ...)."""
         windows = x.unfold(0, self.prior.contract.states, 1).movedim(-1, 1)
         windows = windows.to(self.sampler.device)
@@ -337,12 +351,7 @@ class TrajectorySpace:
         return {channel.name: attributes(channel) for channel in channels}
 
     def labelled(
-        self,
-        values: NDArray[Any],
-        /,
-        member: int | None = None,
-        statistic: str = "",
-        step: Step = None,
+        self, values: Numbers, member: int | None = None, statistic: str = "", step: Step = None
     ) -> xr.Dataset:
         """Return physical states (C, T, H, W), labelled."""
         axes: dict[str, Any] = {} if member is None else {"realization": [member]}
@@ -376,7 +385,7 @@ class TrajectorySpace:
 def window_features(
     prior: Prior,
     windows: Tensor,
-    modules: Sequence[nn.Module],
+    modules: Modules,
     sigma: float,
     device: str,
     season: float | None = None,
