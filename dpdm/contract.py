@@ -108,6 +108,11 @@ class Contract:
         object.__setattr__(self, "sampling", SAMPLING | self.sampling)
 
     @property
+    def kind(self) -> str:
+        """Give the kind of states: "fields", "trajectories" or "globe"."""
+        return ("globe" if self.globe else "trajectories") if self.states else "fields"
+
+    @property
     def step(self) -> str:
         """Return the period of a step, which of a file of an earlier version its cadence shows."""
         return self.period or ("" if self.states else period_of_length(self.cadence))

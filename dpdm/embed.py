@@ -17,14 +17,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from dpdm.draw import StateSpace, Step
 from dpdm.ensemble import EnsembleOptions, finished, provenance, unfilled
 from dpdm.errors import DpdmError
 from dpdm.fields.write import Writer, check_output
 from dpdm.memory import check_room
 from dpdm.prior import find, load
-from dpdm.states import States, states_of
+from dpdm.states import states_of
+from dpdm.states.domain import FieldConditioning
 from dpdm.states.inner import Look, features_of
-from dpdm.states.maps import Around, Maps
 
 CELLS = ("lat", "lon", "y", "x")
 WORDS = {"long_name": "inner features of the prior's denoiser", "units": "1"}
@@ -34,61 +35,57 @@ def embed(
     field: Path,
     features: Path,
     prior: str = "default",
-    wish: EnsembleOptions = EnsembleOptions(),
+    options: EnsembleOptions = EnsembleOptions(),
     look: Look = Look(),
     pool: str = "none",
-    around: Around = Around(),
+    told: FieldConditioning = FieldConditioning(),
     overwrite: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write the features of every state of a file, whole or not at all.
-
-    Raises:
-        DpdmError: When file, prior, layer, level or output do not fit each other.
-    """
+    """Write the features of every state of a file, whole or not at all."""
     path = find(prior)
-    check_output(features, [field, around, wish, path], overwrite)
+    check_output(features, [field, told, options, path], overwrite)
     known = load(path)
     look.modules(known)
-    states = states_of(field, known, wish, around)
-    check_pool(states, pool)
-    first = told(states, 0, look, pool)
+    space = states_of(field, known, options, told)
+    check_pool(space, pool)
+    first = pooled(space, space.steps[0], look, pool)
     hint = "Give fewer layers or a smaller field, or --pool mean."
     check_room(4 * first.nbytes, "The features of a state take", hint)
-    made = provenance(path, [field], said_of(states, look, pool))
+    made = provenance(path, [field], said_of(space, look, pool))
     title = f"Features of {field.name} in the denoiser of the prior {path.stem}"
-    bare = template(states, first, pool)
-    whole = arranged(finished(bare, title, made, wish.history), bare)
+    bare = template(space, first, pool)
+    whole = arranged(finished(bare, title, made, options.history), bare)
     with Writer(features, whole, overwrite) as writer:
-        for number in range(states.count):
-            values = told(states, number, look, pool) if number else first
-            writer.write(block(states, number, values, pool))
-            report(number + 1, states.count)
+        for done, step in enumerate(space.steps, 1):
+            values = first if done == 1 else pooled(space, step, look, pool)
+            writer.write(block(space, step, values, pool))
+            report(done, len(space.steps))
 
 
-def check_pool(states: States, pool: str) -> None:
+def check_pool(space: StateSpace, pool: str) -> None:
     """Refuse a mean over cells where a state has none."""
-    if pool == "mean" and not any(axis in states.axes(0) for axis in CELLS):
+    if pool == "mean" and not any(axis in space.axes(space.steps[0]) for axis in CELLS):
         raise DpdmError(
             "--pool mean is over the cells of a field, and these states are components.",
             "Leave it out.",
         )
 
 
-def told(states: States, number: int, look: Look, pool: str) -> NDArray[np.float32]:
+def pooled(space: StateSpace, step: Step, look: Look, pool: str) -> NDArray[np.float32]:
     """Return the features of a state: (F, ...) of fields, (T, F, ...) of a trajectory."""
-    values: NDArray[np.float32] = features_of(states, number, look).numpy()
+    values: NDArray[np.float32] = features_of(space, step, look).numpy()
     if pool == "mean":
-        values = (values * states.weights).mean((-2, -1)).astype(np.float32)
+        values = (values * space.weights).mean((-2, -1)).astype(np.float32)
     return values
 
 
 def laid(
-    states: States, number: int | None, count: int, pool: str
+    axes: dict[str, xr.DataArray], shape: tuple[int, ...], pool: str
 ) -> tuple[list[str], xr.Dataset]:
-    """Return dimensions and axes of the features of one state or, without a number, of all."""
-    axes = states.axes(number)
+    """Return dimensions and axes of features of that shape, on the axes of states."""
     cells = [n for n in axes if n in CELLS]
+    count = shape[-1 - (len(cells) if pool == "none" else 0)]
     outer = [n for n in axes if n not in cells]
     words = {"long_name": "number of the feature"}
     feature = xr.DataArray(np.arange(count, dtype=np.int32), dims="feature", attrs=words)
@@ -96,19 +93,19 @@ def laid(
     return dims, xr.Dataset(coords={n: (axes | {"feature": feature})[n] for n in dims})
 
 
-def block(states: States, number: int, values: NDArray[np.float32], pool: str) -> xr.Dataset:
+def block(space: StateSpace, step: Step, values: NDArray[np.float32], pool: str) -> xr.Dataset:
     """Return the features of one state, labelled."""
-    dims, axes = laid(states, number, values.shape[states.before], pool)
+    dims, axes = laid(space.axes(step), values.shape, pool)
     return axes.assign(features=(dims, values.reshape([axes.sizes[d] for d in dims]), WORDS))
 
 
-def template(states: States, first: NDArray[np.float32], pool: str) -> xr.Dataset:
+def template(space: StateSpace, first: NDArray[np.float32], pool: str) -> xr.Dataset:
     """Return the layout of the file, in chunks of one state."""
-    dims, axes = laid(states, None, first.shape[states.before], pool)
+    dims, axes = laid(space.axes(), first.shape, pool)
     sizes = {d: axes.sizes[d] for d in dims}
     chunks = (*(1 for _ in dims[first.ndim :]), *first.shape)
     whole = axes.assign(features=unfilled(sizes, chunks, WORDS))
-    return states.timed(whole) if "lat" in dims else whole.assign_attrs(states.attrs)
+    return (space.timed(whole) if "lat" in dims else whole).assign_attrs(space.attrs)
 
 
 def arranged(whole: xr.Dataset, laid_out: xr.Dataset) -> xr.Dataset:
@@ -119,13 +116,11 @@ def arranged(whole: xr.Dataset, laid_out: xr.Dataset) -> xr.Dataset:
     return whole.assign(features=array)
 
 
-def said_of(states: States, look: Look, pool: str) -> dict[str, object]:
+def said_of(space: StateSpace, look: Look, pool: str) -> dict[str, object]:
     """Return what decides the features beside the files."""
     said: dict[str, object] = {
         "sigma": f"{look.sigma:g}", "layer": ",".join(look.layers), "pool": pool,
         "draws": look.draws,
     }  # fmt: skip
     said |= {"seed": look.seed} if look.draws else {}
-    return said | (
-        {"factor": states.factor, **states.task.notes} if isinstance(states, Maps) else {}
-    )
+    return said | space.notes

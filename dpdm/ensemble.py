@@ -66,7 +66,7 @@ class Label(Protocol):
     """Gives a member, or a statistic of all, its axes and metadata."""
 
     def __call__(
-        self, values: NDArray[Any], /, member: int | None = None, statistic: str = ""
+        self, values: NDArray[Any], member: int | None = None, statistic: str = ""
     ) -> xr.Dataset:
         """Return physical values, labelled."""
 

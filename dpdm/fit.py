@@ -18,11 +18,7 @@ from dpdm.prior import Prior
 
 
 def wanted(fields: xr.Dataset, prior: Prior, path: Path, rename: Mapping[str, str]) -> xr.Dataset:
-    """Return the variables that the prior has.
-
-    Raises:
-        DpdmError: When there is none, or one is in other units.
-    """
+    """Return the variables that the prior has."""
     names = prior.normaliser.names
     families = {channel.family for channel in prior.normaliser.channels}
     for name, old in rename.items():
@@ -74,9 +70,6 @@ def period_note(fields: xr.Dataset, prior: Prior, path: Path | str, accepted: st
         prior: A prior of fields.
         path: What a message calls the fields.
         accepted: "any" to go on with a warning where they differ.
-
-    Raises:
-        DpdmError: They differ, and that is not accepted.
     """
     own, given = prior.contract.step, other_period(fields, prior.contract.step)
     if not given:

@@ -24,7 +24,9 @@ IMPLIED = {"tb": "brightness", "rlut": "olr"}  # operators of rows that name non
 Place: TypeAlias = Callable[[pd.DataFrame], Sites]
 
 
-def operator_of(rows: pd.DataFrame, place: Place, shape: tuple[int, ...] = ()) -> Operator:
+def observation_operator(
+    rows: pd.DataFrame, place: Place, shape: tuple[int, ...] = ()
+) -> Operator:
     """Return the operator from physical fields to the rows' values (B, N).
 
     It works on fields (B, C, H, W) and on trajectories (B, C, T, H, W), as the sites do.

@@ -45,9 +45,6 @@ def screen_observations(
         table: Observations.
         channels: The prior's variables.
         sounder: Channels of brightness temperatures, if their weights are known.
-
-    Raises:
-        DpdmError: When brightness temperatures are observed, and nothing says what they see.
     """
     names = {c.name for c in channels}
     table, reach = at_pressures(table, names), reaches(channels)
@@ -88,11 +85,7 @@ def reaches(channels: Sequence[Channel]) -> dict[str, tuple[float, float]]:
 
 
 def check_remote(table: pd.DataFrame, sounder: Channels | None, ground: bool) -> None:
-    """Say what stands for the ground where it is seen from above.
-
-    Raises:
-        DpdmError: When nothing says what the channels see.
-    """
+    """Say what stands for the ground where it is seen from above."""
     used = table[table["variable"].isin(REMOTE) & usable(table)]
     seen = used[used["variable"] == "tb"]
     if len(seen) and sounder is None:

@@ -151,4 +151,6 @@ def test_a_prior_of_fields_has_no_surrogate(here: Path) -> None:
 
 def test_components_need_a_prior_of_them(turns: xr.Dataset) -> None:
     known = load(Path("gaussian.safetensors"))
-    assert components(Path("turns.nc"), known, EnsembleOptions(device="cpu")).count == 12
+    assert components(Path("turns.nc"), known, EnsembleOptions(device="cpu")).numbers == tuple(
+        range(12)
+    )

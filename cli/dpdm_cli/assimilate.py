@@ -128,7 +128,7 @@ def assimilate(
     units: Mapping[str, str],
     missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
-    **seeing: Any,
+    **said: Any,
 ) -> None:
     """Pull an ensemble towards OBSERVATIONS, and write it as ANALYSIS.
 
@@ -137,21 +137,21 @@ def assimilate(
     that the analysis has not seen.
     """  # fmt: skip
     refuse_strays()
-    seeing |= {"guidance": seeing["guidance"] or "", "tau": seeing["tau"] or 0.0}
+    said |= {"guidance": said["guidance"] or "", "tau": said["tau"] or 0.0}
     from dpdm.assimilate import assimilate as run
     from dpdm.ensemble import EnsembleOptions
     from dpdm.evaluate.innovations import text
     from dpdm.info import code_line
-    from dpdm.request import Files, Seeing
+    from dpdm.request import AssimilationFiles, AssimilationOptions
 
-    wish = EnsembleOptions(
+    asked = EnsembleOptions(
         members=members, seed=seed, steps=steps or 0, keep=keep, device=device, bbox=bbox,
         rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,
     )  # fmt: skip
-    files = Files(observations, coarse, grid, statics, analysis, report)
+    files = AssimilationFiles(observations, coarse, grid, statics, analysis, report)
     with progress("Assimilating", "member-steps") as tell:
-        rows = run(files, prior, wish, Seeing(**seeing), overwrite, tell)
+        rows = run(files, prior, asked, AssimilationOptions(**said), overwrite, tell)
     wrote(analysis)
     echo(text(rows))
     if line := code_line(prior):

@@ -86,10 +86,10 @@ def downscale(
     from dpdm.downscale import downscale as run
     from dpdm.ensemble import EnsembleOptions
 
-    wish = EnsembleOptions(
+    asked = EnsembleOptions(
         members=0 if mean else members, steps=steps or 0, sampler=sampler or "", rename=rename,
         units=units, history=options.command_line(), **rest,
     )  # fmt: skip
     with progress("Downscaling", "member-steps") as report:
-        run(coarse, fine, prior, wish, grid, statics, overwrite, report)
+        run(coarse, fine, prior, asked, grid, statics, overwrite, report)
     wrote(fine)

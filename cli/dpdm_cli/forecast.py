@@ -56,7 +56,15 @@ def forecast(
     from dpdm.states.inner import Look
 
     look = Look(sigma, tuple(layer.split(",")))
-    wish = EnsembleOptions(device="cpu", history=options.command_line())
-    skill = run(train, state, out, prior, Ahead(lead, steps, look, tune or 0.0), wish, overwrite)
+    asked = EnsembleOptions(device="cpu", history=options.command_line())
+    skill = run(
+        train,
+        state,
+        out,
+        prior,
+        Ahead(lead, steps, look, tune or 0.0),
+        asked,
+        overwrite,
+    )
     wrote(out)
     echo(text(skill))

@@ -96,16 +96,16 @@ def perturb(
     from dpdm.ensemble import EnsembleOptions
     from dpdm.perturb import Push, text
     from dpdm.perturb import perturb as run
-    from dpdm.states.maps import Around
+    from dpdm.states.domain import FieldConditioning
 
-    wish = EnsembleOptions(
+    asked = EnsembleOptions(
         members=members, seed=seed, steps=steps or 0, keep=keep, consistent=consistent,
         device=device, rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,
     )  # fmt: skip
     push = Push(0.3 if strength is None else strength, target_spread, centred)
-    around = Around(factor or 0, blind, statics)
+    around = FieldConditioning(factor or 0, blind, statics)
     with progress("Perturbing", "states") as report:
-        points = run(state, ensemble, prior, wish, push, around, overwrite, report)
+        points = run(state, ensemble, prior, asked, push, around, overwrite, report)
     wrote(ensemble)
     echo(text(points))

@@ -114,7 +114,7 @@ def start(setting: Setting, ledger: Ledger, mark: dict[str, Any], options: Optio
         "start", fingerprint=mark, units=len(setting.units),
         per_step=len(setting.units_of(series.labels[0])), first=series.labels[0],
         last=series.labels[-1], missing=list(series.missing), torch=torch.__version__,
-        threads=torch.get_num_threads(), device=setting.task.how.device,
+        threads=torch.get_num_threads(), device=setting.space.sampler.device,
     )  # fmt: skip
     options.say(f"{len(setting.units)} units of work, {done} of them done")
     if series.missing:

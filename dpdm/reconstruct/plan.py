@@ -17,7 +17,7 @@ from dpdm.ensemble import EnsembleOptions
 from dpdm.errors import DpdmError
 from dpdm.fields.checks import Missing
 from dpdm.limits import MOST
-from dpdm.request import COVERAGE, Seeing
+from dpdm.request import COVERAGE, AssimilationOptions
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ def declared(codes: tuple[float, ...]) -> Missing:
     return {"": codes} if codes else {}
 
 
-def wish_of(plan: Plan, history: str) -> EnsembleOptions:
+def options_of(plan: Plan, history: str) -> EnsembleOptions:
     """Return what the plan asks of each step."""
     draw, out = plan.draw, plan.output
     box = (out.bbox[0], out.bbox[1], out.bbox[2], out.bbox[3]) if out.bbox else None
@@ -285,9 +285,9 @@ def wish_of(plan: Plan, history: str) -> EnsembleOptions:
     )  # fmt: skip
 
 
-def seeing_of(said: Observed) -> Seeing:
+def assimilation_of(said: Observed) -> AssimilationOptions:
     """Return what the plan says of observations."""
-    return Seeing(
+    return AssimilationOptions(
         said.error, said.coarse_error, said.coarse_length, said.reject, said.withhold,
         said.guidance, obs_var={new: old for old, new in said.rename.items()},
         obs_units=said.units, coverage=said.coverage, obs_missing=declared(said.missing),

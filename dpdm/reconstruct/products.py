@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from dpdm.ensemble import finished, provenance
 from dpdm.errors import DpdmError
 from dpdm.reconstruct.setting import Setting
-from dpdm.task import Task
+from dpdm.states.fields import FieldSpace
 
 Members = Iterator[NDArray[np.float32]]
 Step = Callable[[str], Members]  # the members (C, H, W) of a step
@@ -42,16 +42,17 @@ class Layout(Protocol):
         """Return the file or store that holds a step."""
 
 
-def values(task: Task, step: int, members: Members) -> Iterator[xr.Dataset]:
+def values(space: FieldSpace, step: int, members: Members) -> Iterator[xr.Dataset]:
     """Yield what a step writes: its mean alone, or members and statistics."""
-    yield from task.blocks(step, members)
+    yield from space.blocks(step, members)
 
 
-def template(setting: Setting, task: Task, made: Mapping[str, str]) -> xr.Dataset:
+def template(setting: Setting, space: FieldSpace, made: Mapping[str, str]) -> xr.Dataset:
     """Return the layout of some steps, with title and provenance."""
-    what = "Fine fields" if task.wish.members else "Mean of the infinite ensemble of fine fields"
+    options = space.options
+    what = "Fine fields" if options.members else "Mean of the infinite ensemble of fine fields"
     title = f"{what} reconstructed after {setting.path.name} with the prior {setting.prior.stem}"
-    return finished(task.template(), title, made, task.wish.history)
+    return finished(space.template(), title, made, options.history)
 
 
 def made_from(setting: Setting, fingerprint: Mapping[str, object]) -> dict[str, str]:
@@ -62,10 +63,10 @@ def made_from(setting: Setting, fingerprint: Mapping[str, object]) -> dict[str, 
         for k, v in fingerprint.items()
         if k.startswith("observations.") and v not in ({}, "")
     }
-    before = draw | seen | setting.task.notes | {"plan": setting.path.name}
+    before = draw | seen | setting.space.notes | {"plan": setting.path.name}
     said = {
-        "prior_sha256": fingerprint["prior_sha256"], "sampler": setting.task.how.sampler,
-        "steps": setting.task.how.steps, "adjustment": setting.adjusted.words(),
+        "prior_sha256": fingerprint["prior_sha256"], "sampler": setting.space.sampler.sampler,
+        "steps": setting.space.sampler.steps, "adjustment": setting.adjusted.words(),
     }  # fmt: skip
     return provenance(setting.prior, (), said, before)
 
