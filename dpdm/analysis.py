@@ -25,7 +25,7 @@ from dpdm.ensemble import blocks
 from dpdm.errors import DpdmError
 from dpdm.evaluate.innovations import background_check
 from dpdm.fields.status import IN_USE, ObsStatus, has, overrule
-from dpdm.instruments import named
+from dpdm.instruments import measured, named
 from dpdm.operators.registry import OPERATORS
 from dpdm.prior import CLIMATE
 from dpdm.types import Operator
@@ -204,10 +204,7 @@ class Implied:
     """What the rows that were used imply of the coarse field's error, member by member."""
 
     def __init__(self, analysis: Analysis, step: Step, used: Index) -> None:
-        rows = analysis.table.iloc[used]
-        self.value, self.error = (
-            torch.from_numpy(rows[n].to_numpy(float, copy=True)) for n in ("value", "error")
-        )
+        self.value, self.error = measured(analysis.table.iloc[used])
         self.operator, self.channel = analysis.operator(step, used), analysis.channel(used)
         self.reach = analysis.reach(used)
 

@@ -20,7 +20,6 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpdm import instruments
 from dpdm.diffusion.condition import BlockMeans
 from dpdm.diffusion.observe import Observation
 from dpdm.draw import (
@@ -44,10 +43,10 @@ from dpdm.fields.store import load
 from dpdm.fields.tensors import to_tensor
 from dpdm.fields.time import label_of, period_of_length, seasons
 from dpdm.fields.units import from_canonical
+from dpdm.instruments import measured, observation_operator, sites_of
 from dpdm.memory import check_room
 from dpdm.nets.layers import heard, joined
 from dpdm.operators.layout import globe
-from dpdm.operators.points import climb, points
 from dpdm.operators.registry import OF_WIND, Sites
 from dpdm.prior import CLIMATE, Prior
 from dpdm.states.posterior import Conditioning, Posterior
@@ -242,21 +241,12 @@ class FieldSpace:
     def operator(self, rows: pd.DataFrame, tried: bool = False) -> Operator:
         """Return the operator from fields (B, C, H, W) to the values of rows (B, N)."""
         shape = self.shape if tried else ()
-        return instruments.observation_operator(rows, self.sites, shape)
+        return observation_operator(rows, self.sites, shape)
 
     def sites(self, rows: pd.DataFrame) -> Sites:
-        """Return where some rows were measured.
-
-        A temperature is brought to the station's height by the lapse rate of the standard
-        atmosphere, a surface pressure by the hypsometric equation; where the elevation is unknown
-        the field's own relief is taken.
-        """
+        """Return where some rows were measured."""
         cells = globe(self.grid.lat, self.grid.lon)
-        lat, lon, height = (
-            rows[n].to_numpy(float, copy=True) for n in ("lat", "lon", "elevation")
-        )
-        up = climb(points(cells, lat, lon), self.statics[0], height)
-        return Sites(cells, tuple(self.names), lat, lon, climb=up)
+        return sites_of(rows, cells, self.names, self.statics[0])
 
     def background_equivalents(
         self, step: Step, operator: Operator, named: NDArray[np.object_]
@@ -268,9 +258,7 @@ class FieldSpace:
         self, step: Step, rows: pd.DataFrame, operator: Operator, background: Background
     ) -> Observation:
         """Return rows as observations of x."""
-        value, error = (
-            torch.from_numpy(rows[n].to_numpy(float, copy=True)) for n in ("value", "error")
-        )
+        value, error = measured(rows)
         seen = Observation(operator, value, error**2, shared=background[1])
         return self.posterior(step).modelled(seen)
 

@@ -42,9 +42,9 @@ from dpdm.fields.store import load, open_fields
 from dpdm.fields.time import seasons
 from dpdm.fields.trajectories import check_times
 from dpdm.fields.units import from_canonical
+from dpdm.instruments import sites_of
 from dpdm.nets.autoencoder import SIDE, Autoencoder
 from dpdm.operators.layout import Layout, globe
-from dpdm.operators.points import climb, points
 from dpdm.operators.registry import Sites
 from dpdm.prior import Prior, check_length
 from dpdm.sighted import levels_of, screen_observations, weights_of
@@ -186,14 +186,13 @@ class GlobalSpace(TrajectorySpace):
 
     def sites(self, rows: pd.DataFrame) -> Sites:
         """Return where and when some rows were measured."""
-        lat, lon, height = (
-            rows[n].to_numpy(float, copy=True) for n in ("lat", "lon", "elevation")
-        )
-        up = climb(points(self.layout, lat, lon), self.ground["topography"].values, height)
+        first, last = self.interval(rows)
         pressure = rows["pressure"].to_numpy(float) if "pressure" in rows else None
         seen = self.sounder_weights if (rows["variable"] == "tb").any() else {}
-        names, when = tuple(self.names), self.interval(rows)
-        return Sites(self.layout, names, lat, lon, *when, up, pressure, self.levels, seen)
+        return sites_of(
+            rows, self.layout, self.names, self.ground["topography"].values, first=first,
+            last=last, pressure=pressure, levels=self.levels, weights=seen,
+        )  # fmt: skip
 
     @cached_property
     def levels(self) -> tuple[float, ...]:

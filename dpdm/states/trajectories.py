@@ -43,7 +43,7 @@ from dpdm.fields.channels import Channels
 from dpdm.fields.stations import check
 from dpdm.fields.status import ObsStatus, mark
 from dpdm.fields.tensors import Channel
-from dpdm.instruments import observation_operator
+from dpdm.instruments import measured, observation_operator
 from dpdm.memory import check_room
 from dpdm.nets.layers import heard, joined
 from dpdm.operators.layout import Axis, Layout
@@ -292,9 +292,7 @@ class TrajectorySpace:
         self, step: Step, rows: pd.DataFrame, operator: Operator, background: Background
     ) -> Observation:
         """Return rows as observations of x, with independent errors."""
-        value, error = (
-            torch.from_numpy(rows[n].to_numpy(np.float32, copy=True)) for n in ("value", "error")
-        )
+        value, error = measured(rows, np.float32)
         drawn, seen = torch.from_numpy(background[0].T.copy()), operator
         white = whitening_operator(rows, self.sounder)
         if white is not None:
