@@ -16,7 +16,6 @@ from draws import labelled, task_of
 from torch import Tensor
 
 from dpdm.config import read
-from dpdm.draw import Posterior
 from dpdm.evaluate import evaluate
 from dpdm.fields.archive import Archive
 from dpdm.fields.grid import Array, grid_of
@@ -26,7 +25,7 @@ from dpdm.fields.store import open_fields
 from dpdm.learn import learn
 from dpdm.lesson import Lesson, prepare
 from dpdm.recipe import Recipe
-from dpdm.task import Task
+from dpdm.states.fields import FieldSpace
 
 RECIPE = Path(__file__).parent / "prior" / "first.toml"
 FACTORS = (4, 12)
@@ -76,8 +75,8 @@ def compare(options: Namespace, folder: Path) -> None:
     for name, variant in VARIANTS.items():
         prior = folder / f"{name.replace(' ', '_')}.safetensors"
         done = learn(lesson(series, variant), prior, options.minutes)
-        task = altered(task_of(common.COARSE, str(prior)), variant)
-        rows = evaluate(expected(task), truth, coarse).rows
+        space = altered(task_of(common.COARSE, str(prior)), variant)
+        rows = evaluate(expected(space), truth, coarse).rows
         found[name] = {r["variable"]: r["rmse_ratio"] for r in rows if r["method"] == "forecast"}
         found[name]["steps"] = done.step
         print(name, found[name], flush=True)
@@ -107,15 +106,15 @@ def smoothed(archive: Archive) -> Smooth:
     return Smooth(**{f.name: getattr(archive, f.name) for f in fields(archive)})
 
 
-def altered(task: Task, variant: Variant) -> Task:
-    """Return a task that is given what the variant was trained with."""
+def altered(space: FieldSpace, variant: Variant) -> FieldSpace:
+    """Return a space that is given what the variant was trained with."""
     kept = np.array([variant.topography, 1.0])[:, None, None]
-    below, smooth = kept * task.statics, kept * task.smooth
-    return replace(task, statics=below if variant.detail else smooth, smooth=smooth)
+    below, smooth = kept * space.statics, kept * space.smooth
+    return replace(space, statics=below if variant.detail else smooth, smooth=smooth)
 
 
-def expected(task: Task) -> xr.Dataset:
+def expected(space: FieldSpace) -> xr.Dataset:
     """Return the means of all steps, in one evaluation each."""
-    steps = range(task.steps)
-    means = (Posterior(task.prior, task.given(s), task.how).expectation() for s in steps)
-    return labelled(task, steps, [mean[None] for mean in means]).isel(realization=0)
+    steps = space.steps
+    means = (space.posterior(s).expectation() for s in steps)
+    return labelled(space, steps, [mean[None] for mean in means]).isel(realization=0)

@@ -37,12 +37,12 @@ from dpdm.bound import scaling, windowed
 from dpdm.diffusion.denoise import like
 from dpdm.diffusion.guide import Lawful, law
 from dpdm.diffusion.observe import Observation
-from dpdm.draw import Dice, How, samples
+from dpdm.draw import MemberNoise, SamplerConfig, samples
 from dpdm.nets.mlp import MLP
 from dpdm.prior import Prior, find, load
 from dpdm.types import Fields, Sigma
 
-HOW = How(sampler="multistep", steps=16, most=20.0, least=0.01, inflation=1.0)
+SAMPLER = SamplerConfig("multistep", 16, sigma_max=20.0, sigma_min=0.01)
 ITERATIONS = 14  # of conjugate gradients, for nine values
 MINUTES = 6
 HEAD = ("who", "RMSE", "CRPS", "SSR", "over surface's", "over regression's", "standard")
@@ -168,8 +168,8 @@ def analysed(prior: Prior, seen: Sight, y: Array, members: int, silent: bool = F
     def side_by_side(x_t: Fields, sigma: Sigma) -> Fields:
         return posterior(x_t[0], sigma.expand(len(y)))[None]
 
-    dice = Dice((len(y), 1, len(mean)), 0, "columns")
-    drawn = torch.stack(list(samples(side_by_side, dice, range(members), HOW)))
+    own = MemberNoise((len(y), 1, len(mean)), 0, "columns")
+    drawn = torch.stack(list(samples(side_by_side, own, range(members), SAMPLER)))
     x: Array = drawn[:, :, 0].double().numpy() * std + mean
     return x[..., : -len(seen.surface.matrix)]
 

@@ -18,11 +18,11 @@ from draws import task_of
 
 from dpdm.diffusion.guide import Guide, dps, mmps, sda
 from dpdm.diffusion.observe import Observation
-from dpdm.draw import Posterior
 from dpdm.operators.layout import globe
 from dpdm.operators.linear import profile
 from dpdm.operators.points import points
-from dpdm.task import Task
+from dpdm.states.fields import FieldSpace
+from dpdm.states.posterior import Posterior
 from dpdm.types import Denoise
 
 GUIDES: dict[str, Guide | None] = {"none": None, "sda": sda, "mmps": mmps, "dps": dps}
@@ -62,28 +62,30 @@ def child(name: str) -> tuple[float, float]:
 def one(name: str, prior: str, places: int, count: int) -> tuple[float, float]:
     """Return milliseconds of an evaluation and the peak of memory, in MB."""
     torch.set_num_threads(1)
-    task = task_of(common.COARSE, prior)
-    posterior = Posterior(task.prior, task.given(0), task.how)
-    took = 0.0 if name == "nothing" else timed(bound(posterior, task, name, places), task, count)
+    space = task_of(common.COARSE, prior)
+    posterior = space.posterior(0)
+    took = 0.0 if name == "nothing" else timed(bound(posterior, space, name, places), space, count)
     return took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def bound(posterior: Posterior, task: Task, name: str, places: int) -> Denoise:
+def bound(posterior: Posterior, space: FieldSpace, name: str, places: int) -> Denoise:
     """Return the denoiser under a guidance."""
-    guide, plain = GUIDES[name], posterior.denoise(None)
+    guide, plain = GUIDES[name], posterior.denoise(space.sampler)
     if guide is None:
         return plain
     rng = np.random.default_rng(0)
-    lat, lon = (rng.uniform(axis[1], axis[-2], places) for axis in (task.grid.lat, task.grid.lon))
-    local = profile(points(globe(task.grid.lat, task.grid.lon), lat, lon))
+    lat, lon = (
+        rng.uniform(axis[1], axis[-2], places) for axis in (space.grid.lat, space.grid.lon)
+    )
+    local = profile(points(globe(space.grid.lat, space.grid.lon), lat, lon))
     value = local(posterior.physical(posterior.first(0)).detach()).flatten()
     seen = Observation(lambda x: local(x).flatten(1), value + 1, torch.ones_like(value))
     return guide(plain, posterior.modelled(seen))
 
 
-def timed(denoise: Denoise, task: Task, count: int) -> float:
+def timed(denoise: Denoise, space: FieldSpace, count: int) -> float:
     """Return the milliseconds of an evaluation at a middling noise level."""
-    x, sigma = torch.randn(1, len(task.prior.normaliser.names), *task.grid.shape), torch.ones(1)
+    x, sigma = torch.randn(1, len(space.prior.normaliser.names), *space.grid.shape), torch.ones(1)
     took = []
     for _ in range(count + 1):
         began = time.process_time()

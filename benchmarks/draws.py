@@ -17,35 +17,39 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.diffusion.sample import SAMPLERS, cosine_levels, levels
-from dpdm.draw import Given, How, Posterior, noise
+from dpdm.draw import SamplerConfig, noise
+from dpdm.ensemble import EnsembleOptions
 from dpdm.fields.grid import Grid
 from dpdm.fields.tensors import geometric
+from dpdm.fields.time import label_of
 from dpdm.prior import Prior, find, load
-from dpdm.task import Task, Wish, label_of, plan
+from dpdm.states.domain import plan
+from dpdm.states.fields import FieldSpace
+from dpdm.states.posterior import Conditioning, Posterior
 from dpdm.types import Denoise, Fields, Sigma
 
 Array = NDArray[np.floating]
 
 
-def task_of(coarse: Path, prior: str) -> Task:
-    """Return the task of a coarse file, as ``dpdm downscale`` would plan it."""
-    return plan(coarse, load(find(prior)), Wish(), None, None)
+def task_of(coarse: Path, prior: str) -> FieldSpace:
+    """Return the space of a coarse file, as ``dpdm downscale`` would plan it."""
+    return plan(coarse, load(find(prior)), EnsembleOptions(), None, None)
 
 
-def schedule(task: Task, sampler: str, steps: int) -> Tensor:
+def schedule(space: FieldSpace, sampler: str, steps: int) -> Tensor:
     """Return falling noise levels: the published cosine ones for DDIM, else dpdm's own."""
     if sampler == "ddim":
-        return cosine_levels(steps, task.how.most)
-    return levels(steps, task.prior.contract.sigma[0], task.how.most)
+        return cosine_levels(steps, space.sampler.sigma_max)
+    return levels(steps, space.prior.contract.sigma[0], space.sampler.sigma_max)
 
 
-def noises(task: Task, step: int, members: Sequence[int], seed: int = 0) -> Tensor:
+def noises(space: FieldSpace, step: int, members: Sequence[int], seed: int = 0) -> Tensor:
     """Return the noise (M, C, H, W) of some members, the same that every user gets."""
-    shape = (len(task.prior.normaliser.names), *task.grid.shape)
-    return torch.stack([noise(shape, seed, m, label_of(task.coarse, step)) for m in members])
+    shape = (len(space.prior.normaliser.names), *space.grid.shape)
+    return torch.stack([noise(shape, seed, m, label_of(space.coarse, step)) for m in members])
 
 
-def physical(prior: Prior, given: Given, x: Tensor) -> Array:
+def physical(prior: Prior, given: Conditioning, x: Tensor) -> Array:
     """Return physical values (M, C, H, W), float32, of normalised fields."""
     known = prior.normaliser.forward(given.lerp)
     factor = geometric(given.factor) if given.factor else prior.contract.factors[1]
@@ -56,13 +60,21 @@ def physical(prior: Prior, given: Given, x: Tensor) -> Array:
 
 @torch.no_grad()
 def draw(
-    task: Task, step: int, denoise: Denoise, members: Sequence[int], sampler: str, steps: int
+    space: FieldSpace,
+    step: int,
+    denoise: Denoise,
+    members: Sequence[int],
+    sampler: str,
+    steps: int,
 ) -> Array:
     """Draw physical members (M, C, H, W) of a step, with any denoiser and sampler."""
-    drawn = noises(task, step, members).to(task.how.device)
-    falling = schedule(task, sampler, steps)
-    x = [SAMPLERS[sampler](denoise, some, falling) for some in torch.split(drawn, task.how.block)]
-    return physical(task.prior, task.given(step), torch.cat(x))
+    drawn = noises(space, step, members).to(space.sampler.device)
+    falling = schedule(space, sampler, steps)
+    x = [
+        SAMPLERS[sampler](denoise, some, falling)
+        for some in torch.split(drawn, space.sampler.block)
+    ]
+    return physical(space.prior, space.conditioning(step), torch.cat(x))
 
 
 def evaluations(sampler: str, falling: Tensor) -> int:
@@ -82,10 +94,10 @@ def evaluations(sampler: str, falling: Tensor) -> int:
     return len(asked)
 
 
-def one_window(task: Task) -> Prior:
+def one_window(space: FieldSpace) -> Prior:
     """Return the prior, made to see the whole domain at once: no borders."""
-    contract = replace(task.prior.contract, window=max(task.grid.shape))
-    return replace(task.prior, contract=contract)
+    contract = replace(space.prior.contract, window=max(space.grid.shape))
+    return replace(space.prior, contract=contract)
 
 
 def blocks(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
@@ -102,7 +114,7 @@ def blocks(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
     return [(r, c) for r in rows for c in columns]
 
 
-def part(given: Given, rows: slice, columns: slice) -> Given:
+def part(given: Conditioning, rows: slice, columns: slice) -> Conditioning:
     """Return what is known of one window, as if it were the whole domain."""
     at = (slice(None), rows, columns)
     monthly = None if given.climatology is None else given.climatology[at]
@@ -113,14 +125,14 @@ def part(given: Given, rows: slice, columns: slice) -> Given:
     )  # fmt: skip
 
 
-def touching(prior: Prior, given: Given, how: How) -> Denoise:
+def touching(prior: Prior, given: Conditioning, sampler: SamplerConfig) -> Denoise:
     """Return a denoiser whose windows never meet, so that each is finished on its own.
 
     Samplers act on each cell alone but for the denoiser, so this equals sampling window by window
     and laying the results side by side, with the same noise.
     """
     places = blocks(given.grid.shape, prior.contract.window)
-    each = [Posterior(prior, part(given, *place), how).denoise(None) for place in places]
+    each = [Posterior(prior, part(given, *place), sampler).denoise(sampler) for place in places]
 
     def whole(x_t: Fields, sigma: Sigma) -> Fields:
         out = torch.empty_like(x_t)
@@ -131,13 +143,13 @@ def touching(prior: Prior, given: Given, how: How) -> Denoise:
     return whole
 
 
-def labelled(task: Task, steps: Sequence[int], values: Sequence[Array]) -> xr.Dataset:
+def labelled(space: FieldSpace, steps: Sequence[int], values: Sequence[Array]) -> xr.Dataset:
     """Return members (M, C, H, W) of some steps as canonical fields."""
     stacked = np.stack(values)
-    coords: dict[str, Any] = dict(task.grid.coords())
-    if "time" in task.coarse.dims:
-        coords["time"] = task.coarse["time"].values[list(steps)]
+    coords: dict[str, Any] = dict(space.grid.coords())
+    if "time" in space.coarse.dims:
+        coords["time"] = space.coarse["time"].values[list(steps)]
     dims = ("time", "realization", "lat", "lon")
-    names = task.prior.normaliser.names
-    arrays = {n: (dims, stacked[:, :, i]) for i, n in enumerate(names) if n in task.coarse}
+    names = space.prior.normaliser.names
+    arrays = {n: (dims, stacked[:, :, i]) for i, n in enumerate(names) if n in space.coarse}
     return xr.Dataset(arrays, coords)

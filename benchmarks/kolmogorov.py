@@ -35,7 +35,7 @@ from flow_scores import Inferred
 from torch import Tensor
 
 from dpdm.fields.observations import read_observations
-from dpdm.instruments import operator_of
+from dpdm.instruments import observation_operator
 from dpdm.operators.layout import plane
 from dpdm.operators.registry import Sites
 
@@ -201,7 +201,7 @@ def sight(rows: pd.DataFrame, truth: xr.Dataset) -> Seen:
         return Sites(layout, ("u", "v"), some["y"], some["x"], torch.from_numpy(step))
 
     value, error = (torch.from_numpy(rows[n].to_numpy(float).copy()) for n in ("value", "error"))
-    return Seen(operator_of(rows, place), value, error)
+    return Seen(observation_operator(rows, place), value, error)
 
 
 def rivals(

@@ -32,6 +32,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from dpdm.bound import scaling, windowed
+from dpdm.contract import SAMPLING_OF
 from dpdm.diffusion.guide import sda
 from dpdm.diffusion.observe import Observation
 from dpdm.diffusion.sample import corrected, levels
@@ -39,7 +40,6 @@ from dpdm.diffusion.tile import Spans, tile
 from dpdm.prior import Prior, find, load
 from dpdm.testbeds import lorenz63
 from dpdm.testbeds.particles import smoother
-from dpdm.trajectories import MOST, SAMPLING
 from dpdm.types import Fields, Values
 
 LENGTH, DRAWS = 65, 512
@@ -87,10 +87,11 @@ def main() -> None:
     parser.add_argument("--observations", type=int, default=16)
     parser.add_argument("--first", type=int, default=0, help="number of the first observation")
     parser.add_argument("--samples", type=int, default=16)
+    usual = SAMPLING_OF["components"]
     for name in ("steps", "corrections", "tau", "least"):
-        kind = type(SAMPLING[name])
-        parser.add_argument(f"--{name}", type=kind, default=SAMPLING[name])
-    parser.add_argument("--most", type=float, default=MOST["components"])
+        kind = type(usual[name])
+        parser.add_argument(f"--{name}", type=kind, default=usual[name])
+    parser.add_argument("--most", type=float, default=usual["most"])
     parser.add_argument("--gamma", type=float, default=0.01)
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--kalman", action="store_true", help="DAPPER's smoother beside (pip)")

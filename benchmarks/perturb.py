@@ -12,12 +12,13 @@ import common
 import numpy as np
 import xarray as xr
 
+from dpdm.ensemble import EnsembleOptions
 from dpdm.evaluate.spectra import spectrum
 from dpdm.fields.grid import coarsen
-from dpdm.perturb import Push, drawn, sigma_of
+from dpdm.perturb import Push, drawn, sigma_of, spread
 from dpdm.prior import find, load
-from dpdm.states.maps import Around, Maps
-from dpdm.task import Wish
+from dpdm.states.domain import FieldConditioning, of_file
+from dpdm.states.fields import FieldSpace
 
 EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
 BLOCKS = 10
@@ -35,17 +36,18 @@ def main() -> None:
     prior = load(find(options.prior))
     rows, targets = [], dict[str, common.Target]()
     for consistent in (False, True):
-        wish = Wish(
+        asked = EnsembleOptions(
             members=options.members, consistent=consistent, keep="members", steps=options.steps
         )
-        maps = Maps(common.TRUTH, prior, wish, Around())
-        maps.how = replace(maps.how, inflation=options.inflation)
+        space = of_file(common.TRUTH, prior, asked, FieldConditioning())
+        sampler = replace(space.sampler, inflation=options.inflation)
+        space = replace(space, sampler=sampler)
         for strength in options.strengths:
-            lines = judged(maps, strength, options.months)
+            lines = judged(space, strength, options.months)
             word = "yes" if consistent else "no"
-            rows += [(word, strength, sigma_of(maps, strength), *line) for line in lines]
-            for name, spread, moved, *ratios in lines:
-                print(word, strength, name, spread, moved, ratios, flush=True)
+            rows += [(word, strength, sigma_of(space, strength), *line) for line in lines]
+            for name, wide, moved, *ratios in lines:
+                print(word, strength, name, wide, moved, ratios, flush=True)
                 off = max(abs(r - 1) for r in ratios)
                 named = f"{name}, strength {strength:g}{', consistent' * consistent}"
                 targets[f"{named}: power off by"] = common.target(off, most=0.1)
@@ -57,32 +59,32 @@ def main() -> None:
     common.close("perturb", {"rows": [dict(zip(head, r, strict=True)) for r in rows]}, targets)
 
 
-def judged(maps: Maps, strength: float, months: list[int]) -> list[tuple[object, ...]]:
+def judged(space: FieldSpace, strength: float, months: list[int]) -> list[tuple[object, ...]]:
     """Return each variable's spread, change of block means, and power over the data's by band."""
     sums: dict[str, list[tuple[float, float, np.ndarray, np.ndarray]]] = {
-        n: [] for n in maps.names
+        n: [] for n in space.names
     }
     for month in months:
-        members, state = drawn(maps, month, Push(strength)), maps.values(month)
-        spreads = maps.spread(members)
-        for c, name in enumerate(maps.names):
-            some, one = (fields(maps, v) for v in (members[:, c], state[None, c]))
+        members, state = drawn(space, month, Push(strength)), space.values(month)
+        spreads = spread(space, members)
+        for c, name in enumerate(space.names):
+            some, one = (fields(space, v) for v in (members[:, c], state[None, c]))
             off = coarsen(some - one.isel(realization=0), BLOCKS)["v"]
             moved = float(np.square(off).mean())
             sums[name].append((spreads[name] ** 2, moved, power(some), power(one)))
     out = []
     for name, lines in sums.items():
-        spread, moved, ours, theirs = (
+        wide, moved, ours, theirs = (
             np.mean([line[k] for line in lines], axis=0) for k in range(4)
         )
-        out.append((name, float(spread**0.5), float(moved**0.5), *map(float, ours / theirs)))
+        out.append((name, float(wide**0.5), float(moved**0.5), *map(float, ours / theirs)))
     return out
 
 
-def fields(maps: Maps, values: np.ndarray) -> xr.Dataset:
+def fields(space: FieldSpace, values: np.ndarray) -> xr.Dataset:
     """Return members (M, H, W) of a variable, labelled."""
     dims = ("realization", "lat", "lon")
-    return xr.Dataset({"v": (dims, values)}, maps.task.grid.coords())
+    return xr.Dataset({"v": (dims, values)}, space.grid.coords())
 
 
 def power(ds: xr.Dataset) -> np.ndarray:

@@ -20,7 +20,6 @@ the background, optimal interpolation (`profile_law.py`) and an ensemble Kalman 
 import json
 import time
 from argparse import Namespace
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -38,7 +37,7 @@ from profile_scores import Scores, scores
 from torch import Tensor
 
 from dpdm import sighted
-from dpdm.earth import Earth, earth_of
+from dpdm.ensemble import EnsembleOptions
 from dpdm.fields.channels import read_channels
 from dpdm.fields.observations import read_observations
 from dpdm.fields.seasons import basis
@@ -47,6 +46,7 @@ from dpdm.fields.time import seasons
 from dpdm.operators.shapes import compose
 from dpdm.operators.whitening import row_of
 from dpdm.prior import load as load_prior
+from dpdm.states.globe import GlobalSpace, observed_space
 
 SETTINGS = Path(__file__).with_suffix("")
 SOUNDER = common.SAMPLES / "sounder.nc"
@@ -155,18 +155,18 @@ class Window:
         arrays = [a.values for a in self.truth.data_vars.values()]
         return torch.from_numpy(np.stack(arrays)).double()
 
-    def course(self, table: pd.DataFrame) -> Earth:
+    def space(self, table: pd.DataFrame) -> GlobalSpace:
         """Return where and when the observations are."""
         known = load_prior(next(iter(self.bench.priors.values())))
         sounder = read_channels(SOUNDER) if "channel" in table else None
-        return replace(earth_of(known, table, self.path, ""), sounder=sounder)
+        return observed_space(known, table, self.path, "", EnsembleOptions(), sounder)
 
     @cached_property
     def law(self) -> Law:
         """Give the Gaussian law of this season's windows."""
-        course = self.course(pd.DataFrame())
-        mean, scale = course.frame
-        prior = course.prior
+        space = self.space(pd.DataFrame())
+        mean, scale = space.frame
+        prior = space.prior
         cycle = prior.climatology["harmonics"].double()
         season = seasons(self.bench.fields["time"][: self.bench.taught])
         x = self.bench.states.clone()
@@ -250,25 +250,25 @@ def analysed(bench: Bench, window: Window, files: list[Path], who: str) -> Tenso
     if who in bench.priors:
         return drawn(bench, window, files, who)
     table = read_observations(files)
-    course = window.course(table)
-    table = course.checked(table)
+    space = window.space(table)
+    table = space.screen(table)
     table = table[table["status"] == ""].reset_index(drop=True)
     if who == "background":
-        grid, shape = course.grid, (DAYS, *course.grid.shape)
+        grid, shape = space.grid, (DAYS, *space.grid.shape)
         full = torch.full_like(window.values, np.nan)[None]
         full[0, bench.levels] = profile_rivals.lerped(table, bench.names, shape, grid)
         return full
-    seen = independent(course, table)
+    seen = independent(space, table)
     if who == "optimal":
         return profile_rivals.optimal(window.law, seen, bench.options.members)
     where = table["lat"].to_numpy(float), table["lon"].to_numpy(float)
-    return profile_rivals.transformed(window.background(), seen, where, course.grid, LENGTH)
+    return profile_rivals.transformed(window.background(), seen, where, space.grid, LENGTH)
 
 
-def independent(course: Earth, table: pd.DataFrame) -> Seen:
+def independent(space: GlobalSpace, table: pd.DataFrame) -> Seen:
     """Return what is seen, with errors made independent, in units of them."""
     value, error = (torch.from_numpy(table[n].to_numpy(float).copy()) for n in ("value", "error"))
-    operator, white = course.operator(table), sighted.independent(table, course.sounder)
+    operator, white = space.operator(table), sighted.whitening_operator(table, space.sounder)
     if white is None:
         return Seen(lambda x: operator(x) / error.to(x), value / error, torch.ones_like(error))
     made = compose(operator, row_of, white)

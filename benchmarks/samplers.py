@@ -13,10 +13,10 @@ import numpy as np
 from draws import Array, draw, evaluations, labelled, schedule, task_of
 from region import VALIDATION, cut
 
-from dpdm.draw import Posterior
+import dpdm.draw
 from dpdm.evaluate import evaluate
 from dpdm.fields.store import open_fields
-from dpdm.task import Task, label_of
+from dpdm.states.fields import FieldSpace
 
 Way = tuple[str, int]
 WAYS: tuple[Way, ...] = (
@@ -32,22 +32,24 @@ HEAD = ("sampler", "steps", "evaluations", "seconds", "variable", "CRPS/lerp", "
 def compare(options: Namespace, folder: Path) -> None:
     """Print each way's scores, with the evaluations and the seconds of a member-month."""
     coarse, truth = cut(options.build, folder, VALIDATION, 10)
-    task = task_of(coarse, options.prior)
-    steps = range(min(options.months, task.steps))
+    space = task_of(coarse, options.prior)
+    steps = range(min(options.months, len(space.steps)))
     members = min(options.members, MEMBERS)
     drawn: dict[Way, list[Array]] = {way: [] for way in WAYS}
     took = dict.fromkeys(WAYS, 0.0)
     for step in steps:
-        posterior = Posterior(task.prior, task.given(step), task.how)
+        posterior = space.posterior(step)
         for way in WAYS:
             began = time.perf_counter()
-            drawn[way].append(draw(task, step, posterior.denoise(None), range(members), *way))
+            drawn[way].append(
+                draw(space, step, posterior.denoise(space.sampler), range(members), *way)
+            )
             took[way] += time.perf_counter() - began
     true, seen = (open_fields(p).compute() for p in (truth, coarse))
     found = []
     for way in WAYS:
-        scores = evaluate(labelled(task, steps, drawn.pop(way)), true, seen)
-        cost = (evaluations(way[0], schedule(task, *way)), took[way] / len(steps) / members)
+        scores = evaluate(labelled(space, steps, drawn.pop(way)), true, seen)
+        cost = (evaluations(way[0], schedule(space, *way)), took[way] / len(steps) / members)
         found += [(*way, *cost, *line) for line in lines(scores.rows, members)]
     print(common.table(HEAD, found))
     common.close("samplers", {"rows": [dict(zip(HEAD, r, strict=True)) for r in found]}, {})
@@ -74,15 +76,15 @@ def inflate(options: Namespace, folder: Path) -> None:
     is 1, by interpolation in the logarithm: a rule that was laid down before it was applied.
     """
     coarse, truth = cut(options.build, folder, VALIDATION, 10)
-    task = task_of(coarse, options.prior)
-    steps = range(min(options.months, task.steps))
+    space = task_of(coarse, options.prior)
+    steps = range(min(options.months, len(space.steps)))
     members = min(options.members, MEMBERS)
     true, seen = (open_fields(p).compute() for p in (truth, coarse))
     found, means = list[tuple[object, ...]](), list[float]()
     for factor in INFLATIONS:
-        how = replace(task.how, inflation=factor)
-        drawn = [members_of(replace(task, how=how), step, members) for step in steps]
-        scored = lines(evaluate(labelled(task, steps, drawn), true, seen).rows, members)
+        wide = replace(space, sampler=replace(space.sampler, inflation=factor))
+        drawn = [members_of(wide, step, members) for step in steps]
+        scored = lines(evaluate(labelled(space, steps, drawn), true, seen).rows, members)
         means.append(math.prod(float(str(line[2])) for line in scored) ** (1 / len(scored)))
         found += [(factor, *line) for line in scored]
     print(common.table(("inflation", *HEAD[4:]), found))
@@ -93,11 +95,10 @@ def inflate(options: Namespace, folder: Path) -> None:
     )
 
 
-def members_of(task: Task, step: int, members: int) -> Array:
+def members_of(space: FieldSpace, step: int, members: int) -> Array:
     """Return members (M, C, H, W) of a step, as every user gets them."""
-    posterior = Posterior(task.prior, task.given(step), task.how)
-    label = label_of(task.coarse, step)
-    return np.stack([*posterior.members(range(members), 0, label)]).astype(np.float32)
+    drawn = dpdm.draw.draw(space, step, space.sampler, range(members), 0)
+    return np.stack([*drawn]).astype(np.float32)
 
 
 def calibrated(factors: Sequence[float], ratios: Sequence[float]) -> float:

@@ -27,12 +27,12 @@ import numpy as np
 import xarray as xr
 from draws import Array, blocks, draw, one_window, task_of, touching
 
-from dpdm.draw import Posterior
-from dpdm.evaluate.match import positions
+from dpdm.fields.box import positions
 from dpdm.fields.grid import grid_of
 from dpdm.fields.store import open_fields
 from dpdm.fields.tensors import to_tensor
-from dpdm.task import Task
+from dpdm.states.fields import FieldSpace
+from dpdm.states.posterior import Posterior
 
 APART = 3  # cells between a line and the nearest border, where it counts as none
 Lines = tuple[Array, Array]  # positions of borders along rows and along columns
@@ -46,12 +46,12 @@ def main() -> None:
     parser.add_argument("--months", type=int, default=12)
     parser.add_argument("--widest", type=int, default=2, help="windows over those of training")
     options = parser.parse_args()
-    task = task_of(common.COARSE, options.prior)
-    task = replace(task, how=replace(task.how, widest=options.widest))
+    space = task_of(common.COARSE, options.prior)
+    space = replace(space, sampler=replace(space.sampler, widest=options.widest))
     truth = open_fields(common.TRUTH).compute()
-    names = [n for n in task.prior.normaliser.names if n in truth]
+    names = [n for n in space.prior.normaliser.names if n in truth]
     months = [
-        month_of(task, truth, step, options.members) for step in range(min(options.months, 12))
+        month_of(space, truth, step, options.members) for step in range(min(options.months, 12))
     ]
     found = {
         name: {kind: judged([m[kind][:, c] for m in months]) for kind in KINDS}
@@ -65,23 +65,23 @@ def main() -> None:
     common.close("seams", found, wanted)
 
 
-def month_of(task: Task, truth: xr.Dataset, step: int, members: int) -> dict[str, Array]:
+def month_of(space: FieldSpace, truth: xr.Dataset, step: int, members: int) -> dict[str, Array]:
     """Return the quotients (3, C) of fused or stitched windows, of the truth, of one window."""
-    given = task.given(step)
-    posterior = Posterior(task.prior, given, task.how)
+    given = space.conditioning(step)
+    posterior = Posterior(space.prior, given, space.sampler)
     ways = {
-        "fused": posterior.denoise(None),
-        "stitched": touching(task.prior, given, task.how),
-        "one": Posterior(one_window(task), given, task.how).denoise(None),
+        "fused": posterior.denoise(space.sampler),
+        "stitched": touching(space.prior, given, space.sampler),
+        "one": Posterior(one_window(space), given, space.sampler).denoise(space.sampler),
     }
-    own = (task.how.sampler, task.how.steps)
-    fields = {k: draw(task, step, way, range(members), *own) for k, way in ways.items()}
-    names = task.prior.normaliser.names
+    own = (space.sampler.sampler, space.sampler.steps)
+    fields = {k: draw(space, step, way, range(members), *own) for k, way in ways.items()}
+    names = space.prior.normaliser.names
     true = to_tensor(truth.isel(time=step), names, grid_of(truth).shape).numpy()
-    at = where(task, truth)
+    at = where(space, truth)
     lerp = given.lerp.numpy()[at]
     rough = {way: values[(slice(None), *at)] - lerp for way, values in fields.items()}
-    lines = borders(task, posterior, at)
+    lines = borders(space, posterior, at)
     return {
         kind: np.stack(
             [quotient(f, lines[kind]) for f in (rough[kind], true[None] - lerp, rough["one"])]
@@ -90,9 +90,9 @@ def month_of(task: Task, truth: xr.Dataset, step: int, members: int) -> dict[str
     }
 
 
-def where(task: Task, truth: xr.Dataset) -> tuple[slice, Any, Any]:
+def where(space: FieldSpace, truth: xr.Dataset) -> tuple[slice, Any, Any]:
     """Return where the truth's cells lie in the fine grid, as an index of (C, H, W)."""
-    own, other = task.grid, grid_of(truth)
+    own, other = space.grid, grid_of(truth)
     rows, columns = (
         positions(a, b, step)
         for a, b, step in zip((own.lat, own.lon), (other.lat, other.lon), own.spacing, strict=True)
@@ -100,11 +100,13 @@ def where(task: Task, truth: xr.Dataset) -> tuple[slice, Any, Any]:
     return slice(None), rows, columns
 
 
-def borders(task: Task, posterior: Posterior, at: tuple[slice, Any, Any]) -> dict[str, Lines]:
+def borders(
+    space: FieldSpace, posterior: Posterior, at: tuple[slice, Any, Any]
+) -> dict[str, Lines]:
     """Return the lines on which windows begin or end, counted in the truth's cells."""
     fused = [(slice(int(r[0]), int(r[-1]) + 1), slice(int(c[0]), int(c[-1]) + 1))
              for _, r, c in posterior.windows.places()]  # fmt: skip
-    touch = blocks(task.grid.shape, task.prior.contract.window)
+    touch = blocks(space.grid.shape, space.prior.contract.window)
     return {
         kind: tuple(ends((p[axis] for p in places), at[axis + 1]) for axis in (0, 1))  # type: ignore[misc]
         for kind, places in zip(KINDS, (fused, touch), strict=True)

@@ -30,11 +30,11 @@ import xarray as xr
 from common import Target, target
 from draws import Array, draw, evaluations, labelled, schedule, task_of, touching
 
-from dpdm.draw import Posterior
 from dpdm.evaluate import evaluate
 from dpdm.fields.store import open_fields
 from dpdm.fields.tensors import given_channels
-from dpdm.task import Task
+from dpdm.states.fields import FieldSpace
+from dpdm.states.posterior import Posterior
 
 Found = tuple[dict[str, Any], dict[str, Target]]
 PAPER = ("ddim", 25)
@@ -66,12 +66,12 @@ def command(options: Namespace, folder: Path) -> Found:
         "downscale", coarse, folder / "members.nc", "--prior", options.prior,
         "--members", options.members, "--keep", "members",
     )  # fmt: skip
-    task = task_of(coarse, options.prior)
-    calls, bare = calls_of(task, options.members), bare_calls(task, options.members)
-    least, months = bare * task.steps, options.members * task.steps
+    space = task_of(coarse, options.prior)
+    calls, bare = calls_of(space, options.members), bare_calls(space, options.members)
+    least, months = bare * len(space.steps), options.members * len(space.steps)
     found = {
         "seconds_per_member_month": whole.seconds / months,
-        "evaluations_per_second": calls * task.steps / whole.seconds,
+        "evaluations_per_second": calls * len(space.steps) / whole.seconds,
         "command_seconds": whole.seconds,
         "bare_seconds": least,
         "overhead": whole.seconds / least - 1,
@@ -91,51 +91,51 @@ def months_of(folder: Path, count: int) -> Path:
     return path
 
 
-def calls_of(task: Task, members: int) -> int:
+def calls_of(space: FieldSpace, members: int) -> int:
     """Count the evaluations of the whole domain that a step's members take."""
-    falling = schedule(task, task.how.sampler, task.how.steps)
-    return members * evaluations(task.how.sampler, falling)
+    falling = schedule(space, space.sampler.sampler, space.sampler.steps)
+    return members * evaluations(space.sampler.sampler, falling)
 
 
-def bare_calls(task: Task, members: int) -> float:
+def bare_calls(space: FieldSpace, members: int) -> float:
     """Return the seconds of one step's network calls, the median of three."""
-    posterior = Posterior(task.prior, task.given(0), task.how)
+    posterior = space.posterior(0)
     took = []
     for _ in range(3):
         began = time.perf_counter()
-        call(task, posterior, members)
+        call(space, posterior, members)
         took.append(time.perf_counter() - began)
     return float(np.median(took))
 
 
 @torch.no_grad()
-def call(task: Task, posterior: Posterior, members: int) -> None:
+def call(space: FieldSpace, posterior: Posterior, members: int) -> None:
     """Read the conditions of each window, then evaluate each, as often as the members need."""
-    network, device = task.prior.denoiser, task.how.device
+    network, device = space.prior.denoiser, space.sampler.device
     height, width = posterior.windows.extent
     given = torch.randn(1, given_channels(posterior.base.shape[0]), height, width, device=device)
     features = [network.features(given) for _ in posterior.windows.places()]
-    falling = schedule(task, task.how.sampler, task.how.steps)
-    for first in range(0, members, task.how.block):
-        count = min(task.how.block, members - first)
+    falling = schedule(space, space.sampler.sampler, space.sampler.steps)
+    for first in range(0, members, space.sampler.block):
+        count = min(space.sampler.block, members - first)
         x = torch.randn(count, posterior.base.shape[0], height, width, device=device)
         sigma = torch.ones(count, device=device)
-        for _ in range(evaluations(task.how.sampler, falling)):
+        for _ in range(evaluations(space.sampler.sampler, falling)):
             for each in features:
                 network.moments(x, sigma, each)
 
 
 def paper(options: Namespace, folder: Path) -> Found:
     """Draw the same members by dpdm's procedure and by the published one."""
-    task = task_of(common.COARSE, options.prior)
-    steps = range(min(options.months, task.steps))
+    space = task_of(common.COARSE, options.prior)
+    steps = range(min(options.months, len(space.steps)))
     truth, coarse = (open_fields(p).compute() for p in (common.TRUTH, common.COARSE))
     found: dict[str, Any] = {}
     for name, way in WAYS.items():
         began = time.perf_counter()
-        drawn = [way(task, step) for step in steps]
+        drawn = [way(space, step) for step in steps]
         took = time.perf_counter() - began
-        rows = evaluate(labelled(task, steps, drawn), truth, coarse).rows
+        rows = evaluate(labelled(space, steps, drawn), truth, coarse).rows
         ratios = {r["variable"]: r["crps_ratio"] for r in rows if r["method"] == METHOD}
         found[name] = {"seconds": took / len(steps) / MEMBERS, **ratios}
     print(
@@ -152,16 +152,18 @@ def paper(options: Namespace, folder: Path) -> Found:
     return {"procedures": found}, wanted
 
 
-def fused(task: Task, step: int) -> Array:
+def fused(space: FieldSpace, step: int) -> Array:
     """Draw one month's members (M, C, H, W) by dpdm's own procedure."""
-    denoise = Posterior(task.prior, task.given(step), task.how).denoise(None)
-    return draw(task, step, denoise, range(MEMBERS), task.how.sampler, task.how.steps)
+    denoise = space.posterior(step).denoise(space.sampler)
+    return draw(space, step, denoise, range(MEMBERS), space.sampler.sampler, space.sampler.steps)
 
 
-def stitched(task: Task, step: int) -> Array:
+def stitched(space: FieldSpace, step: int) -> Array:
     """Draw the same members as published: DDIM, each window finished on its own."""
-    denoise = touching(task.prior, task.given(step), replace(task.how, inflation=1.0))
-    return draw(task, step, denoise, range(MEMBERS), *PAPER)
+    denoise = touching(
+        space.prior, space.conditioning(step), replace(space.sampler, inflation=1.0)
+    )
+    return draw(space, step, denoise, range(MEMBERS), *PAPER)
 
 
 def memory(options: Namespace, folder: Path) -> Found:
@@ -186,7 +188,7 @@ def memory(options: Namespace, folder: Path) -> Found:
     }
 
 
-WAYS: dict[str, Callable[[Task, int], Array]] = {"dpdm": fused, "paper": stitched}
+WAYS: dict[str, Callable[[FieldSpace, int], Array]] = {"dpdm": fused, "paper": stitched}
 PARTS: dict[str, Callable[[Namespace, Path], Found]] = {
     "command": command, "paper": paper, "memory": memory,
 }  # fmt: skip

@@ -31,21 +31,25 @@ from typing import Any, NamedTuple
 import common
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 from numpy.typing import NDArray
 from station_rivals import distances, left_out, nearest
 
+from dpdm.analysis import Analysis
 from dpdm.assimilate import believed, guided, observations
 from dpdm.coarse_error import CoarseError, coarse_error
-from dpdm.draw import Posterior
-from dpdm.evaluate.innovations import USED, WITHHELD, compare
+from dpdm.draw import draw
+from dpdm.ensemble import EnsembleOptions
+from dpdm.evaluate.innovations import compare
 from dpdm.fields.grid import grid_of, lerp
 from dpdm.fields.stations import station_names
+from dpdm.fields.status import IN_USE, ObsStatus, has
 from dpdm.fields.tensors import to_tensor
 from dpdm.prior import find, load
-from dpdm.request import OWNERS, Files, Seeing
-from dpdm.seeing import Sights
-from dpdm.task import Task, Wish, label_of, plan
+from dpdm.request import OWNERS, AssimilationFiles, AssimilationOptions
+from dpdm.states.domain import plan
+from dpdm.states.fields import FieldSpace
 
 Array = NDArray[np.float64]
 STATIONS = common.SAMPLES / "korea_stations.csv"
@@ -71,8 +75,8 @@ def main() -> None:
     parser.add_argument("--odd", action="store_true", help="odd stations only: to choose settings")
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
-        task, table = prepared(Path(folder), options)
-        found = methods(task, table, options)
+        space, table = prepared(Path(folder), options)
+        found = methods(space, table, options)
     rows, figures = list[tuple[object, ...]](), dict[str, Any]()
     for name in dict.fromkeys(table["variable"]):
         lines = scored(table, found, name)
@@ -82,25 +86,25 @@ def main() -> None:
     common.close("stations", figures, targets(rows))
 
 
-def prepared(folder: Path, options: argparse.Namespace) -> tuple[Task, pd.DataFrame]:
-    """Return the task around Korea, and the observations that it can use."""
+def prepared(folder: Path, options: argparse.Namespace) -> tuple[FieldSpace, pd.DataFrame]:
+    """Return the space around Korea, and the observations that it can use."""
     coarse = folder / "coarse.nc"
     with xr.open_dataset(common.COARSE) as whole:
         whole.sel(KOREA).isel(time=slice(options.months)).to_netcdf(coarse)
-    wish = Wish(members=options.members, steps=options.steps)
-    task = plan(coarse, load(find(options.prior)), wish, None, None)
-    seeing = Seeing(
+    asked = EnsembleOptions(members=options.members, steps=options.steps)
+    space = plan(coarse, load(find(options.prior)), asked, None, None)
+    said = AssimilationOptions(
         guidance=options.guidance, iterations=options.iterations, gamma=options.gamma,
         corrections=options.corrections, reject=0,
     )  # fmt: skip
-    task = replace(task, how=guided(task.how, task.prior, seeing))
+    space = replace(space, sampler=guided(space.sampler, space.prior, said))
     table = believed(
-        observations(Files([STATIONS], coarse, None, None, coarse), seeing), task, seeing
+        observations(AssimilationFiles([STATIONS], coarse, None, None, coarse), said), space, said
     )
-    table = table[table["status"] == USED].reset_index(drop=True)
+    table = table[has(table, ObsStatus.ASSIMILATED)].reset_index(drop=True)
     if options.odd:
         table = table[numbers(table) % 2 == 1].reset_index(drop=True)
-    return task, table
+    return space, table
 
 
 def numbers(table: pd.DataFrame) -> NDArray[np.int64]:
@@ -111,10 +115,12 @@ def numbers(table: pd.DataFrame) -> NDArray[np.int64]:
     return order[np.searchsorted(known, names)]
 
 
-def methods(task: Task, table: pd.DataFrame, options: argparse.Namespace) -> dict[str, Array]:
+def methods(
+    space: FieldSpace, table: pd.DataFrame, options: argparse.Namespace
+) -> dict[str, Array]:
     """Return each method's values at every observation (N, M), that one's station withheld."""
-    prior = free(task, table)
-    made = {"lerp": smooth(task, table, 0.0), "lerp + lapse rate": smooth(task, table, 1.0)}
+    prior = free(space, table)
+    made = {"lerp": smooth(space, table, 0.0), "lerp + lapse rate": smooth(space, table, 1.0)}
     made |= {"prior": prior}
     for name in ("nearest", "optimal interpolation", *ANALYSES, *map(used, ANALYSES)):
         width = options.members if "analysis" in name else 1
@@ -125,15 +131,16 @@ def methods(task: Task, table: pd.DataFrame, options: argparse.Namespace) -> dic
         made["nearest"][out] = nearest(table, out)
         made["optimal interpolation"][out] = interpolated(table, prior.mean(1), out)
         for name in ANALYSES:
-            said, law = wrong(task, table, prior, out) if name == ANALYSES[1] else (table, None)
-            sights = Sights(task, said.assign(status=np.where(out, WITHHELD, USED)), 0.0, law)
-            for step in range(task.steps):
-                for _ in sights.analyse(step):
+            said, law = wrong(space, table, prior, out) if name == ANALYSES[1] else (table, None)
+            held = said.assign(status=np.where(out, *IN_USE[::-1]))
+            analysis = Analysis(space, held, 0.0, law)
+            for step in space.steps:
+                for _ in analysis.analyse(step):
                     pass
-            made[name][out] = sights.analysis[out]
+            made[name][out] = analysis.analysis[out]
             table.loc[out, stated(name)] = said["error"][out]
             if not fold:
-                made[used(name)][~out] = sights.analysis[~out]
+                made[used(name)][~out] = analysis.analysis[~out]
                 table.loc[:, stated(used(name))] = said["error"]
     return made
 
@@ -149,7 +156,7 @@ def stated(name: str) -> str:
 
 
 def wrong(
-    task: Task, table: pd.DataFrame, prior: Array, out: NDArray[np.bool_]
+    space: FieldSpace, table: pd.DataFrame, prior: Array, out: NDArray[np.bool_]
 ) -> tuple[pd.DataFrame, CoarseError | None]:
     """Return the table with the errors, and the coarse field's error, that the used imply."""
     error = np.hypot(table["error"].to_numpy(), prior.std(1, ddof=1))
@@ -158,8 +165,8 @@ def wrong(
     best = scores[length]
     std = {name: math.sqrt(b.variance * b.scale) for name, b in best.items()}
     scale = table["variable"].map({name: math.sqrt(b.scale) for name, b in best.items()})
-    names = task.prior.normaliser.names
-    law = coarse_error(names, grid_of(task.coarse), task.grid, std, length)
+    names = space.prior.normaliser.names
+    law = coarse_error(names, grid_of(space.coarse), space.grid, std, length)
     return table.assign(error=table["error"] * scale), law
 
 
@@ -203,32 +210,28 @@ def tuned(
     return found
 
 
-def free(task: Task, table: pd.DataFrame) -> Array:
+def free(space: FieldSpace, table: pd.DataFrame) -> Array:
     """Return the members of the prior without observations, at the stations' height."""
-    sights = Sights(task, table, 0.0)
-    for step in range(task.steps):
-        here = sights.at(step)
-        members = Posterior(task.prior, task.given(step), task.how).members(
-            range(task.wish.members), task.wish.seed, label_of(task.coarse, step)
-        )
-        for _ in sights.noted(enumerate(members), sights.operator(here), here):
-            pass
-    return sights.analysis
+    out = np.full((len(table), space.options.members), np.nan)
+    for step in space.steps:
+        here = np.flatnonzero(space.rows(table, step))
+        operator = space.operator(table.iloc[here])
+        numbers = range(space.options.members)
+        drawn = draw(space, step, space.sampler, numbers, space.options.seed)
+        for number, member in enumerate(drawn):
+            out[here, number] = operator(torch.from_numpy(member)[None])[0].numpy()
+    return out
 
 
-def smooth(task: Task, table: pd.DataFrame, climb: float) -> Array:
+def smooth(space: FieldSpace, table: pd.DataFrame, climb: float) -> Array:
     """Return the lerp of the coarse field, brought to the stations' height or not."""
-    import torch
-
-    from dpdm.seeing import operator_of
-
     out = np.full((len(table), 1), np.nan)
-    names = task.prior.normaliser.names
-    for step in range(task.steps):
+    names = space.prior.normaliser.names
+    for step in space.steps:
         here = np.flatnonzero(table["step"] == step)
         rows = table.iloc[here] if climb else table.iloc[here].assign(elevation=np.nan)
-        fields = to_tensor(lerp(task.at(step), task.grid), names, task.grid.shape)
-        operator = operator_of(rows, names, task.grid, task.smooth[0])
+        fields = to_tensor(lerp(space.at(step), space.grid), names, space.grid.shape)
+        operator = replace(space, statics=space.smooth).operator(rows)
         out[here] = operator(torch.as_tensor(fields)[None]).T.numpy()
     return out
 

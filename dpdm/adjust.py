@@ -31,8 +31,8 @@ import xarray as xr
 
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.match import extent, whole
+from dpdm.evaluate.metrics import Row
 from dpdm.evaluate.scores import mean_of_seen
-from dpdm.evaluate.table import Row
 from dpdm.fields.climate import MONTHS, Climate, mean_seen, quantile, rank
 from dpdm.fields.grid import (
     Array,
@@ -84,11 +84,7 @@ class Adjustment:
     kept: dict[int, Array] = field(default_factory=dict, repr=False)
 
     def step(self, index: int) -> xr.Dataset:
-        """Return the adjusted fields of a step, loaded.
-
-        Raises:
-            DpdmError: When they cannot be read, or hold values where a climate has none.
-        """
+        """Return the adjusted fields of a step, loaded."""
         plain = load(self.fields.isel(time=index))
         if self.match is None:
             return plain
@@ -193,10 +189,6 @@ def adjustment(
         prior: The prior.
         method: "none", "mean" or "quantile".
         reference: First and last month, or year, of the reference period.
-
-    Raises:
-        DpdmError: When the method is unknown, the prior lacks what it needs, or the series does
-            not fit the prior's climate or the reference period.
     """
     if method not in YEARS:
         known = ", ".join(f'"{each}"' for each in YEARS)
@@ -274,12 +266,7 @@ def check_known(climate: Climate, values: Array, moved: Array) -> None:
 
 
 def climate_at(grid: Grid, prior: Prior, names: list[str]) -> Climate:
-    """Return the climate of a prior's training data where that of an input is compared to it.
-
-    Raises:
-        DpdmError: When the input reaches beyond it by more than one of its cells, over which the
-            outermost value is held.
-    """
+    """Return the climate of a prior's training data where that of an input is compared to it."""
     stored = as_dataset(prior, names)
     own = grid_of(stored)
     if not widened(own, 1, 1).covers(grid):

@@ -28,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, lerp_matrices
 from dpdm.operators.layout import globe
@@ -35,7 +36,7 @@ from dpdm.operators.points import points
 
 Array = NDArray[np.float64]
 MOST = 3000  # coarse cells, whose correlations are a dense matrix
-EARTH = 6371.0  # km
+EARTH = EARTH_RADIUS / 1e3  # km
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +107,7 @@ def given(g: Tensor, error: Tensor, channel: Tensor, miss: Tensor, z: Tensor, e:
 def coarse_error(
     names: Sequence[str], source: Grid, target: Grid, std: Mapping[str, float], length: float
 ) -> CoarseError | None:
-    """Return the law of the coarse field's error that the user states, if there is one.
-
-    Raises:
-        DpdmError: When a variable is unknown, or the coarse grid is too large.
-    """
+    """Return the law of the coarse field's error that the user states, if there is one."""
     for name in std:
         if name not in names:
             raise DpdmError(

@@ -6,12 +6,11 @@ import dataclasses
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, did_you_mean
 from dpdm.readable import read_text
 
 T = TypeVar("T")
@@ -22,11 +21,7 @@ LONGEST = 100  # characters of a value in a message
 
 
 def read(path: Path, shape: type[T]) -> T:
-    """Return a dataclass of dataclasses filled from a TOML file, one section a field.
-
-    Raises:
-        DpdmError: When the file is missing, is no TOML, or holds an unknown key or a wrong type.
-    """
+    """Return a dataclass of dataclasses filled from a TOML file, one section a field."""
     text = read_text(path)
     if any(sum(map(bool, map(str.strip, p.split(".")))) > DEEPEST for p in PARTS.split(text)):
         what = f"{path} is nested too deep: a key of more than {DEEPEST} parts."
@@ -47,11 +42,8 @@ def fill(shape: type[T], said: dict[str, Any], where: str) -> T:
     known = [f.name for f in fields]
     for key in said:
         if key not in known:
-            nearest = get_close_matches(key[:LONGEST], known, 1, 0.4)
-            raise DpdmError(
-                f"{where} has an unknown key {key[:LONGEST]}.",
-                f"Did you mean {nearest[0]}?" if nearest else f"Known: {', '.join(known)}.",
-            )
+            hint = did_you_mean(key[:LONGEST], known, f"Known: {', '.join(known)}.")
+            raise DpdmError(f"{where} has an unknown key {key[:LONGEST]}.", hint)
     for each in fields:
         missing = dataclasses.MISSING
         if each.name not in said and each.default is each.default_factory is missing:
@@ -112,11 +104,7 @@ def shown(said: Any) -> str:
 
 
 def check(settings: Any, rules: Mapping[str, Rule], path: Path | str | None) -> None:
-    """Refuse a setting, called ``section.key``, that breaks its rule.
-
-    Raises:
-        DpdmError: When one does.
-    """
+    """Refuse a setting, called ``section.key``, that breaks its rule."""
     for key, (fits, hint) in rules.items():
         section, name = key.split(".")
         if not hasattr(getattr(settings, section, None), name):
@@ -136,9 +124,16 @@ def share(said: float) -> bool:
     return 0 <= said < 1
 
 
-def one_of(*words: str) -> Rule:
-    """Return the rule that a word is one of some."""
-    return lambda said: said in words, f"Give one of {', '.join(words)}."
+def one_of(*words: str | Collection[str]) -> Rule:
+    """Return the rule that a word is one of some, or of a registry, whatever it holds by then.
+
+    Example:
+        >>> one_of("", ["heun", "ddim"])[0]("ddim")
+        True
+    """
+    shown = ", ".join(w if isinstance(w, str) else ", ".join(w) for w in words)
+    fits = lambda said: any(said == w if isinstance(w, str) else said in w for w in words)  # noqa: E731
+    return fits, f"Give one of {shown}."
 
 
 def within(least: float, most: float) -> Rule:

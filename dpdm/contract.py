@@ -7,13 +7,14 @@ key has a type and a range, checked before anything is allocated.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from dpdm import __version__
+from dpdm.choices import load_plugins
 from dpdm.config import Rule, check, counts, fill, one_of, rising, shown, within
 from dpdm.diffusion.guide import GUIDES
 from dpdm.diffusion.sample import SAMPLERS, SCHEDULES
@@ -43,6 +44,18 @@ class Sampling:
 
 
 SAMPLING = asdict(Sampling())
+_SMOOTHER = {
+    "sampler": "ddim", "steps": 64, "least": 0.005, "guidance": "sda", "corrections": 3, "tau": 1.0
+}  # fmt: skip
+# How a new prior of trajectories or of the globe is sampled; ``most`` is the noise that hides the
+# largest structure, nearly.
+SAMPLING_OF: dict[str, dict[str, Any]] = {
+    "components": _SMOOTHER | {"most": 4.0},
+    "plane": _SMOOTHER | {"most": 20.0},
+    "globe": {
+        "sampler": "multistep", "steps": 16, "most": 40.0, "least": 0.02, "guidance": "law",
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,6 +108,11 @@ class Contract:
         object.__setattr__(self, "sampling", SAMPLING | self.sampling)
 
     @property
+    def kind(self) -> str:
+        """Give the kind of states: "fields", "trajectories" or "globe"."""
+        return ("globe" if self.globe else "trajectories") if self.states else "fields"
+
+    @property
     def step(self) -> str:
         """Return the period of a step, which of a file of an earlier version its cadence shows."""
         return self.period or ("" if self.states else period_of_length(self.cadence))
@@ -132,6 +150,31 @@ class Coder:
     encode: int = 128
     decode: int = 64
     depth: int = 2
+
+
+@dataclass(frozen=True)
+class NetKind:
+    """A kind of network beside those of dpdm; a header names it as ``kind`` under ``net``.
+
+    Attributes:
+        name: Its name.
+        arguments: A dataclass of its arguments, against which a header is checked.
+        build: Takes the number of values and the arguments; returns an untrained `Denoiser`.
+        states: What its priors know: "fields", or trajectories of "components" or a "plane".
+    """
+
+    name: str
+    arguments: type
+    build: Callable[..., Any]
+    states: str = "fields"
+
+
+NETS: dict[str, NetKind] = {}
+
+
+def register_net(kind: NetKind) -> None:
+    """Add a kind of network."""
+    NETS[kind.name] = kind
 
 
 @dataclass(frozen=True)
@@ -178,9 +221,9 @@ RULES: dict[str, Rule] = {
     "contract.states": within(0, 10_000),
     "contract.variable": (lambda said: said == "" or _is_name(said), ""),
     "contract.plane": (lambda said: len(said) in (0, 2) and within(4, 10_000)[0](said), ""),
-    "sampling.sampler": one_of(*SAMPLERS),
-    "sampling.schedule": one_of(*SCHEDULES),
-    "sampling.guidance": one_of(*GUIDES),
+    "sampling.sampler": one_of(SAMPLERS),
+    "sampling.schedule": one_of(SCHEDULES),
+    "sampling.guidance": one_of(GUIDES),
     "sampling.steps": within(2, 1000),
     "sampling.most": within(1e-3, 1e6),
     "sampling.least": within(0, 1e6),
@@ -209,11 +252,7 @@ CHANNEL: dict[str, Rule] = {
 
 
 def read_header(text: str, path: Path) -> Header:
-    """Return the header of a prior, checked.
-
-    Raises:
-        DpdmError: When it is damaged, or states what cannot be.
-    """
+    """Return the header of a prior, checked."""
     said = parsed(text, path)
     if said.get("format") != FORMAT:
         raise DpdmError(
@@ -275,11 +314,32 @@ def check_header(header: Header) -> None:
         raise DpdmError(f"its header, contract, has {wrong}.")
 
 
-def net_of(net: dict[str, Any]) -> Perceptron | Convolutions | Coder:
+def net_of(net: dict[str, Any]) -> Any:
     """Return the arguments of a network, by what kind it is."""
+    if "kind" in net:
+        rest = {key: value for key, value in net.items() if key != "kind"}
+        return fill(kind_of(net).arguments, rest, "its header, contract, net")
     kind: type[Perceptron | Convolutions | Coder]
     kind = Coder if "codes" in net else Perceptron if "hidden" in net else Convolutions
     return fill(kind, net, "its header, contract, net")
+
+
+def kind_of(net: Mapping[str, Any]) -> NetKind:
+    """Return the kind of network that a plug-in has registered."""
+    name = str(net["kind"])
+    if name not in NETS:
+        load_plugins()
+    if name not in NETS:
+        raise DpdmError(
+            f"its header, contract, net, kind is {shown(name)}, which no installed package knows.",
+            "Install the package that its network is from.",
+        )
+    return NETS[name]
+
+
+def is_registered(net: Any, states: str) -> bool:
+    """Tell whether arguments are those of a plug-in's network for such states."""
+    return any(type(net) is kind.arguments and kind.states == states for kind in NETS.values())
 
 
 def check_reconstruction(code: Mapping[str, Any], names: set[str]) -> None:
@@ -306,19 +366,21 @@ def misfit(contract: Contract, channels: tuple[Channel, ...], net: Any, code: An
         return "states without a time between them"
     if not contract.plane:
         wrong = contract.globe or contract.code or not contract.variable
-        return "" if isinstance(net, Perceptron) and not wrong else "a network of another kind"
+        fits = isinstance(net, Perceptron) or is_registered(net, "components")
+        return "" if fits and not wrong else "a network of another kind"
     if not contract.globe:
         fits = isinstance(net, Convolutions) and not net.globe and not net.law and net.given == 4
-        fits = fits and net.periodic == contract.periodic and not contract.code
-        return "" if fits else "a network of another kind"
+        fits = (fits and net.periodic == contract.periodic) or is_registered(net, "plane")
+        return "" if fits and not contract.code else "a network of another kind"
     return misfit_of_globe(contract, channels, net, code)
 
 
 def misfit_of_fields(contract: Contract, channels: tuple[Channel, ...], net: Any) -> str:
     """Return what does not fit in the header of a prior of fields."""
-    if contract.plane or contract.globe or contract.code or not isinstance(net, Convolutions):
-        return "a network of another kind"
-    if net.globe or net.law or net.given not in (0, 2 * len(channels) + 10):
+    given = (0, 2 * len(channels) + 10)
+    fits = isinstance(net, Convolutions) and not net.globe and not net.law and net.given in given
+    fits = fits or is_registered(net, "fields")
+    if contract.plane or contract.globe or contract.code or not fits:
         return "a network of another kind"
     if not (contract.window >= 4 and contract.factors[0] >= 1 and min(contract.spacing) > 0):
         return "no window, factor or spacing"

@@ -1,4 +1,4 @@
-"""The one road from a prior, and what is known, to an ensemble.
+"""The one road from a space of states, and what is known of a step, to an ensemble.
 
 A member is a pure function of prior, input, seed, member and label: its noise is one field for the
 whole domain, drawn from those numbers alone, whatever the batch, the windows or the order.
@@ -7,65 +7,44 @@ whole domain, drawn from those numbers alone, whatever the batch, the windows or
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from copy import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 import torch
+import xarray as xr
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from dpdm.diffusion.condition import BlockMeans, Match
+from dpdm.device import choose
 from dpdm.diffusion.guide import Guide, mmps
-from dpdm.diffusion.inflate import inflate
-from dpdm.diffusion.observe import Observation, gain
+from dpdm.diffusion.observe import Observation
 from dpdm.diffusion.sample import SAMPLERS, SCHEDULES, Sampler, corrected
-from dpdm.diffusion.tile import Windows, fitted, tile
+from dpdm.ensemble import EnsembleOptions
 from dpdm.errors import DpdmError
-from dpdm.fields.grid import Grid
-from dpdm.fields.tensors import conditioning, geometric, ground_tensors
 from dpdm.prior import Prior
-from dpdm.types import Denoise, Fields, Sigma, Values
+from dpdm.types import Denoise, Operator
 
+Array = NDArray[np.float64]
+Step = int | None  # a time step, or the number of a trajectory; none where there is but one
+Numbers = NDArray[Any]
+Modules = Sequence[nn.Module]
+Seen = Observation | None
+Completion = Callable[[Tensor, int], Array]
+Background = tuple[Array, Tensor | None]  # equivalents (N, P) of rows, and what errors share
 FARTHEST = 1e4  # standard deviations, beyond any extreme
 
 
 @dataclass(frozen=True)
-class Given:
-    """What is known of one step, on the fine grid.
-
-    Attributes:
-        lerp: Physical lerp of the coarse fields (C, H, W), float64, NaN where missing.
-        statics: Topography (m) and land fraction (2, H, W).
-        smooth: The same, averaged to the coarse grid and lerped back.
-        grid: The fine grid.
-        factor: Coarse over fine spacing, along latitude and longitude; None without coarse.
-        season: Fraction of the year passed, None where no season applies.
-        climatology: Residual climatology of this step (C, H, W), or nothing.
-        blocks: Block means to honour, or nothing.
-        seen: Observations of physical fields (B, C, H, W), or nothing.
-    """
-
-    lerp: Tensor
-    statics: NDArray[np.float64]
-    smooth: NDArray[np.float64]
-    grid: Grid
-    factor: tuple[float, float] | None
-    season: float | None
-    climatology: Tensor | None = None
-    blocks: BlockMeans | None = None
-    seen: Observation | None = None
-
-
-@dataclass(frozen=True)
-class How:
+class SamplerConfig:
     """How to sample.
 
     Attributes:
         sampler: Key of ``SAMPLERS``.
         steps: Noise levels.
-        most: Greatest noise level.
+        sigma_max: Greatest noise level.
         inflation: Factor of the members' deviation from their mean.
         block: Members at a time. One, for processors sum in another order for another number;
             on a GPU more is faster, and members agree to rounding.
@@ -73,7 +52,7 @@ class How:
         widest: Extent of a window over that of training, at most. A cell costs the same in any.
         device: Where to compute.
         schedule: Key of ``SCHEDULES``: how the noise levels fall.
-        least: Least noise level.
+        sigma_min: Least noise level.
         guide: What turns the prior's denoiser into the posterior's, where there are observations.
         corrections: Langevin corrections after each Euler step; 0 for the sampler as it is.
         tau: Their length.
@@ -81,17 +60,32 @@ class How:
 
     sampler: str
     steps: int
-    most: float
+    sigma_max: float
     inflation: float = 1.0
     block: int = 1
     overlap: int = 24
     widest: int = 4
     device: str = "cpu"
     schedule: str = "karras"
-    least: float = 2e-3
+    sigma_min: float = 2e-3
     guide: Guide = mmps
     corrections: int = 0
     tau: float = 0.5
+
+    def up_to(self, sigma: float) -> SamplerConfig:
+        """Return the same way of sampling from a lower noise level."""
+        return replace(self, sigma_max=sigma, sigma_min=min(self.sigma_min, sigma / 10))
+
+
+def sampler_config(options: EnsembleOptions, prior: Prior) -> SamplerConfig:
+    """Return how to sample: the prior's own way, but for what the user asks."""
+    own, device = prior.contract.sampling, choose(options.device)
+    return SamplerConfig(
+        options.sampler or own["sampler"], options.steps or own["steps"], own["most"],
+        own["inflation"], 1 if device == "cpu" else 11, device=device, schedule=own["schedule"],
+        sigma_min=own["least"] or prior.contract.sigma[0], corrections=own["corrections"],
+        tau=own["tau"],
+    )  # fmt: skip
 
 
 def noise(shape: tuple[int, ...], seed: int, member: int, label: str) -> Tensor:
@@ -108,7 +102,7 @@ def noise(shape: tuple[int, ...], seed: int, member: int, label: str) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Dice:
+class MemberNoise:
     """The noise of an ensemble: its shape, seed and label decide that of every member."""
 
     shape: tuple[int, ...]
@@ -121,27 +115,174 @@ class Dice:
         return torch.stack([noise(self.shape, self.seed, m, label) for m in numbers])
 
 
+class StateSpace(Protocol):
+    """What a state is: fields on the Earth, a trajectory, or states of the globe.
+
+    A step is what is drawn at once: a time step of fields, or a whole trajectory. Members are
+    physical arrays, the variables in front, as operators see them: (C, H, W) or (C, T, H, W).
+    Normalised states x are as the prior's denoiser knows them.
+    """
+
+    @property
+    def prior(self) -> Prior:
+        """Give the prior of such states."""
+
+    @property
+    def options(self) -> EnsembleOptions:
+        """Give what the user asks of an ensemble."""
+
+    @property
+    def sampler(self) -> SamplerConfig:
+        """Give how to sample."""
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """List what is drawn, one by one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Give the shape of x, of one member."""
+
+    @property
+    def names(self) -> list[str]:
+        """Name the variables, or the components of the one there is."""
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """Give what the file of the states says of itself."""
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """Give what provenance must tell of the input, beside its name."""
+
+    @property
+    def weights(self) -> Array:
+        """Give the share of each cell in a mean over cells, 1 on average."""
+
+    def label(self, step: Step) -> str:
+        """Return the text that, with the seed, decides the noise of a step."""
+
+    def denoiser(self, step: Step, sampler: SamplerConfig, seen: Seen = None) -> Denoise:
+        """Return the denoiser of a whole step, given what is known and seen of it."""
+
+    def normalise(self, values: Array, step: Step) -> Tensor:
+        """Return x of one physical state."""
+
+    def completion(
+        self, step: Step, noise: MemberNoise, around: Array | None, origin: Tensor | None
+    ) -> Completion:
+        """Return the function from x of a member, and its number, to the physical member.
+
+        Args:
+            step: The step.
+            noise: The members' noise.
+            around: The physical state around which members are drawn, if there is one.
+            origin: The same, normalised.
+        """
+
+    def visible(self, member: Array, step: Step) -> Array:
+        """Return the part of a member that is written, missing where nothing is known."""
+
+    def check_analysis(self, count: int) -> None:
+        """Refuse an analysis of so many observations that does not fit into memory."""
+
+    def screen(self, table: pd.DataFrame, coverage: float = 0.0) -> pd.DataFrame:
+        """Return observations with the status and the step of each."""
+
+    def rows(self, table: pd.DataFrame, step: Step) -> NDArray[np.bool_]:
+        """Return which observations are of a step."""
+
+    def operator(self, rows: pd.DataFrame, tried: bool = False) -> Operator:
+        """Return the operator from physical states (B, C, ...) to the values of rows (B, N)."""
+
+    def background_equivalents(
+        self, step: Step, operator: Operator, named: NDArray[np.object_]
+    ) -> Array:
+        """Return what the prior expects at observations of known operators (N, P)."""
+
+    def observation(
+        self, step: Step, rows: pd.DataFrame, operator: Operator, background: Background
+    ) -> Observation:
+        """Return rows as observations of x."""
+
+    def values(self, step: Step) -> Array:
+        """Return a physical state of the file, without a missing value."""
+
+    def centred(self, members: Array, step: Step) -> Array:
+        """Return members (M, C, ...), moved so that their mean is the file's state."""
+
+    def features(self, x: Tensor, step: Step, modules: Modules, sigma: float) -> Tensor:
+        """Return the outputs of layers at noisy x: (F, H, W) of fields, else (T, F, ...)."""
+
+    def axes(self, step: Step = None) -> dict[str, xr.DataArray]:
+        """Return the axes of one step or, without one, of all, in order."""
+
+    def timed(self, laid_out: xr.Dataset) -> xr.Dataset:
+        """Return a layout with what else is known of its times."""
+
+    def labelled(
+        self, values: Numbers, member: int | None = None, statistic: str = "", step: Step = None
+    ) -> xr.Dataset:
+        """Return physical values of one step, labelled."""
+
+    def template(self) -> xr.Dataset:
+        """Return the layout of the file of an ensemble."""
+
+
+def draw(
+    space: StateSpace,
+    step: Step,
+    sampler: SamplerConfig,
+    members: Sequence[int],
+    seed: int,
+    seen: Observation | None = None,
+    around: Array | None = None,
+) -> Iterator[Array]:
+    """Yield physical members of one step, in order, the same whichever are asked for.
+
+    Args:
+        space: What the states are, and what is known of them.
+        step: The step.
+        sampler: How to sample.
+        members: The members' numbers.
+        seed: Seed of the ensemble.
+        seen: Observations of x, or nothing.
+        around: A physical state: noise is added to it, and taken away again; or nothing.
+    """
+    own = MemberNoise(space.shape, seed, space.label(step))
+    origin = None if around is None else space.normalise(around, step)
+    complete = space.completion(step, own, around, origin)
+    denoise = space.denoiser(step, sampler, seen)
+    drawn = samples(denoise, own, members, sampler, origin)
+    for number, x in zip(members, drawn, strict=True):
+        yield complete(x, number)
+
+
 def samples(
-    denoise: Denoise, dice: Dice, numbers: Sequence[int], how: How, origin: Tensor | None = None
+    denoise: Denoise,
+    own: MemberNoise,
+    numbers: Sequence[int],
+    sampler: SamplerConfig,
+    origin: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """Yield what the sampler makes of each member's noise, in order, on the processor.
 
     Args:
         denoise: Denoiser of the prior or the posterior.
-        dice: The members' noise.
+        own: The members' noise.
         numbers: The members.
-        how: How to sample.
+        sampler: How to sample.
         origin: Where the noise is added, shaped as one member; nothing for noise that hides all.
 
     Raises:
         DpdmError: When a member leaves all bounds, which strong guidance may bring about.
     """
-    falling = SCHEDULES[how.schedule](how.steps, how.least, how.most)
-    begin = None if origin is None else origin.to(how.device)[None]
-    for start in range(0, len(numbers), how.block):
-        some = numbers[start : start + how.block]
-        noise = dice(some).to(how.device)
-        x = sampler_of(how, dice, some)(denoise, noise, falling, begin).cpu()
+    falling = SCHEDULES[sampler.schedule](sampler.steps, sampler.sigma_min, sampler.sigma_max)
+    begin = None if origin is None else origin.to(sampler.device)[None]
+    for start in range(0, len(numbers), sampler.block):
+        some = numbers[start : start + sampler.block]
+        z = own(some).to(sampler.device)
+        x = renewed(sampler, own, some)(denoise, z, falling, begin).cpu()
         if not bool((x.abs() < FARTHEST).all()):
             raise DpdmError(
                 f"Sampling diverged: member {some[0]} lies more than {FARTHEST:g} standard "
@@ -151,140 +292,9 @@ def samples(
         yield from x
 
 
-def sampler_of(how: How, dice: Dice, numbers: Sequence[int]) -> Sampler:
+def renewed(sampler: SamplerConfig, own: MemberNoise, numbers: Sequence[int]) -> Sampler:
     """Return the sampler, with corrections whose noise each member has for itself."""
-    if not how.corrections:
-        return SAMPLERS[how.sampler]
-    return corrected(how.corrections, how.tau, lambda count: dice(numbers, f"/{count}"))
-
-
-def up_to(how: How, sigma: float) -> How:
-    """Return the same way of sampling from a lower noise level."""
-    return replace(how, most=sigma, least=min(how.least, sigma / 10))
-
-
-def windows_of(grid: Grid, most: int, overlap: int) -> Windows:
-    """Return windows of up to ``most`` cells a side, no larger than they need to be.
-
-    They may exceed those of training, for what the network says of a cell does not depend on the
-    extent around it; fewer borders cost less.
-    """
-    height, width = grid.shape
-    across = min(most, width) if grid.cyclic else fitted(width, most, overlap)
-    size = (fitted(height, most, overlap), across)
-    return Windows(grid.shape, size, overlap, grid.cyclic)
-
-
-class Posterior:
-    """A prior bound to what is known of one step: the windows' features are computed once."""
-
-    def __init__(self, prior: Prior, given: Given, how: How) -> None:
-        self.prior, self.given, self.how = prior, given, how
-        known = prior.normaliser.forward(given.lerp)
-        factor = geometric(given.factor) if given.factor else prior.contract.factors[1]
-        self.base, self.scale = prior.normaliser.frame(known, factor, given.climatology)
-        ground = ground_tensors(given.statics, given.smooth, given.grid.lat)
-        standard = prior.normaliser.standard(known).float()
-        fields = conditioning(standard, ground, given.factor, given.season).to(how.device)
-        self.windows = windows_of(given.grid, how.widest * prior.contract.window, how.overlap)
-        with torch.no_grad():
-            self.features = [
-                prior.denoiser.features(fields[None][place]) for place in self.windows.places()
-            ]
-
-    def seeing(self, seen: Observation | None) -> Posterior:
-        """Return the same with observations; the features are shared."""
-        other = copy(self)
-        other.given = replace(self.given, seen=seen)
-        return other
-
-    def tiled(self, which: int) -> Denoise:
-        """Return the mean (0) or the variance (1) of the whole domain."""
-
-        def one(features: list[Tensor]) -> Denoise:
-            def local(x_t: Fields, sigma: Sigma) -> Fields:
-                return self.prior.denoiser.moments(x_t, sigma, features)[which]
-
-            return local
-
-        return tile([one(f) for f in self.features], self.windows)
-
-    @torch.no_grad()
-    def moments(self) -> tuple[Tensor, Tensor]:
-        """Return mean and variance of modelled values (C, H, W), in one evaluation each."""
-        mean, variance = (self.first(which)[0].cpu().double() for which in (0, 1))
-        return self.base + self.scale * mean, self.scale**2 * variance
-
-    @torch.no_grad()
-    def first(self, which: int) -> Fields:
-        """Return the mean (0) or variance (1) of x where noise hides all, (1, C, H, W)."""
-        zero = torch.zeros(1, *self.base.shape, device=self.how.device)
-        sigma = torch.full((1,), self.prior.contract.sigma[1], device=self.how.device)
-        return self.tiled(which)(zero, sigma)
-
-    def denoise(self, match: Match | None) -> Denoise:
-        """Return the denoiser to sample from: tiled, as wide as it should be, and honouring."""
-        wide = inflate(self.tiled(0), self.first(0), self.how.inflation)
-        if self.given.seen is not None:
-            wide = self.how.guide(wide, self.modelled(self.given.seen))
-        return wide if match is None else match.denoise(wide)
-
-    def physical(self, x: Fields) -> Fields:
-        """Return physical fields (B, C, H, W), differentiable in x."""
-        return self.prior.normaliser.inverse(self.base.to(x) + self.scale.to(x) * x)
-
-    def modelled(self, seen: Observation) -> Observation:
-        """Return the observations as observations of x."""
-
-        def operator(x: Fields) -> Values:
-            return seen.operator(self.physical(x))
-
-        return replace(seen, operator=operator, scale=gain(operator, self.first(0)))
-
-    def match(self) -> Match | None:
-        """Return what makes members honour the block means, if there are any."""
-        if self.given.blocks is None:
-            return None
-        transforms = tuple(c.transform for c in self.prior.normaliser.channels)
-        return Match(self.given.blocks, transforms, self.base, self.scale, self.moments()[1])
-
-    def expectation(self) -> NDArray[np.float64]:
-        """Return the physical mean (C, H, W) in one evaluation: the infinite ensemble's."""
-        normaliser, match = self.prior.normaliser, self.match()
-        physical = normaliser.expectation(*self.moments())
-        if match is not None:
-            honoured = match.modelled(normaliser.forward(physical)[None])[0]
-            physical = normaliser.inverse(honoured)
-        out: NDArray[np.float64] = physical.numpy()
-        return out
-
-    def members(
-        self, numbers: Sequence[int], seed: int, label: str
-    ) -> Iterator[NDArray[np.float64]]:
-        """Yield physical members (C, H, W), in order."""
-        yield from self.drawn(numbers, Dice(tuple(self.base.shape), seed, label), self.how)
-
-    def around(
-        self, state: Tensor, sigma: float, numbers: Sequence[int], seed: int, label: str
-    ) -> Iterator[NDArray[np.float64]]:
-        """Yield physical members around a state (C, H, W): noise up to sigma, and none again."""
-        x = (self.prior.normaliser.forward(state) - self.base) / self.scale
-        dice, how = Dice(tuple(x.shape), seed, label), up_to(self.how, sigma)
-        yield from self.drawn(numbers, dice, how, x.float())
-
-    def drawn(
-        self, numbers: Sequence[int], dice: Dice, how: How, origin: Tensor | None = None
-    ) -> Iterator[NDArray[np.float64]]:
-        """Yield physical members (C, H, W), from noise alone or from around an origin."""
-        match = self.match()
-        for x in samples(self.denoise(match), dice, numbers, how, origin):
-            u = self.base + self.scale * x.double()
-            u = u if match is None else match.modelled(u[None])[0]
-            yield self.prior.normaliser.inverse(u[None])[0].numpy()
-
-
-def draw(
-    prior: Prior, given: Given, members: Sequence[int], seed: int, label: str, how: How
-) -> Iterator[NDArray[np.float64]]:
-    """Yield physical members (C, H, W) of one step, the same whichever are asked for."""
-    yield from Posterior(prior, given, how).members(members, seed, label)
+    if not sampler.corrections:
+        return SAMPLERS[sampler.sampler]
+    count, tau = sampler.corrections, sampler.tau
+    return corrected(count, tau, lambda correction: own(numbers, f"/{correction}"))

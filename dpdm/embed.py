@@ -13,84 +13,79 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from dpdm.draw import StateSpace, Step
+from dpdm.ensemble import EnsembleOptions, finished, provenance, unfilled
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import FILL, file_attributes, finish
-from dpdm.fields.store import sha256
 from dpdm.fields.write import Writer, check_output
 from dpdm.memory import check_room
 from dpdm.prior import find, load
-from dpdm.states import States, states_of
+from dpdm.states import states_of
+from dpdm.states.domain import FieldConditioning
 from dpdm.states.inner import Look, features_of
-from dpdm.states.maps import Around, Maps
-from dpdm.task import Wish
 
 CELLS = ("lat", "lon", "y", "x")
 WORDS = {"long_name": "inner features of the prior's denoiser", "units": "1"}
-STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, "shuffle": True}
 
 
 def embed(
     field: Path,
     features: Path,
     prior: str = "default",
-    wish: Wish = Wish(),
+    options: EnsembleOptions = EnsembleOptions(),
     look: Look = Look(),
     pool: str = "none",
-    around: Around = Around(),
+    told: FieldConditioning = FieldConditioning(),
     overwrite: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write the features of every state of a file, whole or not at all.
-
-    Raises:
-        DpdmError: When file, prior, layer, level or output do not fit each other.
-    """
+    """Write the features of every state of a file, whole or not at all."""
     path = find(prior)
-    check_output(features, [field, around, wish, path], overwrite)
+    check_output(features, [field, told, options, path], overwrite)
     known = load(path)
     look.modules(known)
-    states = states_of(field, known, wish, around)
-    check_pool(states, pool)
-    first = told(states, 0, look, pool)
+    space = states_of(field, known, options, told)
+    check_pool(space, pool)
+    first = pooled(space, space.steps[0], look, pool)
     hint = "Give fewer layers or a smaller field, or --pool mean."
     check_room(4 * first.nbytes, "The features of a state take", hint)
-    made = provenance(states, look, pool, path, field)
+    made = provenance(path, [field], said_of(space, look, pool))
     title = f"Features of {field.name} in the denoiser of the prior {path.stem}"
-    with Writer(features, template(states, first, pool, made, title), overwrite) as writer:
-        for number in range(states.count):
-            values = told(states, number, look, pool) if number else first
-            writer.write(block(states, number, values, pool))
-            report(number + 1, states.count)
+    bare = template(space, first, pool)
+    whole = arranged(finished(bare, title, made, options.history), bare)
+    with Writer(features, whole, overwrite) as writer:
+        for done, step in enumerate(space.steps, 1):
+            values = first if done == 1 else pooled(space, step, look, pool)
+            writer.write(block(space, step, values, pool))
+            report(done, len(space.steps))
 
 
-def check_pool(states: States, pool: str) -> None:
+def check_pool(space: StateSpace, pool: str) -> None:
     """Refuse a mean over cells where a state has none."""
-    if pool == "mean" and not any(axis in states.axes(0) for axis in CELLS):
+    if pool == "mean" and not any(axis in space.axes(space.steps[0]) for axis in CELLS):
         raise DpdmError(
             "--pool mean is over the cells of a field, and these states are components.",
             "Leave it out.",
         )
 
 
-def told(states: States, number: int, look: Look, pool: str) -> NDArray[np.float32]:
+def pooled(space: StateSpace, step: Step, look: Look, pool: str) -> NDArray[np.float32]:
     """Return the features of a state: (F, ...) of fields, (T, F, ...) of a trajectory."""
-    values: NDArray[np.float32] = features_of(states, number, look).numpy()
+    values: NDArray[np.float32] = features_of(space, step, look).numpy()
     if pool == "mean":
-        values = (values * states.weights).mean((-2, -1)).astype(np.float32)
+        values = (values * space.weights).mean((-2, -1)).astype(np.float32)
     return values
 
 
 def laid(
-    states: States, number: int | None, count: int, pool: str
+    axes: dict[str, xr.DataArray], shape: tuple[int, ...], pool: str
 ) -> tuple[list[str], xr.Dataset]:
-    """Return dimensions and axes of the features of one state or, without a number, of all."""
-    axes = states.axes(number)
+    """Return dimensions and axes of features of that shape, on the axes of states."""
     cells = [n for n in axes if n in CELLS]
+    count = shape[-1 - (len(cells) if pool == "none" else 0)]
     outer = [n for n in axes if n not in cells]
     words = {"long_name": "number of the feature"}
     feature = xr.DataArray(np.arange(count, dtype=np.int32), dims="feature", attrs=words)
@@ -98,38 +93,34 @@ def laid(
     return dims, xr.Dataset(coords={n: (axes | {"feature": feature})[n] for n in dims})
 
 
-def block(states: States, number: int, values: NDArray[np.float32], pool: str) -> xr.Dataset:
+def block(space: StateSpace, step: Step, values: NDArray[np.float32], pool: str) -> xr.Dataset:
     """Return the features of one state, labelled."""
-    dims, axes = laid(states, number, values.shape[states.before], pool)
+    dims, axes = laid(space.axes(step), values.shape, pool)
     return axes.assign(features=(dims, values.reshape([axes.sizes[d] for d in dims]), WORDS))
 
 
-def template(
-    states: States, first: NDArray[np.float32], pool: str, made: dict[str, str], title: str
-) -> xr.Dataset:
+def template(space: StateSpace, first: NDArray[np.float32], pool: str) -> xr.Dataset:
     """Return the layout of the file, in chunks of one state."""
-    dims, axes = laid(states, None, first.shape[states.before], pool)
-    shape = tuple(axes.sizes[d] for d in dims)
-    chunks = (*(1 for _ in shape[first.ndim :]), *first.shape)
-    empty = da.zeros(shape, dtype=np.float32, chunks=chunks)
-    whole = axes.assign(features=(dims, empty, WORDS, STORED | {"chunksizes": chunks}))
-    if "lat" in dims:
-        done = finish(states.timed(whole), title, made, states.wish.history)
-        array = done["features"].transpose(*dims)  # a map of each feature lies together
-        array.encoding = done["features"].encoding | {"chunksizes": chunks}
-        return done.assign(features=array)
-    whole.attrs = file_attributes(states.attrs, title, made, states.wish.history)
-    return whole
+    dims, axes = laid(space.axes(), first.shape, pool)
+    sizes = {d: axes.sizes[d] for d in dims}
+    chunks = (*(1 for _ in dims[first.ndim :]), *first.shape)
+    whole = axes.assign(features=unfilled(sizes, chunks, WORDS))
+    return (space.timed(whole) if "lat" in dims else whole).assign_attrs(space.attrs)
 
 
-def provenance(states: States, look: Look, pool: str, prior: Path, field: Path) -> dict[str, str]:
-    """Return what the features were made from."""
-    made = {
-        "prior": prior.stem, "prior_sha256": sha256(prior), "input": field.name,
-        "input_sha256": sha256(field), "sigma": f"{look.sigma:g}",
-        "layer": ",".join(look.layers), "pool": pool, "draws": str(look.draws),
+def arranged(whole: xr.Dataset, laid_out: xr.Dataset) -> xr.Dataset:
+    """Return a finished layout in which a map of each feature lies together."""
+    like = laid_out["features"]
+    array = whole["features"].transpose(*like.dims)
+    array.encoding = whole["features"].encoding | {"chunksizes": like.encoding["chunksizes"]}
+    return whole.assign(features=array)
+
+
+def said_of(space: StateSpace, look: Look, pool: str) -> dict[str, object]:
+    """Return what decides the features beside the files."""
+    said: dict[str, object] = {
+        "sigma": f"{look.sigma:g}", "layer": ",".join(look.layers), "pool": pool,
+        "draws": look.draws,
     }  # fmt: skip
-    made |= {"seed": str(look.seed)} if look.draws else {}
-    return made | (
-        {"factor": str(states.factor), **states.task.notes} if isinstance(states, Maps) else {}
-    )
+    said |= {"seed": look.seed} if look.draws else {}
+    return said | space.notes

@@ -1,169 +1,170 @@
-"""An ensemble of fine fields, labelled and laid out as the file that it will be."""
+"""An ensemble: what the user asks of it, its statistics, and the file that holds it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
 
 import dask.array
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.errors import DpdmError
-from dpdm.fields.units import from_canonical
-from dpdm.memory import check_room
-from dpdm.task import Task, Wish
+from dpdm.fields.box import Box
+from dpdm.fields.cf import AXES, FILL, file_attributes, finish
+from dpdm.fields.checks import Missing
+from dpdm.fields.statistics import QUANTILES, compute, describe, names_of
+from dpdm.fields.store import sha256
 
-BYTES = 20  # of a member's value for statistics: single precision twice, deviations in double
-WORK = 64  # of a value of the member that is drawn
+STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, "shuffle": True}
+MANY = ("realization", "trajectory")  # axes of which a chunk of a file holds one
 Report = Callable[[int, int], None]
-STATISTICS = {
-    "mean": ("mean", "mean over the ensemble of"),
-    "spread": ("standard_deviation", "standard deviation over the ensemble of"),
-    "p50": ("median", "median over the ensemble of"),  # CF knows no other percentile
-}
 
 
-def hiding(
-    task: Task, fields: Iterable[NDArray[np.float64]], lost: NDArray[np.bool_]
-) -> Iterator[NDArray[np.float64]]:
-    """Yield the part of fields (C, H, W) that is written, missing where nothing is known.
+@dataclass(frozen=True)
+class EnsembleOptions:
+    """What the user asks of an ensemble.
 
-    Args:
-        task: Which part, and what its mask leaves out.
-        fields: Fields, as they come.
-        lost: Cells of which nothing is known (C, H, W).
+    Attributes:
+        members: Size of the ensemble; 0 for the mean alone.
+        seed: Seed of the ensemble.
+        steps: Noise levels, 0 for the prior's own number.
+        sampler: Sampler, empty for the prior's own.
+        keep: "members", "stats" or "all".
+        consistent: Whether block means must equal the input.
+        device: "auto", "cpu" or "cuda".
+        rename: Variables' names in the file, by canonical name.
+        units: Units declared by the user, by variable.
+        quantiles: Percentiles among the statistics.
+        bbox: West, east, south and north of what is written, degrees, or nothing for all.
+        history: The command line, for the output's history.
+        mask: A GeoJSON file; cells outside its polygons are missing.
+        period: "any" to accept input of another period than the prior was trained on.
+        missing: Numbers that stand for missing values, by variable; of all under "".
     """
-    part = (..., *task.cut)
-    gone = lost[part] if task.outside is None else lost[part] | task.outside
-    for field in fields:
-        check_drawn(task, field, lost)
-        yield np.where(gone, np.nan, field[part])
+
+    members: int = 33
+    seed: int = 0
+    steps: int = 0
+    sampler: str = ""
+    keep: str = "all"
+    consistent: bool = False
+    device: str = "auto"
+    rename: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    quantiles: tuple[int, ...] = QUANTILES
+    bbox: Box | None = None
+    history: str = "dpdm downscale"
+    mask: Path | None = None
+    period: str = ""
+    missing: Missing = field(default_factory=dict)
 
 
-def check_drawn(task: Task, field: NDArray[np.float64], lost: NDArray[np.bool_]) -> None:
-    """Refuse a field (C, H, W) without a finite value of a variable of which something is known.
+class Label(Protocol):
+    """Gives a member, or a statistic of all, its axes and metadata."""
 
-    Raises:
-        DpdmError: The prior draws such a field.
-    """
-    for name, values, gone in zip(task.prior.normaliser.names, field, lost, strict=True):
-        if not gone.all() and not np.isfinite(values[~gone]).any():
-            raise DpdmError(
-                f"The prior draws no finite value of {name}.",
-                "Its training may have diverged: use another --prior, or train it again.",
-            )
-
-
-def blocks(task: Task, step: int, members: Iterable[NDArray[Any]]) -> Iterator[xr.Dataset]:
-    """Yield what one step writes: a block for every member, the statistics after the last.
-
-    Args:
-        task: What is kept, and where it lies.
-        step: The time step.
-        members: Physical members (C, H, W), in order.
-    """
-    kept = []
-    for number, drawn in enumerate(members):
-        member = drawn.astype(np.float32)
-        if task.wish.keep != "members":
-            kept.append(member)
-        yield labelled(task, member, step, number) if task.wish.keep != "stats" else xr.Dataset()
-    if kept:
-        found = statistics(np.stack(kept), task.wish.quantiles).items()
-        yield xr.merge([labelled(task, values, step, statistic=name) for name, values in found])
-
-
-def labelled(
-    task: Task, fields: NDArray[Any], step: int, member: int | None = None, statistic: str = ""
-) -> xr.Dataset:
-    """Return physical fields (C, H, W), labelled, in the units of the input."""
-    coords: dict[str, Any] = dict(task.shown.coords())
-    dims = ["lat", "lon"]
-    if "time" in task.coarse.dims:
-        coords["time"], dims = ("time", task.coarse["time"].values[[step]]), ["time", *dims]
-    if member is not None:
-        coords["realization"], dims = ("realization", [member]), ["realization", *dims]
-    out = {}
-    for name, values in zip(task.prior.normaliser.names, fields, strict=True):
-        if name in task.coarse:
-            whole = values.astype(np.float32)[(None,) * (len(dims) - 2)]
-            array = xr.DataArray(whole, coords, dims, name, task.coarse[name].attrs)
-            back = from_canonical(array, task.bounds(step), difference=statistic == "spread")
-            out[f"{name}_{statistic}" if statistic else name] = described(back, statistic)
-    return xr.Dataset(out)
+    def __call__(
+        self, values: NDArray[Any], member: int | None = None, statistic: str = ""
+    ) -> xr.Dataset:
+        """Return physical values, labelled."""
 
 
 def described(array: xr.DataArray, statistic: str) -> xr.DataArray:
     """Return a statistic of the ensemble that says so."""
     if not statistic:
         return array
-    words = f"{statistic.removeprefix('p')}th percentile over the ensemble of"
-    method, words = STATISTICS.get(statistic, ("", words))
-    attrs = {"long_name": f"{words} {array.attrs.get('long_name', array.name)}"}
-    if method:
-        before = str(array.attrs.get("cell_methods", ""))
-        attrs["cell_methods"] = f"{before} realization: {method}".strip()
-    else:
-        attrs["comment"] = "Percentile over realization, linear between members."
-    return array.assign_attrs(attrs)
+    return array.assign_attrs(describe(array.attrs, str(array.name), statistic))
 
 
-def check_members(task: Task) -> None:
-    """Refuse an ensemble whose members of one step do not fit into memory.
+def blocks(
+    members: Iterable[NDArray[Any]], options: EnsembleOptions, label: Label
+) -> Iterator[xr.Dataset]:
+    """Yield what one step writes: a block for every member, the statistics after the last.
 
-    Raises:
-        DpdmError: When they do not.
+    Args:
+        members: Physical members, in order; the mean alone where no members are asked for.
+        options: Which of them are kept.
+        label: What gives them their axes.
     """
-    values = len(task.prior.normaliser.names) * math.prod(task.shown.shape)
-    kept = 0 if task.wish.keep == "members" else task.wish.members
-    needed = values * (BYTES * kept + WORK)
-    hint = "Give fewer --members, --keep members, or a smaller region with --bbox."
-    check_room(needed, f"{task.wish.members} members of one step take", hint, share=0.8)
+    if not options.members:
+        yield label(next(iter(members)))
+        return
+    kept = []
+    for number, drawn in enumerate(members):
+        member = drawn.astype(np.float32)
+        if options.keep != "members":
+            kept.append(member)
+        yield label(member, number) if options.keep != "stats" else xr.Dataset()
+    if kept:
+        found = compute(np.stack(kept), names_of(options.quantiles)).items()
+        yield xr.merge([label(values, statistic=name) for name, values in found])
 
 
-def template_of(task: Task) -> xr.Dataset:
-    """Return the output's structure: every variable with its axes, and no values yet."""
-    check_members(task)
-    empty = np.zeros((len(task.prior.normaliser.names), *task.shown.shape), np.float32)
-    ensemble, keep = task.wish.members > 0, task.wish.keep
-    parts = []
-    if not ensemble or keep != "stats":
-        parts.append(labelled(task, empty, 0, 0 if ensemble else None))
-    if ensemble and keep != "members":
-        kinds = statistics(empty[None], task.wish.quantiles)
-        parts += [labelled(task, empty, 0, statistic=name) for name in kinds]
-    whole = lazily(xr.merge(parts), task.coarse, task.wish.members)
-    return whole.assign_attrs(task.coarse.attrs)
+def layout(
+    shape: Sequence[int], options: EnsembleOptions, label: Label, axes: Mapping[str, Any]
+) -> xr.Dataset:
+    """Return the layout of a file: every variable with its axes, and no values yet.
 
-
-def statistics(
-    members: NDArray[np.float32], quantiles: Sequence[int] = Wish.quantiles
-) -> dict[str, NDArray[Any]]:
-    """Return mean, spread (ddof 1, missing for one member) and percentiles over the first axis."""
-    lone = len(members) == 1
-    spread = np.full_like(members[0], np.nan) if lone else members.std(0, dtype=float, ddof=1)
-    names = [f"p{q}" for q in quantiles]
-    found = np.percentile(members, list(quantiles), axis=0)
-    moments = {"mean": members.mean(0, dtype=float), "spread": spread}
-    return moments | dict(zip(names, found, strict=True))
-
-
-def lazily(first: xr.Dataset, coarse: xr.Dataset, members: int) -> xr.Dataset:
-    """Return the structure of all steps and members, from that of the first."""
-    sizes = {"time": coarse.sizes.get("time", 1), "realization": members}
+    Args:
+        shape: Shape of one physical member of one step.
+        options: What is kept of the ensemble.
+        label: What gives members their axes.
+        axes: The whole axes of the file, in order; that of the members is made here.
+    """
+    one = replace(options, members=min(1, options.members))
+    first = xr.merge(blocks([np.zeros(shape, np.float32)], one, label))
+    numbers = ("realization", np.arange(options.members, dtype=np.int32), AXES["realization"])
+    several = "realization" in first.dims
+    coords = {n: numbers if n == "realization" else axis for n, axis in axes.items()}
+    whole = xr.Dataset(coords={n: a for n, a in coords.items() if several or a is not numbers})
     out = {}
     for name, array in first.data_vars.items():
-        shape = [sizes.get(str(d), n) for d, n in array.sizes.items()]
-        chunks = [1 if d in sizes else n for d, n in array.sizes.items()]
-        values = dask.array.zeros(shape, dtype=np.float32, chunks=chunks)
-        out[name] = xr.DataArray(values, dims=array.dims, attrs=array.attrs)
-    coords: dict[str, Any] = {axis: first[axis] for axis in ("lat", "lon")}
-    if "realization" in first.dims:
-        coords["realization"] = np.arange(members)
-    for name in ("time", "time_bnds"):
-        if name in coarse.variables:
-            coords[name] = coarse[name].load()
-    return xr.Dataset(out, coords)
+        sizes = {str(d): whole.sizes.get(d, n) for d, n in array.sizes.items()}
+        chunks = [1 if d in MANY else n for d, n in sizes.items()]
+        out[name] = unfilled(sizes, chunks, array.attrs)
+    return xr.Dataset(out, whole.coords)
+
+
+def unfilled(
+    sizes: Mapping[str, int], chunks: Sequence[int], attrs: Mapping[str, Any]
+) -> xr.Variable:
+    """Return a variable that is to be filled, and how it is stored."""
+    empty = dask.array.zeros(tuple(sizes.values()), dtype=np.float32, chunks=tuple(chunks))
+    return xr.Variable(tuple(sizes), empty, attrs, STORED | {"chunksizes": tuple(chunks)})
+
+
+def finished(
+    laid_out: xr.Dataset, title: str, made: Mapping[str, str], history: str
+) -> xr.Dataset:
+    """Return a layout with provenance: after CF where it lies on the Earth."""
+    if "lat" in laid_out.coords:
+        return finish(laid_out, title, made, history)
+    out = laid_out.copy(deep=False)
+    for axis in out.coords.values():
+        kept = {k: axis.encoding[k] for k in ("units", "calendar", "dtype") if k in axis.encoding}
+        axis.encoding = kept | {"_FillValue": None}
+    out.attrs = file_attributes(laid_out.attrs, title, made, history)
+    return out
+
+
+def provenance(
+    prior: Path,
+    inputs: Sequence[Path] = (),
+    said: Mapping[str, object] = {},
+    before: Mapping[str, object] = {},
+) -> dict[str, str]:
+    """Return what a file was made from.
+
+    Args:
+        prior: The prior's file.
+        inputs: The files that were read.
+        said: What else decided the values.
+        before: What is to stand in front.
+    """
+    made = {**before, "prior": prior.stem, "prior_sha256": sha256(prior)}
+    if inputs:
+        made["input"] = " ".join(path.name for path in inputs)
+        made["input_sha256"] = " ".join(map(sha256, inputs))
+    return {key: str(value) for key, value in {**made, **said}.items()}

@@ -3,6 +3,8 @@
 What may be right is done, with a `DpdmWarning`.
 """
 
+from collections.abc import Iterable
+
 
 class DpdmError(Exception):
     """Report a fault that the user can mend.
@@ -29,3 +31,66 @@ class DpdmError(Exception):
 
 class DpdmWarning(UserWarning):
     """Tell of what is possible, and unlikely; a command prints it in one line."""
+
+
+def nearest(word: str, names: Iterable[object], count: int = 0, alike: float = 0.0) -> list[str]:
+    """Return names, those that are spelled most like a word first, others in their order.
+
+    Args:
+        word: What was written.
+        names: What could have been.
+        count: How many to return at most; 0 for all.
+        alike: From 0 for any name to 1 for equal ones.
+    """
+    from difflib import SequenceMatcher
+
+    ratios = {str(n): SequenceMatcher(None, str(n), word).ratio() for n in names}
+    near = sorted((n for n, ratio in ratios.items() if ratio >= alike), key=lambda n: -ratios[n])
+    return near[: count or None]
+
+
+def did_you_mean(word: str, names: Iterable[object], otherwise: str) -> str:
+    """Return a hint for a word that is almost a name.
+
+    Example:
+        >>> did_you_mean("heum", ["heun", "dpmpp_2m"], "There are two.")
+        'Did you mean heun?'
+    """
+    near = nearest(word, names, 1, 0.4)
+    return f"Did you mean {near[0]}?" if near else otherwise
+
+
+def not_found(
+    name: str, there: Iterable[object], hint: str, where: object = "", kind: str = "variable"
+) -> DpdmError:
+    """Return the error for a name that is not there, with those that are, the nearest first.
+
+    Args:
+        name: What was asked for.
+        there: What could be asked for.
+        hint: What to do, with braces for the nearest name.
+        where: What has no such thing; without it, the message begins with "there is".
+        kind: What the names are of.
+
+    Example:
+        >>> str(not_found("t2n", ["tp", "t2m"], "Did you mean --variable {}?", "a.nc"))
+        'a.nc has no variable t2n; it has t2m, tp. Did you mean --variable t2m?'
+    """
+    near = nearest(name, there) or ["nothing"]
+    word = f"{kind} {name}".strip()
+    what = f"{where} has no {word}; it has" if where else f"there is no {word}; there is"
+    return DpdmError(f"{what} {', '.join(near)}.", hint.format(near[0]))
+
+
+def none_found(where: object, whose: str, names: list[str], there: Iterable[object]) -> DpdmError:
+    """Return the error for a file that has none of the variables that it should have.
+
+    Example:
+        >>> none_found("a.nc", "the prior's", ["t2m"], ["sst"]).hint
+        'Say which one is meant, as in --var t2m=sst.'
+    """
+    known = [str(name) for name in there] or ["nothing"]
+    return DpdmError(
+        f"{where} has none of {whose} variables {', '.join(names)}; it has {', '.join(known)}.",
+        f"Say which one is meant, as in --var {names[0]}={known[0]}.",
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from dpdm.errors import DpdmError, DpdmWarning
+from dpdm.errors import DpdmError, DpdmWarning, none_found
 from dpdm.fields.clock import pick
 from dpdm.fields.grid import Grid, nested
 from dpdm.fields.store import one_member
@@ -18,11 +18,7 @@ from dpdm.prior import Prior
 
 
 def wanted(fields: xr.Dataset, prior: Prior, path: Path, rename: Mapping[str, str]) -> xr.Dataset:
-    """Return the variables that the prior has.
-
-    Raises:
-        DpdmError: When there is none, or one is in other units.
-    """
+    """Return the variables that the prior has."""
     names = prior.normaliser.names
     families = {channel.family for channel in prior.normaliser.channels}
     for name, old in rename.items():
@@ -39,11 +35,7 @@ def wanted(fields: xr.Dataset, prior: Prior, path: Path, rename: Mapping[str, st
             "Add the climatology that they are departures from.",
         )
     if not found:
-        raise DpdmError(
-            f"{path} has none of the prior's variables {', '.join(names)}; it has "
-            f"{', '.join(map(str, fields.data_vars))}.",
-            f"Say which one is meant, as in --var {names[0]}={next(iter(fields.data_vars))}.",
-        )
+        raise none_found(path, "the prior's", names, fields.data_vars)
     for channel in prior.normaliser.channels:
         units = (
             fields[channel.name].attrs.get("units") if channel.name in fields else channel.units
@@ -78,9 +70,6 @@ def period_note(fields: xr.Dataset, prior: Prior, path: Path | str, accepted: st
         prior: A prior of fields.
         path: What a message calls the fields.
         accepted: "any" to go on with a warning where they differ.
-
-    Raises:
-        DpdmError: They differ, and that is not accepted.
     """
     own, given = prior.contract.step, other_period(fields, prior.contract.step)
     if not given:

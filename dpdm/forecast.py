@@ -6,28 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import dask.array as da
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor
 
-from dpdm.bound import scaling
+from dpdm.ensemble import EnsembleOptions, finished, provenance, unfilled
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import FILL, file_attributes
-from dpdm.fields.store import sha256
-from dpdm.fields.trajectories import cadence_of, check_times
+from dpdm.fields.trajectories import COMPONENTS, cadence_of, check_times
 from dpdm.fields.write import Writer, check_output
 from dpdm.prior import Prior, find, load
-from dpdm.states import States, states_of
+from dpdm.states import refuse_told
+from dpdm.states.axes import of_file
+from dpdm.states.domain import FieldConditioning
 from dpdm.states.inner import Look
-from dpdm.states.paths import Paths
+from dpdm.states.trajectories import TrajectorySpace
 from dpdm.surrogate import Surrogate, fitted, pairs, rmse, run, tuned
-from dpdm.task import Wish
 from dpdm.trajectories import split
 
 VALID = 0.4  # standard deviations, at which a forecast is no longer valid
-STORED = {"dtype": "float32", "_FillValue": FILL, "zlib": True, "complevel": 1, "shuffle": True}
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ def forecast(
     out: Path,
     prior: str,
     ahead: Ahead = Ahead(),
-    wish: Wish = Wish(),
+    options: EnsembleOptions = EnsembleOptions(),
     overwrite: bool = False,
 ) -> list[tuple[float, float, float]]:
     """Write what follows the last states of a file's trajectories.
@@ -61,51 +58,49 @@ def forecast(
     Returns:
         Lead time, and RMSE of surrogate and of persistence, in standard deviations, on the
         trajectories of the training file that were not looked at.
-
-    Raises:
-        DpdmError: When files, prior and lead do not fit each other, or the forecast diverges.
     """
     path = find(prior)
     check_output(out, [train, state, path], overwrite)
     known = load(path)
-    lessons, begun = (components(p, known, wish) for p in (train, state))
+    lessons, begun = (components(p, known, options) for p in (train, state))
     check_times(lessons.like, train)
     check_ahead(lessons, ahead, train)
     step = cadence_of(lessons.like) * ahead.lead
     surrogate, test = surrogate_of(known, lessons, ahead, train)
     skill = judged(surrogate, test, ahead, step)
     width = known.contract.states
-    last = torch.stack([begun.scaled(n)[-width:].flatten() for n in range(begun.count)])
+    last = torch.stack([x[-width:].flatten() for x in normalised(begun)])
     states = torch.stack([*run(surrogate, last, ahead.steps)], dim=1)
     if not bool(states.isfinite().all()):
         raise DpdmError(
             f"The forecast leaves all bounds within {ahead.steps} steps.",
             "Give fewer --steps, another --lead, or more to train on.",
         )
-    write(begun, states, out, step, provenance(path, train, state, ahead), overwrite)
+    made = provenance(path, [train, state], said_of(ahead))
+    write(begun, states, out, step, made, overwrite)
     return skill
 
 
-def components(path: Path, prior: Prior, wish: Wish) -> Paths:
-    """Return trajectories of a few components.
-
-    Raises:
-        DpdmError: When the prior is one of fields.
-    """
+def components(path: Path, prior: Prior, options: EnsembleOptions) -> TrajectorySpace:
+    """Return trajectories of a few components."""
     if not prior.contract.states or prior.contract.plane:
         raise DpdmError(
             f"A surrogate is of trajectories of a few components, and the prior knows fields: "
             f"{', '.join(prior.normaliser.names)}.",
             "For fields, regress on what dpdm embed writes; docs/embed.md has an example.",
         )
-    states: States = states_of(path, prior, wish)
-    assert isinstance(states, Paths)
-    return states
+    refuse_told(options, FieldConditioning(), bool(options.missing))
+    return of_file(path, prior, options)
 
 
-def check_ahead(lessons: Paths, ahead: Ahead, path: Path) -> None:
+def normalised(space: TrajectorySpace) -> list[Tensor]:
+    """Return all trajectories, normalised (T, C)."""
+    return [space.normalise(space.values(step), step) for step in space.steps]
+
+
+def check_ahead(lessons: TrajectorySpace, ahead: Ahead, path: Path) -> None:
     """Refuse a lead that the trajectories are too short for."""
-    length, width = lessons.all.shape[1], lessons.prior.contract.states
+    length, width = lessons.extent[0], lessons.prior.contract.states
     if not 1 <= ahead.lead <= length - width:
         raise DpdmError(
             f"A lead of {ahead.lead} steps does not fit into the trajectories of {path}, which "
@@ -115,11 +110,11 @@ def check_ahead(lessons: Paths, ahead: Ahead, path: Path) -> None:
 
 
 def surrogate_of(
-    prior: Prior, lessons: Paths, ahead: Ahead, path: Path
+    prior: Prior, lessons: TrajectorySpace, ahead: Ahead, path: Path
 ) -> tuple[Surrogate, Tensor]:
     """Return the surrogate, and the normalised trajectories that it has not seen (N, T, C)."""
     taught, last = split(lessons.like, path)
-    x = torch.stack([lessons.scaled(n) for n in range(lessons.count)])
+    x = torch.stack(normalised(lessons))
     width = prior.contract.states
     fit, hold = (pairs(part, width, ahead.lead) for part in (x[:taught], x[taught:last]))
     surrogate = Surrogate(prior, ahead.look, fit.now.shape[1]).requires_grad_(False)
@@ -164,35 +159,36 @@ def valid(skill: Sequence[tuple[float, float, float]]) -> float:
 
 
 def write(
-    begun: Paths, states: Tensor, out: Path, step: float, made: dict[str, str], overwrite: bool
+    begun: TrajectorySpace,
+    states: Tensor,
+    out: Path,
+    step: float,
+    made: dict[str, str],
+    overwrite: bool,
 ) -> None:
     """Write the last states of normalised windows (N, S, w C), a step apart, as trajectories."""
-    mean, std = scaling(begun.prior)
-    count = len(begun.names)
-    values = mean + std * states[..., -count:].double()
+    values = begun.unscaled(states[..., -len(begun.names) :].double()).movedim(1, 2)
     like = begun.like
     begin = float(like["time"].values[-1]) if like["time"].dtype.kind in "fiu" else 0.0
     words = {"long_name": "model time", "units": "1"} | like["time"].attrs
     time = xr.DataArray(begin + step * np.arange(states.shape[1]), dims="time", attrs=words)
-    (name, (dims, attrs)) = next(iter(begun.words.items()))
+    name, attrs = next(iter(begun.written.items()))
     coords = {"trajectory": like["trajectory"], "time": time}
     coords |= {"component": like["component"]} if "component" in like.coords else {}
-    empty = da.zeros(tuple(values.shape), dtype=np.float32, chunks=(1, *values.shape[1:]))
-    stored = STORED | {"chunksizes": (1, *values.shape[1:])}
-    template = xr.Dataset({name: (dims, empty, attrs, stored)}, coords)
+    sizes = dict(zip(COMPONENTS, values.shape, strict=True))
+    empty = unfilled(sizes, (1, *values.shape[1:]), attrs)
     title = f"Forecast of {made['steps']} steps by a surrogate on the features of a denoiser"
-    template.attrs = file_attributes(begun.attrs, title, made, begun.wish.history)
+    bare = xr.Dataset({name: empty}, coords, begun.attrs)
+    template = finished(bare, title, made, begun.options.history)
     with Writer(out, template, overwrite) as writer:
         filled = values.numpy().astype(np.float32)
-        writer.write(template.assign({name: (dims, filled)}))
+        writer.write(template.assign({name: (COMPONENTS, filled)}))
 
 
-def provenance(prior: Path, train: Path, state: Path, ahead: Ahead) -> dict[str, str]:
-    """Return what the forecast was made from."""
+def said_of(ahead: Ahead) -> dict[str, object]:
+    """Return what decides the forecast beside the files."""
     return {
-        "prior": prior.stem, "prior_sha256": sha256(prior), "input": f"{train.name} {state.name}",
-        "input_sha256": f"{sha256(train)} {sha256(state)}", "lead": str(ahead.lead),
-        "steps": str(ahead.steps), "sigma": f"{ahead.look.sigma:g}",
+        "lead": ahead.lead, "steps": ahead.steps, "sigma": f"{ahead.look.sigma:g}",
         "layer": ",".join(ahead.look.layers), "tune_minutes": f"{ahead.minutes:g}",
     }  # fmt: skip
 

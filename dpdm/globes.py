@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.bound import seasoned
-from dpdm.contract import Contract
+from dpdm.contract import SAMPLING_OF, Contract
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.seasons import basis, harmonics
@@ -33,7 +33,6 @@ from dpdm.recipe import GlobesRecipe
 from dpdm.trajectories import check_start, check_window, denoised, windows_at
 
 PLAIN: dict[str, Any] = {"transform": "identity", "mean": 0.0, "residual": ()}
-SAMPLING = {"sampler": "multistep", "steps": 16, "most": 40.0, "least": 0.02, "guidance": "law"}
 
 
 @dataclass(frozen=True)
@@ -266,6 +265,6 @@ def describe(
     net["law"] = [states, rows, grid.shape[1], min(net.pop("modes"), rows)]
     sigma = (recipe.train.sigma[0], recipe.train.sigma[1])
     return Contract(
-        grid.spacing, (0, 0), 0, cadence_of(fields), sigma, net, training, {}, SAMPLING,
-        states, "", grid.shape, globe=True,
+        grid.spacing, (0, 0), 0, cadence_of(fields), sigma, net, training, {},
+        SAMPLING_OF["globe"], states, "", grid.shape, globe=True,
     )  # fmt: skip

@@ -7,24 +7,30 @@ the order of the rows. Installed packages may announce more operators (`operator
 a function gives the values of its whole group, in the order of the rows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.fields.columns import SETTINGS
 from dpdm.operators import plugins
+from dpdm.operators.layout import Layout
+from dpdm.operators.points import climb, points
 from dpdm.operators.registry import OPERATORS, Sites, build, known
 from dpdm.types import Fields, Operator, Values
 
 IMPLIED = {"tb": "brightness", "rlut": "olr"}  # operators of rows that name none
+Array: TypeAlias = NDArray[np.float64]
 Place: TypeAlias = Callable[[pd.DataFrame], Sites]
 
 
-def operator_of(rows: pd.DataFrame, place: Place, shape: tuple[int, ...] = ()) -> Operator:
+def observation_operator(
+    rows: pd.DataFrame, place: Place, shape: tuple[int, ...] = ()
+) -> Operator:
     """Return the operator from physical fields to the rows' values (B, N).
 
     It works on fields (B, C, H, W) and on trajectories (B, C, T, H, W), as the sites do.
@@ -47,6 +53,27 @@ def operator_of(rows: pd.DataFrame, place: Place, shape: tuple[int, ...] = ()) -
         return torch.cat([each(fields) for each in parts], dim=1)[:, back.to(fields.device)]
 
     return operator
+
+
+def sites_of(
+    rows: pd.DataFrame, cells: Layout, names: Sequence[str], relief: Array, **more: Any
+) -> Sites:
+    """Return where some rows were measured on the Earth.
+
+    A temperature is brought to the station's height by the lapse rate of the standard atmosphere,
+    a surface pressure by the hypsometric equation; where the elevation is unknown the field's own
+    relief (m) is taken.
+    """
+    lat, lon, height = (rows[n].to_numpy(float, copy=True) for n in ("lat", "lon", "elevation"))
+    up = climb(points(cells, lat, lon), relief, height)
+    return Sites(cells, tuple(names), lat, lon, climb=up, **more)
+
+
+def measured(rows: pd.DataFrame, kind: type = float) -> tuple[Tensor, Tensor]:
+    """Return values and standard deviations of some rows."""
+    arrays = (rows[n].to_numpy(kind, copy=True) for n in ("value", "error"))
+    value, error = map(torch.from_numpy, arrays)
+    return value, error
 
 
 def groups(rows: pd.DataFrame) -> Iterator[np.ndarray]:

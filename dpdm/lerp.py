@@ -8,21 +8,22 @@ from dpdm.errors import DpdmError
 from dpdm.fields.checks import everywhere
 from dpdm.fields.grid import Grid, grid_of, refine
 from dpdm.fields.grid import lerp as interpolate
+from dpdm.fields.input import FileOptions
 from dpdm.fields.store import open_fields
 from dpdm.memory import available
-from dpdm.remap import Ask, remap_file
+from dpdm.remap import remap_file
 
 BYTES = 32  # of a cell: double and single precision, before and after
 
 
 def lerp(
-    coarse: Path, fine: Path, grid: Path | None, factor: int | None, ask: Ask = Ask()
+    coarse: Path,
+    fine: Path,
+    grid: Path | None,
+    factor: int | None,
+    ask: FileOptions = FileOptions(),
 ) -> None:
-    """Write the lerp to the grid of a file, or to cells cut into ``factor`` by ``factor``.
-
-    Raises:
-        DpdmError: When the target reaches beyond the input, or the factor is below one.
-    """
+    """Write the lerp to the grid of a file, or to cells cut into ``factor`` by ``factor``."""
     codes = everywhere(ask.missing)
     like = None if grid is None else open_fields(grid, needed=(), missing=codes)
     target = None if like is None else grid_of(like)
@@ -40,11 +41,7 @@ def lerp(
 
 
 def cut(grid: Grid, factor: int, path: Path) -> Grid:
-    """Return the grid whose cells are cut into ``factor`` by ``factor``.
-
-    Raises:
-        DpdmError: When the factor is below one, or a field would not fit into memory.
-    """
+    """Return the grid whose cells are cut into ``factor`` by ``factor``."""
     if factor < 1:
         raise DpdmError(f"The factor for {path} is {factor}.", "Give a whole number of 1 or more.")
     cells = grid.shape[0] * grid.shape[1] * factor**2

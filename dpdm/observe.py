@@ -19,10 +19,10 @@ import xarray as xr
 from dpdm.config import read
 from dpdm.errors import DpdmError
 from dpdm.fields.cf import epoch, file_attributes
+from dpdm.fields.input import FileOptions
 from dpdm.fields.store import sha256
 from dpdm.fields.values import KEEPING
 from dpdm.fields.write import Writer, check_output
-from dpdm.remap import Ask
 from dpdm.synthetic.looks import looks_at
 from dpdm.synthetic.scene import Scene, scene_of
 from dpdm.synthetic.sites import Where
@@ -72,17 +72,13 @@ class Settings:
     seed: int = 0
 
 
-def observe(truth: Path, target: Path, config: Path, ask: Ask = Ask()) -> None:
-    """Write observations of a file of fields, as a configuration says.
-
-    Raises:
-        DpdmError: When the settings do not fit the file, or the target cannot be written.
-    """
+def observe(truth: Path, target: Path, config: Path, ask: FileOptions = FileOptions()) -> None:
+    """Write observations of a file of fields, as a configuration says."""
     settings = read(config, Settings)
     channels = config.parent / settings.what.channels if settings.what.channels else None
     check_output(target, [truth, config, channels], ask.overwrite)
     scene = scene_of(truth, ask, settings.what.operator in KEEPING)
-    table = observed(scene, settings, str(config), ask.report)
+    table = observed(scene, settings, str(config), ask.progress)
     if not len(table["value"]):
         raise DpdmError(f"{truth} is missing at all the places.", "Choose others in [where].")
     said = {"input": truth.name, "input_sha256": sha256(truth), "seed": str(settings.seed)}
@@ -132,11 +128,7 @@ def seen(
 
 
 def steps_of(when: When, count: int, where: str) -> list[int]:
-    """Return which of so many steps are seen, in order.
-
-    Raises:
-        DpdmError: When there is no such step, or none.
-    """
+    """Return which of so many steps are seen, in order."""
     if when.every < 1:
         raise DpdmError(f"{where} looks every {when.every} steps.", "Give 1 or more.")
     for step in (when.first, when.last, *when.steps):
@@ -153,11 +145,7 @@ def steps_of(when: When, count: int, where: str) -> list[int]:
 
 
 def trajectories_of(what: What, scene: Scene, where: str) -> tuple[int, ...]:
-    """Return the numbers of the trajectories that are seen.
-
-    Raises:
-        DpdmError: When there is no such trajectory.
-    """
+    """Return the numbers of the trajectories that are seen."""
     for number in what.trajectories:
         if number not in scene.trajectories:
             raise DpdmError(

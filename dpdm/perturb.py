@@ -22,21 +22,21 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dpdm.diffusion.sample import level
-from dpdm.errors import DpdmError, DpdmWarning
-from dpdm.fields.cf import file_attributes, finish
-from dpdm.fields.store import sha256
+from dpdm.draw import StateSpace, Step, draw
+from dpdm.ensemble import EnsembleOptions, blocks, finished, provenance
+from dpdm.errors import DpdmError, DpdmWarning, not_found
 from dpdm.fields.write import Writer, check_output
 from dpdm.memory import check_room
 from dpdm.prior import find, load
-from dpdm.states import States, states_of
-from dpdm.states.maps import Around, Maps
-from dpdm.task import Wish
+from dpdm.states import states_of
+from dpdm.states.domain import FieldConditioning
 
 Array = NDArray[np.float64]
 HALVINGS, CLOSE = 12, 0.01  # of the search for a spread: steps, and relative error
@@ -77,9 +77,9 @@ def perturb(
     state: Path,
     ensemble: Path,
     prior: str = "default",
-    wish: Wish = Wish(members=50, keep="members"),
+    options: EnsembleOptions = EnsembleOptions(members=50, keep="members"),
     push: Push = Push(),
-    around: Around = Around(),
+    told: FieldConditioning = FieldConditioning(),
     overwrite: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Point]:
@@ -87,43 +87,32 @@ def perturb(
 
     Where a spread is wanted, the strength is found at the first state; the points on the way there
     come first, and the last is what was written, over all states.
-
-    Raises:
-        DpdmError: When file, prior, strength or output do not fit each other.
     """
     path = find(prior)
-    check_output(ensemble, [state, around, wish, path], overwrite)
-    check_push(push, wish)
-    states = states_of(state, load(path), wish, around)
-    curve = [] if push.target is None else calibrated(states, push)
+    check_output(ensemble, [state, told, options, path], overwrite)
+    check_push(push, options)
+    space = states_of(state, load(path), options, told)
+    curve = [] if push.target is None else calibrated(space, push)
     push = replace(push, strength=curve[-1].strength) if curve else push
     if push.strength == 0:
         said = "Strength 0 adds no noise: every member is the state itself."
         warnings.warn(said, DpdmWarning, stacklevel=2)
-    made = provenance(states, push, curve, path, state)
-    template = states.template()
+    made = provenance(path, [state], said_of(space, push, curve))
     title = f"Ensemble around {state.name} with the prior {path.stem}"
-    if "lat" in template.coords:
-        template = finish(template, title, made, wish.history)
-    else:
-        template.attrs = file_attributes(template.attrs, title, made, wish.history)
+    template = finished(space.template(), title, made, options.history)
     spreads = []
     with Writer(ensemble, template, overwrite) as writer:
-        for number in range(states.count):
-            members = drawn(states, number, push)
-            spreads.append(states.spread(members))
-            for block in states.blocks(number, members):
+        for done, step in enumerate(space.steps, 1):
+            members = drawn(space, step, push)
+            spreads.append(spread(space, members))
+            for block in blocks(members, options, partial(space.labelled, step=step)):
                 writer.write(block)
-            report(number + 1, states.count)
-    return [*sorted(curve, key=lambda p: p.strength), point(states, push.strength, spreads)]
+            report(done, len(space.steps))
+    return [*sorted(curve, key=lambda p: p.strength), point(space, push.strength, spreads)]
 
 
-def check_push(push: Push, wish: Wish) -> None:
-    """Refuse a strength beyond the schedule, and a spread that is none.
-
-    Raises:
-        DpdmError: When one is.
-    """
+def check_push(push: Push, options: EnsembleOptions) -> None:
+    """Refuse a strength beyond the schedule, and a spread that is none."""
     if not 0 <= push.strength <= 1:
         raise DpdmError(
             f"The strength {push.strength:g} is beyond the prior's range.",
@@ -131,48 +120,53 @@ def check_push(push: Push, wish: Wish) -> None:
         )
     if push.target is not None and not (0 < push.target[1] < math.inf):
         raise DpdmError(f"The target spread is {push.target[1]:g}.", "Give a number above 0.")
-    if wish.members < 2:
-        raise DpdmError(f"{wish.members} members have no spread.", "Give --members 2 or more.")
+    if options.members < 2:
+        raise DpdmError(f"{options.members} members have no spread.", "Give --members 2 or more.")
 
 
-def sigma_of(states: States, strength: float) -> float:
+def sigma_of(space: StateSpace, strength: float) -> float:
     """Return the noise level of a strength."""
-    how = states.how
-    return level(how.schedule, strength, how.least, how.most)
+    sampler = space.sampler
+    return level(sampler.schedule, strength, sampler.sigma_min, sampler.sigma_max)
 
 
-def drawn(states: States, number: int, push: Push) -> Array:
-    """Return the physical members (M, ...) around one state."""
-    state, count = states.values(number), states.wish.members
+def drawn(space: StateSpace, step: Step, push: Push) -> Array:
+    """Return the physical members (M, C, ...) around one state."""
+    state, count = space.values(step), space.options.members
     check_room(3 * count * state.nbytes, "The members take", "Give fewer --members.")
-    sigma = sigma_of(states, push.strength)
+    sigma = sigma_of(space, push.strength)
     if not sigma:
         return np.repeat(state[None], count, axis=0)
-    members = np.stack([*states.near(number, sigma, range(count))])
-    return states.centred(members, number) if push.centred else members
+    sampler, seed = space.sampler.up_to(sigma), space.options.seed
+    members = np.stack([*draw(space, step, sampler, range(count), seed, around=state)])
+    return space.centred(members, step) if push.centred else members
 
 
-def point(states: States, strength: float, spreads: Sequence[dict[str, float]]) -> Point:
+def spread(space: StateSpace, members: Array) -> dict[str, float]:
+    """Return the standard deviation over members (M, C, ...), RMS over cells, by variable."""
+    variance = members.var(0, ddof=1) * space.weights
+    mean_square = variance.reshape(len(variance), -1).mean(1)
+    return dict(zip(space.names, map(float, np.sqrt(mean_square)), strict=True))
+
+
+def point(space: StateSpace, strength: float, spreads: Sequence[dict[str, float]]) -> Point:
     """Return strength, level and the spread over states."""
-    mean = {n: math.sqrt(np.mean([s[n] ** 2 for s in spreads])) for n in states.names}
-    return Point(strength, sigma_of(states, strength), mean)
+    mean = {n: math.sqrt(np.mean([s[n] ** 2 for s in spreads])) for n in space.names}
+    return Point(strength, sigma_of(space, strength), mean)
 
 
-def calibrated(states: States, push: Push) -> list[Point]:
+def calibrated(space: StateSpace, push: Push) -> list[Point]:
     """Return the points by which the strength of a spread is found, the nearest last.
 
     The members' noise is that of the file: with it the spread rises with the strength, and is met
     by halving.
-
-    Raises:
-        DpdmError: When the spread is beyond the prior's, or its variable unknown.
     """
     name, wanted = push.target or ("", 0.0)
-    measure = measured(states, name)
+    measure = measured(space, name)
 
     def at(strength: float) -> Point:
-        members = drawn(states, 0, Push(strength))
-        return point(states, strength, [states.spread(members)])
+        members = drawn(space, space.steps[0], Push(strength))
+        return point(space, strength, [spread(space, members)])
 
     curve = [at(1.0)]
     if (most := measure(curve[0])) < wanted:
@@ -190,20 +184,14 @@ def calibrated(states: States, push: Push) -> list[Point]:
     return sorted(curve, key=lambda p: -abs(math.log(max(measure(p), 1e-300) / wanted)))
 
 
-def measured(states: States, name: str) -> Callable[[Point], float]:
-    """Return what reads the wanted spread from a point.
-
-    Raises:
-        DpdmError: When there is no variable of that name.
-    """
-    channels = states.prior.normaliser.channels
+def measured(space: StateSpace, name: str) -> Callable[[Point], float]:
+    """Return what reads the wanted spread from a point."""
+    channels = space.prior.normaliser.channels
     stds = {c.name: c.std for c in channels}
     alike = all(c.transform == "identity" for c in channels)
     if name and name not in stds:
-        raise DpdmError(
-            f"The prior has no variable {name}; it has {', '.join(stds)}.",
-            f"Say --target-spread {channels[0].name}=NUMBER{', or a NUMBER for all' * alike}.",
-        )
+        hint = f"Say --target-spread {{}}=NUMBER{', or a NUMBER for all' * alike}."
+        raise not_found(name, stds, hint, "The prior")
     if name:
         return lambda p: p.spread[name]
     if not alike:
@@ -214,26 +202,21 @@ def measured(states: States, name: str) -> Callable[[Point], float]:
     return lambda p: math.sqrt(np.mean([(p.spread[n] / stds[n]) ** 2 for n in stds]))
 
 
-def provenance(
-    states: States, push: Push, curve: Sequence[Point], prior: Path, state: Path
-) -> dict[str, str]:
-    """Return what the ensemble was made from."""
-    made: dict[str, object] = {
-        "prior": prior.stem, "prior_sha256": sha256(prior), "input": state.name,
-        "input_sha256": sha256(state), "seed": states.wish.seed, "members": states.wish.members,
-        "strength": f"{push.strength:g}", "sigma": f"{sigma_of(states, push.strength):g}",
-        "centred": str(push.centred).lower(), "sampler": states.how.sampler,
-        "steps": states.how.steps,
+def said_of(space: StateSpace, push: Push, curve: Sequence[Point]) -> dict[str, object]:
+    """Return what decides the ensemble beside the files."""
+    said: dict[str, object] = {
+        "seed": space.options.seed, "members": space.options.members,
+        "strength": f"{push.strength:g}", "sigma": f"{sigma_of(space, push.strength):g}",
+        "centred": str(push.centred).lower(), "sampler": space.sampler.sampler,
+        "steps": space.sampler.steps,
     }  # fmt: skip
-    if isinstance(states, Maps):
-        made |= states.task.notes | {
-            "factor": states.factor,
-            "consistent": str(states.wish.consistent).lower(),
-        }
+    said |= space.notes
+    if "factor" in space.notes:  # a field, whose block means may be held
+        said["consistent"] = str(space.options.consistent).lower()
     if curve:
         rising = sorted(curve, key=lambda p: p.strength)
-        made["calibration"] = json.dumps([[p.strength, p.sigma, p.spread] for p in rising])
-    return {key: str(value) for key, value in made.items()}
+        said["calibration"] = json.dumps([[p.strength, p.sigma, p.spread] for p in rising])
+    return said
 
 
 def text(points: Sequence[Point]) -> str:

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from dpdm import __version__
-from dpdm.contract import FORMAT, Contract, Header, read_header
+from dpdm.contract import FORMAT, Contract, Header, kind_of, read_header
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.tensors import Normaliser, given_channels
@@ -99,6 +99,10 @@ def new_denoiser(variables: int, net: dict[str, Any]) -> Denoiser:
 
 def _denoiser(variables: int, net: dict[str, Any]) -> Denoiser:
     plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in net.items()}
+    if "kind" in plain:
+        kind = kind_of(net)
+        del plain["kind"]
+        return cast(Denoiser, kind.build(variables, **plain))
     if "codes" in plain:
         return Autoencoder(**plain)  # type: ignore[return-value]  # while it is trained
     if "hidden" in plain:

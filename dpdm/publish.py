@@ -64,11 +64,7 @@ class Draft:
         return self.path
 
     def publish(self) -> None:
-        """Make the output durable, then move it to the target in one step.
-
-        Raises:
-            DpdmError: Another file has appeared there, and may not be replaced.
-        """
+        """Make the output durable, then move it to the target in one step."""
         _make_durable(self.path)
         put = _replace if self.replace else _add
         put(self.path, self.target)
@@ -110,11 +106,7 @@ def remove_drafts() -> None:
 
 @contextmanager
 def drafts(targets: Sequence[Path], replace: bool = False) -> Iterator[list[Path]]:
-    """Give paths to write to, and publish them all if the body ends well.
-
-    Raises:
-        DpdmError: A file has appeared at a target, and may not be replaced.
-    """
+    """Give paths to write to, and publish them all if the body ends well."""
     with ExitStack() as cleaning:
         made = [Draft(target, replace) for target in targets]
         for one in made:
@@ -130,11 +122,7 @@ def drafts(targets: Sequence[Path], replace: bool = False) -> Iterator[list[Path
 
 @contextmanager
 def draft(target: Path, replace: bool = False) -> Iterator[Path]:
-    """Give a path to write to, and publish it if the body ends well.
-
-    Raises:
-        DpdmError: A file has appeared at the target, and may not be replaced.
-    """
+    """Give a path to write to, and publish it if the body ends well."""
     with drafts([target], replace) as (path,):
         yield path
 
@@ -207,11 +195,7 @@ def _random_name(target: Path) -> Path:
 
 
 def _add(new: Path, target: Path) -> None:
-    """Move a file or folder to a name that must be free.
-
-    Raises:
-        DpdmError: It is not.
-    """
+    """Move a file or folder to a name that must be free."""
     try:
         if new.is_dir():
             os.rename(new, target)  # fails where there is anything but an empty folder
@@ -269,11 +253,7 @@ def _make_durable(path: Path) -> None:
 
 
 def append(path: Path, line: str) -> None:
-    """Append a line to a file that is no link, and have it on the disk itself.
-
-    Raises:
-        DpdmError: The disk is full.
-    """
+    """Append a line to a file that is no link, and have it on the disk itself."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     handle = os.open(path, flags, 0o666)
     try:

@@ -13,11 +13,7 @@ READ = "Ask its owner for permission to read it."
 
 
 def check_regular(path: Path) -> None:
-    """Refuse a file that does not exist, and a pipe, socket or device.
-
-    Raises:
-        DpdmError: When it is one.
-    """
+    """Refuse a file that does not exist, and a pipe, socket or device."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as fault:
@@ -29,11 +25,7 @@ def check_regular(path: Path) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of a file.
-
-    Raises:
-        DpdmError: When it cannot be read, is no file, or would not fit into memory.
-    """
+    """Return the content of a file."""
     check_regular(path)
     if path.is_dir():
         raise DpdmError(f"{path} is a directory.", "Name a file.")
@@ -46,11 +38,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8.
-
-    Raises:
-        DpdmError: When it cannot be read, or is not UTF-8.
-    """
+    """Return the text of a file in UTF-8."""
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as fault:

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from dpdm.diffusion.guide import GUIDES, Guide
+from dpdm.ensemble import EnsembleOptions
 from dpdm.errors import DpdmError
+from dpdm.fields.channels import Channels
 from dpdm.fields.checks import Missing
 
 COVERAGE = 0.8
@@ -16,7 +18,7 @@ OWNERS = {"gamma": ("sda",), "iterations": ("mmps", "law"), "zeta": ("dps",)}
 
 
 @dataclass(frozen=True)
-class Seeing:
+class AssimilationOptions:
     """What the user says of observations, and of how they pull.
 
     Attributes:
@@ -59,11 +61,7 @@ class Seeing:
     obs_missing: Missing = field(default_factory=dict)
 
     def guide(self, name: str) -> Guide:
-        """Return a guidance with its number.
-
-        Raises:
-            DpdmError: When the number of another is given.
-        """
+        """Return a guidance with its number."""
         numbers = {own: getattr(self, own) for own in OWNERS if getattr(self, own) is not None}
         for own in numbers:
             if name not in OWNERS[own]:
@@ -76,7 +74,7 @@ class Seeing:
 
 
 @dataclass(frozen=True)
-class Files:
+class AssimilationFiles:
     """The files of an analysis: what is read, then what is written.
 
     Attributes:
@@ -99,3 +97,22 @@ class Files:
     def read(self) -> list[Path]:
         """List all files that are read."""
         return [*self.observations, *(p for p in (self.coarse, self.grid, self.statics) if p)]
+
+
+@dataclass(frozen=True)
+class Request:
+    """An analysis that the user asks for.
+
+    Attributes:
+        files: What is read and written.
+        prior: The prior's name.
+        ensemble: What is asked of the ensemble.
+        observations: What is said of observations, and of how they pull.
+        sounder: Channels of brightness temperatures, if their weights are known.
+    """
+
+    files: AssimilationFiles
+    prior: str
+    ensemble: EnsembleOptions
+    observations: AssimilationOptions
+    sounder: Channels | None = None

@@ -11,16 +11,14 @@ from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.aloft import placed
 from dpdm.fields.channels import Channels
 from dpdm.fields.columns import levelled
+from dpdm.fields.status import ObsStatus, mark, usable
 from dpdm.fields.tensors import Channel
 from dpdm.fields.variables import REMOTE
 from dpdm.operators.linear import Links
 from dpdm.operators.soundings import carried, column
 from dpdm.operators.whitening import whitening
 
-STRANGE = "not a variable of the prior"
-BEYOND, BARE = "above or below the levels", "no pressure"
 GROUND = "The ground is seen from above, and there is no t2m: the lowest level stands for it."
-UNSEEN = "not seen by the prior"
 SLACK = 1e-6  # of a pressure, by which it may miss the outermost level
 AT_ONCE = [
     "lat",
@@ -38,7 +36,7 @@ def levels_of(channels: Sequence[Channel]) -> tuple[float, ...]:
     return tuple(p.level if p is not None and p.units == "Pa" else 0.0 for p in places)
 
 
-def sighted(
+def screen_observations(
     table: pd.DataFrame, channels: Sequence[Channel], sounder: Channels | None
 ) -> pd.DataFrame:
     """Return observations as a prior can see them, with the status of those that it cannot.
@@ -47,9 +45,6 @@ def sighted(
         table: Observations.
         channels: The prior's variables.
         sounder: Channels of brightness temperatures, if their weights are known.
-
-    Raises:
-        DpdmError: When brightness temperatures are observed, and nothing says what they see.
     """
     names = {c.name for c in channels}
     table, reach = at_pressures(table, names), reaches(channels)
@@ -57,9 +52,10 @@ def sighted(
     p = table["pressure"] if "pressure" in table else pd.Series(np.nan, table.index)
     remote, aloft = table["variable"].isin(REMOTE), p.notna()
     there = table["variable"].isin(names) | (aloft & ends[0].notna()) | (remote & ("t" in reach))
-    mark(table, table["variable"].isin(reach) & ~there, BARE)
-    mark(table, ~there, STRANGE)
-    mark(table, aloft & ~p.between(ends[0] * (1 - SLACK), ends[1] * (1 + SLACK)), BEYOND)
+    mark(table, table["variable"].isin(reach) & ~there, ObsStatus.NO_PRESSURE)
+    mark(table, ~there, ObsStatus.NO_VARIABLE)
+    within = p.between(ends[0] * (1 - SLACK), ends[1] * (1 + SLACK))
+    mark(table, aloft & ~within, ObsStatus.BEYOND_LEVELS)
     check_remote(table, sounder, "t2m" in names)
     return table
 
@@ -88,18 +84,9 @@ def reaches(channels: Sequence[Channel]) -> dict[str, tuple[float, float]]:
     return {family: (min(levels), max(levels)) for family, levels in found.items()}
 
 
-def mark(table: pd.DataFrame, wrong: "pd.Series[bool]", why: str) -> None:
-    """Give a status to rows that have none."""
-    table.loc[wrong & (table["status"] == ""), "status"] = why
-
-
 def check_remote(table: pd.DataFrame, sounder: Channels | None, ground: bool) -> None:
-    """Say what stands for the ground where it is seen from above.
-
-    Raises:
-        DpdmError: When nothing says what the channels see.
-    """
-    used = table[table["variable"].isin(REMOTE) & (table["status"] == "")]
+    """Say what stands for the ground where it is seen from above."""
+    used = table[table["variable"].isin(REMOTE) & usable(table)]
     seen = used[used["variable"] == "tb"]
     if len(seen) and sounder is None:
         row = seen.iloc[0]
@@ -130,7 +117,7 @@ def weights_of(
     return dict(zip(sounder.name, whole, strict=True))
 
 
-def independent(rows: pd.DataFrame, sounder: Channels | None) -> Links | None:
+def whitening_operator(rows: pd.DataFrame, sounder: Channels | None) -> Links | None:
     """Return what makes the errors of rows independent, with variance 1; None if they are.
 
     The errors of a sounder's channels at one place and time may go together.

@@ -67,11 +67,7 @@ def write_truth(
     overwrite: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write trajectories of ``lorenz63`` or ``kolmogorov``, one after the other.
-
-    Raises:
-        DpdmError: When a number is impossible, or the target cannot be written.
-    """
+    """Write trajectories of ``lorenz63`` or ``kolmogorov``, one after the other."""
     check_output(target, overwrite=overwrite)
     _check(truth, system)
     _check_room(truth, system)
@@ -112,10 +108,6 @@ def write_weather(
         history: The command line.
         overwrite: Whether an existing target is replaced.
         report: Called with the days done and their number.
-
-    Raises:
-        DpdmError: When a number is impossible, jcm is not installed, or the target cannot be
-            written.
     """
     check_output(target, overwrite=overwrite)
     burn_in = speedy.BURN_IN if burn_in is None else burn_in

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.bound import placed
-from dpdm.contract import Contract
+from dpdm.contract import SAMPLING_OF, Contract
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.tensors import Channel, Normaliser, worded
@@ -36,10 +36,6 @@ from dpdm.prior import Prior, new_denoiser
 from dpdm.recipe import LayersRecipe, PlanesRecipe
 
 LEVELS = (0.01, 0.1, 1.0)
-SAMPLING = {
-    "sampler": "ddim", "steps": 64, "least": 0.005, "guidance": "sda", "corrections": 3, "tau": 1.0
-}  # fmt: skip
-MOST = {"components": 4.0, "plane": 20.0}  # noise that hides the largest structure, nearly
 
 
 @dataclass(frozen=True)
@@ -252,7 +248,7 @@ def describe(
         "recipe": asdict(recipe),
     }  # fmt: skip
     sigma = (recipe.train.sigma[0], recipe.train.sigma[1])
-    sampling = SAMPLING | {"most": MOST["plane" if plane else "components"]}
+    sampling = SAMPLING_OF["plane" if plane else "components"]
     return Contract(
         spacing_of(ds, plane), (0, 0), 0, cadence_of(ds),
         sigma, net | ({"given": 4} if plane else {}), training, {}, sampling,

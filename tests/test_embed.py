@@ -9,13 +9,14 @@ import torch
 
 from dpdm.bound import scaling
 from dpdm.draw import noise
+from dpdm.ensemble import EnsembleOptions
 from dpdm.nets.layers import grown, heard, layers
 from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
 from dpdm.prior import load
-from dpdm.states.inner import Look, of_map
-from dpdm.states.maps import Around, Maps
-from dpdm.task import Wish
+from dpdm.states import states_of
+from dpdm.states.fields import FieldSpace
+from dpdm.states.inner import Look, features_of
 from tests.test_perturb import gaussian, lines, opened_file  # noqa: F401
 from tests.test_trajectories import currents
 from tests.worlds import done, refused
@@ -94,15 +95,15 @@ def test_features_of_fields_are_cf_and_their_mean_is_over_area(here: Path) -> No
 def test_windows_that_overlap_are_blended_and_a_lone_one_speaks_for_itself(here: Path) -> None:
     torch.set_default_dtype(torch.float32)
     prior = load(Path("prior.safetensors"))
-    maps = Maps(Path("fine.nc"), prior, Wish(device="cpu"), Around())
-    maps.how = replace(maps.how, widest=1)
-    found = of_map(maps, 0, Look(0.4, ("top",)))
-    posterior = maps.posterior(0)
+    space = states_of(Path("fine.nc"), prior, EnsembleOptions(device="cpu"))
+    assert isinstance(space, FieldSpace)
+    space = replace(space, sampler=replace(space.sampler, widest=1))
+    found = features_of(space, 0, Look(0.4, ("top",)))
+    posterior = space.posterior(0)
     first = posterior.windows.places()[0]
-    state = torch.from_numpy(maps.values(0))
-    x = (prior.normaliser.forward(state) - posterior.base) / posterior.scale
+    x = posterior.normalise(space.values(0))
     with heard([layers(prior.denoiser.backbone)["top"]]) as kept, torch.no_grad():
-        fields = x.float()[None][first]
+        fields = x[None][first]
         prior.denoiser.moments(fields, torch.tensor([0.4]), posterior.features[0])
     alone = posterior.windows.places()[1][-1].min()  # columns of the first window only
     assert 0 < alone < 32

@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.export.statistic import parse
 from dpdm.fields.extra import extra
 from dpdm.fields.grid import Grid
+from dpdm.fields.statistics import parse
 from tests.maps import GRIDS, field, offline, written  # noqa: F401
 from tests.worlds import done, dpdm, refused
 

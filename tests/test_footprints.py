@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
-from dpdm.fields.footprints import EARTH_RADIUS, inside, reach
+from dpdm.fields.footprints import inside, reach
 from dpdm.fields.grid import Grid
 from dpdm.fields.stations import check, tally
 from dpdm.operators.layout import globe

@@ -7,11 +7,11 @@ import pytest
 import torch
 import xarray as xr
 
+from dpdm.ensemble import EnsembleOptions
 from dpdm.forecast import components, valid
 from dpdm.prior import load
 from dpdm.states.inner import Look
 from dpdm.surrogate import Pairs, Surrogate, fitted, pairs, rmse, run, tuned
-from dpdm.task import Wish
 from tests.test_perturb import gaussian, lines, opened_file  # noqa: F401
 from tests.worlds import done, refused
 
@@ -151,4 +151,6 @@ def test_a_prior_of_fields_has_no_surrogate(here: Path) -> None:
 
 def test_components_need_a_prior_of_them(turns: xr.Dataset) -> None:
     known = load(Path("gaussian.safetensors"))
-    assert components(Path("turns.nc"), known, Wish(device="cpu")).count == 12
+    assert components(Path("turns.nc"), known, EnsembleOptions(device="cpu")).numbers == tuple(
+        range(12)
+    )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dpdm.diffusion.gaussian import Gaussian
 from dpdm.diffusion.guide import Lawful, conjugate_gradients, dps, law, mmps, sda
-from dpdm.diffusion.observe import Observation, gain, stack
+from dpdm.diffusion.observe import Observation, gain
 from dpdm.diffusion.sample import heun, levels
 from dpdm.types import Denoise, Fields, Values
 
@@ -30,7 +30,12 @@ POINTS = Observation(
 BLOCKS = Observation(
     block_means, torch.tensor([0.5, -0.5, 1.0, 0.0]).double(), torch.full((4,), 0.01).double()
 )
-SEEN = {"points": POINTS, "blocks": BLOCKS, "both": stack([POINTS, BLOCKS])}
+BOTH = Observation(
+    lambda x: torch.cat([at_points(x), block_means(x)], dim=1),
+    torch.cat([POINTS.value, BLOCKS.value]),
+    torch.cat([POINTS.variance, BLOCKS.variance]),
+)
+SEEN = {"points": POINTS, "blocks": BLOCKS, "both": BOTH}
 each_kind = pytest.mark.parametrize("seen", SEEN.values(), ids=SEEN)
 each_noise = pytest.mark.parametrize("sigma", [0.01, 1.0, 80.0])
 

@@ -264,7 +264,6 @@ BESIDE = (
     "mkdir -p",
 )
 ELSEWHERE = {  # where the command is run
-    "cdo gencon,TARGET.nc": "test_operators_files.py",
     "Between the outermost centres": "test_cli.py",
 }
 

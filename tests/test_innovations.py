@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dpdm.evaluate.innovations import compare, doubts, report, summary, text
+from dpdm.evaluate.innovations import compare, departures, doubts, summary, text
 
 
 def table(value: list[float], error: float = 1.0, status: str = "assimilated") -> pd.DataFrame:
@@ -44,7 +44,7 @@ def test_a_true_ensemble_is_calibrated_and_fits() -> None:
 
 def test_the_report_keeps_every_row_and_its_order() -> None:
     seen = pd.concat([table([1.0]), table([5.0], status="withheld")], ignore_index=True)
-    out = report(seen, np.array([[0.0, 2.0], [4.0, 4.0]]), np.array([[1.0, 1.0], [5.0, 7.0]]))
+    out = departures(seen, np.array([[0.0, 2.0], [4.0, 4.0]]), np.array([[1.0, 1.0], [5.0, 7.0]]))
     assert list(out["innovation"]) == [0.0, 1.0]
     assert list(out["residual"]) == [0.0, -1.0]
     assert list(out["analysis_spread"]) == [0.0, pytest.approx(np.sqrt(2))]

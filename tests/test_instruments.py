@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
-from dpdm.instruments import operator_of
-from dpdm.operators.layout import EARTH_RADIUS, globe
+from dpdm.instruments import observation_operator
+from dpdm.operators.layout import globe
 from dpdm.operators.registry import Sites
 
 LAT, LON = np.arange(20.5, 30), np.arange(100.5, 115)
@@ -52,7 +53,7 @@ def numpied(row: pd.Series, field: np.ndarray) -> float:
 def test_each_row_is_seen_by_its_own_instrument_in_the_order_of_the_table() -> None:
     rows = mixed()
     x = torch.randn(2, 3, *REGION.shape) * 9 + torch.tensor([280.0, 4, 3])[:, None, None]
-    found = operator_of(rows, place)(x).numpy()
+    found = observation_operator(rows, place)(x).numpy()
     for b, field in enumerate(x.numpy()):
         expected = np.array([numpied(row, field) for _, row in rows.iterrows()])
         turns = np.where(rows["operator"] == "direction", (found[b] - expected) / 360, 0.0)
@@ -70,7 +71,7 @@ def test_trajectories_are_seen_as_their_steps_are() -> None:
         first = torch.from_numpy(step[some.index])
         return Sites(REGION, NAMES, some["lat"].to_numpy(), some["lon"].to_numpy(), first)
 
-    found, each = operator_of(rows, then)(series), operator_of(rows, place)
+    found, each = observation_operator(rows, then)(series), observation_operator(rows, place)
     for t in range(4):
         chosen = torch.from_numpy(step == t)
         assert torch.equal(found[:, chosen], each(series[:, :, t])[:, chosen])
@@ -79,7 +80,10 @@ def test_trajectories_are_seen_as_their_steps_are() -> None:
 def test_the_order_of_the_rows_is_the_order_of_the_values() -> None:
     rows, x = mixed(), torch.randn(1, 3, *REGION.shape)
     order = np.random.default_rng(1).permutation(24)
-    one, other = operator_of(rows, place)(x), operator_of(rows.iloc[order], place)(x)
+    one, other = (
+        observation_operator(rows, place)(x),
+        observation_operator(rows.iloc[order], place)(x),
+    )
     assert torch.equal(one[:, order.copy()], other)
 
 
@@ -90,7 +94,9 @@ def test_a_direction_is_missed_the_short_way_round() -> None:
     rows = rows.assign(lat=21.5, lon=101.5)
     angle = torch.linspace(0, 2 * torch.pi, 73)[:-1] + 0.01
     wind = torch.stack([angle * 0, -torch.sin(angle), -torch.cos(angle)], 1)[..., None, None]
-    misses = torch.from_numpy(values) - operator_of(rows, place)(wind.expand(-1, -1, 10, 15))
+    misses = torch.from_numpy(values) - observation_operator(rows, place)(
+        wind.expand(-1, -1, 10, 15)
+    )
     assert float(misses.abs().max()) <= 180
     exact = (torch.from_numpy(values) - torch.rad2deg(angle)[:, None] + 180) % 360 - 180
     torch.testing.assert_close(misses, exact, rtol=0, atol=1e-10)
@@ -111,4 +117,4 @@ def test_rows_of_which_no_operator_can_be_made_are_refused(
 ) -> None:
     rows = pd.DataFrame([{"variable": "t2m", "value": 1.0, "lat": 25, "lon": 105, **row}])
     with pytest.raises(DpdmError, match=what):
-        operator_of(rows, place)
+        observation_operator(rows, place)

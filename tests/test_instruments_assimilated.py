@@ -9,10 +9,11 @@ import pytest
 import torch
 import xarray as xr
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.fields.grid import Grid, coarsen, grid_of
 from dpdm.fields.observations import read_observations
-from dpdm.instruments import operator_of
-from dpdm.operators.layout import EARTH_RADIUS, globe
+from dpdm.instruments import observation_operator
+from dpdm.operators.layout import globe
 from dpdm.operators.registry import Sites
 from tests.worlds import FACTOR, TOML, done, world
 
@@ -40,7 +41,9 @@ def test_block_means_seen_through_a_file_are_those_of_coarsen(here: Path) -> Non
     x = torch.from_numpy(truth["t2m"].values.astype(float))[None, None]
     means = xr.load_dataset("means.nc")["t2m"].isel(time=0).values.ravel()
     # Files hold single precision: 280 K to 3e-5.
-    np.testing.assert_allclose(operator_of(rows, on(grid))(x)[0], means, rtol=0, atol=5e-5)
+    np.testing.assert_allclose(
+        observation_operator(rows, on(grid))(x)[0], means, rtol=0, atol=5e-5
+    )
     np.testing.assert_allclose(rows["value"], means, rtol=0, atol=5e-5)
 
 
@@ -67,7 +70,7 @@ def test_areas_that_were_seen_are_drawn_towards(here: Path, what: str, count: in
     assert 0.25 < chi < 2
     # What the report says of the analysis is true of the file that was written.
     out = xr.load_dataset("out.nc")["t2m"].isel(time=0).mean("realization")
-    seen = operator_of(report.assign(value=0.0), on(grid_of(out)))(
+    seen = observation_operator(report.assign(value=0.0), on(grid_of(out)))(
         torch.from_numpy(out.values.astype(float))[None, None]
     )
     np.testing.assert_allclose(seen[0], report["analysis"], rtol=0, atol=1e-4)

@@ -1,21 +1,19 @@
 """Linear observation operators: adjoints, interpolation, means over areas and time."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
 import xarray as xr
 from scipy.interpolate import RegularGridInterpolator
-from torch import Tensor
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
 from dpdm.fields import grid as grids
-from dpdm.operators.areas import block_means, boxes, footprints, time_means
-from dpdm.operators.layout import EARTH_RADIUS, Axis, globe, plane
+from dpdm.operators.areas import boxes, footprints
+from dpdm.operators.layout import Axis, globe, plane
 from dpdm.operators.linear import Links, adjoint, picks
 from dpdm.operators.points import climb, hypsometric, lapse, points
-from dpdm.operators.shapes import compose, concat, flat, select
+from dpdm.operators.shapes import compose, concat, flat
 from dpdm.operators.winds import divergence, vorticity
 from dpdm.types import Operator
 
@@ -52,8 +50,6 @@ def of_layout(name: str) -> dict[str, Operator]:
         "time means": at.of(channel).during(first, first + 1),
         "box": box.of(1).at(3),
         "footprints": footprints(layout, rows, columns, radius).during(0, 3),
-        "blocks": compose(select(1), block_means(layout, 2 if name != "region" else 1), flat),
-        "intervals": compose(time_means(2), flat),
         "divergence": compose(divergence(layout), flat),
         "vorticity": compose(vorticity(layout), flat),
         "joined": concat(at.at(2), compose(divergence(layout), at.at(1))),
@@ -218,24 +214,6 @@ def test_a_box_of_the_whole_world_is_the_mean_by_area() -> None:
 def test_boxes_that_are_empty_or_reach_beyond_are_refused(sides: tuple[float, ...]) -> None:
     with pytest.raises(DpdmError, match="A box"):
         boxes(REGION, *sides)
-
-
-def test_block_means_are_those_of_coarsening() -> None:
-    layout = globe(np.arange(20.5, 32), np.arange(100.5, 116))
-    field = np.random.default_rng(0).normal(size=(3, 2, *layout.shape))
-    ds = xr.Dataset(
-        {"a": (("i", "j", "lat", "lon"), field)},
-        {"lat": layout.rows.centres, "lon": layout.columns.centres},
-    )
-    found = block_means(layout, 4)(torch.as_tensor(field))
-    np.testing.assert_allclose(found, grids.coarsen(ds, 4)["a"].values, rtol=0, atol=1e-13)
-
-
-@pytest.mark.parametrize("bad", [lambda: block_means(REGION, 5), lambda: block_means(REGION, 0),
-                                 lambda: time_means(3)(torch.zeros(1, 1, 4, 2, 2))])  # fmt: skip
-def test_blocks_that_do_not_fit_are_refused(bad: Callable[[], Tensor]) -> None:
-    with pytest.raises(DpdmError, match="do not cut"):
-        bad()
 
 
 def test_footprints_have_the_area_of_their_disc_and_its_moments() -> None:

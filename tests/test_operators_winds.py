@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
 from dpdm.operators import shapes, winds
-from dpdm.operators.layout import EARTH_RADIUS, Layout, globe, plane
+from dpdm.operators.layout import Layout, globe, plane
 from dpdm.operators.linear import adjoint, profile
 from dpdm.operators.points import hypsometric, points
 
@@ -64,7 +65,9 @@ def test_winds_of_all_quarters_are_what_a_vane_shows() -> None:
     expected = torch.tensor([180.0, 270.0, 180 + np.degrees(np.arctan2(3, 4))])
     degrees = winds.direction()(wind)[0, 0]
     torch.testing.assert_close(degrees, expected)
-    torch.testing.assert_close(torch.stack(winds.towards(degrees)), winds.heading()(wind)[0])
+    angle = torch.deg2rad(degrees)
+    towards = torch.stack([-torch.sin(angle), -torch.cos(angle)])
+    torch.testing.assert_close(towards, winds.heading()(wind)[0])
 
 
 def test_a_calm_has_no_heading_and_no_wild_gradient() -> None:

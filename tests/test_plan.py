@@ -30,7 +30,7 @@ SAYS = {  # of a section and key that break a rule
     "prior.period": ('"years"', "any"),
     "observations.guidance": ('"magic"', "Give one of"),
     "output.layout": ('"netcdf"', "netcdf-yearly, zarr"),
-    "output.keep": ('"mean"', "stats, members, all"),
+    "output.keep": ('"mean"', "members, stats, all"),
     "output.quantiles": ("[90, 10]", "rising percentiles"),
     "output.bbox": ("[100, 120]", "west, east, south, north"),
     "run.workers": ("0", "Give 1 to 1024."),

@@ -245,7 +245,7 @@ REFUSALS = {
     "fine.nc a.png --at 127,37": "latitude 127",
     "fine.nc a.png --at Seoul": "no table of stations was given",
     "fine.nc a.png --at Soeul --points stations.csv": "has no station Soeul",
-    "fine.nc a.png --at Seoul --points report.csv": "has no column station",
+    "fine.nc a.png --at Seoul --points report.csv": "no column station",
     "fine.nc a.png --bbox 0,10,0,10": "is not within the grid",
     "fine.nc a.png --kind map --truth truth.nc": "does not heed --truth",
     "fine.nc a.png --truth years.nc": "has no field of January 2000",

@@ -18,7 +18,6 @@ from dpdm.diffusion.sample import (
 from dpdm.types import Denoise, Fields, Sigma
 
 N = 16
-ORDER = {"ddim": 1, "heun": 2, "multistep": 3}
 each_sampler = pytest.mark.parametrize("name", SAMPLERS)
 
 
@@ -50,7 +49,7 @@ def test_covariance_converges_at_the_order_of_the_sampler(name: str) -> None:
     ]
     ratio = float(errors[0] / errors[1])
     # A halved step divides the error by 2^order; 30% for the terms of higher order.
-    assert ratio > 0.7 * 2 ** ORDER[name]
+    assert ratio > 0.7 * 2 ** SAMPLERS[name].order
 
 
 @each_sampler
@@ -97,6 +96,19 @@ def test_evaluations_are_counted(name: str) -> None:
 
     SAMPLERS[name](counted, torch.randn(2, 1, 4, 4), levels(6))
     assert len(calls) == evaluations(name, 6)
+
+
+def test_evaluations_of_corrections_are_counted() -> None:
+    calls = []
+
+    def counted(x_t: Fields, sigma: Sigma) -> Fields:
+        calls.append(float(sigma[0]))
+        return prior()(x_t, sigma)
+
+    corrected(2, 0.5, lambda count: torch.randn(2, 1, 4, 4))(
+        counted, torch.randn(2, 1, 4, 4), levels(6)
+    )
+    assert len(calls) == evaluations("ddim", 6, 2)
 
 
 def test_levels_fall_to_zero() -> None:

@@ -11,22 +11,20 @@ import pytest
 import torch
 import xarray as xr
 
-from dpdm.diffusion.observe import Observation
-from dpdm.draw import How
-from dpdm.earth import Earth, earth_of
+from dpdm.analysis import Analysis
+from dpdm.draw import SamplerConfig
+from dpdm.ensemble import EnsembleOptions
 from dpdm.errors import DpdmError, DpdmWarning
-from dpdm.evaluate.innovations import USED
 from dpdm.fields.channels import Channels, gaussian
 from dpdm.fields.observations import read_observations
-from dpdm.instruments import operator_of
+from dpdm.fields.status import ObsStatus, accepted
+from dpdm.instruments import observation_operator
 from dpdm.operators.layout import globe
 from dpdm.operators.registry import Sites
 from dpdm.operators.soundings import STEFAN_BOLTZMANN, emission
 from dpdm.prior import Prior, load
-from dpdm.sighted import BARE, BEYOND, STRANGE, UNSEEN, independent, weights_of
-from dpdm.smoother import Smoother
-from dpdm.task import Wish
-from dpdm.types import Denoise
+from dpdm.sighted import weights_of, whitening_operator
+from dpdm.states.globe import GlobalSpace, observed_space
 from tests.globes import taught, weather
 from tests.worlds import done, refused
 
@@ -34,7 +32,7 @@ LAT, LON = np.arange(-75.0, 90, 30), np.arange(0.0, 360, 45)
 HPA = (850.0, 500.0, 250.0)
 NAMES = ("t850", "t500", "t250", "t2m")
 PLACE = "time,lat,lon"
-HOW = How("ddim", 4, 80.0, corrections=1)
+SAMPLER = SamplerConfig("ddim", 4, 80.0, corrections=1)
 COMMAND = "assimilate obs.csv out.nc --prior prior.safetensors --grid truth.nc --members 2"
 CHANNELS = (
     "channel,level [hPa],weight,error\n1,850,0.7,0.5\n1,500,0.3,0.5\n2,850,0.2,0.4\n2,500,0.8,\n"
@@ -92,7 +90,7 @@ def test_a_table_is_seen_as_numpy_sees_the_columns(tmp_path: Path) -> None:
     low, south, pole = column(3, 1), column(1, 2), column(5, 0)
     leaving = emission(levels[::-1], [15.0])[0] @ (STEFAN_BOLTZMANN * low**4)
     expected = [at(700, low), share["b"] @ south, at(300, pole), leaving, share["a"] @ low]
-    np.testing.assert_allclose(operator_of(rows, place)(x)[0], expected, rtol=1e-12)
+    np.testing.assert_allclose(observation_operator(rows, place)(x)[0], expected, rtol=1e-12)
 
 
 def profiles(top_down: bool, unit: str) -> xr.Dataset:
@@ -144,17 +142,18 @@ def test_a_pressure_is_of_what_is_known_on_levels(
     assert table["value"][0] == pytest.approx(seen[2], rel=1e-12)
 
 
-def course(sounder: Channels | None = None) -> Earth:
+def space(sounder: Channels | None = None) -> GlobalSpace:
     """Return the week to estimate."""
-    found = earth_of(load(Path("prior.safetensors")), pd.DataFrame(), Path("truth.nc"), "obs")
-    return replace(found, sounder=sounder)
+    prior, options = load(Path("prior.safetensors")), EnsembleOptions(members=2)
+    found = observed_space(prior, pd.DataFrame(), Path("truth.nc"), "obs", options, sounder)
+    return replace(found, sampler=SAMPLER)
 
 
 def checked(text: str, sounder: Channels | None = None) -> pd.DataFrame:
     """Return a table of text, checked against the week, with what it accepts in use."""
     Path("obs.csv").write_text(text)
-    table = course(sounder).checked(read_observations([Path("obs.csv")], channels=sounder))
-    return table.assign(status=table["status"].replace("", USED))
+    table = space(sounder).screen(read_observations([Path("obs.csv")], channels=sounder))
+    return accepted(table)
 
 
 @pytest.mark.usefixtures("here")
@@ -175,7 +174,8 @@ def test_each_row_says_why_it_is_of_no_use() -> None:
     )
     merged, late = "merged into row 1 of obs.csv", "no step at that time"
     assert list(table["status"]) == [
-        USED, USED, USED, BEYOND, BEYOND, STRANGE, BARE, "no channel", STRANGE, late, merged
+        *3 * [ObsStatus.ASSIMILATED], *2 * [ObsStatus.BEYOND_LEVELS], ObsStatus.NO_VARIABLE,
+        ObsStatus.NO_PRESSURE, "no channel", ObsStatus.NO_VARIABLE, late, merged,
     ]  # fmt: skip
     assert table["value"][0] == pytest.approx(275)
 
@@ -210,22 +210,16 @@ def covariance(table: pd.DataFrame, sounder: Channels) -> np.ndarray:
 @pytest.mark.usefixtures("here", "warned")
 def test_the_posterior_sees_the_whole_quadratic_form(sounder: Channels) -> None:
     """Whitened misfits over unit variances add up to d^T R^-1 d, in single precision."""
-    caught: list[Observation] = []
-
-    def guide(denoise: Denoise, seen: Observation) -> Denoise:
-        caught.append(seen)
-        return denoise
-
-    table = checked(TB, sounder)
-    smoother = Smoother(course(sounder), table, Wish(members=2), replace(HOW, guide=guide))
-    here, climate = smoother.rows(None), smoother.course.climate(smoother.how, 0)
-    here, operator = smoother.compared(here, climate)
+    table, week = checked(TB, sounder), space(sounder)
+    analysis = Analysis(week, table)
+    here, operator = analysis.background(None)
+    seen = analysis.observation(None, here)
     assert operator is not None
-    smoother.pulled(lambda x, sigma: x, here, operator)
-    x = torch.randn(1, *smoother.course.shape).double()
-    d = (table["value"].to_numpy() - operator(smoother.course.physical(x))[0].numpy())[:, None]
+    assert seen is not None
+    x = torch.randn(1, *week.shape).double()
+    d = (table["value"].to_numpy() - operator(week.physical(x))[0].numpy())[:, None]
     exact = (d.T @ np.linalg.solve(covariance(table, sounder), d)).item()
-    chi = caught[0].misfit(x).square() / caught[0].variance
+    chi = seen.misfit(x).square() / seen.variance
     assert float(chi.sum()) == pytest.approx(exact, rel=1e-4)
 
 
@@ -238,8 +232,8 @@ def warned() -> Iterator[None]:
 
 def test_independent_channels_are_left_as_they_are() -> None:
     rows = pd.DataFrame({"variable": ["tb"], "channel": ["1"], "error": [1.0], "lat": 1.0})
-    assert independent(rows, gaussian([850, 500])) is None
-    assert independent(rows.assign(variable="t"), gaussian([850, 500], near=0.5)) is None
+    assert whitening_operator(rows, gaussian([850, 500])) is None
+    assert whitening_operator(rows.assign(variable="t"), gaussian([850, 500], near=0.5)) is None
 
 
 def test_weights_of_other_levels_are_interpolated_with_a_word() -> None:
@@ -253,21 +247,19 @@ def test_weights_of_other_levels_are_interpolated_with_a_word() -> None:
 def test_what_is_missing_in_the_states_that_were_learnt_from_is_not_seen() -> None:
     table = checked(f"{PLACE},sp [Pa]\n2002-01-17,39.4,22.5\n2002-01-18,-39.4,22.5\n".replace(
         "22.5\n", "22.5,101000\n"))  # fmt: skip
-    found = course()
+    found = space()
     examples = found.prior.climatology["examples"].clone()
     j = int(np.argmin(np.abs(found.grid.lat - 39.4)))
     examples[0, :, j, 2] = torch.nan
     holed: Prior = replace(
         found.prior, climatology=found.prior.climatology | {"examples": examples}
     )
-    smoother = Smoother(replace(found, prior=holed), table, Wish(members=2), HOW)
-    here, operator = smoother.compared(
-        smoother.rows(None), smoother.course.climate(smoother.how, 0)
-    )
-    assert list(table["status"]) == [UNSEEN, USED]
+    analysis = Analysis(replace(found, prior=holed), table)
+    here, operator = analysis.background(None)
+    assert list(table["status"]) == [ObsStatus.UNSEEN, ObsStatus.ASSIMILATED]
     assert list(here) == [1]
     assert operator is not None
-    assert np.isfinite(smoother.prior[1]).all()
+    assert np.isfinite(analysis.prior[1]).all()
 
 
 @pytest.mark.usefixtures("here")
@@ -283,7 +275,7 @@ def test_soundings_pull_the_levels_around_them() -> None:
     said = done(*f"{COMMAND} --channels channels.csv --report r.csv --reject 0".split())
     assert said.stderr.count("The ground is seen from above, and there is no t2m") == 1
     report = pd.read_csv("r.csv")
-    assert (report["status"] == USED).all()
+    assert (report["status"] == ObsStatus.ASSIMILATED).all()
     assert list(report["error"]) == [0.5, 0.5, 0.5, 30.0]
     gain = report["innovation"].abs() - report["residual"].abs()
     assert (gain[:3] > 0).all()

@@ -9,9 +9,9 @@ import pytest
 import torch
 import xarray as xr
 
-from dpdm.course import course_of
 from dpdm.fields.observations import read_observations
 from dpdm.prior import load
+from dpdm.states.axes import observed_space
 from tests.test_trajectories import PLANE_TOML, TOML, currents, spirals
 from tests.worlds import done, refused
 
@@ -149,12 +149,12 @@ def test_blocks_of_a_plane_are_seen() -> None:
 def test_the_operator_of_a_component_is_its_physical_value() -> None:
     prior = load(Path("spirals.safetensors"))
     table = read_observations([Path("obs.nc")]).assign(step=lambda t: (t["time"] / 0.25).round())
-    course = course_of(prior, table, Path("spirals.nc"), "obs.nc")
-    x = torch.randn(2, *course.shape)
-    physical = course.physical(x)
+    space = observed_space(prior, table, Path("spirals.nc"), "obs.nc")
+    x = torch.randn(2, *space.shape)
+    physical = space.physical(x)
     some = table.iloc[[1, 5, 2]].astype({"step": int})
     expected = physical[:, 0, some["step"].to_list(), 0, 0]
-    torch.testing.assert_close(course.operator(some)(physical), expected)
+    torch.testing.assert_close(space.operator(some)(physical), expected)
 
 
 def test_a_setting_that_is_known_to_be_biased_is_warned_of() -> None:

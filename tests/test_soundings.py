@@ -13,8 +13,9 @@ from dpdm.operators.areas import footprints
 from dpdm.operators.layout import globe
 from dpdm.operators.linear import adjoint
 from dpdm.operators.points import points
+from dpdm.operators.shapes import compose
 from dpdm.operators.soundings import at_level, brightness, carried, column, emission, hats, olr
-from dpdm.operators.whitening import whiten
+from dpdm.operators.whitening import row_of, whitening
 
 LEVELS = (3000.0, 10000.0, 20000.0, 30000.0, 50000.0, 70000.0, 85000.0, 92500.0)
 NAMES = ("sp", *(f"t{p / 100:g}" for p in LEVELS[::-1]), "t2m")
@@ -208,7 +209,8 @@ def test_whitened_errors_are_those_of_the_covariance() -> None:
     covariance *= np.equal.outer(place, place)
     seen = points(LAYOUT, [0, 10, 20, 30], [0, 40, 80, 120]).of(3)
     value = torch.tensor([250.0, 251.0, 249.0, 252.0], dtype=torch.float64)
-    operator, white = whiten(seen, value, error, place, channel, related)
+    factor = whitening(error, place, channel, related)
+    operator, white = compose(seen, row_of, factor), factor(row_of(value[None]))[0]
     x = fields()
     chi = (white - operator(x)).square().sum(1)
     away = (value - seen(x)).numpy()
@@ -220,12 +222,12 @@ def test_independent_errors_are_but_divided_by() -> None:
     error = np.array([0.5, 0.2])
     seen = points(LAYOUT, [0, 10], [0, 40])
     value = torch.tensor([250.0, 251.0], dtype=torch.float64)
-    operator, white = whiten(seen, value, error, [0, 0], [0, 1], np.eye(2))
+    factor = whitening(error, [0, 0], [0, 1], np.eye(2))
+    operator, white = compose(seen, row_of, factor), factor(row_of(value[None]))[0]
     np.testing.assert_allclose(white, value.numpy() / error)
     np.testing.assert_allclose(operator(fields()), seen(fields()).numpy() / error)
 
 
 def test_a_channel_twice_at_one_place_is_refused() -> None:
-    seen, value = points(LAYOUT, [0, 10], [0, 40]), torch.zeros(2, dtype=torch.float64)
     with pytest.raises(DpdmError, match="twice at one place"):
-        whiten(seen, value, [1, 1], [0, 0], [1, 1], correlated(2))
+        whitening([1, 1], [0, 0], [1, 1], correlated(2))

@@ -110,7 +110,7 @@ def test_missing_variable_names_those_that_are_there_nearest_first(path):
     ds.to_netcdf(path)
     with pytest.raises(DpdmError, match="there is no sp; there is") as refusal:
         open_fields(path, ["sp"])
-    assert "--var sp=tos." in refusal.value.hint
+    assert "--var sp=tas." in refusal.value.hint
     with pytest.raises(DpdmError, match="no toss; there is tos, tas") as refusal:
         open_fields(path, ["t2m"], rename={"t2m": "toss"})
     assert "--var t2m=tos." in refusal.value.hint

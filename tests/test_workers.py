@@ -26,7 +26,9 @@ class Drawer:
 
     def __init__(self) -> None:
         how = SimpleNamespace(device="cpu")
-        self.task = SimpleNamespace(how=how, prior=SimpleNamespace(denoiser=torch.nn.Identity()))
+        self.space = SimpleNamespace(
+            sampler=how, prior=SimpleNamespace(denoiser=torch.nn.Identity())
+        )
 
     def __call__(self, work: Any) -> int:
         if work.unit.name == "fail":

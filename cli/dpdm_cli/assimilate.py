@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.console import echo, progress, wrote
 
@@ -34,7 +35,7 @@ POSITIVE = options.Real(min=0, min_open=True)
     help="Seed of the ensemble, and of what is withheld.",
 )  # fmt: skip
 @click.option(
-    "--guidance", type=click.Choice(["sda", "mmps", "law", "dps"]), default=None,
+    "--guidance", type=options.OneOf(choices.GUIDANCES), default=None,
     help="How observations pull: docs/assimilate.md.  [default: the prior's]",
 )  # fmt: skip
 @click.option(
@@ -87,7 +88,7 @@ POSITIVE = options.Real(min=0, min_open=True)
     help="Write every observation with its use, innovation and residual.",
 )  # fmt: skip
 @click.option(
-    "--keep", type=click.Choice(["members", "stats", "all"]), default="all", show_default=True,
+    "--keep", type=options.OneOf(choices.KEPT), default="all", show_default=True,
     help="Members, or mean, spread and quantiles, or both.",
 )  # fmt: skip
 @options.device
@@ -127,7 +128,7 @@ def assimilate(
     units: Mapping[str, str],
     missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
-    **seeing: Any,
+    **said: Any,
 ) -> None:
     """Pull an ensemble towards OBSERVATIONS, and write it as ANALYSIS.
 
@@ -136,21 +137,21 @@ def assimilate(
     that the analysis has not seen.
     """  # fmt: skip
     refuse_strays()
-    seeing |= {"guidance": seeing["guidance"] or "", "tau": seeing["tau"] or 0.0}
+    said |= {"guidance": said["guidance"] or "", "tau": said["tau"] or 0.0}
     from dpdm.assimilate import assimilate as run
+    from dpdm.ensemble import EnsembleOptions
     from dpdm.evaluate.innovations import text
     from dpdm.info import code_line
-    from dpdm.request import Files, Seeing
-    from dpdm.task import Wish
+    from dpdm.request import AssimilationFiles, AssimilationOptions
 
-    wish = Wish(
+    asked = EnsembleOptions(
         members=members, seed=seed, steps=steps or 0, keep=keep, device=device, bbox=bbox,
         rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,
     )  # fmt: skip
-    files = Files(observations, coarse, grid, statics, analysis, report)
+    files = AssimilationFiles(observations, coarse, grid, statics, analysis, report)
     with progress("Assimilating", "member-steps") as tell:
-        rows = run(files, prior, wish, Seeing(**seeing), overwrite, tell)
+        rows = run(files, prior, asked, AssimilationOptions(**said), overwrite, tell)
     wrote(analysis)
     echo(text(rows))
     if line := code_line(prior):

@@ -1,7 +1,7 @@
 """dpdm coarsen."""
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,16 +26,13 @@ def coarsen(
     fine: Path,
     coarse: Path,
     factor: int,
-    rename: Mapping[str, str],
-    units: Mapping[str, str],
-    missing: Mapping[str, tuple[float, ...]],
-    overwrite: bool,
+    **rest: Any,
 ) -> None:
     """Average FINE over blocks of cells, weighted by area, without missing cells."""  # fmt: skip
     from dpdm.coarsen import coarsen as run
-    from dpdm.remap import Ask
+    from dpdm.fields.input import FileOptions
 
     with progress("Coarsening", "steps") as report:
-        ask = Ask(rename, units, options.command_line(), overwrite, report, missing)
+        ask = FileOptions(history=options.command_line(), progress=report, **rest)
         run(fine, coarse, factor, ask)
     wrote(coarse)

@@ -5,13 +5,12 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import click
 
-from dpdm.errors import DpdmError, DpdmWarning
+from dpdm.errors import DpdmError, DpdmWarning, nearest
 from dpdm.interrupt import SENTENCE, check, heeded
 from dpdm.printable import printable
 
@@ -42,9 +41,9 @@ class Group(click.Group):
         for word in args:
             if any("\ud800" <= letter <= "\udfff" for letter in word):
                 ctx.fail(f"{word!a} is not UTF-8. Rename the file.")
-        nearest = get_close_matches(args[0], self.commands, 1)
-        if nearest and args[0] not in self.commands and not ctx.resilient_parsing:
-            ctx.fail(f"No such command '{args[0]}'. Did you mean '{nearest[0]}'?")
+        near = nearest(args[0], self.commands, 1, 0.6)
+        if near and args[0] not in self.commands and not ctx.resilient_parsing:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

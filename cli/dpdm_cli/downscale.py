@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.console import progress, wrote
 
@@ -38,7 +39,7 @@ from dpdm_cli.console import progress, wrote
 )
 @click.option(
     "--sampler",
-    type=click.Choice(["heun", "multistep", "ddim"]),
+    type=options.OneOf(choices.SAMPLERS),
     help="Sampler  [default: the prior's]",
 )
 @options.grid
@@ -47,7 +48,7 @@ from dpdm_cli.console import progress, wrote
 @options.statics
 @click.option(
     "--keep",
-    type=click.Choice(["members", "stats", "all"]),
+    type=options.OneOf(choices.KEPT),
     default="all",
     show_default=True,
     help="Members, or mean, spread and quantiles, or both.",
@@ -83,12 +84,12 @@ def downscale(
     if mean and members and given is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("Give either --mean or --members.")
     from dpdm.downscale import downscale as run
-    from dpdm.task import Wish
+    from dpdm.ensemble import EnsembleOptions
 
-    wish = Wish(
+    asked = EnsembleOptions(
         members=0 if mean else members, steps=steps or 0, sampler=sampler or "", rename=rename,
         units=units, history=options.command_line(), **rest,
     )  # fmt: skip
     with progress("Downscaling", "member-steps") as report:
-        run(coarse, fine, prior, wish, grid, statics, overwrite, report)
+        run(coarse, fine, prior, asked, grid, statics, overwrite, report)
     wrote(fine)

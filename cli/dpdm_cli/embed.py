@@ -71,16 +71,16 @@ def embed(
     if factor is not None and blind:
         raise click.UsageError("Give either --factor or --blind.")
     from dpdm.embed import embed as run
+    from dpdm.ensemble import EnsembleOptions
+    from dpdm.states.domain import FieldConditioning
     from dpdm.states.inner import Look
-    from dpdm.states.maps import Around
-    from dpdm.task import Wish
 
-    wish = Wish(
+    asked = EnsembleOptions(
         device=device, rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,
     )  # fmt: skip
     look = Look(sigma, tuple(layer.split(",")), draws, seed)
-    around = Around(factor or 0, blind, statics)
+    around = FieldConditioning(factor or 0, blind, statics)
     with progress("Embedding", "states") as report:
-        run(field, features, prior, wish, look, pool, around, overwrite, report)
+        run(field, features, prior, asked, look, pool, around, overwrite, report)
     echo(f"Wrote {features}", err=True)

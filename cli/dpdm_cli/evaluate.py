@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -47,21 +48,21 @@ def evaluate(
     statics: Path | None,
     as_json: bool,
     report: Path | None,
-    overwrite: bool,
-    rename: Mapping[str, str],
-    units: Mapping[str, str],
-    missing: Mapping[str, tuple[float, ...]],
+    **rest: Any,
 ) -> None:
     """Score FORECAST against TRUTH, beside the honest baselines."""  # fmt: skip
     others = {name: Path(path) for name, path in also.items()}
-    given = forecast, truth, coarse, climatology, others, statics, rename, units
+    from dpdm.fields.input import FileOptions
+
+    said = FileOptions(history=options.command_line(), **rest)
+    given = forecast, truth, coarse, climatology, others, statics, said
     if report is None:
         from dpdm.evaluate.files import evaluate_files
 
-        table = evaluate_files(*given, missing=missing)
+        table = evaluate_files(*given)
     else:
         from dpdm.report import report as write_report
 
-        table = write_report(report, *given, overwrite, options.command_line(), missing)
+        table = write_report(report, *given)
         echo(f"Wrote {report}", err=True)
     echo(table.to_json() if as_json else table.text())

@@ -1,6 +1,5 @@
 """dpdm export."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +37,7 @@ from dpdm_cli.console import echo, plural, progress
 @options.units
 @options.missing
 @options.overwrite
-def export(
-    field: Path, out: Path, split: str | None, rename: Mapping[str, str], **rest: Any
-) -> None:
+def export(field: Path, out: Path, split: str | None, **rest: Any) -> None:
     """Write FIELD as OUT: .tif, .nc, .zarr, or the values at points as .csv or .geojson.
 
     GeoTIFFs are cloud-optimised, north up, with longitudes from -180 to 180 and a band a step.
@@ -49,10 +46,8 @@ def export(
     from dpdm.export.ask import Ask
 
     with progress("Exporting", "steps") as report:
-        ask = Ask(
-            split=split == "time", rename=rename, history=options.command_line(), report=report,
-            **rest,
-        )  # fmt: skip
+        history = options.command_line()
+        ask = Ask(split=split == "time", history=history, progress=report, **rest)
         written = run(field, out, ask)
     more = len(written) - 1
     also = f" and {more} more {plural('file', more)}" if more else ""

@@ -50,13 +50,21 @@ def forecast(
     The surrogate is linear in the state and in the prior's features of it. Its skill on a tenth of
     TRAIN that it has not seen is printed.
     """  # fmt: skip
+    from dpdm.ensemble import EnsembleOptions
     from dpdm.forecast import Ahead, text
     from dpdm.forecast import forecast as run
     from dpdm.states.inner import Look
-    from dpdm.task import Wish
 
     look = Look(sigma, tuple(layer.split(",")))
-    wish = Wish(device="cpu", history=options.command_line())
-    skill = run(train, state, out, prior, Ahead(lead, steps, look, tune or 0.0), wish, overwrite)
+    asked = EnsembleOptions(device="cpu", history=options.command_line())
+    skill = run(
+        train,
+        state,
+        out,
+        prior,
+        Ahead(lead, steps, look, tune or 0.0),
+        asked,
+        overwrite,
+    )
     wrote(out)
     echo(text(skill))

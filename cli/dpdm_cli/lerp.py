@@ -1,7 +1,7 @@
 """dpdm lerp."""
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,21 +27,18 @@ def lerp(
     fine: Path,
     grid: Path | None,
     factor: int | None,
-    rename: Mapping[str, str],
-    units: Mapping[str, str],
-    missing: Mapping[str, tuple[float, ...]],
-    overwrite: bool,
+    **rest: Any,
 ) -> None:
     """Interpolate COARSE to FINE, bilinear in latitude and longitude: the baseline.
 
     Between the outermost centres it equals cdo remapbil; beyond them it holds the last value.
     """  # fmt: skip
+    from dpdm.fields.input import FileOptions
     from dpdm.lerp import lerp as run
-    from dpdm.remap import Ask
 
     if (grid is None) == (factor is None):
         raise click.UsageError("Give either --grid or --factor.")
     with progress("Interpolating", "steps") as report:
-        ask = Ask(rename, units, options.command_line(), overwrite, report, missing)
+        ask = FileOptions(history=options.command_line(), progress=report, **rest)
         run(coarse, fine, grid, factor, ask)
     wrote(fine)

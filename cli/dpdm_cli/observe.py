@@ -1,7 +1,7 @@
 """dpdm observe."""
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,15 +27,12 @@ def observe(
     truth: Path,
     obs: Path,
     config: Path,
-    rename: Mapping[str, str],
-    units: Mapping[str, str],
-    missing: Mapping[str, tuple[float, ...]],
-    overwrite: bool,
+    **rest: Any,
 ) -> None:
     """Make synthetic observations OBS of TRUTH: fields, or what dpdm testbed wrote."""
+    from dpdm.fields.input import FileOptions
     from dpdm.observe import observe as run
-    from dpdm.remap import Ask
 
     with progress("Observing", "trajectories") as report:
-        ask = Ask(rename, units, options.command_line(), overwrite, report, missing)
+        ask = FileOptions(history=options.command_line(), progress=report, **rest)
         run(truth, obs, config, ask)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from dpdm import choices
 from dpdm.limits import MOST
 
 Command = Callable[..., Any]
@@ -45,6 +46,20 @@ def pairs(
         if not all(value.partition("=")[::2]):
             raise click.BadParameter(f"{value!r} is not of the form NAME=VALUE.")
     return dict(v.split("=", 1) for v in values)
+
+
+class OneOf(click.Choice[str]):
+    """One of a list of names, with those that a plug-in adds to it."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(names)
+        self.choices = names  # type: ignore[assignment]  # the list itself, for it grows
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name; an unknown one is sought in installed plug-ins."""
+        if value not in self.choices:
+            choices.load_plugins()
+        return super().convert(value, param, ctx)
 
 
 class Real(click.FloatRange):
@@ -192,7 +207,7 @@ statics = of_file("--statics", "S.nc")(
     "Your own surface altitude and land fraction, at least as fine as the target."
 )
 device = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+    "--device", type=OneOf(choices.DEVICES), default="auto", show_default=True,
     help="Where to compute; auto takes a GPU if there is one.",
 )  # fmt: skip
 bbox = area("Write")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.console import echo, progress, wrote
 
@@ -51,7 +52,7 @@ def spread(
     "--steps", type=options.whole("steps", 2), help="Noise levels  [default: the prior's]"
 )
 @click.option(
-    "--keep", type=click.Choice(["members", "stats", "all"]), default="members",
+    "--keep", type=options.OneOf(choices.KEPT), default="members",
     show_default=True, help="Members, or mean, spread and quantiles, or both.",
 )  # fmt: skip
 @options.device
@@ -92,19 +93,19 @@ def perturb(
         raise click.UsageError("Give either --strength or --target-spread.")
     if factor is not None and blind:
         raise click.UsageError("Give either --factor or --blind.")
+    from dpdm.ensemble import EnsembleOptions
     from dpdm.perturb import Push, text
     from dpdm.perturb import perturb as run
-    from dpdm.states.maps import Around
-    from dpdm.task import Wish
+    from dpdm.states.domain import FieldConditioning
 
-    wish = Wish(
+    asked = EnsembleOptions(
         members=members, seed=seed, steps=steps or 0, keep=keep, consistent=consistent,
         device=device, rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,
     )  # fmt: skip
     push = Push(0.3 if strength is None else strength, target_spread, centred)
-    around = Around(factor or 0, blind, statics)
+    around = FieldConditioning(factor or 0, blind, statics)
     with progress("Perturbing", "states") as report:
-        points = run(state, ensemble, prior, wish, push, around, overwrite, report)
+        points = run(state, ensemble, prior, asked, push, around, overwrite, report)
     wrote(ensemble)
     echo(text(points))

@@ -1,15 +1,13 @@
 """dpdm plot."""
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
+from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.console import echo
-
-KINDS = ("map", "compare", "members", "spread", "series", "rank", "spectrum", "trend", "obs",
-         "profile", "section")  # fmt: skip
 
 
 @click.command(epilog="Example: dpdm plot fine.nc fine.png --truth truth.nc --time 2012-07")
@@ -17,7 +15,7 @@ KINDS = ("map", "compare", "members", "spread", "series", "rank", "spectrum", "t
 @click.argument("out", type=options.FILE)
 @click.option(
     "--kind",
-    type=click.Choice(KINDS),
+    type=options.OneOf(choices.PICTURES),
     help="What to draw  [default: by what the file holds and what else is given]",
 )
 @click.option("--variable", default="", metavar="NAME", help="Which one  [default: the first]")
@@ -42,24 +40,7 @@ KINDS = ("map", "compare", "members", "spread", "series", "rank", "spectrum", "t
 @options.units
 @options.missing
 @options.overwrite
-def plot(
-    field: Path,
-    out: Path,
-    kind: str | None,
-    variable: str,
-    time: str,
-    truth: Path | None,
-    coarse: Path | None,
-    background: Path | None,
-    at: str,
-    points: Path | None,
-    report: Path | None,
-    bbox: tuple[float, float, float, float] | None,
-    rename: Mapping[str, str],
-    units: Mapping[str, str],
-    missing: Mapping[str, tuple[float, ...]],
-    overwrite: bool,
-) -> None:
+def plot(field: Path, out: Path, kind: str | None, bbox: Any, **rest: Any) -> None:
     """Draw FIELD as OUT, a .png, .pdf or .svg of one printed column.
 
     A map, or with --truth, --coarse or an ensemble a comparison; with --at a series, with --report
@@ -68,21 +49,6 @@ def plot(
     """
     from dpdm.plot import Ask, plot
 
-    ask = Ask(
-        kind or "",
-        variable,
-        time,
-        truth,
-        coarse,
-        background,
-        at,
-        points,
-        report,
-        bbox,
-        rename,
-        units,
-        overwrite,
-        missing,
-    )
+    ask = Ask(kind or "", box=bbox, **rest)
     drawn = plot(field, out, ask)
     echo(f"Wrote {out}: {drawn}", err=True)

@@ -69,8 +69,8 @@ def run(plan: Path, out: Path, budget: float, workers: int, scheduler: str, acce
     from dpdm.reconstruct import reconstruct as work
 
     with told("Reconstructing", "units") as (say, report):
-        wish = Options(workers, scheduler, budget, accept, say, report)
-        if work(plan, out, wish):
+        asked = Options(workers, scheduler, budget, accept, say, report)
+        if work(plan, out, asked):
             say(f"all of {out} is done")
 
 

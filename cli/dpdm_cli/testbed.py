@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.console import progress
 
 
 @click.command(epilog="Example: dpdm testbed lorenz63 truth.nc --trajectories 1024 --length 1024")
-@click.argument("system", type=click.Choice(["lorenz63", "kolmogorov", "speedy"]))
+@click.argument("system", type=options.OneOf(choices.SYSTEMS))
 @click.argument("truth", type=options.FILE)
 @click.option(
     "--trajectories",

@@ -26,6 +26,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dpdm import choices
 from dpdm.diffusion.denoise import like
 from dpdm.diffusion.observe import Observation, linearise
 from dpdm.errors import DpdmError
@@ -117,9 +118,6 @@ def law(
         iterations: Steps of conjugate gradients at most, over values in units of their errors.
         tolerance: Residual at which they stop: what is left is seen again at the next noise
             level, and at the last levels a step or two suffice.
-
-    Raises:
-        DpdmError: When the denoiser knows no law.
     """
     if not isinstance(denoise, Lawful):
         raise DpdmError(
@@ -193,4 +191,14 @@ def dps(denoise: Denoise, seen: Observation, zeta: float = 1.0) -> Denoise:
     return posterior
 
 
-GUIDES: dict[str, Guide] = {"sda": sda, "mmps": mmps, "law": law, "dps": dps}
+GUIDES: dict[str, Guide] = {}
+
+
+def register(name: str, guide: Guide) -> None:
+    """Add a guidance to those of `GUIDES` and of the option ``--guidance``."""
+    GUIDES[name] = guide
+    choices.add(choices.GUIDANCES, name)
+
+
+for _name, _guide in (("sda", sda), ("mmps", mmps), ("law", law), ("dps", dps)):
+    register(_name, _guide)

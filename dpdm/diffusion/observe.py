@@ -1,6 +1,6 @@
 r"""What was measured: :math:`y = A(x) + e`, with :math:`e \sim N(0, R)` and R diagonal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -80,20 +80,3 @@ def gain(operator: Operator, at: Fields, probes: int = 64) -> Tensor:
         signs = torch.randint(0, 2, at.shape, generator=generator) * 2 - 1
         total += push(signs.to(at))[0].square()
     return total / probes
-
-
-def stack(observations: Sequence[Observation]) -> Observation:
-    """Merge independent observations, whose own errors are independent, into one.
-
-    Example:
-        >>> seen = Observation(lambda x: x[:, :2], torch.zeros(2), torch.ones(2))
-        >>> stack([seen, seen]).misfit(torch.ones(1, 3))
-        tensor([[-1., -1., -1., -1.]])
-    """
-    scales = [torch.ones_like(o.value) if o.scale is None else o.scale for o in observations]
-    return Observation(
-        lambda x: torch.cat([o.operator(x) for o in observations], dim=1),
-        torch.cat([o.value for o in observations]),
-        torch.cat([o.variance for o in observations]),
-        torch.cat(scales),
-    )

@@ -23,12 +23,14 @@ References:
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dpdm import choices
 from dpdm.diffusion.denoise import like
 from dpdm.types import Denoise, Fields
 
@@ -190,7 +192,41 @@ def divided(pair: list[tuple[float, Fields]]) -> Fields:
     return (x_new - x_old) / (new - old)
 
 
-SAMPLERS: dict[str, Sampler] = {"heun": heun, "multistep": multistep, "ddim": ddim}
+@dataclass(frozen=True)
+class Method:
+    """A sampler with its properties; to add one, `register` it.
+
+    Attributes:
+        name: What the user calls it.
+        draw: The sampler.
+        order: Its order of convergence in the number of steps.
+        evaluations: Returns the evaluations of the network for a number of steps.
+    """
+
+    name: str
+    draw: Sampler
+    order: int
+    evaluations: Callable[[int], int] = int
+
+    def __call__(
+        self, denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None
+    ) -> Fields:
+        """Return the fields, with the shape of the noise."""
+        return self.draw(denoise, noise, levels, origin)
+
+
+SAMPLERS: dict[str, Method] = {}
+
+
+def register(method: Method) -> None:
+    """Add a sampler to those of `SAMPLERS` and of the option ``--sampler``."""
+    SAMPLERS[method.name] = method
+    choices.add(choices.SAMPLERS, method.name)
+
+
+register(Method("heun", heun, 2, lambda steps: 2 * steps - 1))
+register(Method("multistep", multistep, 3))
+register(Method("ddim", ddim, 1))
 SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
     "karras": levels,
     "cosine": lambda steps, least, most: cosine_levels(steps, most),
@@ -211,11 +247,13 @@ def level(schedule: str, share: float, least: float, most: float) -> float:
     return float(np.interp(share, shares.flip(0).numpy(), falling.flip(0).numpy()))
 
 
-def evaluations(sampler: str, steps: int) -> int:
+def evaluations(sampler: str, steps: int, corrections: int = 0) -> int:
     """Count the network evaluations of a sampler.
 
     Example:
         >>> evaluations("heun", 8), evaluations("multistep", 8)
         (15, 8)
     """
-    return 2 * steps - 1 if sampler == "heun" else steps
+    if corrections:
+        return steps + corrections * (steps - 1)
+    return SAMPLERS[sampler].evaluations(steps)

@@ -9,26 +9,32 @@ the table compares with is in ``baselines``.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import xarray as xr
 
-from dpdm.evaluate.baselines import LAPSE_RATE
+from dpdm.constants import LAPSE_RATE
 from dpdm.evaluate.bootstrap import RESAMPLES, TILE
 from dpdm.evaluate.case import SINGLES, Case, Moment, moment_at, prepare, rivals_at
 from dpdm.evaluate.ensemble import crps, rank_histogram, ssr
-from dpdm.evaluate.families import family_rows
+from dpdm.evaluate.metrics import (
+    FIELDS,
+    MEMBERS,
+    METRICS,
+    Metric,
+    Row,
+    Sample,
+    Statistic,
+    family_rows,
+    measure,
+    method_rows,
+    over_time,
+    register,
+)
 from dpdm.evaluate.scores import acc, area_weights, bias, consistency, psnr, rmse, ssim
 from dpdm.evaluate.spectra import spectrum, spectrum_ratio
-from dpdm.evaluate.table import Row, Table
-from dpdm.evaluate.tally import (
-    REFERENCE,
-    ensemble_row,
-    method_rows,
-    tally,
-    tally_consistency,
-    tally_ensemble,
-)
+from dpdm.evaluate.table import Table
 from dpdm.fields.levels import families
 from dpdm.interrupt import check
 
@@ -37,8 +43,11 @@ Watch = Callable[[Case, Moment, Scores], None]
 
 __all__ = [
     "Case",
+    "Metric",
     "Moment",
+    "Sample",
     "Scores",
+    "Statistic",
     "Table",
     "Watch",
     "acc",
@@ -49,6 +58,7 @@ __all__ = [
     "evaluate",
     "psnr",
     "rank_histogram",
+    "register",
     "rmse",
     "spectrum",
     "spectrum_ratio",
@@ -82,9 +92,6 @@ def evaluate(
             of a coarse cell around them, the outermost half coarse cell is right too.
         also: Further forecasts, by the name of their row.
         watch: Shown each variable at each time while it is in memory, with its scores.
-
-    Raises:
-        DpdmError: When variables, units, cells or times do not match.
     """
     case = prepare(forecast, truth, coarse, climatology, topography, also)
     found: dict[str, list[Scores]] = {name: [] for name in case.names}
@@ -100,26 +107,26 @@ def evaluate(
 
 
 def score_step(case: Case, moment: Moment) -> Scores:
-    """Return the scores of one variable at one time, of the methods and of the ensemble."""
-    name, step, truth, ensemble, fields = moment
-    normal = case.normal_at(name, step)
-    found = {"methods": tally(fields, truth, normal, case.weights, case.span[name])}
-    if case.coarse is not None:
-        coarse = case.coarse.isel(time=step, drop=True).compute()
-        found["methods"]["consistency"] = tally_consistency(fields, coarse, name)
-    if ensemble.sizes.get("realization", 1) > 1:
-        found["ensemble"] = tally_ensemble(ensemble, moment.seen, case.weights)
+    """Return the statistics of one variable at one time, of the methods and of the ensemble.
+
+    Only cells count that no method misses, so that all methods are judged on the same ones.
+    """
+    here = None if case.coarse is None else case.coarse.isel(time=moment.step, drop=True)
+    coarse = None if here is None else here.compute()
+    name, normal = moment.name, case.normal_at(moment.name, moment.step)
+    truth, weights, span = moment.seen, case.weights, case.span[name]
+    alone = Sample(name, moment.fields, truth.astype(float), normal, weights, span, coarse)
+    found = {FIELDS: measure(alone, FIELDS)}
+    if moment.ensemble.sizes.get("realization", 1) > 1:
+        together = replace(alone, fields=moment.ensemble, truth=truth)
+        found[MEMBERS] = measure(together, MEMBERS)
     return found
 
 
 def rows_of(case: Case, name: str, steps: list[Scores]) -> list[Row]:
-    """Return the rows of one variable from the scores of all its time steps."""
-    total = {kind: xr.concat([s[kind] for s in steps], "time") for kind in steps[0]}
-    rows = list(method_rows(total["methods"], case.span[name]))
-    if "ensemble" in total:
-        lerp = next((row["crps"] for row in rows if row["method"] == REFERENCE), None)
-        rows.append(ensemble_row(total["ensemble"], lerp))
+    """Return the rows of one variable from the scores of some time steps."""
     units = case.truth[name].attrs.get("units", "1")
+    rows = method_rows(over_time(steps), case.span[name])
     return [{"variable": name, "units": units, **row} for row in rows]
 
 
@@ -148,4 +155,4 @@ def notes(case: Case) -> list[str]:
         said.append(
             f"lapse rate: {1e3 * LAPSE_RATE:g} K/km, for pressure the hypsometric equation."
         )
-    return said
+    return said + [metric.note for metric in METRICS.values() if metric.note]

@@ -13,22 +13,15 @@ r"""What a forecaster can do with the coarse field alone: the rows that a prior 
 import numpy as np
 import xarray as xr
 
+from dpdm.constants import GAS_CONSTANT, GRAVITY, LAPSE_RATE, STANDARD_TEMPERATURE
 from dpdm.errors import DpdmError
 from dpdm.evaluate.match import whole
 from dpdm.fields.grid import Grid, average, grid_of, lerp
 from dpdm.fields.time import is_dated
 
-LAPSE_RATE = 6.5e-3  # K m-1
-GRAVITY = 9.80665  # m s-2
-GAS_CONSTANT = 287.05  # of dry air, J kg-1 K-1
-
 
 def smooth(fine: xr.Dataset, coarse: Grid) -> xr.Dataset:
-    """Return the lerp of the means over those coarse cells that the fine field covers whole.
-
-    Raises:
-        DpdmError: When it covers fewer than two by two.
-    """
+    """Return the lerp of the means over those coarse cells that the fine field covers whole."""
     frame = whole(xr.Dataset(coords=coarse.coords()), grid_of(fine))
     if frame is None:
         raise DpdmError(
@@ -65,7 +58,7 @@ def standard_temperature(pressure: xr.DataArray) -> xr.DataArray:
         >>> float(standard_temperature(xr.DataArray(101325.0)))
         288.15
     """
-    return 288.15 * (pressure / 101325.0) ** (GAS_CONSTANT * LAPSE_RATE / GRAVITY)
+    return STANDARD_TEMPERATURE * (pressure / 101325.0) ** (GAS_CONSTANT * LAPSE_RATE / GRAVITY)
 
 
 def monthly_means(fields: xr.Dataset) -> xr.Dataset:
@@ -93,11 +86,7 @@ def running_mean(fields: xr.Dataset) -> xr.Dataset:
 
 
 def of_month(means: xr.Dataset, month: int) -> xr.Dataset:
-    """Return the means of a calendar month, or the mean of all for month 0.
-
-    Raises:
-        DpdmError: When the climatology does not have the month.
-    """
+    """Return the means of a calendar month, or the mean of all for month 0."""
     present = means["month"].values.tolist()
     if month == 0 or present == [0]:
         return means.mean("month")

@@ -8,7 +8,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.evaluate.baselines import detail, lapse, monthly_means, of_month, running_mean
-from dpdm.evaluate.match import covers, cut, extent, match_times, spatial
+from dpdm.evaluate.match import cut, extent, match_times, spatial
 from dpdm.evaluate.scores import area_weights
 from dpdm.fields.grid import Grid, grid_of, lerp
 from dpdm.fields.time import is_dated
@@ -97,11 +97,7 @@ def prepare(
     topography: xr.DataArray | None,
     also: Mapping[str, xr.Dataset],
 ) -> Case:
-    """Bring everything to the truth's cells and to the times that all share.
-
-    Raises:
-        DpdmError: When variables, units, cells or times do not match.
-    """
+    """Bring everything to the truth's cells and to the times that all share."""
     rivals = {"forecast": forecast} | {f"'{method}'": fields for method, fields in also.items()}
     truth = shared(truth, {**rivals, **({} if coarse is None else {"coarse file": coarse})})
     fields = {what: cut(spatial(f), grid_of(truth), what) for what, f in rivals.items()}
@@ -124,11 +120,7 @@ def prepare(
 
 
 def shared(truth: xr.Dataset, others: Mapping[str, xr.Dataset]) -> xr.Dataset:
-    """Return the truth's variables that the forecast has too, with units checked.
-
-    Raises:
-        DpdmError: When there are none, or when units differ.
-    """
+    """Return the truth's variables that the forecast has too, with units checked."""
     names = [name for name in spatial(truth).data_vars if name in others["forecast"]]
     if not names:
         raise DpdmError(
@@ -149,12 +141,8 @@ def shared(truth: xr.Dataset, others: Mapping[str, xr.Dataset]) -> xr.Dataset:
 
 
 def covering(coarse: xr.Dataset, grid: Grid) -> xr.Dataset:
-    """Return the coarse fields.
-
-    Raises:
-        DpdmError: When they do not cover the grid, so that a lerp would make up values.
-    """
-    if covers(grid_of(coarse), grid):
+    """Return the coarse fields, which must cover a grid."""
+    if grid_of(coarse).covers(grid):
         return coarse
     raise DpdmError(
         f"The coarse file ({extent(grid_of(coarse))}) does not cover the truth ({extent(grid)}).",

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import xarray as xr
 
-from dpdm.errors import DpdmError
+from dpdm.choices import load_plugins
+from dpdm.errors import DpdmError, none_found
 from dpdm.evaluate import Table, Watch, evaluate, unseen
 from dpdm.fields.checks import Missing, everywhere
 from dpdm.fields.grid import grid_of, widened
+from dpdm.fields.input import FileOptions
 from dpdm.fields.statics import statics
+from dpdm.fields.statistics import name_of
 from dpdm.fields.store import open_fields
 
 
@@ -23,54 +26,36 @@ def evaluate_files(
     climatology: Path | None = None,
     also: Mapping[str, Path] = {},
     own_statics: Path | None = None,
-    rename: Mapping[str, str] = {},
-    units: Mapping[str, str] = {},
+    options: FileOptions = FileOptions(),
     watch: Watch = unseen,
-    missing: Missing = {},
 ) -> Table:
     """Return the scores of a forecast file; ``also`` names others to score beside it.
 
     ``watch`` is shown each variable at each time, as in `evaluate`.
-
-    Raises:
-        DpdmError: When a file cannot be read, or they do not fit each other.
     """
-    names = [*map(str, open_fields(truth, None, rename, units, missing=missing).data_vars)]
-    true = chosen(truth, names, rename, units, missing)
+    load_plugins()
+    names = [*map(str, options.open(truth).data_vars)]
+    true = chosen(truth, names, options)
     opened = {
-        str(path): chosen(path, names, rename, units, missing)
+        str(path): chosen(path, names, options)
         for path in (forecast, coarse, climatology, *also.values())
         if path
     }
     seen = opened.get(str(coarse))
-    height = None if seen is None else relief(true, seen, own_statics, missing)
+    height = None if seen is None else relief(true, seen, own_statics, options.missing)
     rivals = {name: opened[str(path)] for name, path in also.items()}
     past = opened.get(str(climatology))
     return evaluate(opened[str(forecast)], true, seen, past, height, rivals, watch)
 
 
-def chosen(
-    path: Path,
-    names: list[str],
-    rename: Mapping[str, str],
-    units: Mapping[str, str],
-    missing: Missing,
-) -> xr.Dataset:
-    """Return the variables of a file that the truth has; an ensemble's mean if it keeps no more.
-
-    Raises:
-        DpdmError: When there is none.
-    """
-    fields = open_fields(path, None, rename, units, missing=missing)
-    means = {f"{n}_mean": n for n in names if n not in fields and f"{n}_mean" in fields}
-    fields = fields.rename(means)
+def chosen(path: Path, names: list[str], options: FileOptions) -> xr.Dataset:
+    """Return the variables of a file that the truth has, the mean where members are not kept."""
+    fields = options.open(path)
+    means = {name_of(n, "mean"): n for n in names if n not in fields}
+    fields = fields.rename({old: new for old, new in means.items() if old in fields})
     found = [n for n in names if n in fields]
     if not found:
-        raise DpdmError(
-            f"{path} has none of the truth's variables {', '.join(names)}; it has "
-            f"{', '.join(map(str, fields.data_vars))}.",
-            f"Say which one is meant, as in --var {names[0]}={next(iter(fields.data_vars))}.",
-        )
+        raise none_found(path, "the truth's", names, fields.data_vars)
     return xr.Dataset({n: fields[n] for n in found}, attrs=fields.attrs)
 
 

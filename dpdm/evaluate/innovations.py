@@ -18,10 +18,11 @@ import pandas as pd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from dpdm.evaluate.ensemble import fair
-from dpdm.evaluate.table import Row, aligned
+from dpdm.evaluate.metrics import Row
+from dpdm.evaluate.table import aligned
+from dpdm.fields.status import IN_USE, ObsStatus, overrule, reasons
 
 Array = NDArray[np.float64]
-USED, WITHHELD = "assimilated", "withheld"
 FIT = (0.25, 2.0)  # chi-square beyond which the stated errors are doubted
 FEW = 10  # observations, below which such a misfit may be chance
 LOST = 10.0  # chi-square that is none, not even of one observation
@@ -33,7 +34,7 @@ HEAD = {
 }  # fmt: skip
 
 
-def report(table: pd.DataFrame, prior: Array, members: Array) -> pd.DataFrame:
+def departures(table: pd.DataFrame, prior: Array, members: Array) -> pd.DataFrame:
     """Return the table of observations with what prior and analysis say of each.
 
     Args:
@@ -50,7 +51,7 @@ def report(table: pd.DataFrame, prior: Array, members: Array) -> pd.DataFrame:
     return out
 
 
-def turn_away(
+def background_check(
     table: pd.DataFrame,
     rows: NDArray[np.int64],
     prior: Array,
@@ -70,8 +71,11 @@ def turn_away(
     deviation = np.sqrt(error**2 + prior.var(1) + np.square(more))
     departure = np.abs(value - prior.mean(1)) / deviation
     far = (departure > most) & (most > 0)
-    words = [f"rejected: {size:.1f} standard deviations from the prior" for size in departure[far]]
-    table.iloc[rows[far], table.columns.get_loc("status")] = words
+    words = [
+        f"{ObsStatus.REJECTED}: {size:.1f} standard deviations from the prior"
+        for size in departure[far]
+    ]
+    overrule(table, rows[far], words)
 
 
 def summary(table: pd.DataFrame, prior: Array, members: Array) -> list[Row]:
@@ -80,26 +84,15 @@ def summary(table: pd.DataFrame, prior: Array, members: Array) -> list[Row]:
     What is neither has a row for each reason, with its count and no scores.
     """
     rows, names, kinds = [], labels(table), reasons(table)
-    for kind in dict.fromkeys((USED, WITHHELD, *kinds)):
+    for kind in dict.fromkeys((*IN_USE, *kinds)):
         for name in dict.fromkeys(names):
             chosen = ((kinds == kind) & (names == name)).to_numpy()
             scores: Row = {"count": int(chosen.sum())}
-            if chosen.any() and kind in (USED, WITHHELD):
+            if chosen.any() and kind in IN_USE:
                 scores = compare(table[chosen], prior[chosen], members[chosen])
             if chosen.any():
-                rows.append({"variable": name, "observations": kind} | scores)
+                rows.append({"variable": name, "observations": str(kind)} | scores)
     return rows
-
-
-def reasons(table: pd.DataFrame) -> pd.Series:
-    """Return what became of each observation, without the particulars of its own.
-
-    Example:
-        >>> statuses = ["withheld", "merged into row 3 of a.csv", "rejected: 7.1 standard ..."]
-        >>> list(reasons(pd.DataFrame({"status": statuses})))
-        ['withheld', 'merged', 'rejected']
-    """
-    return table["status"].str.replace(r"^(merged|rejected)\b.*", r"\1", regex=True)
 
 
 def labels(table: pd.DataFrame) -> pd.Series:
@@ -140,7 +133,7 @@ def rms(values: Array) -> float:
 def doubts(rows: Sequence[Row]) -> Iterator[str]:
     """Yield a sentence for each variable whose analysis does not fit its observations."""
     for row in rows:
-        if row["observations"] != USED:
+        if row["observations"] != ObsStatus.ASSIMILATED:
             continue
         low, high = FIT if row["count"] >= FEW else (0.0, LOST)
         if not low <= row["chi_square"] <= high:

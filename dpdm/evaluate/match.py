@@ -5,14 +5,14 @@ meets only fields without time or with a single one.
 """
 
 from collections.abc import Mapping
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.fields.grid import Array, Grid, grid_of, near
+from dpdm.fields.box import as_slice, pick
+from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.time import (
     MATCHED,
     MONTHS,
@@ -33,33 +33,15 @@ def spatial(fields: xr.Dataset) -> xr.Dataset:
 
 
 def cut(fields: xr.Dataset, grid: Grid, what: str) -> xr.Dataset:
-    """Return the fields on the cells of a grid that is a part of theirs.
-
-    Raises:
-        DpdmError: When some cell of the grid is not a cell of the fields.
-    """
-    own = grid_of(fields)
-    lat = positions(own.lat, grid.lat, own.spacing[0])
-    lon = positions(own.lon, grid.lon, own.spacing[1], circle=360.0)
-    if lat is None or lon is None:
+    """Return the fields on the cells of a grid that is a part of theirs."""
+    part = pick(fields, grid)
+    if part is None:
+        own = grid_of(fields)
         raise DpdmError(
             f"The {what} ({extent(own)}) does not have the truth's cells ({extent(grid)}).",
             "Cut the truth, or interpolate: cdo remapbil,TRUTH.nc IN.nc OUT.nc.",
         )
-    return fields.isel(lat=lat, lon=lon).assign_coords(grid.coords())
-
-
-def positions(
-    own: Array, wanted: Array, spacing: float, circle: float = np.inf
-) -> slice | NDArray[np.intp] | None:
-    """Return where the wanted centres are, None when one is missing by a thousandth of a cell."""
-    gap = np.abs(own[None] - wanted[:, None])
-    gap = np.minimum(gap, np.abs(circle - gap))
-    found = gap.argmin(1)
-    if gap.min(1).max() > 1e-3 * spacing:
-        return None
-    run = all(b == a + 1 for a, b in pairwise(found))
-    return slice(int(found[0]), int(found[-1]) + 1) if run else found
+    return part
 
 
 def extent(grid: Grid) -> str:
@@ -74,14 +56,6 @@ def extent(grid: Grid) -> str:
     return (
         f"{height} x {width} cells, lat {lat[0]:g} to {lat[-1]:g}, lon {lon[0]:g} to {lon[-1]:g}"
     )
-
-
-def covers(outer: Grid, inner: Grid) -> bool:
-    """Tell whether all centres of a grid lie within the cells of another."""
-    lon = near(inner.lon, outer.lon)
-    rows = outer.lat_edges[0] <= inner.lat[0] and inner.lat[-1] <= outer.lat_edges[-1]
-    columns = outer.lon_edges[0] <= lon[0] and lon[-1] <= outer.lon_edges[-1]
-    return bool(rows and (columns or outer.cyclic))
 
 
 def whole(coarse: xr.Dataset, fine: Grid) -> xr.Dataset | None:
@@ -109,9 +83,6 @@ def match_times(fields: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     Days, months, seasons and years are the same wherever within them they are stamped.
 
     Fields without time come back with a single time.
-
-    Raises:
-        DpdmError: When they share no time.
     """
     timed = {name: f for name, f in fields.items() if "time" in f.dims}
     if len(timed) < len(fields):
@@ -129,17 +100,13 @@ def match_times(fields: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
             f"{' and '.join(next(iter(labels), 'nothing') for labels in found.values())}).",
             "Give files of the same period.",
         )
-    picked = {name: pick(f, [found[name][c] for c in common]) for name, f in fields.items()}
+    picked = {name: at_steps(f, [found[name][c] for c in common]) for name, f in fields.items()}
     times = next(iter(picked.values()))["time"]
     return {name: f.assign_coords(time=times.values) for name, f in picked.items()}
 
 
 def check_periods(fields: Mapping[str, xr.Dataset]) -> None:
-    """Refuse months, seasons or years beside steps of another length; lone steps may be any.
-
-    Raises:
-        DpdmError: When two files hold means over different periods.
-    """
+    """Refuse months, seasons or years beside steps of another length; lone steps may be any."""
     axes = {name: (f["time"], bounds_of(f)) for name, f in fields.items()}
     shown = {
         n: period_of(*axis) for n, axis in axes.items() if axis[0].size > 1 or axis[1] is not None
@@ -167,10 +134,9 @@ def single(fields: xr.Dataset, name: str, timed: Mapping[str, xr.Dataset]) -> xr
     )
 
 
-def pick(fields: xr.Dataset, steps: list[int]) -> xr.Dataset:
+def at_steps(fields: xr.Dataset, steps: list[int]) -> xr.Dataset:
     """Return the given time steps, as a slice where they are neighbours."""
-    run = all(b == a + 1 for a, b in pairwise(steps))
-    return fields.isel(time=slice(steps[0], steps[-1] + 1) if run else steps)
+    return fields.isel(time=as_slice(np.asarray(steps)))
 
 
 def calendar(fields: xr.Dataset) -> str:
@@ -182,11 +148,7 @@ def calendar(fields: xr.Dataset) -> str:
 
 
 def labels(fields: xr.Dataset, name: str, period: str) -> dict[str, int]:
-    """Return the place of each time by the period that it is, or by its moment.
-
-    Raises:
-        DpdmError: When two times have the same label.
-    """
+    """Return the place of each time by the period that it is, or by its moment."""
     found = labels_at(fields, period)
     places = {label: place for place, label in enumerate(found)}
     if len(places) < len(found):

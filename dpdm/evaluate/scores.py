@@ -29,11 +29,7 @@ SIGMA = 1.5  # width of its Gaussian, in cells
 
 
 def stepwise(score: Callable[P, xr.DataArray]) -> Callable[P, xr.DataArray]:
-    """Let a score of one time step serve a series, with one step in memory at a time.
-
-    Raises:
-        DpdmError: When the fields differ in their cells or times.
-    """
+    """Let a score of one time step serve a series, with one step in memory at a time."""
     one_step: Callable[..., xr.DataArray] = score
     signature = inspect.signature(score)
 
@@ -71,11 +67,7 @@ def loaded(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def share_coordinates(given: dict[str, Any]) -> xr.DataArray | None:
-    """Return the first field that is a series, None where none is.
-
-    Raises:
-        DpdmError: When cells or times differ.
-    """
+    """Return the first field that is a series, None where none is."""
     fields = [value for value in given.values() if isinstance(value, xr.DataArray)]
     try:
         xr.align(*fields, join="exact", copy=False)
@@ -211,9 +203,6 @@ def consistency(forecast: xr.DataArray, coarse: xr.DataArray) -> xr.DataArray:
     """Return the RMS difference of the forecast's means over coarse cells and the coarse field.
 
     Only cells that the forecast covers whole count, weighted by their area.
-
-    Raises:
-        DpdmError: When there are fewer than two by two of them.
     """
     given = whole(coarse.to_dataset(name="field"), grid_of(forecast))
     if given is None:

@@ -7,24 +7,8 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import Any
 
-Row = dict[str, Any]
+from dpdm.evaluate.metrics import Metric, Row, columns
 
-COLUMNS = {
-    "rmse": "RMSE",
-    "rmse_ratio": "/lerp",
-    "interval": "95% range",
-    "bias": "bias",
-    "acc": "ACC",
-    "ssim": "SSIM",
-    "psnr": "PSNR",
-    "crps": "CRPS",
-    "crps_ratio": "/lerp",
-    "spectrum_small": "fine power",
-    "consistency": "consistency",
-    "spread": "/training std",
-}
-IN_UNITS = ("rmse", "bias", "crps", "consistency")
-PLACES = {"psnr": 1, "acc": 3, "ssim": 3}
 BINS = 11  # of the rank histogram, in text
 
 
@@ -70,8 +54,9 @@ def finite(value: Any) -> Any:
 def block(name: str, rows: Sequence[Row]) -> str:
     """Return the lines of one variable."""
     decimals = digits(rows)
-    cells = [[row["method"], *(cell(row, key, decimals) for key in COLUMNS)] for row in rows]
-    table = [["method", *COLUMNS.values()], *cells]
+    shown = columns()
+    cells = [[row["method"], *(cell(row, metric, decimals) for metric in shown)] for row in rows]
+    table = [["method", *(metric.column for metric in shown)], *cells]
     kept = [column for column in zip(*table, strict=True) if any(c != "-" for c in column[1:])]
     head, *body = ("  ".join(line) for line in zip(*map(aligned, kept), strict=True))
     levels = f", mean of {rows[0]['levels']} levels" if "levels" in rows[0] else ""
@@ -92,15 +77,14 @@ def digits(rows: Sequence[Row]) -> int:
     return min(9, max(0, 2 - math.floor(math.log10(largest)))) if largest > 0 else 2
 
 
-def cell(row: Row, key: str, decimals: int) -> str:
+def cell(row: Row, metric: Metric, decimals: int) -> str:
     """Return one entry as text, a dash where there is none."""
-    if key == "interval":
-        ends = [finite(row.get(f"rmse_ratio_{end}")) for end in ("low", "high")]
-        return "-" if None in ends else "{:.2f}-{:.2f}".format(*ends)
-    value = finite(row.get(key))
+    if metric.text is not None:
+        return metric.text(row)
+    value = finite(row.get(metric.name))
     if value is None:
         return "-"
-    places = decimals if key in IN_UNITS else PLACES.get(key, 2)
+    places = decimals if metric.digits is None else metric.digits
     return f"{round(value, places) + 0.0:.{places}f}"  # + 0.0 takes the sign off a zero
 
 

@@ -7,15 +7,19 @@ the file, and what is outside a mask is missing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
+from dpdm.choices import load_plugins
 from dpdm.errors import DpdmError
 from dpdm.export import cube, raster, stac, table
-from dpdm.export.ask import CUBES, RASTERS, TABLES, Ask
+from dpdm.export.ask import Ask
+from dpdm.export.formats import FORMATS, Format, register
 from dpdm.export.frame import Sheet, sheet
 from dpdm.export.gdal import saying
 from dpdm.export.points import points
@@ -23,27 +27,25 @@ from dpdm.export.select import Layer, chosen, layers, the_one
 from dpdm.export.when import split_names
 from dpdm.fields.cf import file_attributes
 from dpdm.fields.store import sha256
-from dpdm.fields.write import check_output
+from dpdm.fields.write import SUFFIXES, check_output
 from dpdm.publish import drafts
 
 
 def export(source: Path, target: Path, ask: Ask = Ask()) -> list[Path]:
-    """Write a file's fields in another format, and return what was written.
+    """Write a file's fields in another format, and return what was written."""
+    if target.suffix not in FORMATS:
+        load_plugins()
+    check_output(target, [source, ask], ask.overwrite or ask.split, [*FORMATS])
+    kind = FORMATS[target.suffix]
+    kind.check(target, ask)
+    return kind.write(source, target, ask)
 
-    Raises:
-        DpdmError: What is asked is not in the file, or the format cannot hold it.
-    """
-    suffixes = (*RASTERS, *CUBES, *TABLES)
-    check_output(target, [source, ask], ask.overwrite or ask.split, suffixes)
-    ask.check(target)
-    if target.suffix in RASTERS:
-        return rasters(source, target, ask)
+
+def cubes(source: Path, target: Path, ask: Ask) -> list[Path]:
+    """Write a NetCDF file or a Zarr store."""
     fields = chosen(source, ask)
-    if target.suffix in CUBES:
-        wanted = layers(fields, source, ask, ask.stat)
-        cube.write(target, wanted, fields, about(source, fields, ask), ask)
-    elif ask.points:
-        tables(source, target, fields, ask.points, ask)
+    wanted = layers(fields, source, ask, ask.stat)
+    cube.write(target, wanted, fields, about(source, fields, ask), ask)
     return [target]
 
 
@@ -56,12 +58,16 @@ def about(source: Path, fields: xr.Dataset, ask: Ask) -> dict[str, Any]:
     return {"title": title, "provenance": made | {k: v for k, v in said.items() if v}}
 
 
-def tables(source: Path, target: Path, fields: xr.Dataset, stations: Path, ask: Ask) -> None:
+def tables(
+    write: Callable[[Path, pd.DataFrame, bool], None], source: Path, target: Path, ask: Ask
+) -> list[Path]:
     """Write a table of values at the points of another."""
+    fields = chosen(source, ask)
     wanted = table.columns(fields, source, ask)
-    places = points(stations, wanted[0][0].grid, ask.method)
-    write = table.write_csv if target.suffix == ".csv" else table.write_geojson
+    assert ask.points is not None
+    places = points(ask.points, wanted[0][0].grid, ask.method)
     write(target, table.rows(wanted, places, ask), ask.overwrite)
+    return [target]
 
 
 def rasters(source: Path, target: Path, ask: Ask) -> list[Path]:
@@ -79,7 +85,7 @@ def rasters(source: Path, target: Path, ask: Ask) -> list[Path]:
     parts = _parts(target, layer, fields, ask)
     items = [path.with_suffix(".json") for path in parts] if ask.stac else []
     for path in parts:
-        check_output(path, [source, ask], ask.overwrite, RASTERS)
+        check_output(path, [source, ask], ask.overwrite, [target.suffix])
     for path in items:
         check_output(path, [source, ask], ask.overwrite, (".json",))
     tags = _tags(source, fields, ask)
@@ -122,4 +128,12 @@ def _write(
             time = fields["time"].isel(time=list(steps))
             said = stac.item(path, layer.grid, page, time, bands, tags)
             names[len(parts) + index].write_text(said, encoding="utf-8")
-        ask.report(steps[-1] + 1, layer.steps)
+        ask.progress(steps[-1] + 1, layer.steps)
+
+
+register(
+    Format("GeoTIFF", (".tif", ".tiff"), rasters, ("split", "crs", "stac")),
+    Format("NetCDF or Zarr", SUFFIXES, cubes),
+    Format("CSV", (".csv",), partial(tables, table.write_csv), is_table=True),
+    Format("GeoJSON", (".geojson",), partial(tables, table.write_geojson), is_table=True),
+)

@@ -1,20 +1,14 @@
 """What the user asked of an export."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from dpdm.errors import DpdmError
 from dpdm.fields.box import Box
-from dpdm.fields.checks import Missing
-
-RASTERS = (".tif", ".tiff")
-CUBES = (".nc", ".nc4", ".zarr")
-TABLES = (".csv", ".geojson")
+from dpdm.fields.input import FileOptions
 
 
 @dataclass(frozen=True)
-class Ask:
+class Ask(FileOptions):
     """Say what of a file is exported, and how.
 
     Attributes:
@@ -28,12 +22,6 @@ class Ask:
         points: A table of stations at which a table is made.
         method: "nearest" or "bilinear", between cell centres and stations.
         stac: Whether a STAC item is written beside a GeoTIFF.
-        rename: Variables' names in the file, by canonical name.
-        units: Units declared by the user, by variable.
-        history: The command line, for the output's history.
-        overwrite: Whether an existing output is replaced.
-        report: Told steps done and all steps.
-        missing: Numbers that stand for missing values, by variable; of all under "".
     """
 
     variable: str = ""
@@ -46,29 +34,3 @@ class Ask:
     points: Path | None = None
     method: str = "nearest"
     stac: bool = False
-    rename: Mapping[str, str] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
-    history: str = "dpdm export"
-    overwrite: bool = False
-    report: Callable[[int, int], None] = lambda done, total: None
-    missing: Missing = field(default_factory=dict)
-
-    def check(self, target: Path) -> None:
-        """Refuse what the format of the target cannot hold.
-
-        Raises:
-            DpdmError: It cannot.
-        """
-        of_raster = {"--split": self.split, "--crs": self.crs, "--stac": self.stac}
-        for option, given in of_raster.items():
-            if given and target.suffix not in RASTERS:
-                raise DpdmError(f"{option} is for GeoTIFF, and {target} is none.", "Write a .tif.")
-        if self.points and target.suffix not in TABLES:
-            what = f"--points makes a table, and {target} is none."
-            raise DpdmError(what, "Write a .csv or a .geojson.")
-        if target.suffix in TABLES and not self.points:
-            raise DpdmError(
-                f"A field does not fit into {target}, which holds values at points.",
-                "Say at which: --points STATIONS.csv, with columns name, lat and lon; or write a "
-                ".tif or .nc.",
-            )

@@ -35,7 +35,7 @@ def write(
         for step in range(steps):
             for layer in wanted:
                 writer.write(layer.at(step).to_dataset())
-            ask.report(step + 1, steps)
+            ask.progress(step + 1, steps)
 
 
 def layout(wanted: Sequence[Layer], fields: xr.Dataset) -> xr.Dataset:

@@ -23,11 +23,7 @@ RASTERS = "GeoTIFFs"
 
 
 def laid(grid: Grid, crs: Any) -> tuple[Any, tuple[int, int]]:
-    """Return the affine map and the shape of the pixels that a grid becomes.
-
-    Raises:
-        DpdmError: The grid does not lie within the reference system.
-    """
+    """Return the affine map and the shape of the pixels that a grid becomes."""
     whole = bounds_of(grid)
     found = pixels(grid, crs, whole)
     if found is None or not _sound(found[0], grid, crs):

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.export.extent import RASTERS, laid
 from dpdm.export.reference import reference
 from dpdm.fields.extra import extra
-from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.grid import Grid
 
 
 def placed(grid: Grid) -> Grid:
@@ -31,16 +30,6 @@ def placed(grid: Grid) -> Grid:
     slack = 1e-6 * grid.spacing[1]  # a centre at 180 stands at -180, whatever its last digits
     turns = 360 * np.floor((grid.lon + 180 + slack) / 360)
     return Grid(grid.lat, np.sort(grid.lon - turns) if grid.cyclic else grid.lon - turns[0])
-
-
-def cut(fields: xr.Dataset, grid: Grid) -> xr.Dataset:
-    """Return the fields on a grid of some of their cells, on any turn."""
-    own = grid_of(fields)
-    rows = np.rint((grid.lat - own.lat[0]) / own.spacing[0]).astype(int)
-    half = own.spacing[1] / 2
-    east = (grid.lon - own.lon[0] + half) % 360 - half
-    columns = np.rint(east / own.spacing[1]).astype(int)
-    return fields.isel(lat=rows, lon=columns).assign_coords(grid.coords())
 
 
 def transform_of(grid: Grid) -> Any:
@@ -81,11 +70,7 @@ class Sheet:
 
 
 def sheet(grid: Grid, crs: str = "") -> Sheet:
-    """Return the pixels of a grid, in longitude and latitude or in another reference system.
-
-    Raises:
-        DpdmError: There is no such reference system, or the field lies beyond it.
-    """
+    """Return the pixels of a grid, in longitude and latitude or in another reference system."""
     source = transform_of(grid)
     target = reference(crs or "EPSG:4326")
     if target == reference("EPSG:4326"):

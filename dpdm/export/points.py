@@ -63,9 +63,6 @@ class Points:
 def points(path: Path, grid: Grid, method: str) -> Points:
     """Return the stations of a table that lie within a grid.
 
-    Raises:
-        DpdmError: None does, or the table cannot be read.
-
     Warns:
         DpdmWarning: Some do not, and are left out.
     """

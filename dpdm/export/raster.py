@@ -52,11 +52,7 @@ class Band:
 def write(
     path: Path, layer: Layer, page: Sheet, steps: Sequence[int], tags: Mapping[str, str]
 ) -> list[Band]:
-    """Write some steps of a layer as a GeoTIFF, and tell what its bands are.
-
-    Raises:
-        DpdmError: It has no value.
-    """
+    """Write some steps of a layer as a GeoTIFF, and tell what its bands are."""
     raw = path.with_suffix(".raw.tif")
     try:
         bands = _fill(raw, layer, page, steps, tags)

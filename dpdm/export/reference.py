@@ -21,11 +21,7 @@ FORMS = "Use a code such as EPSG:3035, a PROJ string or WKT."
 
 
 def reference(text: str) -> Any:
-    """Return a reference system.
-
-    Raises:
-        DpdmError: There is none of that name, or it would be read from a file or the network.
-    """
+    """Return a reference system."""
     name = f"EPSG:{text.strip()}" if text.strip().isdecimal() else text.strip()
     rasterio = extra("rasterio", "GeoTIFFs")
     if not readable(name):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +13,13 @@ from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
 from dpdm.export.ask import Ask
-from dpdm.export.frame import cut, placed
-from dpdm.export.statistic import Statistic, is_mean, parse, stored
-from dpdm.fields.box import within
-from dpdm.fields.columns import canonical
+from dpdm.export.frame import placed
+from dpdm.fields.box import pick, within
 from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.input import find_variable
 from dpdm.fields.mask import inside
-from dpdm.fields.store import load, naming, open_fields
+from dpdm.fields.statistics import Statistic, is_mean, name_of, parse, split_name
+from dpdm.fields.store import load, naming
 from dpdm.fields.units import from_canonical
 
 _WHEN = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d)?)?)?)?)?")
@@ -73,25 +72,18 @@ class Layer:
 
 
 def chosen(path: Path, ask: Ask) -> xr.Dataset:
-    """Open a file's canonical fields, cut to the steps and the box, from the west in -180 to 180.
-
-    Raises:
-        DpdmError: Nothing is left.
-    """
-    needed = (ask.variable,) if ask.variable else None
-    fields = open_fields(path, None, ask.rename, ask.units, needed, ask.missing)
+    """Open a file's canonical fields at the steps and in the box, from the west in -180 to 180."""
+    fields = ask.open(path, (ask.variable,) if ask.variable else None)
     with naming(path):
         fields = during(fields, ask.time) if ask.time else fields
         grid = within(grid_of(fields), ask.bbox) if ask.bbox else grid_of(fields)
-        return cut(fields, placed(grid))
+        part = pick(fields, placed(grid))
+        assert part is not None  # its own cells, on another turn
+        return part
 
 
 def during(fields: xr.Dataset, text: str) -> xr.Dataset:
-    """Return the steps of a date, as 2012-01, or between two, as 2012-01..2012-03, both included.
-
-    Raises:
-        DpdmError: The text is no date, or no step is of then.
-    """
+    """Return the steps of a date, as 2012-01, or from one to another, as 2012-01..2012-03."""
     first, dots, last = (part.strip() for part in text.partition(".."))
     last = last if dots else first
     words = [word for word in (first, last) if word]
@@ -121,12 +113,9 @@ def layers(fields: xr.Dataset, path: Path, ask: Ask, stat: str) -> list[Layer]:
         path: The file that they are of.
         ask: Which variable and mask.
         stat: The statistic of each; empty to leave every variable as it is.
-
-    Raises:
-        DpdmError: There is no such variable or statistic, or the mask lies elsewhere.
     """
     with naming(path):
-        names = [find(fields, ask.variable)] if ask.variable else variables(fields, bool(stat))
+        names = named(fields, ask, bool(stat))
         wanted = [statistic(fields, name, stat) if stat else (name, None) for name in names]
     kept = inside(grid_of(fields), ask.mask) if ask.mask else None
     bounds = fields.get("time_bnds")
@@ -138,44 +127,23 @@ def layers(fields: xr.Dataset, path: Path, ask: Ask, stat: str) -> list[Layer]:
 
 def _called(array: xr.DataArray, stat: Statistic | None) -> str:
     """Return a name that tells a statistic from the variable."""
-    kind = stored(str(array.name))[1]
+    kind = split_name(array.name)[1]
     suffix = stat.suffix if stat else "_mean" if is_mean(array) and not kind else ""
     return f"{array.name}{suffix}"
 
 
-def variables(fields: xr.Dataset, bare: bool) -> list[str]:
-    """Return the names of all variables, or of those that are no statistic of another."""
+def named(fields: xr.Dataset, ask: Ask, bare: bool) -> list[str]:
+    """Return the variable that is asked for, else all, without statistics of others if bare."""
+    if ask.variable:
+        return [find_variable(fields, ask.variable, "Say --variable {}.")]
     names = [str(name) for name in fields.data_vars]
-    return [name for name in names if not bare or stored(name)[0] not in set(names) - {name}]
-
-
-def find(fields: xr.Dataset, name: str) -> str:
-    """Return a variable by its name here, or by any name that dpdm knows it by.
-
-    Raises:
-        DpdmError: There is none of that name.
-    """
-    stem, kind = stored(name)
-    known = canonical(name) or (stem if kind == "mean" else "")
-    for candidate in (name, known):
-        if candidate in fields.data_vars:
-            return candidate
-    near = difflib.get_close_matches(name, map(str, fields.data_vars), n=99, cutoff=0.0)
-    raise DpdmError(
-        f"there is no variable {name}; there is {', '.join(near)}.", f"Say --variable {near[0]}."
-    )
+    return [name for name in names if not bare or split_name(name)[0] not in set(names) - {name}]
 
 
 def the_one(fields: xr.Dataset, path: Path, ask: Ask) -> str:
-    """Return the variable that a file of one variable is of.
-
-    Raises:
-        DpdmError: There are several, and none is chosen.
-    """
+    """Return the variable that a file of one variable is of."""
     with naming(path):
-        if ask.variable:
-            return find(fields, ask.variable)
-        names = variables(fields, bare=True)
+        names = named(fields, ask, bare=True)
         if len(names) > 1:
             raise DpdmError(
                 f"there are {len(names)} variables, {', '.join(names)}, and a GeoTIFF has one.",
@@ -185,13 +153,9 @@ def the_one(fields: xr.Dataset, path: Path, ask: Ask) -> str:
 
 
 def statistic(fields: xr.Dataset, name: str, text: str) -> tuple[str, Statistic | None]:
-    """Return the stored field of a statistic, or the variable and what to make of its members.
-
-    Raises:
-        DpdmError: There is neither that statistic nor members.
-    """
+    """Return the stored field of a statistic, or the variable and what to make of its members."""
     asked = parse(text)
-    ready = f"{name}_{asked.text}"
+    ready = name_of(name, asked.text)
     if ready in fields.data_vars:
         return ready, None
     if asked.kind == "mean" and is_mean(fields[name]):
@@ -215,7 +179,7 @@ def _check_many(array: xr.DataArray, asked: Statistic) -> None:
 
 def kinds(fields: xr.Dataset, name: str) -> Sequence[str]:
     """List the statistics of a variable that are stored, the mean first."""
-    split = [stored(str(other)) for other in fields.data_vars]
+    split = [split_name(other) for other in fields.data_vars]
     found = [kind for stem, kind in split if kind and stem == name]
     own = ["mean"] if is_mean(fields[name]) and "mean" not in found else []
     return own + found

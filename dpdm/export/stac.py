@@ -98,11 +98,7 @@ def stamp(time: xr.DataArray) -> str:
 
 
 def check_dated(fields: xr.Dataset) -> None:
-    """Refuse fields without time, for a STAC item has one.
-
-    Raises:
-        DpdmError: They have none.
-    """
+    """Refuse fields without time, for a STAC item has one."""
     if "time" not in fields.dims:
         raise DpdmError(
             "The field has no time, and a STAC item must have one.",

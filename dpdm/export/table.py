@@ -17,10 +17,10 @@ import xarray as xr
 
 from dpdm.export.ask import Ask
 from dpdm.export.points import Points
-from dpdm.export.select import Layer, find, kinds, layers, variables
-from dpdm.export.statistic import Statistic, parse
+from dpdm.export.select import Layer, kinds, layers, named
 from dpdm.export.when import dates
 from dpdm.fields.cells import guarded
+from dpdm.fields.statistics import Statistic, parse
 from dpdm.fields.store import naming
 from dpdm.fields.write import write_text
 
@@ -37,7 +37,7 @@ def columns(fields: xr.Dataset, path: Path, ask: Ask) -> list[tuple[Layer, list[
         found = layers(fields, path, ask, ask.stat)
         return [(layer, [layer.stat] if layer.stat else []) for layer in found]
     with naming(path):
-        bases = [find(fields, ask.variable)] if ask.variable else variables(fields, bare=True)
+        bases = named(fields, ask, bare=True)
     names = [name for base in bases for name in _names(fields, base)]
     found = layers(fields[names].assign_coords(fields.coords), path, _plain(ask), "")
     ensemble = [parse(text) for text in ENSEMBLE]
@@ -62,7 +62,7 @@ def rows(
     steps, parts = wanted[0][0].steps, []
     for step in range(steps):
         parts.append(_step(wanted, places, step))
-        ask.report(step + 1, steps)
+        ask.progress(step + 1, steps)
     return pd.concat(parts, ignore_index=True)
 
 

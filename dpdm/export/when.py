@@ -5,6 +5,7 @@ from pathlib import Path
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.time import distinct_dates
 
 
 def dates(time: xr.DataArray) -> list[str]:
@@ -20,15 +21,8 @@ def dates(time: xr.DataArray) -> list[str]:
 
 
 def labels(time: xr.DataArray) -> list[str]:
-    """Return the day of each step, and the time where a day has several: 2012-01-16T0600.
-
-    Raises:
-        DpdmError: Two steps are of the same minute.
-    """
-    texts = [str(text) for text in time.dt.strftime("%Y-%m-%dT%H%M").values]
-    days = [text[:10] for text in texts]
-    if len(set(days)) == len(days):
-        return days
+    """Return the day of each step, and the time where a day has several: 2012-01-16T0600."""
+    texts = distinct_dates(time, ("%Y-%m-%d", "%Y-%m-%dT%H%M"))
     if len(set(texts)) < len(texts):
         raise DpdmError("Two steps are of the same minute.", "Choose one of them with --time.")
     return texts

@@ -54,9 +54,6 @@ def amount_days(
         unit: Its unit, for the sentences of a refusal.
         bounds: The bounds of its steps (time, 2).
         extent: Gives its least and greatest value, for the same.
-
-    Raises:
-        DpdmError: The file does not give the period.
     """
     methods = time_methods(array)
     if array.attrs.get("GRIB_stepType") == "avgad":

@@ -27,12 +27,7 @@ NAMES = {
 
 
 def straighten(ds: xr.Dataset) -> xr.Dataset:
-    """Name, order and regularise the horizontal axes of a dataset.
-
-    Raises:
-        DpdmError: The grid is missing, rotated, curvilinear or irregular; coordinates are
-            repeated, unsorted or impossible; one axis has a single cell.
-    """
+    """Name, order and regularise the horizontal axes of a dataset."""
     ds = _named(ds)
     with _remapped(ds):
         rows, lat = latitudes(ds["lat"].values)
@@ -82,9 +77,6 @@ def regular(values: Array, name: str) -> Array:
 
     The step and the start become short fractions where those explain the values, so that files
     of one grid agree to the last bit whatever their precision.
-
-    Raises:
-        DpdmError: A value is more than 0.002 of a spacing from where it should be.
 
     Example:
         >>> regular(np.float32([0.1, 0.2, 0.3, 0.4]).astype(float), "latitude")
@@ -143,11 +135,7 @@ def _rule(ds: xr.Dataset) -> str:
 
 
 def _find(ds: xr.Dataset, key: str) -> str:
-    """Find an axis by CF, then by its usual names.
-
-    Raises:
-        DpdmError: There is none, or it is rotated, projected or curvilinear.
-    """
+    """Find an axis by CF, then by its usual names."""
     marked = list(ds.cf.coordinates.get(key, [])) + list(
         ds.cf.axes.get("Y" if key == "latitude" else "X", [])
     )

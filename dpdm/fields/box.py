@@ -1,9 +1,11 @@
-"""Cut a grid to a box of longitudes and latitudes, across the dateline too."""
+"""Select part of a grid: a box of longitudes and latitudes, or the cells of another grid."""
 
 import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.fields.grid import Grid
+from dpdm.fields.grid import Array, Grid, grid_of
 
 Box = tuple[float, float, float, float]
 
@@ -12,9 +14,6 @@ def within(grid: Grid, box: Box) -> Grid:
     """Return the cells whose centres lie in a box: west, east, south, north, in degrees.
 
     Longitudes may be on any turn; west of 170 and east of -170 is twenty degrees wide.
-
-    Raises:
-        DpdmError: When the box is none, or holds fewer than two rows or columns.
 
     Example:
         >>> globe = Grid(np.arange(-88.75, 90, 2.5), np.arange(0, 360, 2.5))
@@ -66,3 +65,34 @@ def place(inner: Grid, outer: Grid) -> tuple[slice, slice]:
     column = int(np.abs(outer.lon - inner.lon[0]).argmin())
     height, width = inner.shape
     return slice(row, row + height), slice(column, column + width)
+
+
+def pick(fields: xr.Dataset, grid: Grid) -> xr.Dataset | None:
+    """Return the fields on the cells of a grid, on any turn; None where they lack one."""
+    own = grid_of(fields)
+    lat = positions(own.lat, grid.lat, own.spacing[0])
+    west = own.lon[0] - own.spacing[1] / 2
+    lon = positions(own.lon, west + (grid.lon - west) % 360.0, own.spacing[1])
+    if lat is None or lon is None:
+        return None
+    return fields.isel(lat=lat, lon=lon).assign_coords(grid.coords())
+
+
+def positions(own: Array, wanted: Array, spacing: float) -> slice | NDArray[np.intp] | None:
+    """Return where the wanted centres are, None when one is missing by a thousandth of a cell.
+
+    Example:
+        >>> positions(np.array([0.0, 1.0, 2.0]), np.array([1.0, 2.0]), 1.0)
+        slice(1, 3, None)
+    """
+    after = np.searchsorted(own, wanted).clip(1, own.size - 1)
+    found = after - (wanted - own[after - 1] < own[after] - wanted)
+    if np.abs(own[found] - wanted).max() > 1e-3 * spacing:
+        return None
+    return as_slice(found)
+
+
+def as_slice(places: NDArray[np.intp]) -> slice | NDArray[np.intp]:
+    """Return places as a slice where they are neighbours, so that no copy is made."""
+    run = (np.diff(places) == 1).all()
+    return slice(int(places[0]), int(places[-1]) + 1) if run else places

@@ -86,9 +86,6 @@ def moment() -> datetime:
 
     The variable is that of reproducible builds (https://reproducible-builds.org): seconds since
     1970, by which the same work gives the same bytes on any day.
-
-    Raises:
-        DpdmError: When it is no number of seconds.
     """
     said = os.environ.get("SOURCE_DATE_EPOCH", "")
     try:

@@ -60,11 +60,7 @@ class Channels:
     correlation: Array
 
     def number(self, name: str) -> int:
-        """Return which channel has a name; 5 and 5.0 are the same.
-
-        Raises:
-            DpdmError: When there is none.
-        """
+        """Return which channel has a name; 5 and 5.0 are the same."""
         if called(name) not in self.name:
             raise DpdmError(
                 f"The channel {called(name)} is observed, but the file of channels holds "
@@ -117,11 +113,7 @@ def gaussian(
 
 
 def read_channels(path: Path) -> Channels:
-    """Read the channels of a file.
-
-    Raises:
-        DpdmError: The file cannot be read, lacks weights, or they make no sense.
-    """
+    """Read the channels of a file."""
     try:
         found = _netcdf(path) if path.suffix in NETCDF else _csv(path)
     except DpdmError as fault:

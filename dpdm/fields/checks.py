@@ -203,11 +203,7 @@ def refuse_impossible(
 
 
 def check_median(values: Array, variable: Variable, unit: str, prefix: str = "") -> None:
-    """Refuse canonical values whose median cannot be what their unit says.
-
-    Raises:
-        DpdmError: It cannot.
-    """
+    """Refuse canonical values whose median cannot be what their unit says."""
     (low, high), units = PLAUSIBLE[variable.name][1:]
     finite = np.asarray(values, dtype=np.float64)[np.isfinite(values)]
     median = float(np.median(finite)) if finite.size else low

@@ -31,9 +31,6 @@ def keep_time(ds: xr.Dataset) -> tuple[xr.Dataset, xr.DataArray | None]:
 
     Returns:
         The dataset, and the bounds (time, bnds) where the file has them.
-
-    Raises:
-        DpdmError: Times are not dates, missing, repeated or unsorted.
     """
     ds = with_year(ds)
     ds = valid(ds, _find(ds))

@@ -14,6 +14,7 @@ import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 from numpy.typing import NDArray
 
+from dpdm.fields.status import ObsStatus
 from dpdm.fields.time import MIDDLE, MONTHS, days_between, intervals, period_of, period_of_length
 
 Array = NDArray[np.float64]
@@ -48,7 +49,7 @@ def missing_coverage(
     whole = np.zeros(len(total))
     whole[groups] = lengths
     sparse = np.flatnonzero(total < least * whole - 1e-6)
-    return {int(g): f"covers {total[g]:.3g} of {whole[g]:.3g} days" for g in sparse}
+    return {int(g): ObsStatus.SPARSE.of(f"{total[g]:.3g} of {whole[g]:.3g} days") for g in sparse}
 
 
 def days_covered(table: pd.DataFrame) -> Array:

@@ -27,9 +27,6 @@ def times(cells: list[str]) -> np.ndarray:
         datetime64, NaT where there is none; numbers, NaN where there is none; or cftime objects,
         None where there is none, of dates before 1678 and of months of 30 days.
 
-    Raises:
-        DpdmError: A cell is no date, or may be a year as well as a step.
-
     Example:
         >>> times(["2012-01-16T12:00", "2012/02", "20120316", ""]).astype("datetime64[D]")
         array(['2012-01-16', '2012-02-01', '2012-03-16', 'NaT'], dtype='datetime64[D]')

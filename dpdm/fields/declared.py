@@ -40,11 +40,7 @@ class Declared:
 
 
 def opened(path: Path, engine: str, **how: Any) -> xr.Dataset:
-    """Open a NetCDF file or a Zarr store whose axes and chunks fit into memory.
-
-    Raises:
-        DpdmError: When one does not.
-    """
+    """Open a NetCDF file or a Zarr store whose axes and chunks fit into memory."""
     if engine == "zarr":
         _check(path, _of_zarr(path))
         return xr.open_dataset(path, engine=engine, **how)

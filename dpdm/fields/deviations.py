@@ -7,6 +7,7 @@ import pandas as pd  # type: ignore[import-untyped]
 
 from dpdm.errors import DpdmError
 from dpdm.fields.channels import Channels
+from dpdm.fields.status import usable
 from dpdm.fields.values import ERRORS, KEEPING, meanings, operators
 
 
@@ -14,15 +15,15 @@ def assign_errors(
     table: pd.DataFrame, errors: Mapping[str, float], channels: Channels | None
 ) -> None:
     """Complete the errors of usable rows, and refuse those that are not positive."""
-    usable = table["status"] == ""
+    open_rows = usable(table)
     meaning = meanings(table)
-    bare = usable & table["error"].isna()
+    bare = open_rows & table["error"].isna()
     _check_operators(table[bare], meaning[bare])
     for (name, known), rows in table[bare].groupby(["variable", meaning[bare]]).groups.items():
         table.loc[rows, "error"] = _usual_error(
             str(name), known, table.loc[rows], errors, channels
         )
-    wrong = np.flatnonzero(usable & (table["error"] <= 0))
+    wrong = np.flatnonzero(open_rows & (table["error"] <= 0))
     if wrong.size:
         row = table.iloc[wrong[0]]
         raise DpdmError(
@@ -64,11 +65,7 @@ def _usual_error(
 
 
 def _error_of_channels(rows: pd.DataFrame, channels: Channels | None) -> pd.Series:
-    """Return the errors that the file of channels states.
-
-    Raises:
-        DpdmError: There is no such file, or it states none.
-    """
+    """Return the errors that the file of channels states."""
     names = rows["channel"] if "channel" in rows else pd.Series("", rows.index)
     known = {n: channels.error[channels.number(n)] for n in names.unique()} if channels else {}
     error = names.map(known).astype(float)

@@ -117,11 +117,7 @@ def _packing(unit: str) -> int:
 
 
 def dated(name: Hashable, variable: xr.Variable) -> xr.Variable:
-    """Return a variable with dates in the place of what stands for them, or as it is.
-
-    Raises:
-        DpdmError: It counts from a date, and its unit, date, calendar or values cannot be read.
-    """
+    """Return a variable with dates in the place of what stands for them, or as it is."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of years that nanoseconds or CF do not have
         return _dated(name, variable)
@@ -184,11 +180,7 @@ def _among(unit: str, words: str) -> bool:
 
 
 def calendar_of(name: Hashable, variable: xr.Variable) -> str:
-    """Return the CF name of a variable's calendar.
-
-    Raises:
-        DpdmError: It has none, or one that is not known.
-    """
+    """Return the CF name of a variable's calendar."""
     said = str(variable.attrs.get("calendar", "")).strip()
     if said.lower() not in CALENDARS:
         raise DpdmError(

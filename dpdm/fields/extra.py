@@ -15,9 +15,6 @@ def extra(name: str, what: str, group: str = "gis") -> Any:
         what: What needs it, in the plural, for the sentence if it is not there.
         group: The extra that brings it.
 
-    Raises:
-        DpdmError: When it is not installed.
-
     Example:
         >>> extra("parsnip", "Vegetables")
         Traceback (most recent call last):

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.fields.grid import Grid, edges
 from dpdm.fields.values import operators
 
 Array = NDArray[np.float64]
-EARTH_RADIUS = 6_371_000.0  # m
 SLACK = 1e-6  # cells, by which rounding may carry a block over the edge at which it ends
 
 

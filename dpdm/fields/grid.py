@@ -278,11 +278,7 @@ def lerp(fields: xr.Dataset, target: Grid) -> xr.Dataset:
 
 
 def coarsened(grid: Grid, factor: int) -> Grid:
-    """Return the grid of blocks of ``factor`` by ``factor`` cells.
-
-    Raises:
-        DpdmError: When the factor is below one or does not divide both axes.
-    """
+    """Return the grid of blocks of ``factor`` by ``factor`` cells."""
     if factor < 1:
         raise DpdmError(f"The factor is {factor}.", "Give a whole number of 1 or more.")
     for name, count in zip(("latitudes", "longitudes"), grid.shape, strict=True):

@@ -24,9 +24,6 @@ def valid(ds: xr.Dataset, known: str | None) -> xr.Dataset:
     Args:
         ds: What a file holds.
         known: The time that it names already, if any.
-
-    Raises:
-        DpdmError: Several lead times are valid for the same time, or their unit is not known.
     """
     start, lead = _find(ds, STARTS, "forecast_reference_time"), _find(ds, LEADS, "forecast_period")
     start = known if start is None and lead in ds.dims else start  # GRIB calls the start time

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
 from dpdm.fields.aloft import Place, home, place_of, short
+from dpdm.fields.statistics import name_of, split_name
 from dpdm.fields.units import parse, registry
 
 AXES = {
@@ -36,7 +37,6 @@ USUAL = ("plev", "lev", "level", "isobaricinhpa", "pressure_level", "height", "z
 HEIGHTS = ("height", "heightaboveground", "z", "lev", "level")
 SIDES = ("realization", "time", "lat", "lon")
 _MODEL = re.compile(r"sigma|hybrid|eta\b|model|ln_pressure|sleve")
-_STATISTIC = re.compile(r"_(mean|spread|p\d+)$")
 
 
 class Axis(NamedTuple):
@@ -58,9 +58,6 @@ def split(ds: xr.Dataset) -> xr.Dataset:
 
     A variable without levels is left as it is, and so is one on an axis that is neither pressure
     nor height, or at a single height.
-
-    Raises:
-        DpdmError: A level is missing, comes twice or is no pressure; two variables get one name.
     """
     out: dict[str, xr.DataArray] = {}
     for name, array in ds.data_vars.items():
@@ -199,20 +196,19 @@ def _parts(array: xr.DataArray) -> Iterator[xr.DataArray]:
         yield array
         return
     _check(axis, array)
-    base, suffix = _words(str(array.name), axis)
+    base, statistic = _words(str(array.name), axis)
     places = [Place(base, float(value), axis.units) for value in axis.values]
     for at in sorted(range(len(places)), key=lambda i: places[i].upwards):
         part = array.isel({axis.dim: at}, drop=True)
-        yield part.rename(places[at].name + suffix).assign_attrs(places[at].stamp)
+        yield part.rename(name_of(places[at].name, statistic)).assign_attrs(places[at].stamp)
 
 
 def _words(name: str, axis: Axis) -> tuple[str, str]:
     """Part a name into the family's and a statistic's; ``z500`` on the one level 500 hPa is z."""
-    found = _STATISTIC.search(name)
-    base, suffix = (name[: found.start()], found.group()) if found else (name, "")
+    base, statistic = split_name(name)
     token = Place("", float(axis.values[0]), axis.units).name
     lone = axis.values.size == 1 and base.endswith(token) and base != token
-    return base.removesuffix(token) if lone else base, suffix
+    return base.removesuffix(token) if lone else base, statistic
 
 
 def vertical(array: xr.DataArray) -> Axis | None:

@@ -23,11 +23,7 @@ WGS84 = ("CRS84", "EPSG::4326", "EPSG:4326")
 
 
 def inside(grid: Grid, path: Path) -> NDArray[np.bool_]:
-    """Tell which cells (H, W) have their centre inside the polygons of a GeoJSON file.
-
-    Raises:
-        DpdmError: The file holds no polygons in degrees, or none of them reaches a centre.
-    """
+    """Tell which cells (H, W) have their centre inside the polygons of a GeoJSON file."""
     area = polygons(path)
     west, south, east, north = area.bounds
     found = np.zeros(grid.shape, bool)
@@ -46,11 +42,7 @@ def inside(grid: Grid, path: Path) -> NDArray[np.bool_]:
 
 
 def polygons(path: Path) -> Any:
-    """Return the union of a GeoJSON file's polygons, a shapely geometry in degrees.
-
-    Raises:
-        DpdmError: The file is no GeoJSON, has no polygon, or is not in degrees.
-    """
+    """Return the union of a GeoJSON file's polygons, a shapely geometry in degrees."""
     shapely = extra("shapely", "Masks")
     said = _read(path)
     try:

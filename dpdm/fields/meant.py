@@ -12,6 +12,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields.aloft import short
 from dpdm.fields.channels import called
 from dpdm.fields.columns import Asked
+from dpdm.fields.status import ObsStatus
 from dpdm.fields.units import parse, registry
 from dpdm.fields.values import coded
 from dpdm.fields.variables import ALOFT
@@ -27,9 +28,6 @@ def named(table: pd.DataFrame, asked: Asked, unit: str) -> pd.DataFrame:
         table: Rows with the names ``old`` of their file.
         asked: What the user said.
         unit: That of the column ``pressure``, if there is one.
-
-    Raises:
-        DpdmError: Pressures have no unit, or are none.
     """
     table = table.copy()
     aloft = pd.Series(False, table.index)
@@ -56,16 +54,12 @@ def _channelled(table: pd.DataFrame) -> pd.DataFrame:
         return table.drop(columns="channel", errors="ignore")
     said = table["channel"] if "channel" in table else pd.Series("", table.index)
     named = remote & said.notna() & (said.astype(str) != "")
-    status = table["status"].mask(remote & ~named, "no channel")
+    status = table["status"].mask(remote & ~named, ObsStatus.NO_CHANNEL.value)
     return table.assign(channel=said.map(called).where(named, ""), status=status)
 
 
 def _pascal(rows: pd.DataFrame, unit: str) -> pd.Series:
-    """Convert pressures to Pa.
-
-    Raises:
-        DpdmError: They have no unit, or are none.
-    """
+    """Convert pressures to Pa."""
     if not unit:
         raise DpdmError(
             f"{rows['variable'].iloc[0]} is observed at a pressure that has no units.",

@@ -4,12 +4,11 @@ The user may speak of a variable by its canonical name or by that in the file, a
 levels as of one variable: ``t`` and ``ta`` mean all of ``t1000``, ``t850`` and so on.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 
 import xarray as xr
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, not_found
 from dpdm.fields.aloft import home, place_of, renamed
 from dpdm.fields.variables import ALOFT, KNOWN, aloft, choose
 
@@ -102,6 +101,4 @@ def _picked(variables: Sequence[str], arrays: Arrays, asked: Mapping[str, str]) 
 def _absent(name: str, wanted: str, arrays: Arrays) -> DpdmError:
     """Refuse a name that is not in the file; offer the nearest that is."""
     there = list(dict.fromkeys(map(home, arrays.values())))
-    near = difflib.get_close_matches(name, there, n=len(there), cutoff=0.0)
-    what = f"there is no {name}; there is {', '.join(near)}."
-    return DpdmError(what, f"Say which it is, as in --var {wanted}={near[0]}.")
+    return not_found(name, there, f"Say which it is, as in --var {wanted}={{}}.", kind="")

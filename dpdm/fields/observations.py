@@ -33,6 +33,7 @@ from dpdm.fields.deviations import assign_errors
 from dpdm.fields.meant import named
 from dpdm.fields.sampling import open_sampling, read_sampling
 from dpdm.fields.source import CLASSIC, HDF5, head_of
+from dpdm.fields.status import ObsStatus
 from dpdm.fields.store import naming
 from dpdm.fields.text import read_text
 from dpdm.fields.units import parse, registry
@@ -72,9 +73,6 @@ def read_observations(
         `trajectory`, `component`, `y`, `x`, `pressure` (Pa), `channel`, the operator's settings
         (`SETTINGS`) and `end`, that of a mean over time which begins at `time`, are there where a
         file has them.
-
-    Raises:
-        DpdmError: A file cannot be read without a guess, or an error is not positive.
     """
     if not paths:
         raise DpdmError("No observation file was given.", "Name at least one.")
@@ -163,7 +161,9 @@ def _is_text(path: Path) -> bool:
 
 def _completed(raw: pd.DataFrame, source: str) -> pd.DataFrame:
     """Give a raw table all columns, in their order."""
-    table = raw.assign(source=source, status="", variable="").reset_index(drop=True)
+    table = raw.assign(source=source, status=ObsStatus.USABLE.value, variable="").reset_index(
+        drop=True
+    )
     absent = {name: np.nan for name in ("lat", "lon", "elevation") if name not in table}
     table = table.assign(**absent)
     table["error_units"] = raw.get("error_units", "")
@@ -201,7 +201,7 @@ def _check_place(table: pd.DataFrame) -> None:
             "Give degrees: latitude -90 to 90, longitude -180 to 360.",
         )
     placed = [table[list(w)].notna().all(axis=1) for w in POSITIONS if set(w) <= set(table)]
-    table.loc[~np.logical_or.reduce(placed), "status"] = "no position"
+    table.loc[~np.logical_or.reduce(placed), "status"] = ObsStatus.NO_POSITION.value
 
 
 def swapped(evidence: str, what: str = "the two columns' names") -> DpdmError:

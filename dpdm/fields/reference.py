@@ -74,9 +74,6 @@ def reference_of(fields: xr.Dataset, words: Sequence[str], least: int) -> Refere
         fields: The whole series.
         words: First and last month, or year, of the period.
         least: Years that each calendar month needs.
-
-    Raises:
-        DpdmError: When the words are no period, the series is not monthly, or does not hold it.
     """
     span, labels = span_of(words), labels_of(fields)
     whole = int(labels.min()), int(labels.max())
@@ -100,9 +97,6 @@ def reference_of(fields: xr.Dataset, words: Sequence[str], least: int) -> Refere
 def span_of(words: Sequence[str]) -> Span:
     """Return the first and the last month of a period, counted from the year 0.
 
-    Raises:
-        DpdmError: When the words are not two months or years, the earlier first.
-
     Example:
         >>> span_of(["1981", "2010-12"])
         (23772, 24131)
@@ -120,11 +114,7 @@ def span_of(words: Sequence[str]) -> Span:
 
 
 def labels_of(fields: xr.Dataset) -> Indices:
-    """Return the month of each step, counted from the year 0.
-
-    Raises:
-        DpdmError: When the steps are not months.
-    """
+    """Return the month of each step, counted from the year 0."""
     if period_of(fields.get("time"), bounds_of(fields)) != "month":
         raise DpdmError(
             "The input's steps are not months, and the climate is one of months.",

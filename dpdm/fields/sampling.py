@@ -59,12 +59,7 @@ def open_sampling(path: Path) -> xr.Dataset:
 
 
 def read_sampling(ds: xr.Dataset, asked: Asked) -> pd.DataFrame:
-    """Read what a file holds as a raw table.
-
-    Raises:
-        DpdmError: It holds no variable that is known or asked for, or an array with a dimension
-            that no coordinate explains.
-    """
+    """Read what a file holds as a raw table."""
     if "value" in ds and ds["value"].ndim == 1:
         return _listed(ds, asked)
     return _sampled(ds, asked)

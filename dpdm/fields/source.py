@@ -22,11 +22,7 @@ HEADER = "Check the types of its variables and attributes."
 
 
 def open_raw(path: Path) -> xr.Dataset:
-    """Open a NetCDF or GRIB file or a Zarr store as it is, lazily, with its times as dates.
-
-    Raises:
-        DpdmError: It is missing, of another format or truncated.
-    """
+    """Open a NetCDF or GRIB file or a Zarr store as it is, lazily, with its times as dates."""
     engine = engine_of(path)
     try:
         with warnings.catch_warnings():
@@ -43,11 +39,7 @@ def open_raw(path: Path) -> xr.Dataset:
 
 
 def engine_of(path: Path) -> str:
-    """Tell the format from the first bytes, not from the name.
-
-    Raises:
-        DpdmError: There is nothing, or nothing that dpdm reads.
-    """
+    """Tell the format from the first bytes, not from the name."""
     check_regular(path)
     if path.is_dir():
         return _directory(path)
@@ -98,11 +90,7 @@ def _grib(path: Path) -> str:
 
 
 def _open_grib(path: Path) -> xr.Dataset:
-    """Open a GRIB file whole: every message read, 2 m and 10 m fields side by side.
-
-    Raises:
-        DpdmError: Its fields are of different times, steps or levels.
-    """
+    """Open a GRIB file whole: every message read, 2 m and 10 m fields side by side."""
     # Other settings drop a truncated message without a word, or leave an index file behind.
     settings = {"indexpath": "", "errors": "raise"}
     parts = import_module("cfgrib").open_datasets(path, backend_kwargs=settings)

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import xarray as xr
 
-from dpdm.errors import DpdmError
+from dpdm.constants import GRAVITY
+from dpdm.errors import DpdmError, not_found
 from dpdm.fields.grid import Grid, average, grid_of, lerp, near
 from dpdm.fields.store import load, naming
 from dpdm.fields.units import first_step, parse, registry
 
-GRAVITY = 9.80665  # m s-2, of the geopotential's definition
 COARSER = 1.5  # spacings: beyond it a mean over cells stands for a lerp between centres
 ATTRS = {
     "topography": {"standard_name": "surface_altitude", "units": "m"},
@@ -52,10 +52,6 @@ def statics(grid: Grid, own: xr.Dataset | None = None) -> xr.Dataset:
     Args:
         grid: The target.
         own: The user's fields, as `open_fields` gives them; None takes the bundled ones.
-
-    Raises:
-        DpdmError: The target is finer than the source or not covered by it; one of the user's
-            fields is absent, has no units that fit, or is missing over land.
 
     Example:
         >>> import numpy as np
@@ -108,10 +104,8 @@ def _find(own: xr.Dataset, name: str) -> xr.DataArray:
     for usual in NAMES[name].split():
         if usual in by_name:
             return by_name[usual]
-    raise DpdmError(
-        f"there is no {name}; there is {', '.join(map(str, arrays)) or 'nothing on a grid'}.",
-        f"Name it {name} or give it the standard name {STANDARD[name][0]}.",
-    )
+    hint = f"Name it {name} or give it the standard name {STANDARD[name][0]}."
+    raise not_found(name, arrays or ["nothing on a grid"], hint, kind="")
 
 
 def _metres(field: xr.DataArray) -> xr.DataArray:

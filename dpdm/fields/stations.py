@@ -23,6 +23,8 @@ from dpdm.fields.coverage import missing_coverage
 from dpdm.fields.footprints import inside, turned
 from dpdm.fields.grid import Grid, step
 from dpdm.fields.observations import swapped
+from dpdm.fields.status import ObsStatus, mark, usable
+from dpdm.fields.status import reasons as without_particulars
 from dpdm.fields.steps import before, steps
 from dpdm.fields.time import is_dated
 from dpdm.fields.values import KEEPING, meanings, operators
@@ -30,9 +32,6 @@ from dpdm.fields.variables import ALOFT, REMOTE
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-OUTSIDE, SEA, RELIEF = "outside the domain", "no land within a cell", "height off the relief"
-NO_TIME, NO_STEP, SEVERAL = "no time", "no step at that time", "a mean over several steps"
-MERGED, WITHHELD = "merged into row", "withheld"
 DRY = 0.05  # land fraction from which a cell counts as land
 ROUND = 4  # digits of a degree that tell two places apart, about 10 m
 KINDS = ("variable", "operator", "pressure", "channel", *SETTINGS)
@@ -60,24 +59,20 @@ def check(
         statics: Topography (m) and land fraction on the domain: see `statics.statics`.
         relief: By how many metres a station's height may differ from the relief's.
         coverage: Share of a month, season or year that a station's values must cover.
-
-    Raises:
-        DpdmError: Latitude and longitude look swapped, times cannot be compared, a mean ends
-            before it begins, or no observation is left.
     """
     table = table.copy()
     if domain is not None:
         _check_swapped(table, domain)
-        _mark(table, ~inside(table, domain), OUTSIDE)
+        mark(table, ~inside(table, domain), ObsStatus.OUTSIDE)
     if domain is not None and statics is not None:
         _mark_land(table, domain, statics, relief)
     table["step"] = 0 if time is None else _steps(table, time, bounds, period)
-    _mark(table, (table["time"].isna() & (table["step"] < 0)).to_numpy(), NO_TIME)
-    _mark(table, (table["step"] < 0).to_numpy(), NO_STEP)
+    mark(table, table["time"].isna() & (table["step"] < 0), ObsStatus.NO_TIME)
+    mark(table, table["step"] < 0, ObsStatus.NO_STEP)
     if "end" in table and time is not None:
         table["last"] = _last(table, time, bounds, period)
-        over = (table["last"] != table["step"]).to_numpy()
-        _mark(table, over & (domain is not None), SEVERAL)
+        over = (table["last"] != table["step"]) & (domain is not None)
+        mark(table, over, ObsStatus.SEVERAL_STEPS)
     if time is not None and is_dated(time):
         _mark_sparse(table, time, bounds, period, coverage)
     _check_left(table, time)
@@ -88,7 +83,7 @@ def _mark_sparse(
     table: pd.DataFrame, time: xr.DataArray, bounds: xr.DataArray | None, period: str, least: float
 ) -> None:
     """Mark values that cover too little of the month, season or year that they would stand for."""
-    used = table[(table["status"] == "").to_numpy()]
+    used = table[usable(table)]
     used = used[meanings(used).isin(used["variable"]).to_numpy() & used["time"].notna().to_numpy()]
     if used.empty or not least:
         return
@@ -100,8 +95,7 @@ def _mark_sparse(
 
 def tally(table: pd.DataFrame) -> dict[str, int]:
     """Count observations by status, `used` first; of merged ones, those that lost their row."""
-    status = table["status"].str.replace(rf"^({MERGED}).*", "merged", regex=True)
-    counts = status.replace("", "used").value_counts()
+    counts = without_particulars(table).replace("", "used").value_counts()
     return {"used": int(counts.get("used", 0))} | {
         str(reason): int(count) for reason, count in counts.items() if reason != "used"
     }
@@ -118,13 +112,10 @@ def withhold(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
         table: Checked observations.
         share: Which share of the stations that are in use, at least one and never all; 0 is none.
         seed: Of the draw.
-
-    Raises:
-        DpdmError: The share is not from 0 to below 1, or there is but one station.
     """
     if not 0 <= share < 1:
         raise DpdmError(f"The share to withhold is {share:g}.", "Give 0, or up to below 1.")
-    used = (table["status"] == "").to_numpy()
+    used = usable(table)
     names = station_names(table)
     stations = np.unique(names[used])
     if share == 0:
@@ -133,7 +124,8 @@ def withhold(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
         raise DpdmError("There is but one station, and it cannot be withheld.", "Add stations.")
     count = int(np.clip(round(share * stations.size), 1, stations.size - 1))
     drawn = np.random.default_rng(seed).choice(stations, count, replace=False)
-    return table.assign(status=table["status"].mask(used & np.isin(names, drawn), WITHHELD))
+    chosen = used & np.isin(names, drawn)
+    return table.assign(status=table["status"].mask(chosen, ObsStatus.WITHHELD.value))
 
 
 def station_names(table: pd.DataFrame) -> np.ndarray:
@@ -157,7 +149,7 @@ def merged(table: pd.DataFrame) -> pd.DataFrame:
     The first row keeps the mean, weighted by inverse variance, and its error; the others' status
     names it.
     """
-    used = table[table["status"] == ""]
+    used = table[usable(table)]
     group = _groups(used)
     first = used.index[np.unique(group, return_index=True)[1]]
     weight = 1.0 / used["error"].to_numpy() ** 2
@@ -185,7 +177,7 @@ def _groups(used: pd.DataFrame) -> NDArray[np.int64]:
 def _into(table: pd.DataFrame, rows: pd.Index) -> list[str]:
     kept = table.loc[rows]
     return [
-        f"{MERGED} {row} of {source}"
+        ObsStatus.MERGED.of(f"{row} of {source}")
         for row, source in zip(kept["row"], kept["source"], strict=True)
     ]
 
@@ -195,11 +187,6 @@ def _places(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(
         lat=table["lat"].round(ROUND) + 0.0, lon=(table["lon"] % 360).round(ROUND) % 360
     )
-
-
-def _mark(table: pd.DataFrame, wrong: NDArray[np.bool_], reason: str) -> None:
-    """Give a reason to rows that had none."""
-    table.loc[wrong & (table["status"] == "").to_numpy(), "status"] = reason
 
 
 def _steps(
@@ -222,11 +209,7 @@ def _last(
 
 
 def _ends(means: pd.DataFrame) -> pd.Series:
-    """Return the last moments of means, which hold their beginning and not their end.
-
-    Raises:
-        DpdmError: A mean ends before it begins.
-    """
+    """Return the last moments of means, which hold their beginning and not their end."""
     begin, end = means["time"], means["end"]
     try:
         wrong = means[(end < begin).to_numpy()]
@@ -243,13 +226,13 @@ def _ends(means: pd.DataFrame) -> pd.Series:
 
 
 def _check_swapped(table: pd.DataFrame, domain: Grid) -> None:
-    placed = table[(table["status"] == "") & table["lat"].notna()]
+    placed = table[usable(table) & table["lat"].notna()]
     if len(placed) and not inside(placed, domain).any() and inside(placed, domain, True).all():
         raise swapped("Every observation lies outside the domain, and inside it the other way")
 
 
 def _check_left(table: pd.DataFrame, time: xr.DataArray | None) -> None:
-    if not (table["status"] == "").any():
+    if not usable(table).any():
         counts = {why: n for why, n in tally(table).items() if n}
         said = ", ".join(f"{n} {why}" for why, n in counts.items())
         hint = _remedy(max(counts, key=lambda why: counts[why]), table, time)
@@ -258,13 +241,14 @@ def _check_left(table: pd.DataFrame, time: xr.DataArray | None) -> None:
 
 def _remedy(reason: str, table: pd.DataFrame, time: xr.DataArray | None) -> str:
     """Say what may help where no observation is left."""
-    if reason == NO_STEP and time is not None:
-        seen = table.loc[table["status"] == NO_STEP, "time"]
+    if reason == ObsStatus.NO_STEP and time is not None:
+        seen = table.loc[table["status"] == ObsStatus.NO_STEP, "time"]
         return f"They are of {_span(seen)}, and the field is of {_span(time.to_series())}."
-    return {
-        "no position": "Call the columns of their places lat and lon, or y and x on a plane.",
-        NO_TIME: "Call the column of their times time, and fill it.",
-    }.get(reason, "Compare their places and times with the field's: dpdm info FIELD.nc.")
+    if reason == ObsStatus.NO_POSITION:
+        return "Call the columns of their places lat and lon, or y and x on a plane."
+    if reason == ObsStatus.NO_TIME:
+        return "Call the column of their times time, and fill it."
+    return "Compare their places and times with the field's: dpdm info FIELD.nc."
 
 
 def _span(stamps: pd.Series) -> str:
@@ -283,14 +267,14 @@ def _span(stamps: pd.Series) -> str:
 def _mark_land(table: pd.DataFrame, domain: Grid, statics: xr.Dataset, relief: float) -> None:
     """Mark stations on land that the field has as sea, and those far above or below its relief."""
     points = operators(table).isin(("", "point")) & ~meanings(table).isin(ALOFT | REMOTE)
-    here = table.index[(table["status"] == "") & table["elevation"].notna() & points]
+    here = table.index[usable(table) & table["elevation"].notna() & points]
     part = table.loc[here]
     rows, columns = _cells(part, domain)
     land = _most(statics["land_fraction"].values, rows, columns, domain.cyclic)
     off = part["elevation"] - statics["topography"].values[rows, columns]
     sea = (land < DRY) & (part["elevation"] > 0)
-    table.loc[here[off.abs() > relief], "status"] = RELIEF
-    table.loc[here[sea], "status"] = SEA
+    table.loc[here[off.abs() > relief], "status"] = ObsStatus.OFF_RELIEF.value
+    table.loc[here[sea], "status"] = ObsStatus.NO_LAND.value
 
 
 def _cells(table: pd.DataFrame, domain: Grid) -> tuple[Index, Index]:

@@ -33,9 +33,6 @@ def steps(
         bounds: Its bounds (time, 2).
         period: What a step stands for, day, month or year, where the axis does not decide; a
             single step is a day otherwise.
-
-    Raises:
-        DpdmError: One has dates where the other has numbers.
     """
     known = stamps.notna().to_numpy()
     out = np.full(len(stamps), -1, dtype=np.int64)

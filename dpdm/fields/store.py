@@ -90,9 +90,6 @@ def open_fields(
     Returns:
         Lazy fields in chunks of one step of one member, latitude and longitude ascending.
 
-    Raises:
-        DpdmError: What is given cannot be read without a guess.
-
     Warns:
         DpdmWarning: A mean is such as a wrong unit gives.
         LeftOut: A variable that is not needed cannot be read.
@@ -157,9 +154,6 @@ def load(ds: xr.Dataset, path: Path | str | None = None, gaps: bool = False) -> 
         ds: The fields.
         path: What a message calls them.
         gaps: Whether whole fields may be missing.
-
-    Raises:
-        DpdmError: The file cannot be read to its end, or `check_values` refuses the values.
     """
     path = path or ds.encoding.get("source", "the file")
     check_room(ds.nbytes, f"A step of {path} takes", "Give a smaller region.", share=0.9)
@@ -262,11 +256,7 @@ def _readable(
     bounds: xr.DataArray | None,
     path: Path,
 ) -> tuple[dict[str, xr.DataArray], dict[str, str]]:
-    """Return the variables that can be read, and why others cannot.
-
-    Raises:
-        DpdmError: One that is needed cannot, or none can.
-    """
+    """Return the variables that can be read, and why others cannot."""
     arrays: dict[str, xr.DataArray] = {}
     faults: dict[str, DpdmError] = {}
     for new, old in names.items():

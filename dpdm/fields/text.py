@@ -6,6 +6,7 @@ of either is a *raw table*, long, with the file's own names and units; `observat
 
 import csv
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,7 @@ _HEAD = re.compile(r"^(.*?)\s*[\[(]([^\])]*)[\])]\s*$")
 
 
 def read_text(path: Path, asked: Asked) -> pd.DataFrame:
-    """Read a CSV file as a raw table.
-
-    Raises:
-        DpdmError: There is no header, a needed column, or a cell that can be read.
-    """
+    """Read a CSV file as a raw table."""
     cells = read_cells(path)
     names = [plain(_head(column)[0]) for column in cells]
     at = places(names)
@@ -56,15 +53,14 @@ def read_text(path: Path, asked: Asked) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def read_places(path: Path) -> pd.DataFrame:
+def read_places(path: Path, needed: Sequence[str] = ("lat", "lon")) -> pd.DataFrame:
     """Read where stations are: `station`, `lat` and `lon`, each place once, in their order.
 
-    Raises:
-        DpdmError: A column is missing, or a row has no position.
+    Stations have the numbers of their rows where they have no names and none are needed.
     """
     cells = read_cells(path)
     at = places([plain(_head(column)[0]) for column in cells])
-    if lost := [role for role in ("lat", "lon") if role not in at]:
+    if lost := [role for role in needed if role not in at]:
         headings = ", ".join(cells.columns[:6])
         what = f"there is no column {' and no '.join(lost)}; there is {headings}."
         raise DpdmError(what, "Its first line must name name, lat and lon.")

@@ -187,6 +187,22 @@ def stamps_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> list[st
     ]
 
 
+def distinct_dates(time: xr.DataArray, styles: Sequence[str]) -> list[str]:
+    """Return dates in the shortest style in which no two are alike, or else in the longest.
+
+    Example:
+        >>> times = xr.DataArray(["2012-01-16", "2012-02-15"], dims="time").astype("M8[ns]")
+        >>> distinct_dates(times, ["%Y", "%Y-%m", "%Y-%m-%d"])
+        ['2012-01', '2012-02']
+    """
+    words: list[str] = []
+    for style in styles:
+        words = [str(word) for word in time.dt.strftime(style).values]
+        if len(set(words)) == len(words):
+            break
+    return words
+
+
 def labels_of(
     time: xr.DataArray, bounds: xr.DataArray | None = None, period: str = ""
 ) -> list[str]:
@@ -382,3 +398,16 @@ def _halves(values: Any) -> tuple[Any, Any]:
     first, last = values[:1] - gaps[:1] / 2, values[-1:] + gaps[-1:] / 2
     edges = np.concatenate([first, middle, last])
     return edges[:-1], edges[1:]
+
+
+def labels(fields: xr.Dataset) -> list[str]:
+    """Return the label of each time step, a part of every member's seed: ``1862-07-16T12``."""
+    if "time" not in fields.dims:
+        return [""]
+    parts = [getattr(fields["time"].dt, n).values for n in ("year", "month", "day", "hour")]
+    return [f"{y:04d}-{m:02d}-{d:02d}T{h:02d}" for y, m, d, h in zip(*parts, strict=True)]
+
+
+def label_of(fields: xr.Dataset, step: int) -> str:
+    """Return the label of one time step."""
+    return labels(fields[["time"]].isel(time=[step]) if "time" in fields.dims else fields)[0]

@@ -92,11 +92,7 @@ def time_steps(ds: xr.Dataset) -> NDArray[np.float64]:
 
 
 def check_times(ds: xr.Dataset, path: Path | str) -> None:
-    """Refuse states that do not follow each other evenly.
-
-    Raises:
-        DpdmError: When they do not.
-    """
+    """Refuse states that do not follow each other evenly."""
     steps = time_steps(ds)
     if len(steps) and (steps.min() <= 0 or np.ptp(steps) > 1e-3 * steps.max()):
         raise DpdmError(

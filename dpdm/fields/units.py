@@ -68,9 +68,6 @@ def registry() -> Any:
 def parse(text: str) -> Any:
     """Read a unit.
 
-    Raises:
-        DpdmError: The text is no unit.
-
     Example:
         >>> str(parse("m s**-1")), str(parse("mb"))
         ('meter / second', 'millibar')
@@ -89,9 +86,6 @@ def parse(text: str) -> Any:
 
 def check_text(text: str) -> None:
     """Refuse what is too long or has too large exponents for a unit, before it is evaluated.
-
-    Raises:
-        DpdmError: When it is.
 
     Example:
         >>> check_text("kg m**-2 s^-1")
@@ -149,10 +143,6 @@ def to_canonical(
         variable: What the array is.
         declared: The user's word for the unit; it goes before the attribute.
         bounds: Time bounds (time, 2), the period of an amount.
-
-    Raises:
-        DpdmError: The unit is missing, unreadable or of another dimension; an amount has no
-            period.
     """
     unit = declared or str(array.attrs.get("units", "")).strip()
     if not unit:

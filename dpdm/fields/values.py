@@ -14,6 +14,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields.aloft import HPA, Place
 from dpdm.fields.columns import levelled
 from dpdm.fields.plausibility import CODES, DOUBTFUL, DRIEST, HUGE, PLAUSIBLE
+from dpdm.fields.status import ObsStatus, mark
 from dpdm.fields.units import from_canonical, parse
 from dpdm.fields.variables import ALOFT, KNOWN, REMOTE, Variable
 
@@ -55,7 +56,7 @@ def convert(table: pd.DataFrame) -> None:
     others = table[operator.isin((*ALIKE, *SEEN)) & (meaning != "")]
     for (name, unit, of), rows in others.groupby([meaning, "units", operator]).groups.items():
         _scale_rows(table, rows, of, unit, SEEN.get(of, MEANT[name].units))
-    table.loc[table["value"].isna() & (table["status"] == ""), "status"] = "missing"
+    mark(table, table["value"].isna(), ObsStatus.MISSING)
 
 
 def meanings(table: pd.DataFrame) -> pd.Series:
@@ -104,7 +105,7 @@ def _convert_rows(
     absurd = (value < limits[0] - slack) | (value > limits[1] + slack)
     missing = unusual & raw.isin(DOUBTFUL)
     _check_mixed(table.loc[rows], value[absurd & ~missing], variable, unit)
-    table.loc[rows[absurd & ~missing], "status"] = "impossible value"
+    table.loc[rows[absurd & ~missing], "status"] = ObsStatus.IMPOSSIBLE.value
     if variable.name == "tp":
         value = value.mask(value.between(DRIEST, 0.0), 0.0)
     values = {"value": value.mask(missing), "error": error, "units": variable.units}

@@ -15,6 +15,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.aloft import Place, home, place_of
+from dpdm.fields.statistics import split_name
 
 
 @dataclass(frozen=True)
@@ -259,10 +260,6 @@ def choose(
         arrays: What the file holds on its grid.
         asked: The user's own choice, canonical name to name in the file; it goes before all.
         among: The variables to look for.
-
-    Raises:
-        DpdmError: Two arrays have the same best claim to one variable, or what the user chose
-            holds anomalies.
     """
     for name, old in asked.items():
         if name in KNOWN and old in arrays and is_anomaly(arrays[old]):
@@ -308,10 +305,9 @@ def _leading(claims: list[str]) -> list[str]:
         >>> _leading(["t2m_mean", "t2m_p10", "t2m_spread"]), _leading(["t2m_mean", "tas"])
         (['t2m_mean'], ['t2m_mean', 'tas'])
     """
-    means = [name for name in claims if name.endswith("_mean")]
-    stem = re.escape(means[0].removesuffix("_mean")) if means else ""
-    alone = all(re.fullmatch(rf"{stem}_(mean|spread|p\d+)", name) for name in claims)
-    return means if means and alone else claims
+    stems, kinds = zip(*map(split_name, claims), strict=True) if claims else ((), ())
+    alone = "mean" in kinds and all(kinds) and len(set(stems)) == 1
+    return [claims[kinds.index("mean")]] if alone else claims
 
 
 def _aloft(array: xr.DataArray) -> bool:

@@ -41,12 +41,7 @@ class Contents:
 def save_whole(
     tensors: dict[str, Tensor], path: Path, metadata: dict[str, str], overwrite: bool = True
 ) -> None:
-    """Write a safetensors file, whole or not at all.
-
-    Raises:
-        DpdmError: When the disk is full, the folder cannot be written, or a file that may not be
-            replaced has appeared.
-    """
+    """Write a safetensors file, whole or not at all."""
     try:
         with draft(path, overwrite) as hidden:
             save_file(tensors, hidden, metadata=metadata)
@@ -64,11 +59,7 @@ def umask() -> int:
 
 
 def contents(path: Path) -> Contents:
-    """Return what a safetensors file holds, without reading the tensors.
-
-    Raises:
-        DpdmError: When it is damaged, or its header is too long.
-    """
+    """Return what a safetensors file holds, without reading the tensors."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -96,9 +87,6 @@ def check_tensors(
         wanted: What it should hold.
         path: The file.
         lengths: Lengths for letters in the shapes, as far as they are known.
-
-    Raises:
-        DpdmError: When a tensor is missing, unknown, of another shape or no floating-point number.
     """
     known = {} if lengths is None else dict(lengths)
     wrong = [f"it lacks {name}" for name in wanted if name not in found]

@@ -53,10 +53,6 @@ def check_output(
         inputs: All that is read, in any form that `paths_in` knows.
         overwrite: Whether an existing output is replaced.
         suffixes: What it may end in.
-
-    Raises:
-        DpdmError: The suffix is unknown, the folder is missing or read-only, the file is one of
-            the inputs, or it exists and `overwrite` is not given.
     """
     if path.suffix not in suffixes:
         raise DpdmError(f"{path} ends in '{path.suffix}'.", f"End it in {', '.join(suffixes)}.")
@@ -73,11 +69,7 @@ def check_output(
 
 
 def check_apart(path: Path, inputs: object) -> None:
-    """Refuse an output that is an input, holds one, or lies in one.
-
-    Raises:
-        DpdmError: It does.
-    """
+    """Refuse an output that is an input, holds one, or lies in one."""
     whole = path.resolve()
     for other in paths_in(inputs):
         read = other.resolve()
@@ -290,11 +282,7 @@ def _zarr_array(group: zarr.Group, array: xr.DataArray) -> Any:
 
 
 def write_text(path: Path, text: str, overwrite: bool = False) -> None:
-    """Write a text file, whole or not at all.
-
-    Raises:
-        DpdmError: The disk is full, the folder cannot be written, or a file has appeared there.
-    """
+    """Write a text file, whole or not at all."""
     with _saying(path), draft(path, overwrite) as hidden:
         hidden.write_text(text, encoding="utf-8")
 

@@ -32,11 +32,7 @@ def layers(backbone: nn.Module) -> dict[str, nn.Module]:
 
 
 def chosen(backbone: nn.Module, names: Sequence[str]) -> list[nn.Module]:
-    """Return layers by their names.
-
-    Raises:
-        DpdmError: When there is none of a name.
-    """
+    """Return layers by their names."""
     known = layers(backbone)
     for name in names:
         if name not in known:

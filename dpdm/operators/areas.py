@@ -11,12 +11,10 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from dpdm.errors import DpdmError
 from dpdm.operators.layout import Array, Axis, Layout
 from dpdm.operators.linear import Links
-from dpdm.types import Fields
 
 Part: TypeAlias = tuple[NDArray[np.intp], Array]  # numbers of cells, and their areas
 
@@ -32,9 +30,6 @@ def boxes(
         north: Their upper edges.
         west: Lower edges of the boxes' columns: longitude, or x; with a period, on any turn.
         east: Their upper edges, to the east of the lower ones.
-
-    Raises:
-        DpdmError: When a box is empty or reaches beyond the cells.
     """
     sides = np.broadcast_arrays(*(np.atleast_1d(e) for e in (south, north, west, east)))
     return gathered(layout, [box(layout, *each) for each in zip(*sides, strict=True)])
@@ -50,11 +45,7 @@ def box(layout: Layout, south: float, north: float, west: float, east: float) ->
 
 
 def shared(axis: Axis, low: float, high: float, measure: Callable[[Array], Array]) -> Array:
-    """Return how much of each cell of an axis lies between two edges, with shape (n,).
-
-    Raises:
-        DpdmError: When the interval is empty, or reaches beyond the cells.
-    """
+    """Return how much of each cell of an axis lies between two edges, with shape (n,)."""
     begin, end = span(axis, low, high)
     turns = (-axis.period, 0.0, axis.period) if axis.closed else (0.0,)
     bounds = [axis.overlap(begin + turn, end + turn) for turn in turns]
@@ -70,11 +61,7 @@ def shared(axis: Axis, low: float, high: float, measure: Callable[[Array], Array
 
 
 def span(axis: Axis, low: float, high: float) -> tuple[float, float]:
-    """Return an interval's ends in rising order, its lower one on the axis's own turn.
-
-    Raises:
-        DpdmError: When the interval is empty or an end is no number.
-    """
+    """Return an interval's ends in rising order, its lower one on the axis's own turn."""
     length = high - low
     if axis.period and length < 0:
         length %= axis.period
@@ -94,9 +81,6 @@ def blocks(layout: Layout, rows: ArrayLike, columns: ArrayLike, factor: float) -
         rows: Latitudes, or y, of the blocks' middles, with shape (N,).
         columns: Longitudes, or x.
         factor: Cells along a side; those that a block shares in part count in part.
-
-    Raises:
-        DpdmError: When a block reaches beyond the cells, or is smaller than one.
     """
     if not factor >= 1:
         raise DpdmError(
@@ -121,9 +105,6 @@ def footprints(layout: Layout, rows: ArrayLike, columns: ArrayLike, radius: Arra
         rows: Latitudes, or y, of the discs' centres, with shape (N,).
         columns: Longitudes, or x.
         radius: Radii, in m on the sphere, else in the unit of the axes; one or (N,).
-
-    Raises:
-        DpdmError: When a centre lies outside the cells, or a radius is below 0 or no number.
     """
     if not np.all(np.asarray(radius) >= 0):
         raise DpdmError("The radius of a mean is below 0, or no number.", "Give one in metres.")
@@ -150,49 +131,3 @@ def gathered(layout: Layout, means: list[Part]) -> Links:
         torch.as_tensor(np.concatenate([cells for cells, _ in means])),
         torch.as_tensor(np.concatenate(weights)),
     )
-
-
-def block_means(layout: Layout, factor: int) -> Callable[[Fields], Fields]:
-    """Return the area means over blocks of cells, (..., H, W) to (..., H / factor, W / factor).
-
-    Raises:
-        DpdmError: When the factor does not divide both axes.
-    """
-    height, width = layout.shape
-    if factor < 1 or height % factor or width % factor:
-        raise DpdmError(
-            f"Blocks of {factor} do not cut {height} x {width} cells into whole blocks.",
-            "Choose a number that divides both.",
-        )
-
-    def means(fields: Fields) -> Fields:
-        areas = layout.areas.to(fields)
-        return blocked(fields * areas, factor, factor) / blocked(areas, factor, 1) / factor
-
-    return means
-
-
-def blocked(fields: Tensor, down: int, along: int) -> Tensor:
-    """Return the sums over blocks, as a reshape: pooling has no quick forward derivative."""
-    *lead, height, width = fields.shape
-    return fields.reshape(*lead, height // down, down, width // along, along).sum((-3, -1))
-
-
-def time_means(length: int) -> Callable[[Fields], Fields]:
-    """Return the means over so many steps each, (B, C, T, ...) to (B, C, T / length, ...).
-
-    Raises:
-        DpdmError: When called on trajectories that are not made of whole intervals.
-    """
-
-    def means(fields: Fields) -> Tensor:
-        steps = fields.shape[2]
-        if length < 1 or steps % length:
-            raise DpdmError(
-                f"Means over {length} steps do not cut {steps} steps into whole intervals.",
-                "Choose a number that divides them.",
-            )
-        lead, rest = fields.shape[:2], fields.shape[3:]
-        return fields.reshape(*lead, steps // length, length, *rest).mean(3)
-
-    return means

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
 
 Array: TypeAlias = NDArray[np.float64]
-EARTH_RADIUS = 6_371_000.0  # m, of the sphere with the Earth's area, to 0.1 per mille
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +71,7 @@ class Axis:
         return turned - self.period / 2
 
     def inside(self, at: ArrayLike) -> Array:
-        """Return places on this turn, refusing those beyond the outer edges.
-
-        Raises:
-            DpdmError: When a place lies beyond the outermost cells, or is no number.
-        """
+        """Return places on this turn, refusing those beyond the outer edges."""
         turned, slack = self.turned(at), 1e-6 * self.step
         # Written so that NaN is outside too.
         beyond = ~((turned >= self.edges[0] - slack) & (turned <= self.edges[-1] + slack))

@@ -56,11 +56,7 @@ class Links:
     step: Tensor = field(default_factory=zero)
 
     def __call__(self, fields: Fields) -> Values:
-        """Return the values (B, N) of fields (B, C, H, W) or trajectories (B, C, T, H, W).
-
-        Raises:
-            DpdmError: When the fields have other cells, or too few channels or steps.
-        """
+        """Return the values (B, N) of fields (B, C, H, W) or trajectories (B, C, T, H, W)."""
         whole = self._checked(fields)
         steps, cells = whole.shape[2], self.shape[0] * self.shape[1]
         index = ((self.channel * steps + self.step) * cells + self.cell).to(whole.device)
@@ -80,11 +76,7 @@ class Links:
         return replace(self, step=self._each(step))
 
     def during(self, first: int | Tensor, last: int | Tensor) -> "Links":
-        """Return the means over the steps from ``first`` to ``last``, both included.
-
-        Raises:
-            DpdmError: When ``last`` comes before ``first``.
-        """
+        """Return the means over the steps from ``first`` to ``last``, both included."""
         begin, end = (self._each(t).expand_as(self.row) for t in (first, last))
         length = end - begin + 1
         if bool((length < 1).any()):

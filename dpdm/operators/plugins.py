@@ -10,14 +10,13 @@ and ``snowline`` is then an operator like any other. It is written in torch, so 
 is known, and it is tried on a field of zeros before it is believed.
 """
 
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, did_you_mean
 from dpdm.types import Operator
 
 GROUP = "dpdm.operators"
@@ -29,11 +28,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Operator:
-    """Return the operator of that name from an installed package.
-
-    Raises:
-        DpdmError: When no package announces it, two do, or it cannot be imported or called.
-    """
+    """Return the operator of that name from an installed package."""
     found = entry_points(group=GROUP, name=name)
     values = sorted({point.value for point in found})
     if len(values) != 1:
@@ -52,10 +47,9 @@ def missing(name: str, values: list[str]) -> tuple[str, str]:
             f"Several packages announce the operator {name}: {', '.join(values)}.",
             "Uninstall all but one.",
         )
-    near = get_close_matches(name, names(), 1, 0.4)
     return (
         f"No installed package announces the operator {name}.",
-        f"Did you mean {near[0]}?" if near else f"Announce it as an entry point of {GROUP}.",
+        did_you_mean(name, names(), f"Announce it as an entry point of {GROUP}."),
     )
 
 
@@ -78,10 +72,6 @@ def tried(operator: Operator, name: str, shape: tuple[int, ...], count: int) -> 
         name: What a message calls it.
         shape: Shape of one field: (C, H, W) or (C, T, H, W).
         count: How many values the observations need.
-
-    Raises:
-        DpdmError: When it fails, gives another shape or a value that is not finite, or has no
-            derivative.
     """
     zeros = torch.zeros(2, *shape, requires_grad=True)
     try:

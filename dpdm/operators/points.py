@@ -15,13 +15,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from dpdm.constants import GAS_CONSTANT, GRAVITY, LAPSE_RATE, STANDARD_TEMPERATURE
 from dpdm.operators.layout import Layout
 from dpdm.operators.linear import Links
-
-LAPSE_RATE = -6.5e-3  # K m-1, of the standard atmosphere
-STANDARD_TEMPERATURE = 288.15  # K, of the standard atmosphere at sea level
-GRAVITY = 9.80665  # m s-2
-GAS_CONSTANT = 287.05  # of dry air, J kg-1 K-1
 
 
 def points(layout: Layout, rows: ArrayLike, columns: ArrayLike) -> Links:
@@ -33,9 +29,6 @@ def points(layout: Layout, rows: ArrayLike, columns: ArrayLike) -> Links:
         layout: The cells of the field.
         rows: Latitudes, or y, with shape (N,).
         columns: Longitudes on any turn, or x, with shape (N,).
-
-    Raises:
-        DpdmError: When a point lies outside the cells.
 
     Example:
         >>> from dpdm.operators.layout import globe
@@ -70,7 +63,7 @@ def climb(links: Links, relief: ArrayLike, elevation: ArrayLike) -> Tensor:
     return (known - surface).nan_to_num(nan=0.0)
 
 
-def lapse(channel: int, climb: Tensor, rate: float = LAPSE_RATE) -> Callable[[Tensor], Tensor]:
+def lapse(channel: int, climb: Tensor, rate: float = -LAPSE_RATE) -> Callable[[Tensor], Tensor]:
     """Return temperature at the stations' height, from a ``profile`` (B, C, N) as (B, 1, N).
 
     Args:
@@ -82,7 +75,7 @@ def lapse(channel: int, climb: Tensor, rate: float = LAPSE_RATE) -> Callable[[Te
 
 
 def hypsometric(
-    channel: int, climb: Tensor, temperature: int | None = None, rate: float = LAPSE_RATE
+    channel: int, climb: Tensor, temperature: int | None = None, rate: float = -LAPSE_RATE
 ) -> Callable[[Tensor], Tensor]:
     """Return surface pressure at the stations' height, from a ``profile`` (B, C, N) as (B, 1, N).
 

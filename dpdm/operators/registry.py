@@ -7,14 +7,13 @@ variable, and the settings that the name needs.
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, did_you_mean
 from dpdm.operators import plugins, shapes, soundings, winds
 from dpdm.operators.areas import blocks, footprints
 from dpdm.operators.layout import Layout
@@ -64,11 +63,7 @@ class Sites:
         return self.when(points(self.layout, self.rows, self.columns))
 
     def channel(self, name: str) -> int:
-        """Return the number of a variable's channel.
-
-        Raises:
-            DpdmError: When the fields do not hold it.
-        """
+        """Return the number of a variable's channel."""
         if name not in self.names:
             raise DpdmError(
                 f"The variable {name} is observed, but the fields hold {', '.join(self.names)}.",
@@ -91,11 +86,7 @@ class Sites:
         return self.channel("t2m") if "t2m" in self.names else self.column().channel[-1]
 
     def wind(self) -> tuple[int, int]:
-        """Return the channels of the eastward and the northward wind.
-
-        Raises:
-            DpdmError: When the fields do not hold them.
-        """
+        """Return the channels of the eastward and the northward wind."""
         for u, v in WINDS:
             if u in self.names and v in self.names:
                 return self.channel(u), self.channel(v)
@@ -229,9 +220,6 @@ def build(name: str, sites: Sites, variable: str, **settings: Any) -> Operator:
         sites: Where and when the values were measured.
         variable: The variable that was measured; the wind's operators find their own.
         settings: What the operator needs to know, such as radius, or level and width.
-
-    Raises:
-        DpdmError: When there is no such operator, or its settings are not those that it needs.
     """
     if name not in OPERATORS:
         return plugins.find(known(name))
@@ -246,20 +234,12 @@ def build(name: str, sites: Sites, variable: str, **settings: Any) -> Operator:
 
 
 def known(name: str) -> str:
-    """Return a plugin's name.
-
-    Raises:
-        DpdmError: When no package announces it.
-    """
+    """Return a plugin's name."""
     others = plugins.names()
     if name not in others:
-        near = get_close_matches(name, [*OPERATORS, *others], 1, 0.4)
-        raise DpdmError(
-            f"There is no observation operator {name}.",
-            f"Did you mean {near[0]}?"
-            if near
-            else f"There are {', '.join([*OPERATORS, *others])}.",
-        )
+        every = [*OPERATORS, *others]
+        hint = did_you_mean(name, every, f"There are {', '.join(every)}.")
+        raise DpdmError(f"There is no observation operator {name}.", hint)
     return name
 
 

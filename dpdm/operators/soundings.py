@@ -71,9 +71,6 @@ def column(names: Sequence[str], levels: Sequence[float], variable: str) -> Colu
         levels: Their pressures, Pa; 0 for a channel on none.
         variable: The name that all levels of the variable share.
 
-    Raises:
-        DpdmError: When none is there.
-
     Example:
         >>> column(["sp", "t850", "t500"], [0, 85000, 50000], "t")
         Column(variable='t', channel=(2, 1), level=(50000.0, 85000.0))
@@ -143,9 +140,6 @@ def at_level(links: Links, column: Column, pressure: ArrayLike) -> Links:
         links: Where, N values.
         column: The variable's levels.
         pressure: One for all or (N,), Pa.
-
-    Raises:
-        DpdmError: When one lies outside the levels.
     """
     asked = np.broadcast_to(np.asarray(pressure, dtype=float), (links.count,))
     low, high = column.level[0], column.level[-1]
@@ -172,9 +166,6 @@ def brightness(
         column: The levels of temperature.
         weight: What each level counts, from the highest down, with shape (K,).
         surface: Channel of the air temperature at the surface, and what it counts.
-
-    Raises:
-        DpdmError: When the weights do not add up to 1, or are not one a level.
     """
     weights = np.asarray(weight, dtype=float)
     if weights.shape != (len(column.level),):

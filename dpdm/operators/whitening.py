@@ -5,8 +5,8 @@ sounder are not, with covariance :math:`C = L L^T` at one place and time,
 
 .. math:: L^{-1} y = L^{-1} A(x) + e, \qquad e \sim N(0, I)
 
-says the same of the fields as :math:`y = A(x) + L e`, and its errors are. `whiten` makes such
-values and their operator.
+says the same of the fields as :math:`y = A(x) + L e`, and its errors are. `whitening` is
+:math:`L^{-1}`, of all places and times at once.
 """
 
 import numpy as np
@@ -16,33 +16,7 @@ from torch import Tensor
 
 from dpdm.errors import DpdmError
 from dpdm.operators.linear import Links
-from dpdm.operators.shapes import compose
-from dpdm.types import Fields, Operator
-
-
-def whiten(
-    operator: Operator,
-    value: Tensor,
-    error: ArrayLike,
-    place: ArrayLike,
-    channel: ArrayLike,
-    correlation: ArrayLike,
-) -> tuple[Operator, Tensor]:
-    """Return operator and values whose errors are independent, with variance 1.
-
-    Args:
-        operator: From fields to N values.
-        value: What was observed, with shape (N,).
-        error: Standard deviations, with shape (N,).
-        place: A number that those share that were observed at one place and time, with shape (N,).
-        channel: Number of each value's channel, with shape (N,).
-        correlation: Between the errors of C channels, with shape (C, C).
-
-    Raises:
-        DpdmError: When the correlations contradict each other, or a channel comes twice.
-    """
-    factor = whitening(error, place, channel, correlation)
-    return compose(operator, row_of, factor), factor(row_of(value[None]))[0]
+from dpdm.types import Fields
 
 
 def row_of(values: Tensor) -> Fields:
@@ -53,11 +27,7 @@ def row_of(values: Tensor) -> Fields:
 def whitening(
     error: ArrayLike, place: ArrayLike, channel: ArrayLike, correlation: ArrayLike
 ) -> Links:
-    """Return the inverse Cholesky factor of the errors' covariance, as links of a row of values.
-
-    Raises:
-        DpdmError: When the correlations contradict each other, or a channel comes twice.
-    """
+    """Return the inverse Cholesky factor of the covariance of errors, as links of their values."""
     deviation, kind = np.asarray(error, dtype=float), np.asarray(channel)
     order = np.argsort(place, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(np.asarray(place)[order])) + 1)
@@ -73,11 +43,7 @@ def whitening(
 
 
 def inverse_factor(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the inverse of the Cholesky factor of a matrix of correlations.
-
-    Raises:
-        DpdmError: When it is not positive definite.
-    """
+    """Return the inverse of the Cholesky factor of a matrix of correlations."""
     try:
         factor = np.linalg.cholesky(correlation)
     except np.linalg.LinAlgError as fault:

@@ -9,8 +9,8 @@ radius a, with latitude :math:`\phi` and longitude :math:`\lambda`,
    \zeta = \frac{\partial_\lambda v - \partial_\phi (u \cos\phi)}{a \cos\phi}
 
 **Direction.** Degrees jump from 360 to 0 at north, so a misfit in degrees is wrong there, and two
-directions have no mean. To assimilate a direction, observe the unit vector: ``towards`` turns
-degrees into its two components, ``heading`` is their operator.
+directions have no mean. Assimilate a direction on the turn of the circle nearest to what was
+observed, as `instruments` does, or the unit vector, of which ``heading`` is the operator.
 """
 
 import math
@@ -19,8 +19,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
-from dpdm.operators.layout import EARTH_RADIUS, Axis, Layout
+from dpdm.operators.layout import Axis, Layout
 from dpdm.types import Fields
 
 Map = Callable[[Fields], Fields]
@@ -58,12 +59,6 @@ def direction(u: int = 0, v: int = 1) -> Map:
         return torch.rad2deg(torch.atan2(-east, back)) % 360
 
     return degrees
-
-
-def towards(degrees: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the unit vector, eastward and northward, of a wind that comes from some degrees."""
-    angle = torch.deg2rad(degrees)
-    return -torch.sin(angle), -torch.cos(angle)
 
 
 def divergence(layout: Layout, u: int = 0, v: int = 1, spectral: bool = False) -> Map:
@@ -107,11 +102,7 @@ def at_poles(fields: Tensor, pole: Tensor) -> Tensor:
 
 
 def centred(fields: Tensor, axis: Axis, dim: int) -> Tensor:
-    """Return the derivative by differences of second order, one-sided at a rim.
-
-    Raises:
-        DpdmError: When there are fewer than three cells.
-    """
+    """Return the derivative by differences of second order, one-sided at a rim."""
     if len(axis.centres) < 3:
         raise DpdmError(
             f"The axis {axis.name} has {len(axis.centres)} cells, too few for a derivative.",
@@ -124,11 +115,7 @@ def centred(fields: Tensor, axis: Axis, dim: int) -> Tensor:
 
 
 def fourier(fields: Tensor, axis: Axis, dim: int) -> Tensor:
-    """Return the derivative that is exact for waves; that of the shortest is 0 at the cells.
-
-    Raises:
-        DpdmError: When the axis is not periodic.
-    """
+    """Return the derivative that is exact for waves; that of the shortest is 0 at the cells."""
     if not axis.closed:
         raise DpdmError(
             f"A spectral derivative needs a periodic axis, and {axis.name} is not.",

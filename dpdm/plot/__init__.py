@@ -53,11 +53,7 @@ OPTIONS = ("time", "truth", "coarse", "background", "at", "points", "report")
 
 
 def plot(path: Path, out: Path, ask: Ask) -> str:
-    """Draw a file, and return the kind of the picture.
-
-    Raises:
-        DpdmError: The output cannot be written, or the file does not hold what is asked for.
-    """
+    """Draw a file, and return the kind of the picture."""
     check_output(out, [path, ask], ask.overwrite, FORMATS)
     check_heeded(ask, ask.kind)
     view = scene(path, ask)
@@ -81,11 +77,7 @@ def kind_of(view: Scene) -> str:
 
 
 def check_heeded(ask: Ask, kind: str) -> None:
-    """Refuse an option that would change nothing.
-
-    Raises:
-        DpdmError: There is one.
-    """
+    """Refuse an option that would change nothing."""
     for name in OPTIONS:
         if getattr(ask, name) and name not in HEEDED.get(kind, OPTIONS):
             raise DpdmError(
@@ -95,11 +87,7 @@ def check_heeded(ask: Ask, kind: str) -> None:
 
 
 def draw(view: Scene, kind: str) -> Page:
-    """Make the page of a kind.
-
-    Raises:
-        DpdmError: The kind is unknown, or the files cannot give it.
-    """
+    """Make the page of a kind."""
     if kind not in KINDS:
         raise DpdmError(f"There is no kind {kind}.", f"Choose {listed(list(KINDS))}.")
     return KINDS[kind](view)

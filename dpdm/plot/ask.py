@@ -1,15 +1,14 @@
 """What the user asks a picture to show."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from dpdm.fields.box import Box
-from dpdm.fields.checks import Missing
+from dpdm.fields.input import FileOptions
 
 
 @dataclass(frozen=True)
-class Ask:
+class Ask(FileOptions):
     """Say what to draw; whatever is absent is chosen from what the file holds.
 
     Attributes:
@@ -23,10 +22,6 @@ class Ask:
         points: A table of stations with columns station, lat and lon.
         report: What ``dpdm assimilate --report`` wrote.
         box: West, east, south and north, degrees.
-        rename: The user's choice of variables, canonical name to name in the file.
-        units: The user's word for units, by either name.
-        overwrite: Whether an existing picture is replaced.
-        missing: Numbers that stand for missing values, by variable; of all under "".
     """
 
     kind: str = ""
@@ -39,7 +34,3 @@ class Ask:
     points: Path | None = None
     report: Path | None = None
     box: Box | None = None
-    rename: Mapping[str, str] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
-    overwrite: bool = False
-    missing: Missing = field(default_factory=dict)

@@ -12,18 +12,20 @@ import pandas as pd  # type: ignore[import-untyped]
 from dpdm.errors import DpdmError
 from dpdm.fields.footprints import inside, turned
 from dpdm.fields.grid import Array, Grid
+from dpdm.fields.statistics import split_name
+from dpdm.fields.status import ObsStatus
 from dpdm.plot.libraries import ccrs
 from dpdm.plot.looks import Look, look
 from dpdm.plot.maps import Panel, atlas, paper
 from dpdm.plot.page import Page
 from dpdm.plot.scene import Scene, at_once
 from dpdm.plot.sheet import Sheet, onto
-from dpdm.plot.source import STATISTIC, field_at, moment
+from dpdm.plot.source import field_at, moment
 from dpdm.plot.trends import LEVEL, annual, trend
 from dpdm.readable import read_text
 
 MOST = 6  # members on a page
-MARKS = {"assimilated": "o", "withheld": "s"}
+MARKS = {ObsStatus.ASSIMILATED.value: "o", ObsStatus.WITHHELD.value: "s"}
 
 
 def one(view: Scene) -> Page:
@@ -45,18 +47,12 @@ def kind_of(name: str) -> str:
         >>> kind_of("t2m_spread"), kind_of("tp_p90"), kind_of("t2m")
         ('spread', 'tp', 't2m')
     """
-    statistic = STATISTIC.match(name)
-    if statistic is None:
-        return name
-    return "spread" if statistic[2] == "spread" else statistic[1]
+    stem, statistic = split_name(name)
+    return "spread" if statistic == "spread" else stem
 
 
 def compare(view: Scene) -> Page:
-    """Draw coarse, mean and truth on one scale, and the spread on its own.
-
-    Raises:
-        DpdmError: There is nothing to compare with.
-    """
+    """Draw coarse, mean and truth on one scale, and the spread on its own."""
     now, source = at_once(view), view.source
     if len(now.fields) + (now.spread is not None) < 2:
         raise DpdmError(
@@ -77,11 +73,7 @@ def compare(view: Scene) -> Page:
 
 
 def check_there(values: Mapping[str, Array], path: Path) -> None:
-    """Refuse a panel without a single value.
-
-    Raises:
-        DpdmError: There is one.
-    """
+    """Refuse a panel without a single value."""
     for title, field in values.items():
         if not np.isfinite(field).any():
             raise DpdmError(
@@ -96,11 +88,7 @@ def difference(units: str) -> str:
 
 
 def members(view: Scene) -> Page:
-    """Draw the first members on one scale.
-
-    Raises:
-        DpdmError: There are none.
-    """
+    """Draw the first members on one scale."""
     source = view.source
     step, date = moment(source, view.ask.time)
     each = field_at(source.members.isel(realization=slice(MOST)), step, source.path)
@@ -114,11 +102,7 @@ def members(view: Scene) -> Page:
 
 
 def spread(view: Scene) -> Page:
-    """Draw the standard deviation over the members.
-
-    Raises:
-        DpdmError: The file does not know it.
-    """
+    """Draw the standard deviation over the members."""
     source = view.source
     step, date = moment(source, view.ask.time)
     wide = source.spread
@@ -136,11 +120,7 @@ def spread(view: Scene) -> Page:
 
 
 def slope(view: Scene) -> Page:
-    """Draw the linear trend, hatched where it may be chance.
-
-    Raises:
-        DpdmError: There are too few years.
-    """
+    """Draw the linear trend, hatched where it may be chance."""
     source = view.source
     source.time  # noqa: B018  (says that there is none)
     found = trend(annual(source.mean, source.path))
@@ -162,11 +142,7 @@ def hatch(where: Sheet, chance: Array, axes: Any) -> None:
 
 
 def misfits(view: Scene) -> Page:
-    """Draw what prior and analysis miss at the stations.
-
-    Raises:
-        DpdmError: There is no report, or nothing in it is of this variable and time.
-    """
+    """Draw what prior and analysis miss at the stations."""
     if view.ask.report is None:
         raise DpdmError(
             "A picture of kind obs needs the report of an assimilation.",
@@ -202,11 +178,7 @@ def rms(values: Array) -> float:
 
 
 def stations(path: Path, name: str, step: int, date: str, domain: Grid) -> pd.DataFrame:
-    """Return the rows of a report that were used or withheld, of one variable, step and domain.
-
-    Raises:
-        DpdmError: The file is no report, or there are none.
-    """
+    """Return the rows of a report that were used or withheld, of one variable, step and domain."""
     table = report(path)
     mine = (table["variable"] == name) & (table["step"] == step) & table["status"].isin(MARKS)
     rows = table[mine].dropna(subset=["lat", "lon", *WORDS])
@@ -221,11 +193,7 @@ def stations(path: Path, name: str, step: int, date: str, domain: Grid) -> pd.Da
 
 
 def report(path: Path) -> pd.DataFrame:
-    """Read what an assimilation reports of its observations.
-
-    Raises:
-        DpdmError: The file is no such report.
-    """
+    """Read what an assimilation reports of its observations."""
     try:
         table = pd.read_csv(StringIO(read_text(path)))
     except ValueError as fault:

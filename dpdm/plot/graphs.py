@@ -52,11 +52,7 @@ def told(axes: Any, columns: int = 3) -> None:
 
 
 def series(view: Scene) -> Page:
-    """Draw the ensemble over time at a point, with truth and coarse field.
-
-    Raises:
-        DpdmError: There is no time axis, or the point is not on the grid.
-    """
+    """Draw the ensemble over time at a point, with truth and coarse field."""
     source = view.source
     remote = moments.is_remote(source.time)
     when = moments.axis(source.time, remote)
@@ -106,20 +102,12 @@ def shared(source: Source, truth: Source | None) -> Grid:
 
 
 def on(grid: Grid, array: xr.DataArray, what: str) -> xr.Dataset:
-    """Return a field on some of its cells, as `field`.
-
-    Raises:
-        DpdmError: They are not cells of its grid.
-    """
+    """Return a field on some of its cells, as `field`."""
     return cut(array.to_dataset(name="field"), grid, what)
 
 
 def ranks(view: Scene) -> Page:
-    """Draw how often the truth has each rank among the members.
-
-    Raises:
-        DpdmError: There are no members or there is no truth.
-    """
+    """Draw how often the truth has each rank among the members."""
     source, truth = view.source, view.need_truth("rank")
     grid = shared(source, truth)
     pair = {"forecast": source.members, "truth": truth.mean}

@@ -55,9 +55,6 @@ def air(view: Scene, near: Callable[[xr.DataArray], xr.DataArray]) -> Air:
         view: The files.
         near: What becomes of fields (..., lat, lon): their values at a point, for example. It is
             linear, and taken before squares are.
-
-    Raises:
-        DpdmError: The variable has no levels, or the files do not go together.
     """
     source = view.source
     if LEVEL not in source.whole.dims:
@@ -108,11 +105,7 @@ def said(view: Scene) -> str:
 
 
 def less(file: Source, field: xr.DataArray, true: Source, truth: xr.DataArray) -> xr.DataArray:
-    """Return field minus truth where both are: at the same cells, steps and levels.
-
-    Raises:
-        DpdmError: They share none.
-    """
+    """Return field minus truth where both are: at the same cells, steps and levels."""
     grid = shared(file, true)
     pair = {"forecast": on(grid, field, "forecast"), "truth": on(grid, truth, "truth")}
     if all("time" in fields.dims for fields in pair.values()):

@@ -66,9 +66,6 @@ def look(kind: str, fields: Sequence[Array]) -> Look:
     Args:
         kind: The variable, or spread, difference or trend.
         fields: What is shown; NaN where nothing is.
-
-    Raises:
-        DpdmError: There is no value in any of them.
     """
     values = np.concatenate([field[np.isfinite(field)].ravel() for field in fields])
     if not values.size:

@@ -36,11 +36,7 @@ def said(stamp: xr.DataArray, step: str) -> str:
 
 
 def chosen(time: xr.DataArray, wanted: str, path: Any) -> int:
-    """Return the first step whose date begins as the user wrote it; without a wish, the first.
-
-    Raises:
-        DpdmError: No step does.
-    """
+    """Return the first step whose date begins as the user wrote it; without a wish, the first."""
     texts = time.dt.strftime("%Y-%m-%dT%H:%M:%S").values.tolist()
     sought = wanted.strip().replace(" ", "T")
     for place, text in enumerate(texts):
@@ -53,11 +49,7 @@ def chosen(time: xr.DataArray, wanted: str, path: Any) -> int:
 
 
 def same(time: xr.DataArray, stamp: xr.DataArray, step: str, path: Any) -> int:
-    """Return the step of another axis that has the same year, month, day or moment.
-
-    Raises:
-        DpdmError: There is none.
-    """
+    """Return the step of another axis that has the same year, month, day or moment."""
     wanted = labels_of(stamp.expand_dims("time"), period=step)[0]
     for place, text in enumerate(labels_of(time, period=step)):
         if text == wanted:

@@ -122,11 +122,7 @@ def provenance(attrs: Mapping[str, Any], files: Sequence[Path]) -> str:
 
 
 def save(page: Page, out: Path, title: str, overwrite: bool = False) -> None:
-    """Write a picture, whole or not at all.
-
-    Raises:
-        DpdmError: A file has appeared there, and may not be replaced.
-    """
+    """Write a picture, whole or not at all."""
     ink = io.BytesIO()
     stamps: dict[str, Any] = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     words = {"Title": title} | stamps.get(out.suffix, {"Software": f"dpdm {__version__}"})

@@ -1,6 +1,5 @@
 """A point on the grid, by its coordinates or by the name of a station."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -8,15 +7,12 @@ from operator import add
 from pathlib import Path
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
-from dpdm.errors import DpdmError
-from dpdm.fields.cells import bare
-from dpdm.fields.columns import place, plain
+from dpdm.errors import DpdmError, nearest
 from dpdm.fields.grid import Array, Grid, grid_of, lerp_matrices, near
 from dpdm.fields.store import naming
-from dpdm.fields.text import read_cells
+from dpdm.fields.text import read_places
 from dpdm.plot.ask import Ask
 from dpdm.plot.source import Source
 
@@ -37,11 +33,7 @@ class Place:
 
 
 def place_of(ask: Ask, source: Source) -> Place:
-    """Return the point that is asked for.
-
-    Raises:
-        DpdmError: None is, no station has the name, or it lies outside the field.
-    """
+    """Return the point that is asked for."""
     if not ask.at:
         raise DpdmError("A series needs a place.", "Say --at LAT,LON, or a station's name.")
     here = _pair(ask.at) or _station(ask)
@@ -84,36 +76,17 @@ def _station(ask: Ask) -> Place:
             f"--at {ask.at} is no LAT,LON, and no table of stations was given.",
             "Say --points STATIONS.csv too, or write --at LAT,LON.",
         )
-    table = stations(ask.points)
+    with naming(ask.points):
+        table = read_places(ask.points, ("station", "lat", "lon"))
     found = table[table["station"].str.casefold() == ask.at.strip().casefold()]
     if found.empty:
         names = sorted(set(table["station"]))
-        close = difflib.get_close_matches(ask.at, names, n=3, cutoff=0.0)
+        close = nearest(ask.at, names, 3)
         raise DpdmError(
             f"{ask.points} has no station {ask.at}.", f"Nearest by name: {', '.join(close)}."
         )
     row = found.iloc[0]
     return Place(row["lat"], row["lon"], f"{row['station']}, {named(row['lat'], row['lon'])}")
-
-
-def stations(path: Path) -> pd.DataFrame:
-    """Read names and places of stations.
-
-    Raises:
-        DpdmError: The table has no such columns, or cannot be read.
-    """
-    with naming(path):
-        table = read_cells(path)
-    heads = [plain(column) for column in table]
-    at = {role: place(heads, role) for role in ("station", "lat", "lon")}
-    if absent := [role for role, where in at.items() if where is None]:
-        raise DpdmError(
-            f"{path} has no column {', '.join(absent)}; it has {', '.join(table)}.",
-            "Name its columns station, lat and lon.",
-        )
-    out = pd.DataFrame({role: table.iloc[:, where] for role, where in at.items()})
-    numbers = out[["lat", "lon"]].apply(pd.to_numeric, errors="coerce")
-    return out.assign(station=bare(out["station"].str.strip()), **numbers).dropna()
 
 
 def beside_point(array: xr.DataArray, at: Place) -> xr.DataArray:
@@ -144,11 +117,7 @@ def _sum(array: xr.DataArray, dim: str, shares: Mapping[int, float]) -> xr.DataA
 
 
 def value_at(array: xr.DataArray, at: Place, path: Path) -> Array:
-    """Return the values at a point.
-
-    Raises:
-        DpdmError: None is known there.
-    """
+    """Return the values at a point."""
     values: Array = np.asarray(beside_point(array, at).values, float)
     if not np.isfinite(values).any():
         raise DpdmError(f"{path} has no value at {at.words}.", "Choose another place.")

@@ -21,11 +21,7 @@ SPREAD = dict(color="0.6", linewidth=3.0, zorder=2)
 
 
 def profile(view: Scene) -> Page:
-    """Draw values with height at a point or over the area, and error and spread beside them.
-
-    Raises:
-        DpdmError: The variable has no levels, or the files do not go together.
-    """
+    """Draw values with height at a point or over the area, and error and spread beside them."""
     at = place(view)
     found = air(view, (lambda array: beside_point(array, at)) if at else whole)
     where = at.words if at else "mean over the area"

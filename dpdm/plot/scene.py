@@ -44,22 +44,14 @@ class Scene:
         return [name, ", ".join(word for word in more if word)]
 
     def need_truth(self, kind: str) -> Source:
-        """Return the truth.
-
-        Raises:
-            DpdmError: None was given.
-        """
+        """Return the truth."""
         if self.truth is None:
             raise DpdmError(f"A picture of kind {kind} needs the truth.", "Say --truth TRUTH.nc.")
         return self.truth
 
 
 def scene(path: Path, ask: Ask) -> Scene:
-    """Open all files.
-
-    Raises:
-        DpdmError: One cannot be read, or lacks the variable.
-    """
+    """Open all files."""
     source = opened(path, ask)
     truth, coarse, background = (
         None if other is None else beside(other, source, ask.missing)
@@ -86,11 +78,7 @@ class Moment:
 
 
 def at_once(view: Scene) -> Moment:
-    """Read the fields of the date that is asked for.
-
-    Raises:
-        DpdmError: A file does not have it.
-    """
+    """Read the fields of the date that is asked for."""
     source = view.source
     step, date = moment(source, view.ask.time)
     fields = {}

@@ -47,11 +47,7 @@ class Cut(NamedTuple):
 
 
 def section(view: Scene) -> Page:
-    """Draw mean, errors and spread over latitude and pressure, or along a parallel.
-
-    Raises:
-        DpdmError: The variable has no levels, or the files do not go together.
-    """
+    """Draw mean, errors and spread over latitude and pressure, or along a parallel."""
     at = place(view)
     found = air(view, (lambda array: beside_parallel(array, at)) if at else whole)
     where = f"along {said(at.lat, 'NS')}" if at else "zonal mean"

@@ -4,8 +4,6 @@ A forecast holds members, or what became of them: mean, spread, percentiles. Who
 the mean or the spread and need not know which of them was stored.
 """
 
-import difflib
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,16 +19,16 @@ from dpdm.fields.aloft import home
 from dpdm.fields.box import Box, within
 from dpdm.fields.checks import Missing
 from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.input import find_variable
 from dpdm.fields.levels import LEVEL, families, is_level, joined
+from dpdm.fields.statistics import name_of, split_name
 from dpdm.fields.store import check_values, open_fields
 from dpdm.fields.units import from_canonical, parse
-from dpdm.fields.variables import KNOWN
 from dpdm.plot import moments
 from dpdm.plot.ask import Ask
 from dpdm.printable import printable
 
 TALL = ("profile", "section")  # the kinds that show a variable with height
-STATISTIC = re.compile(r"^(.+)_(mean|spread|p\d+)$")
 # What people read, of what files hold: unit, factor, offset.
 SHOWN = {
     "K": ("°C", 1.0, -273.15),
@@ -78,11 +76,7 @@ class Source:
 
     @property
     def members(self) -> xr.DataArray:
-        """Return the members.
-
-        Raises:
-            DpdmError: The file holds none.
-        """
+        """Return the members."""
         if self.count == 0:
             raise DpdmError(
                 f"{self.path} holds no members of {self.name}.",
@@ -113,54 +107,37 @@ class Source:
 
     @property
     def time(self) -> xr.DataArray:
-        """Return the time axis.
-
-        Raises:
-            DpdmError: There is none.
-        """
+        """Return the time axis."""
         if "time" not in self.whole.dims:
             raise DpdmError(f"{self.path} has no time axis.", "Draw a map: --kind map.")
         return self.whole["time"]
 
 
 def opened(path: Path, ask: Ask) -> Source:
-    """Open the variable that is asked for, or the first.
-
-    Raises:
-        DpdmError: The file cannot be read or has no such variable; the box holds nothing of it.
-    """
-    needed = (ask.variable,) if ask.variable else None
-    fields = open_fields(path, None, ask.rename, ask.units, needed, ask.missing)
+    """Open the variable that is asked for, or the first."""
+    fields = ask.open(path, (ask.variable,) if ask.variable else None)
     if ask.kind in TALL or ask.variable in families(fields):
         return _source(path, *aloft(path, fields, ask.variable), "", ask.box)
-    return _source(path, fields, _named(path, fields, ask.variable), "", ask.box)
+    return _source(path, fields, _variable(path, fields, ask.variable), "", ask.box)
 
 
 def beside(path: Path, source: Source, missing: Missing = {}) -> Source:
-    """Open the same variable in another file, in the units of the first.
-
-    Raises:
-        DpdmError: The file cannot be read or has no such variable.
-    """
+    """Open the same variable in another file, in the units of the first."""
     fields = open_fields(path, needed=(source.name,), missing=missing)
     if LEVEL in source.whole.dims:
         return _source(path, *aloft(path, fields, source.name), source.stored, None)
-    name = _named(path, fields, source.name)
+    name = _variable(path, fields, source.name)
     return _source(path, fields, name, source.stored, None)
 
 
 def aloft(path: Path, fields: xr.Dataset, wanted: str) -> tuple[xr.Dataset, str]:
-    """Return the fields on the levels of a variable, the first without a wish, and its name.
-
-    Raises:
-        DpdmError: The file has none, or not that one.
-    """
+    """Return the fields on the levels of a variable, the first without a wish, and its name."""
     groups = families(fields)
     if not groups:
         raise DpdmError(f"{path} has no variable on levels.", "Draw another kind of picture.")
     parts = [part for group in groups.values() for part in group]
     whole = joined(fields[parts])
-    name = _named(path, whole, home(fields[wanted]) if wanted in parts else wanted)
+    name = _variable(path, whole, home(fields[wanted]) if wanted in parts else wanted)
     (dim,) = (str(dim) for dim in whole[name].dims if is_level(dim))
     kin = [other for other, array in whole.data_vars.items() if dim in array.dims]
     for other in kin:  # what is drawn is in the unit that dpdm works in
@@ -168,20 +145,11 @@ def aloft(path: Path, fields: xr.Dataset, wanted: str) -> tuple[xr.Dataset, str]
     return whole[kin].rename({dim: LEVEL}), name
 
 
-def _named(path: Path, fields: xr.Dataset, wanted: str) -> str:
-    """Find a variable by its name, that of its mean, or another that it is known by."""
-    names = [str(name) for name in fields.data_vars]
+def _variable(path: Path, fields: xr.Dataset, wanted: str) -> str:
+    """Find a variable, the first without a wish."""
     if not wanted:
-        return names[0]
-    synonyms = [known.name for known in KNOWN.values() if wanted.lower() in known.aliases]
-    for name in (wanted, f"{wanted}_mean", wanted.removesuffix("_mean"), *synonyms):
-        if name in names:
-            return name
-    near = difflib.get_close_matches(wanted, names, n=len(names), cutoff=0.0)
-    raise DpdmError(
-        f"{path} has no variable {wanted}; it has {', '.join(near)}.",
-        f"Did you mean --variable {near[0]}?",
-    )
+        return str(next(iter(fields.data_vars)))
+    return find_variable(fields, wanted, "Did you mean --variable {}?", path)
 
 
 def _source(path: Path, fields: xr.Dataset, name: str, unit: str, box: Box | None) -> Source:
@@ -191,13 +159,12 @@ def _source(path: Path, fields: xr.Dataset, name: str, unit: str, box: Box | Non
     array = fields[name]
     stored = unit or str(array.attrs.get("source_units", array.attrs.get("units", "")))
     kin = {
-        match[2]: _shown(fields[match[0]], stored, match[2] == "spread")
-        for match in map(STATISTIC.match, map(str, fields.data_vars))
-        if match and match[1] == name and match[0] != name
+        kind: _shown(fields[name_of(name, kind)], stored, kind == "spread")
+        for stem, kind in map(split_name, fields.data_vars)
+        if kind and stem == name
     }
     back = from_canonical(array.assign_attrs(source_units=stored), bounds)
-    alone = STATISTIC.match(name)
-    difference = bool(alone and alone[2] == "spread")
+    difference = split_name(name)[1] == "spread"
     words = printable(str(array.attrs.get("long_name", name)))
     words = words.removeprefix("mean over the ensemble of ")
     whole = _shown(back, stored, difference)
@@ -229,11 +196,7 @@ def _shown(array: xr.DataArray, stored: str, difference: bool) -> xr.DataArray:
 
 
 def field_at(array: xr.DataArray, step: int, path: Path) -> xr.DataArray:
-    """Read one step.
-
-    Raises:
-        DpdmError: Its values cannot be drawn.
-    """
+    """Read one step."""
     one = array.isel(time=step) if "time" in array.dims else array
     loaded = one.compute()
     check_values(xr.Dataset({"the field": loaded.drop_vars("time", errors="ignore")}), path)
@@ -241,11 +204,7 @@ def field_at(array: xr.DataArray, step: int, path: Path) -> xr.DataArray:
 
 
 def moment(source: Source, wanted: str) -> tuple[int, str]:
-    """Return the step that is asked for, and its date in words; 0 and nothing without time.
-
-    Raises:
-        DpdmError: There is no such time.
-    """
+    """Return the step that is asked for, and its date in words; 0 and nothing without time."""
     if "time" not in source.whole.dims and not wanted:
         return 0, ""
     step = moments.chosen(source.time, wanted, source.path)
@@ -253,11 +212,7 @@ def moment(source: Source, wanted: str) -> tuple[int, str]:
 
 
 def step_beside(other: Source, source: Source, step: int) -> int:
-    """Return the step of another file that has the date of a step of the first.
-
-    Raises:
-        DpdmError: It has none.
-    """
+    """Return the step of another file that has the date of a step of the first."""
     if (
         "time" not in source.whole.dims
         or other.whole.sizes.get("time", 1) == 1 == (source.whole.sizes["time"])

@@ -43,11 +43,7 @@ class Trend(NamedTuple):
 
 
 def annual(field: xr.DataArray, path: Any) -> xr.DataArray:
-    """Return the means of the years that have the usual steps, read step by step.
-
-    Raises:
-        DpdmError: There are too few.
-    """
+    """Return the means of the years that have the usual steps, read step by step."""
     years, usual = field["time"].dt.year.values, _usual(field["time"])
     kept = [y for y in np.unique(years) if np.sum(years == y) == usual]
     if len(kept) < FEWEST:

@@ -25,7 +25,7 @@ from dpdm.reconstruct.engines import Engine, alone
 from dpdm.reconstruct.layouts import layout_of
 from dpdm.reconstruct.ledger import Ledger, mend, open_ledger
 from dpdm.reconstruct.lock import held
-from dpdm.reconstruct.products import provenance
+from dpdm.reconstruct.products import made_from
 from dpdm.reconstruct.setting import Setting, prepare
 from dpdm.reconstruct.units import Unit
 from dpdm.reconstruct.words import spoken
@@ -72,7 +72,7 @@ def reconstruct(path: Path, folder: Path, options: Options = Options()) -> bool:
         mend(folder / "ledger.jsonl")
         ledger = open_ledger(folder)
         mark = changes.check(setting, ledger, options.accept)
-        layout = layout_of(setting, folder, provenance(setting, mark))
+        layout = layout_of(setting, folder, made_from(setting, mark))
         layout.begin(ledger.kept)
         with Clerk(setting, ledger, layout, options.say) as clerk:
             clerk.clean()
@@ -114,7 +114,7 @@ def start(setting: Setting, ledger: Ledger, mark: dict[str, Any], options: Optio
         "start", fingerprint=mark, units=len(setting.units),
         per_step=len(setting.units_of(series.labels[0])), first=series.labels[0],
         last=series.labels[-1], missing=list(series.missing), torch=torch.__version__,
-        threads=torch.get_num_threads(), device=setting.task.how.device,
+        threads=torch.get_num_threads(), device=setting.space.sampler.device,
     )  # fmt: skip
     options.say(f"{len(setting.units)} units of work, {done} of them done")
     if series.missing:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from dpdm.diffusion.sample import evaluations
 from dpdm.evaluate.table import Table
 from dpdm.fields.time import year_of
 from dpdm.reconstruct.engines import processors
@@ -37,9 +38,9 @@ def bill(path: Path, folder: Path | None) -> Iterator[str]:
 
 def extent(setting: Setting) -> Iterator[str]:
     """Yield what is to be done."""
-    series, task = setting.series, setting.task
-    rows, columns = task.grid.shape
-    names = ", ".join(map(str, task.coarse.data_vars))
+    series, space = setting.series, setting.space
+    rows, columns = space.grid.shape
+    names = ", ".join(map(str, space.coarse.data_vars))
     yield f"input: {len(series.paths)} files, {series.labels[0]} to {series.labels[-1]}"
     yield f"steps: {len(series.labels)}; missing: {', '.join(series.missing) or 'none'}"
     if series.repeated:
@@ -47,16 +48,16 @@ def extent(setting: Setting) -> Iterator[str]:
     yield f"variables: {names}"
     yield f"cells: {rows} x {columns}"
     yield f"units of work: {len(setting.units)}"
-    yield f"evaluations of the network: {evaluations(setting)} of the whole domain"
+    yield f"evaluations of the network: {evaluations_of(setting)} of the whole domain"
     if setting.table is not None:
         unused = setting.table["status"].value_counts()
         yield "observations: " + ", ".join(f"{n} {status}" for status, n in unused.items())
 
 
-def evaluations(setting: Setting) -> int:
+def evaluations_of(setting: Setting) -> int:
     """Count evaluations of the network, each of the whole domain, without guidance."""
-    how, members = setting.task.how, setting.plan.draw.members
-    each = how.steps * (1 + how.corrections) * (2 if how.sampler == "heun" else 1)
+    how, members = setting.space.sampler, setting.plan.draw.members
+    each = evaluations(how.sampler, how.steps, how.corrections)
     return len(setting.series.labels) * (members * each + 1)
 
 
@@ -72,7 +73,7 @@ def hours(setting: Setting) -> Iterator[str]:
     each = seconds(setting)
     total = OVERHEAD * each * len(setting.series.labels) * max(1, setting.plan.draw.members)
     workers = setting.plan.run.workers
-    yield f"measured: {each:.2f} s a member of a step on {setting.task.how.device}"
+    yield f"measured: {each:.2f} s a member of a step on {setting.space.sampler.device}"
     yield f"expected: {spoken(total / 3600)} of one worker" + (
         f", {spoken(total / 3600 / workers)} of {workers} if each has a processor" * (workers > 1)
     )
@@ -96,8 +97,8 @@ def seconds(setting: Setting) -> float:
 def disk(setting: Setting, folder: Path) -> Iterator[str]:
     """Yield the disk that it needs and that there is."""
     out, members = setting.plan.output, setting.plan.draw.members
-    rows, columns = setting.task.shown.shape
-    field = 4 * rows * columns * len(setting.task.coarse.data_vars)
+    rows, columns = setting.space.shown.shape
+    field = 4 * rows * columns * len(setting.space.coarse.data_vars)
     stats = (2 + len(out.quantiles)) * (out.keep != "members")
     fields = (members * (out.keep != "stats") + stats) if members else 1
     products = SQUEEZED * field * fields * len(setting.series.labels)

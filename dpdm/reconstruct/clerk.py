@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dpdm.evaluate.innovations import report
+from dpdm.evaluate.innovations import departures
 from dpdm.fields.cells import guarded
 from dpdm.fields.store import sha256
 from dpdm.fields.write import write_text
@@ -160,7 +160,7 @@ class Clerk:
         analysis = np.concatenate([p.analysis for p in parts if p.analysis is not None], 1)
         prior = parts[0].prior
         assert prior is not None
-        text: str = guarded(report(table, prior, analysis)).to_csv(index=False)
+        text: str = guarded(departures(table, prior, analysis)).to_csv(index=False)
         return text
 
     def catch_up(self) -> None:

@@ -40,9 +40,9 @@ class Holder(WorkerPlugin):  # type: ignore[misc]
     def setup(self, worker: Any) -> None:
         """Begin on a worker; the workers of one machine share its GPUs in turn."""
         torch.set_num_threads(worker.state.nthreads)
-        if self.drawer.task.how.device == "cuda" and str(worker.name).isdigit():
+        if self.drawer.space.sampler.device == "cuda" and str(worker.name).isdigit():
             torch.cuda.set_device(int(worker.name) % torch.cuda.device_count())
-        self.drawer.task.prior.denoiser.to(self.drawer.task.how.device)
+        self.drawer.space.prior.denoiser.to(self.drawer.space.sampler.device)
 
 
 def on_worker(work: Work) -> tuple[Drawn, float]:

@@ -37,7 +37,7 @@ class Cube:
 
     def __init__(self, setting: Setting, folder: Path, made: Mapping[str, str]) -> None:
         self.setting, self.store = setting, folder / NAME
-        self.template = template(setting, setting.task, made)
+        self.template = template(setting, setting.space, made)
         for name in ("time", "time_bnds"):
             if name in self.template.variables:
                 pair = self.template[name].shape[1:]
@@ -109,9 +109,9 @@ class Cube:
         """Write a step."""
         (label,) = steps
         at = self.setting.series.step(label)
-        task = replace(self.setting.task, coarse=self.setting.task.coarse.isel(time=[at]))
+        space = replace(self.setting.space, coarse=self.setting.space.coarse.isel(time=[at]))
         group = self.group()
-        for block in values(task, 0, fresh[label](label)):
+        for block in values(space, 0, fresh[label](label)):
             for name in self.filled():
                 if (array := gathered(block, self.template[name])) is not None:
                     self.put(group[name], at, array)

@@ -12,14 +12,13 @@ import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
+from dpdm.analysis import Analysis
 from dpdm.assimilate import doubted
 from dpdm.coarse_error import CoarseError
-from dpdm.downscale import fields
 from dpdm.reconstruct.parts import Drawn
 from dpdm.reconstruct.units import Unit
-from dpdm.request import Seeing
-from dpdm.seeing import Sights
-from dpdm.task import Task
+from dpdm.request import AssimilationOptions
+from dpdm.states.fields import FieldSpace
 
 
 @dataclass(frozen=True)
@@ -42,30 +41,30 @@ class Drawer:
     """What draws units.
 
     Attributes:
-        task: The prior, the grid and how to sample; the coarse fields come with the work.
-        seeing: How observations pull, if there are any.
+        space: The prior, the grid and how to sample; the coarse fields come with the work.
+        said: How observations pull, if there are any.
         error: The law of the coarse field's error, if it is stated.
     """
 
-    task: Task
-    seeing: Seeing | None = None
+    space: FieldSpace
+    said: AssimilationOptions | None = None
     error: CoarseError | None = None
 
     def __call__(self, work: Work) -> Drawn:
         """Draw a unit."""
-        task = replace(self.task, coarse=work.coarse)
+        space = replace(self.space, coarse=work.coarse)
         numbers = list(work.unit.numbers)
-        if self.seeing is None or work.rows is None:
-            drawn = [m.astype(np.float32) for m in fields(task, 0, numbers)]
+        if self.said is None or work.rows is None:
+            drawn = [m.astype(np.float32) for m in space.members(0, numbers)]
             return Drawn(np.stack(drawn))
-        sights = Sights(task, work.rows, self.seeing.reject, self.error)
-        drawn = [m.astype(np.float32) for m in sights.members(0, numbers)]
-        analysis = np.ascontiguousarray(sights.analysis[:, numbers])
-        status = tuple(sights.table["status"])
-        return Drawn(np.stack(drawn), sights.prior, analysis, status)
+        analysis = Analysis(space, work.rows, self.said.reject, self.error)
+        drawn = [m.astype(np.float32) for m in analysis.members(0, numbers)]
+        noted = np.ascontiguousarray(analysis.analysis[:, numbers])
+        status = tuple(analysis.table["status"])
+        return Drawn(np.stack(drawn), analysis.prior, noted, status)
 
 
-def drawer_of(task: Task, seeing: Seeing | None) -> Drawer:
-    """Return what draws the units of a task; of its series it keeps the first step, unread."""
-    error = None if seeing is None else doubted(task, seeing)
-    return Drawer(replace(task, coarse=task.coarse.isel(time=[0])), seeing, error)
+def drawer_of(space: FieldSpace, said: AssimilationOptions | None) -> Drawer:
+    """Return what draws the units of a space; of its series it keeps the first step, unread."""
+    error = None if said is None else doubted(space, said)
+    return Drawer(replace(space, coarse=space.coarse.isel(time=[0])), said, error)

@@ -12,8 +12,7 @@ from itertools import groupby, pairwise
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.time import days_between, period_of_length, spacing_of
-from dpdm.task import labels
+from dpdm.fields.time import days_between, labels, period_of_length, spacing_of
 
 
 def missing(fields: xr.Dataset, known: Sequence[str], period: Sequence[str]) -> tuple[str, ...]:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dpdm import choices
 from dpdm.config import SHARE, Rule, at_least, check, one_of, read, within
-from dpdm.diffusion.guide import GUIDES
+from dpdm.ensemble import EnsembleOptions
 from dpdm.errors import DpdmError
 from dpdm.fields.checks import Missing
 from dpdm.limits import MOST
-from dpdm.request import COVERAGE, Seeing
-from dpdm.task import Wish
+from dpdm.request import COVERAGE, AssimilationOptions
 
 
 @dataclass(frozen=True)
@@ -188,16 +188,16 @@ RULES: dict[str, Rule] = {
         f"Give 2 to {MOST['steps']}, or 0.",
     ),
     "prior.period": one_of("", "any"),
-    "draw.sampler": one_of("", "heun", "multistep", "ddim"),
-    "adjust.method": one_of("none", "mean", "quantile"),
+    "draw.sampler": one_of("", choices.SAMPLERS),
+    "adjust.method": one_of(choices.ADJUSTMENTS),
     "adjust.reference": PERIOD,
     "observations.coarse_length": (lambda said: said > 0, "Give a length in km."),
     "observations.reject": at_least(0),
     "observations.withhold": SHARE,
     "observations.coverage": (lambda said: 0 <= said <= 1, "Give a share from 0 to 1."),
-    "observations.guidance": one_of("", *GUIDES),
-    "output.layout": one_of("netcdf-yearly", "zarr"),
-    "output.keep": one_of("stats", "members", "all"),
+    "observations.guidance": one_of("", choices.GUIDANCES),
+    "output.layout": one_of(choices.LAYOUTS),
+    "output.keep": one_of(choices.KEPT),
     "output.quantiles": (
         lambda said: list(said) == sorted(set(said)) and all(0 <= q <= 100 for q in said),
         "Give rising percentiles from 0 to 100, as in [10, 50, 90].",
@@ -205,7 +205,7 @@ RULES: dict[str, Rule] = {
     "output.bbox": (lambda said: len(said) in (0, 4), "Give west, east, south, north."),
     "run.workers": within(1, MOST["workers"]),
     "run.member_block": within(1, MOST["member_block"]),
-    "run.device": one_of("auto", "cpu", "cuda"),
+    "run.device": one_of(choices.DEVICES),
 }
 
 
@@ -272,12 +272,12 @@ def declared(codes: tuple[float, ...]) -> Missing:
     return {"": codes} if codes else {}
 
 
-def wish_of(plan: Plan, history: str) -> Wish:
+def options_of(plan: Plan, history: str) -> EnsembleOptions:
     """Return what the plan asks of each step."""
     draw, out = plan.draw, plan.output
     box = (out.bbox[0], out.bbox[1], out.bbox[2], out.bbox[3]) if out.bbox else None
     rename = {new: old for old, new in plan.input.rename.items()}
-    return Wish(
+    return EnsembleOptions(
         draw.members, draw.seed, draw.steps, draw.sampler, out.keep, draw.consistent,
         plan.run.device, rename, plan.input.units, out.quantiles, box, history,
         period=plan.prior.period,
@@ -285,9 +285,9 @@ def wish_of(plan: Plan, history: str) -> Wish:
     )  # fmt: skip
 
 
-def seeing_of(said: Observed) -> Seeing:
+def assimilation_of(said: Observed) -> AssimilationOptions:
     """Return what the plan says of observations."""
-    return Seeing(
+    return AssimilationOptions(
         said.error, said.coarse_error, said.coarse_length, said.reject, said.withhold,
         said.guidance, obs_var={new: old for old, new in said.rename.items()},
         obs_units=said.units, coverage=said.coverage, obs_missing=declared(said.missing),

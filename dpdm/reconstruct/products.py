@@ -14,11 +14,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.ensemble import blocks, labelled, template_of
+from dpdm.ensemble import finished, provenance
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import finish
 from dpdm.reconstruct.setting import Setting
-from dpdm.task import Task
+from dpdm.states.fields import FieldSpace
 
 Members = Iterator[NDArray[np.float32]]
 Step = Callable[[str], Members]  # the members (C, H, W) of a step
@@ -43,22 +42,20 @@ class Layout(Protocol):
         """Return the file or store that holds a step."""
 
 
-def values(task: Task, step: int, members: Members) -> Iterator[xr.Dataset]:
+def values(space: FieldSpace, step: int, members: Members) -> Iterator[xr.Dataset]:
     """Yield what a step writes: its mean alone, or members and statistics."""
-    if task.wish.members:
-        yield from blocks(task, step, members)
-    else:
-        yield labelled(task, next(iter(members)), step)
+    yield from space.blocks(step, members)
 
 
-def template(setting: Setting, task: Task, made: Mapping[str, str]) -> xr.Dataset:
+def template(setting: Setting, space: FieldSpace, made: Mapping[str, str]) -> xr.Dataset:
     """Return the layout of some steps, with title and provenance."""
-    what = "Fine fields" if task.wish.members else "Mean of the infinite ensemble of fine fields"
+    options = space.options
+    what = "Fine fields" if options.members else "Mean of the infinite ensemble of fine fields"
     title = f"{what} reconstructed after {setting.path.name} with the prior {setting.prior.stem}"
-    return finish(template_of(task), title, made, task.wish.history)
+    return finished(space.template(), title, made, options.history)
 
 
-def provenance(setting: Setting, fingerprint: Mapping[str, object]) -> dict[str, str]:
+def made_from(setting: Setting, fingerprint: Mapping[str, object]) -> dict[str, str]:
     """Return what products are made from."""
     draw = {k.removeprefix("draw."): v for k, v in fingerprint.items() if k.startswith("draw.")}
     seen = {
@@ -66,12 +63,12 @@ def provenance(setting: Setting, fingerprint: Mapping[str, object]) -> dict[str,
         for k, v in fingerprint.items()
         if k.startswith("observations.") and v not in ({}, "")
     }
-    made = draw | seen | setting.task.notes | {
-        "plan": setting.path.name, "prior": setting.prior.stem,
-        "prior_sha256": fingerprint["prior_sha256"], "sampler": setting.task.how.sampler,
-        "steps": setting.task.how.steps, "adjustment": setting.adjusted.words(),
+    before = draw | seen | setting.space.notes | {"plan": setting.path.name}
+    said = {
+        "prior_sha256": fingerprint["prior_sha256"], "sampler": setting.space.sampler.sampler,
+        "steps": setting.space.sampler.steps, "adjustment": setting.adjusted.words(),
     }  # fmt: skip
-    return {key: str(value) for key, value in made.items()}
+    return provenance(setting.prior, (), said, before)
 
 
 def refuse_lost(setting: Setting, kept: Mapping[str, str], products: set[str]) -> None:

@@ -21,12 +21,11 @@ from dpdm.fields.checks import Missing
 from dpdm.fields.clock import pick
 from dpdm.fields.join import joined, side_by_side
 from dpdm.fields.store import open_each
-from dpdm.fields.time import bounds_of, is_stamped_as_month, period_of
+from dpdm.fields.time import bounds_of, is_stamped_as_month, labels, period_of
 from dpdm.fit import wanted
 from dpdm.prior import Prior
 from dpdm.reconstruct.gaps import missing
 from dpdm.reconstruct.stack import stacked
-from dpdm.task import labels
 
 OPEN = 512  # files at a time, short of what systems allow
 MONTH, DAY, HOUR = 7, 10, 13  # characters of a label that tell them

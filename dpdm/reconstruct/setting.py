@@ -19,13 +19,14 @@ from dpdm.fields.store import sha256
 from dpdm.fields.time import MONTHS, bounds_of, intervals, period_of
 from dpdm.prior import check_earth, find, load
 from dpdm.reconstruct.drawer import Drawer, Work, drawer_of
-from dpdm.reconstruct.plan import Plan, file_of, found, read_plan, seeing_of, wish_of
+from dpdm.reconstruct.plan import Plan, assimilation_of, file_of, found, options_of, read_plan
 from dpdm.reconstruct.series import Series, open_series
 from dpdm.reconstruct.units import Unit, plan_of_work, units_of
 from dpdm.reconstruct.words import planned
-from dpdm.request import COVERAGE, Files
+from dpdm.request import COVERAGE, AssimilationFiles
 from dpdm.skill import warn_of
-from dpdm.task import Task, between
+from dpdm.states.domain import between
+from dpdm.states.fields import FieldSpace
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Setting:
         plan: The plan.
         prior: The prior's file.
         series: The coarse series.
-        task: The series and the prior, that fit each other.
+        space: The series and the prior, that fit each other.
         adjusted: The series, whole, as the prior gets it.
         table: All observations, checked, or nothing.
         observations: Their files.
@@ -47,7 +48,7 @@ class Setting:
     plan: Plan
     prior: Path
     series: Series
-    task: Task
+    space: FieldSpace
     adjusted: Adjustment
     table: pd.DataFrame | None
     observations: tuple[Path, ...]
@@ -64,9 +65,10 @@ class Setting:
     @property
     def drawer(self) -> Drawer:
         """Give what draws the units; it carries no files to the workers."""
-        first = self.task.coarse.isel(time=[0]).compute()
+        first = self.space.coarse.isel(time=[0]).compute()
         return drawer_of(
-            replace(self.task, coarse=first), None if self.table is None else seeing_of(self.said)
+            replace(self.space, coarse=first),
+            None if self.table is None else assimilation_of(self.said),
         )
 
     @property
@@ -87,7 +89,7 @@ class Setting:
     @cached_property
     def bounds(self) -> xr.DataArray | None:
         """Give the bounds of all steps: without them, a lone step shows no month or year."""
-        time, bounds = self.task.coarse["time"], bounds_of(self.task.coarse)
+        time, bounds = self.space.coarse["time"], bounds_of(self.space.coarse)
         if bounds is not None or period_of(time) not in MONTHS:
             return bounds
         return xr.DataArray(np.stack(intervals(time), axis=1), dims=("time", "bnds"))
@@ -113,10 +115,10 @@ class Setting:
 
     def fingerprint(self) -> dict[str, Any]:
         """Return all that decides the values of the products, but for the inputs' values."""
-        plan, grid = self.plan, self.task.shown
+        plan, grid = self.plan, self.space.shown
         axes = hashlib.sha256(grid.lat.tobytes() + grid.lon.tobytes()).hexdigest()
-        ground = hashlib.sha256(self.task.statics.tobytes()).hexdigest()
-        units = {str(n): a.attrs.get("source_units") for n, a in self.task.coarse.items()}
+        ground = hashlib.sha256(self.space.statics.tobytes()).hexdigest()
+        units = {str(n): a.attrs.get("source_units") for n, a in self.space.coarse.items()}
         marks: dict[str, Any] = {
             "dpdm": __version__, "prior_sha256": sha256(self.prior), "grid": axes,
             "statics": ground, "variables": units,
@@ -147,25 +149,27 @@ def prepare(path: Path) -> Setting:
     prior = load(prior_file)
     check_earth(prior)
     warn_of(prior.contract, prior_file.stem)
-    wish = wish_of(plan, f"dpdm reconstruct {path.name}")
+    options = options_of(plan, f"dpdm reconstruct {path.name}")
     inputs = found(plan.input.files, folder, f"{path}, input, files")
     series = open_series(
-        inputs, prior, wish.rename, plan.input.units, plan.input.period, wish.missing
+        inputs, prior, options.rename, plan.input.units, plan.input.period, options.missing
     )
     grid, statics = (file_of(n, folder) for n in (plan.output.grid, plan.output.statics))
-    task = between(series.fields, prior, wish, grid, statics, inputs[0])
+    space = between(series.fields, prior, options, grid, statics, inputs[0])
     seen = found(plan.observations.files, folder, f"{path}, observations, files")
-    task, table = observed(task, plan, tuple(seen)) if seen else (task, None)
+    space, table = observed(space, plan, tuple(seen)) if seen else (space, None)
     adjusted = adjustment(series.whole, prior, plan.adjust.method, plan.adjust.reference)
-    return Setting(path, plan, prior_file, series, task, adjusted, table, tuple(seen))
+    return Setting(path, plan, prior_file, series, space, adjusted, table, tuple(seen))
 
 
-def observed(task: Task, plan: Plan, paths: tuple[Path, ...]) -> tuple[Task, pd.DataFrame]:
-    """Return the task as observations pull, and the observations, checked against the fields."""
-    seeing = seeing_of(plan.observations)
-    task = replace(task, how=guided(task.how, task.prior, seeing))
-    table = observations(Files(paths, None, None, None, Path()), seeing)
-    return task, believed(table, task, seeing)
+def observed(
+    space: FieldSpace, plan: Plan, paths: tuple[Path, ...]
+) -> tuple[FieldSpace, pd.DataFrame]:
+    """Return the space as observations pull, and the observations, checked against the fields."""
+    said = assimilation_of(plan.observations)
+    space = replace(space, sampler=guided(space.sampler, space.prior, said))
+    table = observations(AssimilationFiles(paths, None, None, None, Path()), said)
+    return space, believed(table, space, said)
 
 
 def coarse_of(setting: Setting, labels: list[str]) -> xr.Dataset:

@@ -14,15 +14,15 @@ import xarray as xr
 from dpdm.errors import DpdmError
 from dpdm.fields.levels import joined
 from dpdm.fields.store import check_values, open_fields
+from dpdm.fields.time import labels
 from dpdm.reconstruct.changes import differences
 from dpdm.reconstruct.drawer import Drawer
 from dpdm.reconstruct.layouts import layout_of
 from dpdm.reconstruct.ledger import Ledger, open_ledger
 from dpdm.reconstruct.lock import held
-from dpdm.reconstruct.products import Layout, provenance, values
+from dpdm.reconstruct.products import Layout, made_from, values
 from dpdm.reconstruct.setting import Setting, coarse_of, prepare
 from dpdm.reconstruct.yearly import opened
-from dpdm.task import labels
 
 REDRAWN = 3
 ROUNDING = 1e-4  # of a field's standard deviation
@@ -51,7 +51,7 @@ def verify(
         if not ledger.starts:
             raise DpdmError(f"{folder} holds no reconstruction.", "Run the plan first.")
         check_plan(setting, ledger)
-        layout = layout_of(setting, folder, provenance(setting, ledger.fingerprint))
+        layout = layout_of(setting, folder, made_from(setting, ledger.fingerprint))
         yield complete(setting, ledger)
         products = list(dict.fromkeys(ledger.kept[n] for n in setting.series.labels))
         for number, product in enumerate(products, 1):
@@ -159,10 +159,10 @@ def near(setting: Setting, drawer: Drawer, layout: Layout, label: str) -> str:
     """
     units = setting.units_of(label)
     members = (member for u in units for member in drawer(setting.work(u)).fields)
-    task = replace(setting.task, coarse=coarse_of(setting, [label]))
+    space = replace(setting.space, coarse=coarse_of(setting, [label]))
     with opened(layout.path(label)) as ds:
         there = ds.isel(time=[[n[: len(label)] for n in labels(ds)].index(label)])
-        worst = max(far(block, there) for block in values(task, 0, members))
+        worst = max(far(block, there) for block in values(space, 0, members))
     if worst > ROUNDING:
         raise DpdmError(
             f"{label} drawn again differs by {worst:.1e} of its standard deviation.",

@@ -229,9 +229,9 @@ def begun(drawer: Drawer, order: Order) -> Exception | None:
 
     try:
         torch.set_num_threads(order.threads)
-        if drawer.task.how.device == "cuda":
+        if drawer.space.sampler.device == "cuda":
             torch.cuda.set_device(order.number % torch.cuda.device_count())
-        drawer.task.prior.denoiser.to(drawer.task.how.device)
+        drawer.space.prior.denoiser.to(drawer.space.sampler.device)
     except Exception as fault:
         return fault
     return None

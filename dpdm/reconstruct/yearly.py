@@ -12,11 +12,10 @@ import xarray as xr
 
 from dpdm.fields.alone import HDF5
 from dpdm.fields.store import sha256
-from dpdm.fields.time import year_of
+from dpdm.fields.time import labels, year_of
 from dpdm.fields.write import Writer
 from dpdm.reconstruct.products import Step, template, values
 from dpdm.reconstruct.setting import Setting, coarse_of
-from dpdm.task import labels
 
 
 class Yearly:
@@ -50,12 +49,12 @@ class Yearly:
         """Write the file of a year; steps that are not fresh are taken from the one there is."""
         path = self.folder / product
         coarse = coarse_of(self.setting, list(steps))
-        task = replace(self.setting.task, coarse=coarse)
+        space = replace(self.setting.space, coarse=coarse)
         old = opened(path) if set(steps) - fresh.keys() else nullcontext()
-        with old as before, Writer(path, template(self.setting, task, self.made), True) as writer:
+        with old as before, Writer(path, template(self.setting, space, self.made), True) as writer:
             for number, label in enumerate(sorted(steps)):
                 if label in fresh:
-                    parts = values(task, number, fresh[label](label))
+                    parts = values(space, number, fresh[label](label))
                 else:
                     parts = held(before, coarse["time"], number, label)
                 for part in parts:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from dpdm import __version__, utc
 from dpdm.errors import DpdmError
@@ -18,12 +17,14 @@ from dpdm.evaluate import Case, Table
 from dpdm.evaluate.files import evaluate_files
 from dpdm.fields.checks import Missing, everywhere
 from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.input import FileOptions
 from dpdm.fields.statics import bundled, onto, statics
 from dpdm.fields.store import open_fields, sha256
 from dpdm.fields.write import check_output, paths_in, write_text
 from dpdm.report.figures import styled
 from dpdm.report.gather import Gather
 from dpdm.report.libraries import jinja2
+from dpdm.report.parts import breakdowns
 from dpdm.report.section import section
 from dpdm.report.strata import Cells, by_coast, by_height, land_on
 
@@ -49,28 +50,22 @@ def report(
     climatology: Path | None = None,
     also: Mapping[str, Path] = {},
     own_statics: Path | None = None,
-    rename: Mapping[str, str] = {},
-    units: Mapping[str, str] = {},
-    overwrite: bool = False,
-    command: str = "",
-    missing: Missing = {},
+    options: FileOptions = FileOptions(history=""),
 ) -> Table:
-    """Write a report as HTML, and return the scores, as `evaluate_files` does.
-
-    Raises:
-        DpdmError: The report cannot be written, a file cannot be read, or they do not fit.
-    """
+    """Write a report as HTML, and return the scores, as `evaluate_files` does."""
     inputs = list(paths_in([forecast, truth, coarse, climatology, own_statics, also]))
-    check_output(path, inputs, overwrite, SUFFIXES)
+    check_output(path, inputs, options.overwrite, SUFFIXES)
     seen = Gather()
-    table = evaluate_files(
-        forecast, truth, coarse, climatology, also, own_statics, rename, units, seen, missing
-    )
+    table = evaluate_files(forecast, truth, coarse, climatology, also, own_statics, options, seen)
     assert seen.case is not None  # an evaluation has at least one time
-    about: dict[str, Any] = {"forecast": forecast.name, "truth": truth.name, "command": command}
-    files = {str(file): sha256(file) for file in inputs}
-    about = {**about, "files": files}
-    write_text(path, html(seen, seen.case, table, about, own_statics, missing), overwrite)
+    about = {
+        "forecast": forecast.name,
+        "truth": truth.name,
+        "command": options.history,
+        "files": {str(file): sha256(file) for file in inputs},
+    }
+    page = html(seen, seen.case, table, about, own_statics, options.missing)
+    write_text(path, page, options.overwrite)
     return table
 
 
@@ -84,11 +79,9 @@ def html(
 ) -> str:
     """Return the page."""
     classes, relief = strata(grid_of(case.truth), own, missing)
-    land = land_on(grid_of(case.truth))
+    land, ways = land_on(grid_of(case.truth)), breakdowns(classes)
     with styled():
-        found = [
-            section(name, case, kept, table, classes, land) for name, kept in seen.kept.items()
-        ]
+        found = [section(name, case, kept, table, ways, land) for name, kept in seen.kept.items()]
     notes = [*table.notes, *(note.format(relief=relief) for note in NOTES)]
     page = template().render(
         sections=found, notes=notes, version=__version__, made=utc.now(), **about

@@ -120,9 +120,7 @@ def ratios(parts: Sequence[Part], name: str, words: str) -> str:
     """Draw each part's RMSE over lerp's, with its 95% interval."""
     made, axes = chart(WIDE, 0.8 + 0.19 * len(parts))
     rows = np.arange(len(parts))
-    middle, low, high = (
-        np.array([getattr(p, k) for p in parts]) for k in ("ratio", "low", "high")
-    )
+    middle, low, high = np.array([part.ratio for part in parts]).T
     whiskers = np.nan_to_num(np.clip([middle - low, high - middle], 0, None))
     axes.errorbar(middle, rows, xerr=whiskers, fmt="o", color=COLOURS[1], markersize=4,
                   elinewidth=1.5, capsize=2)  # fmt: skip

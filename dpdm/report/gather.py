@@ -12,7 +12,7 @@ import numpy as np
 from dpdm.evaluate import Case, Moment, Scores
 from dpdm.evaluate.ensemble import fair
 from dpdm.fields.grid import Array
-from dpdm.fields.time import is_dated
+from dpdm.fields.time import distinct_dates, is_dated
 from dpdm.report.quantiles import BINS, Mass, binned, quantile, together
 
 TRUTH = "truth"
@@ -145,9 +145,4 @@ def labels(case: Case) -> list[str]:
     """Return the times in words: by month where no two are of one month."""
     if not is_dated(case.truth["time"]):
         return [f"time {step + 1}" for step in range(case.steps)]
-    times = case.truth["time"].dt
-    for style in ("%Y-%m", "%Y-%m-%d", "%Y-%m-%d %H:%M"):
-        words = [str(word) for word in times.strftime(style).values]
-        if len(set(words)) == len(words):
-            break
-    return words
+    return distinct_dates(case.truth["time"], ("%Y-%m", "%Y-%m-%d", "%Y-%m-%d %H:%M"))

@@ -4,17 +4,16 @@ A month's come from the evaluation's own scores of its times. A class has the su
 cells, and its interval is of tiles alone, for the times are summed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from dpdm.evaluate import Case, rows_of
 from dpdm.evaluate.bootstrap import tile_sums
+from dpdm.evaluate.metrics import Row, method_rows
 from dpdm.evaluate.scores import area_mean
-from dpdm.evaluate.tally import REFERENCE, against
 from dpdm.fields.grid import Array
 from dpdm.report.gather import Kept
 from dpdm.report.strata import Cells
@@ -41,64 +40,75 @@ class Part:
     Attributes:
         label: In words.
         size: How many times, or which share of the area.
-        rmse: By method.
-        bias: Of the forecast's mean.
-        crps: Of the members, or the mean absolute error of a forecast without.
-        crps_lerp: The mean absolute error of lerp; NaN without.
-        ratio: The forecast's RMSE over lerp's, NaN without; with the ends of its 95% interval.
-        low: The lower end.
-        high: The upper end.
-        verdict: What they say; empty without lerp.
+        rows: Scores by method, of those with maps.
+        members: Scores of the members together, or those of a forecast without.
     """
 
     label: str
     size: float
-    rmse: dict[str, float]
-    bias: float
-    crps: float
-    crps_lerp: float
-    ratio: float
-    low: float
-    high: float
-    verdict: str
+    rows: dict[str, Row]
+    members: Row
+
+    @property
+    def forecast(self) -> Row:
+        """Return the scores of the forecast's mean."""
+        return list(self.rows.values())[-1]
+
+    @property
+    def ratio(self) -> tuple[float, float, float]:
+        """Return the ratio of RMSEs to lerp and the ends of its interval, NaN without lerp."""
+        ratio, low, high = (
+            float(self.forecast.get(f"rmse_ratio{end}", np.nan)) for end in ("", "_low", "_high")
+        )
+        return ratio, low, high
 
     @property
     def word(self) -> str:
-        """Say the verdict in a word or two, for a column of a table."""
-        return worded(self.verdict)
+        """Say the verdict in a word or two, for a column of a table; empty without lerp."""
+        return worded(str(self.forecast.get("verdict", "")))
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """A way to break the scores of a variable down.
+
+    Attributes:
+        key: By what, in words.
+        size: What the size of a part is: "times" or a share of the "area".
+        aggregate: Returns the scores of all parts of a variable.
+    """
+
+    key: str
+    size: str
+    aggregate: Callable[[Case, str, Kept], list[Part]]
+
+
+def breakdowns(classes: Mapping[str, Mapping[str, Cells]]) -> list[Breakdown]:
+    """Return the ways in which a report breaks scores down: by month, and by classes of cells."""
+    return [
+        Breakdown("month", "times", by_month),
+        *(
+            Breakdown(key, "area", lambda case, name, kept, c=cells: by_class(case, kept, c))  # type: ignore[misc]
+            for key, cells in classes.items()
+        ),
+    ]
+
+
+def part(label: str, size: float, rows: Sequence[Row], methods: Sequence[str]) -> Part:
+    """Return the scores of a part, with the members' in the last of the rows."""
+    kept = {row["method"]: row for row in rows if row["method"] in methods}
+    return Part(label, size, kept, rows[-1])
 
 
 def by_month(case: Case, name: str, kept: Kept) -> list[Part]:
     """Return the scores of each calendar month that there is, none where times are not dates."""
     months = [case.month(step) for step in range(case.steps)]
-    return [
-        of_month(case, name, kept, month, [s for s, m in enumerate(months) if m == month])
-        for month in sorted(set(months))
-        if month
-    ]
-
-
-def of_month(case: Case, name: str, kept: Kept, month: int, steps: list[int]) -> Part:
-    """Return the scores of a month from those of its times."""
-    rows = rows_of(case, name, [kept.scores[step] for step in steps])
-    methods = {row["method"]: row for row in rows if row["method"] in kept.methods}
-    last = methods[kept.methods[-1]]
-    return Part(
-        label=MONTHS[month - 1],
-        size=len(steps),
-        rmse={method: row["rmse"] for method, row in methods.items()},
-        bias=last["bias"],
-        crps=rows[-1]["crps"],
-        crps_lerp=methods.get(REFERENCE, {}).get("crps", np.nan),
-        **interval(last),
-    )
-
-
-def interval(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row's ratio to lerp as a part has it."""
-    keys = {"ratio": "rmse_ratio", "low": "rmse_ratio_low", "high": "rmse_ratio_high"}
-    found: dict[str, Any] = {key: row.get(long, np.nan) for key, long in keys.items()}
-    return found | {"verdict": row.get("verdict", "")}
+    found = []
+    for month in sorted({*months} - {0}):
+        steps = [kept.scores[step] for step, other in enumerate(months) if other == month]
+        rows = rows_of(case, name, steps)
+        found.append(part(MONTHS[month - 1], len(steps), rows, kept.methods))
+    return found
 
 
 def by_class(case: Case, kept: Kept, classes: Mapping[str, Cells]) -> list[Part]:
@@ -110,25 +120,20 @@ def by_class(case: Case, kept: Kept, classes: Mapping[str, Cells]) -> list[Part]
 def of_class(case: Case, kept: Kept, word: str, cells: Cells) -> Part:
     """Return the scores of a class from the maps."""
     parts = {method: summed(case, kept, method, cells) for method in kept.methods}
-    lerp, last = parts.get(REFERENCE), parts[kept.methods[-1]]
+    if kept.crps is not None:
+        parts["ensemble"] = xr.Dataset({"crps": mean_of(case, kept, kept.crps, cells)})
     area = case.weights.values
-    return Part(
-        label=word,
-        size=float(area[cells].sum() / area[kept.count > 0].sum()),
-        rmse={method: float(part["mse"]) ** 0.5 for method, part in parts.items()},
-        bias=mean_of(case, kept, kept.error[kept.methods[-1]], cells),
-        crps=float(last["crps"]) if kept.crps is None else mean_of(case, kept, kept.crps, cells),
-        crps_lerp=np.nan if lerp is None else float(lerp["crps"]),
-        **interval(against(last, lerp)),
-    )
+    size = float(area[cells].sum() / area[kept.count > 0].sum())
+    return part(word, size, method_rows(parts, np.nan), kept.methods)
 
 
 def summed(case: Case, kept: Kept, method: str, cells: Cells) -> xr.Dataset:
-    """Return a method's scores on some cells, as `against` compares them."""
+    """Return the statistics of a method on some cells that its maps give."""
     square = case.weights * np.where(cells, kept.square[method], 0.0)
     return xr.Dataset(
         {
             "mse": mean_of(case, kept, kept.square[method], cells),
+            "bias": mean_of(case, kept, kept.error[method], cells),
             "crps": mean_of(case, kept, kept.absolute[method], cells),
             "squares": tile_sums(square).expand_dims("time"),
         }

@@ -9,14 +9,13 @@ import numpy as np
 import xarray as xr
 
 from dpdm.evaluate import Case, Table
-from dpdm.evaluate.table import Row, digits
-from dpdm.evaluate.tally import REFERENCE
+from dpdm.evaluate.metrics import FIELDS, REFERENCE, Row
+from dpdm.evaluate.table import digits
 from dpdm.fields.grid import Array, grid_of
 from dpdm.report import figures, tables, words
 from dpdm.report.gather import SINGLE, TRUTH, Kept, labels
-from dpdm.report.parts import Part, by_class, by_month
+from dpdm.report.parts import Breakdown, Part
 from dpdm.report.quantiles import quantile
-from dpdm.report.strata import Cells
 from dpdm.report.tables import Tabulated
 
 
@@ -55,19 +54,17 @@ class Section:
 
 
 def section(
-    name: str, case: Case, kept: Kept, table: Table, classes: Mapping[str, Mapping[str, Cells]],
-    land: Array,
+    name: str, case: Case, kept: Kept, table: Table, breakdowns: Sequence[Breakdown], land: Array
 ) -> Section:  # fmt: skip
     """Make the section of a variable."""
     rows = [row for row in table.rows if row["variable"] == name]
     unit, places = words.units(rows[0]["units"]), digits(rows)
-    months = by_month(case, name, kept)
     same = name, unit, places, "" if kept.crps is None else case_name(case)
+    found = {each: each.aggregate(case, name, kept) for each in breakdowns}
+    months = next(parts for each, parts in found.items() if each.key == "month")
     blocks = [
         Block("scores", "Scores", [tables.scores(rows, words.called(name))], []),
-        of_parts("month", months, "times", *same),
-        *(of_parts(key, by_class(case, kept, cells), "area", *same)
-          for key, cells in classes.items()),
+        *(of_parts(each.key, parts, each.size, *same) for each, parts in found.items()),
         Block("maps", "Maps", [], maps(name, case, kept, land, unit)),
         Block("spread", "Ranks and scales", [], spread(name, rows, kept, unit)),
         extremes(name, case, kept, places, unit),
@@ -98,7 +95,7 @@ def of_parts(
     title = f"{words.called(name)} {heading.lower()}"
     shown = tables.parts(found, title + (f", in {unit}" * bool(unit)), key, size, places, several)
     pictures = []
-    if any(np.isfinite(part.ratio) for part in found):
+    if any(np.isfinite(part.ratio[0]) for part in found):
         said = f"{title}: RMSE over lerp's with its 95% range"
         pictures = [
             Picture(said, figures.ratios(found, f"{key_of(name)}-{slug}", said), wide=True)
@@ -170,7 +167,7 @@ def spread(name: str, rows: Sequence[Row], kept: Kept, unit: str) -> list[Pictur
 def powers(kept: Kept) -> dict[str, tuple[Array, Array]]:
     """Return wavelengths in cells and the variance there, a mean over times, by method."""
     total, truth = (
-        xr.concat([score["methods"][name] for score in kept.scores], "time").mean("time")
+        xr.concat([score[FIELDS][name] for score in kept.scores], "time").mean("time")
         for name in ("power", "truth_power")
     )
     waves: Array = 2 / truth["wavenumber"].values

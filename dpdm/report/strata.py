@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import KDTree
 
+from dpdm.constants import EARTH_RADIUS
 from dpdm.fields.grid import Array, Grid, grid_of
 from dpdm.fields.statics import bundled, onto
 
 Cells = NDArray[np.bool_]
 
-EARTH = 6371.0  # km
+EARTH = EARTH_RADIUS / 1e3  # km
 LAKE = 150_000.0  # km2, up to which water is one: more than the Great Lakes have, less than seas
 HEIGHTS = (200, 500, 1000, 2000, 3000)  # m
 FAR = (100, 300)  # km

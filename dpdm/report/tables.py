@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpdm.evaluate.table import COLUMNS, IN_UNITS, Row, cell, digits
+from dpdm.evaluate.metrics import REFERENCE, Row, columns
+from dpdm.evaluate.table import cell, digits
 from dpdm.report.gather import HIGH, SINGLE, TRUTH, Kept
 from dpdm.report.parts import Part, worded
 from dpdm.report.words import DASH, MINUS, number, units
@@ -13,7 +14,6 @@ from dpdm.report.words import DASH, MINUS, number, units
 QUANTILES = (0.001, 0.01, 0.05, 0.5, 0.95, 0.99, 0.999)
 TOP = 5  # times with the highest means
 HIGHEST = {"tp": "wettest", "t2m": "warmest"}
-LONG = {"rmse_ratio": "RMSE/lerp", "crps_ratio": "CRPS/lerp", "interval": "95% range"}
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,15 @@ def scores(rows: Sequence[Row], title: str) -> Tabulated:
     """Return the scores of all methods over all times; columns that are empty are left out."""
     decimals = digits(rows)
     unit = units(rows[0]["units"]) or "parts of one"
-    head = [LONG.get(key, word) for key, word in COLUMNS.items()]
-    body = [[row["method"], *(cell(row, key, decimals) for key in COLUMNS),
+    shown = columns()
+    head = [metric.label or metric.column for metric in shown]
+    body = [[row["method"], *(cell(row, metric, decimals) for metric in shown),
              str(row.get("verdict", "-"))] for row in rows]  # fmt: skip
     table = [["method", *head, "against lerp"], *body]
     kept = [col for col in zip(*table, strict=True) if any(text != "-" for text in col[1:])]
     first, *rest = (list(line) for line in zip(*kept, strict=True))
     printed = [[line[0], *(_printed(text) for text in line[1:])] for line in rest]
-    inside = [word for key, word in COLUMNS.items() if key in IN_UNITS and word in first]
+    inside = [metric.column for metric in shown if not metric.unit and metric.column in first]
     said = f"{title}: over all times and cells; {listed(inside)} in {unit}"
     return Tabulated(said, first, printed)
 
@@ -70,9 +71,9 @@ def parts(
     found: Sequence[Part], caption: str, first: str, size: str, places: int, several: str
 ) -> Tabulated:
     """Return the scores of months or classes, a row each; `several` names the members together."""
-    methods = list(found[0].rmse)
+    methods = list(found[0].rows)
     whole = several or methods[-1]
-    tested = any(part.verdict for part in found)
+    tested = any(part.word for part in found)
     head = [first, size, *(f"RMSE of {method}" for method in methods), f"bias of {methods[-1]}"]
     head += ["CRPS of lerp"] if tested else []
     head += [f"CRPS of {whole}"]
@@ -80,7 +81,9 @@ def parts(
     rows = []
     for part in found:
         many = f"{100 * part.size:.1f}%" if size == "area" else f"{part.size:g}"
-        values = [*part.rmse.values(), part.bias, *([part.crps_lerp] if tested else []), part.crps]
+        lerp = [part.rows[REFERENCE]["crps"]] if tested else []
+        errors = (row["rmse"] for row in part.rows.values())
+        values = [*errors, part.forecast["bias"], *lerp, part.members["crps"]]
         row = [part.label, many, *(number(value, places) for value in values)]
         rows.append(row + (compared(part) if tested else []))
     return Tabulated(caption, head, rows)
@@ -88,9 +91,9 @@ def parts(
 
 def compared(part: Part) -> list[str]:
     """Return a part's ratio to lerp, its interval and its verdict."""
-    low, high = number(part.low, 2), number(part.high, 2)
+    ratio, low, high = (number(value, 2) for value in part.ratio)
     ends = DASH if low == DASH else f"{low}-{high}"
-    return [number(part.ratio, 2), ends, part.word or DASH]
+    return [ratio, ends, part.word or DASH]
 
 
 def quantiles(

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from dpdm.evaluate.table import Row, digits
-from dpdm.evaluate.tally import REFERENCE
+from dpdm.evaluate.metrics import REFERENCE, Row
+from dpdm.evaluate.table import digits
 from dpdm.fields.variables import KNOWN
 from dpdm.report.parts import Part
 

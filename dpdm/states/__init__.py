@@ -1,93 +1,89 @@
-"""The states in a user's file, as a prior sees them: fields on the Earth, or trajectories.
+"""Kinds of states: one module each, and here the register of them.
 
-What is made *of* a state (an ensemble around it, features, a forecast) begins here: the file is
-opened, checked against the prior, and given state by state in physical values, with the prior's
-denoiser bound to it.
+What is made *of* a state (an ensemble around it, features, a forecast), and what observations say
+of it, begins here: a space of states is opened that fits the prior. A new kind of state is one
+module with a `StateSpace` of its own, and a line in `KINDS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
+import pandas as pd  # type: ignore[import-untyped]
 
-from dpdm.draw import How
+from dpdm.draw import StateSpace
+from dpdm.ensemble import EnsembleOptions
 from dpdm.errors import DpdmError
 from dpdm.prior import Prior
-from dpdm.states.globe import Globe
-from dpdm.states.maps import Around, Maps
-from dpdm.states.paths import Paths
-from dpdm.task import Wish
-
-Array = NDArray[np.float64]
+from dpdm.request import Request
+from dpdm.states import axes, domain, globe
+from dpdm.states.axes import asked
+from dpdm.states.domain import FieldConditioning
 
 
-class States(Protocol):
-    """States of a file: time steps of fields, or whole trajectories."""
+@dataclass(frozen=True)
+class Kind:
+    """How spaces of one kind of states are opened.
 
-    prior: Prior
-    wish: Wish
-    how: How
-    before: int  # axes of a state before that of its variables
-
-    @property
-    def attrs(self) -> Mapping[str, Any]:
-        """Give what the file says of itself."""
-
-    @property
-    def weights(self) -> Array:
-        """Give the share of each cell in a mean over cells, 1 on average."""
-
-    def axes(self, number: int | None) -> dict[str, xr.DataArray]:
-        """Return the axes of one state or, without a number, of all, in order."""
-
-    @property
-    def count(self) -> int:
-        """Count the states."""
-
-    @property
-    def names(self) -> list[str]:
-        """Name the variables, or the components of the one there is."""
-
-    def values(self, number: int) -> Array:
-        """Return a state in physical values, without a missing one."""
-
-    def near(self, number: int, sigma: float, members: Sequence[int]) -> Iterator[Array]:
-        """Yield members around a state: noise up to a level, and taken away again."""
-
-    def centred(self, members: Array, number: int) -> Array:
-        """Return members (M, ...), moved so that their mean is the state."""
-
-    def spread(self, members: Array) -> dict[str, float]:
-        """Return the standard deviation over members (M, ...), RMS over cells, by variable."""
-
-    def timed(self, laid: xr.Dataset) -> xr.Dataset:
-        """Return a layout with what else is known of its times."""
-
-    def template(self) -> xr.Dataset:
-        """Return the layout of an ensemble."""
-
-    def blocks(self, number: int, members: Array) -> Iterator[xr.Dataset]:
-        """Yield what is written of an ensemble of one state."""
-
-
-def states_of(path: Path, prior: Prior, wish: Wish, around: Around = Around()) -> States:
-    """Return the states of a file, which fit the prior.
-
-    Raises:
-        DpdmError: When they do not.
+    Attributes:
+        of_file: For the states of a file, bound to what the prior is told of them.
+        of_observations: For an analysis.
     """
-    if not prior.contract.states:
-        return Maps(path, prior, wish, around)
-    codes = () if prior.contract.globe else wish.missing
-    if around != Around() or wish.consistent or wish.rename or wish.units or codes:
+
+    of_file: Callable[[Path, Prior, EnsembleOptions, FieldConditioning], StateSpace]
+    of_observations: Callable[[Prior, pd.DataFrame, Request], StateSpace]
+
+
+def trajectories_of(
+    path: Path, prior: Prior, options: EnsembleOptions, told: FieldConditioning
+) -> StateSpace:
+    """Return the trajectories of a file."""
+    refuse_told(options, told, bool(options.missing))
+    return axes.of_file(path, prior, options)
+
+
+def globe_of(
+    path: Path, prior: Prior, options: EnsembleOptions, told: FieldConditioning
+) -> StateSpace:
+    """Return the states of the globe of a file."""
+    refuse_told(options, told)
+    return globe.of_file(path, prior, options)
+
+
+KINDS: dict[str, Kind] = {
+    "fields": Kind(domain.of_file, domain.of_observations),
+    "trajectories": Kind(
+        trajectories_of, lambda prior, rows, said: axes.observed_space(prior, rows, *asked(said))
+    ),
+    "globe": Kind(
+        globe_of, lambda prior, rows, said: globe.observed_space(prior, rows, *asked(said))
+    ),
+}
+
+
+def kind_of(prior: Prior) -> Kind:
+    """Return the kind of states that a prior knows."""
+    return KINDS[prior.contract.kind]
+
+
+def states_of(
+    path: Path,
+    prior: Prior,
+    options: EnsembleOptions,
+    told: FieldConditioning = FieldConditioning(),
+) -> StateSpace:
+    """Return the states of a file, which fit the prior."""
+    return kind_of(prior).of_file(path, prior, options, told)
+
+
+def refuse_told(options: EnsembleOptions, told: FieldConditioning, codes: bool = False) -> None:
+    """Refuse what is said of fields on the Earth where the prior knows trajectories."""
+    said = options.consistent, options.rename, options.units, codes
+    if told != FieldConditioning() or any(said):
         raise DpdmError(
             "--factor, --blind, --consistent, --statics, --var, --units and --missing are for "
             "fields on the Earth, and this prior knows trajectories.",
             "Leave them out, or choose another --prior.",
         )
-    return (Globe if prior.contract.globe else Paths)(path, prior, wish)

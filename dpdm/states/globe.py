@@ -1,18 +1,18 @@
-"""States of the globe, one after the other, as one trajectory: as such priors know them.
+"""States on the globe, one after the other, as one trajectory: as such priors know them.
 
-Where the prior knows codes, noise is added to the code of the state; what the code cannot hold is
-left as it is, so that without noise a member is the state.
+Where the prior knows codes, its denoiser draws codes of states. What the code cannot hold widens
+the errors of observations, and members are given some of it; members around a state keep what
+that state's code cannot hold, so that without noise a member is the state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-import dask.array as da
 import numpy as np
 import pandas as pd  # type: ignore[import-untyped]
 import torch
@@ -20,142 +20,279 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpdm.device import choose
-from dpdm.draw import Dice, samples, up_to
-from dpdm.earth import earth_of
-from dpdm.ensemble import described, statistics
+from dpdm.bound import lawful, scaling, windowed
+from dpdm.diffusion.tile import Spans, tile
+from dpdm.draw import (
+    Completion,
+    MemberNoise,
+    Modules,
+    SamplerConfig,
+    Seen,
+    Step,
+    noise,
+    sampler_config,
+)  # fmt: skip
+from dpdm.ensemble import EnsembleOptions
+from dpdm.errors import DpdmError
+from dpdm.fields.cf import AXES
+from dpdm.fields.channels import Channels
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.stations import check
 from dpdm.fields.store import load, open_fields
+from dpdm.fields.time import seasons
+from dpdm.fields.trajectories import check_times
 from dpdm.fields.units import from_canonical
-from dpdm.prior import Prior
-from dpdm.states.maps import check_whole, without_gaps
-from dpdm.task import Wish, how
-from dpdm.types import Fields
+from dpdm.instruments import sites_of
+from dpdm.nets.autoencoder import SIDE, Autoencoder
+from dpdm.operators.layout import Layout, globe
+from dpdm.operators.registry import Sites
+from dpdm.prior import Prior, check_length
+from dpdm.sighted import levels_of, screen_observations, weights_of
+from dpdm.states.axes import check_cadence, check_count
+from dpdm.states.domain import check_whole
+from dpdm.states.fields import without_gaps
+from dpdm.states.trajectories import StateFile, TrajectorySpace, window_features
+from dpdm.types import Denoise, Fields, Operator
 
 Array = NDArray[np.float64]
+PARTS = 24  # of the year, within each of which the season given to the network is the same
 SIDES = ("time", "lat", "lon")
 
 
-class Globe:
-    """The states of a file on a prior's grid, at even times."""
+@dataclass(frozen=True)
+class GlobalSpace(TrajectorySpace):
+    """States on the globe: seasons, relief, levels, and where instruments stand."""
 
-    before = 1
-    count = 1  # trajectory
-
-    def __init__(self, path: Path, prior: Prior, wish: Wish) -> None:
-        self.path, self.prior, self.wish = path, prior, wish
-        self.course = earth_of(prior, pd.DataFrame(), path, path.name)
-        fields = open_fields(path, missing=wish.missing)
-        check_whole(fields, prior, path)
-        self.fields = load(fields[self.names], path)
-        self.how = replace(how(wish, prior, choose(wish.device)), corrections=0)
-
-    @property
-    def names(self) -> list[str]:
-        """Name the variables, one a level."""
-        return self.prior.normaliser.names
-
-    @property
-    def attrs(self) -> Mapping[str, Any]:
-        """Give what the file says of itself."""
-        return self.fields.attrs
+    @cached_property
+    def grid(self) -> Grid:
+        """Give the prior's grid."""
+        return own_grid(self.prior)
 
     @property
     def weights(self) -> Array:
         """Give the areas of the cells over their mean (H, W)."""
-        return self.course.grid.weights
-
-    def axes(self, number: int | None) -> dict[str, xr.DataArray]:
-        """Return time, latitude and longitude."""
-        return {"time": self.course.time, **self.course.inner}
-
-    def timed(self, laid: xr.Dataset) -> xr.Dataset:
-        """Return a layout with what the file says of itself."""
-        return laid.assign_attrs(self.attrs)
-
-    def values(self, number: int) -> Array:
-        """Return a physical trajectory (T, C, H, W).
-
-        Raises:
-            DpdmError: When a value is missing.
-        """
-        arrays = [self.fields[n].transpose(*SIDES).values.astype(float) for n in self.names]
-        without_gaps(self.path, dict(zip(self.names, arrays, strict=True)))
-        return np.stack(arrays, axis=1)
+        return self.grid.weights
 
     @cached_property
-    def scaled(self) -> Tensor:
-        """Give the trajectory as the denoiser knows it, normalised states or codes."""
-        mean, std = self.course.frame
-        x = ((torch.from_numpy(self.values(0)) - mean) / std).float()
+    def season(self) -> list[float | None]:
+        """Give the fraction of the year passed at each state."""
+        return seasons(self.time)
+
+    @cached_property
+    def ground(self) -> xr.Dataset:
+        """Give topography (m) and land fraction, as the prior was given them."""
+        height, land = self.prior.climatology["ground"][:2].double().numpy()
+        sides = ("lat", "lon")
+        arrays = {"topography": (sides, 1000 * height), "land_fraction": (sides, land)}
+        return xr.Dataset(arrays, self.grid.coords())
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Give the cells of a state."""
+        return globe(self.grid.lat, self.grid.lon)
+
+    @cached_property
+    def frame(self) -> tuple[Tensor, Tensor]:
+        """Give the seasonal mean of each state (T, C, H, W), and the scale (C, 1, 1)."""
+        return scaling(self.prior, self.season)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Give the shape (T, C, H, W) of x, of codes where the prior knows codes."""
+        if self.prior.coder is None:
+            return self.extent
+        height, width = (n // SIDE for n in self.prior.contract.plane)
+        return self.time.size, self.prior.coder.codes, height, width
+
+    def denoiser(self, step: Step, sampler: SamplerConfig, seen: Seen = None) -> Denoise:
+        """Return the denoiser of whole trajectories, each window in its own season."""
+        width = self.prior.contract.states
+        spans = Spans(self.time.size, width)
+        parts = [self.part(first + width // 2) for first in range(self.time.size - width + 1)]
+        bound = {part: windowed(self.prior, sampler.device, part) for part in set(parts)}
+        each = tile(bound[parts[0]] if len(bound) == 1 else [bound[p] for p in parts], spans)
+        denoise = lawful(each, self.prior, self.time.size)
+        return denoise if seen is None else sampler.guide(denoise, seen)
+
+    def part(self, state: int) -> float | None:
+        """Return the season of a state, rounded to parts of the year."""
+        season = self.season[state]
+        return None if season is None else round(season * PARTS) % PARTS / PARTS
+
+    def normalise(self, values: Array, step: Step) -> Tensor:
+        """Return x of a physical trajectory (C, T, H, W), normalised states or codes."""
+        x = self.scaled(values)
         if self.prior.coder is None:
             return x
         coder, ground = self.prior.coder, self.prior.climatology["ground"]
         with torch.no_grad():
             return coder.cpu().encode(x, coder.features(ground[None].float()))
 
-    def physical(self, x: Fields) -> Array:
-        """Return a trajectory of the denoiser's as a physical one (T, C, H, W)."""
-        with torch.no_grad():
-            states = self.course.physical(x[None].double())[0]
-        values: Array = states.movedim(1, 0).numpy()
-        return values
+    def physical(self, x: Fields) -> Fields:
+        """Return x (B, T, C, ...) as physical trajectories (B, C, T, H, W)."""
+        return self.unscaled(x if self.prior.coder is None else self.decoded(x))
 
-    def label(self, number: int) -> str:
-        """Return what decides the noise, beside the seed."""
-        return "trajectory"
+    def decoded(self, code: Fields) -> Fields:
+        """Return the states of codes (B, T, Z, h, w)."""
+        coder = cast(Autoencoder, self.prior.coder).to(code.device)
+        ground = self.prior.climatology["ground"][None].to(code.device)
+        states = coder.decode(code.flatten(0, 1).float(), coder.features(ground), straight=True)
+        return states.reshape(*code.shape[:2], *states.shape[1:]).to(code)
 
-    def near(self, number: int, sigma: float, members: Sequence[int]) -> Iterator[Array]:
-        """Yield physical members (T, C, H, W)."""
-        rest = self.values(number) - self.physical(self.scaled)
-        dice = Dice(self.course.shape, self.wish.seed, self.label(number))
-        way = up_to(self.how, sigma)
-        for member in samples(self.course.denoise(way), dice, members, way, self.scaled):
-            yield self.physical(member) + rest
+    def completion(
+        self, step: Step, noise: MemberNoise, around: Array | None, origin: Tensor | None
+    ) -> Completion:
+        """Return the function from x of a member to the physical member (C, T, H, W)."""
 
-    def centred(self, members: Array, number: int) -> Array:
-        """Move members so that their mean is the trajectory."""
-        moved: Array = members - members.mean(0) + self.values(number)
-        return moved
+        def bare(x: Tensor) -> Array:
+            with torch.no_grad():
+                member: Array = self.physical(x[None].double())[0].numpy()
+            return member
 
-    def spread(self, members: Array) -> dict[str, float]:
-        """Return the spread of each variable, over times and area."""
-        mean_square = (members.var(0, ddof=1) * self.weights).mean((0, 2, 3))
-        return dict(zip(self.names, map(float, np.sqrt(mean_square)), strict=True))
+        if around is None or origin is None:
+            return lambda x, number: self.completed(bare(x), noise, number)
+        rest = around - bare(origin)
+        return lambda x, number: bare(x) + rest
 
-    def template(self) -> xr.Dataset:
-        """Return the layout of an ensemble, one variable a level."""
-        first = xr.merge(self.blocks(0, np.zeros((1, *self.course.extent))))
-        sizes = {"realization": self.wish.members}
-        out = {}
-        for name, array in first.data_vars.items():
-            shape = tuple(sizes.get(str(d), n) for d, n in array.sizes.items())
-            chunks = tuple(
-                1 if d in ("realization", "time") else n for d, n in array.sizes.items()
+    def completed(self, state: Array, own: MemberNoise, member: int) -> Array:
+        """Return a physical trajectory with some of what the code cannot hold, at each time."""
+        if self.prior.coder is None:
+            return state
+        examples = self.prior.climatology["lost"]
+        which = noise((self.time.size,), own.seed, member, f"{own.label}/lost")
+        some = examples[(torch.special.ndtr(which) * len(examples)).long()].double()
+        lost: Array = (self.frame[1] * some).movedim(1, 0).numpy()
+        return state + lost
+
+    def lost(self, operator: Operator) -> Tensor | float:
+        """Return the variance of observed values (N,) that the code cannot hold."""
+        if self.prior.coder is None:
+            return 0.0
+        examples, count = self.prior.climatology["lost"].float(), self.time.size
+        values = [operator(self.unscaled(x.expand(1, count, *x.shape))) for x in examples]
+        spread: Tensor = torch.cat(values).var(0)
+        return spread
+
+    @cached_property
+    def climate(self) -> list[Fields]:
+        """Give states that the prior has learnt from, on their way through the seasons."""
+        examples = self.prior.climatology["examples"].float()
+        return [self.unscaled(x.expand(1, self.time.size, *x.shape)) for x in examples]
+
+    def screen(self, table: pd.DataFrame, coverage: float = 0.0) -> pd.DataFrame:
+        """Return observations with the status and the step of each."""
+        table = screen_observations(table, self.prior.normaliser.channels, self.sounder)
+        return check(table, self.grid, self.time, statics=self.ground)
+
+    def sites(self, rows: pd.DataFrame) -> Sites:
+        """Return where and when some rows were measured."""
+        first, last = self.interval(rows)
+        pressure = rows["pressure"].to_numpy(float) if "pressure" in rows else None
+        seen = self.sounder_weights if (rows["variable"] == "tb").any() else {}
+        return sites_of(
+            rows, self.layout, self.names, self.ground["topography"].values, first=first,
+            last=last, pressure=pressure, levels=self.levels, weights=seen,
+        )  # fmt: skip
+
+    @cached_property
+    def levels(self) -> tuple[float, ...]:
+        """Give the pressures of the variables, Pa; 0 for those on none."""
+        return levels_of(self.prior.normaliser.channels)
+
+    @cached_property
+    def sounder_weights(self) -> Mapping[str, Array]:
+        """Give what the channels of the sounder see, on the prior's levels."""
+        assert self.sounder is not None
+        return weights_of(self.names, self.levels, self.sounder)
+
+    @torch.no_grad()
+    def features(self, x: Tensor, step: Step, modules: Modules, sigma: float) -> Tensor:
+        """Return the outputs of layers at the states of noisy x (T, F, H, W)."""
+        width, device = self.prior.contract.states, self.sampler.device
+        found = []
+        for first in range(len(x) - width + 1):
+            window = x[None, first : first + width].to(device)
+            season = self.part(first + width // 2)
+            one = window_features(
+                self.prior, window, modules, sigma, device, season, self.extent[2:]
             )
-            lazy = da.zeros(shape, dtype=np.float32, chunks=chunks)
-            out[name] = xr.DataArray(lazy, dims=array.dims, attrs=array.attrs)
-        coords: dict[str, Any] = self.axes(None)
-        if self.wish.keep != "stats":
-            coords = {"realization": np.arange(self.wish.members, dtype=np.int32)} | coords
-        return xr.Dataset(out, coords, self.attrs)
+            found.append(one.cpu())
+        return self.centres(torch.cat(found), len(x))
 
-    def blocks(self, number: int, members: Array) -> Iterator[xr.Dataset]:
-        """Yield a block for every member, and the statistics."""
-        arrays = members.astype(np.float32)
-        if self.wish.keep != "stats":
-            for member, values in enumerate(arrays):
-                yield self.block(values[None], {"realization": [member]}, "")
-        if self.wish.keep != "members":
-            found = statistics(arrays).items()
-            yield xr.merge([self.block(values, {}, name) for name, values in found])
+    def axes(self, step: Step = None) -> dict[str, xr.DataArray]:
+        """Return time, latitude and longitude."""
+        return {"time": self.time, **self.inner}
 
-    def block(self, values: NDArray[Any], axes: dict[str, Any], statistic: str) -> xr.Dataset:
-        """Return physical states (..., T, C, H, W), labelled, in the units of the file."""
-        coords = axes | self.axes(0)
-        out = {}
-        for c, name in enumerate(self.names):
-            words = self.fields[name].attrs
-            array = xr.DataArray(values[..., c, :, :], coords, list(coords), name, words)
-            back = from_canonical(array, None, difference=statistic == "spread")
-            out[f"{name}_{statistic}" if statistic else name] = described(back, statistic)
-        return xr.Dataset(out)
+    def in_file_units(self, array: xr.DataArray, statistic: str) -> xr.DataArray:
+        """Return a variable in the units of the file."""
+        if self.file is None:
+            return array
+        return from_canonical(array, None, difference=statistic == "spread")
+
+
+def of_file(path: Path, prior: Prior, options: EnsembleOptions) -> GlobalSpace:
+    """Return the states of a file on the prior's grid, at even times."""
+    space = observed_space(prior, pd.DataFrame(), path, path.name, options)
+    opened = open_fields(path, missing=options.missing)
+    check_whole(opened, prior, path)
+    fields = load(opened[list(space.names)], path)
+    arrays = {n: fields[n].transpose(*SIDES).values for n in space.names}
+    without_gaps(path, arrays)
+    words = {n: dict(fields[n].attrs) for n in space.names}
+    like = xr.Dataset(attrs=fields.attrs)
+    file = StateFile(path, np.stack(list(arrays.values()), axis=1)[None], like, words)
+    return replace(space, sampler=replace(space.sampler, corrections=0), file=file)
+
+
+def observed_space(
+    prior: Prior,
+    table: pd.DataFrame,
+    grid: Path | None,
+    named: str,
+    options: EnsembleOptions = EnsembleOptions(),
+    sounder: Channels | None = None,
+) -> GlobalSpace:
+    """Return the states to estimate: at a file's times, or from the first observed to the last."""
+    sides = own_grid(prior).coords()
+    inner = xr.Dataset(coords={n: (*sides[n], AXES[n]) for n in sides})
+    time = dates(prior, table, named) if grid is None else times_of(grid, prior, inner)
+    check_length(prior, time.size, named if grid is None else grid)
+    sampler = sampler_config(options, prior)
+    return GlobalSpace(
+        prior, options, sampler, time, {n: inner[n] for n in sides}, sounder=sounder
+    )
+
+
+def own_grid(prior: Prior) -> Grid:
+    """Return the grid of a prior of states of the globe."""
+    return Grid(*(prior.climatology[n].double().numpy() for n in ("lat", "lon")))
+
+
+def times_of(path: Path, prior: Prior, own: xr.Dataset) -> xr.DataArray:
+    """Return the times of a file on the prior's grid."""
+    like = open_fields(path)
+    if not grid_of(like).same(grid_of(own)):
+        height, width = own.sizes["lat"], own.sizes["lon"]
+        raise DpdmError(
+            f"{path} is not on the prior's grid of {height} by {width} cells.",
+            "Give a file like those that the prior was trained on.",
+        )
+    if "time" not in like.dims:
+        raise DpdmError(f"{path} has no time axis.", "Give a file with the wanted times.")
+    check_times(like, path)
+    check_cadence(like, prior, path)
+    return like["time"].load().reset_coords(drop=True)
+
+
+def dates(prior: Prior, table: pd.DataFrame, named: str) -> xr.DataArray:
+    """Return evenly spaced dates from the first observed to the last."""
+    stamps = table["time"].dropna()
+    if stamps.empty or stamps.dtype.kind != "M":
+        raise DpdmError(
+            f"{named} has no dates of the standard calendar.",
+            "Give --grid with a file on the wanted times.",
+        )
+    step = pd.Timedelta(days=prior.contract.cadence)
+    count = round((stamps.max() - stamps.min()) / step) + 1
+    check_count(count, prior, named)
+    return xr.DataArray(stamps.min() + step * np.arange(count), dims="time", name="time")

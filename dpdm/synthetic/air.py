@@ -25,11 +25,7 @@ Beside = Mapping[str, NDArray[Any]]
 
 
 def check_air(what: What, scene: Scene, file: str) -> None:
-    """Refuse settings of columns of air that do not fit each other, or the file.
-
-    Raises:
-        DpdmError: When they do not.
-    """
+    """Refuse settings of columns of air that do not fit each other, or the file."""
     whole = what.operator in WHOLE
     if bool(what.channels) != (what.operator == "brightness"):
         raise DpdmError(

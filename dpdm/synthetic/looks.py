@@ -30,9 +30,6 @@ def looks_at(
         std: Standard deviation of the error: one, or one for each variable.
         seed: Decides random places.
         file: What holds the settings.
-
-    Raises:
-        DpdmError: When the settings do not fit the scene.
     """
     check_air(what, scene, file)
     if scene.layout is None:
@@ -60,11 +57,7 @@ def looks_at(
 
 
 def of_components(scene: Scene, what: What, where: Where, std: float, file: str) -> Look:
-    """Return the look at components of a state (1, C).
-
-    Raises:
-        DpdmError: When there is no such component, or a place is asked for.
-    """
+    """Return the look at components of a state (1, C)."""
     if where != Where() or what.operator != "point":
         raise DpdmError(
             f"{file} asks for places or an operator, but {scene.path} holds a state without "
@@ -98,11 +91,7 @@ def names_of(what: What, scene: Scene, file: str) -> tuple[str, ...]:
 
 
 def position(name: str, names: Sequence[str], file: str, kind: str) -> int:
-    """Return where a name stands.
-
-    Raises:
-        DpdmError: When it is not there.
-    """
+    """Return where a name stands."""
     if name not in names:
         raise DpdmError(
             f"{file} asks for the {kind} {name}, which the file lacks.",

@@ -13,10 +13,11 @@ from torch import Tensor
 from dpdm.errors import DpdmError
 from dpdm.fields.aloft import place_of
 from dpdm.fields.grid import grid_of
+from dpdm.fields.input import FileOptions
 from dpdm.fields.source import open_raw
 from dpdm.fields.store import load, one_member
 from dpdm.operators.layout import Layout, globe, plane
-from dpdm.remap import Ask, back
+from dpdm.remap import back
 
 LEAPING = ("standard", "gregorian", "proleptic_gregorian")
 PERIOD = 2 * np.pi  # of a test bed's plane
@@ -65,16 +66,13 @@ class Scene:
         return time | ({"trajectory": np.int32(number)} if self.trajectories else {})
 
 
-def scene_of(path: Path, ask: Ask, native: bool) -> Scene:
+def scene_of(path: Path, ask: FileOptions, native: bool) -> Scene:
     """Open a file to look at.
 
     Args:
         path: A test bed's truth, or fields on latitude and longitude.
         ask: What the user said of variables and units.
         native: Whether fields keep the units of the file, instead of dpdm's.
-
-    Raises:
-        DpdmError: When it is neither.
     """
     raw = open_raw(path)
     if "trajectory" not in raw.dims:
@@ -88,7 +86,7 @@ def scene_of(path: Path, ask: Ask, native: bool) -> Scene:
     return _bed(path, raw)
 
 
-def _world(path: Path, ask: Ask, native: bool) -> Scene:
+def _world(path: Path, ask: FileOptions, native: bool) -> Scene:
     """Look at fields on latitude and longitude."""
     fields = ask.open(path)
     if fields.sizes.get("realization", 1) > 1:

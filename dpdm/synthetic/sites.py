@@ -46,9 +46,6 @@ def choose(where: Where, layout: Layout, factor: int, seed: int, file: str) -> t
 
     Returns:
         Latitudes (N,), or y; and longitudes, or x.
-
-    Raises:
-        DpdmError: When nothing lies there, or the settings contradict each other.
     """
     if where.lat or where.lon or where.y or where.x:
         return given(where, layout, factor, file)
@@ -90,11 +87,7 @@ def within(axis: Axis, places: Array, low: float, high: float) -> NDArray[np.boo
 
 
 def drawn_of(count: int, wanted: int, area: Array, seed: int, file: str) -> NDArray[np.int64]:
-    """Return so many of a number of cells, drawn by area, in order.
-
-    Raises:
-        DpdmError: When there are not so many.
-    """
+    """Return so many of a number of cells, drawn by area, in order."""
     if wanted > count:
         raise DpdmError(
             f"{file} asks for {wanted} random cells, but there are {count}.", "Give fewer."
@@ -104,11 +97,7 @@ def drawn_of(count: int, wanted: int, area: Array, seed: int, file: str) -> NDAr
 
 
 def given(where: Where, layout: Layout, factor: int, file: str) -> tuple[Array, Array]:
-    """Return places that are listed.
-
-    Raises:
-        DpdmError: When the lists do not fit each other or the field.
-    """
+    """Return places that are listed."""
     names = ("lat", "lon") if layout.sphere else ("y", "x")
     rows, columns = (np.array(getattr(where, name), dtype=float) for name in names)
     others = where.every != 1 or where.box or where.random or factor

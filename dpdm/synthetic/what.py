@@ -78,11 +78,7 @@ class Look:
 
 
 def deviations(std: tuple[float, ...], count: int, file: str) -> tuple[float, ...]:
-    """Return a standard deviation for each variable.
-
-    Raises:
-        DpdmError: When there are too few or too many, or one is not positive.
-    """
+    """Return a standard deviation for each variable."""
     if len(std) not in (1, count):
         raise DpdmError(
             f"{file} gives {len(std)} standard deviations for {count} variables.",

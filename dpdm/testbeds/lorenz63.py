@@ -43,12 +43,6 @@ def step(x: Tensor, dt: float = DT) -> Tensor:
     return x + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
 
-def log_prior(trajectory: Tensor) -> Tensor:
-    """Return the summed log density of the transitions of trajectories (..., L, 3)."""
-    error = trajectory[..., 1:, :] - step(trajectory[..., :-1, :])
-    return -(error.square() / DT + math.log(2 * math.pi * DT)).sum((-2, -1)) / 2
-
-
 def start(noise: Tensor) -> Tensor:
     """Return first states, before burn-in, from standard normal noise (..., 3)."""
     root: Tensor = torch.linalg.cholesky(noise.new_tensor(START_COVARIANCE))

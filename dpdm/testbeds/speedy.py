@@ -25,8 +25,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from dpdm.constants import GAS_CONSTANT, GRAVITY, LAPSE_RATE
 from dpdm.fields.extra import extra
-from dpdm.operators.points import GAS_CONSTANT, GRAVITY, LAPSE_RATE
 
 Array: TypeAlias = NDArray[np.floating[Any]]
 
@@ -41,7 +41,7 @@ PULLED = 2  # levels
 STEP = 40.0  # minutes, of the model
 BLOCK = 5  # days at once: always as many, for another number is rounded in another way
 REFERENCE_PRESSURE = 1e5  # Pa
-EXPONENT = -GAS_CONSTANT * LAPSE_RATE / GRAVITY
+EXPONENT = GAS_CONSTANT * LAPSE_RATE / GRAVITY
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,6 @@ def simulate(length: int, seed: int = 0, burn_in: int = BURN_IN) -> Iterator[Sta
         length: How many days.
         seed: Decides the ripple of the first pressure, which decides the weather.
         burn_in: Days before the first, 1 or more.
-
-    Raises:
-        DpdmError: When jcm is not installed.
     """
     run = started(seed, FIRST - burn_in)
     wanted, last = FIRST, FIRST + length

@@ -1,14 +1,15 @@
-"""One field out of the members of an ensemble: ``mean``, ``p90``, ``probability>300``.
+"""Statistics of an ensemble: computed, named, described and recognised here alone.
 
 Spread is the standard deviation with M - 1 in its denominator; percentiles are linear between
 members; a probability is the share of members, which knows no better than 1 / M. Where one member
-is missing, so is the statistic. The same as `dpdm downscale` stores.
+is missing, so is the statistic. In files, ``t2m_mean``, ``t2m_spread`` and ``t2m_p10`` are
+statistics of ``t2m``; a user writes ``mean``, ``p90``, ``member=3`` or ``probability>300``.
 """
 
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -27,6 +28,8 @@ _SIGNS: dict[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 _FORMS = "mean, spread, p10, p50, p90, member=3 or 'probability>300'"
 _STORED = re.compile(r"_(mean|spread|p\d+)$")
+_OVER_MEMBERS = " over the ensemble of "
+QUANTILES = (10, 50, 90)  # that are stored, in percent
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,7 @@ class Statistic:
         return {"member": "", "probability": "_probability"}.get(self.kind, f"_{self.text}")
 
     def of(self, members: xr.DataArray) -> xr.DataArray:
-        """Return the statistic over the dimension ``realization``, saying what it is.
-
-        Raises:
-            DpdmError: There is no such member.
-        """
+        """Return the statistic over the dimension ``realization``, saying what it is."""
         if self.kind == "member":
             return self._member(members)
         like = members.isel(realization=0, drop=True)
@@ -66,17 +65,10 @@ class Statistic:
 
     def _over(self, members: Array) -> Array:
         """Return the statistic over the first axis."""
-        found: Array = np.full_like(members[0], np.nan)
-        if self.kind == "mean":
-            found = members.mean(0)
-        elif self.kind == "spread" and len(members) > 1:
-            found = members.std(0, ddof=1)
-        elif self.kind == "percentile":
-            found = np.percentile(members, self.value, axis=0)
-        elif self.kind == "probability":
+        if self.kind == "probability":
             share = _SIGNS[self.sign](members, self.value).mean(0)
-            found = np.where(np.isnan(members).any(0), np.nan, share)
-        return found
+            return np.where(np.isnan(members).any(0), np.nan, share)
+        return compute(members, [self.text])[self.text]
 
     def _member(self, members: xr.DataArray) -> xr.DataArray:
         labels = [str(label) for label in members["realization"].values]
@@ -96,17 +88,48 @@ class Statistic:
             words = f"probability that {name} {self.sign} {self.value:g} {unit}".strip()
             comment = f"Share of {members.sizes['realization']} members."
             return {"long_name": words, "units": "1", "comment": comment}
-        words = self._words()
-        attrs["long_name"] = f"{words} over the ensemble of {name}"
-        if words.endswith("percentile"):  # CF has no method of that name
-            return attrs | {"comment": "Percentile over realization, linear between members."}
-        method = f"{attrs.get('cell_methods', '')} realization: {words.replace(' ', '_')}"
-        return attrs | {"cell_methods": method.strip()}
+        return describe(attrs, str(members.name), self.text)
 
-    def _words(self) -> str:
-        if self.kind != "percentile":
-            return {"mean": "mean", "spread": "standard deviation"}[self.kind]
-        return "median" if self.value == 50 else f"{ordinal(self.value)} percentile"
+
+def compute(members: NDArray[Any], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return ``mean``, ``spread`` and percentiles over the first axis; no spread of one member."""
+    found = {name: _MOMENTS[name](members) for name in names if name in _MOMENTS}
+    shares = [name for name in names if name not in found]
+    values = np.percentile(members, [int(name[1:]) for name in shares], axis=0) if shares else []
+    return found | dict(zip(shares, values, strict=True))
+
+
+def _mean(members: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(members.mean(0, dtype=float))
+
+
+def _spread(members: NDArray[Any]) -> NDArray[Any]:
+    alone = len(members) == 1
+    return np.full_like(members[0], np.nan) if alone else members.std(0, dtype=float, ddof=1)
+
+
+_MOMENTS = {"mean": _mean, "spread": _spread}
+
+
+def names_of(quantiles: Sequence[int] = QUANTILES) -> list[str]:
+    """Return the names of the statistics that are stored."""
+    return [*_MOMENTS, *(f"p{quantile}" for quantile in quantiles)]
+
+
+def describe(attrs: Mapping[str, Any], name: str, statistic: str) -> dict[str, Any]:
+    """Return the attributes of a statistic, from those of the variable.
+
+    Example:
+        >>> describe({"long_name": "2 m temperature"}, "t2m", "p50")["cell_methods"]
+        'realization: median'
+    """
+    words = {"mean": "mean", "spread": "standard deviation", "p50": "median"}.get(statistic, "")
+    said = words or f"{ordinal(int(statistic[1:]))} percentile"
+    out = dict(attrs) | {"long_name": f"{said}{_OVER_MEMBERS}{attrs.get('long_name', name)}"}
+    if not words:  # CF has no method of that name
+        return out | {"comment": "Percentile over realization, linear between members."}
+    method = f"{attrs.get('cell_methods', '')} realization: {words.replace(' ', '_')}"
+    return out | {"cell_methods": method.strip()}
 
 
 def ordinal(number: int) -> str:
@@ -122,9 +145,6 @@ def ordinal(number: int) -> str:
 
 def parse(text: str) -> Statistic:
     """Read a statistic.
-
-    Raises:
-        DpdmError: It is none.
 
     Example:
         >>> parse("p90").value, parse("probability >= 0.5").sign
@@ -152,15 +172,25 @@ def _probability(text: str, over: str) -> Statistic:
     )
 
 
-def stored(name: str) -> tuple[str, str]:
+def name_of(variable: str, statistic: str) -> str:
+    """Return the name of a stored statistic; that of the variable without one.
+
+    Example:
+        >>> name_of("t2m", "p10"), name_of("t2m", "")
+        ('t2m_p10', 't2m')
+    """
+    return f"{variable}_{statistic}" if statistic else variable
+
+
+def split_name(name: object) -> tuple[str, str]:
     """Split the name of a stored statistic into its variable and the statistic.
 
     Example:
-        >>> stored("t2m_p10"), stored("t2m")
+        >>> split_name("t2m_p10"), split_name("t2m")
         (('t2m', 'p10'), ('t2m', ''))
     """
-    found = _STORED.search(name)
-    return (name[: found.start()], found[1]) if found else (name, "")
+    found = _STORED.search(str(name))
+    return (str(name)[: found.start()], found[1]) if found else (str(name), "")
 
 
 def is_mean(array: xr.DataArray) -> bool:

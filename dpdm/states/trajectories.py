@@ -1,0 +1,406 @@
+"""Trajectories as states: each is one, composed of the prior's windows.
+
+What is called smoothing elsewhere needs no model here: the prior's denoiser of windows, composed
+in time, knows what trajectories look like, and the observations, earlier and later ones at once,
+pull all states together.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dpdm.bound import scaling, windowed
+from dpdm.diffusion.observe import Observation
+from dpdm.diffusion.tile import Spans, tile
+from dpdm.draw import (
+    Background,
+    Completion,
+    MemberNoise,
+    Modules,
+    Numbers,
+    SamplerConfig,
+    Seen,
+    Step,
+    samples,
+)  # fmt: skip
+from dpdm.ensemble import EnsembleOptions, described, layout
+from dpdm.errors import DpdmWarning
+from dpdm.fields.aloft import placed
+from dpdm.fields.channels import Channels
+from dpdm.fields.stations import check
+from dpdm.fields.status import ObsStatus, mark
+from dpdm.fields.tensors import Channel
+from dpdm.instruments import measured, observation_operator
+from dpdm.memory import check_room
+from dpdm.nets.layers import heard, joined
+from dpdm.operators.layout import Axis, Layout
+from dpdm.operators.linear import Links, picks
+from dpdm.operators.registry import Sites
+from dpdm.operators.shapes import compose
+from dpdm.operators.whitening import row_of
+from dpdm.prior import CLIMATE, Prior
+from dpdm.sighted import whitening_operator
+from dpdm.types import Denoise, Fields, Operator
+
+Array = NDArray[np.float64]
+NUMBER = {"long_name": "number of the trajectory"}
+WORK = 100  # trajectories that fit into what guidance and sampling need, and some more
+BIASED = (
+    "Without corrections, trajectories that are composed of windows are known to be biased: they "
+    "jump from state to state, and follow no observation far. Say --corrections 3."
+)
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """The states of a file.
+
+    Attributes:
+        path: The file.
+        values: Trajectories (N, T, C, ...).
+        like: The axes of the file, and what it says of itself.
+        words: Metadata of each variable.
+    """
+
+    path: Path
+    values: NDArray[Any]
+    like: xr.Dataset
+    words: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class TrajectorySpace:
+    """Trajectories of components, or of fields on a plane.
+
+    Attributes:
+        prior: A prior of trajectories.
+        options: What the user asks.
+        sampler: How to sample.
+        time: Times of the states (T,), dates or numbers.
+        inner: Coordinates of a state: its components, or y and x.
+        numbers: Numbers of the trajectories; none where there is but one.
+        sounder: Channels of brightness temperatures, if their weights are known.
+        file: The trajectories that something is made of, if there are any.
+    """
+
+    prior: Prior
+    options: EnsembleOptions
+    sampler: SamplerConfig
+    time: xr.DataArray
+    inner: Mapping[str, xr.DataArray]
+    numbers: tuple[int, ...] = ()
+    sounder: Channels | None = None
+    file: StateFile | None = field(default=None, repr=False)
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """List the numbers of the trajectories."""
+        return self.numbers or (None,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Give the shape (T, C, ...) of x."""
+        return self.extent
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Give the shape (T, C, ...) of a physical trajectory."""
+        return self.time.size, len(self.prior.normaliser.channels), *self.prior.contract.plane
+
+    @property
+    def names(self) -> list[str]:
+        """Name the variables, or the components of the one there is."""
+        return self.prior.normaliser.names
+
+    @property
+    def like(self) -> xr.Dataset:
+        """Give the axes of the file, and what it says of itself."""
+        return xr.Dataset() if self.file is None else self.file.like
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """Give what the file says of itself."""
+        return self.like.attrs
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """Give nothing: provenance need not tell more."""
+        return {}
+
+    @property
+    def weights(self) -> Array:
+        """Give the same to all cells."""
+        return np.ones(())
+
+    @property
+    def variables(self) -> Sequence[str]:
+        """Give the variables that may be observed."""
+        return (self.prior.contract.variable,) if self.prior.contract.variable else self.names
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Give the cells of a state on a plane."""
+        centres = [self.inner[side].values.astype(float) for side in ("y", "x")]
+        periods = [
+            len(c) * (c[-1] - c[0]) / (len(c) - 1) if self.prior.contract.periodic else 0.0
+            for c in centres
+        ]
+        y, x = (Axis(*each) for each in zip("yx", centres, periods, strict=True))
+        return Layout(y, x, sphere=False)
+
+    @cached_property
+    def frame(self) -> tuple[Tensor, Tensor]:
+        """Give mean and standard deviation of the states, that broadcast against (T, C, ...)."""
+        return scaling(self.prior)
+
+    def label(self, step: Step) -> str:
+        """Return what decides the noise of a trajectory, beside the seed."""
+        return "trajectory" if step is None else f"trajectory {step}"
+
+    def denoiser(self, step: Step, sampler: SamplerConfig, seen: Seen = None) -> Denoise:
+        """Return the denoiser of whole trajectories (B, T, C, ...)."""
+        spans = Spans(self.time.size, self.prior.contract.states)
+        denoise = tile(windowed(self.prior, sampler.device), spans)
+        return denoise if seen is None else sampler.guide(denoise, seen)
+
+    def normalise(self, values: Array, step: Step) -> Tensor:
+        """Return x (T, C, ...) of a physical trajectory (C, T, H, W)."""
+        return self.scaled(values)
+
+    def scaled(self, values: Array) -> Tensor:
+        """Return a physical trajectory (C, T, H, W) in standard deviations (T, C, ...)."""
+        states = torch.from_numpy(values).movedim(1, 0).contiguous().reshape(self.extent)
+        mean, std = self.frame
+        return ((states - mean) / std).float()
+
+    def unscaled(self, x: Fields) -> Fields:
+        """Return trajectories in standard deviations (B, T, C, ...) as physical (B, C, T, ...)."""
+        mean, std = (each.to(x) for each in self.frame)
+        return (mean + std * x).movedim(2, 1)
+
+    def physical(self, x: Fields) -> Fields:
+        """Return x (B, T, C, ...) as physical trajectories (B, C, T, H, W)."""
+        states = self.unscaled(x)
+        return states if self.prior.contract.plane else states[..., None, None]
+
+    def completion(
+        self, step: Step, noise: MemberNoise, around: Array | None, origin: Tensor | None
+    ) -> Completion:
+        """Return the function from x of a member to the physical member (C, T, H, W)."""
+
+        def complete(x: Tensor, number: int) -> Array:
+            member: Array = self.physical(x[None].double())[0].numpy()
+            return member
+
+        return complete
+
+    def visible(self, member: Array, step: Step) -> Array:
+        """Return a member as it is."""
+        return member
+
+    @cached_property
+    def climate(self) -> list[Fields]:
+        """Give states that the prior draws without observations, held still over all times."""
+        states = self.prior.contract.states
+        own = MemberNoise((states, *self.shape[1:]), self.options.seed, "climate")
+        sampler = replace(self.sampler, corrections=0, block=CLIMATE)
+        drawn = samples(windowed(self.prior, sampler.device), own, range(CLIMATE), sampler)
+        still = (self.physical(x[None, states // 2 : states // 2 + 1]) for x in drawn)
+        return [x.expand(-1, -1, self.time.size, -1, -1) for x in still]
+
+    def check_analysis(self, count: int) -> None:
+        """Refuse an analysis that does not fit into memory; warn of what is known to go wrong."""
+        kept = 1 if self.options.keep == "members" else self.options.members
+        hint = "Give fewer --members, --keep members, or a shorter trajectory."
+        check_room((kept + WORK) * 4 * math.prod(self.extent), "The members take", hint)
+        long = self.time.size > self.prior.contract.states
+        if long and not self.sampler.corrections and self.prior.denoiser.law is None:
+            warnings.warn(BIASED, DpdmWarning, stacklevel=2)
+
+    def screen(self, table: pd.DataFrame, coverage: float = 0.0) -> pd.DataFrame:
+        """Return observations with the status and the step of each."""
+        table, plane = table.copy(), self.prior.contract.plane
+        mark(table, ~table["variable"].isin(self.variables), ObsStatus.NO_VARIABLE)
+        for need in ("y", "x") if plane else ("component",):
+            there = table[need] if need in table else pd.Series("", table.index)
+            mark(table, there.isna() | (there == ""), ObsStatus(f"no {need}"))
+        if not plane and "component" in table:
+            mark(table, ~table["component"].isin(self.names), ObsStatus.OTHER_COMPONENT)
+        if self.numbers:
+            mark(table, table["trajectory"].isna(), ObsStatus.NO_TRAJECTORY)
+        return check(table, time=self.time)
+
+    def rows(self, table: pd.DataFrame, step: Step) -> NDArray[np.bool_]:
+        """Return which observations are of a trajectory."""
+        if step is None:
+            return np.ones(len(table), bool)
+        found: NDArray[np.bool_] = (table["trajectory"] == step).to_numpy()
+        return found
+
+    def operator(self, rows: pd.DataFrame, tried: bool = False) -> Operator:
+        """Return the operator from physical trajectories (B, C, T, H, W) to the rows' values."""
+        if self.prior.contract.plane:
+            count, channels, *plane = self.extent
+            return observation_operator(
+                rows, self.sites, (channels, count, *plane) if tried else ()
+            )
+        numbers = torch.tensor([self.names.index(name) for name in rows["component"]])
+        return self.when(picks((1, 1), torch.zeros(len(rows), dtype=torch.long)).of(numbers), rows)
+
+    def sites(self, rows: pd.DataFrame) -> Sites:
+        """Return where and when some rows were measured on the plane."""
+        first, last = self.interval(rows)
+        y, x = (rows[side].to_numpy(float, copy=True) for side in ("y", "x"))
+        return Sites(self.layout, tuple(self.names), y, x, first, last)
+
+    def when(self, links: Links, rows: pd.DataFrame) -> Links:
+        """Return links at the rows' steps."""
+        first, last = self.interval(rows)
+        return links.at(first) if last is None else links.during(first, last)
+
+    def interval(self, rows: pd.DataFrame) -> tuple[Tensor, Tensor | None]:
+        """Return the first and the last step of rows (N,); None where each has but one."""
+        names = [name for name in ("step", "last") if name in rows]
+        first, *last = (torch.from_numpy(rows[n].to_numpy(np.int64, copy=True)) for n in names)
+        return first, last[0] if last else None
+
+    def background_equivalents(
+        self, step: Step, operator: Operator, named: NDArray[np.object_]
+    ) -> Array:
+        """Return values of likely states at observations (N, P)."""
+        values: Array = torch.cat([operator(x) for x in self.climate]).T.numpy()
+        return values
+
+    def lost(self, operator: Operator) -> Tensor | float:
+        """Return the variance of observed values (N,) that no state which is drawn can have."""
+        return 0.0
+
+    def observation(
+        self, step: Step, rows: pd.DataFrame, operator: Operator, background: Background
+    ) -> Observation:
+        """Return rows as observations of x, with independent errors."""
+        value, error = measured(rows, np.float32)
+        drawn, seen = torch.from_numpy(background[0].T.copy()), operator
+        white = whitening_operator(rows, self.sounder)
+        if white is not None:
+            seen = compose(seen, row_of, white)
+            value, drawn, error = white(row_of(value[None]))[0], white(row_of(drawn)), error**0
+        variance = error**2 + torch.as_tensor(self.lost(seen)).float()
+        scale = drawn.var(0, correction=0).float()
+        return Observation(compose(self.physical, seen), value, variance, scale)
+
+    def values(self, step: Step) -> Array:
+        """Return a physical trajectory (C, T, H, W) of the file."""
+        assert self.file is not None
+        number = 0 if step is None else self.numbers.index(step)
+        states: Array = np.moveaxis(self.file.values[number].astype(float), 1, 0)
+        return states if self.prior.contract.plane else states[..., None, None]
+
+    def centred(self, members: Array, step: Step) -> Array:
+        """Move members so that their mean is the trajectory."""
+        moved: Array = members - members.mean(0) + self.values(step)
+        return moved
+
+    @torch.no_grad()
+    def features(self, x: Tensor, step: Step, modules: Modules, sigma: float) -> Tensor:
+        """Return the outputs of layers at the states of noisy x (T, F, ...)."""
+        windows = x.unfold(0, self.prior.contract.states, 1).movedim(-1, 1)
+        windows = windows.to(self.sampler.device)
+        found = window_features(self.prior, windows, modules, sigma, self.sampler.device)
+        return self.centres(found.cpu(), len(x))
+
+    def centres(self, windows: Tensor, count: int) -> Tensor:
+        """Return for each of so many states what is of the window around it."""
+        which = torch.arange(count) - self.prior.contract.states // 2
+        return windows[which.clamp(0, len(windows) - 1)]
+
+    def axes(self, step: Step = None) -> dict[str, xr.DataArray]:
+        """Return trajectory, time and, on a plane, y and x."""
+        like = self.like
+        like = like if step is None else like.isel(trajectory=[self.numbers.index(step)])
+        sides = ("y", "x") if self.prior.contract.plane else ()
+        return {n: like[n].reset_coords(drop=True) for n in ("trajectory", "time", *sides)}
+
+    def timed(self, laid_out: xr.Dataset) -> xr.Dataset:
+        """Return a layout as it is."""
+        return laid_out
+
+    @cached_property
+    def written(self) -> Mapping[str, Mapping[str, Any]]:
+        """Give the metadata of each variable that is written."""
+        channels, own = self.prior.normaliser.channels, self.prior.contract.variable
+        if self.file is not None:
+            return self.file.words
+        if own:
+            return {own: {"long_name": own, "units": channels[0].units or "1"}}
+        return {channel.name: attributes(channel) for channel in channels}
+
+    def labelled(
+        self, values: Numbers, member: int | None = None, statistic: str = "", step: Step = None
+    ) -> xr.Dataset:
+        """Return physical states (C, T, H, W), labelled."""
+        axes: dict[str, Any] = {} if member is None else {"realization": [member]}
+        axes |= {"trajectory": [self.numbers[0] if step is None else step]} if self.numbers else {}
+        coords: dict[str, Any] = axes | {"time": self.time} | dict(self.inner)
+        arrays = {}
+        for c, (name, words) in enumerate(self.written.items()):
+            own = values[c] if self.prior.contract.plane else values[..., 0, 0].T
+            array = xr.DataArray(own[(None,) * len(axes)], coords, list(coords), name, words)
+            told = described(self.in_file_units(array, statistic), statistic)
+            arrays[f"{name}_{statistic}" if statistic else name] = told
+        return xr.Dataset(arrays)
+
+    def in_file_units(self, array: xr.DataArray, statistic: str) -> xr.DataArray:
+        """Return a variable in the units of the file."""
+        return array
+
+    def template(self) -> xr.Dataset:
+        """Return the layout of the file to write: with the axes of a file, if there is one."""
+        count, channels, *plane = self.extent
+        numbers = np.array(self.numbers, np.int32)
+        many = {"trajectory": ("trajectory", numbers, NUMBER)} if numbers.size else {}
+        axes: dict[str, Any] = {**many, "time": self.time, **self.inner}
+        if self.file is not None and many:
+            axes = {str(n): axis for n, axis in self.like.coords.items()}
+        shape = (channels, count, *(plane or (1, 1)))
+        whole = layout(shape, self.options, self.labelled, {"realization": None, **axes})
+        return whole.assign_attrs(self.attrs)
+
+
+def window_features(
+    prior: Prior,
+    windows: Tensor,
+    modules: Modules,
+    sigma: float,
+    device: str,
+    season: float | None = None,
+    extent: tuple[int, ...] | None = None,
+) -> Tensor:
+    """Return the outputs of layers at normalised windows of states (B, w, C, ...).
+
+    They are on the cells of the extent, if that is not the windows' own.
+    """
+    with heard(modules) as kept:
+        windowed(prior, device, season)(windows, windows.new_full((len(windows),), sigma))
+    return joined(kept, tuple(windows.shape[3:]) if extent is None else extent)
+
+
+def attributes(channel: Channel) -> dict[str, Any]:
+    """Return the metadata of a channel's variable."""
+    said = {"long_name": channel.long_name or channel.name, "units": channel.units or "1"}
+    said |= {"standard_name": channel.standard_name} if channel.standard_name else {}
+    where = placed(channel.name, channel.family)
+    return said if where is None else said | where.stamp
