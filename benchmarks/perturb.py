@@ -15,7 +15,7 @@ import xarray as xr
 from dpdm.ensemble import EnsembleOptions
 from dpdm.evaluate.spectra import spectrum
 from dpdm.fields.grid import coarsen
-from dpdm.perturb import Push, drawn, sigma_of, spread
+from dpdm.perturb import Push, ensemble_around, sigma_of, spread
 from dpdm.prior import find, load
 from dpdm.states.domain import FieldConditioning, of_file
 from dpdm.states.fields import FieldSpace
@@ -65,7 +65,7 @@ def judged(space: FieldSpace, strength: float, months: list[int]) -> list[tuple[
         n: [] for n in space.names
     }
     for month in months:
-        members, state = drawn(space, month, Push(strength)), space.values(month)
+        members, state = ensemble_around(space, month, Push(strength)), space.values(month)
         spreads = spread(space, members)
         for c, name in enumerate(space.names):
             some, one = (fields(space, v) for v in (members[:, c], state[None, c]))

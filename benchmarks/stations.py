@@ -37,14 +37,14 @@ from numpy.typing import NDArray
 from station_rivals import distances, left_out, nearest
 
 from dpdm.analysis import Analysis
-from dpdm.assimilate import believed, guided, observations
+from dpdm.assimilate import guide_sampler, observations, screen
 from dpdm.coarse_error import CoarseError, coarse_error
 from dpdm.draw import draw
 from dpdm.ensemble import EnsembleOptions
 from dpdm.evaluate.innovations import compare
 from dpdm.fields.grid import grid_of, lerp
 from dpdm.fields.stations import station_names
-from dpdm.fields.status import IN_USE, ObsStatus, has
+from dpdm.fields.status import IN_USE, ObsStatus, has_status
 from dpdm.fields.tensors import to_tensor
 from dpdm.prior import find, load
 from dpdm.request import OWNERS, AssimilationFiles, AssimilationOptions
@@ -97,11 +97,11 @@ def prepared(folder: Path, options: argparse.Namespace) -> tuple[FieldSpace, pd.
         guidance=options.guidance, iterations=options.iterations, gamma=options.gamma,
         corrections=options.corrections, reject=0,
     )  # fmt: skip
-    space = replace(space, sampler=guided(space.sampler, space.prior, said))
-    table = believed(
+    space = replace(space, sampler=guide_sampler(space.sampler, space.prior, said))
+    table = screen(
         observations(AssimilationFiles([STATIONS], coarse, None, None, coarse), said), space, said
     )
-    table = table[has(table, ObsStatus.ASSIMILATED)].reset_index(drop=True)
+    table = table[has_status(table, ObsStatus.ASSIMILATED)].reset_index(drop=True)
     if options.odd:
         table = table[numbers(table) % 2 == 1].reset_index(drop=True)
     return space, table

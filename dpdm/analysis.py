@@ -24,8 +24,8 @@ from dpdm.draw import StateSpace, Step, draw, noise
 from dpdm.ensemble import blocks
 from dpdm.errors import DpdmError
 from dpdm.evaluate.innovations import background_check
-from dpdm.fields.status import IN_USE, ObsStatus, has, overrule
-from dpdm.instruments import measured, named
+from dpdm.fields.status import IN_USE, ObsStatus, has_status, overrule
+from dpdm.instruments import operator_names, values_and_errors
 from dpdm.operators.registry import OPERATORS
 from dpdm.prior import CLIMATE
 from dpdm.types import Operator
@@ -58,16 +58,16 @@ class Analysis:
         space.check_analysis(len(table))
         self.prior = np.full((len(table), CLIMATE), np.nan)
         self.analysis = np.full((len(table), space.options.members), np.nan)
-        self.named = named(table)
+        self.named = operator_names(table)
         self.check_operators()
 
     def check_operators(self) -> None:
         """Build every operator once, before anything is computed."""
         for step in self.space.steps:
-            here = self.at(step)
+            here = self.rows_in_use(step)
             if here.size:
                 self.operator(step, here, tried=True)
-        used = has(self.table, ObsStatus.ASSIMILATED) & (self.named != "point")
+        used = has_status(self.table, ObsStatus.ASSIMILATED) & (self.named != "point")
         if self.error is not None and used.any():
             row = self.table[used].iloc[0]
             raise DpdmError(
@@ -90,7 +90,7 @@ class Analysis:
         """Yield one step's results, ready to be written."""
         options = self.space.options
         members = self.members(step, range(options.members))
-        yield from blocks(members, options, partial(self.space.labelled, step=step))
+        yield from blocks(members, options, partial(self.space.label_values, step=step))
 
     def members(self, step: Step, numbers: Sequence[int]) -> Iterator[Array]:
         """Yield what is written of some members of one step, noting their values."""
@@ -100,16 +100,16 @@ class Analysis:
         drawn = draw(space, step, space.sampler, numbers, seed, seen)
         members: Numbered = zip(numbers, drawn, strict=True)
         if self.error is not None:
-            members = self.corrected(self.error, members, step, here)
+            members = self.correct(self.error, members, step, here)
         for number, member in members:
             if operator is not None:
                 values = operator(torch.from_numpy(member)[None])[0]
                 self.analysis[here, number] = values.numpy()
-            yield space.visible(member, step)
+            yield space.mask_unknown(member, step)
 
     def background(self, step: Step) -> tuple[Index, Operator | None]:
         """Return the rows of a step that the prior sees, and their operator; check them."""
-        here = self.at(step)
+        here = self.rows_in_use(step)
         if not here.size:
             return here, None
         operator = self.operator(step, here)
@@ -126,20 +126,20 @@ class Analysis:
         background_check(self.table, here, found, self.reject, more)
         return here, operator
 
-    def at(self, step: Step) -> Index:
+    def rows_in_use(self, step: Step) -> Index:
         """Return the rows of a step that are assimilated or withheld."""
-        return np.flatnonzero(has(self.table, *IN_USE) & self.space.rows(self.table, step))
+        return np.flatnonzero(has_status(self.table, *IN_USE) & self.space.rows(self.table, step))
 
     def operator(self, step: Step, here: Index, tried: bool = False) -> Operator:
         """Return the operator of some rows of one step."""
-        whole = self.together(step, here)
+        whole = self.whole_groups(step, here)
         seen = self.space.operator(self.table.iloc[whole], tried)
         if len(whole) == len(here):
             return seen
         chosen = torch.from_numpy(np.searchsorted(whole, here))
         return lambda states: seen(states)[:, chosen.to(states.device)]
 
-    def together(self, step: Step, here: Index) -> Index:
+    def whole_groups(self, step: Step, here: Index) -> Index:
         """Return rows of one step with all those that operators of other packages see with them.
 
         They give all their values at once, those that are not believed among them.
@@ -152,7 +152,7 @@ class Analysis:
 
     def observation(self, step: Step, here: Index) -> Observation | None:
         """Return the observation of those rows that are assimilated, if there are any."""
-        used = self.used(here)
+        used = self.rows_assimilated(here)
         if not used.size:
             return None
         rows, operator = self.table.iloc[used], self.operator(step, used)
@@ -162,25 +162,29 @@ class Analysis:
             shared = covariance(self.reach(used), zero, self.channel(used))
         return self.space.observation(step, rows, operator, (self.prior[used], shared))
 
-    def used(self, here: Index) -> Index:
+    def rows_assimilated(self, here: Index) -> Index:
         """Return those of some rows that are assimilated."""
-        chosen: Index = here[has(self.table, ObsStatus.ASSIMILATED)[here]]
+        chosen: Index = here[has_status(self.table, ObsStatus.ASSIMILATED)[here]]
         return chosen
 
-    def corrected(self, law: CoarseError, members: Numbered, step: Step, here: Index) -> Numbered:
+    def correct(self, law: CoarseError, members: Numbered, step: Step, here: Index) -> Numbered:
         """Yield members with the error of the coarse field that they and the used rows imply."""
-        used, label, seed = self.used(here), self.space.label(step), self.space.options.seed
-        seen = Implied(self, step, used) if used.size else None
+        used, label, seed = (
+            self.rows_assimilated(here),
+            self.space.label(step),
+            self.space.options.seed,
+        )
+        seen = ImpliedError(self, step, used) if used.size else None
         shapes = {"z": (len(law.std), len(law.root)), "e": (len(used),)}
         for number, member in members:
             z, e = (
                 noise(shape, seed, number, f"{label}/coarse/{name}").double()
                 for name, shape in shapes.items()
             )
-            z = z if seen is None else seen.given(member, z, e)
-            yield number, self.added(member, law.field(z).numpy())
+            z = z if seen is None else seen.condition(member, z, e)
+            yield number, self.add_error(member, law.field(z).numpy())
 
-    def added(self, member: Array, error: Array) -> Array:
+    def add_error(self, member: Array, error: Array) -> Array:
         """Return a member plus an error; what is never negative stays so."""
         total: Array = member + error
         for c, channel in enumerate(self.space.prior.normaliser.channels):
@@ -200,15 +204,15 @@ class Analysis:
         return self.error.at(lat, lon, self.channel(rows))
 
 
-class Implied:
+class ImpliedError:
     """What the rows that were used imply of the coarse field's error, member by member."""
 
     def __init__(self, analysis: Analysis, step: Step, used: Index) -> None:
-        self.value, self.error = measured(analysis.table.iloc[used])
+        self.value, self.error = values_and_errors(analysis.table.iloc[used])
         self.operator, self.channel = analysis.operator(step, used), analysis.channel(used)
         self.reach = analysis.reach(used)
 
-    def given(self, member: Array, z: Tensor, e: Tensor) -> Tensor:
+    def condition(self, member: Array, z: Tensor, e: Tensor) -> Tensor:
         """Return z (C, n) given what a member (C, H, W) misses."""
         miss = self.value - self.operator(torch.from_numpy(member)[None])[0]
         return given(self.reach, self.error, self.channel, miss, z, e)

@@ -12,7 +12,7 @@ import pandas as pd  # type: ignore[import-untyped]
 from dpdm.analysis import Analysis
 from dpdm.coarse_error import CoarseError, coarse_error
 from dpdm.draw import SamplerConfig, StateSpace
-from dpdm.ensemble import EnsembleOptions, Report, finished, provenance
+from dpdm.ensemble import EnsembleOptions, Report, finish_layout, provenance
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.innovations import departures, doubts, summary
 from dpdm.evaluate.metrics import Row
@@ -21,7 +21,7 @@ from dpdm.fields.channels import Channels, read_channels
 from dpdm.fields.grid import grid_of
 from dpdm.fields.observations import read_observations
 from dpdm.fields.stations import withhold
-from dpdm.fields.status import accepted
+from dpdm.fields.status import accept
 from dpdm.fields.store import sha256
 from dpdm.fields.write import Writer, check_output, write_text
 from dpdm.prior import Prior, find, load
@@ -50,8 +50,8 @@ def assimilate(
     known = load(path)
     request = Request(files, path.stem, ensemble, said, sounder_of(said, known))
     work = analysis_of(known, request)
-    made = provenance(path, files.read, said_of(work.space, request))
-    template = finished(work.space.template(), title_of(request), made, ensemble.history)
+    made = provenance(path, files.read, settings(work.space, request))
+    template = finish_layout(work.space.template(), title_of(request), made, ensemble.history)
     with Writer(files.analysis, template, overwrite) as writer:
         for done, block in enumerate(work.blocks(), 1):
             writer.write(block)
@@ -70,9 +70,9 @@ def analysis_of(prior: Prior, request: Request) -> Analysis:
     """Return the analysis that is asked for, ready to be made."""
     said = request.observations
     table = observations(request.files, said, request.sounder)
-    space = pulled(kind_of(prior).of_observations(prior, table, request), said)
-    error = doubted(space, said) if isinstance(space, FieldSpace) else None
-    return Analysis(space, believed(table, space, said), said.reject, error)
+    space = guide_space(kind_of(prior).of_observations(prior, table, request), said)
+    error = stated_coarse_error(space, said) if isinstance(space, FieldSpace) else None
+    return Analysis(space, screen(table, space, said), said.reject, error)
 
 
 def title_of(request: Request) -> str:
@@ -108,7 +108,9 @@ def sounder_of(said: AssimilationOptions, prior: Prior) -> Channels | None:
     return read_channels(said.channels)
 
 
-def guided(sampler: SamplerConfig, prior: Prior, said: AssimilationOptions) -> SamplerConfig:
+def guide_sampler(
+    sampler: SamplerConfig, prior: Prior, said: AssimilationOptions
+) -> SamplerConfig:
     """Return how to sample, pulled by observations: the prior's way, but for what is asked."""
     count = sampler.corrections if said.corrections is None else said.corrections
     if said.tau and not count:
@@ -120,19 +122,19 @@ def guided(sampler: SamplerConfig, prior: Prior, said: AssimilationOptions) -> S
     return replace(sampler, guide=guide, corrections=count, tau=said.tau or sampler.tau)
 
 
-def pulled(space: Space, said: AssimilationOptions) -> Space:
+def guide_space(space: Space, said: AssimilationOptions) -> Space:
     """Return a space whose members observations pull."""
-    sampler = guided(space.sampler, space.prior, said)
+    sampler = guide_sampler(space.sampler, space.prior, said)
     return replace(space, sampler=sampler)  # type: ignore[type-var]
 
 
-def believed(table: pd.DataFrame, space: StateSpace, said: AssimilationOptions) -> pd.DataFrame:
+def screen(table: pd.DataFrame, space: StateSpace, said: AssimilationOptions) -> pd.DataFrame:
     """Return observations, checked against the states and partly withheld."""
     checked = space.screen(table, said.coverage)
-    return accepted(withhold(checked, said.withhold, space.options.seed))
+    return accept(withhold(checked, said.withhold, space.options.seed))
 
 
-def doubted(space: FieldSpace, said: AssimilationOptions) -> CoarseError | None:
+def stated_coarse_error(space: FieldSpace, said: AssimilationOptions) -> CoarseError | None:
     """Return the law of the coarse field's error, if the user states one."""
     stated = said.coarse_error
     if space.blind and stated:
@@ -144,7 +146,7 @@ def doubted(space: FieldSpace, said: AssimilationOptions) -> CoarseError | None:
     return coarse_error(space.names, source, space.grid, stated, said.coarse_length)
 
 
-def said_of(space: StateSpace, request: Request) -> dict[str, object]:
+def settings(space: StateSpace, request: Request) -> dict[str, object]:
     """Return what decides the analyses beside the files."""
     options, contract = request.observations, space.prior.contract
     said: dict[str, object] = {"seed": space.options.seed, "members": space.options.members}

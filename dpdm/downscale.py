@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpdm.ensemble import EnsembleOptions, Report, finished, provenance
+from dpdm.ensemble import EnsembleOptions, Report, finish_layout, provenance
 from dpdm.fields.store import sha256
 from dpdm.fields.write import Writer, check_output
 from dpdm.prior import find, load
@@ -31,8 +31,8 @@ def downscale(
     warn_of(known.contract, path.stem)
     what = "Fine fields" if options.members else "Mean of the infinite ensemble of fine fields"
     title = f"{what} downscaled from {coarse.name} with the prior {path.stem}"
-    made = provenance(path, [coarse], said_of(space))
-    template = finished(space.template(), title, made, options.history)
+    made = provenance(path, [coarse], settings(space))
+    template = finish_layout(space.template(), title, made, options.history)
     with Writer(fine, template, overwrite) as writer:
         done, total = 0, max(1, options.members) * len(space.steps)
         for step in space.steps:
@@ -42,7 +42,7 @@ def downscale(
                 report(min(done, total), total)
 
 
-def said_of(space: FieldSpace) -> dict[str, object]:
+def settings(space: FieldSpace) -> dict[str, object]:
     """Return what decides the output beside the files; a mean knows neither seed nor sampler."""
     options = space.options
     said: dict[str, object] = {"consistent": str(options.consistent).lower(), **space.notes}

@@ -72,7 +72,7 @@ class SamplerConfig:
     corrections: int = 0
     tau: float = 0.5
 
-    def up_to(self, sigma: float) -> SamplerConfig:
+    def truncate(self, sigma: float) -> SamplerConfig:
         """Return the same way of sampling from a lower noise level."""
         return replace(self, sigma_max=sigma, sigma_min=min(self.sigma_min, sigma / 10))
 
@@ -180,7 +180,7 @@ class StateSpace(Protocol):
             origin: The same, normalised.
         """
 
-    def visible(self, member: Array, step: Step) -> Array:
+    def mask_unknown(self, member: Array, step: Step) -> Array:
         """Return the part of a member that is written, missing where nothing is known."""
 
     def check_analysis(self, count: int) -> None:
@@ -208,7 +208,7 @@ class StateSpace(Protocol):
     def values(self, step: Step) -> Array:
         """Return a physical state of the file, without a missing value."""
 
-    def centred(self, members: Array, step: Step) -> Array:
+    def centre(self, members: Array, step: Step) -> Array:
         """Return members (M, C, ...), moved so that their mean is the file's state."""
 
     def features(self, x: Tensor, step: Step, modules: Modules, sigma: float) -> Tensor:
@@ -217,10 +217,10 @@ class StateSpace(Protocol):
     def axes(self, step: Step = None) -> dict[str, xr.DataArray]:
         """Return the axes of one step or, without one, of all, in order."""
 
-    def timed(self, laid_out: xr.Dataset) -> xr.Dataset:
+    def add_times(self, laid_out: xr.Dataset) -> xr.Dataset:
         """Return a layout with what else is known of its times."""
 
-    def labelled(
+    def label_values(
         self, values: Numbers, member: int | None = None, statistic: str = "", step: Step = None
     ) -> xr.Dataset:
         """Return physical values of one step, labelled."""
@@ -282,7 +282,7 @@ def samples(
     for start in range(0, len(numbers), sampler.block):
         some = numbers[start : start + sampler.block]
         z = own(some).to(sampler.device)
-        x = renewed(sampler, own, some)(denoise, z, falling, begin).cpu()
+        x = make_sampler(sampler, own, some)(denoise, z, falling, begin).cpu()
         if not bool((x.abs() < FARTHEST).all()):
             raise DpdmError(
                 f"Sampling diverged: member {some[0]} lies more than {FARTHEST:g} standard "
@@ -292,7 +292,7 @@ def samples(
         yield from x
 
 
-def renewed(sampler: SamplerConfig, own: MemberNoise, numbers: Sequence[int]) -> Sampler:
+def make_sampler(sampler: SamplerConfig, own: MemberNoise, numbers: Sequence[int]) -> Sampler:
     """Return the sampler, with corrections whose noise each member has for itself."""
     if not sampler.corrections:
         return SAMPLERS[sampler.sampler]

@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.draw import StateSpace, Step
-from dpdm.ensemble import EnsembleOptions, finished, provenance, unfilled
+from dpdm.ensemble import EnsembleOptions, empty_variable, finish_layout, provenance
 from dpdm.errors import DpdmError
 from dpdm.fields.write import Writer, check_output
 from dpdm.memory import check_room
@@ -38,27 +38,27 @@ def embed(
     options: EnsembleOptions = EnsembleOptions(),
     look: Look = Look(),
     pool: str = "none",
-    told: FieldConditioning = FieldConditioning(),
+    conditioning: FieldConditioning = FieldConditioning(),
     overwrite: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write the features of every state of a file, whole or not at all."""
     path = find(prior)
-    check_output(features, [field, told, options, path], overwrite)
+    check_output(features, [field, conditioning, options, path], overwrite)
     known = load(path)
     look.modules(known)
-    space = states_of(field, known, options, told)
+    space = states_of(field, known, options, conditioning)
     check_pool(space, pool)
-    first = pooled(space, space.steps[0], look, pool)
+    first = pool_features(space, space.steps[0], look, pool)
     hint = "Give fewer layers or a smaller field, or --pool mean."
     check_room(4 * first.nbytes, "The features of a state take", hint)
-    made = provenance(path, [field], said_of(space, look, pool))
+    made = provenance(path, [field], settings(space, look, pool))
     title = f"Features of {field.name} in the denoiser of the prior {path.stem}"
     bare = template(space, first, pool)
-    whole = arranged(finished(bare, title, made, options.history), bare)
+    whole = arrange(finish_layout(bare, title, made, options.history), bare)
     with Writer(features, whole, overwrite) as writer:
         for done, step in enumerate(space.steps, 1):
-            values = first if done == 1 else pooled(space, step, look, pool)
+            values = first if done == 1 else pool_features(space, step, look, pool)
             writer.write(block(space, step, values, pool))
             report(done, len(space.steps))
 
@@ -72,7 +72,7 @@ def check_pool(space: StateSpace, pool: str) -> None:
         )
 
 
-def pooled(space: StateSpace, step: Step, look: Look, pool: str) -> NDArray[np.float32]:
+def pool_features(space: StateSpace, step: Step, look: Look, pool: str) -> NDArray[np.float32]:
     """Return the features of a state: (F, ...) of fields, (T, F, ...) of a trajectory."""
     values: NDArray[np.float32] = features_of(space, step, look).numpy()
     if pool == "mean":
@@ -80,7 +80,7 @@ def pooled(space: StateSpace, step: Step, look: Look, pool: str) -> NDArray[np.f
     return values
 
 
-def laid(
+def feature_axes(
     axes: dict[str, xr.DataArray], shape: tuple[int, ...], pool: str
 ) -> tuple[list[str], xr.Dataset]:
     """Return dimensions and axes of features of that shape, on the axes of states."""
@@ -95,20 +95,20 @@ def laid(
 
 def block(space: StateSpace, step: Step, values: NDArray[np.float32], pool: str) -> xr.Dataset:
     """Return the features of one state, labelled."""
-    dims, axes = laid(space.axes(step), values.shape, pool)
+    dims, axes = feature_axes(space.axes(step), values.shape, pool)
     return axes.assign(features=(dims, values.reshape([axes.sizes[d] for d in dims]), WORDS))
 
 
 def template(space: StateSpace, first: NDArray[np.float32], pool: str) -> xr.Dataset:
     """Return the layout of the file, in chunks of one state."""
-    dims, axes = laid(space.axes(), first.shape, pool)
+    dims, axes = feature_axes(space.axes(), first.shape, pool)
     sizes = {d: axes.sizes[d] for d in dims}
     chunks = (*(1 for _ in dims[first.ndim :]), *first.shape)
-    whole = axes.assign(features=unfilled(sizes, chunks, WORDS))
-    return (space.timed(whole) if "lat" in dims else whole).assign_attrs(space.attrs)
+    whole = axes.assign(features=empty_variable(sizes, chunks, WORDS))
+    return (space.add_times(whole) if "lat" in dims else whole).assign_attrs(space.attrs)
 
 
-def arranged(whole: xr.Dataset, laid_out: xr.Dataset) -> xr.Dataset:
+def arrange(whole: xr.Dataset, laid_out: xr.Dataset) -> xr.Dataset:
     """Return a finished layout in which a map of each feature lies together."""
     like = laid_out["features"]
     array = whole["features"].transpose(*like.dims)
@@ -116,7 +116,7 @@ def arranged(whole: xr.Dataset, laid_out: xr.Dataset) -> xr.Dataset:
     return whole.assign(features=array)
 
 
-def said_of(space: StateSpace, look: Look, pool: str) -> dict[str, object]:
+def settings(space: StateSpace, look: Look, pool: str) -> dict[str, object]:
     """Return what decides the features beside the files."""
     said: dict[str, object] = {
         "sigma": f"{look.sigma:g}", "layer": ",".join(look.layers), "pool": pool,

@@ -123,11 +123,11 @@ def layout(
     for name, array in first.data_vars.items():
         sizes = {str(d): whole.sizes.get(d, n) for d, n in array.sizes.items()}
         chunks = [1 if d in MANY else n for d, n in sizes.items()]
-        out[name] = unfilled(sizes, chunks, array.attrs)
+        out[name] = empty_variable(sizes, chunks, array.attrs)
     return xr.Dataset(out, whole.coords)
 
 
-def unfilled(
+def empty_variable(
     sizes: Mapping[str, int], chunks: Sequence[int], attrs: Mapping[str, Any]
 ) -> xr.Variable:
     """Return a variable that is to be filled, and how it is stored."""
@@ -135,7 +135,7 @@ def unfilled(
     return xr.Variable(tuple(sizes), empty, attrs, STORED | {"chunksizes": tuple(chunks)})
 
 
-def finished(
+def finish_layout(
     laid_out: xr.Dataset, title: str, made: Mapping[str, str], history: str
 ) -> xr.Dataset:
     """Return a layout with provenance: after CF where it lies on the Earth."""

@@ -11,12 +11,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from dpdm.ensemble import EnsembleOptions, finished, provenance, unfilled
+from dpdm.ensemble import EnsembleOptions, empty_variable, finish_layout, provenance
 from dpdm.errors import DpdmError
 from dpdm.fields.trajectories import COMPONENTS, cadence_of, check_times
 from dpdm.fields.write import Writer, check_output
 from dpdm.prior import Prior, find, load
-from dpdm.states import refuse_told
+from dpdm.states import refuse_field_options
 from dpdm.states.axes import of_file
 from dpdm.states.domain import FieldConditioning
 from dpdm.states.inner import Look
@@ -67,16 +67,16 @@ def forecast(
     check_ahead(lessons, ahead, train)
     step = cadence_of(lessons.like) * ahead.lead
     surrogate, test = surrogate_of(known, lessons, ahead, train)
-    skill = judged(surrogate, test, ahead, step)
+    skill = judge(surrogate, test, ahead, step)
     width = known.contract.states
-    last = torch.stack([x[-width:].flatten() for x in normalised(begun)])
+    last = torch.stack([x[-width:].flatten() for x in normalise_all(begun)])
     states = torch.stack([*run(surrogate, last, ahead.steps)], dim=1)
     if not bool(states.isfinite().all()):
         raise DpdmError(
             f"The forecast leaves all bounds within {ahead.steps} steps.",
             "Give fewer --steps, another --lead, or more to train on.",
         )
-    made = provenance(path, [train, state], said_of(ahead))
+    made = provenance(path, [train, state], settings(ahead))
     write(begun, states, out, step, made, overwrite)
     return skill
 
@@ -89,11 +89,11 @@ def components(path: Path, prior: Prior, options: EnsembleOptions) -> Trajectory
             f"{', '.join(prior.normaliser.names)}.",
             "For fields, regress on what dpdm embed writes; docs/embed.md has an example.",
         )
-    refuse_told(options, FieldConditioning(), bool(options.missing))
+    refuse_field_options(options, FieldConditioning(), bool(options.missing))
     return of_file(path, prior, options)
 
 
-def normalised(space: TrajectorySpace) -> list[Tensor]:
+def normalise_all(space: TrajectorySpace) -> list[Tensor]:
     """Return all trajectories, normalised (T, C)."""
     return [space.normalise(space.values(step), step) for step in space.steps]
 
@@ -114,7 +114,7 @@ def surrogate_of(
 ) -> tuple[Surrogate, Tensor]:
     """Return the surrogate, and the normalised trajectories that it has not seen (N, T, C)."""
     taught, last = split(lessons.like, path)
-    x = torch.stack(normalised(lessons))
+    x = torch.stack(normalise_all(lessons))
     width = prior.contract.states
     fit, hold = (pairs(part, width, ahead.lead) for part in (x[:taught], x[taught:last]))
     surrogate = Surrogate(prior, ahead.look, fit.now.shape[1]).requires_grad_(False)
@@ -124,7 +124,7 @@ def surrogate_of(
     return surrogate, x[last:]
 
 
-def judged(
+def judge(
     surrogate: Surrogate, test: Tensor, ahead: Ahead, step: float
 ) -> list[tuple[float, float, float]]:
     """Return lead time and the RMSE of surrogate and persistence, as far as the test reaches.
@@ -167,25 +167,25 @@ def write(
     overwrite: bool,
 ) -> None:
     """Write the last states of normalised windows (N, S, w C), a step apart, as trajectories."""
-    values = begun.unscaled(states[..., -len(begun.names) :].double()).movedim(1, 2)
+    values = begun.unscale(states[..., -len(begun.names) :].double()).movedim(1, 2)
     like = begun.like
     begin = float(like["time"].values[-1]) if like["time"].dtype.kind in "fiu" else 0.0
     words = {"long_name": "model time", "units": "1"} | like["time"].attrs
     time = xr.DataArray(begin + step * np.arange(states.shape[1]), dims="time", attrs=words)
-    name, attrs = next(iter(begun.written.items()))
+    name, attrs = next(iter(begun.variables_written.items()))
     coords = {"trajectory": like["trajectory"], "time": time}
     coords |= {"component": like["component"]} if "component" in like.coords else {}
     sizes = dict(zip(COMPONENTS, values.shape, strict=True))
-    empty = unfilled(sizes, (1, *values.shape[1:]), attrs)
+    empty = empty_variable(sizes, (1, *values.shape[1:]), attrs)
     title = f"Forecast of {made['steps']} steps by a surrogate on the features of a denoiser"
     bare = xr.Dataset({name: empty}, coords, begun.attrs)
-    template = finished(bare, title, made, begun.options.history)
+    template = finish_layout(bare, title, made, begun.options.history)
     with Writer(out, template, overwrite) as writer:
         filled = values.numpy().astype(np.float32)
         writer.write(template.assign({name: (COMPONENTS, filled)}))
 
 
-def said_of(ahead: Ahead) -> dict[str, object]:
+def settings(ahead: Ahead) -> dict[str, object]:
     """Return what decides the forecast beside the files."""
     return {
         "lead": ahead.lead, "steps": ahead.steps, "sigma": f"{ahead.look.sigma:g}",

@@ -55,7 +55,7 @@ def observation_operator(
     return operator
 
 
-def sites_of(
+def locate(
     rows: pd.DataFrame, cells: Layout, names: Sequence[str], relief: Array, **more: Any
 ) -> Sites:
     """Return where some rows were measured on the Earth.
@@ -69,7 +69,7 @@ def sites_of(
     return Sites(cells, tuple(names), lat, lon, climb=up, **more)
 
 
-def measured(rows: pd.DataFrame, kind: type = float) -> tuple[Tensor, Tensor]:
+def values_and_errors(rows: pd.DataFrame, kind: type = float) -> tuple[Tensor, Tensor]:
     """Return values and standard deviations of some rows."""
     arrays = (rows[n].to_numpy(kind, copy=True) for n in ("value", "error"))
     value, error = map(torch.from_numpy, arrays)
@@ -79,12 +79,14 @@ def measured(rows: pd.DataFrame, kind: type = float) -> tuple[Tensor, Tensor]:
 def groups(rows: pd.DataFrame) -> Iterator[np.ndarray]:
     """Yield the numbers of the rows that share operator, variable and settings."""
     shared = {name: rows[name].to_numpy() for name in ("channel", *SETTINGS) if name in rows}
-    keys = pd.DataFrame({"operator": named(rows), "variable": rows["variable"].to_numpy()})
+    keys = pd.DataFrame(
+        {"operator": operator_names(rows), "variable": rows["variable"].to_numpy()}
+    )
     keys = keys.assign(**shared)
     yield from keys.groupby(list(keys), sort=False, dropna=False).indices.values()
 
 
-def named(rows: pd.DataFrame) -> np.ndarray:
+def operator_names(rows: pd.DataFrame) -> np.ndarray:
     """Return the name of each row's operator, the implied one where it names none."""
     said = rows["operator"] if "operator" in rows else pd.Series("", rows.index)
     implied = rows["variable"].map(IMPLIED).fillna("point")
@@ -96,7 +98,7 @@ def named(rows: pd.DataFrame) -> np.ndarray:
 
 def part(rows: pd.DataFrame, place: Place, shape: tuple[int, ...]) -> Operator:
     """Return the operator of one group."""
-    name, variable = named(rows)[0], str(rows["variable"].iloc[0])
+    name, variable = operator_names(rows)[0], str(rows["variable"].iloc[0])
     if name not in OPERATORS:
         operator = plugins.find(known(name))
         return plugins.tried(operator, name, shape, len(rows)) if shape else operator

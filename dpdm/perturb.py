@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from dpdm.diffusion.sample import level
 from dpdm.draw import StateSpace, Step, draw
-from dpdm.ensemble import EnsembleOptions, blocks, finished, provenance
+from dpdm.ensemble import EnsembleOptions, blocks, finish_layout, provenance
 from dpdm.errors import DpdmError, DpdmWarning, not_found
 from dpdm.fields.write import Writer, check_output
 from dpdm.memory import check_room
@@ -79,7 +79,7 @@ def perturb(
     prior: str = "default",
     options: EnsembleOptions = EnsembleOptions(members=50, keep="members"),
     push: Push = Push(),
-    told: FieldConditioning = FieldConditioning(),
+    conditioning: FieldConditioning = FieldConditioning(),
     overwrite: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Point]:
@@ -89,23 +89,23 @@ def perturb(
     come first, and the last is what was written, over all states.
     """
     path = find(prior)
-    check_output(ensemble, [state, told, options, path], overwrite)
+    check_output(ensemble, [state, conditioning, options, path], overwrite)
     check_push(push, options)
-    space = states_of(state, load(path), options, told)
-    curve = [] if push.target is None else calibrated(space, push)
+    space = states_of(state, load(path), options, conditioning)
+    curve = [] if push.target is None else calibrate(space, push)
     push = replace(push, strength=curve[-1].strength) if curve else push
     if push.strength == 0:
         said = "Strength 0 adds no noise: every member is the state itself."
         warnings.warn(said, DpdmWarning, stacklevel=2)
-    made = provenance(path, [state], said_of(space, push, curve))
+    made = provenance(path, [state], settings(space, push, curve))
     title = f"Ensemble around {state.name} with the prior {path.stem}"
-    template = finished(space.template(), title, made, options.history)
+    template = finish_layout(space.template(), title, made, options.history)
     spreads = []
     with Writer(ensemble, template, overwrite) as writer:
         for done, step in enumerate(space.steps, 1):
-            members = drawn(space, step, push)
+            members = ensemble_around(space, step, push)
             spreads.append(spread(space, members))
-            for block in blocks(members, options, partial(space.labelled, step=step)):
+            for block in blocks(members, options, partial(space.label_values, step=step)):
                 writer.write(block)
             report(done, len(space.steps))
     return [*sorted(curve, key=lambda p: p.strength), point(space, push.strength, spreads)]
@@ -130,16 +130,16 @@ def sigma_of(space: StateSpace, strength: float) -> float:
     return level(sampler.schedule, strength, sampler.sigma_min, sampler.sigma_max)
 
 
-def drawn(space: StateSpace, step: Step, push: Push) -> Array:
+def ensemble_around(space: StateSpace, step: Step, push: Push) -> Array:
     """Return the physical members (M, C, ...) around one state."""
     state, count = space.values(step), space.options.members
     check_room(3 * count * state.nbytes, "The members take", "Give fewer --members.")
     sigma = sigma_of(space, push.strength)
     if not sigma:
         return np.repeat(state[None], count, axis=0)
-    sampler, seed = space.sampler.up_to(sigma), space.options.seed
+    sampler, seed = space.sampler.truncate(sigma), space.options.seed
     members = np.stack([*draw(space, step, sampler, range(count), seed, around=state)])
-    return space.centred(members, step) if push.centred else members
+    return space.centre(members, step) if push.centred else members
 
 
 def spread(space: StateSpace, members: Array) -> dict[str, float]:
@@ -155,17 +155,17 @@ def point(space: StateSpace, strength: float, spreads: Sequence[dict[str, float]
     return Point(strength, sigma_of(space, strength), mean)
 
 
-def calibrated(space: StateSpace, push: Push) -> list[Point]:
+def calibrate(space: StateSpace, push: Push) -> list[Point]:
     """Return the points by which the strength of a spread is found, the nearest last.
 
     The members' noise is that of the file: with it the spread rises with the strength, and is met
     by halving.
     """
     name, wanted = push.target or ("", 0.0)
-    measure = measured(space, name)
+    measure = spread_measure(space, name)
 
     def at(strength: float) -> Point:
-        members = drawn(space, space.steps[0], Push(strength))
+        members = ensemble_around(space, space.steps[0], Push(strength))
         return point(space, strength, [spread(space, members)])
 
     curve = [at(1.0)]
@@ -184,7 +184,7 @@ def calibrated(space: StateSpace, push: Push) -> list[Point]:
     return sorted(curve, key=lambda p: -abs(math.log(max(measure(p), 1e-300) / wanted)))
 
 
-def measured(space: StateSpace, name: str) -> Callable[[Point], float]:
+def spread_measure(space: StateSpace, name: str) -> Callable[[Point], float]:
     """Return what reads the wanted spread from a point."""
     channels = space.prior.normaliser.channels
     stds = {c.name: c.std for c in channels}
@@ -202,7 +202,7 @@ def measured(space: StateSpace, name: str) -> Callable[[Point], float]:
     return lambda p: math.sqrt(np.mean([(p.spread[n] / stds[n]) ** 2 for n in stds]))
 
 
-def said_of(space: StateSpace, push: Push, curve: Sequence[Point]) -> dict[str, object]:
+def settings(space: StateSpace, push: Push, curve: Sequence[Point]) -> dict[str, object]:
     """Return what decides the ensemble beside the files."""
     said: dict[str, object] = {
         "seed": space.options.seed, "members": space.options.members,

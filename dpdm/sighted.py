@@ -11,7 +11,7 @@ from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.aloft import placed
 from dpdm.fields.channels import Channels
 from dpdm.fields.columns import levelled
-from dpdm.fields.status import ObsStatus, mark, usable
+from dpdm.fields.status import ObsStatus, is_usable, mark
 from dpdm.fields.tensors import Channel
 from dpdm.fields.variables import REMOTE
 from dpdm.operators.linear import Links
@@ -86,7 +86,7 @@ def reaches(channels: Sequence[Channel]) -> dict[str, tuple[float, float]]:
 
 def check_remote(table: pd.DataFrame, sounder: Channels | None, ground: bool) -> None:
     """Say what stands for the ground where it is seen from above."""
-    used = table[table["variable"].isin(REMOTE) & usable(table)]
+    used = table[table["variable"].isin(REMOTE) & is_usable(table)]
     seen = used[used["variable"] == "tb"]
     if len(seen) and sounder is None:
         row = seen.iloc[0]

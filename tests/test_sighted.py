@@ -17,7 +17,7 @@ from dpdm.ensemble import EnsembleOptions
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.channels import Channels, gaussian
 from dpdm.fields.observations import read_observations
-from dpdm.fields.status import ObsStatus, accepted
+from dpdm.fields.status import ObsStatus, accept
 from dpdm.instruments import observation_operator
 from dpdm.operators.layout import globe
 from dpdm.operators.registry import Sites
@@ -153,7 +153,7 @@ def checked(text: str, sounder: Channels | None = None) -> pd.DataFrame:
     """Return a table of text, checked against the week, with what it accepts in use."""
     Path("obs.csv").write_text(text)
     table = space(sounder).screen(read_observations([Path("obs.csv")], channels=sounder))
-    return accepted(table)
+    return accept(table)
 
 
 @pytest.mark.usefixtures("here")

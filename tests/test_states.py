@@ -17,8 +17,8 @@ from dpdm.diffusion.gaussian import Gaussian
 from dpdm.diffusion.observe import Observation
 from dpdm.draw import MemberNoise, SamplerConfig, draw
 from dpdm.ensemble import EnsembleOptions, described, layout
-from dpdm.fields.status import ObsStatus, accepted, mark, overrule, reasons
-from dpdm.instruments import measured
+from dpdm.fields.status import ObsStatus, accept, mark, overrule, reasons
+from dpdm.instruments import values_and_errors
 from dpdm.states import KINDS
 from dpdm.types import Denoise, Fields, Operator
 
@@ -58,7 +58,7 @@ class Numbers:
     def completion(self, step: int, noise: MemberNoise, around: Any, origin: Any) -> Any:
         return lambda x, number: self.physical(x.double()).numpy()
 
-    def visible(self, member: np.ndarray, step: int) -> np.ndarray:
+    def mask_unknown(self, member: np.ndarray, step: int) -> np.ndarray:
         return member
 
     def check_analysis(self, count: int) -> None:
@@ -79,10 +79,10 @@ class Numbers:
     def observation(
         self, step: int, rows: pd.DataFrame, operator: Operator, background: Any
     ) -> Observation:
-        value, error = measured(rows)
+        value, error = values_and_errors(rows)
         return Observation(lambda x: operator(self.physical(x)), value, error**2)
 
-    def labelled(
+    def label_values(
         self, values: np.ndarray, member: int | None = None, statistic: str = "", step: int = 0
     ) -> xr.Dataset:
         axes = {} if member is None else {"realization": [member]}
@@ -92,7 +92,7 @@ class Numbers:
 
     def template(self) -> xr.Dataset:
         axes = {"realization": None, "step": list(self.steps), "cell": np.arange(4)}
-        return layout(self.shape, self.options, self.labelled, axes)
+        return layout(self.shape, self.options, self.label_values, axes)
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +123,7 @@ def test_members_follow_the_law_of_the_space() -> None:
 def test_members_around_a_state_are_near_it_at_little_noise() -> None:
     space = Numbers()
     state = np.array([[[9.0, 10.0, 12.0, 11.0]]])
-    near = replace(space, sampler=SAMPLER.up_to(0.01))
+    near = replace(space, sampler=SAMPLER.truncate(0.01))
     np.testing.assert_allclose(drawn(near, range(3), around=state) - state, 0, rtol=0, atol=0.1)
 
 
@@ -179,7 +179,7 @@ def test_the_first_status_of_a_row_stays() -> None:
     rows = pd.DataFrame({"status": ["", "missing", ""]})
     mark(rows, np.array([True, True, False]), ObsStatus.OUTSIDE)
     assert list(rows["status"]) == ["outside the domain", "missing", ""]
-    assert list(accepted(rows)["status"]) == ["outside the domain", "missing", "assimilated"]
+    assert list(accept(rows)["status"]) == ["outside the domain", "missing", "assimilated"]
     overrule(rows, np.array([1]), ObsStatus.MERGED.of("2 of a.csv"))
     assert list(reasons(rows)) == ["outside the domain", "merged", ""]
 

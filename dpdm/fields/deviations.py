@@ -7,7 +7,7 @@ import pandas as pd  # type: ignore[import-untyped]
 
 from dpdm.errors import DpdmError
 from dpdm.fields.channels import Channels
-from dpdm.fields.status import usable
+from dpdm.fields.status import is_usable
 from dpdm.fields.values import ERRORS, KEEPING, meanings, operators
 
 
@@ -15,7 +15,7 @@ def assign_errors(
     table: pd.DataFrame, errors: Mapping[str, float], channels: Channels | None
 ) -> None:
     """Complete the errors of usable rows, and refuse those that are not positive."""
-    open_rows = usable(table)
+    open_rows = is_usable(table)
     meaning = meanings(table)
     bare = open_rows & table["error"].isna()
     _check_operators(table[bare], meaning[bare])

@@ -23,7 +23,7 @@ from dpdm.fields.coverage import missing_coverage
 from dpdm.fields.footprints import inside, turned
 from dpdm.fields.grid import Grid, step
 from dpdm.fields.observations import swapped
-from dpdm.fields.status import ObsStatus, mark, usable
+from dpdm.fields.status import ObsStatus, is_usable, mark
 from dpdm.fields.status import reasons as without_particulars
 from dpdm.fields.steps import before, steps
 from dpdm.fields.time import is_dated
@@ -83,7 +83,7 @@ def _mark_sparse(
     table: pd.DataFrame, time: xr.DataArray, bounds: xr.DataArray | None, period: str, least: float
 ) -> None:
     """Mark values that cover too little of the month, season or year that they would stand for."""
-    used = table[usable(table)]
+    used = table[is_usable(table)]
     used = used[meanings(used).isin(used["variable"]).to_numpy() & used["time"].notna().to_numpy()]
     if used.empty or not least:
         return
@@ -115,7 +115,7 @@ def withhold(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     """
     if not 0 <= share < 1:
         raise DpdmError(f"The share to withhold is {share:g}.", "Give 0, or up to below 1.")
-    used = usable(table)
+    used = is_usable(table)
     names = station_names(table)
     stations = np.unique(names[used])
     if share == 0:
@@ -149,7 +149,7 @@ def merged(table: pd.DataFrame) -> pd.DataFrame:
     The first row keeps the mean, weighted by inverse variance, and its error; the others' status
     names it.
     """
-    used = table[usable(table)]
+    used = table[is_usable(table)]
     group = _groups(used)
     first = used.index[np.unique(group, return_index=True)[1]]
     weight = 1.0 / used["error"].to_numpy() ** 2
@@ -226,13 +226,13 @@ def _ends(means: pd.DataFrame) -> pd.Series:
 
 
 def _check_swapped(table: pd.DataFrame, domain: Grid) -> None:
-    placed = table[usable(table) & table["lat"].notna()]
+    placed = table[is_usable(table) & table["lat"].notna()]
     if len(placed) and not inside(placed, domain).any() and inside(placed, domain, True).all():
         raise swapped("Every observation lies outside the domain, and inside it the other way")
 
 
 def _check_left(table: pd.DataFrame, time: xr.DataArray | None) -> None:
-    if not usable(table).any():
+    if not is_usable(table).any():
         counts = {why: n for why, n in tally(table).items() if n}
         said = ", ".join(f"{n} {why}" for why, n in counts.items())
         hint = _remedy(max(counts, key=lambda why: counts[why]), table, time)
@@ -267,7 +267,7 @@ def _span(stamps: pd.Series) -> str:
 def _mark_land(table: pd.DataFrame, domain: Grid, statics: xr.Dataset, relief: float) -> None:
     """Mark stations on land that the field has as sea, and those far above or below its relief."""
     points = operators(table).isin(("", "point")) & ~meanings(table).isin(ALOFT | REMOTE)
-    here = table.index[usable(table) & table["elevation"].notna() & points]
+    here = table.index[is_usable(table) & table["elevation"].notna() & points]
     part = table.loc[here]
     rows, columns = _cells(part, domain)
     land = _most(statics["land_fraction"].values, rows, columns, domain.cyclic)

@@ -57,12 +57,12 @@ class ObsStatus(StrEnum):
 IN_USE = (ObsStatus.ASSIMILATED, ObsStatus.WITHHELD)
 
 
-def usable(table: pd.DataFrame) -> NDArray[np.bool_]:
+def is_usable(table: pd.DataFrame) -> NDArray[np.bool_]:
     """Return which rows nothing is found against so far."""
-    return has(table, ObsStatus.USABLE)
+    return has_status(table, ObsStatus.USABLE)
 
 
-def has(table: pd.DataFrame, *statuses: ObsStatus) -> NDArray[np.bool_]:
+def has_status(table: pd.DataFrame, *statuses: ObsStatus) -> NDArray[np.bool_]:
     """Return which rows have one of some statuses."""
     found: NDArray[np.bool_] = table["status"].isin(statuses).to_numpy()
     return found
@@ -72,7 +72,7 @@ def mark(
     table: pd.DataFrame, wrong: "NDArray[np.bool_] | pd.Series[bool]", why: ObsStatus
 ) -> None:
     """Give a status to those rows, in place, that had none before."""
-    table.loc[np.asarray(wrong, bool) & usable(table), "status"] = why.value
+    table.loc[np.asarray(wrong, bool) & is_usable(table), "status"] = why.value
 
 
 def overrule(table: pd.DataFrame, rows: NDArray[np.int64], why: str | Sequence[str]) -> None:
@@ -80,9 +80,9 @@ def overrule(table: pd.DataFrame, rows: NDArray[np.int64], why: str | Sequence[s
     table.iloc[rows, table.columns.get_loc("status")] = str(why) if isinstance(why, str) else why
 
 
-def accepted(table: pd.DataFrame) -> pd.DataFrame:
+def accept(table: pd.DataFrame) -> pd.DataFrame:
     """Return observations of which those that nothing is found against are assimilated."""
-    status = table["status"].mask(usable(table), ObsStatus.ASSIMILATED.value)
+    status = table["status"].mask(is_usable(table), ObsStatus.ASSIMILATED.value)
     return table.assign(status=status)
 
 

@@ -13,7 +13,7 @@ import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from dpdm.analysis import Analysis
-from dpdm.assimilate import doubted
+from dpdm.assimilate import stated_coarse_error
 from dpdm.coarse_error import CoarseError
 from dpdm.reconstruct.parts import Drawn
 from dpdm.reconstruct.units import Unit
@@ -66,5 +66,5 @@ class Drawer:
 
 def drawer_of(space: FieldSpace, said: AssimilationOptions | None) -> Drawer:
     """Return what draws the units of a space; of its series it keeps the first step, unread."""
-    error = None if said is None else doubted(space, said)
+    error = None if said is None else stated_coarse_error(space, said)
     return Drawer(replace(space, coarse=space.coarse.isel(time=[0])), said, error)

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.ensemble import finished, provenance
+from dpdm.ensemble import finish_layout, provenance
 from dpdm.errors import DpdmError
 from dpdm.reconstruct.setting import Setting
 from dpdm.states.fields import FieldSpace
@@ -52,7 +52,7 @@ def template(setting: Setting, space: FieldSpace, made: Mapping[str, str]) -> xr
     options = space.options
     what = "Fine fields" if options.members else "Mean of the infinite ensemble of fine fields"
     title = f"{what} reconstructed after {setting.path.name} with the prior {setting.prior.stem}"
-    return finished(space.template(), title, made, options.history)
+    return finish_layout(space.template(), title, made, options.history)
 
 
 def made_from(setting: Setting, fingerprint: Mapping[str, object]) -> dict[str, str]:

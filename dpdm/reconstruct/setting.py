@@ -14,7 +14,7 @@ import xarray as xr
 
 from dpdm import __version__
 from dpdm.adjust import Adjustment, adjustment
-from dpdm.assimilate import believed, guided, observations
+from dpdm.assimilate import guide_sampler, observations, screen
 from dpdm.fields.store import sha256
 from dpdm.fields.time import MONTHS, bounds_of, intervals, period_of
 from dpdm.prior import check_earth, find, load
@@ -25,7 +25,7 @@ from dpdm.reconstruct.units import Unit, plan_of_work, units_of
 from dpdm.reconstruct.words import planned
 from dpdm.request import COVERAGE, AssimilationFiles
 from dpdm.skill import warn_of
-from dpdm.states.domain import between
+from dpdm.states.domain import make_space
 from dpdm.states.fields import FieldSpace
 
 
@@ -155,7 +155,7 @@ def prepare(path: Path) -> Setting:
         inputs, prior, options.rename, plan.input.units, plan.input.period, options.missing
     )
     grid, statics = (file_of(n, folder) for n in (plan.output.grid, plan.output.statics))
-    space = between(series.fields, prior, options, grid, statics, inputs[0])
+    space = make_space(series.fields, prior, options, grid, statics, inputs[0])
     seen = found(plan.observations.files, folder, f"{path}, observations, files")
     space, table = observed(space, plan, tuple(seen)) if seen else (space, None)
     adjusted = adjustment(series.whole, prior, plan.adjust.method, plan.adjust.reference)
@@ -167,9 +167,9 @@ def observed(
 ) -> tuple[FieldSpace, pd.DataFrame]:
     """Return the space as observations pull, and the observations, checked against the fields."""
     said = assimilation_of(plan.observations)
-    space = replace(space, sampler=guided(space.sampler, space.prior, said))
+    space = replace(space, sampler=guide_sampler(space.sampler, space.prior, said))
     table = observations(AssimilationFiles(paths, None, None, None, Path()), said)
-    return space, believed(table, space, said)
+    return space, screen(table, space, said)
 
 
 def coarse_of(setting: Setting, labels: list[str]) -> xr.Dataset:

@@ -19,7 +19,7 @@ from dpdm.errors import DpdmError
 from dpdm.prior import Prior
 from dpdm.request import Request
 from dpdm.states import axes, domain, globe
-from dpdm.states.axes import asked
+from dpdm.states.axes import trajectory_request
 from dpdm.states.domain import FieldConditioning
 
 
@@ -28,7 +28,7 @@ class Kind:
     """How spaces of one kind of states are opened.
 
     Attributes:
-        of_file: For the states of a file, bound to what the prior is told of them.
+        of_file: For the states of a file, bound to what the prior is conditioning of them.
         of_observations: For an analysis.
     """
 
@@ -37,28 +37,30 @@ class Kind:
 
 
 def trajectories_of(
-    path: Path, prior: Prior, options: EnsembleOptions, told: FieldConditioning
+    path: Path, prior: Prior, options: EnsembleOptions, conditioning: FieldConditioning
 ) -> StateSpace:
     """Return the trajectories of a file."""
-    refuse_told(options, told, bool(options.missing))
+    refuse_field_options(options, conditioning, bool(options.missing))
     return axes.of_file(path, prior, options)
 
 
 def globe_of(
-    path: Path, prior: Prior, options: EnsembleOptions, told: FieldConditioning
+    path: Path, prior: Prior, options: EnsembleOptions, conditioning: FieldConditioning
 ) -> StateSpace:
     """Return the states of the globe of a file."""
-    refuse_told(options, told)
+    refuse_field_options(options, conditioning)
     return globe.of_file(path, prior, options)
 
 
 KINDS: dict[str, Kind] = {
     "fields": Kind(domain.of_file, domain.of_observations),
     "trajectories": Kind(
-        trajectories_of, lambda prior, rows, said: axes.observed_space(prior, rows, *asked(said))
+        trajectories_of,
+        lambda prior, rows, said: axes.observed_space(prior, rows, *trajectory_request(said)),
     ),
     "globe": Kind(
-        globe_of, lambda prior, rows, said: globe.observed_space(prior, rows, *asked(said))
+        globe_of,
+        lambda prior, rows, said: globe.observed_space(prior, rows, *trajectory_request(said)),
     ),
 }
 
@@ -72,16 +74,18 @@ def states_of(
     path: Path,
     prior: Prior,
     options: EnsembleOptions,
-    told: FieldConditioning = FieldConditioning(),
+    conditioning: FieldConditioning = FieldConditioning(),
 ) -> StateSpace:
     """Return the states of a file, which fit the prior."""
-    return kind_of(prior).of_file(path, prior, options, told)
+    return kind_of(prior).of_file(path, prior, options, conditioning)
 
 
-def refuse_told(options: EnsembleOptions, told: FieldConditioning, codes: bool = False) -> None:
+def refuse_field_options(
+    options: EnsembleOptions, conditioning: FieldConditioning, codes: bool = False
+) -> None:
     """Refuse what is said of fields on the Earth where the prior knows trajectories."""
     said = options.consistent, options.rename, options.units, codes
-    if told != FieldConditioning() or any(said):
+    if conditioning != FieldConditioning() or any(said):
         raise DpdmError(
             "--factor, --blind, --consistent, --statics, --var, --units and --missing are for "
             "fields on the Earth, and this prior knows trajectories.",

@@ -31,20 +31,22 @@ def of_file(path: Path, prior: Prior, options: EnsembleOptions) -> TrajectorySpa
         check_like(ds if prior.contract.states > 1 else ds.isel(time=[0]), prior, path)
         check_memory(ds)
         values = stacked(ds, path)
-        like = numbered(ds.drop_vars(ds.data_vars).load(), len(values))
+        like = number_trajectories(ds.drop_vars(ds.data_vars).load(), len(values))
         words = {str(n): dict(a.attrs) for n, a in ds.data_vars.items()}
     check_channels(values.shape[2], prior, path)
     check_length(prior, values.shape[1], path)
     # Corrections wander, and would forget the state at any level.
     sampler = replace(sampler_config(options, prior), corrections=0)
-    inner = {n: like.coords.get(n, axis) for n, axis in inner_of(like, prior).items()}
+    inner = {n: like.coords.get(n, axis) for n, axis in file_axes(like, prior).items()}
     return TrajectorySpace(
         prior, options, sampler, times_of(like, prior), inner,
         tuple(like["trajectory"].values.tolist()), None, StateFile(path, values, like, words),
     )  # fmt: skip
 
 
-def asked(request: Request) -> tuple[Path | None, str, EnsembleOptions, Channels | None]:
+def trajectory_request(
+    request: Request,
+) -> tuple[Path | None, str, EnsembleOptions, Channels | None]:
     """Return what of a request `observed_space` needs."""
     files, ensemble = request.files, request.ensemble
     said = {
@@ -85,9 +87,9 @@ def observed_space(
         like = None if grid is None else stack.enter_context(opened(grid))
         if like is not None:
             check_like(like, prior, grid)
-        time = observed(prior, table, named) if like is None else times_of(like, prior)
+        time = observed_times(prior, table, named) if like is None else times_of(like, prior)
         check_length(prior, time.size, named if grid is None else grid)
-        inner = own_inner(prior) if like is None else inner_of(like, prior)
+        inner = prior_axes(prior) if like is None else file_axes(like, prior)
     numbers: tuple[int, ...] = ()
     if "trajectory" in table and (there := table["trajectory"].dropna()).size:
         numbers = tuple(sorted(map(int, there.unique())))
@@ -95,7 +97,7 @@ def observed_space(
     return TrajectorySpace(prior, options, sampler, time, inner, numbers, sounder)
 
 
-def observed(prior: Prior, table: pd.DataFrame, named: str) -> xr.DataArray:
+def observed_times(prior: Prior, table: pd.DataFrame, named: str) -> xr.DataArray:
     """Return evenly spaced times from the first observed to the last."""
     stamps = table["time"].dropna()
     if stamps.empty or not pd.api.types.is_numeric_dtype(stamps):
@@ -134,7 +136,8 @@ def check_like(like: xr.Dataset, prior: Prior, path: Path | None) -> None:
     said, plane = prior.contract, tuple(like.sizes.get(side, 0) for side in ("y", "x"))
     if (plane if any(plane) else ()) != tuple(said.plane):
         raise DpdmError(
-            f"The states of {path} are {words(plane)}, the prior's {words(said.plane)}.",
+            f"The states of {path} are {describe_plane(plane)}, the prior's "
+            f"{describe_plane(said.plane)}.",
             "Give a file like those that the prior was trained on.",
         )
     if path is not None:
@@ -152,23 +155,23 @@ def check_cadence(like: xr.Dataset, prior: Prior, path: Path | None) -> None:
         )
 
 
-def words(plane: tuple[int, ...]) -> str:
+def describe_plane(plane: tuple[int, ...]) -> str:
     """Say what a state is.
 
     Example:
-        >>> words((32, 64)), words(())
+        >>> describe_plane((32, 64)), describe_plane(())
         ('fields of 32 by 64 cells', 'components')
     """
     return f"fields of {plane[0]} by {plane[1]} cells" if any(plane) else "components"
 
 
-def inner_of(like: xr.Dataset, prior: Prior) -> dict[str, xr.DataArray]:
+def file_axes(like: xr.Dataset, prior: Prior) -> dict[str, xr.DataArray]:
     """Return the coordinates of a file's states, or those that the prior implies."""
-    own = own_inner(prior)
+    own = prior_axes(prior)
     return {n: like[n].load() if n in like.coords and n != "component" else own[n] for n in own}
 
 
-def own_inner(prior: Prior) -> dict[str, xr.DataArray]:
+def prior_axes(prior: Prior) -> dict[str, xr.DataArray]:
     """Return the coordinates of the prior's states."""
     said = prior.contract
     if not said.plane:
@@ -182,7 +185,7 @@ def own_inner(prior: Prior) -> dict[str, xr.DataArray]:
     }
 
 
-def numbered(axes: xr.Dataset, count: int) -> xr.Dataset:
+def number_trajectories(axes: xr.Dataset, count: int) -> xr.Dataset:
     """Return axes whose trajectories have numbers."""
     if "trajectory" in axes.coords:
         return axes

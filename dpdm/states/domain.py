@@ -30,7 +30,7 @@ MARGIN = 12  # cells; with 12 the mean at the edge of a box is within 0.08 of it
 
 @dataclass(frozen=True)
 class FieldConditioning:
-    """What a prior of fields is told of the states of a file that it is bound to.
+    """What a prior of fields is conditioning of the states of a file that it is bound to.
 
     Attributes:
         factor: Cells along each side of the blocks whose means it knows; 0 for the greatest that
@@ -57,15 +57,15 @@ def plan(
     """
     check_earth(prior)
     if path is None:
-        nothing = unknown(target, prior, options.missing)
-        return between(nothing, prior, options, target, own_statics)
+        nothing = blank_fields(target, prior, options.missing)
+        return make_space(nothing, prior, options, target, own_statics)
     codes = options.missing
     opened = open_fields(path, None, options.rename, options.units, spoken(prior), codes)
     coarse = wanted(opened, prior, path, options.rename)
-    return between(coarse, prior, options, target, own_statics, path)
+    return make_space(coarse, prior, options, target, own_statics, path)
 
 
-def between(
+def make_space(
     coarse: xr.Dataset,
     prior: Prior,
     options: EnsembleOptions,
@@ -114,7 +114,7 @@ def target_of(
     return around(grid, options.bbox, margin), within(grid, options.bbox)
 
 
-def unknown(target: Path | None, prior: Prior, missing: Missing = {}) -> xr.Dataset:
+def blank_fields(target: Path | None, prior: Prior, missing: Missing = {}) -> xr.Dataset:
     """Return fields on a target's grid, at its times, of which nothing is known."""
     if target is None:
         raise DpdmError(
@@ -135,25 +135,28 @@ def unknown(target: Path | None, prior: Prior, missing: Missing = {}) -> xr.Data
 
 
 def of_file(
-    path: Path, prior: Prior, options: EnsembleOptions, told: FieldConditioning
+    path: Path, prior: Prior, options: EnsembleOptions, conditioning: FieldConditioning
 ) -> FieldSpace:
     """Return the fields of a file as states, bound to their block means or to nothing."""
     codes = options.missing
     opened = open_fields(path, None, options.rename, options.units, spoken(prior), codes)
     fields = wanted(opened, prior, path, options.rename)
     check_whole(fields, prior, path)
-    if told.blind:
+    if conditioning.blind:
         if options.consistent:
             raise DpdmError(
                 "--consistent holds block means, and --blind knows none.", "Leave out one of them."
             )
-        nothing = unknown(path, prior, codes)
+        nothing = blank_fields(path, prior, codes)
         said = {n: nothing[n].assign_attrs(fields[n].attrs) for n in prior.normaliser.names}
-        space, factor = between(nothing.assign(said), prior, options, path, told.statics), 0
+        space, factor = (
+            make_space(nothing.assign(said), prior, options, path, conditioning.statics),
+            0,
+        )
     else:
-        factor = told.factor or widest(fields, prior)
+        factor = conditioning.factor or greatest_factor(fields, prior)
         coarse = coarsen(fields, factor)
-        space = between(coarse, prior, options, path, told.statics, path)
+        space = make_space(coarse, prior, options, path, conditioning.statics, path)
     way = replace(space.sampler, inflation=1.0)  # the level decides the spread
     return replace(space, sampler=way, file=FieldFile(path, fields, factor))
 
@@ -181,7 +184,7 @@ def check_whole(fields: xr.Dataset, prior: Prior, path: Path) -> None:
         )
 
 
-def widest(fields: xr.Dataset, prior: Prior) -> int:
+def greatest_factor(fields: xr.Dataset, prior: Prior) -> int:
     """Return the greatest factor of the prior that divides a grid."""
     shape, (least, most) = grid_of(fields).shape, prior.contract.factors
     for factor in range(most, least - 1, -1):

@@ -43,7 +43,7 @@ from dpdm.fields.store import load
 from dpdm.fields.tensors import to_tensor
 from dpdm.fields.time import label_of, period_of_length, seasons
 from dpdm.fields.units import from_canonical
-from dpdm.instruments import measured, observation_operator, sites_of
+from dpdm.instruments import locate, observation_operator, values_and_errors
 from dpdm.memory import check_room
 from dpdm.nets.layers import heard, joined
 from dpdm.operators.layout import globe
@@ -98,7 +98,7 @@ class FieldSpace:
     kept: Grid | None = None
     note: str = ""
     file: FieldFile | None = None
-    bound: dict[int, Posterior] = field(default_factory=dict, init=False, repr=False)
+    cache: dict[int, Posterior] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def names(self) -> list[str]:
@@ -178,11 +178,11 @@ class FieldSpace:
     def posterior(self, step: Step) -> Posterior:
         """Return the prior, bound to what is known of a step; the last one is kept."""
         number = step or 0
-        if number not in self.bound:
-            self.bound.clear()
+        if number not in self.cache:
+            self.cache.clear()
             known = self.conditioning(number)
-            self.bound[number] = Posterior(self.prior, known, self.sampler)
-        return self.bound[number]
+            self.cache[number] = Posterior(self.prior, known, self.sampler)
+        return self.cache[number]
 
     def denoiser(self, step: Step, sampler: SamplerConfig, seen: Seen = None) -> Denoise:
         """Return the denoiser of the whole domain at one step."""
@@ -199,7 +199,7 @@ class FieldSpace:
         posterior = self.posterior(step)
         return lambda x, number: posterior.member(x)
 
-    def visible(self, member: Array, step: Step) -> Array:
+    def mask_unknown(self, member: Array, step: Step) -> Array:
         """Return the part of a member that is written, missing where nothing is known."""
         lost = self.posterior(step).known.lerp.isnan().numpy() & (not self.blind)
         for name, values, gone in zip(self.names, member, lost, strict=True):
@@ -215,10 +215,10 @@ class FieldSpace:
     def members(self, step: int, numbers: Sequence[int]) -> Iterator[Array]:
         """Yield what is written of some members, or of the mean if there are none to be drawn."""
         if not self.options.members:
-            yield self.visible(self.posterior(step).expectation(), step)
+            yield self.mask_unknown(self.posterior(step).expectation(), step)
             return
         for member in draw(self, step, self.sampler, numbers, self.options.seed):
-            yield self.visible(member, step)
+            yield self.mask_unknown(member, step)
 
     def check_analysis(self, count: int) -> None:
         """Refuse an analysis whose members' values at observations do not fit into memory."""
@@ -246,7 +246,7 @@ class FieldSpace:
     def sites(self, rows: pd.DataFrame) -> Sites:
         """Return where some rows were measured."""
         cells = globe(self.grid.lat, self.grid.lon)
-        return sites_of(rows, cells, self.names, self.statics[0])
+        return locate(rows, cells, self.names, self.statics[0])
 
     def background_equivalents(
         self, step: Step, operator: Operator, named: NDArray[np.object_]
@@ -258,7 +258,7 @@ class FieldSpace:
         self, step: Step, rows: pd.DataFrame, operator: Operator, background: Background
     ) -> Observation:
         """Return rows as observations of x."""
-        value, error = measured(rows)
+        value, error = values_and_errors(rows)
         seen = Observation(operator, value, error**2, shared=background[1])
         return self.posterior(step).modelled(seen)
 
@@ -271,7 +271,7 @@ class FieldSpace:
         without_gaps(path, dict(zip(self.names, found, strict=True)))
         return found
 
-    def centred(self, members: Array, step: Step) -> Array:
+    def centre(self, members: Array, step: Step) -> Array:
         """Move modelled values: where it hardly rains, no member's rain turns negative."""
         normaliser = self.prior.normaliser
         u, state = map(normaliser.forward, map(torch.from_numpy, (members, self.values(step))))
@@ -299,7 +299,7 @@ class FieldSpace:
         time = self.coarse["time"].reset_coords(drop=True)
         return {"time": time if step is None else time[[step]]} | axes
 
-    def timed(self, laid_out: xr.Dataset) -> xr.Dataset:
+    def add_times(self, laid_out: xr.Dataset) -> xr.Dataset:
         """Return a layout with the bounds of its times, if there are any."""
         known = {n: self.coarse[n] for n in ("time_bnds",) if n in self.coarse.coords}
         return laid_out.assign_coords(known)
@@ -308,7 +308,7 @@ class FieldSpace:
         """Return the time bounds of a step, which amounts need, if there are any."""
         return self.coarse["time_bnds"].isel(time=[step]) if "time_bnds" in self.coarse else None
 
-    def labelled(
+    def label_values(
         self, values: Numbers, member: int | None = None, statistic: str = "", step: Step = None
     ) -> xr.Dataset:
         """Return physical fields (C, H, W), labelled, in the units of the input."""
@@ -329,7 +329,7 @@ class FieldSpace:
 
     def blocks(self, step: int, members: Iterable[NDArray[Any]]) -> Iterator[xr.Dataset]:
         """Yield what one step writes of its members (C, H, W), or of the mean alone."""
-        yield from blocks(members, self.options, partial(self.labelled, step=step))
+        yield from blocks(members, self.options, partial(self.label_values, step=step))
 
     def template(self) -> xr.Dataset:
         """Return the layout of the file."""
@@ -339,7 +339,7 @@ class FieldSpace:
         times = {n: self.coarse[n].load() for n in known}
         axes = {"lat": sides["lat"], "lon": sides["lon"], "realization": None, **times}
         shape = (len(self.names), *self.shown.shape)
-        return layout(shape, self.options, self.labelled, axes).assign_attrs(self.coarse.attrs)
+        return layout(shape, self.options, self.label_values, axes).assign_attrs(self.coarse.attrs)
 
     def check_members(self) -> None:
         """Refuse an ensemble whose members of one step do not fit into memory."""

@@ -42,7 +42,7 @@ from dpdm.fields.store import load, open_fields
 from dpdm.fields.time import seasons
 from dpdm.fields.trajectories import check_times
 from dpdm.fields.units import from_canonical
-from dpdm.instruments import sites_of
+from dpdm.instruments import locate
 from dpdm.nets.autoencoder import SIDE, Autoencoder
 from dpdm.operators.layout import Layout, globe
 from dpdm.operators.registry import Sites
@@ -108,20 +108,22 @@ class GlobalSpace(TrajectorySpace):
         """Return the denoiser of whole trajectories, each window in its own season."""
         width = self.prior.contract.states
         spans = Spans(self.time.size, width)
-        parts = [self.part(first + width // 2) for first in range(self.time.size - width + 1)]
+        parts = [
+            self.season_part(first + width // 2) for first in range(self.time.size - width + 1)
+        ]
         bound = {part: windowed(self.prior, sampler.device, part) for part in set(parts)}
         each = tile(bound[parts[0]] if len(bound) == 1 else [bound[p] for p in parts], spans)
         denoise = lawful(each, self.prior, self.time.size)
         return denoise if seen is None else sampler.guide(denoise, seen)
 
-    def part(self, state: int) -> float | None:
+    def season_part(self, state: int) -> float | None:
         """Return the season of a state, rounded to parts of the year."""
         season = self.season[state]
         return None if season is None else round(season * PARTS) % PARTS / PARTS
 
     def normalise(self, values: Array, step: Step) -> Tensor:
         """Return x of a physical trajectory (C, T, H, W), normalised states or codes."""
-        x = self.scaled(values)
+        x = self.scale(values)
         if self.prior.coder is None:
             return x
         coder, ground = self.prior.coder, self.prior.climatology["ground"]
@@ -130,9 +132,9 @@ class GlobalSpace(TrajectorySpace):
 
     def physical(self, x: Fields) -> Fields:
         """Return x (B, T, C, ...) as physical trajectories (B, C, T, H, W)."""
-        return self.unscaled(x if self.prior.coder is None else self.decoded(x))
+        return self.unscale(x if self.prior.coder is None else self.decode_states(x))
 
-    def decoded(self, code: Fields) -> Fields:
+    def decode_states(self, code: Fields) -> Fields:
         """Return the states of codes (B, T, Z, h, w)."""
         coder = cast(Autoencoder, self.prior.coder).to(code.device)
         ground = self.prior.climatology["ground"][None].to(code.device)
@@ -150,11 +152,11 @@ class GlobalSpace(TrajectorySpace):
             return member
 
         if around is None or origin is None:
-            return lambda x, number: self.completed(bare(x), noise, number)
+            return lambda x, number: self.complete_member(bare(x), noise, number)
         rest = around - bare(origin)
         return lambda x, number: bare(x) + rest
 
-    def completed(self, state: Array, own: MemberNoise, member: int) -> Array:
+    def complete_member(self, state: Array, own: MemberNoise, member: int) -> Array:
         """Return a physical trajectory with some of what the code cannot hold, at each time."""
         if self.prior.coder is None:
             return state
@@ -164,12 +166,12 @@ class GlobalSpace(TrajectorySpace):
         lost: Array = (self.frame[1] * some).movedim(1, 0).numpy()
         return state + lost
 
-    def lost(self, operator: Operator) -> Tensor | float:
+    def lost_variance(self, operator: Operator) -> Tensor | float:
         """Return the variance of observed values (N,) that the code cannot hold."""
         if self.prior.coder is None:
             return 0.0
         examples, count = self.prior.climatology["lost"].float(), self.time.size
-        values = [operator(self.unscaled(x.expand(1, count, *x.shape))) for x in examples]
+        values = [operator(self.unscale(x.expand(1, count, *x.shape))) for x in examples]
         spread: Tensor = torch.cat(values).var(0)
         return spread
 
@@ -177,7 +179,7 @@ class GlobalSpace(TrajectorySpace):
     def climate(self) -> list[Fields]:
         """Give states that the prior has learnt from, on their way through the seasons."""
         examples = self.prior.climatology["examples"].float()
-        return [self.unscaled(x.expand(1, self.time.size, *x.shape)) for x in examples]
+        return [self.unscale(x.expand(1, self.time.size, *x.shape)) for x in examples]
 
     def screen(self, table: pd.DataFrame, coverage: float = 0.0) -> pd.DataFrame:
         """Return observations with the status and the step of each."""
@@ -189,7 +191,7 @@ class GlobalSpace(TrajectorySpace):
         first, last = self.interval(rows)
         pressure = rows["pressure"].to_numpy(float) if "pressure" in rows else None
         seen = self.sounder_weights if (rows["variable"] == "tb").any() else {}
-        return sites_of(
+        return locate(
             rows, self.layout, self.names, self.ground["topography"].values, first=first,
             last=last, pressure=pressure, levels=self.levels, weights=seen,
         )  # fmt: skip
@@ -212,18 +214,18 @@ class GlobalSpace(TrajectorySpace):
         found = []
         for first in range(len(x) - width + 1):
             window = x[None, first : first + width].to(device)
-            season = self.part(first + width // 2)
+            season = self.season_part(first + width // 2)
             one = window_features(
                 self.prior, window, modules, sigma, device, season, self.extent[2:]
             )
             found.append(one.cpu())
-        return self.centres(torch.cat(found), len(x))
+        return self.centre_windows(torch.cat(found), len(x))
 
     def axes(self, step: Step = None) -> dict[str, xr.DataArray]:
         """Return time, latitude and longitude."""
         return {"time": self.time, **self.inner}
 
-    def in_file_units(self, array: xr.DataArray, statistic: str) -> xr.DataArray:
+    def to_file_units(self, array: xr.DataArray, statistic: str) -> xr.DataArray:
         """Return a variable in the units of the file."""
         if self.file is None:
             return array

@@ -43,7 +43,7 @@ from dpdm.fields.channels import Channels
 from dpdm.fields.stations import check
 from dpdm.fields.status import ObsStatus, mark
 from dpdm.fields.tensors import Channel
-from dpdm.instruments import measured, observation_operator
+from dpdm.instruments import observation_operator, values_and_errors
 from dpdm.memory import check_room
 from dpdm.nets.layers import heard, joined
 from dpdm.operators.layout import Axis, Layout
@@ -178,22 +178,22 @@ class TrajectorySpace:
 
     def normalise(self, values: Array, step: Step) -> Tensor:
         """Return x (T, C, ...) of a physical trajectory (C, T, H, W)."""
-        return self.scaled(values)
+        return self.scale(values)
 
-    def scaled(self, values: Array) -> Tensor:
+    def scale(self, values: Array) -> Tensor:
         """Return a physical trajectory (C, T, H, W) in standard deviations (T, C, ...)."""
         states = torch.from_numpy(values).movedim(1, 0).contiguous().reshape(self.extent)
         mean, std = self.frame
         return ((states - mean) / std).float()
 
-    def unscaled(self, x: Fields) -> Fields:
+    def unscale(self, x: Fields) -> Fields:
         """Return trajectories in standard deviations (B, T, C, ...) as physical (B, C, T, ...)."""
         mean, std = (each.to(x) for each in self.frame)
         return (mean + std * x).movedim(2, 1)
 
     def physical(self, x: Fields) -> Fields:
         """Return x (B, T, C, ...) as physical trajectories (B, C, T, H, W)."""
-        states = self.unscaled(x)
+        states = self.unscale(x)
         return states if self.prior.contract.plane else states[..., None, None]
 
     def completion(
@@ -207,7 +207,7 @@ class TrajectorySpace:
 
         return complete
 
-    def visible(self, member: Array, step: Step) -> Array:
+    def mask_unknown(self, member: Array, step: Step) -> Array:
         """Return a member as it is."""
         return member
 
@@ -284,7 +284,7 @@ class TrajectorySpace:
         values: Array = torch.cat([operator(x) for x in self.climate]).T.numpy()
         return values
 
-    def lost(self, operator: Operator) -> Tensor | float:
+    def lost_variance(self, operator: Operator) -> Tensor | float:
         """Return the variance of observed values (N,) that no state which is drawn can have."""
         return 0.0
 
@@ -292,13 +292,13 @@ class TrajectorySpace:
         self, step: Step, rows: pd.DataFrame, operator: Operator, background: Background
     ) -> Observation:
         """Return rows as observations of x, with independent errors."""
-        value, error = measured(rows, np.float32)
+        value, error = values_and_errors(rows, np.float32)
         drawn, seen = torch.from_numpy(background[0].T.copy()), operator
         white = whitening_operator(rows, self.sounder)
         if white is not None:
             seen = compose(seen, row_of, white)
             value, drawn, error = white(row_of(value[None]))[0], white(row_of(drawn)), error**0
-        variance = error**2 + torch.as_tensor(self.lost(seen)).float()
+        variance = error**2 + torch.as_tensor(self.lost_variance(seen)).float()
         scale = drawn.var(0, correction=0).float()
         return Observation(compose(self.physical, seen), value, variance, scale)
 
@@ -309,7 +309,7 @@ class TrajectorySpace:
         states: Array = np.moveaxis(self.file.values[number].astype(float), 1, 0)
         return states if self.prior.contract.plane else states[..., None, None]
 
-    def centred(self, members: Array, step: Step) -> Array:
+    def centre(self, members: Array, step: Step) -> Array:
         """Move members so that their mean is the trajectory."""
         moved: Array = members - members.mean(0) + self.values(step)
         return moved
@@ -320,9 +320,9 @@ class TrajectorySpace:
         windows = x.unfold(0, self.prior.contract.states, 1).movedim(-1, 1)
         windows = windows.to(self.sampler.device)
         found = window_features(self.prior, windows, modules, sigma, self.sampler.device)
-        return self.centres(found.cpu(), len(x))
+        return self.centre_windows(found.cpu(), len(x))
 
-    def centres(self, windows: Tensor, count: int) -> Tensor:
+    def centre_windows(self, windows: Tensor, count: int) -> Tensor:
         """Return for each of so many states what is of the window around it."""
         which = torch.arange(count) - self.prior.contract.states // 2
         return windows[which.clamp(0, len(windows) - 1)]
@@ -334,12 +334,12 @@ class TrajectorySpace:
         sides = ("y", "x") if self.prior.contract.plane else ()
         return {n: like[n].reset_coords(drop=True) for n in ("trajectory", "time", *sides)}
 
-    def timed(self, laid_out: xr.Dataset) -> xr.Dataset:
+    def add_times(self, laid_out: xr.Dataset) -> xr.Dataset:
         """Return a layout as it is."""
         return laid_out
 
     @cached_property
-    def written(self) -> Mapping[str, Mapping[str, Any]]:
+    def variables_written(self) -> Mapping[str, Mapping[str, Any]]:
         """Give the metadata of each variable that is written."""
         channels, own = self.prior.normaliser.channels, self.prior.contract.variable
         if self.file is not None:
@@ -348,7 +348,7 @@ class TrajectorySpace:
             return {own: {"long_name": own, "units": channels[0].units or "1"}}
         return {channel.name: attributes(channel) for channel in channels}
 
-    def labelled(
+    def label_values(
         self, values: Numbers, member: int | None = None, statistic: str = "", step: Step = None
     ) -> xr.Dataset:
         """Return physical states (C, T, H, W), labelled."""
@@ -356,14 +356,14 @@ class TrajectorySpace:
         axes |= {"trajectory": [self.numbers[0] if step is None else step]} if self.numbers else {}
         coords: dict[str, Any] = axes | {"time": self.time} | dict(self.inner)
         arrays = {}
-        for c, (name, words) in enumerate(self.written.items()):
+        for c, (name, words) in enumerate(self.variables_written.items()):
             own = values[c] if self.prior.contract.plane else values[..., 0, 0].T
             array = xr.DataArray(own[(None,) * len(axes)], coords, list(coords), name, words)
-            told = described(self.in_file_units(array, statistic), statistic)
+            told = described(self.to_file_units(array, statistic), statistic)
             arrays[f"{name}_{statistic}" if statistic else name] = told
         return xr.Dataset(arrays)
 
-    def in_file_units(self, array: xr.DataArray, statistic: str) -> xr.DataArray:
+    def to_file_units(self, array: xr.DataArray, statistic: str) -> xr.DataArray:
         """Return a variable in the units of the file."""
         return array
 
@@ -376,7 +376,7 @@ class TrajectorySpace:
         if self.file is not None and many:
             axes = {str(n): axis for n, axis in self.like.coords.items()}
         shape = (channels, count, *(plane or (1, 1)))
-        whole = layout(shape, self.options, self.labelled, {"realization": None, **axes})
+        whole = layout(shape, self.options, self.label_values, {"realization": None, **axes})
         return whole.assign_attrs(self.attrs)
 
 
