@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import common
 import numpy as np
 import xarray as xr
-from common import Target, target
 from scipy.ndimage import maximum_filter
 
+from benchmarks import common
+from benchmarks.common import Target, target
 from dpdm.fields.grid import Array, Grid, average, grid_of, lerp
 from dpdm.fields.statics import statics
 from dpdm.fields.store import open_fields
@@ -71,7 +71,7 @@ def main() -> None:
         (label, *(f.get(what, "-") for f in figures.values())) for what, label in LABELS.items()
     ]
     print(common.table(("", *figures), rows))
-    common.close("strangers", figures, targets)
+    common.close("climate_models", figures, targets)
 
 
 def judge(options: Namespace, folder: Path, name: str) -> dict[str, float]:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from columns_air import Air, Array
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+
+from benchmarks.columns.state import Air, Array
 
 TICKS = (1000, 850, 700, 500, 300, 200, 100)
 LOOKS = {"surface": (":", "0.5"), "regression": ("--", "tab:orange")}

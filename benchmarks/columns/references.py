@@ -15,10 +15,11 @@ spread is what it leaves of a column without that column.
 from dataclasses import dataclass
 
 import numpy as np
-from columns_air import Air, Array, Sight
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.special import ndtr
+
+from benchmarks.columns.state import Air, Array, Sight
 
 TIMES = 8  # that a column is seen, with other errors
 NEAREST = 10

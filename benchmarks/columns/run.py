@@ -16,7 +16,7 @@ tells guidance what noise hides, so that one evaluation of the network a step su
 RMSE and CRPS (K) are over all values above ground; the intervals (95%) of ratios of RMSEs are a
 bootstrap over blocks of 650 km. The last column is the RMSE for the US Standard Atmosphere, which
 no split holds, seen with as many draws of the errors as there are members. Ridge, width and
-``columns.toml`` were chosen on the validation split.
+``prior.toml`` were chosen on the validation split.
 """
 
 from argparse import Namespace
@@ -25,14 +25,32 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import common
 import numpy as np
 import torch
-from columns_air import FILES, Air, Array, Sight, columns, names, sight, standard, write_states
-from columns_rivals import Kernel, Regression, chosen, climate, kernel, neighbours, regression
-from columns_scores import Estimate, Score, interval, middle, score, widened
 from torch import Tensor
 
+from benchmarks import common
+from benchmarks.columns.references import (
+    Kernel,
+    Regression,
+    chosen,
+    climate,
+    kernel,
+    neighbours,
+    regression,
+)
+from benchmarks.columns.scores import Estimate, Score, interval, middle, score, widened
+from benchmarks.columns.state import (
+    FILES,
+    Air,
+    Array,
+    Sight,
+    columns,
+    names,
+    sight,
+    standard,
+    write_states,
+)
 from dpdm.bound import scaling, windowed
 from dpdm.diffusion.denoise import like
 from dpdm.diffusion.guide import Lawful, law
@@ -90,7 +108,7 @@ def taught(air: dict[str, Air], levels: Array, build: Path) -> Path:
     states, prior = build / "columns.nc", build / "columns.safetensors"
     if not prior.exists():
         write_states(air, names(levels), states)
-        recipe = Path(__file__).with_suffix(".toml")
+        recipe = Path(__file__).with_name("prior.toml")
         words = ("--out", prior, "--config", recipe, "--minutes", MINUTES)
         common.dpdm("train", states, "--window", 1, *words)
     return prior
@@ -234,7 +252,7 @@ def targets(scored: dict[str, Score]) -> dict[str, common.Target]:
 
 def picture(path: Path, air: Air, levels: Array, found: dict[str, Estimate]) -> None:
     """Draw three columns."""
-    from columns_picture import draw
+    from benchmarks.columns.figures import draw
 
     wide = found[WIDE]
     assert isinstance(wide, np.ndarray)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from columns_air import Array, Numbers
-from columns_rivals import Guess, normal_crps
 
+from benchmarks.columns.references import Guess, normal_crps
+from benchmarks.columns.state import Array, Numbers
 from dpdm.evaluate.bootstrap import ratio_interval
 from dpdm.evaluate.ensemble import fair
 

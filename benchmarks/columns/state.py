@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import common
 import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from benchmarks import common
 from dpdm.errors import DpdmWarning
 from dpdm.fields.channels import Channels, read_channels
 from dpdm.operators.linear import Links, picks

@@ -20,12 +20,10 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
-import common
 import psutil
-from common import target
 
-sys.path.insert(0, str(common.ROOT))
-
+from benchmarks import common
+from benchmarks.common import target
 from tests.campaign import plan, series, tree
 from tests.worlds import teach
 

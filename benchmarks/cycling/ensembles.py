@@ -8,9 +8,9 @@ it, knows as well which errors have grown on the way.
 from collections.abc import Callable
 
 import torch
-from cycle_rivals import ERROR, Covariance, World, model
 from torch import Tensor
 
+from benchmarks.cycling.references import ERROR, Covariance, World, model
 from dpdm.bound import scaling, windowed
 from dpdm.diffusion.sample import SAMPLERS, levels
 from dpdm.prior import Prior

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-import common
 import numpy as np
 import xarray as xr
-from cycle_rivals import DT, EVERY
+
+from benchmarks import common
+from benchmarks.cycling.references import DT, EVERY
 
 TOML = "[net]\nhidden = {}\nlayers = {}\n[train]\nbatch = {}\nlog_sigma = {}\nsteps = 200000\n"
 NETS = {"one": (256, 3, 512, [-1.5, 1.7]), "many": (384, 4, 256, [-1.6, 1.3])}

@@ -2,11 +2,12 @@
 
 import math
 
-import common
 import numpy as np
 import torch
-from cycle_rivals import World
 from torch import Tensor
+
+from benchmarks import common
+from benchmarks.cycling.references import World
 
 SPIN_UP = 25  # cycles that are not judged: a window of the prior is 21 long
 STATIC, ALONE, MIXED, PATH, CARRIED, SMALL, LARGE, DRAWN, ONCE = (
@@ -61,7 +62,7 @@ def shown(seeds: list[dict[str, Tensor]]) -> None:
     ]
     head = ("analysis", "RMSE", "from", "to", "over static", "least", "most", "by seed")
     print(common.table(head, rows))
-    common.close("cycle", {"rows": [dict(zip(head, r, strict=True)) for r in rows]}, aims(joint))
+    common.close("cycling", {"rows": [dict(zip(head, r, strict=True)) for r in rows]}, aims(joint))
 
 
 def aims(joint: dict[str, Tensor]) -> dict[str, common.Target]:

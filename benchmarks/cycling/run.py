@@ -26,11 +26,30 @@ from argparse import Namespace
 from collections.abc import Callable
 from itertools import product
 
-import common
 import torch
-from cycle_clouds import at_once, cloud, of_carried, of_forecast, of_path, smoothed, windows
-from cycle_priors import taught
-from cycle_report import (
+from torch import Tensor
+
+from benchmarks import common
+from benchmarks.cycling.ensembles import (
+    at_once,
+    cloud,
+    of_carried,
+    of_forecast,
+    of_path,
+    smoothed,
+    windows,
+)
+from benchmarks.cycling.priors import taught
+from benchmarks.cycling.references import (
+    World,
+    climate,
+    etkf,
+    fixed,
+    interpolated,
+    of_errors,
+    world,
+)
+from benchmarks.cycling.report import (
     ALONE,
     CARRIED,
     DRAWN,
@@ -45,9 +64,6 @@ from cycle_report import (
     score,
     shown,
 )
-from cycle_rivals import World, climate, etkf, fixed, interpolated, of_errors, world
-from torch import Tensor
-
 from dpdm.prior import Prior, find, load
 
 Way = Callable[..., Tensor]

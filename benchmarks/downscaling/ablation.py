@@ -1,4 +1,4 @@
-"""Train short priors without parts of what the bundled one is given: ``skill.py --ablation``.
+"""Train short priors without parts of what the bundled one is given: ``--ablation``.
 
 All see the same series, box and minutes; windows of another size come in such numbers that a step
 sees as many cells. Without topography, the altitude is zero in training and in use; without
@@ -9,12 +9,12 @@ from argparse import Namespace
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import common
 import numpy as np
 import xarray as xr
-from draws import labelled, task_of
 from torch import Tensor
 
+from benchmarks import common
+from benchmarks.draws import labelled, task_of
 from dpdm.config import read
 from dpdm.draw import Posterior
 from dpdm.evaluate import evaluate
@@ -28,7 +28,7 @@ from dpdm.lesson import Lesson, prepare
 from dpdm.recipe import Recipe
 from dpdm.task import Task
 
-RECIPE = Path(__file__).parent / "prior" / "first.toml"
+RECIPE = common.ROOT / "benchmarks" / "prior" / "first.toml"
 FACTORS = (4, 12)
 WINDOW = 64
 

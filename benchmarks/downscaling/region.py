@@ -3,9 +3,9 @@
 import math
 from pathlib import Path
 
-import common
 import xarray as xr
 
+from benchmarks import common
 from dpdm.fields.grid import coarsen
 
 Box = tuple[int, int, int, int]  # west, east, south, north: the outermost centres but the last

@@ -10,8 +10,8 @@ A perfect ensemble of M members has a mean whose RMSE is sqrt(1 + 1/M) of the in
 
 ``--samplers`` compares samplers and step counts on the box 30-60E, 20-45N, held out of training
 too, and ``--inflation`` chooses the ensemble's width there, so that the defaults need no look at
-East Asia. ``--ablation`` trains short
-priors without parts of what the bundled one is given. Both need the global file.
+East Asia. ``--ablation`` trains short priors without parts of what the bundled one is given. All
+three need the global file.
 """
 
 import tempfile
@@ -19,11 +19,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import ablation
-import common
-import samplers
-from region import EAST_ASIA, cut
-
+from benchmarks import common
+from benchmarks.downscaling import ablation, samplers
+from benchmarks.downscaling.region import EAST_ASIA, cut
 from dpdm.evaluate.files import evaluate_files
 
 Figures = dict[str, float]
@@ -69,7 +67,7 @@ def judge(options: Namespace, folder: Path) -> None:
     found = {name: figures(scores.rows, name, options.members) for name in names}
     wanted = targets(found) if options.factor == 10 and options.members >= 33 else {}
     said = {"factor": options.factor, "members": options.members, "seconds": ran.seconds}
-    common.close("skill", {**said, **found}, wanted)
+    common.close("downscaling", {**said, **found}, wanted)
 
 
 def files(options: Namespace, folder: Path) -> tuple[Path, Path]:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import common
 import numpy as np
-from draws import Array, draw, evaluations, labelled, schedule, task_of
-from region import VALIDATION, cut
 
+from benchmarks import common
+from benchmarks.downscaling.region import VALIDATION, cut
+from benchmarks.draws import Array, draw, evaluations, labelled, schedule, task_of
 from dpdm.draw import Posterior
 from dpdm.evaluate import evaluate
 from dpdm.fields.store import open_fields

@@ -6,11 +6,8 @@ changes drawn by chance (seeded), and containers that are damaged; `dpdm info` a
 uses the prior then run in processes of their own. Prints a row a kind of prior, with the forgeries
 refused, those that still work (their headers are as good as the true one), tracebacks, the longest
 time and the most memory; exits 1 at any traceback or hang.
-
-    python benchmarks/campaign/priors.py --count 100 --seed 0
 """
 
-import argparse
 import os
 import sys
 import tempfile
@@ -19,11 +16,9 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "cli")]
-
-from tests import globes  # noqa: E402
-from tests.forgeries import (  # noqa: E402
+from benchmarks import common
+from tests import globes
+from tests.forgeries import (
     Outcome,
     attempt,
     containers,
@@ -32,9 +27,9 @@ from tests.forgeries import (  # noqa: E402
     said_of,
     worst,
 )
-from tests.nursery import preload  # noqa: E402
-from tests.test_perturb import gaussian  # noqa: E402
-from tests.worlds import coarse_world, done, teach  # noqa: E402
+from tests.nursery import preload
+from tests.test_perturb import gaussian
+from tests.worlds import coarse_world, done, teach
 
 HEAD = ("prior", "forged", "refused", "as good", "tracebacks", "killed", "s at most", "MB at most")
 
@@ -132,7 +127,7 @@ def row(kind: str, found: list[Outcome]) -> list[str]:
 
 def main() -> int:
     """Forge and count."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = common.plain_parser(__doc__)
     parser.add_argument("--count", type=int, default=100, help="forgeries by chance of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", choices=KINDS, action="append")
@@ -143,7 +138,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
             found, wrong = tried(kind, options.count, options.seed)
-            os.chdir(ROOT)
+            os.chdir(common.ROOT)
         rows.append(tuple(row(kind, found)))
         faults += wrong
     for each in rows:

@@ -11,11 +11,11 @@ import sys
 import time
 from statistics import median
 
-import common
 import numpy as np
 import torch
-from draws import task_of
 
+from benchmarks import common
+from benchmarks.draws import task_of
 from dpdm.diffusion.guide import Guide, dps, mmps, sda
 from dpdm.diffusion.observe import Observation
 from dpdm.draw import Posterior
@@ -45,7 +45,7 @@ def main() -> None:
     print(common.table(HEAD, rows))
     ratio = found["sda"][0] / bare
     common.close(
-        "cost",
+        "guidance_cost",
         {name: [ms, size - empty] for name, (ms, size) in found.items()},
         {"sda over none": common.target(ratio, most=2.5)},
     )
@@ -53,7 +53,7 @@ def main() -> None:
 
 def child(name: str) -> tuple[float, float]:
     """Return milliseconds and megabytes of one guidance, measured in a process of its own."""
-    command = [sys.executable, *sys.argv, "--only", name]
+    command = [*common.this_benchmark(), *sys.argv[1:], "--only", name]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     ms, size = map(float, ran.stdout.split())
     return ms, size

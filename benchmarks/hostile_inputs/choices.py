@@ -6,8 +6,8 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.campaign.case import Case, nothing
-from benchmarks.campaign.netcdf import one_of
+from benchmarks.hostile_inputs.case import Case, nothing
+from benchmarks.hostile_inputs.netcdf import one_of
 from dpdm_cli.main import main
 
 COMMANDS = {

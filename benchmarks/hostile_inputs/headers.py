@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.campaign.case import Case
+from benchmarks.hostile_inputs.case import Case
 from tests.forgeries import containers, forge, forgeries, said_of, worst
 
 READERS = (

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.campaign.case import Case
-from benchmarks.campaign.netcdf import one_of
-from benchmarks.campaign.stores import places
+from benchmarks.hostile_inputs.case import Case
+from benchmarks.hostile_inputs.netcdf import one_of
+from benchmarks.hostile_inputs.stores import places
 
 READERS = (
     "downscale coarse.nc out.nc --prior prior.safetensors --mean --mask bad.geojson",

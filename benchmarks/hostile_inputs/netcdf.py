@@ -8,7 +8,7 @@ import netCDF4
 import numpy as np
 from scipy.io import netcdf_file
 
-from benchmarks.campaign.case import Case
+from benchmarks.hostile_inputs.case import Case
 from tests.worlds import coarse_world
 
 READERS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.campaign.case import Case
+from benchmarks.hostile_inputs.case import Case
 
 READERS = {
     "bad.nc": (

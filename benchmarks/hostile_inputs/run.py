@@ -16,8 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import common
-from benchmarks.campaign import choices, headers, masks, netcdf, places, settings, stores, tables
-from benchmarks.campaign.case import DONE, FAULTS, REFUSED, USAGE, Case, fresh, run
+from benchmarks.hostile_inputs import (
+    choices,
+    headers,
+    masks,
+    netcdf,
+    places,
+    settings,
+    stores,
+    tables,
+)
+from benchmarks.hostile_inputs.case import DONE, FAULTS, REFUSED, USAGE, Case, fresh, run
 from tests.nursery import Nursery
 
 KINDS = {
@@ -64,7 +73,7 @@ def judge(options: Namespace, folder: Path) -> None:
     targets = {word: common.target(found[word], most=0) for word in FAULTS}
     if options.scale >= 1 and not options.kind:
         targets["inputs"] = common.target(found.total(), least=300)
-    common.close("campaign", dict(found), targets)
+    common.close("hostile_inputs", dict(found), targets)
 
 
 def totals(rows: list[tuple[Any, ...]]) -> Iterator[int]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.campaign.case import Case
-from benchmarks.campaign.netcdf import one_of
+from benchmarks.hostile_inputs.case import Case
+from benchmarks.hostile_inputs.netcdf import one_of
 
 FILES = {
     "plan.toml": "reconstruct bad.toml out",

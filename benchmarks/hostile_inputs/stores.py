@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.campaign.case import Case
-from benchmarks.campaign.netcdf import one_of
+from benchmarks.hostile_inputs.case import Case
+from benchmarks.hostile_inputs.netcdf import one_of
 from tests.worlds import coarse_world
 
 READERS = (

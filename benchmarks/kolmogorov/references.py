@@ -3,40 +3,23 @@
 Interpolation is bilinear on the periodic plane and linear in time; what lies after the last
 observation is as that was.
 
-Optimal interpolation is the best linear analysis under the Gaussian law of `flow_climate`, with
+Optimal interpolation is the best linear analysis under the Gaussian law of `gaussian`, with
 the exact observation operator H and the observations' own errors R: it solves
 :math:`(H P H^T + R) w = y - H m` by conjugate gradients and adds :math:`P H^T w`. Its members are
 draws from that law's posterior by Matheron's rule: each is a draw of the prior plus the analysis
 of what a perturbed observation misses in it.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from flow_climate import Climate
 from scipy.sparse.linalg import LinearOperator, cg
 from torch import Tensor
 
+from benchmarks.kolmogorov.gaussian import Climate
+from benchmarks.observed import Observed
 from dpdm.operators.linear import adjoint
-from dpdm.types import Operator
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What is seen of one trajectory.
-
-    Attributes:
-        operator: From trajectories (B, 2, T, Y, X) to values (B, N).
-        value: Observed values, with shape (N,).
-        error: Standard deviations of their errors, with shape (N,).
-    """
-
-    operator: Operator
-    value: Tensor
-    error: Tensor
 
 
 def interpolated(table: pd.DataFrame, truth: xr.Dataset) -> Tensor:
@@ -52,7 +35,7 @@ def interpolated(table: pd.DataFrame, truth: xr.Dataset) -> Tensor:
     return torch.from_numpy(fields.transpose(*keys).values)
 
 
-def optimal(law: Climate, seen: Seen, members: int, seed: int) -> tuple[Tensor, Tensor]:
+def optimal(law: Climate, seen: Observed, members: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return the members (M, 2, T, Y, X) and the mean (2, T, Y, X) of optimal interpolation."""
     rng = np.random.default_rng((seed, 3))
     shape = law.covary(law.draw(seed, 0)).shape
@@ -67,7 +50,7 @@ def optimal(law: Climate, seen: Seen, members: int, seed: int) -> tuple[Tensor, 
     return torch.stack(drawn), centre
 
 
-def gained(law: Climate, seen: Seen, miss: Tensor, shape: torch.Size) -> Tensor:
+def gained(law: Climate, seen: Observed, miss: Tensor, shape: torch.Size) -> Tensor:
     """Return what a misfit (N,) moves the trajectory by: P H^T (H P H^T + R)^-1 miss."""
     origin = torch.zeros(shape, dtype=torch.float64)[None]
     level = seen.operator(origin)[0]

@@ -3,7 +3,7 @@ r"""Trajectories of a turbulent flow from few observations, beside interpolation
 The set-up is that of Rozet and Louppe (2023), at a size for two cores: Kolmogorov flow computed
 on 96 by 96 cells and averaged to 32 by 32, trajectories of 32 states. A prior of windows of 5
 states (``--prior``; else it is trained first, an hour on one core) is composed in time and guided.
-``kolmogorov/*.toml`` say what is seen:
+The other TOML files beside this one say what is seen:
 
 - coarse: means over 4 by 4 cells, every fourth state (case a of the paper);
 - box: the middle quarter of the plane, the rest is extrapolated (b);
@@ -13,8 +13,8 @@ states (``--prior``; else it is trained first, an hour on one core) is composed 
 
 The trajectories are of another seed than those that were learnt from. Steps, corrections and the
 guidance of each case were chosen on seed 2, and are judged on seed 1. Where velocities are seen on
-a grid, interpolation and optimal interpolation (`flow_rivals.py`) are judged beside, on all
-trajectories; the other cases take the first. `flow_scores.py` explains the scores.
+a grid, interpolation and optimal interpolation (`references.py`) are judged beside, on all
+trajectories; the other cases take the first. `scores.py` explains the scores.
 """
 
 import time
@@ -22,24 +22,23 @@ from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
 
-import common
-import flow_rivals
-import flow_scores
 import numpy as np
 import pandas as pd
 import torch
 import xarray as xr
-from flow_climate import Climate, climate
-from flow_rivals import Seen
-from flow_scores import Inferred
 from torch import Tensor
 
+from benchmarks import common
+from benchmarks.kolmogorov import references, scores
+from benchmarks.kolmogorov.gaussian import Climate, climate
+from benchmarks.kolmogorov.scores import Inferred
+from benchmarks.observed import Observed
 from dpdm.fields.observations import read_observations
 from dpdm.instruments import operator_of
 from dpdm.operators.layout import plane
 from dpdm.operators.registry import Sites
 
-SETTINGS = Path(__file__).with_suffix("")
+SETTINGS = Path(__file__).parent
 STATES, SIZE, WINDOW = 32, 32, 5
 GRIDDED = ("coarse", "every_2", "every_4", "every_8", "every_16")
 SDA, MMPS = ("--guidance", "sda"), ("--guidance", "mmps", "--iterations")
@@ -59,8 +58,8 @@ def main() -> None:
     bench = prepared(options)
     found = {name: judged(bench, name, options) for name in options.cases}
     rows = [(name, who, *line) for name, lines in found.items() for who, line in lines.items()]
-    floor = flow_scores.astray(bench.fields, bench.law.std)
-    print(common.table(flow_scores.HEAD, rows))
+    floor = scores.astray(bench.fields, bench.law.std)
+    print(common.table(scores.HEAD, rows))
     print(f"\nThe solver from the truth's own first state: {floor[0]:.3f} and {floor[1]:.3f}.")
     common.close(
         "kolmogorov",
@@ -137,7 +136,7 @@ def made(build: Path, count: int, length: int, seed: int) -> Path:
     if not path.exists():
         common.dpdm(
             "testbed", "kolmogorov", path, "--trajectories", count, "--length", length,
-            "--seed", seed, "--size", SIZE, "--resolution", flow_scores.FLOW.resolution,
+            "--seed", seed, "--size", SIZE, "--resolution", scores.FLOW.resolution,
         )  # fmt: skip
     return path
 
@@ -191,7 +190,7 @@ def demand(path: Path) -> None:
     ring.assign(value=xr.full_like(ring["value"], strength)).to_netcdf(path)
 
 
-def sight(rows: pd.DataFrame, truth: xr.Dataset) -> Seen:
+def sight(rows: pd.DataFrame, truth: xr.Dataset) -> Observed:
     """Return what is seen of one trajectory."""
     layout = plane(truth["y"].values, truth["x"].values, 2 * np.pi)
     times = truth["time"].values
@@ -201,15 +200,15 @@ def sight(rows: pd.DataFrame, truth: xr.Dataset) -> Seen:
         return Sites(layout, ("u", "v"), some["y"], some["x"], torch.from_numpy(step))
 
     value, error = (torch.from_numpy(rows[n].to_numpy(float).copy()) for n in ("value", "error"))
-    return Seen(operator_of(rows, place), value, error)
+    return Observed(operator_of(rows, place), value, error)
 
 
 def rivals(
-    bench: Bench, parts: list[pd.DataFrame], seen: list[Seen], members: int
+    bench: Bench, parts: list[pd.DataFrame], seen: list[Observed], members: int
 ) -> dict[str, Inferred]:
     """Return what interpolation and optimal interpolation infer."""
-    lines = torch.stack([flow_rivals.interpolated(rows, bench.truth) for rows in parts])
-    best = [flow_rivals.optimal(bench.law, s, members, number) for number, s in enumerate(seen)]
+    lines = torch.stack([references.interpolated(rows, bench.truth) for rows in parts])
+    best = [references.optimal(bench.law, s, members, number) for number, s in enumerate(seen)]
     drawn, centre = (torch.stack(each) for each in zip(*best, strict=True))
     return {
         "interpolation": Inferred(lines[None], lines),
@@ -217,15 +216,15 @@ def rivals(
     }
 
 
-def scored(bench: Bench, name: str, seen: list[Seen], found: Inferred) -> tuple[float, ...]:
+def scored(bench: Bench, name: str, seen: list[Observed], found: Inferred) -> tuple[float, ...]:
     """Return a method's figures; against the truth only where there is one."""
     misses = [
         (each.operator(found.members[:, number]) - each.value) / each.error
         for number, each in enumerate(seen)
     ]
     chi_square = float(torch.cat(misses, dim=1).square().mean())
-    line = flow_scores.scores(found, bench.fields[: len(seen)], bench.law.std, chi_square)
-    known = flow_scores.CHI_SQUARE if name == "ring" else 0
+    line = scores.scores(found, bench.fields[: len(seen)], bench.law.std, chi_square)
+    known = scores.CHI_SQUARE if name == "ring" else 0
     return (*known * (float("nan"),), *line[known:])
 
 
@@ -233,19 +232,19 @@ def pictured(
     folder: Path, bench: Bench, name: str, rows: pd.DataFrame, analysis: xr.Dataset
 ) -> None:
     """Draw the first trajectory of a case."""
-    import flow_pictures
+    from benchmarks.kolmogorov import figures
 
     members = [f"member {m}" for m in range(min(2, analysis.sizes["realization"]))]
     lines = ["demanded", *members] if name == "ring" else ["truth", "seen", *members]
     truth, inferred = (ds.isel(trajectory=0) for ds in (bench.truth, analysis))
-    flow_pictures.draw(folder / f"kolmogorov_{name}.png", truth, inferred, rows, lines)
+    figures.draw(folder / f"kolmogorov_{name}.png", truth, inferred, rows, lines)
 
 
 def targets(name: str, lines: dict[str, tuple[float, ...]]) -> dict[str, common.Target]:
     """Return how the analyses are to stand to their rivals and to what was seen."""
     if name == "ring":
         return {}
-    rmse, chi_square = flow_scores.RMSE, flow_scores.CHI_SQUARE
+    rmse, chi_square = scores.RMSE, scores.CHI_SQUARE
     mine = lines["dpdm"]
     wanted = {
         f"{name}: RMSE over that of {who}": common.target(mine[rmse] / line[rmse], most=1.0)

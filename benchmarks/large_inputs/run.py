@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import common
 import numpy as np
 import pandas as pd
 import xarray as xr
-from common import COARSE, target
+
+from benchmarks import common
+from benchmarks.common import COARSE, target
 
 SECONDS = 60.0  # that the largest may take
 KINDS: dict[str, tuple[tuple[int, ...], str]] = {
@@ -51,7 +52,7 @@ def judge(options: Namespace, folder: Path) -> None:
             figures[f"{kind}, {size}"] = ran.seconds
         targets[f"{kind}, {size} {what} (s)"] = target(ran.seconds, most=SECONDS)
     print(common.table(("command", "size", "", "seconds", "MB"), rows))
-    common.close("limits", figures, targets)
+    common.close("large_inputs", figures, targets)
 
 
 def observed(folder: Path, size: int, stations: int) -> tuple[Any, ...]:

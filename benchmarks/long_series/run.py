@@ -1,7 +1,7 @@
 """Reconstruct two real series: the winds of 1982 to 1992, and a scenario from 1860 to 2099.
 
 - ``winds``: all 132 months of the navy's winds, seen from means over 10 degrees, with a prior that
-  learnt 1982-89 by the public command (``time_split.py`` trains it). Scored on 1990-92, which it
+  learnt 1982-89 by the public command (``time_split`` trains it). Scored on 1990-92, which it
   has not seen: RMSE in m/s over all cells, weighted by area.
 - ``scenario``: the 240 annual temperatures of A1B over North America (Met Office,
   iris-sample-data, 360-day calendar) with the bundled prior. What should happen: the trend of the
@@ -13,13 +13,13 @@ import tempfile
 from argparse import Namespace
 from pathlib import Path
 
-import common
 import numpy as np
-import time_split
 import xarray as xr
-from common import Target, target
 from numpy.typing import NDArray
 
+from benchmarks import common
+from benchmarks.common import Target, target
+from benchmarks.time_split import run as time_split
 from dpdm.fields.grid import coarsen, grid_of
 from dpdm.fields.store import open_fields
 
@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         winds, wanted = of_winds(options, Path(folder))
         scenario, trend = of_scenario(options, Path(folder))
-    common.close("drivers", winds | scenario, wanted | trend)
+    common.close("long_series", winds | scenario, wanted | trend)
 
 
 def reconstructed(folder: Path, file: Path, prior: object, members: int) -> xr.Dataset:

@@ -24,13 +24,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import common
-import kalman
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from benchmarks import common
+from benchmarks.lorenz63 import kalman_smoother
 from dpdm.bound import scaling, windowed
 from dpdm.diffusion.guide import sda
 from dpdm.diffusion.observe import Observation
@@ -138,7 +138,9 @@ def judged(prior: Prior, case: Case, options: Namespace) -> dict[str, tuple[floa
         took = time.perf_counter() - began
         each = {"truth": truth, "smoother": other, "dpdm": mine}
         if options.kalman:
-            ensemble = kalman.smoothed(case.normal, case.every, case.error, y, LENGTH, number)
+            ensemble = kalman_smoother.smoothed(
+                case.normal, case.every, case.error, y, LENGTH, number
+            )
             each["Kalman smoother"] = ensemble[: options.samples]
         for who, x in each.items():
             rows[who].append(scores(case, x, y, exact))

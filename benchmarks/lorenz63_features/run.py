@@ -1,14 +1,14 @@
 """What a denoiser of single states of Lorenz-63 has learnt: its samples, and its features.
 
 After Finn et al. (2024, npg-31-409-2024), with a prior of window 1 (``--one``; else it is trained
-first, as ``cycle.py`` does):
+first, as ``cycling`` does):
 
 - the Hellinger distance of unconditional samples to the data, in boxes of the standardised state,
   beside the data's own: that of as many other states to the same;
 - the RMSE of forecasts 0.1 time units ahead, by a linear head on frozen features, on features that
   were tuned, on polynomials and on as many random Fourier features, and by a dense network of the
   same size that learns from nothing, from an eighth of the pairs to all of them
-  (``finn_rivals.py``): of exact states, and of states that are seen with an error of ``--error``
+  (``forecasts.py``): of exact states, and of states that are seen with an error of ``--error``
   standard deviations, where what is forecast from one that is seen so is judged by the truth;
 - by lead time, the RMSE of each that is iterated from exact states, the time until it exceeds 0.4
   standard deviations, and the Hellinger distance of a long free run: whether it stays on the
@@ -21,14 +21,14 @@ draws the learning curves.
 from argparse import Namespace
 from pathlib import Path
 
-import common
 import numpy as np
 import torch
-from cycle_priors import taught
-from cycle_rivals import DT, EVERY
-from finn_rivals import WAYS, Ahead, of_dense
 from torch import Tensor
 
+from benchmarks import common
+from benchmarks.cycling.priors import taught
+from benchmarks.cycling.references import DT, EVERY
+from benchmarks.lorenz63_features.forecasts import WAYS, Ahead, of_dense
 from dpdm.bound import scaling, windowed
 from dpdm.diffusion.sample import heun, levels
 from dpdm.forecast import valid
@@ -73,7 +73,7 @@ def main() -> None:
         drawn(curves, options)
     own = {"Hellinger distance over the data's own": common.target(distance / floor, most=1.05)}
     figures = {"samples": distance, "data": floor, "curves": curves, "ahead": free}
-    common.close("finn", figures, own | wanted)
+    common.close("lorenz63_features", figures, own | wanted)
 
 
 def aims(curves: Curves, name: str) -> dict[str, common.Target]:

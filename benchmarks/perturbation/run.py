@@ -8,10 +8,10 @@ a band a tenth off is allowed; ``--inflation`` shows that of `dpdm downscale` be
 
 from dataclasses import replace
 
-import common
 import numpy as np
 import xarray as xr
 
+from benchmarks import common
 from dpdm.ensemble import EnsembleOptions
 from dpdm.evaluate.spectra import spectrum
 from dpdm.fields.grid import coarsen
@@ -54,7 +54,9 @@ def main() -> None:
     bands = [f"to {e:g}" for e in EDGES[1:]]
     head = ("consistent", "strength", "sigma", "variable", "spread", "blocks", *bands)
     print(common.table(head, rows))
-    common.close("perturb", {"rows": [dict(zip(head, r, strict=True)) for r in rows]}, targets)
+    common.close(
+        "perturbation", {"rows": [dict(zip(head, r, strict=True)) for r in rows]}, targets
+    )
 
 
 def judged(maps: Maps, strength: float, months: list[int]) -> list[tuple[object, ...]]:

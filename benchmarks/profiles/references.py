@@ -2,7 +2,7 @@ r"""Analyses of profiles without a learnt prior: interpolations, and an ensemble
 
 The **degraded background** is what is left of the field, lerped back to the grid.
 
-**Optimal interpolation** takes the Gaussian law of `profile_law.py`, the exact operator H and the
+**Optimal interpolation** takes the Gaussian law of `gaussian.py`, the exact operator H and the
 exact covariance of the errors. Its members are draws from that law's posterior by Matheron's rule:
 each is a draw of the law plus the analysis of what perturbed observations miss in it.
 
@@ -20,11 +20,11 @@ References:
 import numpy as np
 import pandas as pd
 import torch
-from flow_rivals import Seen
 from numpy.typing import NDArray
-from profile_law import Law
 from torch import Tensor
 
+from benchmarks.observed import Observed
+from benchmarks.profiles.gaussian import Law
 from dpdm.diffusion.guide import conjugate_gradients
 from dpdm.diffusion.observe import linearise
 from dpdm.fields.grid import Grid
@@ -57,7 +57,7 @@ def between(values: Array, lat: Array, lon: Array, grid: Grid) -> Array:
     return out
 
 
-def optimal(law: Law, seen: Seen, members: int, seed: int = 0) -> Tensor:
+def optimal(law: Law, seen: Observed, members: int, seed: int = 0) -> Tensor:
     """Return members (M, C, T, H, W) of optimal interpolation.
 
     Args:
@@ -84,7 +84,7 @@ def optimal(law: Law, seen: Seen, members: int, seed: int = 0) -> Tensor:
 
 
 def transformed(
-    windows: Tensor, seen: Seen, where: tuple[Array, Array], grid: Grid, length: float
+    windows: Tensor, seen: Observed, where: tuple[Array, Array], grid: Grid, length: float
 ) -> Tensor:
     """Return the analysis members (N, C, T, H, W) of background members.
 

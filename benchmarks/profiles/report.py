@@ -1,11 +1,12 @@
-"""The table of `profiles.py`, and how its analyses are to stand to their rivals."""
+"""The table of ``profiles``, and how its analyses are to stand to their rivals."""
 
 from argparse import Namespace
 
-import common
 import numpy as np
 import pandas as pd
-from profile_scores import HEAD
+
+from benchmarks import common
+from benchmarks.profiles.scores import HEAD
 
 
 def report(rows: list[list[float | str]], options: Namespace, minutes: float) -> None:

@@ -13,8 +13,8 @@ simulation, and so are the observations. The first eight tenths of the series we
 settings were chosen in the next tenth (``--held``); the windows that are judged lie in the last.
 
 Two priors of the command are judged, of states (``--prior``) and of codes (``--latent``), beside
-the background, optimal interpolation (`profile_law.py`) and an ensemble Kalman analysis
-(`profile_rivals.py`). Errors are over each level's standard deviation over globe and year.
+the background, optimal interpolation (`gaussian.py`) and an ensemble Kalman analysis
+(`references.py`). Errors are over each level's standard deviation over globe and year.
 """
 
 import json
@@ -24,19 +24,18 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-import common
 import numpy as np
 import pandas as pd
-import profile_report
-import profile_rivals
 import torch
 import xarray as xr
-from flow_rivals import Seen
 from numpy.typing import NDArray
-from profile_law import Law, law_of
-from profile_scores import Scores, scores
 from torch import Tensor
 
+from benchmarks import common
+from benchmarks.observed import Observed
+from benchmarks.profiles import references, report
+from benchmarks.profiles.gaussian import Law, law_of
+from benchmarks.profiles.scores import Scores, scores
 from dpdm import sighted
 from dpdm.earth import Earth, earth_of
 from dpdm.fields.channels import read_channels
@@ -48,7 +47,7 @@ from dpdm.operators.shapes import compose
 from dpdm.operators.whitening import row_of
 from dpdm.prior import load as load_prior
 
-SETTINGS = Path(__file__).with_suffix("")
+SETTINGS = Path(__file__).parent
 SOUNDER = common.SAMPLES / "sounder.nc"
 DAYS, ERROR = 5, 0.2  # states of a window; error of backgrounds that have no other, K
 CASES = (
@@ -74,7 +73,7 @@ def main() -> None:
         for case in options.cases:
             judge(bench, Window(bench, number), case, done)
     rows = [json.loads(line) for line in done.read_text().splitlines()]
-    profile_report.report(rows, options, (time.perf_counter() - began) / 60)
+    report.report(rows, options, (time.perf_counter() - began) / 60)
 
 
 def arguments() -> Namespace:
@@ -256,23 +255,23 @@ def analysed(bench: Bench, window: Window, files: list[Path], who: str) -> Tenso
     if who == "background":
         grid, shape = course.grid, (DAYS, *course.grid.shape)
         full = torch.full_like(window.values, np.nan)[None]
-        full[0, bench.levels] = profile_rivals.lerped(table, bench.names, shape, grid)
+        full[0, bench.levels] = references.lerped(table, bench.names, shape, grid)
         return full
     seen = independent(course, table)
     if who == "optimal":
-        return profile_rivals.optimal(window.law, seen, bench.options.members)
+        return references.optimal(window.law, seen, bench.options.members)
     where = table["lat"].to_numpy(float), table["lon"].to_numpy(float)
-    return profile_rivals.transformed(window.background(), seen, where, course.grid, LENGTH)
+    return references.transformed(window.background(), seen, where, course.grid, LENGTH)
 
 
-def independent(course: Earth, table: pd.DataFrame) -> Seen:
+def independent(course: Earth, table: pd.DataFrame) -> Observed:
     """Return what is seen, with errors made independent, in units of them."""
     value, error = (torch.from_numpy(table[n].to_numpy(float).copy()) for n in ("value", "error"))
     operator, white = course.operator(table), sighted.whitening_operator(table, course.sounder)
     if white is None:
-        return Seen(lambda x: operator(x) / error.to(x), value / error, torch.ones_like(error))
+        return Observed(lambda x: operator(x) / error.to(x), value / error, torch.ones_like(error))
     made = compose(operator, row_of, white)
-    return Seen(made, white(row_of(value[None]))[0], torch.ones_like(error))
+    return Observed(made, white(row_of(value[None]))[0], torch.ones_like(error))
 
 
 def drawn(bench: Bench, window: Window, files: list[Path], who: str) -> Tensor:

@@ -27,12 +27,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import common
 import numpy as np
 import psutil
 import xarray as xr
-from common import target
 
+from benchmarks import common
+from benchmarks.common import target
 from dpdm.reconstruct.setting import prepare
 
 PLAN = """
@@ -215,7 +215,7 @@ def judge(options: Namespace, folder: Path) -> None:
         shutil.rmtree(out)
         rows.append(row(case, found[case.name], rates[case.name], costs[case.name]))
         print("  ".join(map(common.written, rows[-1])), file=sys.stderr)
-    bare = taken([sys.executable, __file__, "--loop", plan(CASES[0], folder, options.prior)])
+    bare = taken([*common.this_benchmark(), "--loop", plan(CASES[0], folder, options.prior)])
     rows.append(
         ("bare loop", CASES[0].units, bare.seconds, bare.processor, "-", "-", bare.peak, "-")
     )
@@ -244,7 +244,7 @@ def close(
         "seconds_a_unit": costs, "hours": hours,
         "peak_MB": {name: ran.peak for name, ran in found.items()},
     }  # fmt: skip
-    common.close("reconstruct", figures, {
+    common.close("reconstruction", figures, {
         "overhead, wall": target(once.seconds / bare.seconds - 1, most=0.10),
         "overhead, processor": target(once.processor / bare.processor - 1, most=0.10),
         "two workers": target(ahead, least=1.7),

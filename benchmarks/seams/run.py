@@ -22,11 +22,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-import common
 import numpy as np
 import xarray as xr
-from draws import Array, blocks, draw, one_window, task_of, touching
 
+from benchmarks import common
+from benchmarks.draws import Array, blocks, draw, one_window, task_of, touching
 from dpdm.draw import Posterior
 from dpdm.fields.box import positions
 from dpdm.fields.grid import grid_of

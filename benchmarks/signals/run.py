@@ -14,11 +14,8 @@ from argparse import Namespace
 from dataclasses import astuple
 from pathlib import Path
 
-import common
-from common import target
-
-sys.path.insert(0, str(common.ROOT))
-
+from benchmarks import common
+from benchmarks.common import target
 from tests import interrupts
 from tests.nursery import Nursery
 from tests.worlds import teach

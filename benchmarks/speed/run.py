@@ -23,13 +23,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import common
 import numpy as np
 import torch
 import xarray as xr
-from common import Target, target
-from draws import Array, draw, evaluations, labelled, schedule, task_of, touching
 
+from benchmarks import common
+from benchmarks.common import Target, target
+from benchmarks.draws import Array, draw, evaluations, labelled, schedule, task_of, touching
 from dpdm.draw import Posterior
 from dpdm.evaluate import evaluate
 from dpdm.fields.store import open_fields

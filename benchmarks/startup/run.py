@@ -9,10 +9,9 @@ import statistics
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser
 from pathlib import Path
 
-import common
+from benchmarks import common
 
 HEAVY = ("torch", "xarray", "numpy", "netCDF4", "dask", "scipy", "pint")
 ASK = """
@@ -26,7 +25,7 @@ print(json.dumps(sorted(sys.modules)))
 
 def main() -> None:
     """Print the times and the imports."""
-    parser = ArgumentParser(description=__doc__)
+    parser = common.plain_parser(__doc__)
     parser.add_argument("--runs", type=int, default=11)
     runs = parser.parse_args().runs
     script = Path(sys.executable).with_name("dpdm")

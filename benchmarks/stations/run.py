@@ -28,13 +28,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import common
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
-from station_rivals import distances, left_out, nearest
 
+from benchmarks import common
+from benchmarks.stations.references import distances, left_out, nearest
 from dpdm.assimilate import believed, guided, observations
 from dpdm.coarse_error import CoarseError, coarse_error
 from dpdm.draw import Posterior

@@ -1,8 +1,8 @@
 """Learn eight years of winds, and judge the three that follow.
 
 The data are the navy's monthly winds of 1982 to 1992, global at 2.5 degrees, seen from block means
-over 10 degrees. A prior is trained on 1982-89 by the public command, with the settings beside this
-file, and judged on 1990-92, which nothing else has looked at: the settings were chosen with
+over 10 degrees. A prior is trained on 1982-89 by the public command, with ``prior.toml`` as its
+settings, and judged on 1990-92, which nothing else has looked at: the settings were chosen with
 ``--validation``, which trains on 1982-88 and judges 1989.
 
 The baseline to beat is lerp + residual climatology: what lerp missed on average in each calendar
@@ -15,13 +15,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import common
 import xarray as xr
 
+from benchmarks import common
 from dpdm.evaluate.files import evaluate_files
 from dpdm.fields.grid import coarsen
 
-SETTINGS = Path(__file__).with_suffix(".toml")
+SETTINGS = Path(__file__).with_name("prior.toml")
 FACTOR = 4
 WANTED = {"u10": 1.00, "v10": 0.89}  # m/s
 METHODS = {"lerp": "lerp", "lerp + residual climatology": "climatology"}

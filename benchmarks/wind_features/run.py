@@ -1,6 +1,6 @@
 """Next month's wind anomalies: regression on a denoiser's features against that on the raw winds.
 
-Monthly winds at 10 m of 1982-92 (``make.py``) with the prior that `time_split.py` trained on
+Monthly winds at 10 m of 1982-92 (``make.py``) with the prior that ``time_split`` trained on
 1982-89 (``--prior``). What is forecast is the anomaly of u and v a month later in every other
 cell, by ridge regressions whose weights are the same everywhere: on the anomalies in the cell, on
 those in the 3 by 3 and in the 7 by 7 cells around it, on the features of the cell that `dpdm
@@ -12,9 +12,10 @@ of 1982-89.
 from argparse import Namespace
 from pathlib import Path
 
-import common
 import numpy as np
 import xarray as xr
+
+from benchmarks import common
 
 PENALTIES = tuple(10.0**n for n in range(-5, 3))
 FIT, CHOOSE, TEST = slice("1982", "1987"), slice("1988", "1989"), slice("1990", "1992")
@@ -48,7 +49,9 @@ def main() -> None:
         "features over raw winds": common.target(alone / base, most=1.0),
         "both over raw winds": common.target(beside / base, most=1.0),
     }
-    common.close("features", {"rows": [dict(zip(HEAD, r, strict=True)) for r in rows]}, wanted)
+    common.close(
+        "wind_features", {"rows": [dict(zip(HEAD, r, strict=True)) for r in rows]}, wanted
+    )
 
 
 def anomalies(values: Array, time: xr.DataArray) -> Array:
