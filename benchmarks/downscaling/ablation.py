@@ -11,15 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from torch import Tensor
 
 from benchmarks import common
 from benchmarks.draws import labelled, task_of
 from dpdm.config import read
 from dpdm.draw import Posterior
 from dpdm.evaluate import evaluate
-from dpdm.fields.archive import Archive
-from dpdm.fields.grid import Array, grid_of
+from dpdm.fields.archive import Archive, Scene
+from dpdm.fields.grid import grid_of
 from dpdm.fields.pairs import Index, View
 from dpdm.fields.statics import statics
 from dpdm.fields.store import open_fields
@@ -60,12 +59,12 @@ VARIANTS = {
 class Smooth(Archive):
     """A series whose statics show no more than the coarse grid does."""
 
-    def seen(
-        self, steps: slice, view: View, rows: Index, columns: Index
-    ) -> tuple[Tensor, Tensor, Array, Array]:
-        """Return fine fields, their lerp, and smooth statics twice."""
-        fine, lerp, _, smooth = super().seen(steps, view, rows, columns)
-        return fine, lerp, smooth, smooth
+    def scene(
+        self, steps: slice, season: float | None, view: View, rows: Index, columns: Index
+    ) -> Scene:
+        """Return a window whose statics are the smooth ones."""
+        whole = super().scene(steps, season, view, rows, columns)
+        return replace(whole, statics=whole.smooth)
 
 
 def compare(options: Namespace, folder: Path) -> None:

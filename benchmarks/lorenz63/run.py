@@ -32,6 +32,7 @@ from torch import Tensor
 from benchmarks import common
 from benchmarks.lorenz63 import kalman_smoother
 from dpdm.bound import scaling, windowed
+from dpdm.contract import SAMPLING_OF
 from dpdm.diffusion.guide import sda
 from dpdm.diffusion.observe import Observation
 from dpdm.diffusion.sample import corrected, levels
@@ -39,7 +40,6 @@ from dpdm.diffusion.tile import Spans, tile
 from dpdm.prior import Prior, find, load
 from dpdm.testbeds import lorenz63
 from dpdm.testbeds.particles import smoother
-from dpdm.trajectories import MOST, SAMPLING
 from dpdm.types import Fields, Values
 
 LENGTH, DRAWS = 65, 512
@@ -87,10 +87,9 @@ def main() -> None:
     parser.add_argument("--observations", type=int, default=16)
     parser.add_argument("--first", type=int, default=0, help="number of the first observation")
     parser.add_argument("--samples", type=int, default=16)
-    for name in ("steps", "corrections", "tau", "least"):
-        kind = type(SAMPLING[name])
-        parser.add_argument(f"--{name}", type=kind, default=SAMPLING[name])
-    parser.add_argument("--most", type=float, default=MOST["components"])
+    usual = SAMPLING_OF["components"]
+    for name in ("steps", "corrections", "tau", "least", "most"):
+        parser.add_argument(f"--{name}", type=type(usual[name]), default=usual[name])
     parser.add_argument("--gamma", type=float, default=0.01)
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--kalman", action="store_true", help="DAPPER's smoother beside (pip)")
@@ -172,13 +171,19 @@ def scores(case: Case, x: Tensor, y: Tensor, exact: Tensor) -> tuple[float, ...]
     lone = len(x) == 1
     spread = math.nan if lone else float(x.std(0).mean() / exact.std(0).mean())
     return (
-        float(lorenz63.log_prior(x).mean()),
+        float(log_prior(x).mean()),
         float(case.log_likelihood(x, y).mean()),
         math.nan if lone else w1(x, exact),
         spread,
         float(((case.operator(x) - y) / case.error).square().mean()),
         float((x[:, 0, 0] > 0).double().mean()),
     )
+
+
+def log_prior(x: Tensor) -> Tensor:
+    """Return the summed log density of the transitions of trajectories (..., L, 3)."""
+    error = x[..., 1:, :] - lorenz63.step(x[..., :-1, :])
+    return -(error.square() / lorenz63.DT + math.log(2 * math.pi * lorenz63.DT)).sum((-2, -1)) / 2
 
 
 def w1(x: Tensor, exact: Tensor) -> float:
