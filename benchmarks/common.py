@@ -1,5 +1,7 @@
 """What the benchmarks share: files, the command in a child process, targets, and the last line.
 
+Each is a folder, run from the root of the repository by ``python -m benchmarks.FOLDER.run``.
+
 Every benchmark ends with one line of JSON: ``{"benchmark", "figures", "targets"}``, where each
 target tells its value, its bounds and whether it is met.
 """
@@ -24,9 +26,21 @@ COMMAND = (sys.executable, "-c", "from dpdm_cli.main import main; main()")
 Target = dict[str, Any]
 
 
+def this_benchmark() -> tuple[str, ...]:
+    """Return the command that runs this benchmark again: ``python -m benchmarks.FOLDER.run``."""
+    return sys.executable, "-m", sys.modules["__main__"].__spec__.name
+
+
+def plain_parser(lesson: str | None) -> ArgumentParser:
+    """Return a parser without options, whose help shows how the benchmark is run."""
+    made = ArgumentParser(description=lesson, formatter_class=RawDescriptionHelpFormatter)
+    made.prog = " ".join(("python", *this_benchmark()[1:]))
+    return made
+
+
 def parser(lesson: str | None) -> ArgumentParser:
     """Return a parser with the options that all benchmarks have."""
-    made = ArgumentParser(description=lesson, formatter_class=RawDescriptionHelpFormatter)
+    made = plain_parser(lesson)
     made.add_argument("--prior", default="default", metavar="NAME|FILE", help="the prior to judge")
     made.add_argument(
         "--build", type=Path, default=Path("build"), help="folder of make.py, and for what is made"

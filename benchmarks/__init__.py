@@ -1,0 +1,1 @@
+"""Benchmarks, each a folder: ``python -m benchmarks.FOLDER.run`` (README.md lists them)."""
