@@ -130,7 +130,7 @@ def test_one_class_of_all_cells_has_the_scores_of_the_whole() -> None:
     truth["t2m"][:, 5:9, 3:20] = np.nan
     seen, whole = watched(near(truth), truth, average(world(0)[["t2m"]], COARSE))
     every = {"all": np.ones(FINE.shape, bool), "none": np.zeros(FINE.shape, bool)}
-    (part,) = by_class(seen.case, seen.kept["t2m"], every)
+    (part,) = by_class(every, seen.case, "t2m", seen.kept["t2m"])
     for method in ("lerp", "mean of 4"):
         assert part.rows[method]["rmse"] == pytest.approx(whole[method]["rmse"], rel=1e-12)
     assert part.forecast["bias"] == pytest.approx(whole["mean of 4"]["bias"], rel=1e-10)
@@ -143,7 +143,7 @@ def test_squared_errors_of_classes_add_up_by_area() -> None:
     truth = world(0)[["t2m"]]
     seen, whole = watched(near(truth), truth)
     land = land_on(FINE)
-    found = by_class(seen.case, seen.kept["t2m"], by_coast(FINE, land))
+    found = by_class(by_coast(FINE, land), seen.case, "t2m", seen.kept["t2m"])
     total = sum(part.size * part.rows["mean of 4"]["rmse"] ** 2 for part in found)
     assert len(found) > 2
     assert total == pytest.approx(whole["mean of 4"]["rmse"] ** 2, rel=1e-12)

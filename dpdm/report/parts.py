@@ -6,6 +6,7 @@ cells, and its interval is of tiles alone, for the times are summed.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -87,10 +88,7 @@ def breakdowns(classes: Mapping[str, Mapping[str, Cells]]) -> list[Breakdown]:
     """Return the ways in which a report breaks scores down: by month, and by classes of cells."""
     return [
         Breakdown("month", "times", by_month),
-        *(
-            Breakdown(key, "area", lambda case, name, kept, c=cells: by_class(case, kept, c))  # type: ignore[misc]
-            for key, cells in classes.items()
-        ),
+        *(Breakdown(key, "area", partial(by_class, cells)) for key, cells in classes.items()),
     ]
 
 
@@ -111,7 +109,7 @@ def by_month(case: Case, name: str, kept: Kept) -> list[Part]:
     return found
 
 
-def by_class(case: Case, kept: Kept, classes: Mapping[str, Cells]) -> list[Part]:
+def by_class(classes: Mapping[str, Cells], case: Case, name: str, kept: Kept) -> list[Part]:
     """Return the scores of each class of cells that has some."""
     counted = {word: cells & (kept.count > 0) for word, cells in classes.items()}
     return [of_class(case, kept, word, cells) for word, cells in counted.items() if cells.any()]
