@@ -1,6 +1,7 @@
 """Draw members in ways that no user is offered, to compare with the way that every user gets.
 
-The members of ``dpdm.draw`` come from one sampler, one schedule and fused windows. The benchmarks
+The members of ``dpdm.states.sampling`` come from one sampler, one schedule and fused windows. The
+benchmarks
 also need other schedules, windows that merely touch, and one window over the whole domain, all
 with the same network, the same conditions and the same noise.
 """
@@ -16,16 +17,17 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpdm.diffusion.sample import SAMPLERS, cosine_levels, levels
-from dpdm.draw import SamplerConfig, noise
-from dpdm.ensemble import EnsembleOptions
+from dpdm.diffusion.noise import cosine_levels, draw_noise, karras_levels
+from dpdm.diffusion.sample import SAMPLERS
 from dpdm.fields.grid import Grid
-from dpdm.fields.tensors import geometric
-from dpdm.fields.time import label_of
-from dpdm.prior import Prior, find, load
-from dpdm.states.domain import plan
+from dpdm.fields.time import time_label
+from dpdm.prior import Prior, find_prior, load_prior
+from dpdm.prior.conditioning import geometric_mean_factor
+from dpdm.states.ensemble import EnsembleOptions
+from dpdm.states.field_domain import fit_field_space
+from dpdm.states.field_posterior import Conditioning, Posterior
 from dpdm.states.fields import FieldSpace
-from dpdm.states.posterior import Conditioning, Posterior
+from dpdm.states.sampling import SamplerConfig
 from dpdm.types import Denoise, Fields, Sigma
 
 Array = NDArray[np.floating]
@@ -33,27 +35,29 @@ Array = NDArray[np.floating]
 
 def task_of(coarse: Path, prior: str) -> FieldSpace:
     """Return the space of a coarse file, as ``dpdm downscale`` would plan it."""
-    return plan(coarse, load(find(prior)), EnsembleOptions(), None, None)
+    return fit_field_space(coarse, load_prior(find_prior(prior)), EnsembleOptions(), None, None)
 
 
 def schedule(space: FieldSpace, sampler: str, steps: int) -> Tensor:
     """Return falling noise levels: the published cosine ones for DDIM, else dpdm's own."""
     if sampler == "ddim":
         return cosine_levels(steps, space.sampler.sigma_max)
-    return levels(steps, space.prior.contract.sigma[0], space.sampler.sigma_max)
+    return karras_levels(steps, space.prior.contract.sigma[0], space.sampler.sigma_max)
 
 
 def noises(space: FieldSpace, step: int, members: Sequence[int], seed: int = 0) -> Tensor:
     """Return the noise (M, C, H, W) of some members, the same that every user gets."""
     shape = (len(space.prior.normaliser.names), *space.grid.shape)
-    return torch.stack([noise(shape, seed, m, label_of(space.coarse, step)) for m in members])
+    return torch.stack(
+        [draw_noise(shape, seed, m, time_label(space.coarse, step)) for m in members]
+    )
 
 
 def physical(prior: Prior, given: Conditioning, x: Tensor) -> Array:
     """Return physical values (M, C, H, W), float32, of normalised fields."""
     known = prior.normaliser.forward(given.lerp)
-    factor = geometric(given.factor) if given.factor else prior.contract.factors[1]
-    base, scale = prior.normaliser.frame(known, factor, given.climatology)
+    factor = geometric_mean_factor(given.factor) if given.factor else prior.contract.factors[1]
+    base, scale = prior.normaliser.base_and_scale(known, factor, given.climatology)
     values: Array = prior.normaliser.inverse(base + scale * x.cpu().double()).numpy()
     return values.astype(np.float32)
 

@@ -9,8 +9,8 @@ import xarray as xr
 from matplotlib import pyplot as plt
 
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.fields.statics import statics
-from dpdm.fields.store import open_fields
+from dpdm.fields.read import open_fields
+from dpdm.fields.statics import make_statics
 
 ROOT = Path(__file__).parent.parent
 ROWS = (
@@ -58,7 +58,7 @@ def truth_grid() -> Grid:
 
 def coast(axis: plt.Axes, grid: Grid) -> None:
     """Draw the coast from the bundled land fraction."""
-    land = statics(grid)["land_fraction"]
+    land = make_statics(grid)["land_fraction"]
     axis.contour(land.lon, land.lat, land, levels=[0.5], colors="black", linewidths=0.4)
 
 

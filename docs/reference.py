@@ -7,20 +7,20 @@ from pathlib import Path
 import click
 from click.testing import CliRunner
 
-from dpdm.fields.variables import KNOWN
-from dpdm.recipe import (
-    Code,
-    Data,
-    Fit,
-    GlobesFit,
-    GlobesNet,
-    Layers,
-    LayersFit,
-    Net,
-    Planes,
-    PlanesFit,
-)
+from dpdm.fields.variables import SURFACE_VARIABLES
 from dpdm.reconstruct.plan import Plan
+from dpdm.training.config import (
+    AutoencoderSettings,
+    DataSettings,
+    FieldNetSettings,
+    GlobeNetSettings,
+    GlobeTrainSettings,
+    PerceptronSettings,
+    PerceptronTrainSettings,
+    PlaneNetSettings,
+    PlaneTrainSettings,
+    TrainSettings,
+)
 from dpdm_cli.main import main
 
 HERE = Path(__file__).parent
@@ -94,7 +94,7 @@ def variables() -> str:
     """Return what is known of variables, axes and units, from the code that knows it."""
     head = ["| name | CF standard name | units | recognised as well |", "|---|---|---|---|"]
     rows = []
-    for known in KNOWN.values():
+    for known in SURFACE_VARIABLES.values():
         others = [word for word in (*known.synonyms, *known.aliases) if word != known.name]
         words = ", ".join(f"`{word}`" for word in others)
         rows.append(f"| `{known.name}` | `{known.standard_name}` | {known.units} | {words} |")
@@ -123,15 +123,18 @@ def toml(value: object) -> str:
 
 def settings() -> str:
     """Return the page of all settings of training."""
-    head = "# Settings of dpdm train\n\nMade from `dpdm/recipe.py` by `docs/reference.py`.\n"
+    head = (
+        "# Settings of dpdm train\n\nMade from `dpdm/training/config.py` by `docs/reference.py`.\n"
+    )
     few, plane = "trajectories of a few components", "trajectories on a plane"
     globe = "states of the globe"
     sections = (
-        ("`[data]`", Data), ("`[net]`", Net), ("`[train]`", Fit),
-        (f"`[net]` for {few}", Layers), (f"`[train]` for {few}", LayersFit),
-        (f"`[net]` for {plane}", Planes), (f"`[train]` for {plane}", PlanesFit),
-        (f"`[net]` for {globe}", GlobesNet), (f"`[train]` for {globe}", GlobesFit),
-        (f"`[code]` for {globe}, with `--latent`", Code),
+        ("`[data]`", DataSettings), ("`[net]`", FieldNetSettings), ("`[train]`", TrainSettings),
+        (f"`[net]` for {few}", PerceptronSettings), (f"`[train]` for {few}",
+        PerceptronTrainSettings),
+        (f"`[net]` for {plane}", PlaneNetSettings), (f"`[train]` for {plane}", PlaneTrainSettings),
+        (f"`[net]` for {globe}", GlobeNetSettings), (f"`[train]` for {globe}", GlobeTrainSettings),
+        (f"`[code]` for {globe}, with `--latent`", AutoencoderSettings),
     )  # fmt: skip
     return "\n\n".join([head, *(table(*section) for section in sections)]) + "\n"
 

@@ -8,6 +8,8 @@ may do so from outside: it announces a module, which registers things when it is
     mine = "mypackage.dpdm"
 """
 
+from __future__ import annotations
+
 from functools import cache
 
 from dpdm.errors import DpdmError
@@ -25,7 +27,7 @@ PICTURES = ["map", "compare", "members", "spread", "series", "rank", "spectrum",
 PLUGINS = "dpdm.plugins"
 
 
-def add(names: list[str], name: str) -> None:
+def add_choice(names: list[str], name: str) -> None:
     """Add the name of what is registered, once."""
     if name not in names:
         names.append(name)
@@ -33,11 +35,7 @@ def add(names: list[str], name: str) -> None:
 
 @cache
 def load_plugins() -> None:
-    """Import the modules that installed packages announce, which register what they add.
-
-    Raises:
-        DpdmError: One cannot be imported.
-    """
+    """Import the modules that installed packages announce, which register what they add."""
     from importlib.metadata import entry_points
 
     for point in entry_points(group=PLUGINS):

@@ -1,4 +1,10 @@
-"""Settings from TOML: dataclasses whose fields are the only keys allowed."""
+"""Settings from TOML: dataclasses whose fields are the only keys allowed.
+
+The greatest whole numbers that options and settings take.
+
+Far beyond any use, and small enough that what they ask for can be counted: whether it fits into
+this machine's memory and disk is checked where its size is known.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +17,23 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from dpdm.errors import DpdmError, did_you_mean
-from dpdm.readable import read_text
+from dpdm.system import read_text
 
 T = TypeVar("T")
-Rule = tuple[Callable[[Any], bool], str]
-DEEPEST = 100  # parts of a key, as a.b.c has three: tomllib takes their square in time
-PARTS = re.compile(r"[=,{\[\n]")
-LONGEST = 100  # characters of a value in a message
+ValueRule = tuple[Callable[[Any], bool], str]
+MAX_KEY_PARTS = 100  # parts of a key, as a.b.c has three: tomllib takes their square in time
+KEY_DELIMITERS = re.compile(r"[=,{\[\n]")
+MAX_SHOWN_CHARACTERS = 100  # characters of a value in a message
 
 
-def read(path: Path, shape: type[T]) -> T:
+def read_settings(path: Path, shape: type[T]) -> T:
     """Return a dataclass of dataclasses filled from a TOML file, one section a field."""
     text = read_text(path)
-    if any(sum(map(bool, map(str.strip, p.split(".")))) > DEEPEST for p in PARTS.split(text)):
-        what = f"{path} is nested too deep: a key of more than {DEEPEST} parts."
+    if any(
+        sum(map(bool, map(str.strip, p.split(".")))) > MAX_KEY_PARTS
+        for p in KEY_DELIMITERS.split(text)
+    ):
+        what = f"{path} is nested too deep: a key of more than {MAX_KEY_PARTS} parts."
         raise DpdmError(what, "See https://toml.io.")
     try:
         said = tomllib.loads(text)
@@ -32,26 +41,26 @@ def read(path: Path, shape: type[T]) -> T:
         raise DpdmError(f"{path} is nested too deep.", "See https://toml.io.") from error
     except ValueError as error:  # no TOML, no text, or a number of thousands of digits
         raise DpdmError(f"{path} is not valid TOML: {error}.", "See https://toml.io.") from error
-    return fill(shape, said, str(path))
+    return fill_dataclass(shape, said, str(path))
 
 
-def fill(shape: type[T], said: dict[str, Any], where: str) -> T:
+def fill_dataclass(shape: type[T], said: dict[str, Any], where: str) -> T:
     """Return a dataclass filled from a dictionary, refusing what it does not know."""
     types = get_type_hints(shape)
     fields = dataclasses.fields(shape)  # type: ignore[arg-type]
     known = [f.name for f in fields]
     for key in said:
         if key not in known:
-            hint = did_you_mean(key[:LONGEST], known, f"Known: {', '.join(known)}.")
-            raise DpdmError(f"{where} has an unknown key {key[:LONGEST]}.", hint)
+            hint = did_you_mean(key[:MAX_SHOWN_CHARACTERS], known, f"Known: {', '.join(known)}.")
+            raise DpdmError(f"{where} has an unknown key {key[:MAX_SHOWN_CHARACTERS]}.", hint)
     for each in fields:
         missing = dataclasses.MISSING
         if each.name not in said and each.default is each.default_factory is missing:
             raise DpdmError(f"{where} lacks the key {each.name}.", "Add it.")
-    return shape(**{key: value(types[key], said[key], f"{where}, {key}") for key in said})
+    return shape(**{key: parse_value(types[key], said[key], f"{where}, {key}") for key in said})
 
 
-def value(kind: Any, said: Any, where: str) -> Any:
+def parse_value(kind: Any, said: Any, where: str) -> Any:
     """Return one value, checked against its annotation.
 
     Example:
@@ -61,35 +70,38 @@ def value(kind: Any, said: Any, where: str) -> Any:
     if kind is Any:
         return said
     if dataclasses.is_dataclass(kind) or str(kind).startswith(("tuple", "dict")):
-        return several(kind, said, where)
+        return parse_container(kind, said, where)
     allowed = (int, float) if kind is float else (kind,)
     if not isinstance(said, allowed) or (isinstance(said, bool) and kind is not bool):
-        raise DpdmError(f"{where} is {shown(said)}.", f"Give a value of type {kind.__name__}.")
+        raise DpdmError(
+            f"{where} is {format_setting(said)}.", f"Give a value of type {kind.__name__}."
+        )
     if isinstance(said, float) and not math.isfinite(said):
-        raise DpdmError(f"{where} is {shown(said)}.", "Give a finite number.")
+        raise DpdmError(f"{where} is {format_setting(said)}.", "Give a finite number.")
     if isinstance(said, int) and not -(2**63) <= said < 2**63:
-        raise DpdmError(f"{where} is {shown(said)}.", "Give a number of up to 64 bits.")
+        raise DpdmError(f"{where} is {format_setting(said)}.", "Give a number of up to 64 bits.")
     return kind(said)
 
 
-def several(kind: Any, said: Any, where: str) -> Any:
+def parse_container(kind: Any, said: Any, where: str) -> Any:
     """Return a section, a list or pairs, checked against their annotation."""
     if dataclasses.is_dataclass(kind):
         if not isinstance(said, dict):
             raise DpdmError(
-                f"{where} is {shown(said)}.", "It is a section: write [name] over its keys."
+                f"{where} is {format_setting(said)}.",
+                "It is a section: write [name] over its keys.",
             )
-        return fill(kind, said, where)  # type: ignore[arg-type]
+        return fill_dataclass(kind, said, where)  # type: ignore[arg-type]
     if str(kind).startswith("tuple"):
         if not isinstance(said, list):
-            raise DpdmError(f"{where} is {shown(said)}.", "Give a list, like [4, 12].")
-        return tuple(value(get_args(kind)[0], each, where) for each in said)
+            raise DpdmError(f"{where} is {format_setting(said)}.", "Give a list, like [4, 12].")
+        return tuple(parse_value(get_args(kind)[0], each, where) for each in said)
     if not isinstance(said, dict):
-        raise DpdmError(f"{where} is {shown(said)}.", 'Give pairs, like { tas = "t2m" }.')
-    return {key: value(get_args(kind)[1], each, where) for key, each in said.items()}
+        raise DpdmError(f"{where} is {format_setting(said)}.", 'Give pairs, like { tas = "t2m" }.')
+    return {key: parse_value(get_args(kind)[1], each, where) for key, each in said.items()}
 
 
-def shown(said: Any) -> str:
+def format_setting(said: Any) -> str:
     """Return a value as it was written, or its beginning where it is long.
 
     Example:
@@ -100,10 +112,10 @@ def shown(said: Any) -> str:
         text = repr(list(said) if isinstance(said, tuple) else said)
     except ValueError:  # a number of thousands of digits
         text = "a number of more than 4000 digits"
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[: MAX_SHOWN_CHARACTERS - 3]}..."
 
 
-def check(settings: Any, rules: Mapping[str, Rule], path: Path | str | None) -> None:
+def check_settings(settings: Any, rules: Mapping[str, ValueRule], path: Path | str | None) -> None:
     """Refuse a setting, called ``section.key``, that breaks its rule."""
     for key, (fits, hint) in rules.items():
         section, name = key.split(".")
@@ -111,20 +123,20 @@ def check(settings: Any, rules: Mapping[str, Rule], path: Path | str | None) -> 
             continue
         said = getattr(getattr(settings, section), name)
         if not fits(said):
-            raise DpdmError(f"{path}, {section}, {name} is {shown(said)}.", hint)
+            raise DpdmError(f"{path}, {section}, {name} is {format_setting(said)}.", hint)
 
 
-def at_least(least: float) -> Rule:
+def minimum_rule(least: float) -> ValueRule:
     """Return the rule that a number is not less than another."""
     return lambda said: said >= least, f"Give {least} or more."
 
 
-def share(said: float) -> bool:
+def is_fraction(said: float) -> bool:
     """Tell whether a number is a share, short of all."""
     return 0 <= said < 1
 
 
-def one_of(*words: str | Collection[str]) -> Rule:
+def choice_rule(*words: str | Collection[str]) -> ValueRule:
     """Return the rule that a word is one of some, or of a registry, whatever it holds by then.
 
     Example:
@@ -136,7 +148,7 @@ def one_of(*words: str | Collection[str]) -> Rule:
     return fits, f"Give one of {shown}."
 
 
-def within(least: float, most: float) -> Rule:
+def range_rule(least: float, most: float) -> ValueRule:
     """Return the rule that a number, or each of a list, lies in a range."""
 
     def fits(said: Any) -> bool:
@@ -145,13 +157,13 @@ def within(least: float, most: float) -> Rule:
     return fits, f"Give {least:g} to {most if isinstance(most, int) else f'{most:g}'}."
 
 
-def counts(number: int, least: float, most: float) -> Rule:
+def list_rule(number: int, least: float, most: float) -> ValueRule:
     """Return the rule that a list holds some numbers, each in a range."""
-    fits, hint = within(least, most)
+    fits, hint = range_rule(least, most)
     return lambda said: len(said) == number and fits(said), f"{hint} Give {number} of them."
 
 
-def rising(least: float, most: float) -> Rule:
+def interval_rule(least: float, most: float) -> ValueRule:
     """Return the rule that two numbers lie in a range, the smaller first."""
     return (
         lambda said: len(said) == 2 and least <= said[0] <= said[1] <= most,
@@ -159,4 +171,29 @@ def rising(least: float, most: float) -> Rule:
     )
 
 
-SHARE: Rule = share, "Give a number from 0 to less than 1."
+FRACTION_RULE: ValueRule = is_fraction, "Give a number from 0 to less than 1."
+
+OPTION_LIMITS = {
+    "members": 100_000,
+    "seed": 2**63 - 1,
+    "steps": 1_000,  # of a sampler
+    "corrections": 1_000,
+    "iterations": 10_000,
+    "draws": 100_000,
+    "factor": 10_000,
+    "workers": 1_024,
+    "member_block": 100_000,
+    "window": 10_000,
+    "lead": 1_000_000,
+    "forecast_steps": 1_000_000,
+    "trajectories": 10_000_000,
+    "length": 10_000_000,
+    "years": 200,  # from 2000 on: dates in nanoseconds end in 2262
+    "burn_in": 10_000_000,
+    "size": 4_096,
+    "resolution": 16_384,
+    "training_steps": 1_000_000_000,
+    "batch": 100_000,
+    "width": 16_384,  # channels of a network
+    "depth": 64,
+}

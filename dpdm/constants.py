@@ -1,5 +1,7 @@
 """Constants of the Earth and its atmosphere, each here alone."""
 
+from __future__ import annotations
+
 EARTH_RADIUS = 6_371_000.0  # m, of the sphere with the Earth's area, to 0.1 per mille
 LAPSE_RATE = 6.5e-3  # K m-1, fall of temperature with height in the standard atmosphere
 STANDARD_TEMPERATURE = 288.15  # K, of the standard atmosphere at sea level

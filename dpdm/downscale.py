@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpdm.ensemble import EnsembleOptions, Report, finish_layout, provenance
-from dpdm.fields.store import sha256
+from dpdm.fields.read import sha256
 from dpdm.fields.write import Writer, check_output
-from dpdm.prior import find, load
-from dpdm.skill import warn_of
-from dpdm.states.domain import plan
+from dpdm.prior import find_prior, load_prior
+from dpdm.prior.skill import warn_if_unskilled
+from dpdm.states.ensemble import (
+    EnsembleOptions,
+    ProgressCallback,
+    ensemble_provenance,
+    finish_layout,
+)
+from dpdm.states.field_domain import fit_field_space
 from dpdm.states.fields import FieldSpace
 
 
@@ -21,17 +26,17 @@ def downscale(
     grid: Path | None = None,
     own_statics: Path | None = None,
     overwrite: bool = False,
-    report: Report = lambda done, total: None,
+    report: ProgressCallback = lambda done, total: None,
 ) -> None:
     """Write the fine ensemble of a coarse file, step by step, whole or not at all."""
-    path = find(prior)
+    path = find_prior(prior)
     check_output(fine, [coarse, grid, own_statics, options, path], overwrite)
-    known = load(path)
-    space = plan(coarse, known, options, grid, own_statics)
-    warn_of(known.contract, path.stem)
+    known = load_prior(path)
+    space = fit_field_space(coarse, known, options, grid, own_statics)
+    warn_if_unskilled(known.contract, path.stem)
     what = "Fine fields" if options.members else "Mean of the infinite ensemble of fine fields"
     title = f"{what} downscaled from {coarse.name} with the prior {path.stem}"
-    made = provenance(path, [coarse], settings(space))
+    made = ensemble_provenance(path, [coarse], downscaling_settings(space))
     template = finish_layout(space.template(), title, made, options.history)
     with Writer(fine, template, overwrite) as writer:
         done, total = 0, max(1, options.members) * len(space.steps)
@@ -42,7 +47,7 @@ def downscale(
                 report(min(done, total), total)
 
 
-def settings(space: FieldSpace) -> dict[str, object]:
+def downscaling_settings(space: FieldSpace) -> dict[str, object]:
     """Return what decides the output beside the files; a mean knows neither seed nor sampler."""
     options = space.options
     said: dict[str, object] = {"consistent": str(options.consistent).lower(), **space.notes}

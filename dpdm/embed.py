@@ -17,18 +17,23 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.draw import StateSpace, Step
-from dpdm.ensemble import EnsembleOptions, empty_variable, finish_layout, provenance
 from dpdm.errors import DpdmError
 from dpdm.fields.write import Writer, check_output
-from dpdm.memory import check_room
-from dpdm.prior import find, load
-from dpdm.states import states_of
-from dpdm.states.domain import FieldConditioning
-from dpdm.states.inner import Look, features_of
+from dpdm.prior import find_prior, load_prior
+from dpdm.states import open_states
+from dpdm.states.ensemble import (
+    EnsembleOptions,
+    empty_variable,
+    ensemble_provenance,
+    finish_layout,
+)
+from dpdm.states.features import FeatureOptions, state_features
+from dpdm.states.field_domain import FieldConditioning
+from dpdm.states.sampling import StateSpace, Step
+from dpdm.system import check_required_memory
 
-CELLS = ("lat", "lon", "y", "x")
-WORDS = {"long_name": "inner features of the prior's denoiser", "units": "1"}
+CELL_DIMS = ("lat", "lon", "y", "x")
+FEATURE_ATTRS = {"long_name": "inner features of the prior's denoiser", "units": "1"}
 
 
 def embed(
@@ -36,45 +41,47 @@ def embed(
     features: Path,
     prior: str = "default",
     options: EnsembleOptions = EnsembleOptions(),
-    look: Look = Look(),
+    look: FeatureOptions = FeatureOptions(),
     pool: str = "none",
     conditioning: FieldConditioning = FieldConditioning(),
     overwrite: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write the features of every state of a file, whole or not at all."""
-    path = find(prior)
+    path = find_prior(prior)
     check_output(features, [field, conditioning, options, path], overwrite)
-    known = load(path)
-    look.modules(known)
-    space = states_of(field, known, options, conditioning)
+    known = load_prior(path)
+    look.select_layers(known)
+    space = open_states(field, known, options, conditioning)
     check_pool(space, pool)
     first = pool_features(space, space.steps[0], look, pool)
     hint = "Give fewer layers or a smaller field, or --pool mean."
-    check_room(4 * first.nbytes, "The features of a state take", hint)
-    made = provenance(path, [field], settings(space, look, pool))
+    check_required_memory(4 * first.nbytes, "The features of a state take", hint)
+    made = ensemble_provenance(path, [field], feature_settings(space, look, pool))
     title = f"Features of {field.name} in the denoiser of the prior {path.stem}"
-    bare = template(space, first, pool)
-    whole = arrange(finish_layout(bare, title, made, options.history), bare)
+    bare = feature_template(space, first, pool)
+    whole = arrange_features(finish_layout(bare, title, made, options.history), bare)
     with Writer(features, whole, overwrite) as writer:
         for done, step in enumerate(space.steps, 1):
             values = first if done == 1 else pool_features(space, step, look, pool)
-            writer.write(block(space, step, values, pool))
+            writer.write(feature_block(space, step, values, pool))
             report(done, len(space.steps))
 
 
 def check_pool(space: StateSpace, pool: str) -> None:
     """Refuse a mean over cells where a state has none."""
-    if pool == "mean" and not any(axis in space.axes(space.steps[0]) for axis in CELLS):
+    if pool == "mean" and not any(axis in space.axes(space.steps[0]) for axis in CELL_DIMS):
         raise DpdmError(
             "--pool mean is over the cells of a field, and these states are components.",
             "Leave it out.",
         )
 
 
-def pool_features(space: StateSpace, step: Step, look: Look, pool: str) -> NDArray[np.float32]:
+def pool_features(
+    space: StateSpace, step: Step, look: FeatureOptions, pool: str
+) -> NDArray[np.float32]:
     """Return the features of a state: (F, ...) of fields, (T, F, ...) of a trajectory."""
-    values: NDArray[np.float32] = features_of(space, step, look).numpy()
+    values: NDArray[np.float32] = state_features(space, step, look).numpy()
     if pool == "mean":
         values = (values * space.weights).mean((-2, -1)).astype(np.float32)
     return values
@@ -84,7 +91,7 @@ def feature_axes(
     axes: dict[str, xr.DataArray], shape: tuple[int, ...], pool: str
 ) -> tuple[list[str], xr.Dataset]:
     """Return dimensions and axes of features of that shape, on the axes of states."""
-    cells = [n for n in axes if n in CELLS]
+    cells = [n for n in axes if n in CELL_DIMS]
     count = shape[-1 - (len(cells) if pool == "none" else 0)]
     outer = [n for n in axes if n not in cells]
     words = {"long_name": "number of the feature"}
@@ -93,22 +100,26 @@ def feature_axes(
     return dims, xr.Dataset(coords={n: (axes | {"feature": feature})[n] for n in dims})
 
 
-def block(space: StateSpace, step: Step, values: NDArray[np.float32], pool: str) -> xr.Dataset:
+def feature_block(
+    space: StateSpace, step: Step, values: NDArray[np.float32], pool: str
+) -> xr.Dataset:
     """Return the features of one state, labelled."""
     dims, axes = feature_axes(space.axes(step), values.shape, pool)
-    return axes.assign(features=(dims, values.reshape([axes.sizes[d] for d in dims]), WORDS))
+    return axes.assign(
+        features=(dims, values.reshape([axes.sizes[d] for d in dims]), FEATURE_ATTRS)
+    )
 
 
-def template(space: StateSpace, first: NDArray[np.float32], pool: str) -> xr.Dataset:
+def feature_template(space: StateSpace, first: NDArray[np.float32], pool: str) -> xr.Dataset:
     """Return the layout of the file, in chunks of one state."""
     dims, axes = feature_axes(space.axes(), first.shape, pool)
     sizes = {d: axes.sizes[d] for d in dims}
     chunks = (*(1 for _ in dims[first.ndim :]), *first.shape)
-    whole = axes.assign(features=empty_variable(sizes, chunks, WORDS))
+    whole = axes.assign(features=empty_variable(sizes, chunks, FEATURE_ATTRS))
     return (space.add_times(whole) if "lat" in dims else whole).assign_attrs(space.attrs)
 
 
-def arrange(whole: xr.Dataset, laid_out: xr.Dataset) -> xr.Dataset:
+def arrange_features(whole: xr.Dataset, laid_out: xr.Dataset) -> xr.Dataset:
     """Return a finished layout in which a map of each feature lies together."""
     like = laid_out["features"]
     array = whole["features"].transpose(*like.dims)
@@ -116,7 +127,7 @@ def arrange(whole: xr.Dataset, laid_out: xr.Dataset) -> xr.Dataset:
     return whole.assign(features=array)
 
 
-def settings(space: StateSpace, look: Look, pool: str) -> dict[str, object]:
+def feature_settings(space: StateSpace, look: FeatureOptions, pool: str) -> dict[str, object]:
     """Return what decides the features beside the files."""
     said: dict[str, object] = {
         "sigma": f"{look.sigma:g}", "layer": ",".join(look.layers), "pool": pool,

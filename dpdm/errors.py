@@ -3,6 +3,9 @@
 What may be right is done, with a `DpdmWarning`.
 """
 
+from __future__ import annotations
+
+import re
 from collections.abc import Iterable
 
 
@@ -33,7 +36,9 @@ class DpdmWarning(UserWarning):
     """Tell of what is possible, and unlikely; a command prints it in one line."""
 
 
-def nearest(word: str, names: Iterable[object], count: int = 0, alike: float = 0.0) -> list[str]:
+def nearest_names(
+    word: str, names: Iterable[object], count: int = 0, alike: float = 0.0
+) -> list[str]:
     """Return names, those that are spelled most like a word first, others in their order.
 
     Args:
@@ -56,11 +61,11 @@ def did_you_mean(word: str, names: Iterable[object], otherwise: str) -> str:
         >>> did_you_mean("heum", ["heun", "dpmpp_2m"], "There are two.")
         'Did you mean heun?'
     """
-    near = nearest(word, names, 1, 0.4)
+    near = nearest_names(word, names, 1, 0.4)
     return f"Did you mean {near[0]}?" if near else otherwise
 
 
-def not_found(
+def name_not_found(
     name: str, there: Iterable[object], hint: str, where: object = "", kind: str = "variable"
 ) -> DpdmError:
     """Return the error for a name that is not there, with those that are, the nearest first.
@@ -76,13 +81,15 @@ def not_found(
         >>> str(not_found("t2n", ["tp", "t2m"], "Did you mean --variable {}?", "a.nc"))
         'a.nc has no variable t2n; it has t2m, tp. Did you mean --variable t2m?'
     """
-    near = nearest(name, there) or ["nothing"]
+    near = nearest_names(name, there) or ["nothing"]
     word = f"{kind} {name}".strip()
     what = f"{where} has no {word}; it has" if where else f"there is no {word}; there is"
     return DpdmError(f"{what} {', '.join(near)}.", hint.format(near[0]))
 
 
-def none_found(where: object, whose: str, names: list[str], there: Iterable[object]) -> DpdmError:
+def variables_not_found(
+    where: object, whose: str, names: list[str], there: Iterable[object]
+) -> DpdmError:
     """Return the error for a file that has none of the variables that it should have.
 
     Example:
@@ -94,3 +101,20 @@ def none_found(where: object, whose: str, names: list[str], there: Iterable[obje
         f"{where} has none of {whose} variables {', '.join(names)}; it has {', '.join(known)}.",
         f"Say which one is meant, as in --var {names[0]}={known[0]}.",
     )
+
+
+# What a terminal obeys instead of showing it: control characters, C1 too, and those that turn the
+# direction of writing; and what stands for bytes that are no text.
+CONTROL_CHARACTERS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def escape_controls(text: str) -> str:
+    r"""Return a text with what a terminal would obey written as escapes.
+
+    Example:
+        >>> printable("a\x1b[31m red\r")
+        'a\\x1b[31m red\\r'
+    """
+    return CONTROL_CHARACTERS.sub(lambda found: ascii(found[0])[1:-1], text)

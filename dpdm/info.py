@@ -10,35 +10,34 @@ from typing import Any
 import xarray as xr
 from torch import Tensor
 
-from dpdm.contract import Contract, Header
-from dpdm.fields.aloft import Place, home, place_of, placed
-from dpdm.fields.checks import Missing
+from dpdm.fields.formats import GroupsError, list_groups, open_raw
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.fields.groups import GroupsError, groups_of
-from dpdm.fields.source import open_raw
-from dpdm.fields.store import LeftOut, open_fields, sha256
-from dpdm.fields.trajectories import cadence_of, holds_trajectories
-from dpdm.fields.weights import tensors_of
-from dpdm.prior import find, header
-from dpdm.skill import doubt_of
+from dpdm.fields.level_names import Level, base_name, parse_level, read_level
+from dpdm.fields.read import OmittedVariableWarning, open_fields, sha256
+from dpdm.fields.trajectories import holds_trajectories, trajectory_cadence
+from dpdm.fields.value_checks import MissingCodes
+from dpdm.prior import find_prior, read_prior_header
+from dpdm.prior.model_card import ModelCard, PriorHeader
+from dpdm.prior.skill import skill_warning
+from dpdm.tensor_files import read_prefixed_tensors
 
 
-def describe(file: Path | str, missing: Missing = {}) -> dict[str, Any]:
+def describe_file(file: Path | str, missing: MissingCodes = {}) -> dict[str, Any]:
     """Return what a prior, given by file or name, or a data file holds."""
     path = Path(file)
     if path.suffix == ".safetensors" or not (path.suffix or path.exists()):
-        return of_prior(find(str(file)))
-    return of_data(path, missing)
+        return describe_prior(find_prior(str(file)))
+    return describe_data(path, missing)
 
 
-def of_prior(path: Path) -> dict[str, Any]:
+def describe_prior(path: Path) -> dict[str, Any]:
     """Return what a prior says of itself, with its size and digest."""
-    said = header(path)
+    said = read_prior_header(path)
     contract, channels = said.contract, said.channels
     words = {c.name: f"{c.long_name} [{c.units}]" for c in channels}
     ways = {c.name: c.transform for c in channels}
-    homes = homes_of(said)
-    places = [placed(c.name, c.family) for c in channels]
+    homes = variable_families(said)
+    places = [parse_level(c.name, c.family) for c in channels]
     training = {k: v for k, v in contract.training.items() if k != "recipe"}
     return {
         "prior": path.stem,
@@ -46,37 +45,37 @@ def of_prior(path: Path) -> dict[str, Any]:
         "size_MB": round(path.stat().st_size / 1e6, 2),
         "sha256": sha256(path),
         "dpdm": said.dpdm,
-        "variables": by_family(words, homes),
-        **levels(places),
-        "transforms": by_family(ways, homes),
-        **(of_windows(contract) if contract.states else of_grid(contract, path)),
+        "variables": group_by_family(words, homes),
+        **describe_levels(places),
+        "transforms": group_by_family(ways, homes),
+        **(describe_windows(contract) if contract.states else describe_grid(contract, path)),
         **({"code_rmse": code_rmse(said, homes)} if contract.code else {}),
         "sampling": contract.sampling,
         "training": training,
-        f"held_out_rmse_over_{'noise' if contract.states else 'lerp'}": by_family(
+        f"held_out_rmse_over_{'noise' if contract.states else 'lerp'}": group_by_family(
             contract.scores, homes
         )
         or "nothing was held out",
-        **({"caution": doubt} if (doubt := doubt_of(contract, contract.scores)) else {}),
+        **({"caution": doubt} if (doubt := skill_warning(contract, contract.scores)) else {}),
     }
 
 
-def homes_of(said: Header) -> dict[str, str]:
+def variable_families(said: PriorHeader) -> dict[str, str]:
     """Return the family of each variable, or the variable where it belongs to none."""
     return {c.name: c.family or c.name for c in said.channels}
 
 
-def code_rmse(said: Header, homes: Mapping[str, str]) -> dict[str, str]:
+def code_rmse(said: PriorHeader, homes: Mapping[str, str]) -> dict[str, str]:
     """Return how closely a prior's code holds each variable, of a family from best to worst."""
     known = said.contract.code.get("reconstruction", {})
     units = {homes[c.name]: c.units for c in said.channels}
     groups: dict[str, list[float]] = {}
     for name, value in known.items():
         groups.setdefault(homes[name], []).append(value)
-    return {name: f"{span(values)} {units[name]}" for name, values in groups.items()}
+    return {name: f"{value_range(values)} {units[name]}" for name, values in groups.items()}
 
 
-def span(values: list[float]) -> str:
+def value_range(values: list[float]) -> str:
     """Return the least and the greatest of some numbers.
 
     Example:
@@ -87,16 +86,16 @@ def span(values: list[float]) -> str:
     return " to ".join(ends)
 
 
-def code_line(prior: str) -> str:
+def describe_code(prior: str) -> str:
     """Return a sentence on how closely a prior's code holds states; empty without a code."""
-    said = header(find(prior))
-    homes = homes_of(said)
+    said = read_prior_header(find_prior(prior))
+    homes = variable_families(said)
     held = [f"{name} to {size}" for name, size in code_rmse(said, homes).items()]
     words = ", ".join(held)
     return f"The code of this prior holds {words}." if held else ""
 
 
-def by_family(said: Mapping[str, Any], homes: Mapping[str, str]) -> dict[str, Any]:
+def group_by_family(said: Mapping[str, Any], homes: Mapping[str, str]) -> dict[str, Any]:
     """Return what is said of each variable, of a family once, or level by level in a list.
 
     Example:
@@ -112,7 +111,7 @@ def by_family(said: Mapping[str, Any], homes: Mapping[str, str]) -> dict[str, An
     return {n: v[0] if all(one == v[0] for one in v) else v for n, v in groups.items()}
 
 
-def levels(places: Iterable[Place | None]) -> dict[str, dict[str, str]]:
+def describe_levels(places: Iterable[Level | None]) -> dict[str, dict[str, str]]:
     """Return the entry on the levels of each family; none where there are no levels.
 
     Example:
@@ -122,12 +121,12 @@ def levels(places: Iterable[Place | None]) -> dict[str, dict[str, str]]:
     found: dict[str, list[str]] = {}
     for place in dict.fromkeys(places):
         if place is not None:
-            found.setdefault(place.family, []).append(place.words)
-    lines = {family: in_line(words) for family, words in found.items()}
+            found.setdefault(place.family, []).append(place.label)
+    lines = {family: join_quantities(words) for family, words in found.items()}
     return {"levels": lines} if lines else {}
 
 
-def in_line(words: list[str]) -> str:
+def join_quantities(words: list[str]) -> str:
     """Return quantities of one unit in a line that says it once.
 
     Example:
@@ -137,17 +136,17 @@ def in_line(words: list[str]) -> str:
     return f"{', '.join(word.split()[0] for word in words)} {words[-1].split()[1]}"
 
 
-def of_grid(contract: Contract, path: Path) -> dict[str, Any]:
+def describe_grid(contract: ModelCard, path: Path) -> dict[str, Any]:
     """Return what a prior of fields on the Earth was trained for."""
     return {
         "fine_spacing_degrees": contract.spacing,
         "factors": contract.factors,
         "window_cells": contract.window,
-        "training_climatology": of_climate(tensors_of(path, "coarse.")),
+        "training_climatology": describe_climate(read_prefixed_tensors(path, "coarse.")),
     }
 
 
-def of_climate(coarse: dict[str, Tensor]) -> str:
+def describe_climate(coarse: dict[str, Tensor]) -> str:
     """Say what a prior stores of the climate of its training data."""
     if not coarse:
         return "none"
@@ -157,7 +156,7 @@ def of_climate(coarse: dict[str, Tensor]) -> str:
     return f"mean{quantiles} of each month on {rows:.3g} x {columns:.3g} degrees"
 
 
-def of_windows(contract: Contract) -> dict[str, Any]:
+def describe_windows(contract: ModelCard) -> dict[str, Any]:
     """Return what a prior of trajectories was trained for."""
     cells = " by ".join(map(str, contract.plane))
     return {
@@ -169,13 +168,13 @@ def of_windows(contract: Contract) -> dict[str, Any]:
     }
 
 
-def of_data(path: Path, missing: Missing = {}) -> dict[str, Any]:
+def describe_data(path: Path, missing: MissingCodes = {}) -> dict[str, Any]:
     """Return a data file's variables, units, grid and times, as dpdm reads them."""
     if path.exists() and holds_trajectories(path):
-        return of_trajectories(path)
-    groups = in_groups(path)
+        return describe_trajectories(path)
+    groups = describe_groups(path)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LeftOut)  # they are listed
+        warnings.simplefilter("ignore", OmittedVariableWarning)  # they are listed
         try:
             fields = open_fields(path, needed=(), missing=missing)
         except GroupsError:
@@ -187,13 +186,13 @@ def of_data(path: Path, missing: Missing = {}) -> dict[str, Any]:
         f"[{a.attrs.get('source_units', a.attrs.get('units', 'no units'))}]"
         for n, a in fields.data_vars.items()
     }
-    homes = {str(name): home(array) for name, array in fields.data_vars.items()}
+    homes = {str(name): base_name(array) for name, array in fields.data_vars.items()}
     return {
         "file": str(path),
-        "variables": by_family(words, homes),
-        **unreadable(fields),
+        "variables": group_by_family(words, homes),
+        **describe_unreadable(fields),
         **groups,
-        **levels(map(place_of, fields.data_vars.values())),
+        **describe_levels(map(read_level, fields.data_vars.values())),
         "grid": f"{grid.shape[0]} latitudes by {grid.shape[1]} longitudes",
         "spacing_degrees": [round(s, 9) for s in grid.spacing],
         "latitude": [round(float(v), 9) for v in grid.lat_edges[[0, -1]]],
@@ -202,24 +201,24 @@ def of_data(path: Path, missing: Missing = {}) -> dict[str, Any]:
         "members": fields.sizes.get("realization", 1),
         "steps": fields.sizes.get("time", 1),
         "period": [] if time is None else [str(time.values[i])[:19] for i in (0, -1)],
-        "calendar": "" if time is None else calendar(time),
+        "calendar": "" if time is None else file_calendar(time),
         "history": str(fields.attrs.get("history", "")),
     }
 
 
-def unreadable(fields: xr.Dataset) -> dict[str, dict[str, str]]:
+def describe_unreadable(fields: xr.Dataset) -> dict[str, dict[str, str]]:
     """Return the entry on the variables that cannot be read; none where all can."""
     odd = fields.encoding["unreadable"]
     return {"unreadable": odd} if odd else {}
 
 
-def in_groups(path: Path) -> dict[str, dict[str, str]]:
+def describe_groups(path: Path) -> dict[str, dict[str, str]]:
     """Return the entry on the groups of a file; none where there are none."""
-    found = groups_of(path) if path.exists() else {}
+    found = list_groups(path) if path.exists() else {}
     return {"groups": {n: ", ".join(names) for n, names in found.items()}} if found else {}
 
 
-def of_trajectories(path: Path) -> dict[str, Any]:
+def describe_trajectories(path: Path) -> dict[str, Any]:
     """Return the variables and extents of trajectories, or of analyses of them."""
     with open_raw(path) as ds:
         return {
@@ -229,17 +228,17 @@ def of_trajectories(path: Path) -> dict[str, Any]:
                 for n, a in ds.data_vars.items()
             },
             "dimensions": {str(d): n for d, n in ds.sizes.items()},
-            "time_between_states": cadence_of(ds),
+            "time_between_states": trajectory_cadence(ds),
             "history": str(ds.attrs.get("history", "")),
         }
 
 
-def calendar(time: xr.DataArray) -> str:
+def file_calendar(time: xr.DataArray) -> str:
     """Return the calendar that the file names, which decoding may call otherwise."""
     return str(time.encoding.get("calendar", time.dt.calendar))
 
 
-def text(said: dict[str, Any], indent: str = "") -> str:
+def format_description(said: dict[str, Any], indent: str = "") -> str:
     """Return a description as lines of ``name: value``.
 
     Example:
@@ -252,7 +251,7 @@ def text(said: dict[str, Any], indent: str = "") -> str:
     lines = []
     for key, value in said.items():
         if isinstance(value, dict):
-            lines += [f"{indent}{key}:", text(value, indent + "  ")]
+            lines += [f"{indent}{key}:", format_description(value, indent + "  ")]
         elif isinstance(value, list | tuple):
             lines.append(f"{indent}{key}: {', '.join(map(str, value))}")
         else:

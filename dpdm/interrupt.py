@@ -7,6 +7,8 @@ the process at once where the work reaches no such point within `GRACE` seconds,
 signal comes: it removes what is unfinished, and waits for no lock.
 """
 
+from __future__ import annotations
+
 import os
 import select
 import signal
@@ -19,14 +21,14 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-GRACE = 2.0  # seconds from the signal to a point where the work can end
-CLOSING = 15.0  # seconds from there to the end
-APART = 0.5  # seconds; timeout, make and schedulers may send a signal twice, at once
-PAUSE = 0.05  # seconds between looks while waiting
-SENTENCE = "Interrupted: nothing half-written is left."
-CURSOR = "\x1b[?25h\r\n"  # show the cursor, which a progress bar hides
+GRACE_SECONDS = 2.0  # seconds from the signal to a point where the work can end
+SHUTDOWN_SECONDS = 15.0  # seconds from there to the end
+MIN_SIGNAL_INTERVAL = 0.5  # seconds; timeout, make and schedulers may send a signal twice, at once
+SIGNAL_POLL_SECONDS = 0.05  # seconds between looks while waiting
+INTERRUPT_MESSAGE = "Interrupted: nothing half-written is left."
+SHOW_CURSOR = "\x1b[?25h\r\n"  # show the cursor, which a progress bar hides
 
-Some = TypeVar("Some")
+FutureResult = TypeVar("FutureResult")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -38,7 +40,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @dataclass
-class _State:
+class _SignalState:
     """The signals of this process.
 
     Attributes:
@@ -52,70 +54,70 @@ class _State:
 
     heeded: bool = False
     number: int = 0
-    grace: float = GRACE
+    grace: float = GRACE_SECONDS
     reached: bool = False
     ending: bool = False
     removals: list[Callable[[], None]] = field(default_factory=list)
 
 
-_state = _State()
+_signal_state = _SignalState()
 
 
-def check() -> None:
+def check_interrupt() -> None:
     """End here if a signal has come.
 
     Raises:
         Interrupted: One has.
     """
-    if _state.number:
-        _state.reached |= threading.current_thread() is threading.main_thread()
-        raise Interrupted(_state.number)
+    if _signal_state.number:
+        _signal_state.reached |= threading.current_thread() is threading.main_thread()
+        raise Interrupted(_signal_state.number)
 
 
-def awaited(future: Future[Some]) -> Some:
+def wait_interruptibly(future: Future[FutureResult]) -> FutureResult:
     """Return the result of a future, but wait no longer than until a signal comes.
 
     Raises:
         Interrupted: One has.
     """
     while not future.done():
-        check()
-        wait([future], PAUSE)
+        check_interrupt()
+        wait([future], SIGNAL_POLL_SECONDS)
     return future.result()
 
 
-def remove_with(removal: Callable[[], None]) -> Callable[[], None]:
+def register_removal(removal: Callable[[], None]) -> Callable[[], None]:
     """Have unfinished files removed where the process is ended at once."""
-    _state.removals.append(removal)
+    _signal_state.removals.append(removal)
     return removal
 
 
 @contextmanager
-def patience(seconds: float) -> Iterator[None]:
+def extend_grace(seconds: float) -> Iterator[None]:
     """Give work that has something to save more time to reach a point where it can end."""
-    before, _state.grace = _state.grace, seconds
+    before, _signal_state.grace = _signal_state.grace, seconds
     try:
         yield
     finally:
-        _state.grace = before
+        _signal_state.grace = before
 
 
 @contextmanager
-def heeded(final: bool = False) -> Iterator[None]:
+def handle_signals(final: bool = False) -> Iterator[None]:
     """Let signals set the flag, but those that are ignored or that others handle.
 
     Args:
         final: Whether SIGTERM and SIGHUP do so too, and the process is ended at once where the
             flag is not seen: for commands, not for use within a program.
     """
-    mine = [n for n in (SIGNALS if final else SIGNALS[:1]) if _unhandled(n)]
-    if _state.heeded or not mine:
+    mine = [n for n in (SIGNALS if final else SIGNALS[:1]) if _has_default_handler(n)]
+    if _signal_state.heeded or not mine:
         yield
         return
     inlet, outlet = os.pipe()
     os.set_blocking(outlet, False)
-    _state.heeded, _state.reached = True, False
-    threading.Thread(target=_watch, args=(inlet, final), daemon=True).start()
+    _signal_state.heeded, _signal_state.reached = True, False
+    threading.Thread(target=_watch_signals, args=(inlet, final), daemon=True).start()
     pipe = signal.set_wakeup_fd(outlet, warn_on_full_buffer=False)
     before = {number: signal.signal(number, lambda number, frame: None) for number in mine}
     for number in mine:
@@ -123,49 +125,51 @@ def heeded(final: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if _state.ending:
+        if _signal_state.ending:
             threading.Event().wait()  # for the end of the process
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(pipe)
         os.close(outlet)
-        _state.heeded, _state.number = False, 0
+        _signal_state.heeded, _signal_state.number = False, 0
 
 
-def _unhandled(number: int) -> bool:
+def _has_default_handler(number: int) -> bool:
     """Tell whether a signal does what it does by default, as far as this thread may decide."""
     usual = signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
     return usual and threading.current_thread() is threading.main_thread()
 
 
-def _watch(inlet: int, final: bool) -> None:
+def _watch_signals(inlet: int, final: bool) -> None:
     """Set the flag when a signal comes, and end the process if it is not seen in time."""
     try:
-        number = _next(inlet)
+        number = _next_signal(inlet)
         if not number:
             return
-        _state.number, came = number, time.monotonic()
-        while final and (left := _limit(came) - time.monotonic()) > 0:
-            if select.select([inlet], [], [], min(left, PAUSE))[0]:
-                another = _next(inlet)
+        _signal_state.number, came = number, time.monotonic()
+        while final and (left := _deadline(came) - time.monotonic()) > 0:
+            if select.select([inlet], [], [], min(left, SIGNAL_POLL_SECONDS))[0]:
+                another = _next_signal(inlet)
                 if not another:
                     return
-                if time.monotonic() - came > APART:
+                if time.monotonic() - came > MIN_SIGNAL_INTERVAL:
                     break
         if final:
-            _end(number)
-        while _next(inlet):
+            _end_process(number)
+        while _next_signal(inlet):
             pass
     finally:
         os.close(inlet)
 
 
-def _limit(came: float) -> float:
+def _deadline(came: float) -> float:
     """Return until when the work may last after a signal."""
-    return came + (_state.grace + CLOSING if _state.reached else _state.grace)
+    return came + (
+        _signal_state.grace + SHUTDOWN_SECONDS if _signal_state.reached else _signal_state.grace
+    )
 
 
-def _next(inlet: int) -> int:
+def _next_signal(inlet: int) -> int:
     """Return the next signal, or 0 when the work has ended."""
     while number := os.read(inlet, 1):
         if number[0] in SIGNALS:
@@ -173,15 +177,15 @@ def _next(inlet: int) -> int:
     return 0
 
 
-def _end(number: int) -> None:
+def _end_process(number: int) -> None:
     """End the process, whatever its other threads are doing or waiting for."""
-    _state.ending = True
+    _signal_state.ending = True
     words, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     for output in (1, 2):  # what other threads say from now on comes of their files being gone
         os.dup2(null, output)
-    for removal in _state.removals:
+    for removal in _signal_state.removals:
         with suppress(Exception):
             removal()
     with suppress(OSError):
-        os.write(words, f"{CURSOR if os.isatty(words) else ''}{SENTENCE}\n".encode())
+        os.write(words, f"{SHOW_CURSOR if os.isatty(words) else ''}{INTERRUPT_MESSAGE}\n".encode())
     os._exit(128 + number)

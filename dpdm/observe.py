@@ -8,6 +8,8 @@ The settings say what is seen, where, when, and with which error,
 with the operators that assimilation uses, so what is assimilated is what was observed.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,24 +18,26 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dpdm.config import read
+from dpdm.config import read_settings
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import epoch, file_attributes
 from dpdm.fields.input import FileOptions
-from dpdm.fields.store import sha256
-from dpdm.fields.values import KEEPING
+from dpdm.fields.metadata import exact_time_unit, file_attributes
+from dpdm.fields.read import sha256
 from dpdm.fields.write import Writer, check_output
-from dpdm.synthetic.looks import looks_at
-from dpdm.synthetic.scene import Scene, scene_of
-from dpdm.synthetic.sites import Where
-from dpdm.synthetic.what import Look, What
+from dpdm.observations.nature_run import NatureRun, Network, open_nature_run
+from dpdm.observations.synthetic import (
+    ObservedQuantity,
+    SyntheticObservation,
+    synthetic_observations,
+)
+from dpdm.observations.values import IDENTITY_OPERATORS
 
 Array = np.ndarray
-AXES = {"lat": "degrees_north", "lon": "degrees_east", "y": "1", "x": "1"}
+COORDINATE_UNITS = {"lat": "degrees_north", "lon": "degrees_east", "y": "1", "x": "1"}
 
 
 @dataclass(frozen=True)
-class When:
+class Schedule:
     """Section ``[when]``: which steps are seen.
 
     Attributes:
@@ -50,7 +54,7 @@ class When:
 
 
 @dataclass(frozen=True)
-class Error:
+class ErrorSettings:
     """Section ``[error]``.
 
     Attributes:
@@ -62,27 +66,27 @@ class Error:
 
 
 @dataclass(frozen=True)
-class Settings:
+class SyntheticConfig:
     """All of it; the seed decides random places and the noise."""
 
-    what: What = field(default_factory=What)
-    where: Where = field(default_factory=Where)
-    when: When = field(default_factory=When)
-    error: Error = field(default_factory=Error)
+    what: ObservedQuantity = field(default_factory=ObservedQuantity)
+    where: Network = field(default_factory=Network)
+    when: Schedule = field(default_factory=Schedule)
+    error: ErrorSettings = field(default_factory=ErrorSettings)
     seed: int = 0
 
 
 def observe(truth: Path, target: Path, config: Path, ask: FileOptions = FileOptions()) -> None:
     """Write observations of a file of fields, as a configuration says."""
-    settings = read(config, Settings)
+    settings = read_settings(config, SyntheticConfig)
     channels = config.parent / settings.what.channels if settings.what.channels else None
     check_output(target, [truth, config, channels], ask.overwrite)
-    scene = scene_of(truth, ask, settings.what.operator in KEEPING)
-    table = observed(scene, settings, str(config), ask.progress)
+    scene = open_nature_run(truth, ask, settings.what.operator in IDENTITY_OPERATORS)
+    table = simulate_observations(scene, settings, str(config), ask.progress)
     if not len(table["value"]):
         raise DpdmError(f"{truth} is missing at all the places.", "Choose others in [where].")
     said = {"input": truth.name, "input_sha256": sha256(truth), "seed": str(settings.seed)}
-    out = described(table, scene)
+    out = observation_dataset(table, scene)
     out.attrs = file_attributes(
         scene.attrs, f"Synthetic observations of {truth.name}", said, ask.history
     ) | ({"featureType": "point"} if {"lat", "time"} <= table.keys() else {})
@@ -90,27 +94,31 @@ def observe(truth: Path, target: Path, config: Path, ask: FileOptions = FileOpti
         pass  # it is small, and laid out whole
 
 
-def observed(
-    scene: Scene, settings: Settings, where: str, report: Callable[[int, int], None]
+def simulate_observations(
+    scene: NatureRun, settings: SyntheticConfig, where: str, report: Callable[[int, int], None]
 ) -> dict[str, Array]:
     """Return the columns of all observations, time after time, without those that are missing."""
     said = settings
-    looks = looks_at(scene, said.what, said.where, said.error.std, said.seed, where)
-    steps = steps_of(settings.when, scene.steps, where)
-    numbers = trajectories_of(settings.what, scene, where)
+    looks = synthetic_observations(scene, said.what, said.where, said.error.std, said.seed, where)
+    steps = select_observed_steps(settings.when, scene.steps, where)
+    numbers = select_trajectories(settings.what, scene, where)
     noise = np.random.default_rng((settings.seed, 1))
     parts: list[dict[str, Array]] = []
     for done, number in enumerate(numbers, 1):
         for step in steps:
-            parts += seen(scene, looks, number, step, noise)
+            parts += observe_step(scene, looks, number, step, noise)
         report(done, len(numbers))
     table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     there = np.isfinite(table["value"])
     return {name: column[there] for name, column in table.items()}
 
 
-def seen(
-    scene: Scene, looks: Sequence[Look], number: int, step: int, noise: np.random.Generator
+def observe_step(
+    scene: NatureRun,
+    looks: Sequence[SyntheticObservation],
+    number: int,
+    step: int,
+    noise: np.random.Generator,
 ) -> Iterator[dict[str, Array]]:
     """Yield the columns of each look at one step."""
     fields = scene.read(number, step)
@@ -121,13 +129,13 @@ def seen(
             "error": look.std,
             "variable": look.variable,
             "units": look.units,
-            **look.beside,
+            **look.extra_columns,
             **scene.labels(number, step),
         }
         yield {name: np.broadcast_to(column, exact.shape) for name, column in columns.items()}
 
 
-def steps_of(when: When, count: int, where: str) -> list[int]:
+def select_observed_steps(when: Schedule, count: int, where: str) -> list[int]:
     """Return which of so many steps are seen, in order."""
     if when.every < 1:
         raise DpdmError(f"{where} looks every {when.every} steps.", "Give 1 or more.")
@@ -144,7 +152,7 @@ def steps_of(when: When, count: int, where: str) -> list[int]:
     return steps
 
 
-def trajectories_of(what: What, scene: Scene, where: str) -> tuple[int, ...]:
+def select_trajectories(what: ObservedQuantity, scene: NatureRun, where: str) -> tuple[int, ...]:
     """Return the numbers of the trajectories that are seen."""
     for number in what.trajectories:
         if number not in scene.trajectories:
@@ -155,7 +163,7 @@ def trajectories_of(what: What, scene: Scene, where: str) -> tuple[int, ...]:
     return what.trajectories or scene.trajectories or (0,)
 
 
-def described(table: dict[str, Array], scene: Scene) -> xr.Dataset:
+def observation_dataset(table: dict[str, Array], scene: NatureRun) -> xr.Dataset:
     """Return the columns as a dataset along ``obs``, with their metadata."""
     words = {
         "value": {"long_name": "observed value", "ancillary_variables": "error"},
@@ -167,10 +175,10 @@ def described(table: dict[str, Array], scene: Scene) -> xr.Dataset:
         "channel": {"long_name": "channel of the sounder"},
         "pressure": {"standard_name": "air_pressure", "long_name": "pressure", "units": "Pa"},
         "radius": {"long_name": "radius of the disc that is seen", "units": "m"},
-        "time": scene.clock,
+        "time": scene.time_attrs,
     }
     names = {"lat": "latitude", "lon": "longitude"}
-    words |= {a: {"units": u, "long_name": names.get(a, a)} for a, u in AXES.items()}
+    words |= {a: {"units": u, "long_name": names.get(a, a)} for a, u in COORDINATE_UNITS.items()}
     words |= {a: {**words[a], "standard_name": s} for a, s in names.items()}
     units = sorted(set(table["units"]))
     words |= {n: {**words[n], "units": units[0]} for n in ("value", "error") if len(units) == 1}
@@ -179,7 +187,11 @@ def described(table: dict[str, Array], scene: Scene) -> xr.Dataset:
         # Characters, not strings, which take 40 bytes each; no fill where nothing is missing.
         column.encoding = {"dtype": "S1"} if column.dtype.kind == "U" else {"_FillValue": None}
     if scene.calendar:
-        dates = {"units": epoch(out["time"]), "calendar": scene.calendar, "dtype": "float64"}
+        dates = {
+            "units": exact_time_unit(out["time"]),
+            "calendar": scene.calendar,
+            "dtype": "float64",
+        }
         out["time"].encoding = dates | {"_FillValue": None}
     places = [n for n in ("time", "lat", "lon", "y", "x", "component", "trajectory") if n in out]
     return out.set_coords(places)

@@ -28,22 +28,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dpdm.diffusion.sample import level
-from dpdm.draw import StateSpace, Step, draw
-from dpdm.ensemble import EnsembleOptions, blocks, finish_layout, provenance
-from dpdm.errors import DpdmError, DpdmWarning, not_found
+from dpdm.diffusion.noise import level_at_share
+from dpdm.errors import DpdmError, DpdmWarning, name_not_found
 from dpdm.fields.write import Writer, check_output
-from dpdm.memory import check_room
-from dpdm.prior import find, load
-from dpdm.states import states_of
-from dpdm.states.domain import FieldConditioning
+from dpdm.prior import find_prior, load_prior
+from dpdm.states import open_states
+from dpdm.states.ensemble import (
+    EnsembleOptions,
+    ensemble_blocks,
+    ensemble_provenance,
+    finish_layout,
+)
+from dpdm.states.field_domain import FieldConditioning
+from dpdm.states.sampling import StateSpace, Step, draw_ensemble
+from dpdm.system import check_required_memory
 
 Array = NDArray[np.float64]
 HALVINGS, CLOSE = 12, 0.01  # of the search for a spread: steps, and relative error
 
 
 @dataclass(frozen=True)
-class Push:
+class PerturbationOptions:
     """How far members part from the state.
 
     Attributes:
@@ -59,7 +64,7 @@ class Push:
 
 
 @dataclass(frozen=True)
-class Point:
+class CalibrationPoint:
     """A point of the calibration curve.
 
     Attributes:
@@ -78,40 +83,43 @@ def perturb(
     ensemble: Path,
     prior: str = "default",
     options: EnsembleOptions = EnsembleOptions(members=50, keep="members"),
-    push: Push = Push(),
+    push: PerturbationOptions = PerturbationOptions(),
     conditioning: FieldConditioning = FieldConditioning(),
     overwrite: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Point]:
+) -> list[CalibrationPoint]:
     """Write an ensemble around every state of a file, and return strength, level and spread.
 
     Where a spread is wanted, the strength is found at the first state; the points on the way there
     come first, and the last is what was written, over all states.
     """
-    path = find(prior)
+    path = find_prior(prior)
     check_output(ensemble, [state, conditioning, options, path], overwrite)
-    check_push(push, options)
-    space = states_of(state, load(path), options, conditioning)
+    check_perturbation(push, options)
+    space = open_states(state, load_prior(path), options, conditioning)
     curve = [] if push.target is None else calibrate(space, push)
     push = replace(push, strength=curve[-1].strength) if curve else push
     if push.strength == 0:
         said = "Strength 0 adds no noise: every member is the state itself."
         warnings.warn(said, DpdmWarning, stacklevel=2)
-    made = provenance(path, [state], settings(space, push, curve))
+    made = ensemble_provenance(path, [state], perturbation_settings(space, push, curve))
     title = f"Ensemble around {state.name} with the prior {path.stem}"
     template = finish_layout(space.template(), title, made, options.history)
     spreads = []
     with Writer(ensemble, template, overwrite) as writer:
         for done, step in enumerate(space.steps, 1):
             members = ensemble_around(space, step, push)
-            spreads.append(spread(space, members))
-            for block in blocks(members, options, partial(space.label_values, step=step)):
+            spreads.append(spread_by_variable(space, members))
+            for block in ensemble_blocks(members, options, partial(space.label_values, step=step)):
                 writer.write(block)
             report(done, len(space.steps))
-    return [*sorted(curve, key=lambda p: p.strength), point(space, push.strength, spreads)]
+    return [
+        *sorted(curve, key=lambda p: p.strength),
+        choose_sampling_point(space, push.strength, spreads),
+    ]
 
 
-def check_push(push: Push, options: EnsembleOptions) -> None:
+def check_perturbation(push: PerturbationOptions, options: EnsembleOptions) -> None:
     """Refuse a strength beyond the schedule, and a spread that is none."""
     if not 0 <= push.strength <= 1:
         raise DpdmError(
@@ -124,38 +132,40 @@ def check_push(push: Push, options: EnsembleOptions) -> None:
         raise DpdmError(f"{options.members} members have no spread.", "Give --members 2 or more.")
 
 
-def sigma_of(space: StateSpace, strength: float) -> float:
+def strength_sigma(space: StateSpace, strength: float) -> float:
     """Return the noise level of a strength."""
     sampler = space.sampler
-    return level(sampler.schedule, strength, sampler.sigma_min, sampler.sigma_max)
+    return level_at_share(sampler.schedule, strength, sampler.sigma_min, sampler.sigma_max)
 
 
-def ensemble_around(space: StateSpace, step: Step, push: Push) -> Array:
+def ensemble_around(space: StateSpace, step: Step, push: PerturbationOptions) -> Array:
     """Return the physical members (M, C, ...) around one state."""
     state, count = space.values(step), space.options.members
-    check_room(3 * count * state.nbytes, "The members take", "Give fewer --members.")
-    sigma = sigma_of(space, push.strength)
+    check_required_memory(3 * count * state.nbytes, "The members take", "Give fewer --members.")
+    sigma = strength_sigma(space, push.strength)
     if not sigma:
         return np.repeat(state[None], count, axis=0)
     sampler, seed = space.sampler.truncate(sigma), space.options.seed
-    members = np.stack([*draw(space, step, sampler, range(count), seed, around=state)])
+    members = np.stack([*draw_ensemble(space, step, sampler, range(count), seed, around=state)])
     return space.centre(members, step) if push.centred else members
 
 
-def spread(space: StateSpace, members: Array) -> dict[str, float]:
+def spread_by_variable(space: StateSpace, members: Array) -> dict[str, float]:
     """Return the standard deviation over members (M, C, ...), RMS over cells, by variable."""
     variance = members.var(0, ddof=1) * space.weights
     mean_square = variance.reshape(len(variance), -1).mean(1)
     return dict(zip(space.names, map(float, np.sqrt(mean_square)), strict=True))
 
 
-def point(space: StateSpace, strength: float, spreads: Sequence[dict[str, float]]) -> Point:
+def choose_sampling_point(
+    space: StateSpace, strength: float, spreads: Sequence[dict[str, float]]
+) -> CalibrationPoint:
     """Return strength, level and the spread over states."""
     mean = {n: math.sqrt(np.mean([s[n] ** 2 for s in spreads])) for n in space.names}
-    return Point(strength, sigma_of(space, strength), mean)
+    return CalibrationPoint(strength, strength_sigma(space, strength), mean)
 
 
-def calibrate(space: StateSpace, push: Push) -> list[Point]:
+def calibrate(space: StateSpace, push: PerturbationOptions) -> list[CalibrationPoint]:
     """Return the points by which the strength of a spread is found, the nearest last.
 
     The members' noise is that of the file: with it the spread rises with the strength, and is met
@@ -164,9 +174,9 @@ def calibrate(space: StateSpace, push: Push) -> list[Point]:
     name, wanted = push.target or ("", 0.0)
     measure = spread_measure(space, name)
 
-    def at(strength: float) -> Point:
-        members = ensemble_around(space, space.steps[0], Push(strength))
-        return point(space, strength, [spread(space, members)])
+    def at(strength: float) -> CalibrationPoint:
+        members = ensemble_around(space, space.steps[0], PerturbationOptions(strength))
+        return choose_sampling_point(space, strength, [spread_by_variable(space, members)])
 
     curve = [at(1.0)]
     if (most := measure(curve[0])) < wanted:
@@ -184,14 +194,14 @@ def calibrate(space: StateSpace, push: Push) -> list[Point]:
     return sorted(curve, key=lambda p: -abs(math.log(max(measure(p), 1e-300) / wanted)))
 
 
-def spread_measure(space: StateSpace, name: str) -> Callable[[Point], float]:
+def spread_measure(space: StateSpace, name: str) -> Callable[[CalibrationPoint], float]:
     """Return what reads the wanted spread from a point."""
     channels = space.prior.normaliser.channels
     stds = {c.name: c.std for c in channels}
     alike = all(c.transform == "identity" for c in channels)
     if name and name not in stds:
         hint = f"Say --target-spread {{}}=NUMBER{', or a NUMBER for all' * alike}."
-        raise not_found(name, stds, hint, "The prior")
+        raise name_not_found(name, stds, hint, "The prior")
     if name:
         return lambda p: p.spread[name]
     if not alike:
@@ -202,11 +212,13 @@ def spread_measure(space: StateSpace, name: str) -> Callable[[Point], float]:
     return lambda p: math.sqrt(np.mean([(p.spread[n] / stds[n]) ** 2 for n in stds]))
 
 
-def settings(space: StateSpace, push: Push, curve: Sequence[Point]) -> dict[str, object]:
+def perturbation_settings(
+    space: StateSpace, push: PerturbationOptions, curve: Sequence[CalibrationPoint]
+) -> dict[str, object]:
     """Return what decides the ensemble beside the files."""
     said: dict[str, object] = {
         "seed": space.options.seed, "members": space.options.members,
-        "strength": f"{push.strength:g}", "sigma": f"{sigma_of(space, push.strength):g}",
+        "strength": f"{push.strength:g}", "sigma": f"{strength_sigma(space, push.strength):g}",
         "centred": str(push.centred).lower(), "sampler": space.sampler.sampler,
         "steps": space.sampler.steps,
     }  # fmt: skip
@@ -219,7 +231,7 @@ def settings(space: StateSpace, push: Push, curve: Sequence[Point]) -> dict[str,
     return said
 
 
-def text(points: Sequence[Point]) -> str:
+def format_calibration(points: Sequence[CalibrationPoint]) -> str:
     """Return the calibration curve as a table; its last line is what was written."""
     names = list(points[0].spread)
     head = ["strength", "sigma", *(f"spread of {n}" for n in names)]

@@ -24,15 +24,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from dpdm.errors import DpdmError
-from dpdm.interrupt import remove_with
+from dpdm.interrupt import register_removal
 
-LOCK = ".lock"
-OLD = ".old"  # what a draft replaces, in file systems that cannot exchange folders
-HOST = socket.gethostname()
-SHOWN = 60  # characters of the target's name in that of the folder, which has a limit
-NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-THERE = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR)
+LOCK_SUFFIX = ".lock"
+REPLACED_SUFFIX = ".old"  # what a draft replaces, in file systems that cannot exchange folders
+HOST_NAME = socket.gethostname()
+MAX_TARGET_CHARACTERS = (
+    60  # characters of the target's name in that of the folder, which has a limit
+)
+NO_LINK_ERRORS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
+NO_LOCK_ERRORS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+TARGET_EXISTS_ERRORS = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR)
 EXCHANGE, HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux
 
 
@@ -57,29 +59,29 @@ class Draft:
 
     def begin(self) -> Path:
         """Make the folder, and return the path to write to."""
-        sweep(self.target)
+        remove_stale_drafts(self.target)
         while self._folder is None:
-            self._folder, self._lock = _folder_beside(self.target)
-        _open.add(self)
+            self._folder, self._lock = _make_draft_folder(self.target)
+        _open_drafts.add(self)
         return self.path
 
     def publish(self) -> None:
         """Make the output durable, then move it to the target in one step."""
         _make_durable(self.path)
-        put = _replace if self.replace else _add
+        put = _replace if self.replace else _move_to_free_name
         put(self.path, self.target)
-        sync(self.target.parent)
+        sync_to_disk(self.target.parent)
 
     def withdraw(self) -> None:
         """Remove an output that was published, for another that belongs to it was not."""
         if not self.replace:
-            discard(self.target)
+            remove_path(self.target)
 
     def discard(self) -> None:
         """Remove what is left of the draft."""
-        _open.discard(self)
+        _open_drafts.discard(self)
         if self._folder is not None:
-            discard(self._folder)
+            remove_path(self._folder)
             os.close(self._lock)
             self._folder = None
 
@@ -93,19 +95,19 @@ class Draft:
             self._folder.unlink()
 
 
-_open: set[Draft] = set()
+_open_drafts: set[Draft] = set()
 
 
-@remove_with
+@register_removal
 def remove_drafts() -> None:
     """Remove all drafts of this process."""
-    for one in list(_open):
+    for one in list(_open_drafts):
         with suppress(OSError):
             one.remove_at_once()
 
 
 @contextmanager
-def drafts(targets: Sequence[Path], replace: bool = False) -> Iterator[list[Path]]:
+def open_drafts(targets: Sequence[Path], replace: bool = False) -> Iterator[list[Path]]:
     """Give paths to write to, and publish them all if the body ends well."""
     with ExitStack() as cleaning:
         made = [Draft(target, replace) for target in targets]
@@ -121,88 +123,88 @@ def drafts(targets: Sequence[Path], replace: bool = False) -> Iterator[list[Path
 
 
 @contextmanager
-def draft(target: Path, replace: bool = False) -> Iterator[Path]:
+def open_draft(target: Path, replace: bool = False) -> Iterator[Path]:
     """Give a path to write to, and publish it if the body ends well."""
-    with drafts([target], replace) as (path,):
+    with open_drafts([target], replace) as (path,):
         yield path
 
 
-def sweep(target: Path) -> None:
+def remove_stale_drafts(target: Path) -> None:
     """Remove the drafts of a target that ended processes of this machine have left."""
     target = target.resolve()
-    name = re.compile(re.escape(f".{target.name[:SHOWN]}.") + r"[0-9a-f]{8}\.tmp")
+    name = re.compile(re.escape(f".{target.name[:MAX_TARGET_CHARACTERS]}.") + r"[0-9a-f]{8}\.tmp")
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in [e for e in entries if name.fullmatch(e.name)]:
             with suppress(OSError, ValueError):
                 ours = entry.stat(follow_symlinks=False).st_uid == os.geteuid()
                 if ours and entry.is_dir(follow_symlinks=False):
-                    _remove_if_left(Path(entry.path))
+                    _remove_if_abandoned(Path(entry.path))
 
 
-def _remove_if_left(folder: Path) -> None:
+def _remove_if_abandoned(folder: Path) -> None:
     """Remove the folder of a draft if the process that made it has ended.
 
     Raises:
         OSError: It has not, or the file system has no locks.
     """
     try:
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        lock = os.open(folder / LOCK_SUFFIX, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         os.rmdir(folder)  # where nothing is in it
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Not all shared file systems show the locks of other machines.
-        if json.loads(os.read(lock, 1000) or b"{}").get("host") == HOST:
-            _put_back(folder)
-            discard(folder)
+        if json.loads(os.read(lock, 1000) or b"{}").get("host") == HOST_NAME:
+            _restore_replaced(folder)
+            remove_path(folder)
     finally:
         os.close(lock)
 
 
-def _put_back(folder: Path) -> None:
+def _restore_replaced(folder: Path) -> None:
     """Put back what a process was replacing when it was killed."""
-    for old in folder.glob(f"*{OLD}"):
-        target = folder.parent / old.name.removesuffix(OLD)
+    for old in folder.glob(f"*{REPLACED_SUFFIX}"):
+        target = folder.parent / old.name.removesuffix(REPLACED_SUFFIX)
         if not os.path.lexists(target):
             os.rename(old, target)
 
 
-def _folder_beside(target: Path) -> tuple[Path, int] | tuple[None, int]:
+def _make_draft_folder(target: Path) -> tuple[Path, int] | tuple[None, int]:
     """Make a folder with a lock, which it returns; nothing where another run has swept it."""
     folder = _random_name(target)
     folder.mkdir(mode=0o700)
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        lock = os.open(folder / LOCK, flags, 0o600)
+        lock = os.open(folder / LOCK_SUFFIX, flags, 0o600)
     except FileNotFoundError:
         return None, -1
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        discard(folder)
+        remove_path(folder)
         return None, -1
     except OSError as fault:
-        if fault.errno not in NO_LOCKS:
+        if fault.errno not in NO_LOCK_ERRORS:
             raise
-    os.write(lock, json.dumps({"pid": os.getpid(), "host": HOST}).encode())
+    os.write(lock, json.dumps({"pid": os.getpid(), "host": HOST_NAME}).encode())
     return folder, lock
 
 
 def _random_name(target: Path) -> Path:
-    return target.with_name(f".{target.name[:SHOWN]}.{secrets.token_hex(4)}.tmp")
+    return target.with_name(f".{target.name[:MAX_TARGET_CHARACTERS]}.{secrets.token_hex(4)}.tmp")
 
 
-def _add(new: Path, target: Path) -> None:
+def _move_to_free_name(new: Path, target: Path) -> None:
     """Move a file or folder to a name that must be free."""
     try:
         if new.is_dir():
             os.rename(new, target)  # fails where there is anything but an empty folder
         else:
-            _link(new, target)
+            _link_to_free_name(new, target)
     except OSError as fault:
-        if fault.errno not in THERE:
+        if fault.errno not in TARGET_EXISTS_ERRORS:
             raise
         raise DpdmError(
             f"{target} appeared meanwhile: another run has written it.",
@@ -210,12 +212,12 @@ def _add(new: Path, target: Path) -> None:
         ) from fault
 
 
-def _link(new: Path, target: Path) -> None:
+def _link_to_free_name(new: Path, target: Path) -> None:
     """Give a file its name; where a file system has no hard links, hold the name first."""
     try:
         os.link(new, target, follow_symlinks=False)
     except OSError as fault:
-        if fault.errno not in NO_LINKS:
+        if fault.errno not in NO_LINK_ERRORS:
             raise
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW))
         os.replace(new, target)
@@ -227,8 +229,8 @@ def _replace(new: Path, target: Path) -> None:
         os.replace(new, target)
     elif not target.exists():
         os.rename(new, target)
-    elif not _exchanged(new, target):
-        old = new.with_name(new.name + OLD)
+    elif not _exchange_folders(new, target):
+        old = new.with_name(new.name + REPLACED_SUFFIX)
         os.rename(target, old)
         try:
             os.rename(new, target)
@@ -237,7 +239,7 @@ def _replace(new: Path, target: Path) -> None:
             raise
 
 
-def _exchanged(one: Path, other: Path) -> bool:
+def _exchange_folders(one: Path, other: Path) -> bool:
     """Exchange two folders in one step; tell whether system and file system can."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     return rename is not None and not rename(
@@ -249,10 +251,10 @@ def _make_durable(path: Path) -> None:
     if path.is_dir():
         os.sync()
     else:
-        sync(path)
+        sync_to_disk(path)
 
 
-def append(path: Path, line: str) -> None:
+def append_line(path: Path, line: str) -> None:
     """Append a line to a file that is no link, and have it on the disk itself."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     handle = os.open(path, flags, 0o666)
@@ -265,7 +267,7 @@ def append(path: Path, line: str) -> None:
         os.close(handle)
 
 
-def sync(path: Path) -> None:
+def sync_to_disk(path: Path) -> None:
     """Have a file, or the names in a folder, on the disk itself."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -274,7 +276,7 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def discard(path: Path) -> None:
+def remove_path(path: Path) -> None:
     """Remove a file or a folder, if it is there."""
     if path.is_file() or path.is_symlink():
         path.unlink()

@@ -1,5 +1,7 @@
 """Truth to learn from and to be judged by: trajectories of a system whose equations are known."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,15 +14,17 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields import levels
-from dpdm.fields.cf import FILL, file_attributes, finish
+from dpdm.fields.metadata import FILL_VALUE, add_cf_metadata, file_attributes
 from dpdm.fields.write import Writer, check_output
-from dpdm.memory import check_room
-from dpdm.testbeds import kolmogorov, lorenz63, spectral, speedy
+from dpdm.system import check_required_memory
+from dpdm.testbeds import kolmogorov, lorenz63, speedy
 
-TOGETHER = 64  # trajectories of lorenz63 at once
-LONGEST = 0.05  # time, beyond which a step of Runge-Kutta leaves the attractor of lorenz63
-SPEEDY = "SPEEDY (jcm), T31, 8 levels, climatological sea, ice and soil"
-WEATHER = {
+TRAJECTORY_BATCH = 64  # trajectories of lorenz63 at once
+MAX_LORENZ_INTERVAL = (
+    0.05  # time, beyond which a step of Runge-Kutta leaves the attractor of lorenz63
+)
+SPEEDY_SOURCE = "SPEEDY (jcm), T31, 8 levels, climatological sea, ice and soil"
+WEATHER_ATTRS = {
     "t": {
         "standard_name": "air_temperature",
         "long_name": "air temperature",
@@ -31,11 +35,11 @@ WEATHER = {
     "t2m": {"comment": "air temperature near the surface, as the model's surface fluxes see it"},
     "sp": {},
 }
-REFERENCE = "Rozet and Louppe (2023), arXiv 2306.10574"
+KOLMOGOROV_REFERENCE = "Rozet and Louppe (2023), arXiv 2306.10574"
 
 
 @dataclass(frozen=True)
-class Truth:
+class TruthOptions:
     """What is asked for.
 
     Attributes:
@@ -55,24 +59,28 @@ class Truth:
     burn_in: int | None = None
     interval: float = lorenz63.DT
     deterministic: bool = False
-    size: int = kolmogorov.SIZE
+    size: int = kolmogorov.OUTPUT_SIZE
     resolution: int = kolmogorov.RESOLUTION
 
 
 def write_truth(
     system: str,
     target: Path,
-    truth: Truth,
+    truth: TruthOptions,
     history: str = "dpdm",
     overwrite: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write trajectories of ``lorenz63`` or ``kolmogorov``, one after the other."""
     check_output(target, overwrite=overwrite)
-    _check(truth, system)
-    _check_room(truth, system)
+    _check_truth(truth, system)
+    _check_truth_memory(truth, system)
     template, blocks = SYSTEMS[system](truth)
-    said = {"system": system, "seed": str(truth.seed), "burn_in": str(_burn_in(truth, system))}
+    said = {
+        "system": system,
+        "seed": str(truth.seed),
+        "burn_in": str(_default_burn_in(truth, system)),
+    }
     if system == "kolmogorov":
         said |= {"resolution": str(truth.resolution)}
     else:
@@ -81,7 +89,7 @@ def write_truth(
             "deterministic": str(truth.deterministic).lower(),
         }
     template.attrs = file_attributes(
-        {"references": REFERENCE}, f"Trajectories of {system}", said, history
+        {"references": KOLMOGOROV_REFERENCE}, f"Trajectories of {system}", said, history
     )
     with Writer(target, template, overwrite) as writer:
         for block in blocks:
@@ -112,125 +120,138 @@ def write_weather(
     check_output(target, overwrite=overwrite)
     burn_in = speedy.BURN_IN if burn_in is None else burn_in
     for name, number, low in (("days", days, 1), ("seed", seed, 0), ("burn_in", burn_in, 1)):
-        _at_least(name, number, low)
-    states = speedy.simulate(days, seed, burn_in)
+        _check_minimum(name, number, low)
+    states = speedy.simulate_atmosphere(days, seed, burn_in)
     said = {"system": "speedy", "seed": str(seed), "burn_in": str(burn_in)}
-    template, done = _weather(days, said, history), 0
+    template, done = _weather_layout(days, said, history), 0
     with Writer(target, template, overwrite) as writer:
         for part in states:
             values = {"t": part.t, "t2m": part.t2m, "sp": part.sp}
-            writer.write(_filled(template, "time", done, values))
+            writer.write(_fill_part(template, "time", done, values))
             done += len(part.time)
             report(done, days)
 
 
-def _weather(days: int, said: Mapping[str, str], history: str) -> xr.Dataset:
+def _weather_layout(days: int, said: Mapping[str, str], history: str) -> xr.Dataset:
     """Lay out ``t`` on levels, ``t2m`` and ``sp``, a day to a chunk."""
-    place = {"level": speedy.LEVELS, "lat": speedy.LAT, "lon": speedy.LON}
-    time = speedy.FIRST + np.arange(days)
+    place = {"level": speedy.PRESSURE_LEVELS, "lat": speedy.LAT, "lon": speedy.LON}
+    time = speedy.FIRST_DAY + np.arange(days)
     coords = {"time": time.astype("datetime64[ns]"), **place}
     arrays = {}
-    for name, words in WEATHER.items():
+    for name, words in WEATHER_ATTRS.items():
         dims = ["time", *(d for d in place if d != "level" or name == "t")]
         shape = tuple(len(coords[d]) for d in dims)
         empty = da.zeros(shape, dtype=np.float32, chunks=(1, *shape[1:]))
         arrays[name] = (dims, empty, words | {"cell_methods": "area: point time: point"})
-    bare = xr.Dataset(arrays, coords, {"source": SPEEDY, "references": speedy.REFERENCE})
-    out = finish(bare, "Daily states of the model SPEEDY", said, history)
+    bare = xr.Dataset(
+        arrays, coords, {"source": SPEEDY_SOURCE, "references": speedy.MODEL_REFERENCE}
+    )
+    out = add_cf_metadata(bare, "Daily states of the model SPEEDY", said, history)
     out["t"] = out["t"].transpose("time", "level", "lat", "lon")
     out["t"].encoding["chunksizes"] = (1, *out["t"].shape[1:])
-    out["level"].attrs = levels.AXES["Pa"]
+    out["level"].attrs = levels.VERTICAL_AXIS_ATTRS["Pa"]
     out["level"].encoding = {"dtype": "float64", "_FillValue": None}
     return out
 
 
-def _at_least(name: str, number: int, low: int) -> None:
+def _check_minimum(name: str, number: int, low: int) -> None:
     """Refuse a number that is too small."""
     if number < low:
         raise DpdmError(f"{name} is {number}.", f"Give a whole number of {low} or more.")
 
 
-def _check(truth: Truth, system: str) -> None:
+def _check_truth(truth: TruthOptions, system: str) -> None:
     """Refuse numbers that no system has, and grids that do not nest."""
     least = {"trajectories": 1, "length": 1, "seed": 0, "burn_in": 0, "size": 2}
     for name, low in least.items():
         number = getattr(truth, name)
         if number is not None:
-            _at_least(name, number, low)
-    if not 0 < truth.interval <= LONGEST:
+            _check_minimum(name, number, low)
+    if not 0 < truth.interval <= MAX_LORENZ_INTERVAL:
         raise DpdmError(
             f"The interval is {truth.interval:g}: steps that long are unstable, or lead nowhere.",
-            f"Give a number above 0 and up to {LONGEST:g}.",
+            f"Give a number above 0 and up to {MAX_LORENZ_INTERVAL:g}.",
         )
     coarse, fine = truth.size, truth.resolution
-    if system == "kolmogorov" and (fine < kolmogorov.LEAST or fine % coarse or fine % 2):
+    if system == "kolmogorov" and (fine < kolmogorov.MIN_RESOLUTION or fine % coarse or fine % 2):
         raise DpdmError(
             f"The resolution {fine} cannot be averaged to {coarse} cells.",
-            f"Give an even multiple of --size of at least {kolmogorov.LEAST}, "
+            f"Give an even multiple of --size of at least {kolmogorov.MIN_RESOLUTION}, "
             f"as --resolution {coarse * max(2, math.ceil(128 / coarse))}.",
         )
 
 
-def _check_room(truth: Truth, system: str) -> None:
+def _check_truth_memory(truth: TruthOptions, system: str) -> None:
     """Refuse trajectories that do not fit into memory: one of a flow, or some of three numbers."""
-    steps = truth.length + _burn_in(truth, system)
+    steps = truth.length + _default_burn_in(truth, system)
     if system == "lorenz63":
-        needed = steps * (min(TOGETHER, truth.trajectories) * 96 + 500)
+        needed = steps * (min(TRAJECTORY_BATCH, truth.trajectories) * 96 + 500)
     else:
         needed = 16 * truth.length * truth.size**2 + 64 * truth.resolution**2
-    check_room(needed, "The states take", "Give a smaller --length, --burn-in or --size.")
+    check_required_memory(
+        needed, "The states take", "Give a smaller --length, --burn-in or --size."
+    )
 
 
-def _burn_in(truth: Truth, system: str) -> int:
+def _default_burn_in(truth: TruthOptions, system: str) -> int:
     usual = {"lorenz63": lorenz63.BURN_IN, "kolmogorov": kolmogorov.BURN_IN}[system]
     return usual if truth.burn_in is None else truth.burn_in
 
 
-def _lorenz63(truth: Truth) -> tuple[xr.Dataset, Iterator[xr.Dataset]]:
+def _simulate_lorenz63(truth: TruthOptions) -> tuple[xr.Dataset, Iterator[xr.Dataset]]:
     """Lay out ``state``, and compute it trajectory by trajectory."""
-    burn_in = _burn_in(truth, "lorenz63")
-    labels = {"component": ("component", list(lorenz63.COMPONENTS), {"long_name": "component"})}
+    burn_in = _default_burn_in(truth, "lorenz63")
+    labels = {
+        "component": ("component", list(lorenz63.LORENZ_COMPONENTS), {"long_name": "component"})
+    }
     kind = "" if truth.deterministic else "stochastic "
     words = {"state": {"long_name": f"state of the {kind}Lorenz-63 system", "units": "1"}}
-    template = _layout(truth, truth.interval, words, labels, np.float64)
+    template = _truth_layout(truth, truth.interval, words, labels, np.float64)
 
     def blocks() -> Iterator[xr.Dataset]:
-        for first in range(0, truth.trajectories, TOGETHER):
-            count = min(TOGETHER, truth.trajectories - first)
-            state = lorenz63.simulate(
+        for first in range(0, truth.trajectories, TRAJECTORY_BATCH):
+            count = min(TRAJECTORY_BATCH, truth.trajectories - first)
+            state = lorenz63.simulate_lorenz(
                 count, truth.length, truth.seed, burn_in, first, truth.interval,
                 not truth.deterministic,
             )  # fmt: skip
-            yield _block(template, first, {"state": state.numpy()})
+            yield _fill_trajectories(template, first, {"state": state.numpy()})
 
     return template, blocks()
 
 
-def _kolmogorov(truth: Truth) -> tuple[xr.Dataset, Iterator[xr.Dataset]]:
+def _simulate_kolmogorov(truth: TruthOptions) -> tuple[xr.Dataset, Iterator[xr.Dataset]]:
     """Lay out ``u`` and ``v``, and compute them trajectory by trajectory."""
-    burn_in, flow = _burn_in(truth, "kolmogorov"), kolmogorov.Flow(truth.resolution)
-    centres = spectral.centres(truth.size).numpy()
+    burn_in, flow = (
+        _default_burn_in(truth, "kolmogorov"),
+        kolmogorov.KolmogorovFlow(truth.resolution),
+    )
+    centres = kolmogorov.cell_centres(truth.size).numpy()
     sides = {d: (d, centres, {"long_name": d, "units": "1"}) for d in ("y", "x")}
     words = {
         "u": {"long_name": "velocity along x", "units": "1", "cell_methods": "y: x: mean"},
         "v": {"long_name": "velocity along y", "units": "1", "cell_methods": "y: x: mean"},
     }
-    template = _layout(truth, kolmogorov.INTERVAL, words, sides, np.float32)
+    template = _truth_layout(truth, kolmogorov.SNAPSHOT_INTERVAL, words, sides, np.float32)
 
     def blocks() -> Iterator[xr.Dataset]:
         for number in range(truth.trajectories):
-            w = kolmogorov.simulate(number, truth.length, truth.seed, burn_in, truth.size, flow)
+            w = kolmogorov.simulate_flow(
+                number, truth.length, truth.seed, burn_in, truth.size, flow
+            )
             u, v = w.unbind(1)
-            yield _block(template, number, {"u": u.numpy()[None], "v": v.numpy()[None]})
+            yield _fill_trajectories(
+                template, number, {"u": u.numpy()[None], "v": v.numpy()[None]}
+            )
 
     return template, blocks()
 
 
-SYSTEMS = {"lorenz63": _lorenz63, "kolmogorov": _kolmogorov}
+SYSTEMS = {"lorenz63": _simulate_lorenz63, "kolmogorov": _simulate_kolmogorov}
 
 
-def _layout(
-    truth: Truth,
+def _truth_layout(
+    truth: TruthOptions,
     interval: float,
     words: Mapping[str, dict[str, str]],
     inner: Mapping[str, Any],
@@ -246,7 +267,7 @@ def _layout(
     }
     shape = tuple(len(value[1]) for value in coords.values())
     chunks = (1, *shape[1:])
-    stored = {"dtype": kind, "_FillValue": kind(FILL), "chunksizes": chunks}
+    stored = {"dtype": kind, "_FillValue": kind(FILL_VALUE), "chunksizes": chunks}
     stored |= {"zlib": True, "complevel": 1, "shuffle": True}
     empty = da.zeros(shape, dtype=kind, chunks=chunks)
     arrays = {name: (list(coords), empty, attrs, stored) for name, attrs in words.items()}
@@ -256,12 +277,14 @@ def _layout(
     return out
 
 
-def _block(template: xr.Dataset, first: int, values: Mapping[str, Any]) -> xr.Dataset:
+def _fill_trajectories(template: xr.Dataset, first: int, values: Mapping[str, Any]) -> xr.Dataset:
     """Return some trajectories of the layout, filled."""
-    return _filled(template, "trajectory", first, values)
+    return _fill_part(template, "trajectory", first, values)
 
 
-def _filled(template: xr.Dataset, dim: str, first: int, values: Mapping[str, Any]) -> xr.Dataset:
+def _fill_part(
+    template: xr.Dataset, dim: str, first: int, values: Mapping[str, Any]
+) -> xr.Dataset:
     """Return a part of the layout along its first dimension, filled."""
     count = len(next(iter(values.values())))
     place = template[list(values)].isel({dim: slice(first, first + count)})

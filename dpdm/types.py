@@ -1,10 +1,13 @@
 """Names for the few shapes and function types that the whole library speaks."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
+
 
 Fields: TypeAlias = Annotated["Tensor", "batch variable lat lon"]
 Sigma: TypeAlias = Annotated["Tensor", "batch"]

@@ -27,10 +27,10 @@ import relief
 import xarray as xr
 from coastlines import coastlines
 from columns import LEVEL, PACKED, columns
+from dpdm.fields.channels import gaussian
 from fetch import sources
 from pp import surface_temperature
 
-from dpdm.fields.channels import gaussian
 from dpdm.fields.grid import coarsen
 
 HERE = Path(__file__).resolve().parent

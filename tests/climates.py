@@ -3,12 +3,12 @@
 import numpy as np
 import xarray as xr
 
-from dpdm.contract import Contract
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.fields.tensors import Channel, Normaliser
-from dpdm.lesson import climate_of
 from dpdm.prior import Prior, new_denoiser
-from dpdm.recipe import Data, Recipe
+from dpdm.prior.model_card import ModelCard
+from dpdm.prior.normaliser import Normaliser, VariableSpec
+from dpdm.training.config import DataSettings, FieldRecipe
+from dpdm.training.field_series import training_climate
 
 GRID = Grid(np.arange(10.0, 41, 10), np.arange(100.0, 141, 10))
 NAMES = ("t2m", "tp")
@@ -40,9 +40,9 @@ def normal(month: np.ndarray) -> np.ndarray:
 def prior_of(fields: xr.Dataset, exclude: tuple[float, ...] = ()) -> Prior:
     """Return an untrained prior that stores the climate of a coarse series, as training does."""
     steps = np.arange(fields.sizes["time"])
-    known = climate_of(fields, steps, Recipe(Data(exclude)), 1, grid_of(fields))
+    known = training_climate(fields, steps, FieldRecipe(DataSettings(exclude)), 1, grid_of(fields))
     kinds = {"t2m": "identity", "tp": "log1p"}
-    channels = [Channel(n, "", "", "", kind, 0, 1, ((4, 1),)) for n, kind in kinds.items()]
+    channels = [VariableSpec(n, "", "", "", kind, 0, 1, ((4, 1),)) for n, kind in kinds.items()]
     period = [str(fields["time"].values[i])[:10] for i in (0, -1)]
-    contract = Contract((1, 1), (4, 4), 32, 30.4, (0.002, 80.0), NET, {"period": period})
+    contract = ModelCard((1, 1), (4, 4), 32, 30.4, (0.002, 80.0), NET, {"period": period})
     return Prior(new_denoiser(2, NET), Normaliser(tuple(channels)), contract, coarse=known)

@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from dpdm.fields.grid import Grid, coarsen
-from dpdm.plot import Ask, draw
-from dpdm.plot.page import STYLE, Page
-from dpdm.plot.scene import scene
+from dpdm.fields.grid import Grid
+from dpdm.fields.regrid import coarsen_fields
+from dpdm.plot import draw_page
+from dpdm.plot.data import open_plot_data
+from dpdm.plot.options import PlotOptions
+from dpdm.plot.page import PAGE_STYLE, Page
 from tests.worlds import world
 
 GRID = Grid(np.arange(30.25, 46, 0.5), np.arange(120.25, 144, 0.5))
@@ -30,7 +32,7 @@ def drawable(folder):
     members.attrs = {"dpdm_prior": "default", "dpdm_input": "coarse.nc"}
     truth.to_netcdf(folder / "truth.nc")
     members.to_netcdf(folder / "fine.nc")
-    coarsen(truth, 4).to_netcdf(folder / "coarse.nc")
+    coarsen_fields(truth, 4).to_netcdf(folder / "coarse.nc")
     (folder / "stations.csv").write_text("name,latitude,longitude\nSeoul,37.57,126.97\n")
     report = pd.DataFrame({"lat": [35.0, 36.5, 38.0], "lon": [127.0, 128.0, 140.0]})
     report = report.assign(
@@ -93,15 +95,20 @@ def asked(files, kind, **more):
         "profile": aloft | {"at": "47,8"},
         "section": aloft,
     }
-    return Ask(kind, **(needs.get(kind, {}) | more))
+    return PlotOptions(kind, **(needs.get(kind, {}) | more))
 
 
 def page_of(files, kind, name="", **more) -> Page:
-    with mpl.rc_context(STYLE), pytest.MonkeyPatch.context() as patch:
-        for module in ("page", "maps"):
-            patch.setattr(f"dpdm.plot.{module}.DPI", 100)  # the words are the same, and sooner
-        page = draw(
-            scene(files / (name or HOME.get(kind, "fine.nc")), asked(files, kind, **more)), kind
+    with mpl.rc_context(PAGE_STYLE), pytest.MonkeyPatch.context() as patch:
+        for module in ("page", "map_axes"):
+            patch.setattr(
+                f"dpdm.plot.{module}.PAGE_DPI", 100
+            )  # the words are the same, and sooner
+        page = draw_page(
+            open_plot_data(
+                files / (name or HOME.get(kind, "fine.nc")), asked(files, kind, **more)
+            ),
+            kind,
         )
         page.figure.canvas.draw()
     return page

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dpdm.fields.grid import Grid, lerp
+from dpdm.fields.grid import Grid
+from dpdm.fields.regrid import interpolate_bilinear
 from tests.campaign import plan, series
 from tests.nursery import Child, Nursery
 from tests.worlds import TOML, Taught, coarse_world, world
@@ -91,7 +92,7 @@ def site(folder: Path, taught: Taught, months: int = 6, members: int = 20) -> Pa
 def large(folder: Path) -> None:
     """Write the field that is exported."""
     fine = Grid(20.5 + 0.05 * np.arange(600.0), 100.5 + 0.05 * np.arange(900.0))
-    lerp(world(12), fine).astype("f4").to_netcdf(folder / "large.nc")
+    interpolate_bilinear(world(12), fine).astype("f4").to_netcdf(folder / "large.nc")
 
 
 def fire(

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import xarray as xr
 
-from dpdm.reconstruct.series import Series
-from dpdm.reconstruct.setting import Setting, prepare
+from dpdm.reconstruct.series import CoarseSeries
+from dpdm.reconstruct.setup import ReconstructionSetup, prepare_reconstruction
 from tests.campaign import plan, replace, winter
 from tests.worlds import Taught
 
@@ -24,12 +24,12 @@ def put(ds: xr.Dataset, *steps: list[int]) -> None:
         replace(ds.isel(time=some), f"in_{number}.nc")
 
 
-def planned(**rest: Any) -> Setting:
+def planned(**rest: Any) -> ReconstructionSetup:
     """Return what a plan of the input there is prepares."""
-    return prepare(plan(Path(), **rest))
+    return prepare_reconstruction(plan(Path(), **rest))
 
 
-def found(**rest: Any) -> Series:
+def found(**rest: Any) -> CoarseSeries:
     """Return the series of a plan of the input there is."""
     return planned(**rest).series
 

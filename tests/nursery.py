@@ -117,13 +117,13 @@ def preload() -> None:
     import dpdm.plot
     import dpdm.reconstruct
     import dpdm.train
-    from dpdm.fields.units import parse
+    from dpdm.fields.units import parse_unit
 
     assert all((cartopy.crs, distributed, matplotlib.figure, dpdm.assimilate, dpdm.export))
     assert all((dpdm.plot, dpdm.reconstruct, dpdm.train))
     assert all((dask.array, rich.live, rich.progress, scipy.sparse, torch._dynamo, zarr))
     xarray.backends.list_engines()
-    parse("mm day-1")
+    parse_unit("mm day-1")
 
 
 def serve() -> None:

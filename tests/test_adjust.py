@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.adjust import adjustment
 from dpdm.errors import DpdmError
-from dpdm.fields.climate import TRACE
-from dpdm.fields.grid import Grid, average
-from dpdm.fields.reference import labels_of, reference_of
+from dpdm.fields.climatology import TRACE_AMOUNT
+from dpdm.fields.grid import Grid
+from dpdm.fields.regrid import average_conservative
 from dpdm.prior import Prior
+from dpdm.reconstruct.bias_adjustment import (
+    fit_bias_adjustment,
+    make_reference_period,
+    month_indices,
+)
 from tests.climates import GRID, NAMES, prior_of, series
 
 REFERENCE = ("1981-01", "1990-12")
@@ -32,7 +36,7 @@ def adjusted(
     reference: Sequence[str] = REFERENCE,
 ) -> xr.Dataset:  # fmt: skip
     """Some steps of the adjusted series."""
-    adjust = adjustment(fields, prior, method, reference)
+    adjust = fit_bias_adjustment(fields, prior, method, reference)
     return xr.concat([adjust.step(i) for i in steps], "time")
 
 
@@ -92,17 +96,20 @@ def test_a_series_that_grows_keeps_its_earlier_months(method: str, trained: Prio
 def test_neither_order_nor_memory_matter(trained: Prior, monkeypatch: pytest.MonkeyPatch) -> None:
     fields, some = series(seed=6).chunk({"time": 1}), (234, 3, 70, 3)
     forward = adjusted(fields, trained, "quantile", some)
-    monkeypatch.setattr("dpdm.adjust.ROOM", 1)  # nothing is kept
+    monkeypatch.setattr("dpdm.reconstruct.bias_adjustment.MONTH_CACHE_BYTES", 1)  # nothing is kept
     backward = adjusted(fields, trained, "quantile", some[::-1])
     xr.testing.assert_identical(forward, backward.isel(time=slice(None, None, -1)))
 
 
 def test_what_is_kept_has_room(trained: Prior, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpdm.adjust.ROOM", 20 * 2 * GRID.shape[0] * GRID.shape[1] * 8)
-    adjust = adjustment(series(), trained, "quantile", REFERENCE)
+    monkeypatch.setattr(
+        "dpdm.reconstruct.bias_adjustment.MONTH_CACHE_BYTES",
+        20 * 2 * GRID.shape[0] * GRID.shape[1] * 8,
+    )
+    adjust = fit_bias_adjustment(series(), trained, "quantile", REFERENCE)
     for index in SOME:
         adjust.step(index)
-    assert len(adjust.kept) == 20
+    assert len(adjust.cache) == 20
 
 
 @both
@@ -128,7 +135,7 @@ def test_missing_stays_missing_and_counts_for_nothing(method: str, trained: Prio
 def test_no_rain_stays_no_rain_and_little_is_not_blown_up(method: str, trained: Prior) -> None:
     fields = series(seed=8)
     fields["tp"][:, :2] = 0.0
-    fields["tp"][100, 0, 0] = TRACE / 2
+    fields["tp"][100, 0, 0] = TRACE_AMOUNT / 2
     out = adjusted(fields, trained, method)["tp"].values
     assert not out[fields["tp"].values[list(SOME)] == 0].any()
     # A trace becomes the training data's rain at most, and half of one half of that.
@@ -138,20 +145,22 @@ def test_no_rain_stays_no_rain_and_little_is_not_blown_up(method: str, trained: 
 
 def test_none_changes_nothing(trained: Prior) -> None:
     fields = series("1850-03", 2)
-    plain = adjustment(fields, replace(trained, coarse={}), "none", ["never"])
+    plain = fit_bias_adjustment(fields, replace(trained, coarse={}), "none", ["never"])
     xr.testing.assert_identical(plain.step(7), fields.isel(time=7))
-    assert (plain.table(), plain.words()) == ([], "The input is not adjusted.")
+    assert (plain.table(), plain.describe()) == ([], "The input is not adjusted.")
 
 
 def test_the_window_is_never_later_than_both_the_step_and_the_reference() -> None:
-    reference = reference_of(series(years=40), ["1981-03", "2000-11"], 2)
-    years = reference.labels // 12
+    reference = make_reference_period(series(years=40), ["1981-03", "2000-11"], 2)
+    years = reference.month_indices // 12
     at = {int(y): 12 * i + 6 for i, y in enumerate(years[::12])}
-    spans = {y: tuple(years[reference.window(at[y])[[0, -1]]]) for y in (1976, 1980, 1990, 2015)}
+    spans = {
+        y: tuple(years[reference.ranking_steps(at[y])[[0, -1]]]) for y in (1976, 1980, 1990, 2015)
+    }
     assert spans == {
         1976: (1976, 1995), 1980: (1980, 1999), 1990: (1981, 2000), 2015: (1996, 2015),
     }  # fmt: skip
-    months = [len(reference.steps(m)) for m in (0, 1, 2, 10, 11)]
+    months = [len(reference.month_steps(m)) for m in (0, 1, 2, 10, 11)]
     assert months == [19, 19, 20, 20, 19]  # Januaries begin with 1982, Decembers end with 1999
 
 
@@ -165,7 +174,7 @@ def test_a_finer_input_keeps_its_own_relief(trained: Prior) -> None:
     inner = moved[:, 3:8]  # between the first two stored rows: a lerp
     np.testing.assert_allclose(np.diff(inner, 2, axis=1), 0, atol=1e-9)
     left = (
-        average(out, GRID)["t2m"].groupby("time.month").mean()
+        average_conservative(out, GRID)["t2m"].groupby("time.month").mean()
         - trained.coarse["mean"][:, 0].numpy()
     )
     assert abs(float(left.mean())) < 0.05  # of 2 K; a lerp is no mean over blocks
@@ -179,7 +188,7 @@ def test_the_table_says_what_was_wrong_and_what_is_left(trained: Prior) -> None:
     rows = {
         (row["variable"], row["method"]): row
         for method in ("mean", "quantile")
-        for row in adjustment(fields, trained, method, REFERENCE).table()
+        for row in fit_bias_adjustment(fields, trained, method, REFERENCE).table()
     }
     before = rows["t2m", "before"]
     assert before["units"] == "K"
@@ -196,7 +205,7 @@ def test_the_table_says_what_was_wrong_and_what_is_left(trained: Prior) -> None:
 
 
 def test_the_sentence_names_method_periods_and_digest(trained: Prior) -> None:
-    words = adjustment(series(), trained, "quantile", REFERENCE).words()
+    words = fit_bias_adjustment(series(), trained, "quantile", REFERENCE).describe()
     assert "quantile delta mapping" in words
     assert "1981-01 to 1990-12" in words
     assert "1985-01 to 1996-12" in words
@@ -221,37 +230,37 @@ CASES = {
 def test_what_does_not_fit_is_refused(case: str, trained: Prior) -> None:
     grid, method, reference, what, hint = CASES[case]
     with pytest.raises(DpdmError, match=what) as fault:
-        adjustment(series(grid=grid), trained, method, reference)
+        fit_bias_adjustment(series(grid=grid), trained, method, reference)
     assert hint in fault.value.hint
 
 
 def test_a_prior_that_lacks_what_is_needed_is_refused(trained: Prior) -> None:
     with pytest.raises(DpdmError, match="no climate of its training") as fault:
-        adjustment(series(), replace(trained, coarse={}), "mean", REFERENCE)
+        fit_bias_adjustment(series(), replace(trained, coarse={}), "mean", REFERENCE)
     assert 'method = "none"' in fault.value.hint
     means = {k: v for k, v in trained.coarse.items() if k not in ("quantiles", "probabilities")}
     plain = replace(trained, coarse=means)
     with pytest.raises(DpdmError, match="no quantiles, which need two years") as fault:
-        adjustment(series(), plain, "quantile", REFERENCE)
+        fit_bias_adjustment(series(), plain, "quantile", REFERENCE)
     assert 'method = "mean"' in fault.value.hint
-    table = adjustment(series(), plain, "mean", REFERENCE).table()
+    table = fit_bias_adjustment(series(), plain, "mean", REFERENCE).table()
     assert {"bias", "rmse", "spread"} & table[0].keys() == {"bias", "rmse"}
 
 
 def test_cells_of_which_the_training_data_tell_nothing_are_refused() -> None:
     hidden = prior_of(series("1985-01", 10, seed=1), exclude=(115, 125, 15, 25))
     with pytest.raises(DpdmError, match="t2m has values in 1 of 20 cells"):
-        adjustment(series(), hidden, "mean", REFERENCE)
+        fit_bias_adjustment(series(), hidden, "mean", REFERENCE)
 
 
 @pytest.mark.parametrize("frequency", ["YS", "D"])
 def test_years_and_days_are_no_months(frequency: str, trained: Prior) -> None:
     time = xr.date_range("1976-01-01", periods=48, freq=frequency)
     with pytest.raises(DpdmError, match="steps are not months"):
-        adjustment(series(years=4).assign_coords(time=time), trained, "mean", REFERENCE)
+        fit_bias_adjustment(series(years=4).assign_coords(time=time), trained, "mean", REFERENCE)
 
 
 @pytest.mark.parametrize("time", [None, xr.DataArray(np.arange(5), dims="time")])
 def test_numbers_are_no_months(time: xr.DataArray | None) -> None:
     with pytest.raises(DpdmError, match="steps are not months"):
-        labels_of(xr.Dataset() if time is None else xr.Dataset(coords={"time": time}))
+        month_indices(xr.Dataset() if time is None else xr.Dataset(coords={"time": time}))

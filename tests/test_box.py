@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.box import Box, within
 from dpdm.fields.grid import Grid
+from dpdm.fields.subset import Box, select_box
 from tests.worlds import done, refused
 
 LAT = np.arange(-88.75, 90, 2.5)
@@ -18,7 +18,7 @@ EAST, WEST = Grid(LAT, np.arange(0, 360, 2.5)), Grid(LAT, np.arange(-180, 180, 2
 @pytest.mark.parametrize("grid", [EAST, WEST], ids=["0 to 360", "-180 to 180"])
 @pytest.mark.parametrize("box", [(-10, 10, 0, 20), (350, 10, 0, 20), (170, -170, -60, -40)])
 def test_a_box_is_the_same_cells_on_any_turn(grid: Grid, box: Box) -> None:
-    found = within(grid, box)
+    found = select_box(grid, box)
     assert np.allclose(np.diff(found.lon), 2.5)
     assert len(found.lon) == 9
     inside = (found.lon - box[0]) % 360 <= (box[1] - box[0]) % 360
@@ -29,7 +29,7 @@ def test_a_box_is_the_same_cells_on_any_turn(grid: Grid, box: Box) -> None:
 
 
 def test_the_whole_circle_is_a_box() -> None:
-    found = within(EAST, (-180, 180, -90, 90))
+    found = select_box(EAST, (-180, 180, -90, 90))
     assert found.shape == EAST.shape
     assert found.cyclic
 
@@ -37,7 +37,7 @@ def test_the_whole_circle_is_a_box() -> None:
 @pytest.mark.parametrize("box", [(0, 10, 20, 10), (95, 15, 150, 55), (0, 1, 0, 20), (5, 5, 0, 20)])
 def test_what_is_no_box_is_refused(box: Box) -> None:
     with pytest.raises(DpdmError, match="box"):
-        within(EAST, box)
+        select_box(EAST, box)
 
 
 def test_downscaling_writes_the_box_alone(here: Path) -> None:

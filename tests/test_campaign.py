@@ -24,7 +24,7 @@ def test_no_hostile_input_ends_in_a_traceback_or_leaves_a_file(
     assert min(counts[USAGE], counts[DONE]) > 0
 
 
-BROKEN = "import dpdm.info as i, time\ni.describe = lambda path, missing=(): {}"
+BROKEN = "import dpdm.info as i, time\ni.describe_file = lambda path, missing=(): {}"
 FAULTY = {
     "traceback": BROKEN.format("{}['key']"),
     "memory": BROKEN.format("bytearray(10**11)"),

@@ -7,13 +7,13 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.channels import Channels, gaussian, read_channels
+from dpdm.observations.sounder import SounderChannels, gaussian_channels, read_channels
 
 SOUNDER = Path(__file__).parents[1] / "sample_data" / "sounder.nc"
 PEAKS = (850, 600, 350, 200, 90)
 
 
-def stored(path: Path, sounder: Channels, **change: object) -> Path:
+def stored(path: Path, sounder: SounderChannels, **change: object) -> Path:
     """Write channels as the manual says, with something changed."""
     words = {
         "weight": (("channel", "level"), sounder.weight),
@@ -30,17 +30,17 @@ def stored(path: Path, sounder: Channels, **change: object) -> Path:
 
 
 def test_channels_come_back_from_netcdf(tmp_path: Path) -> None:
-    known = gaussian(PEAKS, near=0.3)
+    known = gaussian_channels(PEAKS, near=0.3)
     found = read_channels(stored(tmp_path / "c.nc", known))
     assert found.name == known.name
     for what in ("level", "weight", "surface", "error", "correlation"):
         np.testing.assert_allclose(getattr(found, what), getattr(known, what), rtol=1e-12)
     np.testing.assert_allclose(found.weight.sum(1) + found.surface, 1, rtol=1e-12)
-    assert found.number("3.0") == found.number(3) == 2
+    assert found.channel_index("3.0") == found.channel_index(3) == 2
 
 
 def test_made_up_channels_peak_where_they_should() -> None:
-    known = gaussian(PEAKS)
+    known = gaussian_channels(PEAKS)
     per_layer = known.weight / np.gradient(np.log(known.level))
     np.testing.assert_allclose(known.level[per_layer.argmax(1)] / 100, PEAKS, atol=13)
     assert (np.diff(known.surface) < 0).all()
@@ -82,7 +82,7 @@ def test_a_table_that_makes_no_sense_is_refused(tmp_path: Path, text: str, what:
 
 
 def test_netcdf_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
-    known, path = gaussian(PEAKS), tmp_path / "c.nc"
+    known, path = gaussian_channels(PEAKS), tmp_path / "c.nc"
     related = np.eye(5)
     related[0, 1] = 0.5
     pair = ("channel", "channel_2")
@@ -96,4 +96,4 @@ def test_netcdf_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_channel_is_named() -> None:
     with pytest.raises(DpdmError, match=r"The channel 6 is observed, but .* 1, 2, 3, 4, 5"):
-        gaussian(PEAKS).number("6")
+        gaussian_channels(PEAKS).channel_index("6")

@@ -12,8 +12,8 @@ import xarray as xr
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from dpdm.fields.store import sha256
-from dpdm.prior import bundled
+from dpdm.fields.read import sha256
+from dpdm.prior import list_bundled_priors
 from tests.worlds import FACTOR, Taught, coarse_world, done, refused, world
 
 needs_cdo = pytest.mark.skipif(shutil.which("cdo") is None, reason="cdo is not here")
@@ -129,7 +129,7 @@ def test_doctor_is_well() -> None:
     said = done("doctor").stdout
     assert "self-test" in said
     assert "FAIL" not in said
-    assert all(f"prior {name}" in said for name in bundled())
+    assert all(f"prior {name}" in said for name in list_bundled_priors())
 
 
 def test_a_prior_begins_with_the_weights_of_another(here: Path, taught: Taught) -> None:

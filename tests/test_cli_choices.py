@@ -7,7 +7,8 @@ import pytest
 import torch
 import xarray as xr
 
-from dpdm.fields.grid import Grid, coarsen
+from dpdm.fields.grid import Grid
+from dpdm.fields.regrid import coarsen_fields
 from tests.worlds import GRID, coarse_world, refused, world
 
 DOWN = "downscale coarse.nc out.nc --prior prior.safetensors --mean"
@@ -94,7 +95,7 @@ def strangers() -> None:
     """Write files that are sound, and that do not fit."""
     away = Grid(GRID.lat, GRID.lon + 30)
     world(grid=away).to_netcdf("away.nc")
-    coarsen(world(), 8).to_netcdf("wide.nc")
+    coarsen_fields(world(), 8).to_netcdf("wide.nc")
     world(grid=Grid(np.arange(30.25, 34, 0.5), np.arange(110.25, 114, 0.5))).to_netcdf("half.nc")
     world().isel(lat=slice(2, 20)).to_netcdf("cut.nc")
     coarse_world().rename(t2m="sst", tp="ice").drop_attrs().to_netcdf("other.nc")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.fields.grid import Grid, coarsen, grid_of
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.regrid import coarsen_fields
 from tests.worlds import FACTOR, GRID, Taught, coarse_world, done, summed, world
 
 needs_cdo = pytest.mark.skipif(shutil.which("cdo") is None, reason="cdo is not here")
@@ -99,7 +100,7 @@ def test_consistent_means_equal_the_input(coarse: Path, taught: Taught, members:
     assert float(known["tp"].min()) == 0.0
     for name in ("t2m", "tp"):
         array = out[name].astype(float).rename(name)
-        means = coarsen(array.to_dataset(), FACTOR)[name]
+        means = coarsen_fields(array.to_dataset(), FACTOR)[name]
         # a float32 of 300 K is good to 1.5e-5; a mean of rounded values to no more than one
         np.testing.assert_allclose(means, known[name].broadcast_like(means), rtol=1e-6, atol=1e-6)
     assert float(out["tp"].min()) >= 0.0
@@ -237,4 +238,4 @@ def test_another_target(coarse: Path, taught: Taught) -> None:
     inner = world().isel(lat=slice(5, 21), lon=slice(7, 29))
     inner[["t2m"]].to_netcdf(target)
     out = drawn(taught, coarse, "--grid", target, "--mean")
-    assert grid_of(out).same(grid_of(inner))
+    assert grid_of(out).is_same(grid_of(inner))

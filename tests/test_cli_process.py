@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from dpdm.prior import load
+from dpdm.prior import load_prior
 from tests.nursery import Nursery
 from tests.worlds import Taught, done
 
@@ -84,7 +84,7 @@ def test_training_keeps_what_it_has(here: Path, nursery: Nursery, name: str) -> 
     assert made == {"out.safetensors", "out.safetensors.resume", "out.jsonl"}
     done(*LONG, "out.safetensors")
     assert not Path("out.safetensors.resume").exists()
-    assert load(here / "out.safetensors").contract.training["steps"] == 40
+    assert load_prior(here / "out.safetensors").contract.training["steps"] == 40
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(here: Path, nursery: Nursery) -> None:
@@ -93,7 +93,9 @@ def test_a_killed_training_goes_on_to_the_same_weights(here: Path, nursery: Nurs
     assert nursery.run(*LONG, "out.safetensors", before=before).returncode == -signal.SIGKILL
     done(*LONG, "out.safetensors")
     done(*LONG, "whole.safetensors")
-    one, two = (load(here / f"{n}.safetensors").denoiser.state_dict() for n in ("out", "whole"))
+    one, two = (
+        load_prior(here / f"{n}.safetensors").denoiser.state_dict() for n in ("out", "whole")
+    )
     assert all(bool((one[key] == two[key]).all()) for key in one)
 
 

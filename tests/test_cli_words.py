@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.fields.store import open_fields
+from dpdm.fields.read import open_fields
 from tests.worlds import Taught, coarse_world, done
 
 needs_both = pytest.mark.skipif(

@@ -10,10 +10,17 @@ import xarray as xr
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from dpdm.adjust import adjustment
-from dpdm.fields.climate import climate, covering, probabilities, quantile, rank
-from dpdm.fields.grid import Grid, coarsen, coarsened, grid_of
-from dpdm.prior import Prior, load, new_denoiser, save
+from dpdm.fields.climatology import (
+    coarse_climate_grid,
+    compute_climate,
+    empirical_probability,
+    empirical_quantile,
+    quantile_probabilities,
+)
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.regrid import coarsen_fields, coarsen_grid
+from dpdm.prior import Prior, load_prior, new_denoiser, save_prior
+from dpdm.reconstruct.bias_adjustment import fit_bias_adjustment
 from tests.climates import NAMES, NET, normal, prior_of, series
 from tests.worlds import FACTOR, Taught, done, world
 
@@ -29,14 +36,16 @@ def trained() -> Prior:
 def test_quantiles_are_numpys_of_hazen(share: float) -> None:
     sample = np.random.default_rng(0).standard_normal((23, 4))
     wanted = np.quantile(sample, share, axis=0, method="hazen")
-    np.testing.assert_allclose(quantile(sample, np.full(4, share)), wanted, rtol=1e-12)
+    np.testing.assert_allclose(empirical_quantile(sample, np.full(4, share)), wanted, rtol=1e-12)
 
 
 def test_a_rank_is_undone_by_its_quantile() -> None:
     sample = np.random.default_rng(0).integers(0, 5, (17, 50)).astype(float)  # with many ties
     sample[3, ::2] = np.nan
     for value in sample[np.isfinite(sample).all(1)]:
-        np.testing.assert_allclose(quantile(sample, rank(sample, value)), value, atol=1e-12)
+        np.testing.assert_allclose(
+            empirical_quantile(sample, empirical_probability(sample, value)), value, atol=1e-12
+        )
 
 
 def test_the_stored_climate_is_that_of_xarray(trained: Prior) -> None:
@@ -61,7 +70,7 @@ def test_quantile_delta_mapping_by_hand() -> None:
         return xr.Dataset(arrays, TINY.coords() | {"time": time[: len(t2m)]})
 
     trained = prior_of(both(10 * value[:120], 10 * value[:120]))
-    adjust = adjustment(both(value, value), trained, "quantile", ["1991", "2000"])
+    adjust = fit_bias_adjustment(both(value, value), trained, "quantile", ["1991", "2000"])
 
     def found(year: int) -> list[float]:
         step = adjust.step(12 * (year - 1991))
@@ -84,7 +93,7 @@ def test_quantile_delta_mapping_of_gaussians() -> None:
     warmer = 3.0 * (np.arange(24 * years) >= 12 * years)[:, None, None]
     model = model.assign(t2m=model["t2m"] + warmer)
     prior = prior_of(series("1801-01", years, seed=11, spread=0.5, grid=wide))
-    adjust = adjustment(model, prior, "quantile", ["1801", "1850"])
+    adjust = fit_bias_adjustment(model, prior, "quantile", ["1801", "1850"])
     out = adjust.step(24 * years - 6)["t2m"].values  # a July whose window is all warm
     x = model["t2m"].values[-6] - normal(6) - 5 - 3
     error = out - (normal(6) + 0.5 * x / 2 + 3)
@@ -97,8 +106,8 @@ def test_quantile_delta_mapping_of_gaussians() -> None:
 
 def test_blocks_that_divide_the_grid_are_those_of_coarsen() -> None:
     grid = Grid(np.arange(-59.5, 60), np.arange(0.5, 360))
-    assert covering(grid, 10).same(coarsened(grid, 10))
-    odd = covering(Grid(np.arange(-90, 90.1, 0.25), np.arange(0, 360, 0.25)), 11)
+    assert coarse_climate_grid(grid, 10).is_same(coarsen_grid(grid, 10))
+    odd = coarse_climate_grid(Grid(np.arange(-90, 90.1, 0.25), np.arange(0, 360, 0.25)), 11)
     assert odd.cyclic
     assert np.diff(odd.lat_edges).sum() == pytest.approx(180)
 
@@ -106,18 +115,18 @@ def test_blocks_that_divide_the_grid_are_those_of_coarsen() -> None:
 def test_of_many_years_21_quantiles_reach_from_the_least_to_the_greatest() -> None:
     fields = np.random.default_rng(0).standard_normal((65 * 12, 1, 2, 2))
     months = np.tile(np.arange(1, 13), 65)
-    found = climate(fields, months, TINY, TINY, np.zeros((2, 2), bool))["quantiles"]
+    found = compute_climate(fields, months, TINY, TINY, np.zeros((2, 2), bool))["quantiles"]
     assert found.shape == (12, 21, 1, 2, 2)
     ends = [fields[3::12].min(0), fields[3::12].max(0)]
     np.testing.assert_allclose(found[3, [0, -1]], ends)
 
 
 def test_fewer_than_two_years_have_a_mean_only_and_fewer_than_one_nothing() -> None:
-    assert len(probabilities(2)) == 2
+    assert len(quantile_probabilities(2)) == 2
     fields, shown = np.zeros((23, 1, 2, 2)), np.zeros((2, 2), bool)
     months = np.arange(23) % 12 + 1
-    assert climate(fields, months, TINY, TINY, shown).keys() == {"mean"}
-    assert climate(fields[:11], months[:11], TINY, TINY, shown) == {}
+    assert compute_climate(fields, months, TINY, TINY, shown).keys() == {"mean"}
+    assert compute_climate(fields[:11], months[:11], TINY, TINY, shown) == {}
 
 
 def test_what_is_excluded_is_not_told(trained: Prior) -> None:
@@ -133,11 +142,11 @@ def test_what_is_excluded_is_not_told(trained: Prior) -> None:
 
 
 def test_a_trained_prior_stores_its_climate_and_says_so(taught: Taught) -> None:
-    prior = load(taught.prior)
-    whole = coarsen(world(24).isel(time=slice(0, 22)), FACTOR)  # the last tenth is held out
+    prior = load_prior(taught.prior)
+    whole = coarsen_fields(world(24).isel(time=slice(0, 22)), FACTOR)  # the last tenth is held out
     wanted = np.stack([whole[n].groupby("time.month").mean().values for n in NAMES], 1)
     np.testing.assert_allclose(prior.coarse["mean"].numpy(), wanted, rtol=1e-5, atol=1e-6)
-    assert grid_of(whole).same(Grid(prior.coarse["lat"].numpy(), prior.coarse["lon"].numpy()))
+    assert grid_of(whole).is_same(Grid(prior.coarse["lat"].numpy(), prior.coarse["lon"].numpy()))
     assert "quantiles" not in prior.coarse  # November and December are there once
     said = done("info", taught.prior).stdout
     assert "training_climatology: mean of each month on 4 x 4 degrees" in said
@@ -146,8 +155,8 @@ def test_a_trained_prior_stores_its_climate_and_says_so(taught: Taught) -> None:
 def test_a_climate_comes_back_from_its_file(trained: Prior, tmp_path: Path) -> None:
     torch.set_default_dtype(torch.float32)
     path = tmp_path / "a.safetensors"
-    save(replace(trained, denoiser=new_denoiser(2, NET)), path)
-    again = load(path).coarse
+    save_prior(replace(trained, denoiser=new_denoiser(2, NET)), path)
+    again = load_prior(path).coarse
     assert again.keys() == trained.coarse.keys()
     assert all(torch.equal(again[k], trained.coarse[k]) for k in again)
     said = done("info", path).stdout
@@ -159,5 +168,5 @@ def test_a_prior_without_a_climate_loads_as_before(taught: Taught, tmp_path: Pat
     kept = {k: v for k, v in load_file(taught.prior).items() if not k.startswith("coarse.")}
     with safe_open(taught.prior, "pt") as file:
         save_file(kept, old, file.metadata())
-    assert load(old).coarse == {}
+    assert load_prior(old).coarse == {}
     assert "training_climatology: none" in done("info", old).stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dpdm.prior import bundled
+from dpdm.prior import list_bundled_priors
 from dpdm_cli.main import main
 from tests.worlds import refused
 
@@ -74,7 +74,7 @@ def bash(environment: dict[str, str], *words: str) -> list[str]:
         (["downscale", "--ov"], ["--overwrite"]),
         (["downscale", "--sampler", ""], ["heun", "multistep", "ddim"]),
         (["testbed", "lor"], ["lorenz63"]),
-        (["downscale", "--prior", ""], list(bundled())),
+        (["downscale", "--prior", ""], list(list_bundled_priors())),
         (["info", "def"], ["default"]),
         (["train", "--start", "de"], ["default"]),
         (["downscale", "--prior", "./my"], ["compopt -o default", ""]),

@@ -3,18 +3,19 @@
 import pytest
 import torch
 
-from dpdm.diffusion.condition import BlockMeans, Match
+from dpdm.diffusion.block_means import BlockMeanConstraint, BlockMeans
 from dpdm.diffusion.gaussian import Gaussian
-from dpdm.diffusion.sample import heun, levels
+from dpdm.diffusion.noise import karras_levels
+from dpdm.diffusion.sample import heun
 
 ROWS = torch.tensor([[0.3, 0.7, 0, 0], [0, 0, 0.5, 0.5]], dtype=torch.float64)
 COLUMNS = torch.tensor([[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]], dtype=torch.float64)
 
 
-def match(value: torch.Tensor, transforms: tuple[str, ...]) -> Match:
+def match(value: torch.Tensor, transforms: tuple[str, ...]) -> BlockMeanConstraint:
     count = len(transforms)
     blocks = BlockMeans(ROWS, COLUMNS, value)
-    return Match(
+    return BlockMeanConstraint(
         blocks, transforms, torch.randn(count, 4, 4), torch.full((count, 4, 4), 0.7),
         torch.rand(count, 4, 4) + 0.1,
     )  # fmt: skip
@@ -22,7 +23,7 @@ def match(value: torch.Tensor, transforms: tuple[str, ...]) -> Match:
 
 def test_means_are_honoured_to_double_precision() -> None:
     value = torch.tensor([[[280.0, 290.0], [300.0, 270.0]], [[0.0, 1e-4], [3.0, 200.0]]])
-    found = match(value, ("identity", "log1p")).modelled(torch.randn(3, 2, 4, 4) + 1)
+    found = match(value, ("identity", "log1p")).solve_means(torch.randn(3, 2, 4, 4) + 1)
     rain = found[:, 1].clamp_min(0).expm1()
     blocks = BlockMeans(ROWS, COLUMNS, value)
     for member in range(3):
@@ -34,7 +35,7 @@ def test_means_are_honoured_to_double_precision() -> None:
 def test_unknown_blocks_are_left_alone() -> None:
     value = torch.tensor([[[torch.nan, 1.0], [2.0, 3.0]]] * 2)
     u = torch.randn(1, 2, 4, 4)
-    found = match(value, ("identity", "log1p")).modelled(u)
+    found = match(value, ("identity", "log1p")).solve_means(u)
     assert torch.equal(found[..., :2, :2], u[..., :2, :2])
     assert bool(found.isfinite().all())
 
@@ -45,7 +46,7 @@ def test_what_agrees_already_is_not_moved(transform: str) -> None:
     physical = u[0] if transform == "identity" else u[0].expm1()
     blocks = BlockMeans(ROWS, COLUMNS, torch.zeros(1, 2, 2))
     one = match(blocks.mean(physical), (transform,))
-    torch.testing.assert_close(one.modelled(u), u, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(one.solve_means(u), u, rtol=1e-10, atol=1e-10)
 
 
 def test_members_of_a_white_prior_have_the_exact_conditional_moments() -> None:
@@ -54,16 +55,18 @@ def test_members_of_a_white_prior_have_the_exact_conditional_moments() -> None:
     prior = Gaussian(mean, torch.eye(16))
     value = torch.tensor([[[0.5, -0.5], [1.0, 2.0]]])
     blocks = BlockMeans(COLUMNS, COLUMNS, value)
-    known = Match(
+    known = BlockMeanConstraint(
         blocks, ("identity",), torch.zeros(1, 4, 4), torch.ones(1, 4, 4), torch.ones(1, 4, 4)
     )
 
     def flow(z: torch.Tensor) -> torch.Tensor:
         noise = z.reshape(-1, 1, 4, 4)
-        return heun(known.denoise(prior), noise, levels(200, 0.002, 200.0)).flatten(1)
+        return heun(
+            known.constrain_denoiser(prior), noise, karras_levels(200, 0.002, 200.0)
+        ).flatten(1)
 
     operator = torch.kron(COLUMNS, COLUMNS)
-    exact = prior.given(operator, value.flatten(), torch.full((4,), 1e-12))
+    exact = prior.condition_on(operator, value.flatten(), torch.full((4,), 1e-12))
     found = flow(torch.zeros(1, 16))[0]
     root = flow(torch.eye(16)) - found
     torch.testing.assert_close(found, exact.mean, rtol=0, atol=1e-4)  # 1 / sigma_max^2

@@ -4,19 +4,19 @@ import pytest
 import torch
 
 from dpdm.diffusion.denoise import Denoiser
-from dpdm.fields.tensors import given_channels
 from dpdm.nets.unet import UNet
+from dpdm.prior.conditioning import count_conditioning_channels
 
 
 def denoiser(dropout: float = 0.0) -> Denoiser:
-    net = UNet(2, given_channels(2), (8, 8, 8), (8, 8), 1, dropout)
+    net = UNet(2, count_conditioning_channels(2), (8, 8, 8), (8, 8), 1, dropout)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.1)  # the zero layers too, so that all takes part
     return Denoiser(net).eval()
 
 
 def given(batch: int, height: int = 16, width: int = 16) -> torch.Tensor:
-    return torch.randn(batch, given_channels(2), height, width)
+    return torch.randn(batch, count_conditioning_channels(2), height, width)
 
 
 def test_little_noise_leaves_the_field() -> None:

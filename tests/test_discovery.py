@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.fields.cf import finish
 from dpdm.fields.grid import Grid
+from dpdm.fields.metadata import add_cf_metadata
 
 GRID = Grid(np.arange(-5.0, 6, 2.5), np.arange(170.0, 191, 5))
 OLD = {
@@ -24,7 +24,7 @@ def said(steps: int, freq: str, calendar: str = "standard", attrs: dict | None =
         higher = attrs | {"level": 50000.0}
         fields["t500"] = (dims, warm[1] - 30, words | higher)
     ds = xr.Dataset(fields, GRID.coords() | {"time": time}, OLD)
-    return finish(ds, "Fields of a test", {}, "dpdm test").attrs
+    return add_cf_metadata(ds, "Fields of a test", {}, "dpdm test").attrs
 
 
 def test_box_and_words_are_those_of_the_fields() -> None:

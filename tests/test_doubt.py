@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmWarning
-from dpdm.fields.doubt import LIKELY
 from dpdm.fields.grid import Grid
-from dpdm.fields.store import open_fields
+from dpdm.fields.read import open_fields
+from dpdm.fields.value_checks import LIKELY_MEANS
 from tests.worlds import done
 
 SAMPLE = Path(__file__).parent.parent / "sample_data" / "east_asia_coarse.nc"
@@ -88,7 +88,7 @@ def test_a_region_of_islands_is_not_judged(tmp_path: Path) -> None:
 
 
 def test_bounds_narrow_as_regions_grow() -> None:
-    for (large, narrow), (small, wide) in pairwise(LIKELY):
+    for (large, narrow), (small, wide) in pairwise(LIKELY_MEANS):
         assert large > small
         for name, (low, high) in narrow.items():
             assert wide[name][0] < low < high < wide[name][1]

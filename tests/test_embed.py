@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from dpdm.bound import scaling
-from dpdm.draw import noise
-from dpdm.ensemble import EnsembleOptions
-from dpdm.nets.layers import grown, heard, layers
+from dpdm.diffusion.noise import draw_noise
+from dpdm.nets.layers import named_layers, record_outputs, upsample_features
 from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
-from dpdm.prior import load
-from dpdm.states import states_of
+from dpdm.prior import load_prior
+from dpdm.prior.bound_denoiser import state_scaling
+from dpdm.states import open_states
+from dpdm.states.ensemble import EnsembleOptions
+from dpdm.states.features import FeatureOptions, state_features
 from dpdm.states.fields import FieldSpace
-from dpdm.states.inner import Look, features_of
 from tests.test_perturb import gaussian, lines, opened_file  # noqa: F401
 from tests.test_trajectories import currents
 from tests.worlds import done, refused
@@ -27,24 +27,24 @@ LINES = "embed spirals.nc out.nc --prior gaussian.safetensors"
 
 def said(x: torch.Tensor, sigma: float) -> torch.Tensor:
     """Return what the layer of the small perceptron says of states (B, 2)."""
-    denoiser = load(Path("gaussian.safetensors")).denoiser
-    with heard([layers(denoiser.backbone)["1"]]) as kept, torch.no_grad():
+    denoiser = load_prior(Path("gaussian.safetensors")).denoiser
+    with record_outputs([named_layers(denoiser.backbone)["1"]]) as kept, torch.no_grad():
         denoiser.moments(x, torch.full((len(x),), sigma, dtype=x.dtype), [])
     return kept[0]
 
 
 def test_layers_have_names_in_both_networks() -> None:
-    assert list(layers(MLP(3, 8, 3))) == ["1", "2", "3", "mid"]
+    assert list(named_layers(MLP(3, 8, 3))) == ["1", "2", "3", "mid"]
     net = MLP(3, 8, 3)
-    assert layers(net)["mid"] is net.layers[1]
+    assert named_layers(net)["mid"] is net.layers[1]
     backbone = UNet(1, 12, (4, 4, 4), (8, 8), 2)
-    assert list(layers(backbone)) == ["top", "last", "1", "2", "mid"]
-    assert layers(backbone)["mid"] is backbone.lower[1]
+    assert list(named_layers(backbone)) == ["top", "last", "1", "2", "mid"]
+    assert named_layers(backbone)["mid"] is backbone.lower[1]
 
 
 def test_a_layer_is_no_longer_heard_afterwards() -> None:
     net = MLP(3, 8, 1)
-    with heard([net.layers[0]]) as kept:
+    with record_outputs([net.layers[0]]) as kept:
         net(torch.randn(2, 3), torch.zeros(2), [])
     net(torch.randn(2, 3), torch.zeros(2), [])
     assert [tuple(k.shape) for k in kept] == [(2, 8)]
@@ -56,10 +56,10 @@ def test_features_of_components_are_what_the_layer_says() -> None:
     done(*f"{LINES} --sigma 0.3 --layer 1".split())
     out, truth = opened_file(), opened_file("spirals.nc")
     assert out["features"].dims == ("trajectory", "time", "feature")
-    mean, std = scaling(load(Path("gaussian.safetensors")))
+    mean, std = state_scaling(load_prior(Path("gaussian.safetensors")))
     x = ((torch.from_numpy(truth["state"].values[4]) - mean) / std).float()
     np.testing.assert_allclose(out["features"][4], said(x, 0.3), rtol=1e-5, atol=1e-6)
-    z = [noise((6, 2), 5, draw, "trajectory 4/features") for draw in range(2)]
+    z = [draw_noise((6, 2), 5, draw, "trajectory 4/features") for draw in range(2)]
     expected = (said(x + 0.3 * z[0], 0.3) + said(x + 0.3 * z[1], 0.3)) / 2
     done(*f"{LINES} --sigma 0.3 --layer 1 --draws 2 --seed 5 --overwrite".split())
     np.testing.assert_allclose(opened_file()["features"][4], expected, rtol=1e-5, atol=1e-6)
@@ -94,20 +94,20 @@ def test_features_of_fields_are_cf_and_their_mean_is_over_area(here: Path) -> No
 
 def test_windows_that_overlap_are_blended_and_a_lone_one_speaks_for_itself(here: Path) -> None:
     torch.set_default_dtype(torch.float32)
-    prior = load(Path("prior.safetensors"))
-    space = states_of(Path("fine.nc"), prior, EnsembleOptions(device="cpu"))
+    prior = load_prior(Path("prior.safetensors"))
+    space = open_states(Path("fine.nc"), prior, EnsembleOptions(device="cpu"))
     assert isinstance(space, FieldSpace)
     space = replace(space, sampler=replace(space.sampler, widest=1))
-    found = features_of(space, 0, Look(0.4, ("top",)))
+    found = state_features(space, 0, FeatureOptions(0.4, ("top",)))
     posterior = space.posterior(0)
-    first = posterior.windows.places()[0]
+    first = posterior.windows.window_slices()[0]
     x = posterior.normalise(space.values(0))
-    with heard([layers(prior.denoiser.backbone)["top"]]) as kept, torch.no_grad():
+    with record_outputs([named_layers(prior.denoiser.backbone)["top"]]) as kept, torch.no_grad():
         fields = x[None][first]
         prior.denoiser.moments(fields, torch.tensor([0.4]), posterior.features[0])
-    alone = posterior.windows.places()[1][-1].min()  # columns of the first window only
+    alone = posterior.windows.window_slices()[1][-1].min()  # columns of the first window only
     assert 0 < alone < 32
-    expected = grown(kept[0], (32, 32))[0]
+    expected = upsample_features(kept[0], (32, 32))[0]
     torch.testing.assert_close(found[..., :alone], expected[..., :alone], rtol=1e-5, atol=1e-5)
 
 

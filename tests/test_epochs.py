@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.coarsen import coarsen
 from dpdm.errors import DpdmError, DpdmWarning
-from dpdm.fields.epochs import dated
-from dpdm.fields.store import load, open_fields
+from dpdm.fields.read import load_checked_fields, open_fields
+from dpdm.fields.time_decoding import decode_time_variable
+from dpdm.regrid import coarsen_file
 
 MONTHLY = ("2000-01-15", "2000-02-15", "2000-03-15")
 
@@ -44,7 +44,7 @@ def words(time: xr.DataArray | xr.Variable) -> list[str]:
 
 def read(values: list[float], units: str = "", calendar: str = "") -> list[str]:
     attrs = {k: v for k, v in (("units", units), ("calendar", calendar)) if v}
-    return words(dated("time", xr.Variable("time", np.array(values), attrs)))
+    return words(decode_time_variable("time", xr.Variable("time", np.array(values), attrs)))
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_what_cannot_be_read_is_named(values, units, calendar, what):
 )
 def test_a_file_keeps_its_months_and_writes_them_in_days(tmp_path, axis):
     given = months(tmp_path / "in.nc", **axis)
-    coarsen(given, tmp_path / "out.nc", 2)
+    coarsen_file(given, tmp_path / "out.nc", 2)
     for path in (given, tmp_path / "out.nc"):
-        fields = load(open_fields(path))
+        fields = load_checked_fields(open_fields(path))
         assert [word[:7] for word in words(fields["time"])] == ["2000-01", "2000-02", "2000-03"]
         assert fields["t2m"][:, 0, 0].values.tolist() == [280, 281, 282]
     with netCDF4.Dataset(tmp_path / "out.nc") as file:
@@ -132,7 +132,7 @@ def test_a_file_keeps_its_months_and_writes_them_in_days(tmp_path, axis):
 )
 def test_times_are_written_exactly_in_the_calendar_of_the_file(tmp_path, units, calendar, written):
     given = months(tmp_path / "in.nc", values=np.arange(3), units=units, calendar=calendar)
-    coarsen(given, tmp_path / "out.nc", 2)
+    coarsen_file(given, tmp_path / "out.nc", 2)
     with netCDF4.Dataset(tmp_path / "out.nc") as file:
         assert file["time"].units == written
     before, after = (open_fields(p)["time"] for p in (given, tmp_path / "out.nc"))
@@ -143,7 +143,7 @@ def test_times_are_written_exactly_in_the_calendar_of_the_file(tmp_path, units, 
 @pytest.mark.skipif(shutil.which("cdo") is None, reason="cdo is not here")
 def test_cdo_reads_the_dates_that_were_meant(tmp_path):
     given = months(tmp_path / "in.nc", values=np.arange(3), units="months since 2000-01-15")
-    coarsen(given, tmp_path / "out.nc", 2)
+    coarsen_file(given, tmp_path / "out.nc", 2)
     command = ["cdo", "-s", "showdate", tmp_path / "out.nc"]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert said.split() == list(MONTHLY)
@@ -192,7 +192,7 @@ def test_a_forecast_is_dated_by_when_it_is_valid(tmp_path, calendar):
 
 def test_starts_and_leads_that_do_not_overlap_are_one_series(tmp_path):
     forecast(["2000-01-01T12", "2000-01-01T00"], [6.0, 12.0]).to_netcdf(tmp_path / "a.nc")
-    fields = load(open_fields(tmp_path / "a.nc"))
+    fields = load_checked_fields(open_fields(tmp_path / "a.nc"))
     hours = [word[5:] for word in words(fields["time"])]
     assert hours == ["01-01 06:00:00", "01-01 12:00:00", "01-01 18:00:00", "01-02"]
     assert fields["t2m"][:, 0, 0].values.tolist() == [282, 283, 280, 281]
@@ -218,7 +218,7 @@ def test_twelve_months_of_no_year_are_months(tmp_path, names):
         ds["pr"][0] = 62.0  # December, which comes first
     ds.to_netcdf(tmp_path / "a.nc")
     with pytest.warns(DpdmWarning, match="dated 2001"):
-        fields = load(open_fields(tmp_path / "a.nc"))
+        fields = load_checked_fields(open_fields(tmp_path / "a.nc"))
     assert fields["time"].dt.month.values.tolist() == list(range(1, 13))
     days = fields["time"].dt.days_in_month.values
     rain = np.where((np.arange(12) == 11) & (len(names) == 12), 62.0, 31.0)
@@ -248,12 +248,12 @@ def climatology(path: Path) -> xr.Dataset:
 
 def test_a_climatology_keeps_its_years_and_measures_a_season(tmp_path):
     given = climatology(tmp_path / "in.nc")
-    coarsen(tmp_path / "in.nc", tmp_path / "out.nc", 2)
+    coarsen_file(tmp_path / "in.nc", tmp_path / "out.nc", 2)
     with xr.open_dataset(tmp_path / "out.nc") as out:
         assert out["time"].attrs["climatology"] == "climatology_bnds"
         assert "bounds" not in out["time"].attrs
         assert out["tp"].attrs["cell_methods"] == given["pr"].attrs["cell_methods"]
         np.testing.assert_array_equal(out["climatology_bnds"], given["climatology_bounds"])
         np.testing.assert_allclose(out["tp"], 92.0, rtol=1e-6)
-    fields = load(open_fields(tmp_path / "out.nc"))
+    fields = load_checked_fields(open_fields(tmp_path / "out.nc"))
     np.testing.assert_allclose(fields["tp"][:, 0, 0], 92 / np.array([92, 92, 91, 90]), rtol=1e-6)

@@ -10,9 +10,11 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.evaluate import Table, evaluate
-from dpdm.evaluate.baselines import lapse
-from dpdm.fields.grid import Grid, average, grid_of
+from dpdm.evaluate import evaluate
+from dpdm.evaluate.baselines import apply_lapse_rate
+from dpdm.evaluate.table import Table
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.regrid import average_conservative
 
 FACTOR = 5
 SPACE = ("lat", "lon")
@@ -50,7 +52,7 @@ def truth() -> xr.Dataset:
 
 @pytest.fixture
 def coarse(truth: xr.Dataset) -> xr.Dataset:
-    return average(truth, COARSE)
+    return average_conservative(truth, COARSE)
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def test_lapse_rate_is_exact_for_a_uniform_lapse_rate(truth: xr.Dataset) -> None
     )
     warm = truth[["t2m"]] * 0 + 290 - 6.5e-3 * height
     warm["t2m"].attrs["units"] = "K"
-    found = rows(evaluate(warm, warm, average(warm, COARSE), topography=height))
+    found = rows(evaluate(warm, warm, average_conservative(warm, COARSE), topography=height))
     assert found["lerp"]["rmse"] > 0.5
     assert found["lerp + lapse rate"]["rmse"] < 1e-10
 
@@ -133,7 +135,7 @@ def test_lapse_rate_across_greenwich_with_a_global_coarse_file() -> None:
     height = xr.DataArray(np.random.default_rng(3).random(fine.shape), fine.coords(), SPACE) * 900
     warm = (290 - 6.5e-3 * height).to_dataset(name="t2m").expand_dims(time=[0])
     globe = Grid(np.arange(-89.5, 90), np.arange(0.5, 360))
-    coarse = average(warm, globe).fillna(290.0)
+    coarse = average_conservative(warm, globe).fillna(290.0)
     inner = {"lat": slice(3, -3), "lon": slice(3, -3)}  # beyond, 290 K is no mean of the truth
     found = rows(evaluate(warm.isel(inner), warm.isel(inner), coarse, topography=height))
     assert found["lerp"]["rmse"] > 0.5
@@ -145,10 +147,10 @@ def test_pressure_follows_the_barometric_formula() -> None:
     ground = xr.Dataset({"sp": 95000.0 + 0 * height, "t2m": 280.0 + 0 * height})
     exact = 95000 * (1 - 6.5e-3 * height / 280) ** (9.80665 / (287.05 * 6.5e-3))
     # the layer's arithmetic mean temperature differs from the exact one by 1e-4 at most here
-    np.testing.assert_allclose(lapse(ground, height)["sp"], exact, rtol=1e-4)
+    np.testing.assert_allclose(apply_lapse_rate(ground, height)["sp"], exact, rtol=1e-4)
     standard = 101325 * (1 - 6.5e-3 * height / 288.15) ** (9.80665 / (287.05 * 6.5e-3))
     at_sea = xr.Dataset({"sp": 101325.0 + 0 * height})
-    np.testing.assert_allclose(lapse(at_sea, height)["sp"], standard, rtol=1e-4)
+    np.testing.assert_allclose(apply_lapse_rate(at_sea, height)["sp"], standard, rtol=1e-4)
 
 
 def test_residual_climatology_is_exact_when_each_year_has_the_same_detail() -> None:
@@ -157,7 +159,7 @@ def test_residual_climatology_is_exact_when_each_year_has_the_same_detail() -> N
     truth = (years + 5.0).assign_coords(time=months(12, start="2010-01-01"))
     for name in truth:
         truth[name].attrs = years[name].attrs
-    found = rows(evaluate(truth, truth, average(truth, COARSE), train))
+    found = rows(evaluate(truth, truth, average_conservative(truth, COARSE), train))
     assert found["lerp + residual climatology"]["rmse"] < 1e-10 < found["lerp"]["rmse"]
 
 

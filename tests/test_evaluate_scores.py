@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from dpdm.errors import DpdmError
-from dpdm.evaluate import (
+from dpdm.evaluate.bootstrap import ratio_interval, tile_sums
+from dpdm.evaluate.scores import (
     acc,
     area_weights,
     bias,
@@ -21,13 +22,11 @@ from dpdm.evaluate import (
     psnr,
     rank_histogram,
     rmse,
-    spectrum,
-    spectrum_ratio,
     ssim,
     ssr,
 )
-from dpdm.evaluate.bootstrap import ratio_interval, tile_sums
-from dpdm.fields.grid import coarsen
+from dpdm.evaluate.spectra import spectrum, spectrum_ratio
+from dpdm.fields.regrid import coarsen_fields
 
 SPACE = ["lat", "lon"]
 EXACT = 1e-10  # float64 sums of at most 1e5 terms in another order
@@ -259,7 +258,7 @@ def test_powers_are_averaged_over_members_before_the_division() -> None:
 def test_consistency_is_zero_for_its_own_block_means_and_sees_a_shift(
     truth: xr.DataArray,
 ) -> None:
-    coarse = coarsen(truth.to_dataset(name="t2m"), 6)["t2m"]
+    coarse = coarsen_fields(truth.to_dataset(name="t2m"), 6)["t2m"]
     np.testing.assert_allclose(consistency(truth, coarse), 0.0, atol=1e-12)
     np.testing.assert_allclose(consistency(truth + 2, coarse), 2.0, rtol=EXACT)
 

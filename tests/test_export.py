@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.extra import extra
 from dpdm.fields.grid import Grid
-from dpdm.fields.statistics import parse
+from dpdm.fields.statistics import parse_statistic
+from dpdm.system import import_extra
 from tests.maps import GRIDS, field, offline, written  # noqa: F401
 from tests.worlds import done, dpdm, refused
 
@@ -239,8 +239,10 @@ def test_an_ensemble_of_one_has_no_spread_in_a_table(here: Path) -> None:
 
 
 def test_parse_says_what_it_reads() -> None:
-    kinds: dict[str, Any] = {text: parse(text) for text in ("mean", "p05", "member=r1i1")}
+    kinds: dict[str, Any] = {
+        text: parse_statistic(text) for text in ("mean", "p05", "member=r1i1")
+    }
     assert (kinds["p05"].text, kinds["p05"].value) == ("p5", 5)
     assert kinds["member=r1i1"].value == "r1i1"
     with pytest.raises(DpdmError, match="Vegetables need parsnip"):
-        extra("parsnip", "Vegetables")
+        import_extra("parsnip", "Vegetables")

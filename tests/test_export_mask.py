@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from dpdm.fields.grid import Grid
-from dpdm.fields.mask import inside
+from dpdm.fields.subset import cells_in_polygons
 from tests.maps import GRIDS, field, offline, west, written  # noqa: F401
 from tests.worlds import GRID, Taught, coarse_world, done, refused
 
@@ -58,14 +58,14 @@ def burnt(geometry: dict[str, Any], grid: Grid) -> np.ndarray:
 @pytest.mark.parametrize("geometry", [LAND, FIJI], ids=["holes and parts", "dateline"])
 def test_masks_are_gdal_s(here: Path, first: float, geometry: dict[str, Any]) -> None:
     grid = Grid(np.arange(-89.5, 90), np.arange(first + 0.5, first + 360))
-    kept = inside(grid, saved(geometry))
+    kept = cells_in_polygons(grid, saved(geometry))
     assert kept.sum() > 100
     np.testing.assert_array_equal(kept, burnt(geometry, grid))
 
 
 def test_a_region_across_the_dateline_is_masked_in_one_piece(here: Path) -> None:
     grid = Grid(np.arange(-19.5, 10), np.arange(170.5, 190))
-    kept = inside(grid, saved(FIJI))
+    kept = cells_in_polygons(grid, saved(FIJI))
     np.testing.assert_array_equal(kept, burnt(FIJI, grid))
     assert kept[:, 8:10].any()
     assert kept[:, 10:12].any()
@@ -73,7 +73,7 @@ def test_a_region_across_the_dateline_is_masked_in_one_piece(here: Path) -> None
 
 def test_a_centre_on_the_border_is_inside(here: Path) -> None:
     square = {"type": "Polygon", "coordinates": [[[0, 0], [2, 0], [2, 2], [0, 2], [0, 0]]]}
-    kept = inside(Grid(np.arange(-1.0, 4), np.arange(-1.0, 4)), saved(square))
+    kept = cells_in_polygons(Grid(np.arange(-1.0, 4), np.arange(-1.0, 4)), saved(square))
     assert kept.sum() == 9
 
 
@@ -85,7 +85,7 @@ def test_export_writes_nothing_outside(here: Path, to: str) -> None:
     Path("stations.csv").write_text("name,lat,lon\nin,50,5\nlake,46.5,7\nout,31,20\n")
     more = ["--points", "stations.csv"] if to == "out.csv" else []
     done("export", "field.nc", to, "--mask", "area.geojson", *more)
-    kept = inside(grid, Path("area.geojson"))
+    kept = cells_in_polygons(grid, Path("area.geojson"))
     if to == "out.csv":
         lines = Path(to).read_text().splitlines()[1:4]
         assert [line.endswith(",") for line in lines] == [False, True, True]
@@ -107,7 +107,7 @@ def test_downscale_draws_the_same_inside_and_nothing_outside(
     common = ["--prior", taught.prior, "--steps", 2, *words]
     done("downscale", "coarse.nc", "all.nc", *common)
     done("downscale", "coarse.nc", "masked.nc", *common, "--mask", "area.geojson")
-    kept = inside(GRID, Path("area.geojson"))
+    kept = cells_in_polygons(GRID, Path("area.geojson"))
     assert 0 < kept.sum() < kept.size
     with xr.open_dataset("all.nc") as whole, xr.open_dataset("masked.nc") as masked:
         assert masked.attrs["dpdm_mask"] == "area.geojson"

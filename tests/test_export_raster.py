@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from dpdm.fields.grid import Grid
-from dpdm.fields.store import open_fields
+from dpdm.fields.read import open_fields
 from tests.maps import GRIDS, field, offline, told, west, written  # noqa: F401
 from tests.worlds import done
 

@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmWarning
-from dpdm.export.points import points
+from dpdm.export.points import find_points
 from dpdm.fields.grid import Grid
-from dpdm.fields.observations import read_observations
+from dpdm.observations.table import read_observations
 from tests.maps import GRIDS, field, offline, west, written  # noqa: F401
 from tests.worlds import done, refused
 
@@ -138,7 +138,7 @@ def test_repeated_places_are_one_and_those_outside_are_named(here: Path) -> None
         "name,time,lat,lon\nA,2012-01,51,0\nA,2012-02,51,0\nFar,2012-01,10,0\n"
     )
     with pytest.warns(DpdmWarning, match=r"1 of 2 stations .* left out: Far"):
-        found = points(Path("stations.csv"), EUROPE, "nearest")
+        found = find_points(Path("stations.csv"), EUROPE, "nearest")
     assert list(found.table["station"]) == ["A"]
 
 

@@ -15,15 +15,15 @@ import xarray as xr
 from torch.nn.functional import mse_loss
 
 from dpdm import choices
-from dpdm.contract import NETS
-from dpdm.diffusion import guide, sample
+from dpdm.diffusion import guidance, noise, sample
 from dpdm.evaluate.metrics import METRICS
-from dpdm.export import FORMATS
-from dpdm.operators.layout import globe
-from dpdm.operators.registry import Sites, build
-from dpdm.plot import KINDS
-from dpdm.prior import load, new_denoiser, save
-from dpdm.reconstruct.plan import RULES
+from dpdm.export.formats import FORMATS
+from dpdm.operators.geometry import globe_layout
+from dpdm.operators.registry import ObsLocations, build_operator
+from dpdm.plot import PLOT_KINDS
+from dpdm.prior import load_prior, new_denoiser, save_prior
+from dpdm.prior.model_card import NETWORK_KINDS
+from dpdm.reconstruct.plan import PLAN_RULES
 from tests.worlds import done, refused
 
 GUIDE = Path(__file__).parents[1] / "CONTRIBUTING.md"
@@ -33,14 +33,14 @@ from functools import partial
 import torch
 from torch import nn
 from dpdm import export
-from dpdm.contract import NetKind, register_net
+from dpdm.prior.model_card import NetKind, register_net
 from dpdm.diffusion import sample
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.evaluate import metrics
 from dpdm.evaluate.metrics import Metric, Statistic
 from dpdm.fields.write import write_text
 """
-REGISTRIES = (sample.SAMPLERS, METRICS, NETS, FORMATS)
+REGISTRIES = (sample.SAMPLERS, METRICS, NETWORK_KINDS, FORMATS)
 NET = {"kind": "pointwise", "width": 4}
 
 
@@ -80,8 +80,10 @@ def test_each_addition_takes_ten_lines_or_little_more() -> None:
 
 
 def test_an_operator_from_outside_is_found_by_its_name(extras: Path) -> None:
-    region = globe(np.arange(20.5, 32), np.arange(100.5, 117))
-    operator = build("coldest", Sites(region, ("t2m",), np.zeros(1), np.zeros(1)), "t2m")
+    region = globe_layout(np.arange(20.5, 32), np.arange(100.5, 117))
+    operator = build_operator(
+        "coldest", ObsLocations(region, ("t2m",), np.zeros(1), np.zeros(1)), "t2m"
+    )
     x = 280 + torch.randn(2, 1, *region.shape)
     assert (operator(x)[:, 0] < x.amin((1, 2, 3)) + 1e-9).all()
 
@@ -91,8 +93,8 @@ def test_a_sampler_from_outside_is_accepted_by_the_command_and_by_plans(extras: 
     refused(f"{command} two-shot", "two-shot", code=2)
     done(*command.split(), "one-shot")
     assert xr.open_dataset("out.nc")["t2m"].notnull().all()
-    assert RULES["draw.sampler"][0]("one-shot")
-    assert sample.evaluations("one-shot", 12) == 1
+    assert PLAN_RULES["draw.sampler"][0]("one-shot")
+    assert sample.count_network_evaluations("one-shot", 12) == 1
 
 
 def test_a_score_from_outside_is_in_the_table_the_json_and_the_report(extras: Path) -> None:
@@ -106,12 +108,12 @@ def test_a_score_from_outside_is_in_the_table_the_json_and_the_report(extras: Pa
 
 
 def test_a_network_from_outside_is_built_saved_read_and_drawn_from(extras: Path) -> None:
-    own = load(Path("prior.safetensors"))
+    own = load_prior(Path("prior.safetensors"))
     choices.load_plugins()
     contract = replace(own.contract, net=NET)
     denoiser = new_denoiser(len(own.normaliser.channels), NET)
-    save(replace(own, denoiser=denoiser, contract=contract), Path("mine.safetensors"))
-    again = load(Path("mine.safetensors")).denoiser.state_dict()
+    save_prior(replace(own, denoiser=denoiser, contract=contract), Path("mine.safetensors"))
+    again = load_prior(Path("mine.safetensors")).denoiser.state_dict()
     assert all(mse_loss(again[name], value) == 0 for name, value in denoiser.state_dict().items())
     done(
         *[
@@ -126,7 +128,7 @@ def test_a_network_from_outside_is_built_saved_read_and_drawn_from(extras: Path)
             "2",
         ]
     )
-    NETS.clear()
+    NETWORK_KINDS.clear()
     refused(
         "downscale coarse.nc new.nc --prior mine.safetensors",
         "kind is 'pointwise', which no installed package knows",
@@ -143,6 +145,6 @@ def test_a_format_from_outside_is_written(extras: Path) -> None:
 
 def test_the_names_that_help_shows_are_those_of_the_registries() -> None:
     assert list(sample.SAMPLERS) == choices.SAMPLERS
-    assert list(sample.SCHEDULES) == choices.SCHEDULES
-    assert list(guide.GUIDES) == choices.GUIDANCES
-    assert list(KINDS) == choices.PICTURES
+    assert list(noise.SCHEDULES) == choices.SCHEDULES
+    assert list(guidance.GUIDES) == choices.GUIDANCES
+    assert list(PLOT_KINDS) == choices.PICTURES

@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from dpdm.config import value
+from dpdm.config import parse_value
 from dpdm.errors import DpdmError
 from dpdm_cli.main import main
 from dpdm_cli.options import Real
@@ -66,7 +66,7 @@ def test_no_setting_in_toml_is_a_number_that_is_not_finite(bad: float) -> None:
         (dict[str, float], {"a": bad}),
     ):
         with pytest.raises(DpdmError, match=r"a\.toml, key is (nan|inf|-inf)"):
-            value(kind, said, "a.toml, key")
+            parse_value(kind, said, "a.toml, key")
 
 
 def test_a_plan_a_recipe_and_a_threshold_refuse_it(here: Path) -> None:

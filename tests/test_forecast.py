@@ -7,11 +7,20 @@ import pytest
 import torch
 import xarray as xr
 
-from dpdm.ensemble import EnsembleOptions
-from dpdm.forecast import components, valid
-from dpdm.prior import load
-from dpdm.states.inner import Look
-from dpdm.surrogate import Pairs, Surrogate, fitted, pairs, rmse, run, tuned
+from dpdm.forecast import (
+    LeadPairs,
+    Surrogate,
+    fit_head,
+    pair_rmse,
+    read_component_windows,
+    roll_out,
+    select_lead_pairs,
+    tune_surrogate,
+    valid_lead,
+)
+from dpdm.prior import load_prior
+from dpdm.states.ensemble import EnsembleOptions
+from dpdm.states.features import FeatureOptions
 from tests.test_perturb import gaussian, lines, opened_file  # noqa: F401
 from tests.worlds import done, refused
 
@@ -58,29 +67,31 @@ def test_the_skill_is_printed_over_persistence(turns: xr.Dataset) -> None:
 
 def test_a_ridge_is_chosen_where_nothing_was_fitted(turns: xr.Dataset) -> None:
     torch.set_default_dtype(torch.float32)
-    prior = load(Path("gaussian.safetensors"))
+    prior = load_prior(Path("gaussian.safetensors"))
     noise = torch.randn(40, 2)
-    surrogate = Surrogate(prior, Look(0.3, ("1",)), 2).requires_grad_(False)
-    lessons = Pairs(noise, noise + torch.randn(40, 2))
+    surrogate = Surrogate(prior, FeatureOptions(0.3, ("1",)), 2).requires_grad_(False)
+    lessons = LeadPairs(noise, noise + torch.randn(40, 2))
     other = torch.randn(4000, 2)
-    held = Pairs(other, other + torch.randn(4000, 2))
-    error = fitted(surrogate, lessons, held)
-    assert error == pytest.approx(rmse(surrogate(held.now), held.then))
+    held = LeadPairs(other, other + torch.randn(4000, 2))
+    error = fit_head(surrogate, lessons, held)
+    assert error == pytest.approx(pair_rmse(surrogate(held.inputs), held.targets))
     # Increments are pure noise of unit variance: the ridge cannot do better, or much worse.
     assert 0.97 < error < 1.1
 
 
 def test_tuning_moves_the_layers_and_not_the_prior(turns: xr.Dataset) -> None:
     torch.set_default_dtype(torch.float32)
-    prior = load(Path("gaussian.safetensors"))
+    prior = load_prior(Path("gaussian.safetensors"))
     before = {k: v.clone() for k, v in prior.denoiser.state_dict().items()}
     x = torch.randn(20, 30, 2)
     bent = torch.cat([x[:, :1], 0.8 * x[:, :-1].sin() + 0.3 * x[:, :-1].flip(-1) ** 2], dim=1)
-    lessons, held = (Pairs(p.flatten(0, 1)[:-1], q.flatten(0, 1)[1:]) for p, q in ((x, bent),) * 2)
-    surrogate = Surrogate(prior, Look(0.3, ("1",)), 2).requires_grad_(False)
-    frozen = fitted(surrogate, lessons, held)
-    better = tuned(surrogate, lessons, held, prior, 0.05)
-    assert rmse(better(held.now), held.then) < frozen
+    lessons, held = (
+        LeadPairs(p.flatten(0, 1)[:-1], q.flatten(0, 1)[1:]) for p, q in ((x, bent),) * 2
+    )
+    surrogate = Surrogate(prior, FeatureOptions(0.3, ("1",)), 2).requires_grad_(False)
+    frozen = fit_head(surrogate, lessons, held)
+    better = tune_surrogate(surrogate, lessons, held, prior, 0.05)
+    assert pair_rmse(better(held.inputs), held.targets) < frozen
     assert all(torch.equal(before[k], v) for k, v in prior.denoiser.state_dict().items())
     moved = better.backbone.state_dict()["layers.0.first.weight"]
     assert not torch.equal(moved, prior.denoiser.backbone.state_dict()["layers.0.first.weight"])
@@ -88,13 +99,13 @@ def test_tuning_moves_the_layers_and_not_the_prior(turns: xr.Dataset) -> None:
 
 def test_tuning_that_makes_it_worse_is_not_kept(turns: xr.Dataset) -> None:
     torch.set_default_dtype(torch.float32)
-    prior = load(Path("gaussian.safetensors"))
+    prior = load_prior(Path("gaussian.safetensors"))
     now = torch.randn(300, 2)
-    lessons, held = Pairs(now[:200], 0.5 * now[:200]), Pairs(now[200:], 0.5 * now[200:])
-    surrogate = Surrogate(prior, Look(0.3, ("1",)), 2).requires_grad_(False)
-    frozen = fitted(surrogate, lessons, held)
-    kept = tuned(surrogate, lessons, held, prior, steps=3, rate=10.0)
-    assert rmse(kept(held.now), held.then) == pytest.approx(frozen)
+    lessons, held = LeadPairs(now[:200], 0.5 * now[:200]), LeadPairs(now[200:], 0.5 * now[200:])
+    surrogate = Surrogate(prior, FeatureOptions(0.3, ("1",)), 2).requires_grad_(False)
+    frozen = fit_head(surrogate, lessons, held)
+    kept = tune_surrogate(surrogate, lessons, held, prior, steps=3, rate=10.0)
+    assert pair_rmse(kept(held.inputs), held.targets) == pytest.approx(frozen)
 
 
 def test_the_time_of_a_step_is_that_of_the_lessons(turns: xr.Dataset) -> None:
@@ -109,11 +120,11 @@ def test_the_time_of_a_step_is_that_of_the_lessons(turns: xr.Dataset) -> None:
 
 def test_windows_are_paired_with_those_a_lead_later(turns: xr.Dataset) -> None:
     x = torch.arange(20.0).reshape(1, 10, 2)
-    both = pairs(x, 3, 4)
-    assert both.now.shape == (4, 6)
-    assert torch.equal(both.then - both.now, torch.full((4, 6), 8.0))
-    assert both.now[1].tolist() == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
-    assert len(pairs(torch.randn(5, 100, 2), 1, 1, most=100).now) <= 100
+    both = select_lead_pairs(x, 3, 4)
+    assert both.inputs.shape == (4, 6)
+    assert torch.equal(both.targets - both.inputs, torch.full((4, 6), 8.0))
+    assert both.inputs[1].tolist() == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    assert len(select_lead_pairs(torch.randn(5, 100, 2), 1, 1, most=100).inputs) <= 100
 
 
 def test_a_step_is_repeated(turns: xr.Dataset) -> None:
@@ -124,12 +135,12 @@ def test_a_step_is_repeated(turns: xr.Dataset) -> None:
         def forward(self, x: torch.Tensor, *unused: torch.Tensor) -> torch.Tensor:
             return 2 * x
 
-    assert [float(x) for x in run(Twice(), torch.ones(1, 1), 3)] == [1.0, 2.0, 4.0, 8.0]
+    assert [float(x) for x in roll_out(Twice(), torch.ones(1, 1), 3)] == [1.0, 2.0, 4.0, 8.0]
 
 
 def test_a_forecast_that_is_bad_at_once_is_valid_for_no_time() -> None:
-    assert valid([(0.1, 0.5, 1.0), (0.2, 0.1, 1.0)]) == 0.0
-    assert valid([(0.1, float("nan"), 1.0)]) == 0.0
+    assert valid_lead([(0.1, 0.5, 1.0), (0.2, 0.1, 1.0)]) == 0.0
+    assert valid_lead([(0.1, float("nan"), 1.0)]) == 0.0
 
 
 def test_what_does_not_fit_is_refused(here: Path, turns: xr.Dataset) -> None:
@@ -150,7 +161,7 @@ def test_a_prior_of_fields_has_no_surrogate(here: Path) -> None:
 
 
 def test_components_need_a_prior_of_them(turns: xr.Dataset) -> None:
-    known = load(Path("gaussian.safetensors"))
-    assert components(Path("turns.nc"), known, EnsembleOptions(device="cpu")).numbers == tuple(
-        range(12)
-    )
+    known = load_prior(Path("gaussian.safetensors"))
+    assert read_component_windows(
+        Path("turns.nc"), known, EnsembleOptions(device="cpu")
+    ).numbers == tuple(range(12))

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dpdm.checkpoint import State, keep, restore
 from dpdm.errors import DpdmError
-from dpdm.prior import bundled, header, load
+from dpdm.prior import list_bundled_priors, load_prior, read_prior_header
+from dpdm.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from tests.forgeries import containers, forge, forgeries, said_of, worst
 from tests.test_perturb import gaussian
 from tests.worlds import done, refused
@@ -55,7 +55,7 @@ def test_a_forged_header_is_refused_or_does_no_harm(prior: Path) -> None:
     said = []
     for what in written(prior):
         begun = time.process_time()
-        said.append(refusal(load))
+        said.append(refusal(load_prior))
         assert time.process_time() - begun < 2, what
     assert max(map(len, said)) < 600
     assert 0 < said.count("") < 60
@@ -67,7 +67,7 @@ def test_no_value_of_the_worst_is_believed(here: Path) -> None:
     for what, text in worst(said_of(here / "prior.safetensors")):
         forge(here / "prior.safetensors", text, FORGED)
         harmless = what.startswith(("contract.training = {", "contract.scores = {", "dpdm = '99"))
-        assert bool(refusal(header)) != harmless, what
+        assert bool(refusal(read_prior_header)) != harmless, what
 
 
 def test_the_command_refuses_in_two_lines(here: Path) -> None:
@@ -111,9 +111,11 @@ def test_a_forged_half_trained_prior_is_refused(tmp_path: Path) -> None:
     optimiser = torch.optim.AdamW(net.parameters())
     net(torch.ones(1, 3)).sum().backward()
     optimiser.step()
-    state = State(net, {k: v.clone() for k, v in net.state_dict().items()}, optimiser, 7, 8.5)
-    keep(state, path, "mine")
-    restore(state, path, "mine")
+    state = TrainingState(
+        net, {k: v.clone() for k, v in net.state_dict().items()}, optimiser, 7, 8.5
+    )
+    save_checkpoint(state, path, "mine")
+    load_checkpoint(state, path, "mine")
     tensors, usual = load_file(path), {"step": "7", "seconds": "8.5", "identity": "mine"}
     first = {"net.weight": torch.ones(4, 3)}
     for changed, stated, what in (
@@ -127,11 +129,11 @@ def test_a_forged_half_trained_prior_is_refused(tmp_path: Path) -> None:
     ):
         save_file(changed, path, stated)
         with pytest.raises(DpdmError, match=f"out.safetensors.resume.*{what}"):
-            restore(state, path, "mine")
+            load_checkpoint(state, path, "mine")
     assert (state.step, state.seconds) == (7, 8.5)
 
 
 def test_the_bundled_prior_is_read_as_it_was_written() -> None:
-    for path in bundled().values():
-        contract = header(path).contract
+    for path in list_bundled_priors().values():
+        contract = read_prior_header(path).contract
         assert (contract.window, contract.sampling["steps"], contract.states) == (64, 10, 0)

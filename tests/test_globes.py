@@ -9,11 +9,11 @@ import pytest
 import torch
 import xarray as xr
 
-from dpdm.bound import quarter, scaling, windowed
 from dpdm.diffusion.denoise import Denoiser
-from dpdm.fields.seasons import basis, harmonics
-from dpdm.nets.unet import UNet, around
-from dpdm.prior import load
+from dpdm.fields.climatology import fit_harmonics, harmonic_basis
+from dpdm.nets.unet import UNet, pad_globe
+from dpdm.prior import load_prior
+from dpdm.prior.bound_denoiser import average_code_cells, state_scaling, window_denoiser
 from tests.globes import COLUMNS, ROWS, taught, weather
 from tests.worlds import dpdm, refused
 
@@ -43,10 +43,10 @@ def test_seasons_are_fitted_exactly_where_they_are_harmonics() -> None:
     rng = np.random.default_rng(0)
     season = [float(s) for s in np.arange(500) / 365.25 % 1]
     true = rng.standard_normal((5, 2, 3, 4))
-    states = np.einsum("tk,kchw->tchw", basis(season).numpy(), true).astype("f4")
+    states = np.einsum("tk,kchw->tchw", harmonic_basis(season).numpy(), true).astype("f4")
     states[rng.random(states.shape) < 0.3] = np.nan
     states[:, 0, 0, 0] = np.nan
-    found = harmonics(states, season)
+    found = fit_harmonics(states, season)
     assert np.isnan(found[:, 0, 0, 0]).all()
     true[:, 0, 0, 0] = np.nan
     np.testing.assert_allclose(found, true, atol=1e-5)
@@ -55,7 +55,7 @@ def test_seasons_are_fitted_exactly_where_they_are_harmonics() -> None:
 def test_a_short_series_has_a_mean_and_no_seasons() -> None:
     """Of half a year, what belongs to the season is not told from the mean."""
     states = np.random.default_rng(0).standard_normal((180, 1, 2, 2)).astype("f4")
-    found = harmonics(states, [float(s) for s in np.arange(180) / 365.25])
+    found = fit_harmonics(states, [float(s) for s in np.arange(180) / 365.25])
     np.testing.assert_allclose(found[0], states.mean(0), atol=1e-6)
     assert not found[1:].any()
 
@@ -68,7 +68,7 @@ def test_beyond_a_pole_lies_the_opposite_meridian() -> None:
     wide = torch.from_numpy(np.cos(y) * np.cos(x) + 0.3 * np.cos(y) * np.sin(x) + np.sin(y))
     inside = wide[None, None, 1:-1, 1:-1]
     # Beyond the pole the angle goes on past 90 degrees: cos y changes sign, as cos(x + pi) does.
-    torch.testing.assert_close(around(inside)[0, 0], wide, atol=1e-12, rtol=0)
+    torch.testing.assert_close(pad_globe(inside)[0, 0], wide, atol=1e-12, rtol=0)
 
 
 def test_the_network_knows_no_first_meridian() -> None:
@@ -103,9 +103,9 @@ def test_cells_count_by_their_area() -> None:
 
 def test_states_are_departures_of_unit_variance(prior: Path) -> None:
     """Scaled back, normalised states are those of the file; their variance by area is 1."""
-    known, truth = load(prior), weather()
+    known, truth = load_prior(prior), weather()
     season = [float(s) for s in (truth["time"].dt.dayofyear.values - 0.5) / 365.25]
-    mean, std = scaling(known, season)
+    mean, std = state_scaling(known, season)
     assert known.normaliser.names == ["sp", "t850", "t500"]
     values = torch.from_numpy(truth["t"].values[:, 0]).double()
     x = ((values - mean[:, 1]) / std[1])[:320]
@@ -120,8 +120,8 @@ def test_the_last_tenth_is_never_looked_at(prior: Path, tmp_path: Path) -> None:
     """Another end of the series gives the same prior, byte for byte but for the minutes."""
     other = weather()
     other["t"][360:] += 50.0
-    again = load(taught(tmp_path, series=other))
-    for name, value in load(prior).denoiser.state_dict().items():
+    again = load_prior(taught(tmp_path, series=other))
+    for name, value in load_prior(prior).denoiser.state_dict().items():
         assert torch.equal(value, again.denoiser.state_dict()[name])
 
 
@@ -164,10 +164,10 @@ def test_a_member_is_the_same_whichever_are_asked_for(
 def test_a_window_knows_its_season(prior: Path) -> None:
     """Winter and summer are given to the network, and a season goes round."""
     torch.set_default_dtype(torch.float32)  # conftest turns it back
-    known = load(prior)
+    known = load_prior(prior)
     x, sigma = torch.randn(1, 3, 3, ROWS, COLUMNS), torch.ones(1)
     january, july, next_january = (
-        windowed(known, season=season)(x, sigma) for season in (0.0, 0.5, 1.0)
+        window_denoiser(known, season=season)(x, sigma) for season in (0.0, 0.5, 1.0)
     )
     assert not torch.equal(january, july)
     torch.testing.assert_close(january, next_january, atol=1e-5, rtol=0)
@@ -176,8 +176,8 @@ def test_a_window_knows_its_season(prior: Path) -> None:
 def test_blocks_of_the_ground_are_means() -> None:
     """A cell of a code stands for the mean of its sixteen cells; rows alone are averaged too."""
     ground = torch.arange(8.0 * 8).reshape(1, 8, 8)
-    assert quarter(ground)[0, 0, 0] == ground[0, :4, :4].mean()
-    assert quarter(ground[0, :, :1]).shape == (2, 1)
+    assert average_code_cells(ground)[0, 0, 0] == ground[0, :4, :4].mean()
+    assert average_code_cells(ground[0, :, :1]).shape == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 import torch
 import xarray as xr
 
-from dpdm.learn import Progress
-from dpdm.prior import load
-from dpdm.train import Sources, train
+from dpdm.prior import load_prior
+from dpdm.train import TrainingFiles, train
+from dpdm.training.loop import TrainingProgress
 from tests.globes import TOML, taught, weather
 from tests.nursery import Nursery
 from tests.test_cli_process import FULL
@@ -123,12 +123,12 @@ def test_other_calendars_are_taught_seen_and_kept(
 def test_codes_go_on_without_training_the_autoencoder_again(folder: Path, tmp_path: Path) -> None:
     """Cut short in the training of codes, the same command ends with the same weights."""
 
-    def interrupt(progress: Progress) -> None:
-        if progress.measure == "RMSE over noise" and progress.step == 7:
+    def interrupt(progress: TrainingProgress) -> None:
+        if progress.score_name == "RMSE over noise" and progress.step == 7:
             raise KeyboardInterrupt
 
     (tmp_path / "globe.toml").write_text(TOML)
-    sources = Sources(
+    sources = TrainingFiles(
         [folder / "weather.nc"], [], None, tmp_path / "globe.toml", None, {}, {}
     )  # fmt: skip
     out = tmp_path / "prior.safetensors"
@@ -139,7 +139,7 @@ def test_codes_go_on_without_training_the_autoencoder_again(folder: Path, tmp_pa
     before = coder.stat().st_mtime_ns
     train(sources, out, window=3, latent=True)
     assert coder.stat().st_mtime_ns == before
-    whole, resumed = (load(p / out.name).denoiser.state_dict() for p in (folder, tmp_path))
+    whole, resumed = (load_prior(p / out.name).denoiser.state_dict() for p in (folder, tmp_path))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.store import load, open_fields
+from dpdm.fields.read import load_checked_fields, open_fields
 
 pytest.importorskip("cfgrib")
 pytestmark = [
@@ -49,7 +49,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_fields_on_different_heights_lie_side_by_side(path):
     before = set(path.parent.iterdir())
-    out = load(open_fields(path))
+    out = load_checked_fields(open_fields(path))
     assert set(out.data_vars) == {"t2m", "u10", "sp"}
     for name, mean in zip(("t2m", "u10", "sp"), MEANS.values(), strict=True):
         given = xr.open_dataset(path.with_name(f"{name[0] if name != 'sp' else name}.nc"))

@@ -9,7 +9,14 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.grid import Grid, average, coarsen, coarsened, grid_of, lerp, nested, refine
+from dpdm.fields.grid import Grid, grid_of, refine_grid
+from dpdm.fields.regrid import (
+    average_conservative,
+    coarsen_fields,
+    coarsen_grid,
+    interpolate_bilinear,
+    is_nested,
+)
 
 GLOBE = Grid(np.arange(-89, 90, 2.0), np.arange(0, 360, 2.0))
 POLES = Grid(np.arange(-90, 90.1, 2.5), np.arange(0, 360, 2.5))
@@ -39,18 +46,22 @@ def test_cells_tile_the_sphere(grid: Grid) -> None:
 @pytest.mark.parametrize("factor", [2, 3, 5, 10])
 def test_block_means_keep_the_area_mean(factor: int) -> None:
     fine = fields(GLOBE)
-    np.testing.assert_allclose(area_mean(coarsen(fine, factor)), area_mean(fine), rtol=1e-11)
+    np.testing.assert_allclose(
+        area_mean(coarsen_fields(fine, factor)), area_mean(fine), rtol=1e-11
+    )
 
 
 def test_the_mean_over_any_coarser_grid_keeps_the_area_mean() -> None:
-    found = average(fields(GLOBE), Grid(np.arange(-88.5, 90, 3.0), np.arange(0.7, 360, 7.2)))
+    found = average_conservative(
+        fields(GLOBE), Grid(np.arange(-88.5, 90, 3.0), np.arange(0.7, 360, 7.2))
+    )
     np.testing.assert_allclose(area_mean(found), area_mean(fields(GLOBE)), rtol=1e-11)
 
 
 def test_coarsening_twice_is_coarsening_once() -> None:
     fine = fields(GLOBE)
-    twice = coarsen(coarsen(fine, 3), 2)
-    np.testing.assert_allclose(twice["a"], coarsen(fine, 6)["a"], rtol=1e-11, atol=1e-13)
+    twice = coarsen_fields(coarsen_fields(fine, 3), 2)
+    np.testing.assert_allclose(twice["a"], coarsen_fields(fine, 6)["a"], rtol=1e-11, atol=1e-13)
 
 
 @each_grid
@@ -59,7 +70,7 @@ def test_lerp_is_exact_for_what_is_bilinear(grid: Grid) -> None:
     lat = grid.lat[:, None]
     values = 2 * lat + 3 * grid.lon + lat * grid.lon
     plane = xr.Dataset({"a": (("lat", "lon"), values)}, grid.coords())
-    found = lerp(plane, inner)["a"]
+    found = interpolate_bilinear(plane, inner)["a"]
     expected = 2 * inner.lat[:, None] + 3 * inner.lon + inner.lat[:, None] * inner.lon
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
@@ -67,7 +78,9 @@ def test_lerp_is_exact_for_what_is_bilinear(grid: Grid) -> None:
 def test_lerp_closes_the_circle() -> None:
     source = xr.Dataset({"a": (("lat", "lon"), np.cos(np.radians(POLES.lon)) * np.ones((73, 1)))},
                         POLES.coords())  # fmt: skip
-    found = lerp(source, Grid(np.array([-1.0, 1.0]), np.array([-1.25, 358.75 - 357.5])))["a"]
+    found = interpolate_bilinear(
+        source, Grid(np.array([-1.0, 1.0]), np.array([-1.25, 358.75 - 357.5]))
+    )["a"]
     expected = (1 + np.cos(np.radians(2.5))) / 2
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
@@ -76,19 +89,22 @@ def test_lerp_closes_the_circle() -> None:
 def test_longitudes_may_turn(shift: float) -> None:
     target = Grid(REGION.lat[2:8] + 0.4, REGION.lon[3:9] + 0.2)
     turned = Grid(target.lat, target.lon + shift)
-    found, straight = lerp(fields(REGION), turned), lerp(fields(REGION), target)
+    found, straight = (
+        interpolate_bilinear(fields(REGION), turned),
+        interpolate_bilinear(fields(REGION), target),
+    )
     np.testing.assert_allclose(found["a"].values, straight["a"].values, rtol=1e-10)
 
 
 def test_a_missing_value_spreads_no_further_than_its_stencil() -> None:
     source = fields(REGION, 1)
     source["a"][0, 10, 15] = np.nan
-    fine = refine(REGION, (0.25, 0.25))
-    lost = lerp(source, fine)["a"][0].isnull()
+    fine = refine_grid(REGION, (0.25, 0.25))
+    lost = interpolate_bilinear(source, fine)["a"][0].isnull()
     rows, columns = np.abs(fine.lat - REGION.lat[10]) < 1, np.abs(fine.lon - REGION.lon[15]) < 1
     near = np.outer(rows, columns)
     assert np.array_equal(lost.values, near)
-    means = coarsen(source, 2)["a"]
+    means = coarsen_fields(source, 2)["a"]
     assert not bool(means.isnull().any())
     block = source["a"][0, 10:12, 14:16].values
     weights = REGION.weights[10:12, 14:16]
@@ -98,16 +114,16 @@ def test_a_missing_value_spreads_no_further_than_its_stencil() -> None:
 
 def test_refined_cells_nest_in_the_coarse_ones() -> None:
     for grid in GRIDS.values():
-        fine = refine(grid, (0.25, 0.25))
-        assert nested(fine, grid)
+        fine = refine_grid(grid, (0.25, 0.25))
+        assert is_nested(fine, grid)
         assert min(fine.spacing) >= 0.25 * 0.95
-    assert not nested(Grid(REGION.lat + 0.5, REGION.lon + 0.5), REGION)
+    assert not is_nested(Grid(REGION.lat + 0.5, REGION.lon + 0.5), REGION)
 
 
 @pytest.mark.parametrize("factor", [0, -1, 7, 20])
 def test_factors_that_do_not_cut_whole_blocks_are_refused(factor: int) -> None:
     with pytest.raises(DpdmError, match=str(factor)):
-        coarsened(REGION, factor)
+        coarsen_grid(REGION, factor)
 
 
 def cdo(*arguments: str) -> None:
@@ -132,12 +148,14 @@ def test_lerp_equals_cdo_remapbil(name: str, tmp_path: Path) -> None:
     files = [on_disk(ds, tmp_path / f"{n}.nc") for n, ds in both]
     cdo(f"remapbil,{files[1]}", files[0], str(tmp_path / "out.nc"))
     theirs = xr.open_dataset(tmp_path / "out.nc")["a"].values
-    np.testing.assert_allclose(lerp(source, target)["a"].values, theirs, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        interpolate_bilinear(source, target)["a"].values, theirs, rtol=0, atol=1e-6
+    )
 
 
 def test_coarsen_equals_cdo_remapcon(tmp_path: Path) -> None:
     source = fields(GLOBE)
-    coarse = coarsen(source, 5)
+    coarse = coarsen_fields(source, 5)
     files = [on_disk(ds, tmp_path / f"{n}.nc") for n, ds in (("in", source), ("to", coarse))]
     cdo(f"remapcon,{files[1]}", files[0], str(tmp_path / "out.nc"))
     theirs = xr.open_dataset(tmp_path / "out.nc")["a"].values

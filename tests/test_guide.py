@@ -7,9 +7,17 @@ import torch
 from torch import Tensor
 
 from dpdm.diffusion.gaussian import Gaussian
-from dpdm.diffusion.guide import Lawful, conjugate_gradients, dps, law, mmps, sda
-from dpdm.diffusion.observe import Observation, gain
-from dpdm.diffusion.sample import heun, levels
+from dpdm.diffusion.guidance import (
+    CovarianceDenoiser,
+    conjugate_gradients,
+    dps,
+    mmps,
+    sda,
+    static_covariance,
+)
+from dpdm.diffusion.noise import karras_levels
+from dpdm.diffusion.observation import Observation, operator_variance
+from dpdm.diffusion.sample import heun
 from dpdm.types import Denoise, Fields, Values
 
 N = 16
@@ -49,17 +57,17 @@ def matrix(seen: Observation) -> Tensor:
     return seen.operator(torch.eye(N).reshape(SHAPE)).T
 
 
-def lawful() -> Lawful:
+def lawful() -> CovarianceDenoiser:
     """Return the prior, which knows what it leaves unknown: sigma^2 C (C + sigma^2)^-1."""
 
     def cover(x: Fields, sigma: Tensor) -> Fields:
         return sigma[:, None, None, None] ** 2 * (prior()(x, sigma) - prior()(0 * x, sigma))
 
-    return Lawful(prior(), cover)
+    return CovarianceDenoiser(prior(), cover)
 
 
 def posterior(seen: Observation) -> Gaussian:
-    return prior().given(matrix(seen), seen.value, seen.variance)
+    return prior().condition_on(matrix(seen), seen.value, seen.variance)
 
 
 def noisy(sigma: float) -> tuple[Fields, Tensor]:
@@ -78,7 +86,7 @@ def test_mmps_is_the_exact_posterior_mean(seen: Observation, sigma: float) -> No
 @each_noise
 def test_law_is_the_exact_posterior_mean(seen: Observation, sigma: float) -> None:
     x_t, s = noisy(sigma)
-    found = law(lawful(), seen, iterations=len(seen.value), tolerance=0)(x_t, s)
+    found = static_covariance(lawful(), seen, iterations=len(seen.value), tolerance=0)(x_t, s)
     torch.testing.assert_close(found, posterior(seen)(x_t, s), rtol=1e-8, atol=1e-8)
 
 
@@ -119,7 +127,7 @@ def moments(denoise: Denoise, steps: int) -> Gaussian:
     """The flow of a linear denoiser is affine: N + 1 draws give its moments, without noise."""
 
     def flow(z: Tensor) -> Tensor:
-        return heun(denoise, z.reshape(SHAPE), levels(steps)).flatten(1)
+        return heun(denoise, z.reshape(SHAPE), karras_levels(steps)).flatten(1)
 
     mean = flow(torch.zeros(1, N))
     root = flow(torch.eye(N)) - mean
@@ -161,7 +169,8 @@ def test_a_member_does_not_feel_the_others() -> None:
     x_t, s = noisy(0.7)
     seen = SEEN["both"]
     for guided in (
-        sda(prior(), seen), mmps(prior(), seen), dps(prior(), seen), law(lawful(), seen),
+        sda(prior(), seen), mmps(prior(), seen), dps(prior(), seen), static_covariance(lawful(),
+        seen),
     ):  # fmt: skip
         together, alone = guided(x_t, s), guided(x_t[2:3], s[2:3])
         torch.testing.assert_close(together[2:3], alone, rtol=1e-12, atol=1e-12)
@@ -180,7 +189,7 @@ def test_a_curved_operator_is_followed() -> None:
 
 
 def test_gain_is_the_variance_of_what_is_observed() -> None:
-    found = gain(block_means, torch.zeros(1, 1, 4, 4), probes=20000)
+    found = operator_variance(block_means, torch.zeros(1, 1, 4, 4), probes=20000)
     torch.testing.assert_close(
         found, torch.full((4,), 0.25), rtol=0.05, atol=0
     )  # 5 sampling errors

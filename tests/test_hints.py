@@ -15,7 +15,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid
-from dpdm.fields.store import load, open_fields
+from dpdm.fields.read import load_checked_fields, open_fields
 from dpdm_cli.main import main
 from tests.test_epochs import months
 from tests.test_store import fields
@@ -155,7 +155,7 @@ def test_the_file_that_the_command_makes_is_read(case: str) -> None:
         open_fields(Path("in.nc"))
     assert command_of(refusal.value.hint).startswith(beginning(case)), refusal.value
     ran(refusal.value.hint)
-    after = load(open_fields(Path("out.nc")))
+    after = load_checked_fields(open_fields(Path("out.nc")))
     assert [str(value)[:10] for value in after["time"].values] == MONTHS
     first = after[next(iter(after.data_vars))]
     assert np.isfinite(first).any(("lat", "lon")).all()
@@ -166,7 +166,9 @@ def test_steps_that_were_sorted_keep_their_values() -> None:
     with pytest.raises(DpdmError) as refusal:
         open_fields(Path("in.nc"))
     ran(refusal.value.hint)
-    np.testing.assert_array_equal(load(open_fields(Path("out.nc")))["t2m"], fields()["tas"])
+    np.testing.assert_array_equal(
+        load_checked_fields(open_fields(Path("out.nc")))["t2m"], fields()["tas"]
+    )
 
 
 @pytest.mark.parametrize("dim", ["realization", "number", "member"])
@@ -177,7 +179,7 @@ def test_one_member_is_taken_by_the_dimension_of_the_file(dim: str) -> None:
     result = dpdm("observe", "in.nc", "obs.nc", "--config", "obs.toml")
     assert result.exit_code == 1
     ran(result.stderr.splitlines()[-1])
-    assert "realization" not in load(open_fields(Path("out.nc"))).squeeze().dims
+    assert "realization" not in load_checked_fields(open_fields(Path("out.nc"))).squeeze().dims
 
 
 def test_fields_on_other_cells_are_interpolated_to_those_of_the_truth() -> None:

@@ -4,7 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dpdm.evaluate.innovations import compare, departures, doubts, summary, text
+from dpdm.assimilate.departures import (
+    compare_departures,
+    departures,
+    format_departures,
+    misfit_warnings,
+    summarise_departures,
+)
 
 
 def table(value: list[float], error: float = 1.0, status: str = "assimilated") -> pd.DataFrame:
@@ -14,7 +20,7 @@ def table(value: list[float], error: float = 1.0, status: str = "assimilated") -
 
 def test_scores_worked_by_hand() -> None:
     prior, members = np.array([[2.0, 4.0], [0.0, 0.0]]), np.array([[1.0, 3.0], [1.0, 1.0]])
-    found = compare(table([1.0, 1.0], error=2.0), prior, members)
+    found = compare_departures(table([1.0, 1.0], error=2.0), prior, members)
     assert found["count"] == 2
     assert found["prior_rmse"] == pytest.approx(np.sqrt((4 + 1) / 2))
     assert found["rmse"] == pytest.approx(np.sqrt(1 / 2))
@@ -34,9 +40,9 @@ def test_a_true_ensemble_is_calibrated_and_fits() -> None:
     truth = centre + rng.standard_normal(20000)
     members = centre[:, None] + rng.standard_normal((20000, 10))
     seen = table(list(truth + 0.5 * rng.standard_normal(20000)), error=0.5)
-    found = compare(seen, members, members)
+    found = compare_departures(seen, members, members)
     assert found["ssr"] == pytest.approx(1.0, abs=0.02)  # three sampling errors
-    exact = compare(seen, members, np.repeat(truth[:, None], 2, axis=1))
+    exact = compare_departures(seen, members, np.repeat(truth[:, None], 2, axis=1))
     assert exact["chi_square"] == pytest.approx(1.0, abs=0.03)
     share = exact["log_likelihood"] / exact["log_likelihood_of_truth"]
     assert share == pytest.approx(1.0, abs=0.02)
@@ -54,13 +60,13 @@ def test_the_report_keeps_every_row_and_its_order() -> None:
 def test_used_and_withheld_are_told_apart_and_misfits_are_doubted() -> None:
     seen = pd.concat([table([9.0] * 12), table([0.0], status="withheld")], ignore_index=True)
     members = np.zeros((13, 3))
-    rows = summary(seen, members, members)
+    rows = summarise_departures(seen, members, members)
     assert [r["observations"] for r in rows] == ["assimilated", "withheld"]
-    (sentence,) = doubts(rows)
+    (sentence,) = misfit_warnings(rows)
     assert "less closely" in sentence
     assert "chi-square is 81.00" in sentence
-    assert not list(doubts(rows[1:]))
-    lines = text(rows).splitlines()
+    assert not list(misfit_warnings(rows[1:]))
+    lines = format_departures(rows).splitlines()
     assert lines[0].startswith("observations")
     assert lines[1].startswith("t2m, assimilated     12")
 
@@ -74,10 +80,10 @@ def test_what_is_not_used_is_counted_by_its_reason() -> None:
         "merged into row 1",
     ]
     seen = pd.concat([table([0.0], status=status) for status in statuses], ignore_index=True)
-    rows = summary(seen, np.zeros((5, 3)), np.zeros((5, 3)))
+    rows = summarise_departures(seen, np.zeros((5, 3)), np.zeros((5, 3)))
     counts = {row["observations"]: row["count"] for row in rows}
     assert counts == {"assimilated": 1, "missing": 1, "rejected": 2, "merged": 1}
-    assert text(rows).splitlines()[3].split() == ["t2m,", "rejected", "2", *"-" * 10]
+    assert format_departures(rows).splitlines()[3].split() == ["t2m,", "rejected", "2", *"-" * 10]
 
 
 @pytest.mark.parametrize(("miss", "count", "sentences"), [(2.0, 9, 0), (4.0, 1, 1), (2.0, 10, 1)])
@@ -85,5 +91,5 @@ def test_few_observations_are_doubted_where_it_is_no_chance(
     miss: float, count: int, sentences: int
 ) -> None:
     members = np.zeros((count, 3))
-    rows = summary(table([miss] * count), members, members)
-    assert len(list(doubts(rows))) == sentences
+    rows = summarise_departures(table([miss] * count), members, members)
+    assert len(list(misfit_warnings(rows))) == sentences

@@ -7,17 +7,17 @@ import torch
 
 from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
-from dpdm.instruments import observation_operator
-from dpdm.operators.layout import globe
-from dpdm.operators.registry import Sites
+from dpdm.observations.observation_operator import observation_operator
+from dpdm.operators.geometry import globe_layout
+from dpdm.operators.registry import ObsLocations
 
 LAT, LON = np.arange(20.5, 30), np.arange(100.5, 115)
-REGION = globe(LAT, LON)
+REGION = globe_layout(LAT, LON)
 NAMES = ("t2m", "u10", "v10")
 
 
-def place(rows: pd.DataFrame) -> Sites:
-    return Sites(REGION, NAMES, rows["lat"].to_numpy(float), rows["lon"].to_numpy(float))
+def place(rows: pd.DataFrame) -> ObsLocations:
+    return ObsLocations(REGION, NAMES, rows["lat"].to_numpy(float), rows["lon"].to_numpy(float))
 
 
 def mixed(seed: int = 0) -> pd.DataFrame:
@@ -67,9 +67,9 @@ def test_trajectories_are_seen_as_their_steps_are() -> None:
     series = torch.randn(2, 3, 4, *REGION.shape) + 5
     step = np.arange(24) % 4
 
-    def then(some: pd.DataFrame) -> Sites:
+    def then(some: pd.DataFrame) -> ObsLocations:
         first = torch.from_numpy(step[some.index])
-        return Sites(REGION, NAMES, some["lat"].to_numpy(), some["lon"].to_numpy(), first)
+        return ObsLocations(REGION, NAMES, some["lat"].to_numpy(), some["lon"].to_numpy(), first)
 
     found, each = observation_operator(rows, then)(series), observation_operator(rows, place)
     for t in range(4):

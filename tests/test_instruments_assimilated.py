@@ -10,11 +10,12 @@ import torch
 import xarray as xr
 
 from dpdm.constants import EARTH_RADIUS
-from dpdm.fields.grid import Grid, coarsen, grid_of
-from dpdm.fields.observations import read_observations
-from dpdm.instruments import observation_operator
-from dpdm.operators.layout import globe
-from dpdm.operators.registry import Sites
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.regrid import coarsen_fields
+from dpdm.observations.observation_operator import observation_operator
+from dpdm.observations.table import read_observations
+from dpdm.operators.geometry import globe_layout
+from dpdm.operators.registry import ObsLocations
 from tests.worlds import FACTOR, TOML, done, world
 
 OBSERVE = "observe fine.nc obs.nc --config obs.toml --overwrite"
@@ -76,10 +77,12 @@ def test_areas_that_were_seen_are_drawn_towards(here: Path, what: str, count: in
     np.testing.assert_allclose(seen[0], report["analysis"], rtol=0, atol=1e-4)
 
 
-def on(grid: Grid) -> Callable[[pd.DataFrame], Sites]:
+def on(grid: Grid) -> Callable[[pd.DataFrame], ObsLocations]:
     """Return where rows lie on a grid of temperature."""
-    layout = globe(grid.lat, grid.lon)
-    return lambda rows: Sites(layout, ("t2m",), rows["lat"].to_numpy(), rows["lon"].to_numpy())
+    layout = globe_layout(grid.lat, grid.lon)
+    return lambda rows: ObsLocations(
+        layout, ("t2m",), rows["lat"].to_numpy(), rows["lon"].to_numpy()
+    )
 
 
 def test_footprints_beyond_the_edge_are_set_aside(here: Path) -> None:
@@ -104,7 +107,7 @@ def windy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {n: a.assign_attrs(units="m s-1", standard_name=s) for n, (s, a) in parts.items()}
     )
     winds.astype("f4").to_netcdf(folder / "fine.nc")
-    coarsen(winds.isel(time=[0]), FACTOR).to_netcdf(folder / "coarse.nc")
+    coarsen_fields(winds.isel(time=[0]), FACTOR).to_netcdf(folder / "coarse.nc")
     (folder / "small.toml").write_text(TOML)
     train = ("--factor", FACTOR, "--config", folder / "small.toml")
     done("train", folder / "fine.nc", "--out", folder / "prior.safetensors", *train)

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.store import open_fields
+from dpdm.fields.read import open_fields
 
 LAT = np.arange(-30.0, 31.0, 10.0)
 LON = np.arange(0.0, 360.0, 30.0)

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.levels import families, joined, split
-from dpdm.fields.store import load, open_fields
+from dpdm.fields.levels import group_families, join_levels, split_levels
+from dpdm.fields.read import load_checked_fields, open_fields
 
 PRESSURES = [1000.0, 850.0, 500.0]  # hPa
 TIME = np.array(["2000-01-01", "2000-01-02"], "M8[ns]")
@@ -40,7 +40,7 @@ def opened(tmp_path: Path, ds: xr.Dataset, **how: object) -> xr.Dataset:
 def test_a_level_is_a_variable_from_the_surface_upwards(tmp_path):
     ds = opened(tmp_path, xr.Dataset({"ta": column(), "tas": surface().assign_attrs(units="K")}))
     assert sorted(ds) == ["t1000", "t2m", "t500", "t850"]
-    assert families(ds) == {"t": ["t1000", "t850", "t500"]}
+    assert group_families(ds) == {"t": ["t1000", "t850", "t500"]}
     assert ds["t850"].dims == ("time", "lat", "lon")
     assert ds["t850"].attrs["level"] == 85000.0
     assert ds["t850"].attrs["units"] == "K"
@@ -69,17 +69,17 @@ AXES = {
 def test_unit_order_and_name_of_the_axis_change_nothing(tmp_path, axis):
     plain = opened(tmp_path, xr.Dataset({"ta": column()}))
     other = opened(tmp_path, xr.Dataset({"ta": AXES[axis](column())}))
-    xr.testing.assert_identical(load(other), load(plain))
+    xr.testing.assert_identical(load_checked_fields(other), load_checked_fields(plain))
 
 
 def test_joined_is_the_inverse_of_split(tmp_path):
     ds = opened(tmp_path, xr.Dataset({"ta": column(), "tas": surface().assign_attrs(units="K")}))
-    whole = joined(ds)
+    whole = join_levels(ds)
     assert whole["t"].dims == ("time", "level", "lat", "lon")
     assert whole["level"].values.tolist() == [100000.0, 85000.0, 50000.0]
     assert whole["level"].attrs["positive"] == "down"
-    xr.testing.assert_identical(split(whole)[list(ds)].compute(), ds.compute())
-    xr.testing.assert_identical(joined(split(whole)).compute(), whole.compute())
+    xr.testing.assert_identical(split_levels(whole)[list(ds)].compute(), ds.compute())
+    xr.testing.assert_identical(join_levels(split_levels(whole)).compute(), whole.compute())
 
 
 def test_families_of_other_levels_get_an_axis_of_their_own(tmp_path):
@@ -87,11 +87,11 @@ def test_families_of_other_levels_get_an_axis_of_their_own(tmp_path):
     wind = (wind - 270).rename("ua", plev="lev").assign_attrs(column().attrs)
     wind.attrs = {"units": "m s-1", "standard_name": "eastward_wind"}
     ds = opened(tmp_path, xr.Dataset({"ta": column(), "ua": wind}))
-    assert families(ds) == {"t": ["t1000", "t850", "t500"], "u": ["u1000", "u500"]}
-    whole = joined(ds)
+    assert group_families(ds) == {"t": ["t1000", "t850", "t500"], "u": ["u1000", "u500"]}
+    whole = join_levels(ds)
     assert whole["t"].dims[1] == "level"
     assert whole["u"].dims[1] == "level_2"
-    xr.testing.assert_identical(split(whole)[list(ds)].compute(), ds.compute())
+    xr.testing.assert_identical(split_levels(whole)[list(ds)].compute(), ds.compute())
 
 
 def test_the_wind_at_10_hpa_is_not_that_at_10_m(tmp_path):
@@ -102,7 +102,7 @@ def test_the_wind_at_10_hpa_is_not_that_at_10_m(tmp_path):
     assert sorted(ds) == ["u10", "u10hPa", "u20", "u30"]
     np.testing.assert_array_equal(ds["u10hPa"], high.sel(plev=10.0))
     np.testing.assert_array_equal(ds["u10"], near)
-    assert joined(ds)["u"].sizes["level"] == 3
+    assert join_levels(ds)["u"].sizes["level"] == 3
 
 
 def test_heights_are_levels_too(tmp_path):
@@ -112,9 +112,9 @@ def test_heights_are_levels_too(tmp_path):
     )
     ds = opened(tmp_path, xr.Dataset({"ta": high}))
     assert list(ds) == ["t50m", "t100m", "t200m"]
-    assert joined(ds)["level"].values.tolist() == [50.0, 100.0, 200.0]
-    assert joined(ds)["level"].attrs["standard_name"] == "height"
-    lone = opened(tmp_path, joined(ds[["t100m"]]))
+    assert join_levels(ds)["level"].values.tolist() == [50.0, 100.0, 200.0]
+    assert join_levels(ds)["level"].attrs["standard_name"] == "height"
+    lone = opened(tmp_path, join_levels(ds[["t100m"]]))
     assert list(lone) == ["t100m"]
 
 
@@ -137,7 +137,7 @@ def test_files_of_a_level_each_are_one_family(tmp_path):
     for k, path in enumerate(paths):
         column().isel(plev=[k]).to_netcdf(path)
     whole = open_fields(paths)
-    assert families(whole) == {"t": ["t1000", "t850", "t500"]}
+    assert group_families(whole) == {"t": ["t1000", "t850", "t500"]}
 
 
 def test_the_user_speaks_of_families_or_of_levels(tmp_path):
@@ -161,14 +161,14 @@ def test_statistics_of_a_family_keep_their_words(tmp_path):
     ds["t_spread"].attrs = {"units": "K", "standard_name": "air_temperature"}
     found = opened(tmp_path, ds)
     assert {"t850", "t850_mean", "t850_spread"} <= set(found)
-    assert set(joined(found)) == {"t", "t_mean", "t_spread"}
+    assert set(join_levels(found)) == {"t", "t_mean", "t_spread"}
     only = opened(tmp_path, ds.drop_vars("t"))
     assert {"t850", "t850_spread"} <= set(only)
 
 
 def test_what_is_missing_below_ground_stays_missing(tmp_path):
     hidden = column().where((column().plev < 900) | (column().lon > 2))
-    ds = load(opened(tmp_path, xr.Dataset({"ta": hidden})))
+    ds = load_checked_fields(opened(tmp_path, xr.Dataset({"ta": hidden})))
     assert np.isnan(ds["t1000"].values[..., :3]).all()
     assert np.isfinite(ds["t1000"].values[..., 3:]).all()
     assert np.isfinite(ds["t850"].values).all()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.fields.levels import families
-from dpdm.fields.store import load, open_fields
+from dpdm.fields.levels import group_families
+from dpdm.fields.read import load_checked_fields, open_fields
 
 pytest.importorskip("cfgrib")
 pytestmark = [
@@ -45,8 +45,8 @@ def test_variables_on_levels_of_their_own_and_at_the_surface(tmp_path: Path) -> 
     u = grib(tmp_path, "2.2.0", 5.0, [8.5e4, 5e4])
     q = grib(tmp_path, "0.1.0", 0.01, [8.5e4])
     t2m = grib(tmp_path, "0.0.0", 281.0, [0.0], "-setlevel,2", "-setltype,103")
-    out = load(open_fields(tmp_path / "whole.grib2"))
-    assert families(out) == {
+    out = load_checked_fields(open_fields(tmp_path / "whole.grib2"))
+    assert group_families(out) == {
         "t": ["t1000", "t850", "t500"], "u": ["u850", "u500"], "q": ["q850"],
     }  # fmt: skip
     for name, given in (

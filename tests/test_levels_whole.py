@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.adjust import adjustment
 from dpdm.evaluate.files import evaluate_files
-from dpdm.fields.archive import Archive, importance
-from dpdm.fields.grid import coarsen, grid_of, lerp
-from dpdm.fields.store import open_fields
-from dpdm.fields.tensors import Channel, Normaliser
-from dpdm.prior import load as load_prior
+from dpdm.fields.grid import grid_of
+from dpdm.fields.read import open_fields
+from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear
+from dpdm.prior import load_prior
+from dpdm.prior.normaliser import Normaliser, VariableSpec
+from dpdm.reconstruct.bias_adjustment import fit_bias_adjustment
+from dpdm.training.field_windows import TrainingSeries, residual_importance
 from tests.campaign import plan
 from tests.worlds import FACTOR, GRID, TOML, Taught, done, refused, world
 
@@ -80,10 +81,12 @@ def test_coarsen_and_lerp_treat_each_level_as_a_field(place: Path) -> None:
     assert means["t"].encoding["chunksizes"] == (1, 3, *grid_of(means).shape)
     for pressure in PRESSURES:
         field = airy()[["ta"]].sel(plev=pressure, drop=True)
-        seen = coarsen(field, FACTOR)
+        seen = coarsen_fields(field, FACTOR)
         at = {"level": 100 * pressure}
         np.testing.assert_array_equal(means["t"].sel(at), seen["ta"])
-        np.testing.assert_array_equal(fine["t"].sel(at), lerp(seen, grid_of(field))["ta"])
+        np.testing.assert_array_equal(
+            fine["t"].sel(at), interpolate_bilinear(seen, grid_of(field))["ta"]
+        )
     missing = means["t"].isnull().any(("time", "lat")).values
     assert missing[0].tolist() == [True] + 11 * [False]
     assert not missing[1:].any()
@@ -226,7 +229,9 @@ def test_the_climate_of_each_level_is_adjusted_by_itself(place: Path) -> None:
     series = open_fields("series.nc").load()
     warm = series.assign(t850=(series["t850"] + np.float32(5)).assign_attrs(series["t850"].attrs))
     prior = load_prior(Path("prior.safetensors"))
-    plain, moved = (adjustment(f, prior, "mean", ["2000", "2001"]).step(3) for f in (series, warm))
+    plain, moved = (
+        fit_bias_adjustment(f, prior, "mean", ["2000", "2001"]).step(3) for f in (series, warm)
+    )
     for name in ("t1000", "t850", "t500", "t2m"):
         np.testing.assert_allclose(plain[name], moved[name], atol=1e-3)
         assert moved[name].attrs == series[name].attrs
@@ -261,11 +266,11 @@ def test_what_is_missing_on_one_level_leaves_a_cell_to_the_others() -> None:
     t500 = airy(12)["ta"].to_numpy()[:, 2]
     hidden = t500.copy()
     hidden[:, 10:20, 10:20] = np.nan
-    channel = Channel("t500", "", "", "K", "identity", 0.0, 1.0, ((4.0, 1.0),))
+    channel = VariableSpec("t500", "", "", "K", "identity", 0.0, 1.0, ((4.0, 1.0),))
     ground, seasons = np.zeros((2, *GRID.shape), "f4"), [None] * 12
     whole, part = (
-        importance(
-            Archive(np.stack([first, t500], 1), ground, GRID, seasons, (4, 4)),
+        residual_importance(
+            TrainingSeries(np.stack([first, t500], 1), ground, GRID, seasons, (4, 4)),
             Normaliser((channel, channel)),
             np.arange(12),
         )

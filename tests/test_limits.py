@@ -12,9 +12,9 @@ import click
 import netCDF4
 import pytest
 
-from dpdm import recipe, train
-from dpdm.config import Rule
+from dpdm.config import ValueRule
 from dpdm.reconstruct import plan
+from dpdm.training import config
 from dpdm_cli.main import main
 from tests.worlds import coarse_world, done, refused
 
@@ -37,7 +37,9 @@ def test_every_whole_option_has_a_greatest_value() -> None:
     assert endless == []
 
 
-def whole_settings(shape: Any, rules: dict[str, Rule]) -> Iterator[tuple[str, Any, Rule | None]]:
+def whole_settings(
+    shape: Any, rules: dict[str, ValueRule]
+) -> Iterator[tuple[str, Any, ValueRule | None]]:
     for section, kind in get_type_hints(shape).items():
         for key, said in get_type_hints(kind).items():
             if said in (int, tuple[int, ...]):
@@ -49,11 +51,15 @@ def whole_settings(shape: Any, rules: dict[str, Rule]) -> Iterator[tuple[str, An
 @pytest.mark.parametrize(
     ("shape", "rules"),
     [
-        (plan.Plan, plan.RULES),
-        *((kind, train.RULES) for _, kind in sorted(vars(recipe).items()) if "Recipe" in _),
+        (plan.Plan, plan.PLAN_RULES),
+        *(
+            (kind, config.RECIPE_RULES)
+            for _, kind in sorted(vars(config).items())
+            if isinstance(kind, type) and "Recipe" in _
+        ),
     ],
 )
-def test_every_whole_setting_has_a_greatest_value(shape: Any, rules: dict[str, Rule]) -> None:
+def test_every_whole_setting_has_a_greatest_value(shape: Any, rules: dict[str, ValueRule]) -> None:
     assert dataclasses.is_dataclass(shape)
     endless = [
         key
@@ -119,7 +125,7 @@ def test_a_store_whose_chunks_do_not_fit_into_memory(here: Path, kind: int) -> N
 def test_members_that_do_not_fit_into_memory_are_refused(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dpdm.memory.available", lambda: 10**8)
+    monkeypatch.setattr("dpdm.system.available_memory", lambda: 10**8)
     command = "downscale coarse.nc out.nc --prior prior.safetensors --steps 2 --members"
     refused(f"{command} 100000", "100000 members of one step take 6.1 GB", "fewer --members")
     refused("testbed lorenz63 out.nc --trajectories 64 --length 100000", "states take", "--length")

@@ -10,10 +10,10 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.evaluate.match import match_times
-from dpdm.fields.grid import coarsen
-from dpdm.fields.store import open_fields
-from dpdm.fields.time import bounds_of, month_numbers, period_of, seasons
+from dpdm.evaluate.alignment import match_times
+from dpdm.fields.read import open_fields
+from dpdm.fields.regrid import coarsen_fields
+from dpdm.fields.time import month_numbers, period_of, time_bounds, year_fractions
 from tests.worlds import FACTOR, coarse_world, done, refused, world
 
 MONTHS = 12
@@ -48,7 +48,7 @@ def stored(ds: xr.Dataset) -> xr.Dataset:
 def coarse_year(stamp: str) -> xr.Dataset:
     """Return what a coarse grid sees of the twelve months."""
     fine = year(stamp)
-    return stored(coarsen(fine[["t2m", "tp"]], FACTOR).assign(time_bnds=fine["time_bnds"]))
+    return stored(coarsen_fields(fine[["t2m", "tp"]], FACTOR).assign(time_bnds=fine["time_bnds"]))
 
 
 def cesm(path: Path, name: str = "time_bound", days: int = 31) -> Path:
@@ -126,8 +126,8 @@ def test_an_amount_of_a_month_is_the_same_rate_wherever_the_month_is_stamped(
 def test_raw_cesm_months_are_those_before_their_stamp(tmp_path: Path, name: str) -> None:
     ds = open_fields(cesm(tmp_path / "cesm.nc", name))
     assert month_numbers(ds["time"]).tolist() == [2012 * 12, 2012 * 12 + 1]
-    assert period_of(ds["time"], bounds_of(ds)) == "month"
-    assert seasons(ds["time"], ds["time_bnds"]) == [0.5 / 12, 1.5 / 12]
+    assert period_of(ds["time"], time_bounds(ds)) == "month"
+    assert year_fractions(ds["time"], ds["time_bnds"]) == [0.5 / 12, 1.5 / 12]
 
 
 def test_bounds_that_the_axis_does_not_name_are_found_by_their_name(tmp_path: Path) -> None:

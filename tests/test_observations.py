@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from dpdm.errors import DpdmError
-from dpdm.fields.dates import times
-from dpdm.fields.observations import read_observations
-from dpdm.fields.values import ERRORS as USUAL
+from dpdm.fields.date_formats import parse_times
+from dpdm.observations.table import read_observations
+from dpdm.observations.values import USUAL_ERRORS as USUAL
 
 EXACT = 1e-12  # a scale and an offset in float64
 LONG = """Station,Date,Latitude,Longitude,Altitude,Variable,Value,Sigma,Units
@@ -274,14 +274,14 @@ def test_slips_of_the_pen_are_refused(tmp_path):
     ],
 )
 def test_dates(cell, iso):
-    assert times([cell])[0] == np.datetime64(iso)
+    assert parse_times([cell])[0] == np.datetime64(iso)
 
 
 def test_times_that_are_no_dates_of_ours():
-    assert times(["0", "2.5", ""])[:2].tolist() == [0.0, 2.5]
-    thirty = times(["2001-02-30", "2001-03-01"])
+    assert parse_times(["0", "2.5", ""])[:2].tolist() == [0.0, 2.5]
+    thirty = parse_times(["2001-02-30", "2001-03-01"])
     assert thirty[0] == cftime.datetime(2001, 2, 30, calendar="360_day")
-    assert times(["1500-07-01"])[0].calendar == "standard"
+    assert parse_times(["1500-07-01"])[0].calendar == "standard"
 
 
 def test_a_date_and_a_clock_of_their_own(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.observations import read_observations
+from dpdm.observations.table import read_observations
 
 EXACT = 1e-12  # a scale and an offset in float64
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.fields.grid import Grid, coarsen, grid_of
-from dpdm.fields.observations import read_observations
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.regrid import coarsen_fields
+from dpdm.observations.table import read_observations
 from tests.worlds import coarse_world, done, refused, world
 
 EXACT = "[error]\nstd = [1e-9]\n"
@@ -100,7 +101,7 @@ def test_stations_are_bilinear_between_cells() -> None:
 def test_coarse_values_are_the_area_means_of_blocks() -> None:
     toml = "[what]\nvariables = ['t2m']\noperator = 'coarse'\nfactor = 4\n"
     truth = world(1)
-    obs, means = observed(truth, toml + EXACT), coarsen(truth, 4)["t2m"]
+    obs, means = observed(truth, toml + EXACT), coarsen_fields(truth, 4)["t2m"]
     where = {k: obs[k] for k in ("time", "lat", "lon")}
     assert obs.sizes["obs"] == means.size
     np.testing.assert_allclose(obs["value"], means.sel(where, method="nearest"), atol=1e-4, rtol=0)

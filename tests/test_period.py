@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmWarning
-from dpdm.prior import load
+from dpdm.prior import load_prior
 from tests.climates import prior_of, series
 from tests.worlds import coarse_world, done, refused
 
@@ -25,7 +25,7 @@ def days(here: Path) -> xr.Dataset:
 
 
 def test_a_prior_stores_the_period_of_its_data(here: Path) -> None:
-    assert load(Path("prior.safetensors")).contract.period == "month"
+    assert load_prior(Path("prior.safetensors")).contract.period == "month"
 
 
 def test_days_are_refused_by_a_prior_of_months(days: xr.Dataset) -> None:
@@ -116,16 +116,16 @@ def test_an_interval_of_its_own_decides_what_a_value_covers(here: Path) -> None:
 
 
 def test_the_climate_of_another_period_is_named_with_the_shift() -> None:
-    from dpdm.adjust import adjustment
+    from dpdm.reconstruct.bias_adjustment import fit_bias_adjustment
 
     with pytest.warns(DpdmWarning, match=r"does not overlap .* On average it moves t2m [+-]\d"):
-        adjustment(series(), prior_of(series("2001-01", 4)), "mean", ["1976", "1980"])
+        fit_bias_adjustment(series(), prior_of(series("2001-01", 4)), "mean", ["1976", "1980"])
 
 
 def test_daily_values_of_days_are_not_asked_for_coverage(here: Path) -> None:
-    from dpdm.fields.coverage import missing_coverage
+    from dpdm.observations.coverage import insufficient_coverage
 
     time = xr.DataArray(pd.date_range("2000-01-01", periods=3), dims="time")
     table = pd.DataFrame({"lat": 0.0, "lon": 0.0, "variable": "t2m", "step": [0],
                           "time": pd.to_datetime(["2000-01-01T06"])})  # fmt: skip
-    assert missing_coverage(table, np.array([0]), time, None, "", 0.8) == {}
+    assert insufficient_coverage(table, np.array([0]), time, None, "", 0.8) == {}

@@ -8,13 +8,12 @@ import pytest
 import torch
 import xarray as xr
 
-from dpdm.diffusion.sample import level
-from dpdm.draw import noise
-from dpdm.fields.grid import coarsen
-from dpdm.fields.trajectories import opened
-from dpdm.prior import Prior, save
-from dpdm.recipe import Layers, LayersRecipe
-from dpdm.trajectories import prepare
+from dpdm.diffusion.noise import draw_noise, level_at_share
+from dpdm.fields.regrid import coarsen_fields
+from dpdm.fields.trajectories import open_trajectories
+from dpdm.prior import Prior, save_prior
+from dpdm.training.config import PerceptronRecipe, PerceptronSettings
+from dpdm.training.trajectory_windows import prepare_trajectory_training
 from tests.test_trajectories import currents, spirals
 from tests.worlds import FACTOR, done, refused
 
@@ -28,12 +27,13 @@ def gaussian(states: int = 1) -> None:
     An untrained perceptron is the exact denoiser of Gaussian windows.
     """
     spirals(10, 6).to_netcdf("spirals.nc")
-    with opened(Path("spirals.nc")) as ds:
-        recipe = LayersRecipe(net=Layers(hidden=8, layers=1))
-        lesson = prepare(ds, Path("spirals.nc"), states, recipe)
+    with open_trajectories(Path("spirals.nc")) as ds:
+        recipe = PerceptronRecipe(net=PerceptronSettings(hidden=8, layers=1))
+        lesson = prepare_trajectory_training(ds, Path("spirals.nc"), states, recipe)
         lesson.contract.sampling.update(sampler="multistep", steps=32)
-        save(
-            Prior(lesson.fresh(), lesson.normaliser, lesson.contract), Path("gaussian.safetensors")
+        save_prior(
+            Prior(lesson.new_network(), lesson.normaliser, lesson.contract),
+            Path("gaussian.safetensors"),
         )
 
 
@@ -59,11 +59,11 @@ def test_members_around_a_state_follow_the_flow_of_a_gaussian(lines: None) -> No
     mean, std = taught.mean(0), taught.std(0)
     taught = (taught - mean) / std
     values, modes = np.linalg.eigh(taught.T @ taught / len(taught))
-    sigma = level("karras", 0.6, 0.005, 4.0)
+    sigma = level_at_share("karras", 0.6, 0.005, 4.0)
     assert float(out.attrs["dpdm_sigma"]) == pytest.approx(sigma, rel=1e-5)
     shrink = modes * np.sqrt(values / (values + sigma**2)) @ modes.T
     for member in range(3):
-        z = noise((6, 2), 4, member, "trajectory 7").numpy()
+        z = draw_noise((6, 2), 4, member, "trajectory 7").numpy()
         expected = ((truth[7] - mean) / std + sigma * z) @ shrink * std + mean
         found = out["state"].values[member, 7]
         # 32 steps of third order leave some 1e-3 of the standard deviation.
@@ -137,9 +137,9 @@ def test_block_means_are_left_as_they_are_when_asked(here: Path) -> None:
     done(*f"{FIELDS} --members 3 --strength 0.7 --consistent".split())
     truth, out = opened_file("fine.nc"), opened_file()
     assert out["t2m"].dims == ("time", "realization", "lat", "lon")
-    wanted = coarsen(truth, FACTOR)
+    wanted = coarsen_fields(truth, FACTOR)
     for name, close in (("t2m", 1e-3), ("tp", 1e-4)):
-        found = coarsen(out[[name]].isel(realization=1, drop=True), FACTOR)
+        found = coarsen_fields(out[[name]].isel(realization=1, drop=True), FACTOR)
         np.testing.assert_allclose(found[name], wanted[name], rtol=0, atol=close)
     assert float(out["t2m"].std("realization").mean()) > 0.01
     assert float(out["tp"].min()) >= 0

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from dpdm.contract import Contract
 from dpdm.errors import DpdmError
-from dpdm.fields.tensors import Channel, Normaliser
-from dpdm.prior import Prior, new_denoiser, save
-from dpdm.reconstruct.plan import RULES, read_plan
+from dpdm.prior import Prior, new_denoiser, save_prior
+from dpdm.prior.model_card import ModelCard
+from dpdm.prior.normaliser import Normaliser, VariableSpec
+from dpdm.reconstruct.plan import PLAN_RULES, read_plan
 from tests.campaign import winter
 from tests.worlds import refused
 
@@ -94,13 +94,13 @@ def here(here: Path) -> Path:
 
 def roads() -> Prior:
     """Return an untrained prior of trajectories of two numbers."""
-    channels = tuple(Channel(n, "", "", "", "identity", 0, 1, ()) for n in "ab")
+    channels = tuple(VariableSpec(n, "", "", "", "identity", 0, 1, ()) for n in "ab")
     net = {"hidden": 4, "layers": 1}
-    contract = Contract((1, 1), (1, 1), 1, 1.0, (0.002, 80.0), net, states=2, variable="state")
+    contract = ModelCard((1, 1), (1, 1), 1, 1.0, (0.002, 80.0), net, states=2, variable="state")
     return Prior(new_denoiser(4, net), Normaliser(channels), contract)
 
 
-@pytest.mark.parametrize("key", RULES)
+@pytest.mark.parametrize("key", PLAN_RULES)
 def test_a_value_that_breaks_a_rule(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +126,7 @@ def test_a_period_is_two_dates_in_order(period: tuple[str, str], tmp_path: Path)
 
 @pytest.mark.parametrize("text", STRANGE)
 def test_a_plan_that_does_not_fit(text: str, here: Path) -> None:
-    save(roads(), Path("roads.safetensors"))
+    save_prior(roads(), Path("roads.safetensors"))
     known = "" if "[prior]" in text else '\n[prior]\nname = "prior.safetensors"\n'
     Path("plan.toml").write_text(text + known if text.startswith("[input]\n") else text)
     refused(RUN, *STRANGE[text])

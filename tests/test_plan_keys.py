@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.reconstruct.setting import prepare
+from dpdm.reconstruct.setup import prepare_reconstruction
 from tests.campaign import opened, plan, tree, winter
 from tests.months import add, bare, put
 from tests.worlds import Taught, coarse_world, done, refused, world
@@ -62,10 +62,13 @@ def test_the_climate_of_the_reference_becomes_that_of_the_prior(site: Path) -> N
     put(coarse_world(36))
     plan(site, members=0, input='period = ["2002-11", "2002-12"]')
     add("adjust", 'method = "mean"\nreference = ["2000-01", "2001-12"]')
-    setting = prepare(Path("plan.toml"))
+    setting = prepare_reconstruction(Path("plan.toml"))
     climate, plain = setting.space.prior.coarse["mean"].numpy(), setting.series.whole
     for unit, month in zip(setting.units, (10, 11), strict=True):
-        coarse, past = setting.work(unit).coarse, plain.isel(time=[month, 12 + month]).mean("time")
+        coarse, past = (
+            setting.read_unit_input(unit).coarse,
+            plain.isel(time=[month, 12 + month]).mean("time"),
+        )
         now = plain.sel(time=coarse["time"])
         warmer = climate[month, 0] - past["t2m"]
         np.testing.assert_allclose(coarse["t2m"], now["t2m"] + warmer, atol=1e-4)  # of 300 K

@@ -7,11 +7,11 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.checks import is_code
-from dpdm.fields.observations import read_observations
-from dpdm.fields.plausibility import CODES, PLAUSIBLE
-from dpdm.fields.store import load, open_fields
-from dpdm.fields.values import MEANT
+from dpdm.fields.plausibility import MISSING_VALUE_CODES, PLAUSIBLE_RANGES
+from dpdm.fields.read import load_checked_fields, open_fields
+from dpdm.fields.value_checks import matches_code
+from dpdm.observations.table import read_observations
+from dpdm.observations.values import OBSERVED_VARIABLES
 from tests.worlds import coarse_world, done, dpdm, refused
 
 LAT, LON = np.arange(-30.0, 31.0, 10.0), np.arange(0.0, 360.0, 30.0)
@@ -43,9 +43,9 @@ def spoilt(path: Path, value: float, name: str = "t2m", **more) -> Path:
 @pytest.mark.parametrize("code", [-999, -9999, 1e20, 3e38, 9.969209968386869e36])
 def test_an_undeclared_code_is_refused_where_it_stands(tmp_path, name, code):
     out = open_fields(spoilt(tmp_path / "a.nc", code, name))
-    load(out.isel(time=0))
+    load_checked_fields(out.isel(time=0))
     with pytest.raises(DpdmError) as refusal:
-        load(out.isel(time=[1]))
+        load_checked_fields(out.isel(time=[1]))
     place = "in 1 of 84 cells at 2000-02-15T00:00, first at latitude 20, longitude 90"
     text = str(np.float32(code)).removesuffix(".0")
     assert f"{tmp_path / 'a.nc'}: {name} is {text} {UNITS[name]} {place}: " in refusal.value.what
@@ -65,11 +65,11 @@ def test_an_undeclared_code_is_refused_where_it_stands(tmp_path, name, code):
 def test_a_code_is_known_in_the_unit_of_the_file(tmp_path, name, units, usual, value):
     path = spoilt(tmp_path / "a.nc", value, name, units=units, usual=usual)
     with pytest.raises(DpdmError) as refusal:
-        load(open_fields(path))
+        load_checked_fields(open_fields(path))
     text = f"{value:g}"
     assert f"{name} is {text} {units} in 1 of 84 cells" in refusal.value.what
     assert f"--missing {text}" in refusal.value.hint
-    clean = load(open_fields(path, missing={name: (value,)}))
+    clean = load_checked_fields(open_fields(path, missing={name: (value,)}))
     assert int(clean[name].isnull().sum()) == 1
     assert bool(clean[name].sel(lat=20, lon=90, time="2000-02-15").isnull())
 
@@ -89,13 +89,13 @@ def test_a_code_is_known_in_the_unit_of_the_file(tmp_path, name, units, usual, v
 def test_records_are_no_codes(tmp_path, name, usual, values):
     for value in values:
         path = spoilt(tmp_path / f"{value}.nc", value, name, usual=usual)
-        found = load(open_fields(path))[name].sel(lat=20, lon=90, time="2000-02-15")
+        found = load_checked_fields(open_fields(path))[name].sel(lat=20, lon=90, time="2000-02-15")
         assert float(found.squeeze()) == pytest.approx(value)
 
 
 def test_every_observed_and_modelled_variable_has_limits_around_its_usual_range():
-    assert PLAUSIBLE.keys() == MEANT.keys()
-    for limits, usual, _ in PLAUSIBLE.values():
+    assert PLAUSIBLE_RANGES.keys() == OBSERVED_VARIABLES.keys()
+    for limits, usual, _ in PLAUSIBLE_RANGES.values():
         assert limits[0] <= usual[0] < usual[1] <= limits[1]
 
 
@@ -106,11 +106,15 @@ def test_levels_have_the_limits_of_their_family(tmp_path):
     ds["ta"][2, 1, 0, 0] = -999
     ds.to_netcdf(tmp_path / "a.nc")
     out = open_fields(tmp_path / "a.nc")
-    load(out[["t850"]])
+    load_checked_fields(out[["t850"]])
     with pytest.raises(DpdmError, match=r"t500 is -999 K in 1 of 84 cells at 2000-03-15"):
-        load(out)
+        load_checked_fields(out)
     assert (
-        int(load(open_fields(tmp_path / "a.nc", missing={"t": (-999,)}))["t500"].isnull().sum())
+        int(
+            load_checked_fields(open_fields(tmp_path / "a.nc", missing={"t": (-999,)}))["t500"]
+            .isnull()
+            .sum()
+        )
         == 1
     )
 
@@ -127,7 +131,7 @@ def test_an_infinite_error_or_height_is_refused(tmp_path):
 
 def test_a_height_of_minus_999_m_is_a_code_only_where_it_stands_apart():
     values = np.array([-60.0, 120.0, -999.0])
-    assert list(is_code(values, CODES)) == [False, False, True]
+    assert list(matches_code(values, MISSING_VALUE_CODES)) == [False, False, True]
 
 
 def test_members_are_named(tmp_path):
@@ -135,7 +139,7 @@ def test_members_are_named(tmp_path):
     ds["t2m"][1, 0, 0, 0] = -999
     ds.to_netcdf(tmp_path / "a.nc")
     with pytest.raises(DpdmError, match="of member 2 at 2000-01-15T00:00, first at latitude 30"):
-        load(open_fields(tmp_path / "a.nc"))
+        load_checked_fields(open_fields(tmp_path / "a.nc"))
 
 
 def test_a_wrong_unit_is_not_taken_for_a_code(tmp_path):
@@ -174,7 +178,14 @@ def test_most_of_a_field_may_be_a_code(tmp_path):
     with pytest.raises(DpdmError, match="t2m is -999 K in 70 of 84 cells") as refusal:
         open_fields(tmp_path / "a.nc")
     assert "--missing -999" in refusal.value.hint
-    assert int(load(open_fields(tmp_path / "a.nc", missing={"": (-999,)}))["t2m"].count()) == 42
+    assert (
+        int(
+            load_checked_fields(open_fields(tmp_path / "a.nc", missing={"": (-999,)}))[
+                "t2m"
+            ].count()
+        )
+        == 42
+    )
 
 
 def test_packed_codes_are_declared_as_they_are_read(tmp_path):
@@ -183,8 +194,8 @@ def test_packed_codes_are_declared_as_they_are_read(tmp_path):
     packing = {"dtype": "i2", "scale_factor": 0.03, "add_offset": 273.0, "_FillValue": -32768}
     ds.to_netcdf(tmp_path / "a.nc", encoding={"t2m": packing})
     with pytest.raises(DpdmError, match=r"t2m is -99\.9\d* K in 1 of 84"):
-        load(open_fields(tmp_path / "a.nc"))
-    out = load(open_fields(tmp_path / "a.nc", missing={"": (-99.9,)}))
+        load_checked_fields(open_fields(tmp_path / "a.nc"))
+    out = load_checked_fields(open_fields(tmp_path / "a.nc", missing={"": (-99.9,)}))
     assert int(out["t2m"].isnull().sum()) == 1
 
 
@@ -195,7 +206,7 @@ def test_a_declared_code_is_compared_in_the_precision_of_the_file(tmp_path, dtyp
     ds["t2m"][0, 0, 0] = stored
     ds["t2m"] = ds["t2m"].astype(dtype)
     ds.to_netcdf(tmp_path / "a.nc", encoding={"t2m": {"_FillValue": None}})
-    out = load(open_fields(tmp_path / "a.nc", missing={"": (said,)}))
+    out = load_checked_fields(open_fields(tmp_path / "a.nc", missing={"": (said,)}))
     assert int(out["t2m"].isnull().sum()) == 1
     assert bool(out["t2m"][0, -1, 0].isnull())
 

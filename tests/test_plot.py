@@ -13,10 +13,10 @@ from matplotlib.contour import ContourSet
 from matplotlib.testing.compare import compare_images
 
 from dpdm import __version__
-from dpdm.plot import KINDS, Ask, draw, kind_of
-from dpdm.plot.page import STYLE, WIDTH
-from dpdm.plot.scene import scene
-from dpdm.plot.source import TALL
+from dpdm.plot import PLOT_KINDS, default_kind, draw_page
+from dpdm.plot.data import VERTICAL_KINDS, open_plot_data
+from dpdm.plot.options import PlotOptions
+from dpdm.plot.page import PAGE_STYLE, PAGE_WIDTH
 from dpdm_cli.main import main
 from tests.drawings import HOME, drawable, page_of
 from tests.maps import offline  # noqa: F401
@@ -35,18 +35,18 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(files):
-    return {kind: page_of(files, kind) for kind in KINDS}
+    return {kind: page_of(files, kind) for kind in PLOT_KINDS}
 
 
 def words_of(page):
     return [t for t in page.figure.findobj(mpl.text.Text) if t.get_text() and t.get_visible()]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PLOT_KINDS)
 def test_all_words_are_on_the_page_and_large_enough(pages, kind):
     page = pages[kind]
     wide, high = page.figure.canvas.get_width_height()
-    assert page.figure.get_figwidth() == pytest.approx(WIDTH) == 8.9 / 2.54
+    assert page.figure.get_figwidth() == pytest.approx(PAGE_WIDTH) == 8.9 / 2.54
     assert {t.get_size() for t in words_of(page)} == {12.0}
     for text in page.figure.texts:
         box = text.get_window_extent()
@@ -61,10 +61,10 @@ def test_all_words_are_on_the_page_and_large_enough(pages, kind):
         assert box.y0 >= 0, axes
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PLOT_KINDS)
 def test_says_what_it_is_and_what_it_was_made_from(pages, kind):
     said = " ".join(t.get_text() for t in pages[kind].figure.texts)
-    assert said.startswith("Temperature" if kind in TALL else "2 metre temperature")
+    assert said.startswith("Temperature" if kind in VERTICAL_KINDS else "2 metre temperature")
     assert f"dpdm {__version__}; {HOME.get(kind, 'fine.nc')}" in said
     if kind != "trend":
         assert "prior default" in said
@@ -174,18 +174,18 @@ def test_another_unit_is_the_same_picture(files, tmp_path):
             "t2m_spread": kept["spread"].assign_attrs(attrs),
         }
         xr.Dataset(fields).to_netcdf(tmp_path / "stats.nc")
-    ask = Ask("compare")
+    ask = PlotOptions("compare")
     both = []
     for path in (files / "fine.nc", tmp_path / "stats.nc"):
-        with mpl.rc_context(STYLE):
-            both.append(images(draw(scene(path, ask), "compare")))
+        with mpl.rc_context(PAGE_STYLE):
+            both.append(images(draw_page(open_plot_data(path, ask), "compare")))
     for one, other in zip(*both, strict=True):
         np.testing.assert_allclose(one.get_array(), other.get_array(), atol=1e-3)
 
 
 def test_default_kind_follows_from_what_there_is(files):
     def kind(name, **more):
-        return kind_of(scene(files / name, Ask(**more)))
+        return default_kind(open_plot_data(files / name, PlotOptions(**more)))
 
     assert kind("truth.nc") == "map"
     assert kind("fine.nc") == "compare"
@@ -194,7 +194,7 @@ def test_default_kind_follows_from_what_there_is(files):
     assert kind("fine.nc", report=files / "report.csv") == "obs"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PLOT_KINDS)
 def test_looks_as_it_did(pages, kind, tmp_path):
     pages[kind].figure.savefig(tmp_path / f"{kind}.png", dpi=35)
     found = compare_images(str(PICTURES / f"{kind}.png"), str(tmp_path / f"{kind}.png"), TOLERANCE)
@@ -222,7 +222,9 @@ def test_the_same_work_gives_the_same_bytes(files, tmp_path):
 
 
 def test_a_fault_while_writing_leaves_nothing(files, tmp_path, monkeypatch):
-    monkeypatch.setattr("dpdm.publish.sync", lambda path: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(
+        "dpdm.publish.sync_to_disk", lambda path: (_ for _ in ()).throw(OSError("full"))
+    )
     assert dpdm("plot", files / "truth.nc", tmp_path / "a.png").exit_code == 1
     assert list(tmp_path.iterdir()) == []
 

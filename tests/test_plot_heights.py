@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.plot import kind_of
-from dpdm.plot.ask import Ask
-from dpdm.plot.scene import scene
-from dpdm.plot.source import TALL
+from dpdm.plot import default_kind
+from dpdm.plot.data import VERTICAL_KINDS, open_plot_data
+from dpdm.plot.options import PlotOptions
 from tests.drawings import LEVELS, drawable, page_of
 from tests.maps import offline  # noqa: F401
 from tests.worlds import done, refused
@@ -23,7 +22,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(files):
-    return {kind: page_of(files, kind) for kind in TALL}
+    return {kind: page_of(files, kind) for kind in VERTICAL_KINDS}
 
 
 def read(files):
@@ -127,9 +126,16 @@ def test_what_lies_below_the_ground_is_left_out(files, tmp_path):
 
 
 def test_the_name_of_a_family_asks_for_a_profile(files):
-    assert kind_of(scene(files / "air.nc", Ask(variable="t"))) == "profile"
-    assert kind_of(scene(files / "air.nc", Ask(variable="t850"))) == "compare"
-    assert kind_of(scene(files / "air.nc", Ask(kind="section", variable="t850"))) == "profile"
+    assert default_kind(open_plot_data(files / "air.nc", PlotOptions(variable="t"))) == "profile"
+    assert (
+        default_kind(open_plot_data(files / "air.nc", PlotOptions(variable="t850"))) == "compare"
+    )
+    assert (
+        default_kind(
+            open_plot_data(files / "air.nc", PlotOptions(kind="section", variable="t850"))
+        )
+        == "profile"
+    )
 
 
 def test_a_level_is_drawn_as_a_map(files, tmp_path):

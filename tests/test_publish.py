@@ -15,10 +15,10 @@ import xarray as xr
 
 from dpdm import publish
 from dpdm.errors import DpdmError
-from dpdm.fields.store import open_fields
-from dpdm.fields.weights import save_whole
+from dpdm.fields.read import open_fields
 from dpdm.fields.write import check_output, write_text
-from dpdm.publish import Draft, draft
+from dpdm.publish import Draft, open_draft
+from dpdm.tensor_files import write_safetensors
 from tests.test_write import Writer, fields, finished, written
 from tests.worlds import dpdm, world
 
@@ -34,7 +34,7 @@ def text(path: Path, number: float) -> None:
 
 
 def weights(path: Path, number: float) -> None:
-    save_whole({"a": torch.tensor([number])}, path, {}, overwrite=False)
+    write_safetensors({"a": torch.tensor([number])}, path, {}, overwrite=False)
 
 
 KINDS = {".nc": netcdf, ".zarr": netcdf, ".csv": text, ".safetensors": weights}
@@ -78,7 +78,7 @@ def test_of_several_outputs_all_or_none_appear(tmp_path: Path) -> None:
     one, two = tmp_path / "a.tif", tmp_path / "b.tif"
 
     def write() -> None:
-        with publish.drafts([one, two]) as paths:
+        with publish.open_drafts([one, two]) as paths:
             for path in paths:
                 path.write_text("mine")
             two.write_text("another's")
@@ -94,7 +94,7 @@ def test_a_store_is_replaced_in_one_step(
     tmp_path: Path, able: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not able:
-        monkeypatch.setattr(publish, "_exchanged", lambda one, other: False)
+        monkeypatch.setattr(publish, "_exchange_folders", lambda one, other: False)
     path = written(fields(), tmp_path / "a.zarr")
     with Writer(path, finished(fields() + 1), overwrite=True) as out:
         out.write(fields() + 1)
@@ -115,7 +115,7 @@ def test_a_store_that_was_being_replaced_is_put_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(fields(), tmp_path / "a.zarr")
-    monkeypatch.setattr(publish, "_exchanged", lambda one, other: False)
+    monkeypatch.setattr(publish, "_exchange_folders", lambda one, other: False)
 
     def cut_off() -> None:
         one = Draft(path, replace=True)
@@ -138,14 +138,14 @@ def test_only_drafts_of_dead_processes_of_this_machine_are_removed(tmp_path: Pat
     (dead,) = tmp_path.iterdir()
     away = tmp_path / ".a.nc.00000000.tmp"
     shutil.copytree(dead, away)
-    (away / publish.LOCK).write_text(json.dumps({"pid": 1, "host": "island"}))
+    (away / publish.LOCK_SUFFIX).write_text(json.dumps({"pid": 1, "host": "island"}))
     foreign = tmp_path / ".a.nc.11111111.tmp"
     foreign.write_text("not ours")
     link = tmp_path / ".a.nc.22222222.tmp"
     link.symlink_to(dead)
     other = tmp_path / ".b.nc.33333333.tmp"
     shutil.copytree(dead, other)
-    with draft(path) as alive:
+    with open_draft(path) as alive:
         alive.write_text("whole")
         check_output(path)
         assert alive.exists()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.reconstruct.setting import prepare
+from dpdm.reconstruct.setup import prepare_reconstruction
 from tests.campaign import opened, plan, replace, settle, tree, winter
 from tests.worlds import Taught, done, dpdm, refused, summed
 
@@ -152,7 +152,7 @@ def test_status_tells_how_far_it_is(site: Path) -> None:
 
 
 def test_check_counts_and_writes_nothing(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpdm.reconstruct.bill.SECONDS", 0.1)
+    monkeypatch.setattr("dpdm.reconstruct.estimate.MEASURING_SECONDS", 0.1)
     before = set(site.rglob("*"))
     text = done("reconstruct", "--check", "plan.toml").stdout
     for line in ("units of work: 12", "cells: 32 x 48", "evaluations of the network: 42 of",
@@ -236,5 +236,5 @@ def test_verify_finds_what_was_touched(site: Path, touch: str) -> None:
 def test_work_is_sent_in_small_pieces(site: Path) -> None:
     import pickle
 
-    setting = prepare(Path("plan.toml"))
-    assert len(pickle.dumps(setting.work(setting.units[0]))) < 2e5
+    setting = prepare_reconstruction(Path("plan.toml"))
+    assert len(pickle.dumps(setting.read_unit_input(setting.units[0]))) < 2e5

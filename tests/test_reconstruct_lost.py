@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dpdm.reconstruct.lock import held
+from dpdm.reconstruct.ledger import hold_lock
 from tests.campaign import plan, settle, tree
 from tests.worlds import Taught, done, dpdm, refused
 
@@ -68,5 +68,5 @@ def test_a_look_at_the_lock_does_not_keep_a_run_away(tmp_path: Path) -> None:
     with (tmp_path / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         threading.Timer(0.01, fcntl.flock, (file, fcntl.LOCK_UN)).start()
-        with held(tmp_path):
+        with hold_lock(tmp_path):
             time.sleep(0.02)  # until the timer is through

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dpdm.errors import DpdmError
-from dpdm.export.reference import reference
+from dpdm.export.crs import parse_crs
 
 MERCATOR = "+proj=merc +a=6378137 +b=6378137 +lat_ts=0 +lon_0=0 +k=1 +units=m +nadgrids=@null"
 
@@ -20,15 +20,15 @@ MERCATOR = "+proj=merc +a=6378137 +b=6378137 +lat_ts=0 +lon_0=0 +k=1 +units=m +n
     ],
 )  # fmt: skip
 def test_codes_and_proj_strings_are_read(text: str, expected: int) -> None:
-    assert reference(text).to_epsg() == expected
+    assert parse_crs(text).to_epsg() == expected
 
 
 def test_other_authorities_and_wkt_are_read() -> None:
-    assert reference("ESRI:54030").is_projected
-    assert not reference("OGC:CRS84").is_projected
-    assert reference(MERCATOR).is_projected
-    web = reference("EPSG:3857")
-    assert reference(web.to_wkt()) == web
+    assert parse_crs("ESRI:54030").is_projected
+    assert not parse_crs("OGC:CRS84").is_projected
+    assert parse_crs(MERCATOR).is_projected
+    web = parse_crs("EPSG:3857")
+    assert parse_crs(web.to_wkt()) == web
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def visits() -> list[str]:
 
 def test_nothing_is_read_from_a_file_or_the_network(tmp_path: Path, visits: list[str]) -> None:
     grid, place = tmp_path / "grid.gsb", visits[0]
-    (tmp_path / "3035.wkt").write_text(reference("EPSG:3035").to_wkt())
+    (tmp_path / "3035.wkt").write_text(parse_crs("EPSG:3035").to_wkt())
     for text in (
         f"http://{place}/3035", f"http://{place}/def/crs/EPSG/0/3035", "file.prj",
         str(tmp_path / "3035.wkt"), f"/vsicurl/http://{place}/a", f"+init={grid}:1",
@@ -66,6 +66,6 @@ def test_nothing_is_read_from_a_file_or_the_network(tmp_path: Path, visits: list
         "+a=" * 5000,
     ):  # fmt: skip
         with pytest.raises(DpdmError, match="is no coordinate reference system") as refusal:
-            reference(text)
+            parse_crs(text)
         assert len(refusal.value.what) < 200
     assert visits == [place]

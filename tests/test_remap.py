@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from dpdm.coarsen import coarsen
-from dpdm.fields.store import open_fields
-from dpdm.lerp import lerp
+from dpdm.fields.read import open_fields
+from dpdm.regrid import coarsen_file, interpolate_file
 
 
 def world(path: Path) -> xr.Dataset:
@@ -31,7 +30,7 @@ def world(path: Path) -> xr.Dataset:
 
 def test_values_stay_in_the_units_that_the_file_names(tmp_path: Path) -> None:
     before = world(tmp_path / "in.nc")
-    coarsen(tmp_path / "in.nc", tmp_path / "out.nc", 1)
+    coarsen_file(tmp_path / "in.nc", tmp_path / "out.nc", 1)
     after = xr.open_dataset(tmp_path / "out.nc")
     assert after["t2m"].attrs["units"] == "degC"
     assert after["tp"].attrs["units"] == "kg m-2"
@@ -43,8 +42,8 @@ def test_values_stay_in_the_units_that_the_file_names(tmp_path: Path) -> None:
 
 def test_a_chain_of_commands_reads_the_same_fields(tmp_path: Path) -> None:
     world(tmp_path / "in.nc")
-    coarsen(tmp_path / "in.nc", tmp_path / "coarse.nc", 3)
-    lerp(tmp_path / "coarse.nc", tmp_path / "fine.nc", tmp_path / "in.nc", None)
+    coarsen_file(tmp_path / "in.nc", tmp_path / "coarse.nc", 3)
+    interpolate_file(tmp_path / "coarse.nc", tmp_path / "fine.nc", tmp_path / "in.nc", None)
     source, found = (open_fields(tmp_path / n) for n in ("in.nc", "fine.nc"))
     assert found["tp"].attrs["units"] == source["tp"].attrs["units"] == "mm day-1"
     for name in ("t2m", "tp"):

@@ -16,14 +16,21 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.evaluate import evaluate
-from dpdm.fields.grid import Grid, average, grid_of
-from dpdm.fields.statics import bundled
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.regrid import average_conservative
+from dpdm.fields.statics import read_bundled_statics
 from dpdm.report import report
-from dpdm.report.gather import Gather
-from dpdm.report.parts import by_class, by_month
-from dpdm.report.quantiles import binned, quantile, together
-from dpdm.report.strata import by_coast, by_height, coast_distance, land_on, sea
-from dpdm.report.words import conclusion
+from dpdm.report.accumulate import ReportAccumulator, add_bins, bin_values, binned_quantile
+from dpdm.report.groups import (
+    coast_classes,
+    coast_distance,
+    find_sea,
+    height_classes,
+    interpolate_land,
+    scores_by_class,
+    scores_by_month,
+)
+from dpdm.report.tables import write_conclusion
 from tests.test_evaluate import COARSE, FINE, rows, world
 from tests.worlds import done, refused
 
@@ -53,7 +60,11 @@ def near(truth: xr.Dataset, members: int = 4, error: float = 0.1) -> xr.Dataset:
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with forecast.nc, truth.nc and coarse.nc, of t2m at three months."""
     truth = world(0)[["t2m"]]
-    fields = {"forecast": near(truth), "truth": truth, "coarse": average(truth, COARSE)}
+    fields = {
+        "forecast": near(truth),
+        "truth": truth,
+        "coarse": average_conservative(truth, COARSE),
+    }
     for name, dataset in fields.items():
         dataset.to_netcdf(tmp_path / f"{name}.nc")
     monkeypatch.chdir(tmp_path)
@@ -91,9 +102,9 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.elements if name == tag]
 
 
-def watched(*fields: xr.Dataset) -> tuple[Gather, dict[str, dict[str, Any]]]:
+def watched(*fields: xr.Dataset) -> tuple[ReportAccumulator, dict[str, dict[str, Any]]]:
     """Evaluate fields under a watch; return what it kept and the rows of t2m."""
-    seen = Gather()
+    seen = ReportAccumulator()
     return seen, rows(evaluate(*fields, watch=seen))
 
 
@@ -101,20 +112,22 @@ def test_quantiles_are_those_of_sorted_values_to_a_bin() -> None:
     random = np.random.default_rng(0)
     values, weights = random.gamma(1.0, 3.0, (2, 900)), random.random((2, 900))
     values[:, 0] = np.nan
-    mass = together(*(binned(v, w, 0.01) for v, w in zip(values, weights, strict=True)))
+    mass = add_bins(*(bin_values(v, w, 0.01) for v, w in zip(values, weights, strict=True)))
     seen = ~np.isnan(values)
     order = np.argsort(values[seen])
     below = np.cumsum(weights[seen][order]) / weights[seen].sum()
     for share in (0.001, 0.05, 0.5, 0.99, 1.0):
         place = min(int(np.searchsorted(below, share)), order.size - 1)
-        assert quantile(mass, 0.01, share) == pytest.approx(values[seen][order][place], abs=0.01)
+        assert binned_quantile(mass, 0.01, share) == pytest.approx(
+            values[seen][order][place], abs=0.01
+        )
 
 
 def test_a_month_has_the_scores_of_its_own_times_alone() -> None:
     truth = world(0, 13)[["t2m"]].isel(time=[0, 1, 12])
-    forecast, coarse = near(truth), average(truth, COARSE)
+    forecast, coarse = near(truth), average_conservative(truth, COARSE)
     seen, _ = watched(forecast, truth, coarse)
-    months = by_month(seen.case, "t2m", seen.kept["t2m"])
+    months = scores_by_month(seen.case, "t2m", seen.kept["t2m"])
     assert [(m.label, m.size) for m in months] == [("January", 2), ("February", 1)]
     january = {"time": [0, 2]}
     alone = rows(evaluate(forecast.isel(january), truth.isel(january), coarse.isel(january)))
@@ -122,15 +135,15 @@ def test_a_month_has_the_scores_of_its_own_times_alone() -> None:
     assert months[0].rows["mean of 4"]["rmse"] == pytest.approx(last["rmse"], rel=1e-12)
     assert months[0].members["crps"] == pytest.approx(alone["ensemble of 4"]["crps"], rel=1e-12)
     assert months[0].ratio[1:] == (last["rmse_ratio_low"], last["rmse_ratio_high"])
-    assert months[0].word == "better"
+    assert months[0].short_verdict == "better"
 
 
 def test_one_class_of_all_cells_has_the_scores_of_the_whole() -> None:
     truth = world(0)[["t2m"]]
     truth["t2m"][:, 5:9, 3:20] = np.nan
-    seen, whole = watched(near(truth), truth, average(world(0)[["t2m"]], COARSE))
+    seen, whole = watched(near(truth), truth, average_conservative(world(0)[["t2m"]], COARSE))
     every = {"all": np.ones(FINE.shape, bool), "none": np.zeros(FINE.shape, bool)}
-    (part,) = by_class(every, seen.case, "t2m", seen.kept["t2m"])
+    (part,) = scores_by_class(every, seen.case, "t2m", seen.kept["t2m"])
     for method in ("lerp", "mean of 4"):
         assert part.rows[method]["rmse"] == pytest.approx(whole[method]["rmse"], rel=1e-12)
     assert part.forecast["bias"] == pytest.approx(whole["mean of 4"]["bias"], rel=1e-10)
@@ -142,25 +155,25 @@ def test_one_class_of_all_cells_has_the_scores_of_the_whole() -> None:
 def test_squared_errors_of_classes_add_up_by_area() -> None:
     truth = world(0)[["t2m"]]
     seen, whole = watched(near(truth), truth)
-    land = land_on(FINE)
-    found = by_class(by_coast(FINE, land), seen.case, "t2m", seen.kept["t2m"])
+    land = interpolate_land(FINE)
+    found = scores_by_class(coast_classes(FINE, land), seen.case, "t2m", seen.kept["t2m"])
     total = sum(part.size * part.rows["mean of 4"]["rmse"] ** 2 for part in found)
     assert len(found) > 2
     assert total == pytest.approx(whole["mean of 4"]["rmse"] ** 2, rel=1e-12)
 
 
 def test_every_cell_is_of_one_class_of_height_and_one_of_coast() -> None:
-    land = land_on(KOREA)
+    land = interpolate_land(KOREA)
     height = xr.DataArray(500 + 100 * land, KOREA.coords(), ("lat", "lon"))
-    for classes in (by_height(height, land), by_coast(KOREA, land)):
+    for classes in (height_classes(height, land), coast_classes(KOREA, land)):
         assert np.array_equal(sum(classes.values()), np.ones(KOREA.shape))
-    assert by_height(height, land)["500 to 1000 m"].sum() == (land >= 0.5).sum()
+    assert height_classes(height, land)["500 to 1000 m"].sum() == (land >= 0.5).sum()
 
 
 def test_distance_to_the_coast_is_that_of_the_sphere() -> None:
     """Brute force with haversines, on Korea's cells and the coasts around it."""
     away = coast_distance(KOREA)
-    land = bundled()["land_fraction"].sel(lat=slice(31, 45), lon=slice(122, 134))
+    land = read_bundled_statics()["land_fraction"].sel(lat=slice(31, 45), lon=slice(122, 134))
     dry, grid = land.values >= 0.5, grid_of(land)
     rows_, columns = np.nonzero(dry[1:] != dry[:-1])
     lat, lon = list(grid.lat_edges[1:-1][rows_]), list(grid.lon[columns])
@@ -177,12 +190,12 @@ def test_a_sea_across_the_end_of_the_axis_is_one_and_a_lake_is_none() -> None:
     grid = Grid(np.arange(-88.0, 90, 4), np.arange(0.0, 360, 4))  # a cell at 0: 198,000 km2
     wet = np.zeros(grid.shape, bool)
     wet[42, [0, -1]] = True  # two cells at 80 degrees, 34,000 km2 each
-    assert not sea(wet, grid).any()
+    assert not find_sea(wet, grid).any()
     wet[38:44, [0, -1]] = True  # 12 cells, about 70,000 km2 or less each: more than a lake
-    assert np.array_equal(sea(wet, grid), wet)
+    assert np.array_equal(find_sea(wet, grid), wet)
     wet[:] = False
     wet[22, 40] = True
-    assert sea(wet, grid).sum() == 1  # it is larger than a lake
+    assert find_sea(wet, grid).sum() == 1  # it is larger than a lake
 
 
 def test_the_table_is_that_of_the_evaluation(files: Path) -> None:
@@ -220,7 +233,7 @@ def test_the_conclusion_counts_months_and_says_what_the_spread_is(files: Path) -
     truth = world(0, 15)[["t2m"]].isel(time=[0, 1, 2, 5, 12, 13, 14])
     truth.to_netcdf("truth.nc")
     near(truth).to_netcdf("forecast.nc")
-    average(truth, COARSE).to_netcdf("coarse.nc")
+    average_conservative(truth, COARSE).to_netcdf("coarse.nc")
     table = report(Path("r.html"), Path("forecast.nc"), Path("truth.nc"), Path("coarse.nc"))
     words = " ".join("".join(Page(Path("r.html").read_text(encoding="utf-8")).words).split())
     row = rows(table)["mean of 4"]
@@ -231,7 +244,7 @@ def test_the_conclusion_counts_months_and_says_what_the_spread_is(files: Path) -
 
 def test_a_conclusion_without_lerp_or_members_says_less() -> None:
     row = {"variable": "tp", "units": "mm day-1", "method": "forecast", "rmse": 1.5, "bias": -0.5}
-    said = conclusion("tp", [row], [], "forecast")
+    said = write_conclusion("tp", [row], [], "forecast")
     assert said == (
         "Precipitation (tp): the forecast has an RMSE of 1.50 mm day⁻¹ and a bias of "
         "\N{MINUS SIGN}0.50 mm day⁻¹."
@@ -245,7 +258,7 @@ def test_a_conclusion_names_the_baseline_that_is_better() -> None:
         {"units": "K", "method": "forecast", "rmse": 1.0, "bias": 0.0, "rmse_ratio_low": 0.4,
          "rmse_ratio_high": 0.6, "verdict": "better than lerp at the 95% level"},
     ]  # fmt: skip
-    said = conclusion("t2m", rows_, [], "forecast")
+    said = write_conclusion("t2m", rows_, [], "forecast")
     assert said.endswith("(ratio 0.40 to 0.60); lerp + lapse rate has the least, 0.50 K.")
 
 
@@ -321,9 +334,9 @@ def test_a_missing_library_is_said_with_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    monkeypatch.delitem(sys.modules, "dpdm.report.libraries")
+    monkeypatch.delitem(sys.modules, "dpdm.report.figures")
     with pytest.raises(DpdmError, match=f"Reports need {library}, which is not installed") as said:
-        importlib.import_module("dpdm.report.libraries")
+        importlib.import_module("dpdm.report.figures")
     assert said.value.hint == "Run: pip install 'dpdm[gis]'."
 
 
@@ -333,7 +346,7 @@ def test_memory_does_not_grow_with_time(tmp_path: Path) -> None:
         world(7, count, members=8)[["t2m"]].to_netcdf(tmp_path / "f.nc")
         with xr.open_dataset(tmp_path / "f.nc") as forecast:
             tracemalloc.start()
-            evaluate(forecast, world(8, count)[["t2m"]], watch=Gather())
+            evaluate(forecast, world(8, count)[["t2m"]], watch=ReportAccumulator())
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
     assert peaks[1] < 1.25 * peaks[0]

@@ -5,16 +5,8 @@ import torch
 from torch import Tensor
 
 from dpdm.diffusion.gaussian import Gaussian
-from dpdm.diffusion.sample import (
-    SAMPLERS,
-    SCHEDULES,
-    corrected,
-    cosine_levels,
-    evaluations,
-    langevin,
-    level,
-    levels,
-)
+from dpdm.diffusion.noise import SCHEDULES, cosine_levels, karras_levels, level_at_share
+from dpdm.diffusion.sample import SAMPLERS, count_network_evaluations, langevin, langevin_sampler
 from dpdm.types import Denoise, Fields, Sigma
 
 N = 16
@@ -37,7 +29,7 @@ def moments(name: str, denoise: Denoise, schedule: Tensor) -> Gaussian:
 
 @each_sampler
 def test_the_mean_is_not_forgotten_however_few_the_steps(name: str) -> None:
-    few = moments(name, prior(), levels(4, 0.01, 80.0))
+    few = moments(name, prior(), karras_levels(4, 0.01, 80.0))
     # What is left is second order in 1 / sigma_max: C / 80^2 with C of order one.
     torch.testing.assert_close(few.mean, prior().mean, rtol=0, atol=1e-3)
 
@@ -45,7 +37,8 @@ def test_the_mean_is_not_forgotten_however_few_the_steps(name: str) -> None:
 @each_sampler
 def test_covariance_converges_at_the_order_of_the_sampler(name: str) -> None:
     errors = [
-        (moments(name, prior(), levels(n, 0.01, 300.0)).cov - prior().cov).norm() for n in (32, 64)
+        (moments(name, prior(), karras_levels(n, 0.01, 300.0)).cov - prior().cov).norm()
+        for n in (32, 64)
     ]
     ratio = float(errors[0] / errors[1])
     # A halved step divides the error by 2^order; 30% for the terms of higher order.
@@ -60,7 +53,7 @@ def test_noise_around_an_origin_that_is_taken_away_leaves_the_flow_s_law(name: s
     shrink = modes * (values / (values + sigma**2)).sqrt() @ modes.T
 
     def flow(z: Tensor) -> Tensor:
-        falling = levels(400, 1e-3, sigma)
+        falling = karras_levels(400, 1e-3, sigma)
         return SAMPLERS[name](prior(), z.reshape(-1, 1, 4, 4), falling, origin).flatten(1)
 
     mean = flow(torch.zeros(1, N))
@@ -78,7 +71,9 @@ def test_a_share_of_a_schedule_is_what_is_left_of_it(schedule: str) -> None:
     shares = torch.linspace(1, 0, len(falling)) if schedule == "cosine" else None
     for k, found in enumerate(positive.tolist()):
         share = 1 - k / 7 if shares is None else float(shares[k])
-        assert level(schedule, share, 0.002, 80.0) == pytest.approx(found, rel=0.05, abs=2e-3)
+        assert level_at_share(schedule, share, 0.002, 80.0) == pytest.approx(
+            found, rel=0.05, abs=2e-3
+        )
 
 
 def test_cosine_levels_lead_to_the_same_moments() -> None:
@@ -94,8 +89,8 @@ def test_evaluations_are_counted(name: str) -> None:
         calls.append(float(sigma[0]))
         return prior()(x_t, sigma)
 
-    SAMPLERS[name](counted, torch.randn(2, 1, 4, 4), levels(6))
-    assert len(calls) == evaluations(name, 6)
+    SAMPLERS[name](counted, torch.randn(2, 1, 4, 4), karras_levels(6))
+    assert len(calls) == count_network_evaluations(name, 6)
 
 
 def test_evaluations_of_corrections_are_counted() -> None:
@@ -105,14 +100,14 @@ def test_evaluations_of_corrections_are_counted() -> None:
         calls.append(float(sigma[0]))
         return prior()(x_t, sigma)
 
-    corrected(2, 0.5, lambda count: torch.randn(2, 1, 4, 4))(
-        counted, torch.randn(2, 1, 4, 4), levels(6)
+    langevin_sampler(2, 0.5, lambda count: torch.randn(2, 1, 4, 4))(
+        counted, torch.randn(2, 1, 4, 4), karras_levels(6)
     )
-    assert len(calls) == evaluations("ddim", 6, 2)
+    assert len(calls) == count_network_evaluations("ddim", 6, 2)
 
 
 def test_levels_fall_to_zero() -> None:
-    schedule = levels(9, 0.002, 80.0)
+    schedule = karras_levels(9, 0.002, 80.0)
     assert schedule[0] == 80.0
     assert schedule[-1] == 0.0
     assert bool((schedule.diff() < 0).all())
@@ -121,15 +116,15 @@ def test_levels_fall_to_zero() -> None:
 @each_sampler
 def test_a_member_does_not_depend_on_its_batch(name: str) -> None:
     noise = torch.randn(5, 1, 4, 4)
-    together = SAMPLERS[name](prior(), noise, levels(8))
-    alone = SAMPLERS[name](prior(), noise[3:4], levels(8))
+    together = SAMPLERS[name](prior(), noise, karras_levels(8))
+    alone = SAMPLERS[name](prior(), noise[3:4], karras_levels(8))
     torch.testing.assert_close(together[3:4], alone, rtol=1e-10, atol=1e-10)
 
 
 def test_without_corrections_the_corrector_is_ddim() -> None:
-    noise, schedule = torch.randn(3, 1, 4, 4), levels(8)
+    noise, schedule = torch.randn(3, 1, 4, 4), karras_levels(8)
     plain = SAMPLERS["ddim"](prior(), noise, schedule)
-    sampler = corrected(0, 0.5, lambda count: torch.randn(3, 1, 4, 4))
+    sampler = langevin_sampler(0, 0.5, lambda count: torch.randn(3, 1, 4, 4))
     assert torch.equal(sampler(prior(), noise, schedule), plain)
 
 
@@ -156,7 +151,7 @@ def test_every_correction_has_its_own_noise() -> None:
         asked.append(count)
         return torch.zeros(1, 1, 4, 4)
 
-    corrected(3, 0.5, renew)(prior(), torch.randn(1, 1, 4, 4), levels(5))
+    langevin_sampler(3, 0.5, renew)(prior(), torch.randn(1, 1, 4, 4), karras_levels(5))
     assert asked == list(range(13))  # one before the first; none where no noise is left
 
 
@@ -165,7 +160,7 @@ def test_long_corrections_keep_a_gaussian_s_law() -> None:
     sigma, count = 2.0, 10000
     noisy = prior().cov + sigma**2 * torch.eye(N)
     exact = noisy + 2 * torch.eye(N) / torch.linalg.inv(noisy).trace()
-    sampler = corrected(40, 0.6, lambda _: torch.randn(count, 1, 4, 4))
+    sampler = langevin_sampler(40, 0.6, lambda _: torch.randn(count, 1, 4, 4))
     x_hat = sampler(prior(), torch.randn(count, 1, 4, 4), torch.tensor([3.0, sigma, 0.0]))
     gain = torch.linalg.solve(noisy, prior().cov)  # of the mean that the last step returns
     back = torch.linalg.solve(gain.T, (x_hat.flatten(1) - prior().mean).T).T

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.reconstruct.setting import Setting, prepare
-from dpdm.reconstruct.stack import stacked
+from dpdm.reconstruct.series import concat_lazily
+from dpdm.reconstruct.setup import ReconstructionSetup, prepare_reconstruction
 from tests.campaign import opened, plan, replace, tree, winter
 from tests.months import add, bare, dated, found, planned, put
 from tests.worlds import Taught, done, refused
@@ -54,7 +54,7 @@ def told(*words: str) -> str:
 def test_a_month_that_lacks_is_told_by_all_and_filled_by_none(
     site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dpdm.reconstruct.bill.SECONDS", 0.0)
+    monkeypatch.setattr("dpdm.reconstruct.estimate.MEASURING_SECONDS", 0.0)
     put(winter(), [0, 1], [3, 5])
     assert "missing: 2000-12, 2001-02" in done("reconstruct", "--check", "plan.toml").stdout
     assert "skipped: 2000-12, 2001-02" in done(*RUN.split()).stderr
@@ -81,8 +81,8 @@ def test_months_that_lack_are_counted_within_the_period(site: Path, case: str) -
     assert found(input=f"period = {period}" if period else "").missing == lacking
 
 
-def planned_here() -> Setting:
-    return prepare(Path("plan.toml"))
+def planned_here() -> ReconstructionSetup:
+    return prepare_reconstruction(Path("plan.toml"))
 
 
 @pytest.mark.filterwarnings("ignore:.*steps of days")
@@ -198,9 +198,9 @@ def test_a_month_that_one_variable_lacks_is_missing(site: Path) -> None:
 
 def test_a_step_costs_the_same_however_many_files_there_are(site: Path) -> None:
     put(winter())
-    one, alone = found().fields, len(pickle.dumps(planned().drawer))
+    one, alone = found().fields, len(pickle.dumps(planned().unit_sampler))
     put(winter(), *([n] for n in range(6)))
-    many, spread = found().fields, len(pickle.dumps(planned().drawer))
+    many, spread = found().fields, len(pickle.dumps(planned().unit_sampler))
     assert len(many["tp"].data.dask.layers) == len(one["tp"].data.dask.layers)
     assert abs(spread - alone) < 4000  # bytes, for what says where it comes from
     xr.testing.assert_equal(many, one)
@@ -209,7 +209,10 @@ def test_a_step_costs_the_same_however_many_files_there_are(site: Path) -> None:
 def test_a_stack_is_its_parts_end_to_end() -> None:
     rng, dims = np.random.default_rng(0), ("time", "lat", "lon")
     arrays = [rng.standard_normal((n, 3, 4)).astype(kind) for n, kind in ((2, "f4"), (5, "f8"))]
-    whole, stack = np.concatenate(arrays), stacked([xr.DataArray(a, dims=dims) for a in arrays])
+    whole, stack = (
+        np.concatenate(arrays),
+        concat_lazily([xr.DataArray(a, dims=dims) for a in arrays]),
+    )
     assert stack.dtype == whole.dtype
     for key in (slice(None), 2, -1, slice(1, 6, 2), (slice(1, 4), slice(1, 2), 3)):
         np.testing.assert_array_equal(stack[key].compute(), whole[key])

@@ -11,20 +11,23 @@ import pytest
 import torch
 import xarray as xr
 
-from dpdm.analysis import Analysis
-from dpdm.draw import SamplerConfig
-from dpdm.ensemble import EnsembleOptions
+from dpdm.assimilate.analysis import Analysis
 from dpdm.errors import DpdmError, DpdmWarning
-from dpdm.fields.channels import Channels, gaussian
-from dpdm.fields.observations import read_observations
-from dpdm.fields.status import ObsStatus, accept
-from dpdm.instruments import observation_operator
-from dpdm.operators.layout import globe
-from dpdm.operators.registry import Sites
-from dpdm.operators.soundings import STEFAN_BOLTZMANN, emission
-from dpdm.prior import Prior, load
-from dpdm.sighted import weights_of, whitening_operator
-from dpdm.states.globe import GlobalSpace, observed_space
+from dpdm.observations.observation_operator import (
+    channel_weighting,
+    observation_operator,
+    whitening_operator,
+)
+from dpdm.observations.sounder import SounderChannels, gaussian_channels
+from dpdm.observations.status import ObsStatus, accept
+from dpdm.observations.table import read_observations
+from dpdm.operators.geometry import globe_layout
+from dpdm.operators.radiance import STEFAN_BOLTZMANN, emission_shares
+from dpdm.operators.registry import ObsLocations
+from dpdm.prior import Prior, load_prior
+from dpdm.states.ensemble import EnsembleOptions
+from dpdm.states.globe import GlobalSpace, observed_globe_states
+from dpdm.states.sampling import SamplerConfig
 from tests.globes import taught, weather
 from tests.worlds import done, refused
 
@@ -75,9 +78,9 @@ def test_a_table_is_seen_as_numpy_sees_the_columns(tmp_path: Path) -> None:
     x = torch.from_numpy(np.random.default_rng(0).uniform(200, 300, (1, 4, len(LAT), len(LON))))
     share = {"a": np.array([0.1, 0.3, 0.4, 0.2]), "b": np.array([0.6, 0.4, 0, 0])}
 
-    def place(some: pd.DataFrame) -> Sites:
-        return Sites(
-            globe(LAT, LON), NAMES, some["lat"].to_numpy(), some["lon"].to_numpy(),
+    def place(some: pd.DataFrame) -> ObsLocations:
+        return ObsLocations(
+            globe_layout(LAT, LON), NAMES, some["lat"].to_numpy(), some["lon"].to_numpy(),
             pressure=some["pressure"].to_numpy(), levels=(*levels, 0.0), weights=share,
         )  # fmt: skip
 
@@ -88,7 +91,7 @@ def test_a_table_is_seen_as_numpy_sees_the_columns(tmp_path: Path) -> None:
         return float(np.interp(np.log(p), np.log(HPA[::-1]), air[:3]))
 
     low, south, pole = column(3, 1), column(1, 2), column(5, 0)
-    leaving = emission(levels[::-1], [15.0])[0] @ (STEFAN_BOLTZMANN * low**4)
+    leaving = emission_shares(levels[::-1], [15.0])[0] @ (STEFAN_BOLTZMANN * low**4)
     expected = [at(700, low), share["b"] @ south, at(300, pole), leaving, share["a"] @ low]
     np.testing.assert_allclose(observation_operator(rows, place)(x)[0], expected, rtol=1e-12)
 
@@ -142,14 +145,14 @@ def test_a_pressure_is_of_what_is_known_on_levels(
     assert table["value"][0] == pytest.approx(seen[2], rel=1e-12)
 
 
-def space(sounder: Channels | None = None) -> GlobalSpace:
+def space(sounder: SounderChannels | None = None) -> GlobalSpace:
     """Return the week to estimate."""
-    prior, options = load(Path("prior.safetensors")), EnsembleOptions(members=2)
-    found = observed_space(prior, pd.DataFrame(), Path("truth.nc"), "obs", options, sounder)
+    prior, options = load_prior(Path("prior.safetensors")), EnsembleOptions(members=2)
+    found = observed_globe_states(prior, pd.DataFrame(), Path("truth.nc"), "obs", options, sounder)
     return replace(found, sampler=SAMPLER)
 
 
-def checked(text: str, sounder: Channels | None = None) -> pd.DataFrame:
+def checked(text: str, sounder: SounderChannels | None = None) -> pd.DataFrame:
     """Return a table of text, checked against the week, with what it accepts in use."""
     Path("obs.csv").write_text(text)
     table = space(sounder).screen(read_observations([Path("obs.csv")], channels=sounder))
@@ -181,8 +184,8 @@ def test_each_row_says_why_it_is_of_no_use() -> None:
 
 
 @pytest.fixture
-def sounder() -> Channels:
-    return gaussian([850, 600, 500], levels=[850, 500], near=0.6)
+def sounder() -> SounderChannels:
+    return gaussian_channels([850, 600, 500], levels=[850, 500], near=0.6)
 
 
 TB = (
@@ -195,20 +198,22 @@ TB = (
 )
 
 
-def covariance(table: pd.DataFrame, sounder: Channels) -> np.ndarray:
+def covariance(table: pd.DataFrame, sounder: SounderChannels) -> np.ndarray:
     """Return the whole covariance of a table's errors, pair by pair."""
     error, step = table["error"].to_numpy(), table["step"].to_numpy()
     whole = np.diag(error**2)
     for i, one in enumerate(table["channel"]):
         for j, other in enumerate(table["channel"]):
             if one and other and step[i] == step[j]:
-                related = sounder.correlation[sounder.number(one), sounder.number(other)]
+                related = sounder.correlation[
+                    sounder.channel_index(one), sounder.channel_index(other)
+                ]
                 whole[i, j] = related * error[i] * error[j]
     return whole
 
 
 @pytest.mark.usefixtures("here", "warned")
-def test_the_posterior_sees_the_whole_quadratic_form(sounder: Channels) -> None:
+def test_the_posterior_sees_the_whole_quadratic_form(sounder: SounderChannels) -> None:
     """Whitened misfits over unit variances add up to d^T R^-1 d, in single precision."""
     table, week = checked(TB, sounder), space(sounder)
     analysis = Analysis(week, table)
@@ -232,14 +237,17 @@ def warned() -> Iterator[None]:
 
 def test_independent_channels_are_left_as_they_are() -> None:
     rows = pd.DataFrame({"variable": ["tb"], "channel": ["1"], "error": [1.0], "lat": 1.0})
-    assert whitening_operator(rows, gaussian([850, 500])) is None
-    assert whitening_operator(rows.assign(variable="t"), gaussian([850, 500], near=0.5)) is None
+    assert whitening_operator(rows, gaussian_channels([850, 500])) is None
+    assert (
+        whitening_operator(rows.assign(variable="t"), gaussian_channels([850, 500], near=0.5))
+        is None
+    )
 
 
 def test_weights_of_other_levels_are_interpolated_with_a_word() -> None:
-    sounder = gaussian([500], levels=[1000, 700, 400, 100])
+    sounder = gaussian_channels([500], levels=[1000, 700, 400, 100])
     with pytest.warns(DpdmWarning, match="have 4 levels, the fields 2: they are interpolated"):
-        found = weights_of(["t850", "t500"], [85000.0, 50000.0], sounder)["1"]
+        found = channel_weighting(["t850", "t500"], [85000.0, 50000.0], sounder)["1"]
     assert found.sum() == pytest.approx(1, abs=1e-12)
 
 

@@ -19,14 +19,14 @@ MAIN = START + "from dpdm_cli.start import main; main()"
 STUCK = """
 import os, signal, threading, time
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
-from dpdm.fields.alone import HDF5
+from dpdm.system import HDF5_LOCK
 from dpdm.fields.write import Writer
 def put(self, target, place, values):
-    HDF5.acquire(), NETCDF4_PYTHON_LOCK.acquire()
+    HDF5_LOCK.acquire(), NETCDF4_PYTHON_LOCK.acquire()
     {before}
     while True:
         threading.Event().wait(0.1)
-Writer._put = put
+Writer._write_values = put
 """
 # Python swallows what is raised in a __del__.
 DYING = """

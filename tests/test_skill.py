@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dpdm.errors import DpdmError
-from dpdm.prior import find, header, load
-from dpdm.skill import doubt_of
+from dpdm.prior import find_prior, load_prior, read_prior_header
+from dpdm.prior.skill import skill_warning
 from tests.worlds import TOML, Taught, done, dpdm, refused
 
 DOWNSCALE = "downscale coarse.nc out.nc --mean --overwrite --prior"
@@ -19,7 +19,7 @@ DOWNSCALE = "downscale coarse.nc out.nc --mean --overwrite --prior"
 
 def changed(name: str, tensors: Any = dict, **contract: Any) -> Path:
     """Write prior.safetensors anew with other tensors, or other words in its contract."""
-    found = header(Path("prior.safetensors"))
+    found = read_prior_header(Path("prior.safetensors"))
     assert found.contract.scores
     said = stored(Path("prior.safetensors"))
     said["contract"] |= contract
@@ -49,9 +49,9 @@ def test_training_that_diverges_stops_and_publishes_nothing(here: Path, taught: 
 def test_a_diverged_run_resumes_at_a_smaller_rate(
     here: Path, taught: Taught, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dpdm import learn
+    from dpdm.training import loop
 
-    step_on, half = learn.step_on, Path("new.safetensors.resume")
+    step_on, half = loop.train_step, Path("new.safetensors.resume")
 
     def stopped(subject: Any, state: Any, *rest: Any) -> float:
         if state.step == 8:
@@ -60,10 +60,10 @@ def test_a_diverged_run_resumes_at_a_smaller_rate(
 
     command = f"train {taught.fine} --out new.safetensors --factor 4 --config a.toml"
     Path("a.toml").write_text(TOML)
-    monkeypatch.setattr(learn, "step_on", stopped)
+    monkeypatch.setattr(loop, "train_step", stopped)
     with pytest.raises(AssertionError, match="Interrupted"):
         done(*command.split())
-    monkeypatch.setattr(learn, "step_on", step_on)
+    monkeypatch.setattr(loop, "train_step", step_on)
     kept = half.read_bytes()
     Path("a.toml").write_text(TOML.replace("steps = 12", "steps = 12\nlearning_rate = 1e30"))
     told = dpdm(*command.split())
@@ -88,7 +88,7 @@ def test_a_prior_of_weights_that_are_not_finite_is_refused(here: Path, bad: floa
 def test_a_prior_whose_climate_is_missing_everywhere_is_refused(here: Path) -> None:
     changed("bad.safetensors", lambda w: {"coarse.mean": w["coarse.mean"] * float("nan")})
     with pytest.raises(DpdmError, match=r"coarse\.mean is not finite"):
-        load(Path("bad.safetensors"))
+        load_prior(Path("bad.safetensors"))
 
 
 def test_an_output_without_a_value_is_refused(here: Path) -> None:
@@ -120,8 +120,8 @@ def test_a_prior_of_which_nothing_was_held_out_is_used_with_a_warning(here: Path
 
 def test_a_good_prior_is_used_without_a_warning(here: Path) -> None:
     assert "Warning" not in done(*f"{DOWNSCALE} prior.safetensors".split()).stderr
-    contract = header(find("default")).contract
-    assert doubt_of(contract, contract.scores) == ""
+    contract = read_prior_header(find_prior("default")).contract
+    assert skill_warning(contract, contract.scores) == ""
 
 
 def test_training_states_at_its_end_that_nothing_was_held_out(here: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 import torch
 import xarray as xr
 
-from dpdm.fields.observations import read_observations
-from dpdm.prior import load
-from dpdm.states.axes import observed_space
+from dpdm.observations.table import read_observations
+from dpdm.prior import load_prior
+from dpdm.states.trajectory_domain import observed_trajectories
 from tests.test_trajectories import PLANE_TOML, TOML, currents, spirals
 from tests.worlds import done, refused
 
@@ -147,9 +147,9 @@ def test_blocks_of_a_plane_are_seen() -> None:
 
 
 def test_the_operator_of_a_component_is_its_physical_value() -> None:
-    prior = load(Path("spirals.safetensors"))
+    prior = load_prior(Path("spirals.safetensors"))
     table = read_observations([Path("obs.nc")]).assign(step=lambda t: (t["time"] / 0.25).round())
-    space = observed_space(prior, table, Path("spirals.nc"), "obs.nc")
+    space = observed_trajectories(prior, table, Path("spirals.nc"), "obs.nc")
     x = torch.randn(2, *space.shape)
     physical = space.physical(x)
     some = table.iloc[[1, 5, 2]].astype({"step": int})

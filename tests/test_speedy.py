@@ -24,11 +24,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_temperature_that_is_linear_in_log_pressure_stays_so() -> None:
     sp = np.random.default_rng(0).uniform(95000, 105000, (3, 4, 5))
     p = sp[:, None] * SIGMA[:, None, None]
-    found = speedy.on_levels(300 + 20 * np.log(p / 1e5), sp, SIGMA)
-    known = 300 + 20 * np.log(speedy.LEVELS / 1e5)
+    found = speedy.interpolate_to_levels(300 + 20 * np.log(p / 1e5), sp, SIGMA)
+    known = 300 + 20 * np.log(speedy.PRESSURE_LEVELS / 1e5)
     # 925 hPa lies below the lowest level where the pressure is below 97.4 kPa.
     np.testing.assert_allclose(found[:, 1:], np.broadcast_to(known[1:, None, None], (3, 7, 4, 5)))
-    above = sp * SIGMA[-1] > speedy.LEVELS[0]
+    above = sp * SIGMA[-1] > speedy.PRESSURE_LEVELS[0]
     np.testing.assert_allclose(found[:, 0][above], known[0])
 
 
@@ -36,7 +36,7 @@ def test_below_ground_temperature_follows_the_standard_atmosphere() -> None:
     # In the US Standard Atmosphere 1976 at 850 hPa and 925 hPa: T = 288.15 (p / p0) ** 0.190263.
     sp = np.full((1, 1, 1), 80000.0)
     standard = 288.15 * (np.append(SIGMA * 80000, [85000, 92500]) / 101325) ** 0.190263
-    found = speedy.on_levels(standard[None, :8, None, None], sp, SIGMA)
+    found = speedy.interpolate_to_levels(standard[None, :8, None, None], sp, SIGMA)
     np.testing.assert_allclose(found[0, :2, 0, 0], [standard[9], standard[8]], rtol=2e-6)
 
 
@@ -46,10 +46,10 @@ def test_latitudes_are_lerped_over_the_poles() -> None:
     lon = np.radians(np.arange(0, 360, 30))
     plane = np.where(lat > 0, 90 - lat, lat + 90)[:, None] * np.cos(lon)
     to = np.array([-88.5, -60.0, 50.0, 89.9])
-    found = speedy.between(plane, lat, to)
+    found = speedy.interpolate_latitudes(plane, lat, to)
     known = np.where(to > 0, 90 - to, to + 90)[:, None] * np.cos(lon)
     np.testing.assert_allclose(found[[0, 2, 3]], known[[0, 2, 3]], atol=1e-12)
-    np.testing.assert_allclose(speedy.between(plane, lat, lat), plane)
+    np.testing.assert_allclose(speedy.interpolate_latitudes(plane, lat, lat), plane)
 
 
 def test_the_grid_is_regular_and_closed() -> None:

@@ -12,14 +12,21 @@ import pytest
 import torch
 import xarray as xr
 
-from dpdm.analysis import Analysis
+from dpdm.assimilate.analysis import Analysis
 from dpdm.diffusion.gaussian import Gaussian
-from dpdm.diffusion.observe import Observation
-from dpdm.draw import MemberNoise, SamplerConfig, draw
-from dpdm.ensemble import EnsembleOptions, described, layout
-from dpdm.fields.status import ObsStatus, accept, mark, overrule, reasons
-from dpdm.instruments import values_and_errors
-from dpdm.states import KINDS
+from dpdm.diffusion.noise import MemberNoise
+from dpdm.diffusion.observation import Observation
+from dpdm.observations.observation_operator import values_and_errors
+from dpdm.observations.status import (
+    ObsStatus,
+    accept,
+    mark_status,
+    overrule_status,
+    status_reasons,
+)
+from dpdm.states import STATE_KINDS
+from dpdm.states.ensemble import EnsembleOptions, add_statistic_attrs, ensemble_layout
+from dpdm.states.sampling import SamplerConfig, draw_ensemble
 from dpdm.types import Denoise, Fields, Operator
 
 MEAN, STD = 10.0, 2.0
@@ -88,11 +95,13 @@ class Numbers:
         axes = {} if member is None else {"realization": [member]}
         coords = axes | {"step": [step], "cell": np.arange(4)}
         array = xr.DataArray(values[0, 0][(None,) * (len(axes) + 1)], coords, list(coords), "n")
-        return described(array, statistic).to_dataset(name=f"n_{statistic}" if statistic else "n")
+        return add_statistic_attrs(array, statistic).to_dataset(
+            name=f"n_{statistic}" if statistic else "n"
+        )
 
     def template(self) -> xr.Dataset:
         axes = {"realization": None, "step": list(self.steps), "cell": np.arange(4)}
-        return layout(self.shape, self.options, self.label_values, axes)
+        return ensemble_layout(self.shape, self.options, self.label_values, axes)
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +113,7 @@ def single() -> Iterator[None]:
 
 
 def drawn(space: Numbers, members: range | list[int], **more: Any) -> np.ndarray:
-    return np.stack([*draw(space, 0, space.sampler, members, 5, **more)])  # type: ignore[arg-type]
+    return np.stack([*draw_ensemble(space, 0, space.sampler, members, 5, **more)])  # type: ignore[arg-type]
 
 
 def test_a_member_depends_on_its_number_alone() -> None:
@@ -140,7 +149,7 @@ def test_an_analysis_needs_no_more_than_a_space() -> None:
     one = torch.zeros(1, 4).double()
     one[0, 1] = STD
     law = Gaussian(torch.zeros(4).double(), space.law.cov.double())
-    known = law.given(one, torch.tensor([3.0]).double(), torch.tensor([0.25]).double())
+    known = law.condition_on(one, torch.tensor([3.0]).double(), torch.tensor([0.25]).double())
     expected = MEAN + STD * known.mean.numpy()
     spread = STD * known.cov.diagonal().sqrt().numpy()
     assert (np.abs(members.mean(0) - expected) < 4 * spread / 20 + 0.02).all()
@@ -161,7 +170,7 @@ def test_every_block_fits_into_the_layout() -> None:
 
 
 def test_kinds_are_those_that_a_prior_says() -> None:
-    assert list(KINDS) == ["fields", "trajectories", "globe"]
+    assert list(STATE_KINDS) == ["fields", "trajectories", "globe"]
 
 
 def test_statuses_are_those_that_reports_have_always_had() -> None:
@@ -177,11 +186,11 @@ def test_statuses_are_those_that_reports_have_always_had() -> None:
 
 def test_the_first_status_of_a_row_stays() -> None:
     rows = pd.DataFrame({"status": ["", "missing", ""]})
-    mark(rows, np.array([True, True, False]), ObsStatus.OUTSIDE)
+    mark_status(rows, np.array([True, True, False]), ObsStatus.OUTSIDE)
     assert list(rows["status"]) == ["outside the domain", "missing", ""]
     assert list(accept(rows)["status"]) == ["outside the domain", "missing", "assimilated"]
-    overrule(rows, np.array([1]), ObsStatus.MERGED.of("2 of a.csv"))
-    assert list(reasons(rows)) == ["outside the domain", "merged", ""]
+    overrule_status(rows, np.array([1]), ObsStatus.MERGED.of("2 of a.csv"))
+    assert list(status_reasons(rows)) == ["outside the domain", "merged", ""]
 
 
 def test_no_status_is_typed_again_elsewhere() -> None:

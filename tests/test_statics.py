@@ -6,21 +6,23 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from dpdm.constants import GRAVITY
 from dpdm.errors import DpdmError
-from dpdm.fields.grid import Grid, average, coarsen, grid_of, lerp
-from dpdm.fields.statics import GRAVITY, bundled, statics
-from dpdm.fields.store import open_fields
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.read import open_fields
+from dpdm.fields.regrid import average_conservative, coarsen_fields, interpolate_bilinear
+from dpdm.fields.statics import make_statics, read_bundled_statics
 
 SAMPLES = Path(__file__).parents[1] / "sample_data"
 HOME = Grid(np.arange(36.0, 56.1, 0.25), np.arange(0.0, 20.1, 0.25))  # central Europe
 
 
 def height(lat: float, lon: float) -> float:
-    return float(bundled()["topography"].sel(lat=lat, lon=lon))
+    return float(read_bundled_statics()["topography"].sel(lat=lat, lon=lon))
 
 
 def land(lat: float, lon: float) -> float:
-    return float(bundled()["land_fraction"].sel(lat=lat, lon=lon))
+    return float(read_bundled_statics()["land_fraction"].sel(lat=lat, lon=lon))
 
 
 @pytest.mark.parametrize(
@@ -43,8 +45,10 @@ def test_known_altitudes(lat, lon, low, high):
 
 
 def test_mountains_are_cell_means_not_summits():
-    assert 7000 > float(bundled()["topography"].max()) > 5400  # Karakoram; Everest's summit: 8849
-    alps = bundled()["topography"].sel(lat=slice(44, 48), lon=slice(5, 14))
+    assert (
+        7000 > float(read_bundled_statics()["topography"].max()) > 5400
+    )  # Karakoram; Everest's summit: 8849
+    alps = read_bundled_statics()["topography"].sel(lat=slice(44, 48), lon=slice(5, 14))
     assert 2000 < float(alps.max()) < 3000
 
 
@@ -69,7 +73,7 @@ def test_lakes_are_water_and_ice_shelves_are_land(lat, lon, share):
 
 
 def test_land_covers_what_the_earth_has():
-    fields = bundled()
+    fields = read_bundled_statics()
     weights = xr.DataArray(grid_of(fields).weights, dims=("lat", "lon"))
     mean = fields.weighted(weights).mean()
     assert float(mean["land_fraction"]) == pytest.approx(0.292, abs=0.006)  # textbooks: 29.2 %
@@ -77,7 +81,7 @@ def test_land_covers_what_the_earth_has():
 
 
 def test_ranges_and_poles():
-    fields = bundled()
+    fields = read_bundled_statics()
     assert bool(fields.notnull().all().to_array().all())
     assert 0 <= float(fields["land_fraction"].min()) <= float(fields["land_fraction"].max()) == 1
     for pole in (-90, 90):
@@ -87,7 +91,7 @@ def test_ranges_and_poles():
 
 @pytest.mark.parametrize("seam", [0, 720])
 def test_no_step_at_greenwich_or_the_dateline(seam):
-    height = bundled()["topography"].values
+    height = read_bundled_statics()["topography"].values
     jumps = np.abs(height - np.roll(height, 1, axis=1)).mean(0)
     beside = np.delete(jumps[np.arange(seam - 40, seam + 41) % 1440], 40)
     assert beside.min() < jumps[seam] < 1.2 * beside.max()
@@ -110,17 +114,17 @@ def test_registration_against_the_fine_temperature():
 
 
 def detail(fields: xr.Dataset) -> xr.Dataset:
-    return fields - lerp(coarsen(fields.astype(float), 10), grid_of(fields))
+    return fields - interpolate_bilinear(coarsen_fields(fields.astype(float), 10), grid_of(fields))
 
 
 def elevation(grid: Grid, place: Grid) -> np.ndarray:
-    field = statics(place)[["topography"]].assign_coords(lat=grid.lat, lon=grid.lon)
+    field = make_statics(place)[["topography"]].assign_coords(lat=grid.lat, lon=grid.lon)
     return detail(field)["topography"].values
 
 
 def test_equal_cells_are_copied():
-    got = statics(HOME)
-    xr.testing.assert_equal(got, bundled().sel(lat=HOME.lat, lon=HOME.lon))
+    got = make_statics(HOME)
+    xr.testing.assert_equal(got, read_bundled_statics().sel(lat=HOME.lat, lon=HOME.lon))
     assert got["topography"].attrs["units"] == "m"
     assert got["land_fraction"].attrs["standard_name"] == "land_area_fraction"
 
@@ -128,15 +132,15 @@ def test_equal_cells_are_copied():
 def test_larger_cells_are_block_means():
     """One degree cells cut like four by four cells of the file hold their area means."""
     rows, columns = slice(400, 440), slice(100, 180)
-    fine = bundled().isel(lat=rows, lon=columns)
-    want = coarsen(fine, 4)
-    got = statics(Grid(want["lat"].values, want["lon"].values))
+    fine = read_bundled_statics().isel(lat=rows, lon=columns)
+    want = coarsen_fields(fine, 4)
+    got = make_statics(Grid(want["lat"].values, want["lon"].values))
     xr.testing.assert_allclose(got, want, rtol=1e-12)
 
 
 def test_means_keep_the_global_mean():
     grid = Grid(np.arange(-88.75, 90, 2.5), np.arange(0.0, 360, 2.5))
-    got, fields = statics(grid), bundled()
+    got, fields = make_statics(grid), read_bundled_statics()
     for name in got:
         want = np.average(fields[name].values, weights=grid_of(fields).weights)
         assert np.average(got[name].values, weights=grid.weights) == pytest.approx(want, rel=1e-9)
@@ -145,20 +149,20 @@ def test_means_keep_the_global_mean():
 @pytest.mark.parametrize("spacing", [0.25, 0.3, 1.0])
 def test_longitude_has_no_origin(spacing):
     lat, lon = np.arange(30.0, 50, spacing), np.arange(-180.0, 179.9, spacing)
-    west, east = statics(Grid(lat, lon)), statics(Grid(lat, lon + 360))
+    west, east = make_statics(Grid(lat, lon)), make_statics(Grid(lat, lon + 360))
     for name in west:
         np.testing.assert_allclose(west[name].values, east[name].values, rtol=1e-9, atol=1e-9)
 
 
 def test_about_equal_cells_are_lerped():
     grid = Grid(np.array([46.0, 46.24]), np.array([8.0, 8.24]))
-    want = bundled()["topography"].interp(lat=grid.lat, lon=grid.lon)
-    np.testing.assert_allclose(statics(grid)["topography"].values, want.values, rtol=1e-9)
+    want = read_bundled_statics()["topography"].interp(lat=grid.lat, lon=grid.lon)
+    np.testing.assert_allclose(make_statics(grid)["topography"].values, want.values, rtol=1e-9)
 
 
 def test_finer_cells_need_the_users_own():
     with pytest.raises(DpdmError, match=r"0\.1 degrees") as refusal:
-        statics(Grid(np.arange(40.0, 42, 0.1), np.arange(5.0, 7, 0.1)))
+        make_statics(Grid(np.arange(40.0, 42, 0.1), np.arange(5.0, 7, 0.1)))
     assert "--statics" in refusal.value.hint
 
 
@@ -189,7 +193,7 @@ def written(ds: xr.Dataset, folder: Path) -> Path:
 
 
 def used(ds: xr.Dataset, folder: Path, grid: Grid = TARGET) -> xr.Dataset:
-    return statics(grid, open_fields(written(ds, folder)))
+    return make_statics(grid, open_fields(written(ds, folder)))
 
 
 def refused(ds: xr.Dataset, folder: Path, grid: Grid = TARGET) -> DpdmError:
@@ -256,8 +260,8 @@ def test_sea_is_at_zero_without_gaps_or_floor(tmp_path):
 def test_larger_target_takes_means_of_own(tmp_path):
     grid = Grid(np.arange(45.0, 47, 0.5), np.arange(5.0, 8, 0.5))
     wide = open_fields(written(own(), tmp_path)).rename(orog="topography", sftlf="land_fraction")
-    want = average(wide.astype(float), grid)
-    got = statics(grid, open_fields(written(own(), tmp_path)))
+    want = average_conservative(wide.astype(float), grid)
+    got = make_statics(grid, open_fields(written(own(), tmp_path)))
     np.testing.assert_allclose(got["topography"].values, want["topography"].values, rtol=1e-12)
 
 

@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.axes import regular
-from dpdm.fields.store import load, open_fields
+from dpdm.fields.axes import snap_to_regular
+from dpdm.fields.read import load_checked_fields, open_fields
 
 LAT = np.arange(-30.0, 31.0, 10.0)
 LON = np.arange(0.0, 360.0, 30.0)
@@ -116,10 +116,10 @@ def test_uneven_coordinates_snap_to_the_exact_grid(path, step, dtype):
 def test_truncated_decimals_snap_and_exact_doubles_stay():
     thirds = np.trunc((20 + 1 / 6 + np.arange(1080) / 3) * 1e4) / 1e4
     np.testing.assert_array_equal(
-        regular(thirds, "longitude")[[0, 1, -1]], [121 / 6, 20.5, 2279 / 6]
+        snap_to_regular(thirds, "longitude")[[0, 1, -1]], [121 / 6, 20.5, 2279 / 6]
     )
     odd = 1 + 0.12345678901 * np.arange(9)
-    np.testing.assert_allclose(regular(odd, "longitude"), odd, rtol=1e-15)
+    np.testing.assert_allclose(snap_to_regular(odd, "longitude"), odd, rtol=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_singletons_are_squeezed_and_the_rest_is_left_out(path):
 def test_fields_are_lazy_in_steps(path):
     out = opened(fields(), path)
     assert out["t2m"].chunksizes == {"time": (1, 1, 1), "lat": (7,), "lon": (12,)}
-    assert load(out.isel(time=[1]))["t2m"].chunks is None
+    assert load_checked_fields(out.isel(time=[1]))["t2m"].chunks is None
 
 
 def test_variables_by_either_name_and_renamed(path):

@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.store import LeftOut, load, open_fields
-from dpdm.info import describe
+from dpdm.fields.read import OmittedVariableWarning, load_checked_fields, open_fields
+from dpdm.info import describe_file
 from tests.test_store import fields
 from tests.worlds import done
 
@@ -28,7 +28,7 @@ def both_versions() -> xr.Dataset:
 def test_the_preliminary_version_fills_the_final_one(tmp_path, order):
     packed = {"dtype": "i2", "scale_factor": 0.01, "add_offset": 280.0, "_FillValue": -32767}
     both_versions().isel(expver=order).to_netcdf(tmp_path / "a.nc", encoding={"t2m": packed})
-    out = load(open_fields(tmp_path / "a.nc"))
+    out = load_checked_fields(open_fields(tmp_path / "a.nc"))
     assert out["t2m"].dtype == np.float32
     np.testing.assert_allclose(out["t2m"], fields()["tas"], atol=0.006)
 
@@ -49,13 +49,13 @@ def test_a_file_of_groups_names_them(tmp_path):
     grouped_netcdf(tmp_path / "a.nc")
     with pytest.raises(DpdmError, match=r"groups: forecast \(tas\); sea/surface \(tos\)"):
         open_fields(tmp_path / "a.nc")
-    assert describe(tmp_path / "a.nc")["groups"] == {"forecast": "tas", "sea/surface": "tos"}
+    assert describe_file(tmp_path / "a.nc")["groups"] == {"forecast": "tas", "sea/surface": "tos"}
 
 
 def test_groups_beside_fields_are_named_and_do_no_harm(tmp_path):
     fields().to_netcdf(tmp_path / "a.nc")
     fields().to_netcdf(tmp_path / "a.nc", group="old", mode="a")
-    found = describe(tmp_path / "a.nc")
+    found = describe_file(tmp_path / "a.nc")
     assert (list(found["variables"]), found["groups"]) == (["t2m"], {"old": "tas"})
 
 
@@ -67,7 +67,9 @@ def test_the_command_for_groups_takes_one_out(tmp_path):
     command = refusal.value.hint.split(": ", 1)[1].rstrip(".")
     words = command.replace("IN.nc", "a.nc").replace("OUT.nc", "b.nc").split()
     subprocess.run(words, check=True, cwd=tmp_path)
-    assert load(open_fields(tmp_path / "b.nc")).equals(load(open_fields_of(tmp_path)))
+    assert load_checked_fields(open_fields(tmp_path / "b.nc")).equals(
+        load_checked_fields(open_fields_of(tmp_path))
+    )
 
 
 def open_fields_of(folder: Path) -> xr.Dataset:
@@ -93,7 +95,9 @@ ODD = {
 
 def test_a_variable_of_no_use_leaves_the_others(tmp_path):
     fields().assign(soil=ODD["soil"]).to_netcdf(tmp_path / "a.nc")
-    with pytest.warns(LeftOut, match="soil is left out: soil has a dimension depth of 2"):
+    with pytest.warns(
+        OmittedVariableWarning, match="soil is left out: soil has a dimension depth of 2"
+    ):
         assert set(open_fields(tmp_path / "a.nc").data_vars) == {"t2m"}
     with pytest.raises(DpdmError, match="depth"):
         open_fields(tmp_path / "a.nc", rename={"t2m": "soil"})
@@ -103,7 +107,7 @@ def test_a_known_variable_that_cannot_be_read_is_refused_where_it_is_needed(tmp_
     fields().assign(rain=ODD["rain"]).to_netcdf(tmp_path / "a.nc")
     with pytest.raises(DpdmError, match="bananas"):
         open_fields(tmp_path / "a.nc")
-    with pytest.warns(LeftOut, match="bananas"):
+    with pytest.warns(OmittedVariableWarning, match="bananas"):
         assert set(open_fields(tmp_path / "a.nc", needed=["tas"]).data_vars) == {"t2m"}
     with pytest.raises(DpdmError, match="bananas"):
         open_fields(tmp_path / "a.nc", needed=["tp"])
@@ -111,7 +115,7 @@ def test_a_known_variable_that_cannot_be_read_is_refused_where_it_is_needed(tmp_
 
 def test_a_description_lists_what_cannot_be_read(tmp_path):
     fields().assign(ODD).to_netcdf(tmp_path / "a.nc")
-    found = describe(tmp_path / "a.nc")
+    found = describe_file(tmp_path / "a.nc")
     assert list(found["variables"]) == ["t2m"]
     assert {name: word.split()[0] for name, word in found["unreadable"].items()} == {
         "rain": "'bananas'", "soil": "soil",

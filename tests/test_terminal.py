@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from dpdm.printable import printable
+from dpdm.errors import escape_controls
 from tests.campaign import plan, series
 from tests.forgeries import forge, said_of
 from tests.worlds import coarse_world, dpdm, world
@@ -97,4 +97,4 @@ def test_reconstruct_and_status_show_what_a_terminal_would_obey(place: Path) -> 
 
 
 def test_a_name_that_is_no_text_is_shown_as_its_bytes() -> None:
-    assert printable("station \udcff\n\tend") == "station \\udcff\n\tend"
+    assert escape_controls("station \udcff\n\tend") == "station \\udcff\n\tend"

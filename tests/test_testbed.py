@@ -8,7 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
-from dpdm.testbeds import kolmogorov, lorenz63, spectral
+from dpdm.testbeds import kolmogorov, lorenz63
 from tests.worlds import done, refused
 
 LORENZ = "testbed lorenz63 truth.nc --trajectories 3 --length 5"
@@ -32,16 +32,16 @@ def test_a_lorenz63_file_holds_the_trajectories_in_double_precision() -> None:
     assert truth["state"].dims == ("trajectory", "time", "component")
     assert list(truth["component"].values) == ["x", "y", "z"]
     np.testing.assert_allclose(truth["time"], np.arange(5) * 0.025)
-    expected = lorenz63.simulate(3, 5, seed=7)
+    expected = lorenz63.simulate_lorenz(3, 5, seed=7)
     assert np.array_equal(truth["state"].values, expected.numpy())
 
 
 def test_a_kolmogorov_file_holds_the_flow_at_the_centres_of_its_cells() -> None:
     truth = made(KOLMOGOROV)
     assert dict(truth["u"].sizes) == {"trajectory": 2, "time": 3, "y": 16, "x": 16}
-    np.testing.assert_allclose(truth["x"], spectral.centres(16))
+    np.testing.assert_allclose(truth["x"], kolmogorov.cell_centres(16))
     np.testing.assert_allclose(truth["time"], [0.0, 0.2, 0.4])
-    expected = kolmogorov.simulate(1, 3, 0, 2, 16, kolmogorov.Flow(32))
+    expected = kolmogorov.simulate_flow(1, 3, 0, 2, 16, kolmogorov.KolmogorovFlow(32))
     found = torch.from_numpy(np.stack([truth[n].values[1] for n in "uv"], axis=1)).double()
     torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)  # single precision
 
@@ -98,7 +98,7 @@ def test_an_unshaken_file_holds_steps_of_the_model_alone() -> None:
     truth = made(LORENZ + " --interval 0.01 --deterministic")
     np.testing.assert_allclose(truth["time"], np.arange(5) * 0.01)
     state = torch.from_numpy(truth["state"].values)
-    assert torch.equal(state[:, 1:], lorenz63.step(state[:, :-1], 0.01))
+    assert torch.equal(state[:, 1:], lorenz63.advance_states(state[:, :-1], 0.01))
     assert (truth.attrs["dpdm_interval"], truth.attrs["dpdm_deterministic"]) == ("0.01", "true")
     assert "stochastic" not in truth["state"].attrs["long_name"]
 

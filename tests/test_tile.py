@@ -5,17 +5,17 @@ from itertools import pairwise
 import pytest
 import torch
 
-from dpdm.diffusion.tile import Windows, fitted, spread, tile
+from dpdm.diffusion.tile import SpatialWindows, fit_window_size, tile_denoiser, window_starts
 from dpdm.types import Fields, Sigma
 
 CASES = {
-    "divides": Windows((48, 96), (16, 16), 4),
-    "does not divide": Windows((37, 53), (16, 16), 5),
-    "smaller than a window": Windows((7, 40), (16, 16), 4),
-    "one window": Windows((16, 16), (16, 16), 4),
-    "cyclic": Windows((30, 50), (16, 16), 4, cyclic=True),
-    "cyclic, as wide as a window": Windows((30, 16), (16, 16), 4, cyclic=True),
-    "overlap as wide as a window": Windows((20, 20), (8, 8), 8),
+    "divides": SpatialWindows((48, 96), (16, 16), 4),
+    "does not divide": SpatialWindows((37, 53), (16, 16), 5),
+    "smaller than a window": SpatialWindows((7, 40), (16, 16), 4),
+    "one window": SpatialWindows((16, 16), (16, 16), 4),
+    "cyclic": SpatialWindows((30, 50), (16, 16), 4, cyclic=True),
+    "cyclic, as wide as a window": SpatialWindows((30, 16), (16, 16), 4, cyclic=True),
+    "overlap as wide as a window": SpatialWindows((20, 20), (8, 8), 8),
 }
 each_case = pytest.mark.parametrize("windows", CASES.values(), ids=CASES)
 
@@ -30,17 +30,17 @@ def smooth(x_t: Fields, sigma: Sigma) -> Fields:
 
 
 @each_case
-def test_every_cell_is_covered_and_the_blend_of_equals_is_equal(windows: Windows) -> None:
+def test_every_cell_is_covered_and_the_blend_of_equals_is_equal(windows: SpatialWindows) -> None:
     x = torch.randn(2, 3, *windows.shape)
-    found = tile(identity, windows)(x, torch.ones(2))
+    found = tile_denoiser(identity, windows)(x, torch.ones(2))
     torch.testing.assert_close(found, x, rtol=1e-12, atol=1e-12)
 
 
 @each_case
-def test_neighbours_share_at_least_the_overlap(windows: Windows) -> None:
+def test_neighbours_share_at_least_the_overlap(windows: SpatialWindows) -> None:
     height, width = windows.extent
     for count, size, axis in ((windows.shape[0], height, 0), (windows.shape[1], width, 1)):
-        starts = sorted({int(place[axis + 1].flatten()[0]) for place in windows.places()})
+        starts = sorted({int(place[axis + 1].flatten()[0]) for place in windows.window_slices()})
         for a, b in pairwise(starts):
             assert a + size - b >= min(windows.overlap, size - 1)
         if windows.cyclic and axis == 1 and size < count:
@@ -48,22 +48,22 @@ def test_neighbours_share_at_least_the_overlap(windows: Windows) -> None:
 
 
 def test_a_window_sees_over_the_dateline() -> None:
-    windows = Windows((12, 40), (12, 12), 4, cyclic=True)
+    windows = SpatialWindows((12, 40), (12, 12), 4, cyclic=True)
     x = torch.randn(1, 1, 12, 40)
-    turned = tile(smooth, windows)(x.roll(16, -1), torch.ones(1)).roll(-16, -1)
-    straight = tile(smooth, windows)(x, torch.ones(1))
+    turned = tile_denoiser(smooth, windows)(x.roll(16, -1), torch.ones(1)).roll(-16, -1)
+    straight = tile_denoiser(smooth, windows)(x, torch.ones(1))
     torch.testing.assert_close(turned, straight, rtol=1e-12, atol=1e-12)
 
 
 def test_blending_at_each_level_leaves_no_step_at_the_borders() -> None:
-    windows = Windows((16, 160), (16, 32), 16)
+    windows = SpatialWindows((16, 160), (16, 32), 16)
     ramp = torch.linspace(0, 1, 160).expand(1, 1, 16, 160)
 
     def biased(x_t: Fields, sigma: Sigma) -> Fields:
         """Remove the window's own mean: neighbours disagree by a constant."""
         return x_t - x_t.mean((-1, -2), keepdim=True)
 
-    steps = tile(biased, windows)(ramp, torch.ones(1)).diff(dim=-1).abs().amax()
+    steps = tile_denoiser(biased, windows)(ramp, torch.ones(1)).diff(dim=-1).abs().amax()
     jump = float(ramp[..., 16].mean() - ramp[..., 0].mean())
     assert float(steps) < jump / 8  # stitched windows would step by the whole of it
 
@@ -71,6 +71,8 @@ def test_blending_at_each_level_leaves_no_step_at_the_borders() -> None:
 @pytest.mark.parametrize("count", [5, 64, 65, 100, 160, 180, 220, 700, 721])
 @pytest.mark.parametrize(("most", "overlap"), [(64, 16), (128, 16), (32, 8)])
 def test_fitted_windows_are_no_more_and_no_larger(count: int, most: int, overlap: int) -> None:
-    size = fitted(count, most, overlap)
+    size = fit_window_size(count, most, overlap)
     assert size <= most
-    assert len(spread(count, size, overlap)) == len(spread(count, min(most, count), overlap))
+    assert len(window_starts(count, size, overlap)) == len(
+        window_starts(count, min(most, count), overlap)
+    )

@@ -5,15 +5,15 @@ import pytest
 import xarray as xr
 
 from dpdm.fields.time import (
-    dates_of,
-    days_of,
-    intervals,
     is_within,
-    labels_of,
-    length_of,
-    months_of,
     period_of,
-    years_of,
+    step_dates,
+    step_days,
+    step_intervals,
+    step_labels,
+    step_length,
+    step_months,
+    step_years,
 )
 
 CALENDARS = ("standard", "noleap", "360_day")
@@ -42,20 +42,20 @@ def cells(
 def test_with_bounds_a_step_is_of_its_interval_wherever_it_is_stamped(at, calendar):
     time, bounds = cells("2012-01-01", 12, "MS", at, calendar)
     assert period_of(time, bounds) == "month"
-    assert labels_of(time, bounds) == TWELVE
-    assert months_of(time, bounds).tolist() == list(range(1, 13))
-    assert set(years_of(time, bounds)) == {2012}
+    assert step_labels(time, bounds) == TWELVE
+    assert step_months(time, bounds).tolist() == list(range(1, 13))
+    assert set(step_years(time, bounds)) == {2012}
 
 
 @pytest.mark.parametrize("calendar", CALENDARS)
 @pytest.mark.parametrize("freq", ["MS", "ME"])
 def test_without_bounds_stamps_are_taken_at_their_word(freq, calendar):
     time = axis("2012-01-01", 12, freq, calendar)
-    assert (period_of(time), labels_of(time)) == ("month", TWELVE)
+    assert (period_of(time), step_labels(time)) == ("month", TWELVE)
 
 
 def test_the_middle_of_months_are_months():
-    assert labels_of(cells("2012-01-01", 12, "MS", 0.5)[0]) == TWELVE
+    assert step_labels(cells("2012-01-01", 12, "MS", 0.5)[0]) == TWELVE
 
 
 @pytest.mark.parametrize(
@@ -105,28 +105,28 @@ def test_gaps_do_no_harm(calendar):
 def test_files_stamped_in_two_ways_are_still_months():
     first, middle = axis("2012-01-01", 6, "MS"), cells("2012-07-01", 6, "MS", 0.5)[0]
     both = xr.DataArray(np.concatenate([first.values, middle.values]), dims="time")
-    assert (period_of(both), labels_of(both)) == ("month", TWELVE)
+    assert (period_of(both), step_labels(both)) == ("month", TWELVE)
 
 
 def test_a_stamp_within_its_interval_stays_the_date_of_the_step():
     time, bounds = cells("2012-01-01", 3, "MS", 0.5)
-    assert dates_of(time, bounds).values.tolist() == time.values.tolist()
+    assert step_dates(time, bounds).values.tolist() == time.values.tolist()
     start, bounds = cells("2011-12-31T18", 3, "D", 0)
-    assert labels_of(start, bounds) == ["2011-12-31", "2012-01-01", "2012-01-02"]
+    assert step_labels(start, bounds) == ["2011-12-31", "2012-01-01", "2012-01-02"]
 
 
 def test_bounds_that_miss_midnight_or_the_last_day_are_months_all_the_same():
     time, bounds = cells("2012-01-01", 12, "MS", 0)
     for wrong in (bounds - np.timedelta64(6, "h"), bounds.copy(data=bounds.values - [
         np.timedelta64(0, "D"), np.timedelta64(1, "D")])):  # fmt: skip
-        assert labels_of(time, wrong) == TWELVE
-        assert days_of(time, wrong).values.tolist() == time.dt.days_in_month.values.tolist()
+        assert step_labels(time, wrong) == TWELVE
+        assert step_days(time, wrong).values.tolist() == time.dt.days_in_month.values.tolist()
 
 
 def test_a_winter_is_of_the_year_of_its_middle():
     time, bounds = cells("2011-12-01", 4, "QS-DEC", 0)
-    assert labels_of(time, bounds) == ["2012-01", "2012-04", "2012-07", "2012-10"]
-    assert days_of(time, bounds).values.tolist() == [91, 92, 92, 91]
+    assert step_labels(time, bounds) == ["2012-01", "2012-04", "2012-07", "2012-10"]
+    assert step_days(time, bounds).values.tolist() == [91, 92, 92, 91]
 
 
 @pytest.mark.parametrize("calendar", CALENDARS)
@@ -142,16 +142,16 @@ def test_a_winter_is_of_the_year_of_its_middle():
 )
 def test_intervals_follow_from_stamps_where_there_are_no_bounds(first, freq, lengths, calendar):
     time = axis(first, 3, freq, calendar)
-    starts, ends = intervals(time)
+    starts, ends = step_intervals(time)
     assert ((starts <= time.values) & (time.values < ends)).all()
     assert (ends[:-1] == starts[1:]).all()
     if calendar == "standard":
-        assert days_of(time).values.tolist() == lengths
+        assert step_days(time).values.tolist() == lengths
 
 
 def test_times_that_are_no_dates_have_no_period():
     assert period_of(xr.DataArray(np.arange(3.0), dims="time")) == period_of(None) == ""
-    assert length_of(None) == 0.0
+    assert step_length(None) == 0.0
 
 
 @pytest.mark.parametrize(

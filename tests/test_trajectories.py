@@ -8,17 +8,21 @@ import pytest
 import torch
 import xarray as xr
 
-from dpdm.bound import scaling, windowed
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.diffusion.gaussian import Gaussian
-from dpdm.diffusion.tile import Spans, tile
-from dpdm.fields.trajectories import cadence_of, opened
-from dpdm.learn import identity
+from dpdm.diffusion.tile import TimeWindows, tile_denoiser
+from dpdm.fields.trajectories import open_trajectories, trajectory_cadence
 from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
-from dpdm.prior import Prior, check_length, load
-from dpdm.recipe import LayersRecipe
-from dpdm.trajectories import Trajectories, covariance, prepare
+from dpdm.prior import Prior, check_trajectory_length, load_prior
+from dpdm.prior.bound_denoiser import state_scaling, window_denoiser
+from dpdm.training.config import PerceptronRecipe
+from dpdm.training.loop import training_identity
+from dpdm.training.trajectory_windows import (
+    TrajectoryTrainingSet,
+    prepare_trajectory_training,
+    window_covariance,
+)
 from tests.worlds import done, refused
 
 TOML = """
@@ -77,17 +81,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def lesson(ds: xr.Dataset, folder: Path, states: int = 5) -> Trajectories:
+def lesson(ds: xr.Dataset, folder: Path, states: int = 5) -> TrajectoryTrainingSet:
     torch.set_default_dtype(torch.float32)
     path = folder / "truth.nc"
     ds.to_netcdf(path)
-    with opened(path) as fields:
-        return prepare(fields, path, states, LayersRecipe())
+    with open_trajectories(path) as fields:
+        return prepare_trajectory_training(fields, path, states, PerceptronRecipe())
 
 
 def taught(name: str) -> Prior:
     torch.set_default_dtype(torch.float32)
-    return load(Path(name))
+    return load_prior(Path(name))
 
 
 def test_windows_are_successive_states_of_one_normalised_trajectory(tmp_path: Path) -> None:
@@ -112,11 +116,11 @@ def test_the_last_tenth_is_never_touched(tmp_path: Path) -> None:
     ds["state"][18:] = np.nan
     (tmp_path / "cut").mkdir()
     cut = lesson(ds, tmp_path / "cut")
-    assert torch.equal(whole.taught, cut.taught)
-    assert torch.equal(whole.held, cut.held)
-    assert (len(cut.taught), len(cut.held)) == (16, 2)
+    assert torch.equal(whole.train_states, cut.train_states)
+    assert torch.equal(whole.validation_states, cut.validation_states)
+    assert (len(cut.train_states), len(cut.validation_states)) == (16, 2)
     assert cut.contract.training["trajectories"] == 16
-    flat = cut.taught.double().flatten(0, 1)
+    flat = cut.train_states.double().flatten(0, 1)
     torch.testing.assert_close(flat.mean(0), torch.zeros(2).double(), rtol=0, atol=1e-6)
     torch.testing.assert_close(flat.std(0), torch.ones(2).double(), rtol=1e-3, atol=0)
 
@@ -124,26 +128,26 @@ def test_the_last_tenth_is_never_touched(tmp_path: Path) -> None:
 def test_dates_are_counted_in_days_and_no_times_in_states() -> None:
     ds = spirals()
     dates = xr.date_range("2000-01-01", periods=40, freq="6h")
-    assert cadence_of(ds.assign_coords(time=dates)) == 0.25
-    assert cadence_of(ds.drop_vars("time")) == 1
+    assert trajectory_cadence(ds.assign_coords(time=dates)) == 0.25
+    assert trajectory_cadence(ds.drop_vars("time")) == 1
 
 
 def test_a_half_trained_prior_is_of_its_window(tmp_path: Path) -> None:
     one, same, other = (lesson(spirals(), tmp_path, states) for states in (5, 5, 3))
-    assert identity(one) == identity(same) != identity(other)
+    assert training_identity(one) == training_identity(same) != training_identity(other)
 
 
 def test_the_covariance_is_that_of_all_windows(tmp_path: Path) -> None:
     one = lesson(spirals(), tmp_path)
-    rows = torch.cat([one.taught[:, t : t + 3].flatten(1) for t in range(38)]).double()
-    torch.testing.assert_close(covariance(one.taught, 3), rows.T @ rows / len(rows))
+    rows = torch.cat([one.train_states[:, t : t + 3].flatten(1) for t in range(38)]).double()
+    torch.testing.assert_close(window_covariance(one.train_states, 3), rows.T @ rows / len(rows))
 
 
 def test_an_untrained_perceptron_is_the_exact_denoiser_of_gaussian_windows() -> None:
     root = torch.randn(6, 6).double() * torch.logspace(0, -3, 6)
     cov = root @ root.T
     net = MLP(6, 16, 1)
-    net.settle(cov)
+    net.initialise(cov)
     net.variance.copy_(torch.linalg.eigvalsh(cov))  # without the floor
     for sigma in (1e-3, 0.1, 1.0, 80.0):
         x_t, s = torch.randn(4, 6), torch.full((4,), sigma)
@@ -174,12 +178,12 @@ def test_it_learns_the_motion_and_says_so(folder: Path) -> None:
     contract = prior.contract
     assert (contract.states, contract.variable, contract.cadence) == (5, "state", 0.25)
     assert prior.normaliser.names == ["a", "b"]
-    mean, std = scaling(prior)
+    mean, std = state_scaling(prior)
     assert mean.tolist() == pytest.approx([5, 5], abs=0.5)
     truth = torch.from_numpy(spirals()["state"].values[18:])  # never seen
     x = ((truth - mean) / std).float()
     x_t = x + 0.3 * torch.randn(x.shape)
-    denoise = tile(windowed(prior), Spans(40, contract.states))
+    denoise = tile_denoiser(window_denoiser(prior), TimeWindows(40, contract.states))
     error = float((denoise(x_t, torch.full((2,), 0.3)) - x).square().mean().sqrt())
     alone = 0.3 / np.sqrt(1 + 0.3**2)  # the best without knowing of the neighbours
     assert error < 0.7 * alone
@@ -196,8 +200,10 @@ def test_fields_on_a_plane_are_taught_by_the_same_loop(folder: Path) -> None:
     prior = taught("p.safetensors")
     assert (list(prior.contract.plane), prior.contract.periodic) == ([8, 8], True)
     assert prior.contract.spacing == pytest.approx([np.pi / 4, np.pi / 4])
-    assert [tuple(each.shape) for each in scaling(prior)] == [(2, 1, 1)] * 2
-    found = tile(windowed(prior), Spans(7, 3))(torch.randn(2, 7, 2, 8, 8), torch.ones(2))
+    assert [tuple(each.shape) for each in state_scaling(prior)] == [(2, 1, 1)] * 2
+    found = tile_denoiser(window_denoiser(prior), TimeWindows(7, 3))(
+        torch.randn(2, 7, 2, 8, 8), torch.ones(2)
+    )
     assert found.shape == (2, 7, 2, 8, 8)
     assert "state: 8 by 8 cells, periodic" in done("info", "p.safetensors").stdout
     log = Path("p.jsonl").read_text().splitlines()
@@ -209,7 +215,7 @@ def test_a_prior_goes_on_from_another_of_the_same_states(folder: Path) -> None:
     first = ("train", "spirals.nc", "--config", "small.toml", "--window")
     done(*first, 5, "--out", "p.safetensors")
     done(*first, 5, "--out", "q.safetensors", "--start", "p.safetensors")
-    assert load(Path("q.safetensors")).contract.training["start_sha256"]
+    assert load_prior(Path("q.safetensors")).contract.training["start_sha256"]
     words = "train spirals.nc --config small.toml --out r.safetensors --start p.safetensors"
     refused(f"{words} --window 3", "another window: 5, not 3")
 
@@ -279,7 +285,7 @@ def test_a_prior_of_trajectories_does_not_downscale(here: Path) -> None:
         "train fine.nc --factor 4 --start p.safetensors --out q.safetensors --config small.toml",
         "unknown key|prior of trajectories",
     )
-    prior = load(Path("p.safetensors"))
-    check_length(prior, 5, "long.nc")
+    prior = load_prior(Path("p.safetensors"))
+    check_trajectory_length(prior, 5, "long.nc")
     with pytest.raises(Exception, match="window of 5 states is longer"):
-        check_length(prior, 4, "short.nc")
+        check_trajectory_length(prior, 4, "short.nc")

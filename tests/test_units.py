@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.units import from_canonical, parse, to_canonical
-from dpdm.fields.variables import KNOWN, choose, identify
+from dpdm.fields.units import from_canonical, parse_unit, to_canonical
+from dpdm.fields.variables import SURFACE_VARIABLES, identify_variable, match_variables
 
 ROOT = Path(__file__).parent.parent
 EXACT = 1e-12  # a few operations in float64; degF subtracts 459.67
@@ -72,8 +72,11 @@ def test_conversion_and_its_inverse(
     name: str, value: float, units: str, scale: float, offset: float
 ) -> None:
     given = field(name, value, units)
-    out = to_canonical(given, KNOWN[name])
-    assert (out.attrs["units"], out.attrs["source_units"]) == (KNOWN[name].units, units)
+    out = to_canonical(given, SURFACE_VARIABLES[name])
+    assert (out.attrs["units"], out.attrs["source_units"]) == (
+        SURFACE_VARIABLES[name].units,
+        units,
+    )
     np.testing.assert_allclose(out, given * scale + offset, rtol=EXACT)
     back = from_canonical(out)
     assert back.attrs["units"] == units
@@ -83,14 +86,14 @@ def test_conversion_and_its_inverse(
 
 def test_canonical_units_change_no_bit() -> None:
     given = field("tp", 5.3, "mm day-1").astype(np.float32)
-    assert np.array_equal(to_canonical(given, KNOWN["tp"]), given)
-    assert np.array_equal(from_canonical(to_canonical(given, KNOWN["tp"])), given)
+    assert np.array_equal(to_canonical(given, SURFACE_VARIABLES["tp"]), given)
+    assert np.array_equal(from_canonical(to_canonical(given, SURFACE_VARIABLES["tp"])), given)
 
 
 def test_single_precision_stays_single_and_lazy_stays_lazy() -> None:
     time = [cftime.Datetime360Day(2000, 2, 16)]
     given = field("tp", 60.0, "mm/month", time).astype(np.float32).chunk()
-    out = to_canonical(given, KNOWN["tp"])
+    out = to_canonical(given, SURFACE_VARIABLES["tp"])
     assert out.dtype == np.float32
     assert out.chunks is not None
     assert out.dims == given.dims
@@ -109,7 +112,7 @@ def test_single_precision_stays_single_and_lazy_stays_lazy() -> None:
 )
 def test_a_month_has_the_days_of_its_calendar(date: object, days: int) -> None:
     given = field("tp", 90.0, "mm/month", [date])
-    out = to_canonical(given, KNOWN["tp"])
+    out = to_canonical(given, SURFACE_VARIABLES["tp"])
     np.testing.assert_allclose(out, given / days, rtol=EXACT)
     np.testing.assert_allclose(from_canonical(out), given, rtol=EXACT)
 
@@ -127,7 +130,7 @@ def test_an_amount_falls_over_its_bounds(units: str, millimetres: float, standar
     edges = np.array(["2000-01-01", "2000-02-01", "2000-02-01T06"], "M8[ns]")
     bounds = xr.DataArray(np.stack([edges[:-1], edges[1:]], 1), dims=("time", "bnds"))
     given = field("tp", 62.0 / millimetres, units, list(edges[:-1]))
-    out = to_canonical(given, KNOWN["tp"], bounds=bounds)
+    out = to_canonical(given, SURFACE_VARIABLES["tp"], bounds=bounds)
     days = xr.DataArray([31, 0.25], dims="time")
     np.testing.assert_allclose(out, given * millimetres / days, rtol=EXACT)
     back = from_canonical(out, bounds)
@@ -137,9 +140,9 @@ def test_an_amount_falls_over_its_bounds(units: str, millimetres: float, standar
 
 def test_an_amount_without_a_period_is_refused_with_its_range() -> None:
     with pytest.raises(DpdmError, match=r"0\.0045 to 0\.0055 m") as refusal:
-        to_canonical(field("tp", 0.005, "m"), KNOWN["tp"])
+        to_canonical(field("tp", 0.005, "m"), SURFACE_VARIABLES["tp"])
     assert "--units tp=m/day" in refusal.value.hint
-    declared = to_canonical(field("tp", 0.005, "m"), KNOWN["tp"], "m/day")
+    declared = to_canonical(field("tp", 0.005, "m"), SURFACE_VARIABLES["tp"], "m/day")
     np.testing.assert_allclose(declared.mean(), 5.0, rtol=EXACT)
 
 
@@ -147,7 +150,7 @@ def test_bounds_that_enclose_no_time_are_refused() -> None:
     now = np.array(["2000-01-01"], "M8[ns]")
     bounds = xr.DataArray(np.stack([now, now], 1), dims=("time", "bnds"))
     with pytest.raises(DpdmError, match="enclose no time"):
-        to_canonical(field("tp", 5.0, "mm", list(now)), KNOWN["tp"], bounds=bounds)
+        to_canonical(field("tp", 5.0, "mm", list(now)), SURFACE_VARIABLES["tp"], bounds=bounds)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +166,7 @@ def test_bounds_that_enclose_no_time_are_refused() -> None:
 )
 def test_refusals(name: str, value: float, units: str | None, what: str, hint: str) -> None:
     with pytest.raises(DpdmError) as refusal:
-        to_canonical(field(name, value, units), KNOWN[name])
+        to_canonical(field(name, value, units), SURFACE_VARIABLES[name])
     assert what in refusal.value.what
     assert hint in refusal.value.hint
 
@@ -177,7 +180,7 @@ def test_refusals(name: str, value: float, units: str | None, what: str, hint: s
 )  # fmt: skip
 def test_a_unit_is_never_a_calculation(text: str) -> None:
     with pytest.raises(DpdmError, match="is not a unit that can be read") as refusal:
-        parse(text)
+        parse_unit(text)
     assert len(refusal.value.what) < 150
 
 
@@ -189,12 +192,12 @@ def test_a_unit_is_never_a_calculation(text: str) -> None:
     ],
 )  # fmt: skip
 def test_powers_of_units_are_read_however_they_are_written(text: str, same: str) -> None:
-    assert parse(text) == parse(same)
+    assert parse_unit(text) == parse_unit(same)
 
 
 def test_only_tiny_negative_rain_becomes_zero() -> None:
     given = xr.DataArray([[-9e-4, 0.0], [np.nan, 2.0]], dims=("lat", "lon"), name="tp")
-    out = to_canonical(given.assign_attrs(units="mm/day"), KNOWN["tp"])
+    out = to_canonical(given.assign_attrs(units="mm/day"), SURFACE_VARIABLES["tp"])
     np.testing.assert_array_equal(out, [[0.0, 0.0], [np.nan, 2.0]])
 
 
@@ -230,14 +233,14 @@ def test_only_tiny_negative_rain_becomes_zero() -> None:
     ],
 )
 def test_identify(name: str, attrs: dict[str, str], expected: str | None) -> None:
-    found = identify(xr.DataArray(0.0, name=name, attrs=attrs))
+    found = identify_variable(xr.DataArray(0.0, name=name, attrs=attrs))
     assert (found and found.name) == expected
 
 
 def test_anomalies_are_not_taken_for_the_variable_itself() -> None:
     array = xr.DataArray(0.0, name="tempanomaly")
     with pytest.raises(DpdmError, match=r"tempanomaly .* holds anomalies"):
-        choose({"tempanomaly": array}, {"t2m": "tempanomaly"})
+        match_variables({"tempanomaly": array}, {"t2m": "tempanomaly"})
 
 
 @pytest.mark.parametrize(
@@ -256,7 +259,7 @@ def test_anomalies_are_not_taken_for_the_variable_itself() -> None:
 )
 def test_units_as_others_spell_them(name: str, unit: str, value: float) -> None:
     given = xr.DataArray(np.full((2, 2), value), dims=("lat", "lon"), name=name)
-    out = to_canonical(given.assign_attrs(units=unit), KNOWN[name])
+    out = to_canonical(given.assign_attrs(units=unit), SURFACE_VARIABLES[name])
     np.testing.assert_allclose(out, 288.15 if name == "t2m" else 3.0, rtol=1e-6)
     np.testing.assert_allclose(from_canonical(out), given, rtol=1e-6)
 
@@ -264,29 +267,30 @@ def test_units_as_others_spell_them(name: str, unit: str, value: float) -> None:
 @pytest.mark.parametrize("unit", ["K*10", "mm/pentad", "mm/timestep", "(0 - 1)", "0.1", "1e3"])
 def test_units_that_may_mean_two_things_are_refused(unit: str) -> None:
     with pytest.raises(DpdmError):
-        to_canonical(field("t2m", 280.0, unit), KNOWN["t2m"])
+        to_canonical(field("t2m", 280.0, unit), SURFACE_VARIABLES["t2m"])
 
 
 def test_temperature_aloft_is_not_t2m() -> None:
     aloft = xr.DataArray(0.0, name="ta", attrs={"standard_name": "air_temperature"})
-    assert identify(aloft.assign_coords(plev=85000.0)) is None
-    assert identify(aloft.assign_coords(height=2.0)) is not None
+    assert identify_variable(aloft.assign_coords(plev=85000.0)) is None
+    assert identify_variable(aloft.assign_coords(height=2.0)) is not None
 
 
 def test_the_better_claim_wins_and_equal_claims_are_refused() -> None:
     def array(name: str) -> xr.DataArray:
         return xr.DataArray(0.0, name=name, attrs={"standard_name": "air_temperature"})
 
-    assert choose({"ta": array("ta"), "tas": array("tas")}, {}) == {"t2m": "tas"}
-    assert choose({"ta": array("ta"), "tb": array("tb")}, {"t2m": "tb"}) == {"t2m": "tb"}
+    assert match_variables({"ta": array("ta"), "tas": array("tas")}, {}) == {"t2m": "tas"}
+    assert match_variables({"ta": array("ta"), "tb": array("tb")}, {"t2m": "tb"}) == {"t2m": "tb"}
     with pytest.raises(DpdmError, match="ta and tb may each be t2m") as refusal:
-        choose({"tb": array("tb"), "ta": array("ta")}, {})
+        match_variables({"tb": array("tb"), "ta": array("ta")}, {})
     assert "--var t2m=ta" in refusal.value.hint
 
 
 def test_the_registry_is_loaded_in_silence() -> None:
     script = (
-        "import logging; logging.basicConfig()\nfrom dpdm.fields.units import parse; parse('K')"
+        "import logging; logging.basicConfig()\nfrom dpdm.fields.units import "
+        "parse_unit; parse_unit('K')"
     )
     command = [sys.executable, "-c", script]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

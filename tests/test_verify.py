@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.reconstruct.verify import far
+from dpdm.reconstruct.verify import max_scaled_difference
 from tests.campaign import plan, settle
 from tests.worlds import Taught, done, dpdm
 
@@ -75,4 +75,4 @@ def test_distances_are_in_standard_deviations(
     drawn: list[float], stored: list[float], wanted: float
 ) -> None:
     one, other = (xr.Dataset({"t2m": ("lat", np.array(each))}) for each in (drawn, stored))
-    assert far(one, other) == pytest.approx(wanted)
+    assert max_scaled_difference(one, other) == pytest.approx(wanted)

@@ -6,14 +6,14 @@ from torch import Tensor
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.diffusion.gaussian import Gaussian
 from dpdm.nets.unet import UNet
-from dpdm.nets.wiener import Wiener
+from dpdm.nets.wiener import WienerFilter
 
 STATES, CHANNELS, ROWS, COLUMNS = 3, 2, 2, 8
 
 
-def filled(modes: int = CHANNELS * ROWS) -> Wiener:
+def filled(modes: int = CHANNELS * ROWS) -> WienerFilter:
     """Return a filter of a law made up, the smallest sizes of each wave alike."""
-    law = Wiener(STATES, CHANNELS * ROWS, COLUMNS, modes)
+    law = WienerFilter(STATES, CHANNELS * ROWS, COLUMNS, modes)
     waves = COLUMNS // 2 + 1
     noise = torch.randn(waves, 9, CHANNELS * ROWS, dtype=torch.complex128)
     noise[[0, -1]] = noise[[0, -1]].real.to(noise.dtype)
@@ -30,7 +30,7 @@ def filled(modes: int = CHANNELS * ROWS) -> Wiener:
     return law
 
 
-def covariance(law: Wiener) -> Tensor:
+def covariance(law: WienerFilter) -> Tensor:
     """Return the covariance of all cells, from the filter's own factors, wave by wave."""
     cells = STATES * CHANNELS * ROWS * COLUMNS
     unit = torch.eye(cells).reshape(cells, STATES, CHANNELS, ROWS, COLUMNS)
@@ -78,8 +78,8 @@ def test_a_law_is_found_again_in_its_draws() -> None:
     series = wave[:, None, None].expand(-1, CHANNELS, ROWS, -1) + 0.1 * torch.randn(
         4000, CHANNELS, ROWS, COLUMNS
     )
-    law = Wiener(STATES, CHANNELS * ROWS, COLUMNS, 2)
-    law.settle(series)
+    law = WienerFilter(STATES, CHANNELS * ROWS, COLUMNS, 2)
+    law.initialise(series)
     # A wave of unit variance in each of four rows: 4 rows * 8 columns / 2 in one coefficient.
     assert abs(float(law.sizes[2, 0]) / 16.0 - 1) < 0.1
     assert float(law.sizes[1, 0]) < 0.05
@@ -93,7 +93,7 @@ def test_an_untrained_denoiser_is_the_filter() -> None:
     net = UNet(6, 1, (8, 8, 8), (8, 8), 1, globe=True, beside=6)
     denoiser = Denoiser(net, law=law).eval()
     x_t, given = torch.randn(1, 6, 4, COLUMNS), torch.zeros(1, 1, 4, COLUMNS)
-    wide = Wiener(STATES, CHANNELS * 4, COLUMNS, 4)
+    wide = WienerFilter(STATES, CHANNELS * 4, COLUMNS, 4)
     denoiser.law = wide
     sigma = torch.ones(1)
     with torch.no_grad():

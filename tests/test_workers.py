@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dpdm.errors import DpdmError
-from dpdm.reconstruct.workers import packed, staffed
+from dpdm.reconstruct.workers import pack_answer, process_executor
 from tests.campaign import plan, settle, tree
 from tests.nursery import Child, Nursery
 from tests.test_reconstruct_crash import children
@@ -50,9 +50,9 @@ def site(tmp_path: Path, taught: Taught, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def test_a_unit_that_ends_every_worker_is_given_up_and_the_rest_is_drawn() -> None:
     names = ["a", "fail", "die", "b", "c", "d"]
-    with staffed(Drawer(), 2) as engine:  # type: ignore[arg-type]
-        found = {outcome.unit.name: outcome.drawn for outcome in engine(works(*names))}
-        again = [outcome.drawn for outcome in engine(works("e", "f"))]
+    with process_executor(Drawer(), 2) as engine:  # type: ignore[arg-type]
+        found = {outcome.unit.name: outcome.result for outcome in engine(works(*names))}
+        again = [outcome.result for outcome in engine(works("e", "f"))]
     assert {n: found[n] for n in "abcd"} == {"a": 0, "b": 3, "c": 4, "d": 5}
     assert sorted(again) == [0, 1]
     fault = found["fail"]
@@ -67,7 +67,7 @@ def test_a_fault_that_cannot_be_pickled_comes_as_its_words() -> None:
 
     fault = ValueError("a hole")
     fault.hole = lambda: None  # type: ignore[attr-defined]
-    assert str(pickle.loads(packed((fault, 0.0, [])))[0]) == "a hole"
+    assert str(pickle.loads(pack_answer((fault, 0.0, [])))[0]) == "a hole"
 
 
 def at_work(run: Child) -> list[int]:

@@ -12,8 +12,8 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import finish
-from dpdm.fields.store import open_fields
+from dpdm.fields.metadata import add_cf_metadata
+from dpdm.fields.read import open_fields
 from dpdm.fields.write import Writer, check_output
 
 SUFFIXES = [".nc", ".nc4", ".zarr"]
@@ -46,7 +46,7 @@ def fields(members: int = 2, calendar: str = "standard") -> xr.Dataset:
 
 
 def finished(ds: xr.Dataset) -> xr.Dataset:
-    return finish(ds, "Dice", {"seed": "0"}, "dpdm throw dice.nc")
+    return add_cf_metadata(ds, "Dice", {"seed": "0"}, "dpdm throw dice.nc")
 
 
 def written(ds: xr.Dataset, path: Path) -> Path:
@@ -131,7 +131,9 @@ def test_metadata(tmp_path):
 
 
 def test_finishing_again_names_the_last_maker_only():
-    again = finish(finished(fields()).set_coords("time_bnds"), "More", {"input": "x"}, "dpdm cast")
+    again = add_cf_metadata(
+        finished(fields()).set_coords("time_bnds"), "More", {"input": "x"}, "dpdm cast"
+    )
     assert again.attrs["source"].count("dpdm") == 1
     assert again.attrs["history"].count("\n") == 2
     assert {key for key in again.attrs if key.startswith("dpdm_")} == {"dpdm_input"}

@@ -13,7 +13,7 @@ import json, os, resource, signal, sys
 from pathlib import Path
 import dask.array as da, numpy as np, xarray as xr
 from dpdm.errors import DpdmError
-from dpdm.fields.cf import finish
+from dpdm.fields.metadata import finish
 from dpdm.fields.write import Writer
 
 def run(path, members, limit):
@@ -80,8 +80,8 @@ AT_ONCE = """
 import sys, threading, time
 from pathlib import Path
 import dask.array as da, numpy as np, xarray as xr
-from dpdm.fields.cf import finish
-from dpdm.fields.store import load, open_fields
+from dpdm.fields.metadata import finish
+from dpdm.fields.read import load, open_fields
 from dpdm.fields.write import Writer
 folder, end = Path(sys.argv[1]), time.monotonic() + 60
 axes = {"time": xr.date_range("2000-01", periods=99, freq="MS"), "lat": np.arange(20.0)}

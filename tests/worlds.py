@@ -11,7 +11,8 @@ import xarray as xr
 from click.testing import CliRunner, Result
 from xarray.backends.file_manager import FILE_CACHE
 
-from dpdm.fields.grid import Grid, coarsen
+from dpdm.fields.grid import Grid
+from dpdm.fields.regrid import coarsen_fields
 from dpdm_cli.main import main
 
 GRID = Grid(np.arange(20.5, 52, 1.0), np.arange(100.5, 148, 1.0))
@@ -54,7 +55,7 @@ def world(months: int = 3, grid: Grid = GRID, calendar: str = "standard") -> xr.
 
 def coarse_world(months: int = 3, **rest: Any) -> xr.Dataset:
     """Return the same world's means over blocks of 4 by 4 degrees."""
-    return coarsen(world(months, **rest), FACTOR)
+    return coarsen_fields(world(months, **rest), FACTOR)
 
 
 def summed(ds: xr.Dataset) -> xr.Dataset:

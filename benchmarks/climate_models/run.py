@@ -24,9 +24,10 @@ from scipy.ndimage import maximum_filter
 
 from benchmarks import common
 from benchmarks.common import Target, target
-from dpdm.fields.grid import Array, Grid, average, grid_of, lerp
-from dpdm.fields.statics import statics
-from dpdm.fields.store import open_fields
+from dpdm.fields.grid import Array, Grid, grid_of
+from dpdm.fields.read import open_fields
+from dpdm.fields.regrid import average_conservative, interpolate_bilinear
+from dpdm.fields.statics import make_statics
 
 ROCKIES = (235.0, 257.0, 33.0, 58.0)  # west, east, south, north
 MARGIN = 5.0  # degrees of sea around every cell of open sea
@@ -112,8 +113,11 @@ class Case:
     def figures(self) -> dict[str, float]:
         """Return all numbers."""
         grid = grid_of(self.fine)
-        ground = statics(grid)
-        added = self.fine.values - lerp(self.coarse.to_dataset(name="t"), grid)["t"].values
+        ground = make_statics(grid)
+        added = (
+            self.fine.values
+            - interpolate_bilinear(self.coarse.to_dataset(name="t"), grid)["t"].values
+        )
         sea = open_sea(ground["land_fraction"].values, grid)
         found = {
             "sea_rms": float(np.sqrt((grid.weights * added**2)[:, sea].mean())),
@@ -125,7 +129,7 @@ class Case:
         """Return the correlation over the Rockies of what was added with the elevation detail."""
         grid = grid_of(self.fine)
         height = ground[["topography"]]
-        smooth = lerp(average(height, grid_of(self.coarse)), grid)
+        smooth = interpolate_bilinear(average_conservative(height, grid_of(self.coarse)), grid)
         detail = (height - smooth)["topography"].values
         at = inside(grid, ROCKIES)
         each = [correlation(step[at], detail[at], grid.weights[at]) for step in added]
@@ -138,9 +142,10 @@ class Case:
     def kept(self) -> dict[str, float]:
         """Return how far means over coarse cells, and over the area, moved."""
         grid = grid_of(self.coarse)
-        lerped = lerp(self.coarse.to_dataset(name="t"), grid_of(self.fine))["t"]
+        lerped = interpolate_bilinear(self.coarse.to_dataset(name="t"), grid_of(self.fine))["t"]
         moved, by_lerp = (
-            average(f.to_dataset(name="t"), grid)["t"].values - self.coarse.values.astype(float)
+            average_conservative(f.to_dataset(name="t"), grid)["t"].values
+            - self.coarse.values.astype(float)
             for f in (self.fine, lerped)
         )
         return {

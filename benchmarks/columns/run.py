@@ -51,13 +51,14 @@ from benchmarks.columns.state import (
     standard,
     write_states,
 )
-from dpdm.bound import scaling, windowed
-from dpdm.diffusion.denoise import like
-from dpdm.diffusion.guide import Lawful, law
-from dpdm.diffusion.observe import Observation
-from dpdm.draw import MemberNoise, SamplerConfig, samples
+from dpdm.diffusion.denoise import expand_sigma
+from dpdm.diffusion.guidance import CovarianceDenoiser, static_covariance
+from dpdm.diffusion.noise import MemberNoise
+from dpdm.diffusion.observation import Observation
 from dpdm.nets.mlp import MLP
-from dpdm.prior import Prior, find, load
+from dpdm.prior import Prior, find_prior, load_prior
+from dpdm.prior.bound_denoiser import state_scaling, window_denoiser
+from dpdm.states.sampling import SamplerConfig, draw_samples
 from dpdm.types import Fields, Sigma
 
 SAMPLER = SamplerConfig("multistep", 16, sigma_max=20.0, sigma_min=0.01)
@@ -72,7 +73,9 @@ def main() -> None:
     """Print the tables and the targets."""
     options = asked()
     air, levels = columns(FILES[0])
-    prior = load(find(options.prior) if options.prior else taught(air, levels, options.build))
+    prior = load_prior(
+        find_prior(options.prior) if options.prior else taught(air, levels, options.build)
+    )
     panel = Panel(prior, air, sight(FILES[1], levels), options.members)
     width = panel.widths
     print(
@@ -177,34 +180,34 @@ def analysed(prior: Prior, seen: Sight, y: Array, members: int, silent: bool = F
         members: How many.
         silent: Whether the law speaks alone.
     """
-    mean, std = (each.numpy() for each in scaling(prior))
+    mean, std = (each.numpy() for each in state_scaling(prior))
     matrix = torch.from_numpy(seen.matrix * std).float()
     value = torch.from_numpy(y - seen.matrix @ mean).float()
     observed = Observation(lambda x: x.flatten(1) @ matrix.T, value, torch.ones(len(matrix)))
-    posterior = law(bound(prior, silent), observed, ITERATIONS)
+    posterior = static_covariance(bound(prior, silent), observed, ITERATIONS)
 
     def side_by_side(x_t: Fields, sigma: Sigma) -> Fields:
         return posterior(x_t[0], sigma.expand(len(y)))[None]
 
     own = MemberNoise((len(y), 1, len(mean)), 0, "columns")
-    drawn = torch.stack(list(samples(side_by_side, own, range(members), SAMPLER)))
+    drawn = torch.stack(list(draw_samples(side_by_side, own, range(members), SAMPLER)))
     x: Array = drawn[:, :, 0].double().numpy() * std + mean
     return x[..., : -len(seen.surface.matrix)]
 
 
-def bound(prior: Prior, silent: bool) -> Lawful:
+def bound(prior: Prior, silent: bool) -> CovarianceDenoiser:
     """Return the denoiser of states with the law that it sets out from, or that law alone."""
     net = prior.denoiser.backbone
     assert isinstance(net, MLP)
 
     def cover(x: Fields, sigma: Sigma) -> Fields:
-        level = like(sigma, x) ** 2
+        level = expand_sigma(sigma, x) ** 2
         return filtered(net, x, net.variance * level / (net.variance + level))
 
     def alone(x_t: Fields, sigma: Sigma) -> Fields:
-        return filtered(net, x_t, net.variance / (net.variance + like(sigma, x_t) ** 2))
+        return filtered(net, x_t, net.variance / (net.variance + expand_sigma(sigma, x_t) ** 2))
 
-    return Lawful(alone if silent else windowed(prior), cover)
+    return CovarianceDenoiser(alone if silent else window_denoiser(prior), cover)
 
 
 def filtered(net: MLP, x: Fields, gain: Tensor) -> Fields:

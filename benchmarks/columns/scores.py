@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.columns.references import Guess, normal_crps
 from benchmarks.columns.state import Array, Numbers
 from dpdm.evaluate.bootstrap import ratio_interval
-from dpdm.evaluate.ensemble import fair
+from dpdm.evaluate.scores import fair_crps
 
 Estimate = Guess | Array
 
@@ -47,7 +47,7 @@ def score(estimate: Estimate, truth: Array) -> Score:
     errors = estimate - truth
     count = len(errors)
     variance: Array = errors.var(0, ddof=1) * (count + 1) / count
-    return Score(errors.mean(0) ** 2, variance, fair(np.moveaxis(errors, 0, -1)))
+    return Score(errors.mean(0) ** 2, variance, fair_crps(np.moveaxis(errors, 0, -1)))
 
 
 def middle(estimate: Estimate) -> Array:

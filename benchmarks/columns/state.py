@@ -23,10 +23,14 @@ from numpy.typing import NDArray
 
 from benchmarks import common
 from dpdm.errors import DpdmWarning
-from dpdm.fields.channels import Channels, read_channels
-from dpdm.operators.linear import Links, picks
-from dpdm.operators.soundings import Column, brightness, carried, column
-from dpdm.operators.whitening import whitening
+from dpdm.observations.sounder import SounderChannels, read_channels
+from dpdm.operators.linear import SparseOperator, pick_cells, whitening_matrix
+from dpdm.operators.radiance import (
+    LevelColumn,
+    brightness_operator,
+    find_level_column,
+    interpolate_weighting,
+)
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.intp]
@@ -114,11 +118,11 @@ def standard(levels: Array, count: int) -> Air:
 def sight(path: Path, levels: Array) -> Sight:
     """Return what surface and sounder see, in units of the errors."""
     channels, called = read_channels(path), names(levels)
-    low, rising = len(levels), column(called, [*levels, *[0.0] * len(BESIDE)], "t")
-    place = picks((1, 1), torch.zeros(1, dtype=torch.long))
+    low, rising = len(levels), find_level_column(called, [*levels, *[0.0] * len(BESIDE)], "t")
+    place = pick_cells((1, 1), torch.zeros(1, dtype=torch.long))
     surface = [place.of(low + n) for n in range(len(BESIDE))]
     sounder = [
-        brightness(place, rising, weight, (low, share))
+        brightness_operator(place, rising, weight, (low, share))
         for weight, share in zip(seen_on(channels, rising), channels.surface, strict=True)
     ]
     matrix = np.stack([row_of(each, len(called)) for each in (*surface, *sounder)])
@@ -126,26 +130,26 @@ def sight(path: Path, levels: Array) -> Sight:
     return Sight(whole, np.r_[NOISY, np.ones(len(channels.name))])
 
 
-def seen_on(channels: Channels, rising: Column) -> Array:
+def seen_on(channels: SounderChannels, rising: LevelColumn) -> Array:
     """Return the weighting functions on the levels of the columns."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DpdmWarning)  # the half above 100 hPa counts there
-        return carried(channels.weight, channels.level, rising.level)
+        return interpolate_weighting(channels.weight, channels.level, rising.level)
 
 
-def row_of(links: Links, values: int) -> Array:
+def row_of(links: SparseOperator, values: int) -> Array:
     """Return a linear operator of one value as a row, by what it sees of unit states."""
     units = torch.eye(values, dtype=torch.float64)[:, :, None, None]
     row: Array = links(units)[:, 0].numpy()
     return row
 
 
-def unmixed(channels: Channels) -> Array:
+def unmixed(channels: SounderChannels) -> Array:
     """Return the matrix that makes the errors of all values independent, with variance 1."""
     own, count = len(BESIDE), len(BESIDE) + len(channels.name)
     correlation = np.eye(count)
     correlation[own:, own:] = channels.correlation
-    links = whitening(
+    links = whitening_matrix(
         np.r_[ERRORS, channels.error], np.zeros(count), np.arange(count), correlation
     )
     units = torch.eye(count, dtype=torch.float64)[:, None, None]

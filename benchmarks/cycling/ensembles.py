@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.cycling.references import ERROR, Covariance, World, model
-from dpdm.bound import scaling, windowed
-from dpdm.diffusion.sample import SAMPLERS, levels
+from dpdm.diffusion.noise import karras_levels
+from dpdm.diffusion.sample import SAMPLERS
 from dpdm.prior import Prior
+from dpdm.prior.bound_denoiser import state_scaling, window_denoiser
 from dpdm.types import Denoise
 
 MEMBERS = 50
@@ -27,8 +28,8 @@ def cloud(prior: Prior, sigma: float, dice: torch.Generator, steps: int = 3) -> 
 
     With three steps their covariance is within 2.5% of that with 24.
     """
-    (mean, std), denoise = scaling(prior), windowed(prior)
-    falling = levels(steps, sigma / 10, sigma)
+    (mean, std), denoise = state_scaling(prior), window_denoiser(prior)
+    falling = karras_levels(steps, sigma / 10, sigma)
 
     def around(x: Tensor) -> Tensor:
         origin = ((x - mean) / std).float().repeat(MEMBERS, 1, 1)
@@ -94,18 +95,18 @@ def told(denoise: Denoise, y: Tensor, error: float) -> Denoise:
 
 def smoothed(prior: Prior, y: Tensor, members: int, seed: int, steps: int = 24) -> Tensor:
     """Return states (M, B', w, 3) of the posterior of windows."""
-    (mean, std), count = scaling(prior), len(y)
+    (mean, std), count = state_scaling(prior), len(y)
     value = ((y - mean) / std).float().repeat(members, 1, 1)
-    denoise = told(windowed(prior), value, float((ERROR / std).mean()))
+    denoise = told(window_denoiser(prior), value, float((ERROR / std).mean()))
     noise = torch.randn(value.shape, generator=torch.Generator().manual_seed(seed))
-    x = SAMPLERS["multistep"](denoise, noise, levels(steps, 0.005, 4.0))
+    x = SAMPLERS["multistep"](denoise, noise, karras_levels(steps, 0.005, 4.0))
     return (mean + std * x.double()).reshape(members, count, *y.shape[1:])
 
 
 @torch.no_grad()
 def at_once(prior: Prior, y: Tensor) -> Tensor:
     """Return the means of the windows' posteriors (B', w, 3) in one evaluation."""
-    mean, std = scaling(prior)
+    mean, std = state_scaling(prior)
     sigma = torch.full((len(y),), float((ERROR / std).mean()))
-    x = windowed(prior)(((y - mean) / std).float(), sigma)
+    x = window_denoiser(prior)(((y - mean) / std).float(), sigma)
     return mean + std * x.double()

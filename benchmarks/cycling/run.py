@@ -64,7 +64,7 @@ from benchmarks.cycling.report import (
     score,
     shown,
 )
-from dpdm.prior import Prior, find, load
+from dpdm.prior import Prior, find_prior, load_prior
 
 Way = Callable[..., Tensor]
 """Analyses (B, T, 3) of a world, with some settings."""
@@ -93,7 +93,9 @@ def main() -> None:
     parser.add_argument("--tuning", type=int, default=75, help="cycles to tune by")
     options = parser.parse_args()
     one, many = (
-        load(find(getattr(options, name) or str(taught(options.build, name, options.minutes))))
+        load_prior(
+            find_prior(getattr(options, name) or str(taught(options.build, name, options.minutes)))
+        )
         for name in ("one", "many")
     )
     ways = analyses(one, many)

@@ -14,17 +14,16 @@ import xarray as xr
 
 from benchmarks import common
 from benchmarks.draws import labelled, task_of
-from dpdm.config import read
+from dpdm.config import read_settings
 from dpdm.evaluate import evaluate
-from dpdm.fields.archive import Archive, Scene
 from dpdm.fields.grid import grid_of
-from dpdm.fields.pairs import Index, View
-from dpdm.fields.statics import statics
-from dpdm.fields.store import open_fields
-from dpdm.learn import learn
-from dpdm.lesson import Lesson, prepare
-from dpdm.recipe import Recipe
+from dpdm.fields.read import open_fields
+from dpdm.fields.statics import make_statics
 from dpdm.states.fields import FieldSpace
+from dpdm.training.config import FieldRecipe
+from dpdm.training.field_series import FieldTrainingSet, prepare_field_training
+from dpdm.training.field_windows import CoarseView, Index, PhysicalWindow, TrainingSeries
+from dpdm.training.loop import run_training
 
 RECIPE = common.ROOT / "benchmarks" / "prior" / "first.toml"
 FACTORS = (4, 12)
@@ -55,12 +54,12 @@ VARIANTS = {
 }
 
 
-class Smooth(Archive):
+class Smooth(TrainingSeries):
     """A series whose statics show no more than the coarse grid does."""
 
     def scene(
-        self, steps: slice, season: float | None, view: View, rows: Index, columns: Index
-    ) -> Scene:
+        self, steps: slice, season: float | None, view: CoarseView, rows: Index, columns: Index
+    ) -> PhysicalWindow:
         """Return a window whose statics are the smooth ones."""
         whole = super().scene(steps, season, view, rows, columns)
         return replace(whole, statics=whole.smooth)
@@ -73,7 +72,7 @@ def compare(options: Namespace, folder: Path) -> None:
     found: dict[str, dict[str, float]] = {}
     for name, variant in VARIANTS.items():
         prior = folder / f"{name.replace(' ', '_')}.safetensors"
-        done = learn(lesson(series, variant), prior, options.minutes)
+        done = run_training(lesson(series, variant), prior, options.minutes)
         space = altered(task_of(common.COARSE, str(prior)), variant)
         rows = evaluate(expected(space), truth, coarse).rows
         found[name] = {r["variable"]: r["rmse_ratio"] for r in rows if r["method"] == "forecast"}
@@ -84,23 +83,23 @@ def compare(options: Namespace, folder: Path) -> None:
     common.close("ablation", {"minutes": options.minutes, **found}, {})
 
 
-def lesson(series: xr.Dataset, variant: Variant) -> Lesson:
+def lesson(series: xr.Dataset, variant: Variant) -> FieldTrainingSet:
     """Return what a variant learns from."""
-    recipe = read(RECIPE, Recipe)
+    recipe = read_settings(RECIPE, FieldRecipe)
     batch = round(recipe.train.batch * (WINDOW / variant.window) ** 2)
     recipe = replace(
         recipe,
         net=replace(recipe.net, window=variant.window),
         train=replace(recipe.train, batch=batch),
     )
-    ground = statics(grid_of(series))[["topography", "land_fraction"]]
+    ground = make_statics(grid_of(series))[["topography", "land_fraction"]]
     if not variant.topography:
         ground["topography"] = ground["topography"] * 0.0
-    whole = prepare(series, ground, FACTORS, recipe)
+    whole = prepare_field_training(series, ground, FACTORS, recipe)
     return whole if variant.detail else replace(whole, archive=smoothed(whole.archive))
 
 
-def smoothed(archive: Archive) -> Smooth:
+def smoothed(archive: TrainingSeries) -> Smooth:
     """Return the same series without the detail of the statics."""
     return Smooth(**{f.name: getattr(archive, f.name) for f in fields(archive)})
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import xarray as xr
 
 from benchmarks import common
-from dpdm.fields.grid import coarsen
+from dpdm.fields.regrid import coarsen_fields
 
 Box = tuple[int, int, int, int]  # west, east, south, north: the outermost centres but the last
 EAST_ASIA: Box = (95, 150, 15, 55)
@@ -26,7 +26,7 @@ def cut(build: Path, folder: Path, box: Box, factor: int) -> tuple[Path, Path]:
             "lat": slice(south - factor, north + wider(north - south, factor)),
             "lon": slice(west - factor, east + wider(east - west, factor)),
         }
-        coarsen(globe.isel(around).load(), factor).to_netcdf(coarse)
+        coarsen_fields(globe.isel(around).load(), factor).to_netcdf(coarse)
         globe.isel(lat=slice(south, north), lon=slice(west, east)).to_netcdf(truth)
     return coarse, truth
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dpdm.draw
 import numpy as np
 
-import dpdm.draw
 from benchmarks import common
 from benchmarks.downscaling.region import VALIDATION, cut
 from benchmarks.draws import Array, draw, evaluations, labelled, schedule, task_of
 from dpdm.evaluate import evaluate
-from dpdm.fields.store import open_fields
+from dpdm.fields.read import open_fields
 from dpdm.states.fields import FieldSpace
 
 Way = tuple[str, int]

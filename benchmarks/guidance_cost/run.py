@@ -16,13 +16,13 @@ import torch
 
 from benchmarks import common
 from benchmarks.draws import task_of
-from dpdm.diffusion.guide import Guide, dps, mmps, sda
-from dpdm.diffusion.observe import Observation
-from dpdm.operators.layout import globe
-from dpdm.operators.linear import profile
-from dpdm.operators.points import points
+from dpdm.diffusion.guidance import Guide, dps, mmps, sda
+from dpdm.diffusion.observation import Observation
+from dpdm.operators.geometry import globe_layout
+from dpdm.operators.interpolation import point_operator
+from dpdm.operators.linear import apply_per_channel
+from dpdm.states.field_posterior import Posterior
 from dpdm.states.fields import FieldSpace
-from dpdm.states.posterior import Posterior
 from dpdm.types import Denoise
 
 GUIDES: dict[str, Guide | None] = {"none": None, "sda": sda, "mmps": mmps, "dps": dps}
@@ -77,10 +77,12 @@ def bound(posterior: Posterior, space: FieldSpace, name: str, places: int) -> De
     lat, lon = (
         rng.uniform(axis[1], axis[-2], places) for axis in (space.grid.lat, space.grid.lon)
     )
-    local = profile(points(globe(space.grid.lat, space.grid.lon), lat, lon))
+    local = apply_per_channel(
+        point_operator(globe_layout(space.grid.lat, space.grid.lon), lat, lon)
+    )
     value = local(posterior.physical(posterior.first(0)).detach()).flatten()
     seen = Observation(lambda x: local(x).flatten(1), value + 1, torch.ones_like(value))
-    return guide(plain, posterior.modelled(seen))
+    return guide(plain, posterior.normalise_observation(seen))
 
 
 def timed(denoise: Denoise, space: FieldSpace, count: int) -> float:

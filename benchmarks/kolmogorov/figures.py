@@ -12,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
-from dpdm.testbeds import spectral
+from dpdm.testbeds import kolmogorov
 
 Array = NDArray[np.float64]
 COLOURS = "RdBu_r"
@@ -71,7 +71,7 @@ def vorticity(ds: xr.Dataset, step: int) -> Array:
     """Return the vorticity of one state."""
     state = ds.isel(time=step)
     w = np.stack([state[name].values for name in ("u", "v")]).astype(float)
-    out: Array = spectral.vorticity(torch.from_numpy(w)).numpy()
+    out: Array = kolmogorov.vorticity(torch.from_numpy(w)).numpy()
     return out
 
 

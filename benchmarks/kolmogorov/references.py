@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.kolmogorov.gaussian import Climate
 from benchmarks.observed import Observed
-from dpdm.operators.linear import adjoint
+from dpdm.operators.linear import apply_adjoint
 
 
 def interpolated(table: pd.DataFrame, truth: xr.Dataset) -> Tensor:
@@ -57,7 +57,7 @@ def gained(law: Climate, seen: Observed, miss: Tensor, shape: torch.Size) -> Ten
 
     def pulled(w: np.ndarray) -> Tensor:
         v = torch.from_numpy(np.ascontiguousarray(w))
-        return law.covary(adjoint(seen.operator, origin, v[None])[0])
+        return law.covary(apply_adjoint(seen.operator, origin, v[None])[0])
 
     def spread(w: np.ndarray) -> np.ndarray:
         back = seen.operator(pulled(w)[None])[0] - level

@@ -33,10 +33,10 @@ from benchmarks.kolmogorov import references, scores
 from benchmarks.kolmogorov.gaussian import Climate, climate
 from benchmarks.kolmogorov.scores import Inferred
 from benchmarks.observed import Observed
-from dpdm.fields.observations import read_observations
-from dpdm.instruments import observation_operator
-from dpdm.operators.layout import plane
-from dpdm.operators.registry import Sites
+from dpdm.observations.observation_operator import observation_operator
+from dpdm.observations.table import read_observations
+from dpdm.operators.geometry import plane_layout
+from dpdm.operators.registry import ObsLocations
 
 SETTINGS = Path(__file__).parent
 STATES, SIZE, WINDOW = 32, 32, 5
@@ -192,12 +192,12 @@ def demand(path: Path) -> None:
 
 def sight(rows: pd.DataFrame, truth: xr.Dataset) -> Observed:
     """Return what is seen of one trajectory."""
-    layout = plane(truth["y"].values, truth["x"].values, 2 * np.pi)
+    layout = plane_layout(truth["y"].values, truth["x"].values, 2 * np.pi)
     times = truth["time"].values
 
-    def place(some: pd.DataFrame) -> Sites:
+    def place(some: pd.DataFrame) -> ObsLocations:
         step = np.abs(some["time"].to_numpy(float)[:, None] - times).argmin(1)
-        return Sites(layout, ("u", "v"), some["y"], some["x"], torch.from_numpy(step))
+        return ObsLocations(layout, ("u", "v"), some["y"], some["x"], torch.from_numpy(step))
 
     value, error = (torch.from_numpy(rows[n].to_numpy(float).copy()) for n in ("value", "error"))
     return Observed(observation_operator(rows, place), value, error)

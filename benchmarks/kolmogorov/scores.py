@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dpdm.evaluate.ensemble import fair
+from dpdm.evaluate.scores import fair_crps
 from dpdm.testbeds import kolmogorov
 
-FLOW = kolmogorov.Flow(resolution=96)
+FLOW = kolmogorov.KolmogorovFlow(resolution=96)
 HEAD = (
     "case", "method", "RMSE", "of many", "CRPS", "spread-skill", "chi-square",
     "solver, 4 on", "solver, last",
@@ -49,7 +49,7 @@ def scores(found: Inferred, truth: Tensor, std: float, chi_square: float) -> tup
     """Return a method's figures, in the order of the table."""
     errors = found.members - truth
     many = of_many(errors) if found.mean is None else rms(found.mean - truth)
-    crps = float(fair(errors.movedim(0, -1).numpy()).mean())
+    crps = float(fair_crps(errors.movedim(0, -1).numpy()).mean())
     runs = astray(found.members.flatten(0, 1), std)
     one = rms(errors.mean(0))
     return one / std, many / std, crps / std, spread_skill(errors), chi_square, *runs
@@ -63,7 +63,7 @@ def of_many(errors: Tensor) -> float:
 
 def astray(x: Tensor, std: float) -> tuple[float, ...]:
     """Return the RMSE between the solver's states and those of trajectories (B, 2, T, Y, X)."""
-    states = kolmogorov.advance(x[:, 0, 0], x[:, 1, 0], x.shape[2] - 1, FLOW)
+    states = kolmogorov.advance_flow(x[:, 0, 0], x[:, 1, 0], x.shape[2] - 1, FLOW)
     run = torch.stack(states, dim=2)  # (T - 1, B, 2, Y, X)
     return tuple(rms(run[ahead - 1] - x[:, :, ahead]) / std for ahead in (4, x.shape[2] - 1))
 

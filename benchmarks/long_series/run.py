@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from benchmarks import common
 from benchmarks.common import Target, target
 from benchmarks.time_split import run as time_split
-from dpdm.fields.grid import coarsen, grid_of
-from dpdm.fields.store import open_fields
+from dpdm.fields.grid import grid_of
+from dpdm.fields.read import open_fields
+from dpdm.fields.regrid import coarsen_fields
 
 PLAN = """
 [input]
@@ -68,7 +69,7 @@ def of_winds(options: Namespace, folder: Path) -> tuple[dict[str, float], dict[s
     options.prior = options.winds
     prior = Path(time_split.trained(options, early)[1]).resolve()
     with xr.open_dataset(common.needed(options.build / "navy_winds.nc")) as file:
-        coarsen(file.load(), time_split.FACTOR).to_netcdf(folder / "winds.nc")
+        coarsen_fields(file.load(), time_split.FACTOR).to_netcdf(folder / "winds.nc")
     fine = reconstructed(folder, folder / "winds.nc", prior, options.members)
     truth, weights = open_fields(late), grid_of(fine).weights
     found = {}

@@ -36,12 +36,12 @@ def smoothed(
     """
     analyse, law = dapper(error)
     generator = torch.Generator().manual_seed(seed)
-    state = lorenz63.dynamics().start(MEMBERS, generator)
+    state = lorenz63.particle_dynamics().start(MEMBERS, generator)
     path = state[:, None]
     for step in range(length):
         if step:
             shake = torch.randn(MEMBERS, 3, dtype=torch.float64, generator=generator)
-            state = lorenz63.step(path[:, -1]) + math.sqrt(lorenz63.DT) * shake
+            state = lorenz63.advance_states(path[:, -1]) + math.sqrt(lorenz63.DT) * shake
             path = torch.cat([path, state[:, None]], dim=1)
         if step % every == 0:
             observed, now = seen(path[:, -1])[:, None].numpy(), y[step // every][None].numpy()

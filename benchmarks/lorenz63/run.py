@@ -31,15 +31,16 @@ from torch import Tensor
 
 from benchmarks import common
 from benchmarks.lorenz63 import kalman_smoother
-from dpdm.bound import scaling, windowed
-from dpdm.contract import SAMPLING_OF
-from dpdm.diffusion.guide import sda
-from dpdm.diffusion.observe import Observation
-from dpdm.diffusion.sample import corrected, levels
-from dpdm.diffusion.tile import Spans, tile
-from dpdm.prior import Prior, find, load
+from dpdm.diffusion.guidance import sda
+from dpdm.diffusion.noise import karras_levels
+from dpdm.diffusion.observation import Observation
+from dpdm.diffusion.sample import langevin_sampler
+from dpdm.diffusion.tile import TimeWindows, tile_denoiser
+from dpdm.prior import Prior, find_prior, load_prior
+from dpdm.prior.bound_denoiser import state_scaling, window_denoiser
+from dpdm.prior.model_card import SAMPLING_BY_KIND
 from dpdm.testbeds import lorenz63
-from dpdm.testbeds.particles import smoother
+from dpdm.testbeds.particle_smoother import run_smoother
 from dpdm.types import Fields, Values
 
 LENGTH, DRAWS = 65, 512
@@ -58,7 +59,7 @@ class Case:
     def normal(self, x: Tensor) -> Tensor:
         """Return the normalised component of states (..., 3)."""
         c = self.component
-        return (x[..., c] - lorenz63.START_MEAN[c]) / lorenz63.SCALE[c]
+        return (x[..., c] - lorenz63.START_MEAN[c]) / lorenz63.COMPONENT_SCALE[c]
 
     def operator(self, x: Fields) -> Values:
         """Return what is seen (B, N) of physical trajectories (B, L, 3)."""
@@ -87,7 +88,7 @@ def main() -> None:
     parser.add_argument("--observations", type=int, default=16)
     parser.add_argument("--first", type=int, default=0, help="number of the first observation")
     parser.add_argument("--samples", type=int, default=16)
-    usual = SAMPLING_OF["components"]
+    usual = SAMPLING_BY_KIND["components"]
     for name in ("steps", "corrections", "tau", "least"):
         kind = type(usual[name])
         parser.add_argument(f"--{name}", type=kind, default=usual[name])
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--kalman", action="store_true", help="DAPPER's smoother beside (pip)")
     options = parser.parse_args()
-    prior = load(find(options.prior) if options.prior else taught(options.build))
+    prior = load_prior(find_prior(options.prior) if options.prior else taught(options.build))
     found = {name: judged(prior, CASES[name], options) for name in options.cases}
     rows = [(name, who, *line) for name, lines in found.items() for who, line in lines.items()]
     print(common.table(HEAD, rows))
@@ -126,12 +127,16 @@ def judged(prior: Prior, case: Case, options: Namespace) -> dict[str, tuple[floa
     """Return the mean scores of truth, smoother and analyses."""
     rows: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     for number in range(options.first, options.first + options.observations):
-        truth = lorenz63.simulate(1, LENGTH, seed=1, first=number)
+        truth = lorenz63.simulate_lorenz(1, LENGTH, seed=1, first=number)
         noise = np.random.default_rng((2, number)).standard_normal(LENGTH)
         y = case.operator(truth)[0]
         y = y + case.error * torch.from_numpy(noise[: len(y)])
-        best = smoother(
-            lorenz63.dynamics(), partial(case.at, y), LENGTH, DRAWS + options.samples, seed=number
+        best = run_smoother(
+            lorenz63.particle_dynamics(),
+            partial(case.at, y),
+            LENGTH,
+            DRAWS + options.samples,
+            seed=number,
         )
         exact, other = best[:DRAWS], best[DRAWS:]
         began = time.perf_counter()
@@ -151,19 +156,19 @@ def judged(prior: Prior, case: Case, options: Namespace) -> dict[str, tuple[floa
 
 def analyses(prior: Prior, case: Case, y: Tensor, options: Namespace, seed: int) -> Tensor:
     """Return trajectories (M, L, 3) drawn from the composed, guided prior."""
-    mean, std = (each.float() for each in scaling(prior))
-    denoise = tile(windowed(prior), Spans(LENGTH, prior.contract.states))
+    mean, std = (each.float() for each in state_scaling(prior))
+    denoise = tile_denoiser(window_denoiser(prior), TimeWindows(LENGTH, prior.contract.states))
     variance = torch.full(y.shape, case.error**2)
     c = case.component
-    scale = torch.full(y.shape, float(std[c] / lorenz63.SCALE[c]) ** 2)
+    scale = torch.full(y.shape, float(std[c] / lorenz63.COMPONENT_SCALE[c]) ** 2)
     seen = Observation(lambda x: case.operator(mean + std * x), y.float(), variance, scale)
     generator = torch.Generator().manual_seed(seed)
 
     def renew(count: int) -> Fields:
         return torch.randn(options.samples, LENGTH, 3, generator=generator)
 
-    sampler = corrected(options.corrections, options.tau, renew)
-    falling = levels(options.steps, options.least, options.most)
+    sampler = langevin_sampler(options.corrections, options.tau, renew)
+    falling = karras_levels(options.steps, options.least, options.most)
     x = sampler(sda(denoise, seen, options.gamma), renew(-1), falling)
     return (mean + std * x).double()
 
@@ -184,7 +189,7 @@ def scores(case: Case, x: Tensor, y: Tensor, exact: Tensor) -> tuple[float, ...]
 
 def log_prior(x: Tensor) -> Tensor:
     """Return the summed log density of the transitions of trajectories (..., L, 3)."""
-    error = x[..., 1:, :] - lorenz63.step(x[..., :-1, :])
+    error = x[..., 1:, :] - lorenz63.advance_states(x[..., :-1, :])
     return -(error.square() / lorenz63.DT + math.log(2 * math.pi * lorenz63.DT)).sum((-2, -1)) / 2
 
 

@@ -16,10 +16,10 @@ from itertools import combinations_with_replacement
 import torch
 from torch import Tensor, nn
 
+from dpdm.forecast import LeadPairs, Surrogate, fit_head, pair_rmse
 from dpdm.nets.mlp import MLP
 from dpdm.prior import Prior, new_denoiser
-from dpdm.states.inner import Look, of_windows
-from dpdm.surrogate import Pairs, Surrogate, fitted, rmse
+from dpdm.states.features import FeatureOptions, window_features
 
 Ahead = Callable[[Tensor], Tensor]
 """States (B, 3) a lead later."""
@@ -37,23 +37,23 @@ LOOKS = (  # noise levels and layers: as many features each
     ((0.1, 0.3, 1.0), ("2",)),
     ((0.1, 0.3, 1.0), ("3",)),
 )
-BEGUN = Look(0.3, ("1", "2", "3"))  # the features that are tuned
+BEGUN = FeatureOptions(0.3, ("1", "2", "3"))  # the features that are tuned
 RATES = {"tuned": (1e-4, 1e-3), "dense": (1e-3, 4e-3)}
 BATCH, CHECKS = 256, 20
 
 
-def ridge(basis: Basis, some: Pairs, held: Pairs) -> tuple[float, Ahead]:
+def ridge(basis: Basis, some: LeadPairs, held: LeadPairs) -> tuple[float, Ahead]:
     """Return the RMSE on held pairs, and the regression of increments on functions of a state."""
-    phi, increment = basis(some.now), (some.then - some.now).double()
+    phi, increment = basis(some.inputs), (some.targets - some.inputs).double()
     mean, size, centre = phi.mean(0), phi.std(0).clamp_min(1e-9), increment.mean(0)
     phi = (phi - mean) / size
     values, modes = torch.linalg.eigh(phi.T @ phi / len(phi))
     moment = modes.T @ (phi.T @ (increment - centre)) / len(phi)
-    seen = (basis(held.now) - mean) / size @ modes
+    seen = (basis(held.inputs) - mean) / size @ modes
 
     def error(penalty: float) -> float:
         weight = moment / (values.clamp_min(0) + penalty)[:, None]
-        return rmse(held.now + seen @ weight + centre, held.then)
+        return pair_rmse(held.inputs + seen @ weight + centre, held.targets)
 
     best = min(PENALTIES, key=error)
     weight = modes @ (moment / (values.clamp_min(0) + best)[:, None])
@@ -64,7 +64,7 @@ def ridge(basis: Basis, some: Pairs, held: Pairs) -> tuple[float, Ahead]:
     return error(best), ahead
 
 
-def of_all(bases: list[Basis], some: Pairs, held: Pairs) -> Ahead:
+def of_all(bases: list[Basis], some: LeadPairs, held: LeadPairs) -> Ahead:
     """Return the regression on the functions that do best on held pairs."""
     return min((ridge(basis, some, held) for basis in bases), key=lambda pair: pair[0])[1]
 
@@ -90,41 +90,43 @@ def deep(prior: Prior, sigmas: tuple[float, ...], layers: tuple[str, ...]) -> Ba
     @torch.no_grad()
     def told(x: Tensor) -> Tensor:
         windows = x.double()[:, None]
-        found = [of_windows(exact, windows, Look(sigma, layers)) for sigma in sigmas]
+        found = [
+            window_features(exact, windows, FeatureOptions(sigma, layers)) for sigma in sigmas
+        ]
         return torch.cat([x.double(), *found], dim=1)
 
     return told
 
 
-def of_polynomials(prior: Prior, some: Pairs, held: Pairs, options: Namespace) -> Ahead:
+def of_polynomials(prior: Prior, some: LeadPairs, held: LeadPairs, options: Namespace) -> Ahead:
     """Return the best of the degrees."""
     return of_all([polynomial(n) for n in DEGREES], some, held)
 
 
-def of_fourier(prior: Prior, some: Pairs, held: Pairs, options: Namespace) -> Ahead:
+def of_fourier(prior: Prior, some: LeadPairs, held: LeadPairs, options: Namespace) -> Ahead:
     """Return the best width of random Fourier features, as many as the denoiser's."""
     count = 3 * prior.contract.net["hidden"]
     return of_all([fourier(count, w) for w in WIDTHS], some, held)
 
 
-def of_features(prior: Prior, some: Pairs, held: Pairs, options: Namespace) -> Ahead:
+def of_features(prior: Prior, some: LeadPairs, held: LeadPairs, options: Namespace) -> Ahead:
     """Return the best of the denoiser's features."""
     return of_all([deep(prior, *look) for look in LOOKS], some, held)
 
 
-def of_tuned(prior: Prior, some: Pairs, held: Pairs, options: Namespace) -> Ahead:
+def of_tuned(prior: Prior, some: LeadPairs, held: LeadPairs, options: Namespace) -> Ahead:
     """Return the linear head on features, tuned with the layers below."""
     begun = Surrogate(prior, BEGUN, 3)
-    fitted(begun, some, held)
+    fit_head(begun, some, held)
     return best_of(begun, some, held, options.steps, RATES["tuned"])
 
 
-def of_dense(prior: Prior, some: Pairs, held: Pairs, options: Namespace) -> Ahead:
+def of_dense(prior: Prior, some: LeadPairs, held: LeadPairs, options: Namespace) -> Ahead:
     """Return a net of the same size that has learnt from these pairs alone."""
     return best_of(untaught(prior, some), some, held, options.steps, RATES["dense"])
 
 
-def untaught(prior: Prior, some: Pairs) -> Surrogate:
+def untaught(prior: Prior, some: LeadPairs) -> Surrogate:
     """Return the same network with random weights, its output in units of the increments."""
     torch.manual_seed(0)
     fresh = new_denoiser(3, prior.contract.net)
@@ -133,13 +135,13 @@ def untaught(prior: Prior, some: Pairs) -> Surrogate:
         nn.init.kaiming_uniform_(layer.second.weight, 1.0)
     net = Surrogate(Prior(fresh, prior.normaliser, prior.contract), BEGUN, 3)
     with torch.no_grad():
-        net.size.copy_((some.then - some.now).std(0))
-        net.mean.copy_(net.predictors(some.now).mean(0))
+        net.size.copy_((some.targets - some.inputs).std(0))
+        net.mean.copy_(net.predictors(some.inputs).mean(0))
     return net
 
 
 def best_of(
-    begun: Surrogate, some: Pairs, held: Pairs, steps: int, rates: tuple[float, ...]
+    begun: Surrogate, some: LeadPairs, held: LeadPairs, steps: int, rates: tuple[float, ...]
 ) -> Surrogate:
     """Return the net taught at the rate that does best on held pairs in a tenth of the steps."""
     firsts = {r: taught(deepcopy(begun), some, held, steps // 10, r)[0] for r in rates}
@@ -147,15 +149,15 @@ def best_of(
 
 
 def taught(
-    net: Surrogate, some: Pairs, held: Pairs, steps: int, rate: float
+    net: Surrogate, some: LeadPairs, held: LeadPairs, steps: int, rate: float
 ) -> tuple[float, Surrogate]:
     """Return a net after so many steps, as it was best on held pairs, and its RMSE there."""
     optimiser = torch.optim.Adam(net.parameters(), rate)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     dice, best = torch.Generator().manual_seed(0), (error(net, held), deepcopy(net))
     for step in range(1, steps + 1):
-        rows = torch.randint(len(some.now), (BATCH,), generator=dice)
-        miss = (net(some.now[rows]) - some.then[rows]) / net.size
+        rows = torch.randint(len(some.inputs), (BATCH,), generator=dice)
+        miss = (net(some.inputs[rows]) - some.targets[rows]) / net.size
         optimiser.zero_grad()
         miss.square().mean().backward()
         optimiser.step()
@@ -166,12 +168,12 @@ def taught(
 
 
 @torch.no_grad()
-def error(net: Surrogate, held: Pairs) -> float:
+def error(net: Surrogate, held: LeadPairs) -> float:
     """Return the RMSE of a net on pairs."""
-    return rmse(net(held.now), held.then)
+    return pair_rmse(net(held.inputs), held.targets)
 
 
-WAYS: dict[str, Callable[[Prior, Pairs, Pairs, Namespace], Ahead]] = {
+WAYS: dict[str, Callable[[Prior, LeadPairs, LeadPairs, Namespace], Ahead]] = {
     "polynomials": of_polynomials,
     "random Fourier features": of_fourier,
     "dense net": of_dense,

@@ -29,11 +29,11 @@ from benchmarks import common
 from benchmarks.cycling.priors import taught
 from benchmarks.cycling.references import DT, EVERY
 from benchmarks.lorenz63_features.forecasts import WAYS, Ahead, of_dense
-from dpdm.bound import scaling, windowed
-from dpdm.diffusion.sample import heun, levels
-from dpdm.forecast import valid
-from dpdm.prior import Prior, find, load
-from dpdm.surrogate import Pairs, rmse
+from dpdm.diffusion.noise import karras_levels
+from dpdm.diffusion.sample import heun
+from dpdm.forecast import LeadPairs, pair_rmse, valid_lead
+from dpdm.prior import Prior, find_prior, load_prior
+from dpdm.prior.bound_denoiser import state_scaling, window_denoiser
 from dpdm.testbeds import lorenz63
 
 SHARES = (8, 4, 2, 1)
@@ -53,7 +53,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000, help="of Adam, for every net")
     parser.add_argument("--picture", type=Path, help="the learning curves, as a .png")
     options = parser.parse_args()
-    prior = load(find(options.one or str(taught(options.build, "one", options.minutes))))
+    prior = load_prior(
+        find_prior(options.one or str(taught(options.build, "one", options.minutes)))
+    )
     floor, distance = hellinger_of_samples(prior, options.samples)
     print(
         f"Hellinger distance to data: samples {distance:.4f}, other data {floor:.4f}\n", flush=True
@@ -90,8 +92,8 @@ def aims(curves: Curves, name: str) -> dict[str, common.Target]:
 
 def states(prior: Prior, runs: int, length: int, seed: int, stride: int = 1) -> Tensor:
     """Return normalised trajectories (N, T, 3) of the model."""
-    mean, std = scaling(prior)
-    path = lorenz63.simulate(runs, (length - 1) * stride + 1, seed, dt=DT, shaken=False)
+    mean, std = state_scaling(prior)
+    path = lorenz63.simulate_lorenz(runs, (length - 1) * stride + 1, seed, dt=DT, shaken=False)
     return ((path[:, ::stride] - mean) / std).float()
 
 
@@ -112,21 +114,21 @@ def hellinger_of_samples(prior: Prior, count: int) -> tuple[float, float]:
     """Return the distances of other data and of samples to data, as many of each."""
     data, other = (states(prior, count // 40, 40, seed, 25).flatten(0, 1) for seed in (11, 12))
     noise = torch.randn(count, 1, 3, generator=torch.Generator().manual_seed(0))
-    drawn = heun(windowed(prior), noise, levels(20, 0.005, 20.0))[:, 0]
+    drawn = heun(window_denoiser(prior), noise, karras_levels(20, 0.005, 20.0))[:, 0]
     return hellinger(data, other), hellinger(data, drawn)
 
 
-def pairs(prior: Prior, count: int, seed: int) -> Pairs:
+def pairs(prior: Prior, count: int, seed: int) -> LeadPairs:
     """Return states, and those 0.1 time units later, from short trajectories."""
     x = states(prior, count // 16, 2 * 16 * 3, seed, EVERY)
-    return Pairs(x[:, 0:-1:6].flatten(0, 1)[:count], x[:, 1::6].flatten(0, 1)[:count])
+    return LeadPairs(x[:, 0:-1:6].flatten(0, 1)[:count], x[:, 1::6].flatten(0, 1)[:count])
 
 
-def noisy(exact: Pairs, error: float, seed: int, judged: bool = False) -> Pairs:
+def noisy(exact: LeadPairs, error: float, seed: int, judged: bool = False) -> LeadPairs:
     """Return pairs as they are seen; of those to judge by, what is forecast stays the truth."""
     dice = torch.Generator().manual_seed(seed)
-    now, then = (error * torch.randn(exact.now.shape, generator=dice) for _ in range(2))
-    return Pairs(exact.now + now, exact.then + (0 if judged else then))
+    now, then = (error * torch.randn(exact.inputs.shape, generator=dice) for _ in range(2))
+    return LeadPairs(exact.inputs + now, exact.targets + (0 if judged else then))
 
 
 def learning(
@@ -141,18 +143,19 @@ def learning(
     best: dict[str, Ahead] = {}
     for share in SHARES:
         count = options.pairs // share
-        some = Pairs(everything.now[:count], everything.then[:count])
+        some = LeadPairs(everything.inputs[:count], everything.targets[:count])
         for who, way in WAYS.items():
             best[who] = way(prior, some, held, options)
             with torch.no_grad():
-                curves[who].append(rmse(best[who](test.now), test.then))
-    still = rmse(test.now, test.then)
+                curves[who].append(pair_rmse(best[who](test.inputs), test.targets))
+    still = pair_rmse(test.inputs, test.targets)
     head = (f"RMSE, {name}, from pairs", *(str(options.pairs // s) for s in SHARES))
     rows = [("persistence", *[still] * len(SHARES)), *((w, *c) for w, c in curves.items())]
     print(common.table(head, rows), flush=True)
     longer = of_dense(prior, everything, held, Namespace(steps=2 * options.steps))
     with torch.no_grad():
-        print(f"dense net after twice the steps: {rmse(longer(test.now), test.then):.4g}\n")
+        error = pair_rmse(longer(test.inputs), test.targets)
+    print(f"dense net after twice the steps: {error:.4g}\n")
     return curves, best
 
 
@@ -163,14 +166,14 @@ def ahead(step: Ahead, prior: Prior) -> tuple[float, ...]:
     found, now = [], x[:, 0]
     for n in range(REACH):
         now = step(now).clamp(-50, 50)
-        found.append((0.1 * (n + 1), rmse(now, x[:, n + 1]), 1.0))
+        found.append((0.1 * (n + 1), pair_rmse(now, x[:, n + 1]), 1.0))
     run = []
     for _ in range(100):
         now = step(now).clamp(-50, 50)
         run.append(now)
     data = states(prior, 750, 40, 25, 25).flatten(0, 1)
     shown = [found[n - 1][1] for n in (1, 2, 5, 10, 20)]
-    return (*shown, valid(found), hellinger(torch.cat(run), data))
+    return (*shown, valid_lead(found), hellinger(torch.cat(run), data))
 
 
 def drawn(curves: dict[str, Curves], options: Namespace) -> None:

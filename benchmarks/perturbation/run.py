@@ -12,12 +12,12 @@ import numpy as np
 import xarray as xr
 
 from benchmarks import common
-from dpdm.ensemble import EnsembleOptions
 from dpdm.evaluate.spectra import spectrum
-from dpdm.fields.grid import coarsen
-from dpdm.perturb import Push, ensemble_around, sigma_of, spread
-from dpdm.prior import find, load
-from dpdm.states.domain import FieldConditioning, of_file
+from dpdm.fields.regrid import coarsen_fields
+from dpdm.perturb import PerturbationOptions, ensemble_around, spread_by_variable, strength_sigma
+from dpdm.prior import find_prior, load_prior
+from dpdm.states.ensemble import EnsembleOptions
+from dpdm.states.field_domain import FieldConditioning, open_field_file
 from dpdm.states.fields import FieldSpace
 
 EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
@@ -33,19 +33,19 @@ def main() -> None:
     parser.add_argument("--inflation", type=float, default=1.0)
     parser.add_argument("--steps", type=int, default=0, help="noise levels; else the prior's")
     options = parser.parse_args()
-    prior = load(find(options.prior))
+    prior = load_prior(find_prior(options.prior))
     rows, targets = [], dict[str, common.Target]()
     for consistent in (False, True):
         asked = EnsembleOptions(
             members=options.members, consistent=consistent, keep="members", steps=options.steps
         )
-        space = of_file(common.TRUTH, prior, asked, FieldConditioning())
+        space = open_field_file(common.TRUTH, prior, asked, FieldConditioning())
         sampler = replace(space.sampler, inflation=options.inflation)
         space = replace(space, sampler=sampler)
         for strength in options.strengths:
             lines = judged(space, strength, options.months)
             word = "yes" if consistent else "no"
-            rows += [(word, strength, sigma_of(space, strength), *line) for line in lines]
+            rows += [(word, strength, strength_sigma(space, strength), *line) for line in lines]
             for name, wide, moved, *ratios in lines:
                 print(word, strength, name, wide, moved, ratios, flush=True)
                 off = max(abs(r - 1) for r in ratios)
@@ -67,11 +67,14 @@ def judged(space: FieldSpace, strength: float, months: list[int]) -> list[tuple[
         n: [] for n in space.names
     }
     for month in months:
-        members, state = ensemble_around(space, month, Push(strength)), space.values(month)
-        spreads = spread(space, members)
+        members, state = (
+            ensemble_around(space, month, PerturbationOptions(strength)),
+            space.values(month),
+        )
+        spreads = spread_by_variable(space, members)
         for c, name in enumerate(space.names):
             some, one = (fields(space, v) for v in (members[:, c], state[None, c]))
-            off = coarsen(some - one.isel(realization=0), BLOCKS)["v"]
+            off = coarsen_fields(some - one.isel(realization=0), BLOCKS)["v"]
             moved = float(np.square(off).mean())
             sums[name].append((spreads[name] ** 2, moved, power(some), power(one)))
     out = []

@@ -1,7 +1,8 @@
 """Store the climate of the training fields, on 2.5 degrees, in a finished prior.
 
 Input of another world is adjusted to it. It covers the whole globe, East Asia too, which the
-weights never saw: no weight and no score depends on it, for only ``dpdm.adjust`` reads it. It is a
+weights never saw: no weight and no score depends on it, for only
+``dpdm.reconstruct.bias_adjustment`` reads it. It is a
 mean of 26 years without quantiles, for the fields are twelve such means.
 """
 
@@ -12,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from dpdm.fields.grid import grid_of
-from dpdm.fields.store import load as load_fields
-from dpdm.fields.store import open_fields
-from dpdm.lesson import climate_of
-from dpdm.prior import load, save
-from dpdm.recipe import Recipe
+from dpdm.fields.read import load_checked_fields as load_fields
+from dpdm.fields.read import open_fields
+from dpdm.prior import load_prior, save_prior
+from dpdm.training.config import FieldRecipe
+from dpdm.training.field_series import training_climate
 
 FACTOR = 10  # of 0.25 degrees
 PERIOD = ["2000-01", "2025-12"]  # of the means, which are dated in 2012
@@ -28,12 +29,12 @@ def main() -> None:
     parser.add_argument("prior", type=Path)
     parser.add_argument("fields", type=Path)
     options = parser.parse_args()
-    prior = load(options.prior)
+    prior = load_prior(options.prior)
     fields = load_fields(open_fields(options.fields, prior.normaliser.names))
     steps = np.arange(fields.sizes["time"])
-    climate = climate_of(fields, steps, Recipe(), FACTOR, grid_of(fields))
+    climate = training_climate(fields, steps, FieldRecipe(), FACTOR, grid_of(fields))
     training = prior.contract.training | {"climate_period": PERIOD}
-    save(
+    save_prior(
         replace(prior, coarse=climate, contract=replace(prior.contract, training=training)),
         options.prior,
     )

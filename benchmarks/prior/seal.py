@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from dpdm.prior import load, save
+from dpdm.prior import load_prior, save_prior
 
 HERE = Path(__file__).parent
 
@@ -16,11 +16,11 @@ def main() -> None:
     parser.add_argument("trained", type=Path)
     parser.add_argument("sealed", type=Path)
     options = parser.parse_args()
-    prior = load(options.trained)
+    prior = load_prior(options.trained)
     said = json.loads((HERE / "sealed.json").read_text(encoding="utf-8"))
     held = {"validation box, RMSE of the mean over lerp's": prior.contract.scores}
     contract = replace(prior.contract, sampling=said["sampling"], scores=held | said["scores"])
-    save(replace(prior, contract=contract), options.sealed)
+    save_prior(replace(prior, contract=contract), options.sealed)
 
 
 if __name__ == "__main__":

@@ -35,17 +35,16 @@ from benchmarks.observed import Observed
 from benchmarks.profiles import references, report
 from benchmarks.profiles.gaussian import Law, law_of
 from benchmarks.profiles.scores import Scores, scores
-from dpdm import sighted
-from dpdm.ensemble import EnsembleOptions
-from dpdm.fields.channels import read_channels
-from dpdm.fields.observations import read_observations
-from dpdm.fields.seasons import basis
-from dpdm.fields.store import load, open_fields
-from dpdm.fields.time import seasons
-from dpdm.operators.shapes import compose
-from dpdm.operators.whitening import row_of
-from dpdm.prior import load as load_prior
-from dpdm.states.globe import GlobalSpace, observed_space
+from dpdm.fields.climatology import harmonic_basis
+from dpdm.fields.read import load_checked_fields, open_fields
+from dpdm.fields.time import year_fractions
+from dpdm.observations import observation_operator
+from dpdm.observations.sounder import read_channels
+from dpdm.observations.table import read_observations
+from dpdm.operators.linear import as_single_row, compose_maps
+from dpdm.prior import load_prior
+from dpdm.states.ensemble import EnsembleOptions
+from dpdm.states.globe import GlobalSpace, observed_globe_states
 
 SETTINGS = Path(__file__).parent
 SOUNDER = common.SAMPLES / "sounder.nc"
@@ -128,14 +127,14 @@ class Bench:
     @cached_property
     def states(self) -> Tensor:
         """Give the physical states (N, C, H, W) that were learnt from, float32."""
-        some = load(self.fields.isel(time=slice(self.taught)))
+        some = load_checked_fields(self.fields.isel(time=slice(self.taught)))
         return torch.from_numpy(np.stack([a.values for a in some.data_vars.values()], 1))
 
     def window(self, number: int) -> xr.Dataset:
         """Return the truth of a window."""
         step = (self.last - self.first) // max(1, self.options.windows)
         begin = self.first + number * step + step // 2
-        return load(self.fields.isel(time=slice(begin, begin + DAYS)))
+        return load_checked_fields(self.fields.isel(time=slice(begin, begin + DAYS)))
 
 
 class Window:
@@ -158,18 +157,18 @@ class Window:
         """Return where and when the observations are."""
         known = load_prior(next(iter(self.bench.priors.values())))
         sounder = read_channels(SOUNDER) if "channel" in table else None
-        return observed_space(known, table, self.path, "", EnsembleOptions(), sounder)
+        return observed_globe_states(known, table, self.path, "", EnsembleOptions(), sounder)
 
     @cached_property
     def law(self) -> Law:
         """Give the Gaussian law of this season's windows."""
         space = self.space(pd.DataFrame())
-        mean, scale = space.frame
+        mean, scale = space.seasonal_frame
         prior = space.prior
         cycle = prior.climatology["harmonics"].double()
-        season = seasons(self.bench.fields["time"][: self.bench.taught])
+        season = year_fractions(self.bench.fields["time"][: self.bench.taught])
         x = self.bench.states.clone()
-        for number, row in enumerate(basis(season)):
+        for number, row in enumerate(harmonic_basis(season)):
             x[number] = (x[number] - torch.tensordot(row, cycle, 1)) / scale
         return law_of(x, mean.movedim(1, 0), scale)
 
@@ -186,10 +185,10 @@ class Window:
 
 def written(fields: xr.Dataset, path: Path) -> None:
     """Write fields with their levels joined."""
-    from dpdm.fields.cf import finish
+    from dpdm.fields.metadata import add_cf_metadata
     from dpdm.fields.write import Writer
 
-    with Writer(path, finish(fields, "Truth of a benchmark", {}, ""), True):
+    with Writer(path, add_cf_metadata(fields, "Truth of a benchmark", {}, ""), True):
         pass
 
 
@@ -255,7 +254,7 @@ def analysed(bench: Bench, window: Window, files: list[Path], who: str) -> Tenso
     if who == "background":
         grid, shape = space.grid, (DAYS, *space.grid.shape)
         full = torch.full_like(window.values, np.nan)[None]
-        full[0, bench.levels] = references.lerped(table, bench.names, shape, grid)
+        full[0, bench.levels] = references.interpolate_field(table, bench.names, shape, grid)
         return full
     seen = independent(space, table)
     if who == "optimal":
@@ -267,11 +266,14 @@ def analysed(bench: Bench, window: Window, files: list[Path], who: str) -> Tenso
 def independent(space: GlobalSpace, table: pd.DataFrame) -> Observed:
     """Return what is seen, with errors made independent, in units of them."""
     value, error = (torch.from_numpy(table[n].to_numpy(float).copy()) for n in ("value", "error"))
-    operator, white = space.operator(table), sighted.whitening_operator(table, space.sounder)
+    operator, white = (
+        space.operator(table),
+        observation_operator.whitening_operator(table, space.sounder),
+    )
     if white is None:
         return Observed(lambda x: operator(x) / error.to(x), value / error, torch.ones_like(error))
-    made = compose(operator, row_of, white)
-    return Observed(made, white(row_of(value[None]))[0], torch.ones_like(error))
+    made = compose_maps(operator, as_single_row, white)
+    return Observed(made, white(as_single_row(value[None]))[0], torch.ones_like(error))
 
 
 def drawn(bench: Bench, window: Window, files: list[Path], who: str) -> Tensor:
@@ -283,7 +285,7 @@ def drawn(bench: Bench, window: Window, files: list[Path], who: str) -> Tensor:
         *(("--channels", SOUNDER) if any("satellite" in f.name for f in files) else ()),
         *bench.options.words.split(), "--overwrite",
     )  # fmt: skip
-    found = load(open_fields(out))
+    found = load_checked_fields(open_fields(out))
     arrays = [
         found[n].transpose("realization", "time", "lat", "lon").values
         for n in bench.fields.data_vars

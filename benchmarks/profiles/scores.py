@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dpdm.evaluate.ensemble import fair
+from dpdm.evaluate.scores import fair_crps
 
 Array = NDArray[np.float64]
 RANKS = 512
@@ -43,7 +43,7 @@ def scores(members: Array, truth: Array, lat: Array, deviation: Array) -> Scores
     area = area / area.mean()
     error = members.mean(0) - truth
     mse = (error**2 * area).mean((1, 2, 3))
-    crps = (fair(np.moveaxis(members - truth, 0, -1)) * area).mean((1, 2, 3))
+    crps = (fair_crps(np.moveaxis(members - truth, 0, -1)) * area).mean((1, 2, 3))
     count = len(members)
     variance = members.var(0, ddof=1) if count > 1 else np.zeros_like(truth)
     spread = (variance * area).mean((1, 2, 3)) * (count + 1) / count

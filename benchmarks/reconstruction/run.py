@@ -33,7 +33,7 @@ import xarray as xr
 
 from benchmarks import common
 from benchmarks.common import target
-from dpdm.reconstruct.setting import prepare
+from dpdm.reconstruct.setup import prepare_reconstruction
 
 PLAN = """
 [input]
@@ -181,7 +181,7 @@ def watch(child: psutil.Popen, ran: Taken, begun: float) -> None:
 
 def loop(path: Path) -> None:
     """Draw the units of a plan, and forget them."""
-    setting = prepare(path)
+    setting = prepare_reconstruction(path)
     drawer = setting.drawer
     for unit in setting.units:
         drawer(setting.work(unit))

@@ -27,12 +27,12 @@ import xarray as xr
 
 from benchmarks import common
 from benchmarks.draws import Array, blocks, draw, one_window, task_of, touching
-from dpdm.fields.box import positions
 from dpdm.fields.grid import grid_of
-from dpdm.fields.store import open_fields
-from dpdm.fields.tensors import to_tensor
+from dpdm.fields.read import open_fields
+from dpdm.fields.subset import centre_positions
+from dpdm.prior.conditioning import to_tensor
+from dpdm.states.field_posterior import Posterior
 from dpdm.states.fields import FieldSpace
-from dpdm.states.posterior import Posterior
 
 APART = 3  # cells between a line and the nearest border, where it counts as none
 Lines = tuple[Array, Array]  # positions of borders along rows and along columns
@@ -94,7 +94,7 @@ def where(space: FieldSpace, truth: xr.Dataset) -> tuple[slice, Any, Any]:
     """Return where the truth's cells lie in the fine grid, as an index of (C, H, W)."""
     own, other = space.grid, grid_of(truth)
     rows, columns = (
-        positions(a, b, step)
+        centre_positions(a, b, step)
         for a, b, step in zip((own.lat, own.lon), (other.lat, other.lon), own.spacing, strict=True)
     )
     return slice(None), rows, columns

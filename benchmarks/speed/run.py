@@ -31,10 +31,10 @@ from benchmarks import common
 from benchmarks.common import Target, target
 from benchmarks.draws import Array, draw, evaluations, labelled, schedule, task_of, touching
 from dpdm.evaluate import evaluate
-from dpdm.fields.store import open_fields
-from dpdm.fields.tensors import given_channels
+from dpdm.fields.read import open_fields
+from dpdm.prior.conditioning import count_conditioning_channels
+from dpdm.states.field_posterior import Posterior
 from dpdm.states.fields import FieldSpace
-from dpdm.states.posterior import Posterior
 
 Found = tuple[dict[str, Any], dict[str, Target]]
 PAPER = ("ddim", 25)
@@ -113,7 +113,9 @@ def call(space: FieldSpace, posterior: Posterior, members: int) -> None:
     """Read the conditions of each window, then evaluate each, as often as the members need."""
     network, device = space.prior.denoiser, space.sampler.device
     height, width = posterior.windows.extent
-    given = torch.randn(1, given_channels(posterior.base.shape[0]), height, width, device=device)
+    given = torch.randn(
+        1, count_conditioning_channels(posterior.base.shape[0]), height, width, device=device
+    )
     features = [network.features(given) for _ in posterior.windows.places()]
     falling = schedule(space, space.sampler.sampler, space.sampler.steps)
     for first in range(0, members, space.sampler.block):

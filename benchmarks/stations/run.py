@@ -36,20 +36,21 @@ from numpy.typing import NDArray
 
 from benchmarks import common
 from benchmarks.stations.references import distances, left_out, nearest
-from dpdm.analysis import Analysis
-from dpdm.assimilate import guide_sampler, observations, screen
-from dpdm.coarse_error import CoarseError, coarse_error
-from dpdm.draw import draw
-from dpdm.ensemble import EnsembleOptions
-from dpdm.evaluate.innovations import compare
-from dpdm.fields.grid import grid_of, lerp
-from dpdm.fields.stations import station_names
-from dpdm.fields.status import IN_USE, ObsStatus, has_status
-from dpdm.fields.tensors import to_tensor
-from dpdm.prior import find, load
-from dpdm.request import OWNERS, AssimilationFiles, AssimilationOptions
-from dpdm.states.domain import plan
+from dpdm.assimilate import guide_sampler, read_all_observations, screen
+from dpdm.assimilate.analysis import Analysis
+from dpdm.assimilate.background import CoarseError, build_coarse_error
+from dpdm.assimilate.departures import compare_departures
+from dpdm.fields.grid import grid_of
+from dpdm.fields.regrid import interpolate_bilinear
+from dpdm.observations.quality_control import station_names
+from dpdm.observations.status import IN_USE, ObsStatus, has_status
+from dpdm.prior import find_prior, load_prior
+from dpdm.prior.conditioning import to_tensor
+from dpdm.states.ensemble import EnsembleOptions
+from dpdm.states.field_domain import fit_field_space
 from dpdm.states.fields import FieldSpace
+from dpdm.states.request import PARAMETER_GUIDANCES, AssimilationFiles, AssimilationOptions
+from dpdm.states.sampling import draw_ensemble
 
 Array = NDArray[np.float64]
 STATIONS = common.SAMPLES / "korea_stations.csv"
@@ -67,7 +68,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=20)
     parser.add_argument("--months", type=int, default=12)
     parser.add_argument("--folds", type=int, default=FOLDS, help="do only so many of the ten")
-    parser.add_argument("--guidance", default="mmps", choices=OWNERS.values())
+    parser.add_argument("--guidance", default="mmps", choices=PARAMETER_GUIDANCES.values())
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--iterations", type=int, help="of mmps")
     parser.add_argument("--gamma", type=float, help="of sda")
@@ -92,14 +93,16 @@ def prepared(folder: Path, options: argparse.Namespace) -> tuple[FieldSpace, pd.
     with xr.open_dataset(common.COARSE) as whole:
         whole.sel(KOREA).isel(time=slice(options.months)).to_netcdf(coarse)
     asked = EnsembleOptions(members=options.members, steps=options.steps)
-    space = plan(coarse, load(find(options.prior)), asked, None, None)
+    space = fit_field_space(coarse, load_prior(find_prior(options.prior)), asked, None, None)
     said = AssimilationOptions(
         guidance=options.guidance, iterations=options.iterations, gamma=options.gamma,
         corrections=options.corrections, reject=0,
     )  # fmt: skip
     space = replace(space, sampler=guide_sampler(space.sampler, space.prior, said))
     table = screen(
-        observations(AssimilationFiles([STATIONS], coarse, None, None, coarse), said), space, said
+        read_all_observations(AssimilationFiles([STATIONS], coarse, None, None, coarse), said),
+        space,
+        said,
     )
     table = table[has_status(table, ObsStatus.ASSIMILATED)].reset_index(drop=True)
     if options.odd:
@@ -166,7 +169,7 @@ def wrong(
     std = {name: math.sqrt(b.variance * b.scale) for name, b in best.items()}
     scale = table["variable"].map({name: math.sqrt(b.scale) for name, b in best.items()})
     names = space.prior.normaliser.names
-    law = coarse_error(names, grid_of(space.coarse), space.grid, std, length)
+    law = build_coarse_error(names, grid_of(space.coarse), space.grid, std, length)
     return table.assign(error=table["error"] * scale), law
 
 
@@ -217,7 +220,7 @@ def free(space: FieldSpace, table: pd.DataFrame) -> Array:
         here = np.flatnonzero(space.rows(table, step))
         operator = space.operator(table.iloc[here])
         numbers = range(space.options.members)
-        drawn = draw(space, step, space.sampler, numbers, space.options.seed)
+        drawn = draw_ensemble(space, step, space.sampler, numbers, space.options.seed)
         for number, member in enumerate(drawn):
             out[here, number] = operator(torch.from_numpy(member)[None])[0].numpy()
     return out
@@ -230,7 +233,9 @@ def smooth(space: FieldSpace, table: pd.DataFrame, climb: float) -> Array:
     for step in space.steps:
         here = np.flatnonzero(table["step"] == step)
         rows = table.iloc[here] if climb else table.iloc[here].assign(elevation=np.nan)
-        fields = to_tensor(lerp(space.at(step), space.grid), names, space.grid.shape)
+        fields = to_tensor(
+            interpolate_bilinear(space.at(step), space.grid), names, space.grid.shape
+        )
         operator = replace(space, statics=space.smooth).operator(rows)
         out[here] = operator(torch.as_tensor(fields)[None]).T.numpy()
     return out
@@ -265,7 +270,7 @@ def compare_at(table: pd.DataFrame, values: Array, name: str, method: str) -> di
     """Return scores at the observations of a variable that a method has."""
     chosen = (table["variable"] == name).to_numpy() & np.isfinite(values).all(1)
     own = table.assign(error=table.get(stated(method), table["error"]))[chosen]
-    return compare(own, values[chosen], values[chosen])
+    return compare_departures(own, values[chosen], values[chosen])
 
 
 def targets(rows: list[tuple[object, ...]]) -> dict[str, common.Target]:

@@ -19,7 +19,7 @@ import xarray as xr
 
 from benchmarks import common
 from dpdm.evaluate.files import evaluate_files
-from dpdm.fields.grid import coarsen
+from dpdm.fields.regrid import coarsen_fields
 
 SETTINGS = Path(__file__).with_name("prior.toml")
 FACTOR = 4
@@ -65,7 +65,7 @@ def split(options: Namespace, folder: Path) -> tuple[Path, Path, Path]:
     with xr.open_dataset(common.needed(options.build / "navy_winds.nc")) as file:
         early = file.sel(time=slice(None, str(year - 1)))
         late = file.sel(time=slice(str(year), str(last))).load()
-        for fields, path in zip((early, late, coarsen(late, FACTOR)), paths, strict=True):
+        for fields, path in zip((early, late, coarsen_fields(late, FACTOR)), paths, strict=True):
             fields.to_netcdf(path)
     return paths
 

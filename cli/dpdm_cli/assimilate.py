@@ -138,11 +138,11 @@ def assimilate(
     """  # fmt: skip
     refuse_strays()
     said |= {"guidance": said["guidance"] or "", "tau": said["tau"] or 0.0}
-    from dpdm.assimilate import assimilate as run
-    from dpdm.ensemble import EnsembleOptions
-    from dpdm.evaluate.innovations import text
-    from dpdm.info import code_line
-    from dpdm.request import AssimilationFiles, AssimilationOptions
+    from dpdm.assimilate import assimilate
+    from dpdm.assimilate.departures import format_departures
+    from dpdm.info import describe_code
+    from dpdm.states.ensemble import EnsembleOptions
+    from dpdm.states.request import AssimilationFiles, AssimilationOptions
 
     asked = EnsembleOptions(
         members=members, seed=seed, steps=steps or 0, keep=keep, device=device, bbox=bbox,
@@ -151,10 +151,10 @@ def assimilate(
     )  # fmt: skip
     files = AssimilationFiles(observations, coarse, grid, statics, analysis, report)
     with progress("Assimilating", "member-steps") as tell:
-        rows = run(files, prior, asked, AssimilationOptions(**said), overwrite, tell)
+        rows = assimilate(files, prior, asked, AssimilationOptions(**said), overwrite, tell)
     wrote(analysis)
-    echo(text(rows))
-    if line := code_line(prior):
+    echo(format_departures(rows))
+    if line := describe_code(prior):
         echo(line)
 
 

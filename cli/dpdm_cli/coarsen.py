@@ -29,10 +29,10 @@ def coarsen(
     **rest: Any,
 ) -> None:
     """Average FINE over blocks of cells, weighted by area, without missing cells."""  # fmt: skip
-    from dpdm.coarsen import coarsen as run
     from dpdm.fields.input import FileOptions
+    from dpdm.regrid import coarsen_file
 
     with progress("Coarsening", "steps") as report:
         ask = FileOptions(history=options.command_line(), progress=report, **rest)
-        run(fine, coarse, factor, ask)
+        coarsen_file(fine, coarse, factor, ask)
     wrote(coarse)

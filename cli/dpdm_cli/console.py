@@ -10,16 +10,15 @@ from typing import Any
 
 import click
 
-from dpdm.errors import DpdmError, DpdmWarning, nearest
-from dpdm.interrupt import SENTENCE, check, heeded
-from dpdm.printable import printable
+from dpdm.errors import DpdmError, DpdmWarning, escape_controls, nearest_names
+from dpdm.interrupt import INTERRUPT_MESSAGE, check_interrupt, handle_signals
 
 Report = Callable[[int, int], None]
 
 
 def echo(text: str, err: bool = False, nl: bool = True) -> None:
     """Print a text: the one way out for words from files, whose names and attributes are free."""
-    click.echo(printable(text), err=err, nl=nl)  # noqa: TID251
+    click.echo(escape_controls(text), err=err, nl=nl)  # noqa: TID251
 
 
 def in_line(text: str) -> str:
@@ -41,7 +40,7 @@ class Group(click.Group):
         for word in args:
             if any("\ud800" <= letter <= "\udfff" for letter in word):
                 ctx.fail(f"{word!a} is not UTF-8. Rename the file.")
-        near = nearest(args[0], self.commands, 1, 0.6)
+        near = nearest_names(args[0], self.commands, 1, 0.6)
         if near and args[0] not in self.commands and not ctx.resilient_parsing:
             ctx.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
         return super().resolve_command(ctx, args)
@@ -49,15 +48,15 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; turn a fault into two lines and exit 1, a signal into its exit code."""
         try:
-            with heeded(final=True), saying_warnings():
+            with handle_signals(final=True), saying_warnings():
                 return super().invoke(ctx)
         except DpdmError as error:
             fail(error)
         except click.ClickException as error:
-            error.message = in_line(printable(error.message))  # type: ignore[misc]
+            error.message = in_line(escape_controls(error.message))  # type: ignore[misc]
             raise
         except KeyboardInterrupt as stop:
-            echo(SENTENCE, err=True)
+            echo(INTERRUPT_MESSAGE, err=True)
             sys.exit(getattr(stop, "code", 130))
         except (BrokenPipeError, click.Abort, click.exceptions.Exit):
             raise  # click's own; a broken pipe as in dpdm info FILE | head ends quietly
@@ -72,7 +71,7 @@ def saying_warnings() -> Iterator[None]:
 
     def say(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if not issubclass(category, DpdmWarning):
-            before(printable(str(message)), category, *rest, **more)
+            before(escape_controls(str(message)), category, *rest, **more)
         elif str(message) not in said:
             said.add(str(message))
             echo(f"Warning: {in_line(str(message))}", err=True)
@@ -165,7 +164,7 @@ def told(what: str, unit: str) -> Iterator[tuple[Callable[[str], None], Report]]
         TimeRemainingColumn,
     )
 
-    from dpdm import utc
+    from dpdm.system import utc_now
 
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit),
@@ -175,13 +174,13 @@ def told(what: str, unit: str) -> Iterator[tuple[Callable[[str], None], Report]]
 
     def say(line: str) -> None:
         if console.is_terminal:
-            console.print(printable(line), highlight=False, markup=False)
+            console.print(escape_controls(line), highlight=False, markup=False)
         else:
-            echo(f"{utc.now()} {line}", err=True)
+            echo(f"{utc_now()} {line}", err=True)
 
     def report(done: int, total: int) -> None:
         bar.update(task, completed=done, total=total)
-        check()
+        check_interrupt()
 
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)

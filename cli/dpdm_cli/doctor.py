@@ -13,11 +13,11 @@ def doctor() -> None:
 
     Exits 3 if something is wrong.
     """
-    from dpdm.doctor import examine
+    from dpdm.doctor import run_checks
 
-    checks = examine()
+    checks = run_checks()
     for check in checks:
-        echo(f"{'ok  ' if check.well else 'FAIL'}  {check.name}: {check.found}")
-        if not check.well:
+        echo(f"{'ok  ' if check.passed else 'FAIL'}  {check.name}: {check.detail}")
+        if not check.passed:
             echo(f"      {check.hint}")
-    sys.exit(0 if all(check.well for check in checks) else 3)
+    sys.exit(0 if all(check.passed for check in checks) else 3)

@@ -83,13 +83,13 @@ def downscale(
     given = click.get_current_context().get_parameter_source("members")
     if mean and members and given is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("Give either --mean or --members.")
-    from dpdm.downscale import downscale as run
-    from dpdm.ensemble import EnsembleOptions
+    from dpdm.downscale import downscale
+    from dpdm.states.ensemble import EnsembleOptions
 
     asked = EnsembleOptions(
         members=0 if mean else members, steps=steps or 0, sampler=sampler or "", rename=rename,
         units=units, history=options.command_line(), **rest,
     )  # fmt: skip
     with progress("Downscaling", "member-steps") as report:
-        run(coarse, fine, prior, asked, grid, statics, overwrite, report)
+        downscale(coarse, fine, prior, asked, grid, statics, overwrite, report)
     wrote(fine)

@@ -70,17 +70,17 @@ def embed(
     """  # fmt: skip
     if factor is not None and blind:
         raise click.UsageError("Give either --factor or --blind.")
-    from dpdm.embed import embed as run
-    from dpdm.ensemble import EnsembleOptions
-    from dpdm.states.domain import FieldConditioning
-    from dpdm.states.inner import Look
+    from dpdm.embed import embed
+    from dpdm.states.ensemble import EnsembleOptions
+    from dpdm.states.features import FeatureOptions
+    from dpdm.states.field_domain import FieldConditioning
 
     asked = EnsembleOptions(
         device=device, rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,
     )  # fmt: skip
-    look = Look(sigma, tuple(layer.split(",")), draws, seed)
+    look = FeatureOptions(sigma, tuple(layer.split(",")), draws, seed)
     around = FieldConditioning(factor or 0, blind, statics)
     with progress("Embedding", "states") as report:
-        run(field, features, prior, asked, look, pool, around, overwrite, report)
+        embed(field, features, prior, asked, look, pool, around, overwrite, report)
     echo(f"Wrote {features}", err=True)

@@ -42,13 +42,13 @@ def export(field: Path, out: Path, split: str | None, **rest: Any) -> None:
 
     GeoTIFFs are cloud-optimised, north up, with longitudes from -180 to 180 and a band a step.
     """  # fmt: skip
-    from dpdm.export import export as run
-    from dpdm.export.ask import Ask
+    from dpdm.export import export
+    from dpdm.export.select import ExportOptions
 
     with progress("Exporting", "steps") as report:
         history = options.command_line()
-        ask = Ask(split=split == "time", history=history, progress=report, **rest)
-        written = run(field, out, ask)
+        ask = ExportOptions(split=split == "time", history=history, progress=report, **rest)
+        written = export(field, out, ask)
     more = len(written) - 1
     also = f" and {more} more {plural('file', more)}" if more else ""
     echo(f"Wrote {written[0]}{also}", err=True)

@@ -50,21 +50,20 @@ def forecast(
     The surrogate is linear in the state and in the prior's features of it. Its skill on a tenth of
     TRAIN that it has not seen is printed.
     """  # fmt: skip
-    from dpdm.ensemble import EnsembleOptions
-    from dpdm.forecast import Ahead, text
-    from dpdm.forecast import forecast as run
-    from dpdm.states.inner import Look
+    from dpdm.forecast import ForecastOptions, forecast, format_skill
+    from dpdm.states.ensemble import EnsembleOptions
+    from dpdm.states.features import FeatureOptions
 
-    look = Look(sigma, tuple(layer.split(",")))
+    look = FeatureOptions(sigma, tuple(layer.split(",")))
     asked = EnsembleOptions(device="cpu", history=options.command_line())
-    skill = run(
+    skill = forecast(
         train,
         state,
         out,
         prior,
-        Ahead(lead, steps, look, tune or 0.0),
+        ForecastOptions(lead, steps, look, tune or 0.0),
         asked,
         overwrite,
     )
     wrote(out)
-    echo(text(skill))
+    echo(format_skill(skill))

@@ -16,7 +16,7 @@ def info(file: str, missing: Mapping[str, tuple[float, ...]], as_json: bool) -> 
     """Tell what a prior or a data file holds; FILE may be the name of a bundled prior."""
     import json
 
-    from dpdm.info import describe, text
+    from dpdm.info import describe_file, format_description
 
-    said = describe(file, missing)
-    echo(json.dumps(said, indent=2) if as_json else text(said))
+    said = describe_file(file, missing)
+    echo(json.dumps(said, indent=2) if as_json else format_description(said))

@@ -34,11 +34,11 @@ def lerp(
     Between the outermost centres it equals cdo remapbil; beyond them it holds the last value.
     """  # fmt: skip
     from dpdm.fields.input import FileOptions
-    from dpdm.lerp import lerp as run
+    from dpdm.regrid import interpolate_file
 
     if (grid is None) == (factor is None):
         raise click.UsageError("Give either --grid or --factor.")
     with progress("Interpolating", "steps") as report:
         ask = FileOptions(history=options.command_line(), progress=report, **rest)
-        run(coarse, fine, grid, factor, ask)
+        interpolate_file(coarse, fine, grid, factor, ask)
     wrote(fine)

@@ -31,8 +31,8 @@ def observe(
 ) -> None:
     """Make synthetic observations OBS of TRUTH: fields, or what dpdm testbed wrote."""
     from dpdm.fields.input import FileOptions
-    from dpdm.observe import observe as run
+    from dpdm.observe import observe
 
     with progress("Observing", "trajectories") as report:
         ask = FileOptions(history=options.command_line(), progress=report, **rest)
-        run(truth, obs, config, ask)
+        observe(truth, obs, config, ask)

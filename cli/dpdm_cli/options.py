@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from dpdm import choices
-from dpdm.limits import MOST
+from dpdm.config import OPTION_LIMITS
 
 Command = Callable[..., Any]
 
@@ -126,7 +126,7 @@ def whole(name: str, least: int | None = None, most: str = "") -> click.IntRange
         least: The least, where the command itself does not check it.
         most: The entry of `MOST`.
     """
-    return click.IntRange(least, MOST[most or name])
+    return click.IntRange(least, OPTION_LIMITS[most or name])
 
 
 def box(

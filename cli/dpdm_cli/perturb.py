@@ -93,19 +93,18 @@ def perturb(
         raise click.UsageError("Give either --strength or --target-spread.")
     if factor is not None and blind:
         raise click.UsageError("Give either --factor or --blind.")
-    from dpdm.ensemble import EnsembleOptions
-    from dpdm.perturb import Push, text
-    from dpdm.perturb import perturb as run
-    from dpdm.states.domain import FieldConditioning
+    from dpdm.perturb import PerturbationOptions, format_calibration, perturb
+    from dpdm.states.ensemble import EnsembleOptions
+    from dpdm.states.field_domain import FieldConditioning
 
     asked = EnsembleOptions(
         members=members, seed=seed, steps=steps or 0, keep=keep, consistent=consistent,
         device=device, rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,
     )  # fmt: skip
-    push = Push(0.3 if strength is None else strength, target_spread, centred)
+    push = PerturbationOptions(0.3 if strength is None else strength, target_spread, centred)
     around = FieldConditioning(factor or 0, blind, statics)
     with progress("Perturbing", "states") as report:
-        points = run(state, ensemble, prior, asked, push, around, overwrite, report)
+        points = perturb(state, ensemble, prior, asked, push, around, overwrite, report)
     wrote(ensemble)
-    echo(text(points))
+    echo(format_calibration(points))

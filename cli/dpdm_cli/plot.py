@@ -47,8 +47,9 @@ def plot(field: Path, out: Path, kind: str | None, bbox: Any, **rest: Any) -> No
     observations; of a variable on levels a profile, of all dates without --time. Coastlines and
     relief come with dpdm: nothing is fetched.
     """
-    from dpdm.plot import Ask, plot
+    from dpdm.plot import plot
+    from dpdm.plot.options import PlotOptions
 
-    ask = Ask(kind or "", box=bbox, **rest)
+    ask = PlotOptions(kind or "", box=bbox, **rest)
     drawn = plot(field, out, ask)
     echo(f"Wrote {out}: {drawn}", err=True)

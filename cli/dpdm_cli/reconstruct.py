@@ -65,27 +65,26 @@ def reconstruct(
 
 def run(plan: Path, out: Path, budget: float, workers: int, scheduler: str, accept: bool) -> None:
     """Reconstruct, and say how it ended."""
-    from dpdm.reconstruct import Options
-    from dpdm.reconstruct import reconstruct as work
+    from dpdm.reconstruct import RunOptions, reconstruct
 
     with told("Reconstructing", "units") as (say, report):
-        asked = Options(workers, scheduler, budget, accept, say, report)
-        if work(plan, out, asked):
+        asked = RunOptions(workers, scheduler, budget, accept, say, report)
+        if reconstruct(plan, out, asked):
             say(f"all of {out} is done")
 
 
 def checked(plan: Path, out: Path | None) -> None:
     """Print what a plan will cost."""
-    from dpdm.reconstruct.bill import bill
+    from dpdm.reconstruct.estimate import estimate_cost
 
-    for line in bill(plan, out):
+    for line in estimate_cost(plan, out):
         echo(line)
 
 
 def verified(plan: Path, out: Path) -> None:
     """Verify what was reconstructed, and print what was found."""
-    from dpdm.reconstruct.verify import verify
+    from dpdm.reconstruct.verify import verify_products
 
     with told("Verifying", "products") as (_, report):
-        for line in verify(plan, out, report):
+        for line in verify_products(plan, out, report):
             echo(line)

@@ -13,7 +13,7 @@ from dpdm_cli.console import echo
 @click.argument("out", type=options.FILE)
 def status(out: Path) -> None:
     """Tell how far the reconstruction in OUT is; exit 1 if units of it failed."""
-    from dpdm.reconstruct.status import status as look
+    from dpdm.reconstruct.verify import read_status as look
 
     found = look(out)
     echo(found.text())

@@ -83,8 +83,8 @@ def testbed(
     eight levels and near the ground, and surface pressure, every day (a year takes some minutes;
     needs the extra speedy).
     """
-    from dpdm.testbed import Truth, write_truth, write_weather
-    from dpdm.testbeds.speedy import days
+    from dpdm.testbed import TruthOptions, write_truth, write_weather
+    from dpdm.testbeds.speedy import count_days
 
     counts = {"--trajectories": trajectories, "--length": length}
     fits(system, ("lorenz63", "kolmogorov"), counts, needed=True)
@@ -94,10 +94,10 @@ def testbed(
     line = options.command_line()
     if system == "speedy":
         with progress("Computing", "days") as report:
-            write_weather(truth, days(years or 0), seed, burn_in, line, overwrite, report)
+            write_weather(truth, count_days(years or 0), seed, burn_in, line, overwrite, report)
         return
     cells = {k: v for k, v in (("size", size), ("resolution", resolution)) if v is not None}
-    asked = Truth(
+    asked = TruthOptions(
         trajectories or 0, length or 0, seed, burn_in, deterministic=deterministic, **cells
     )
     asked = asked if interval is None else replace(asked, interval=interval)

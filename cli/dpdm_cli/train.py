@@ -100,19 +100,18 @@ def train(
 
     The same command again goes on where it was stopped.
     """  # fmt: skip
-    from dpdm.prior import find
-    from dpdm.train import Sources
-    from dpdm.train import train as run
+    from dpdm.prior import find_prior
+    from dpdm.train import TrainingFiles, train
     from dpdm_cli.training import reporter
 
     if sum((factor is not None, bool(coarse), window is not None)) != 1:
         raise click.UsageError("Give either --factor or --coarse, or --window for trajectories.")
     if latent and window is None:
         raise click.UsageError("--latent belongs to --window, and there is none.")
-    first = None if start is None else find(start)
-    sources = Sources(fine, coarse, statics, config, first, rename, units, missing)
+    first = None if start is None else find_prior(start)
+    sources = TrainingFiles(fine, coarse, statics, config, first, rename, units, missing)
     with reporter() as report:
-        reached = run(
+        reached = train(
             sources, out, factor, minutes or 0.0, device, overwrite, report, window, latent
         )
     echo(f"Wrote {out}: {reached.step} training steps", err=True)

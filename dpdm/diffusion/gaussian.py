@@ -7,6 +7,8 @@ as the classical baseline, for its posterior is optimal interpolation. With
 .. math:: E[x \mid x_t] = m + U \Lambda (\Lambda + \sigma^2)^{-1} U^T (x_t - m)
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
@@ -34,7 +36,7 @@ class Gaussian:
         flat: Tensor = self.mean + ((x_t.flatten(1) - self.mean) @ vectors * keep) @ vectors.T
         return flat.reshape(x_t.shape)
 
-    def given(self, a: Tensor, y: Tensor, r: Tensor) -> "Gaussian":
+    def condition_on(self, a: Tensor, y: Tensor, r: Tensor) -> Gaussian:
         """Return the posterior after y = a x + e, e ~ N(0, diag(r)): the Kalman update."""
         gain = torch.linalg.solve(a @ self.cov @ a.T + torch.diag(r), a @ self.cov).T
         return Gaussian(self.mean + gain @ (y - a @ self.mean), self.cov - gain @ a @ self.cov)

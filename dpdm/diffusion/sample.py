@@ -21,20 +21,21 @@ References:
     Meng et al. (2022), SDEdit, https://arxiv.org/abs/2108.01073, algorithm 1.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dpdm import choices
-from dpdm.diffusion.denoise import like
+from dpdm.diffusion.denoise import expand_sigma
 from dpdm.types import Denoise, Fields
 
-Renew = Callable[[int], Fields]
+NoiseSource = Callable[[int], Fields]
 
 
 class Sampler(Protocol):
@@ -46,30 +47,7 @@ class Sampler(Protocol):
         """Return the fields, with the shape of the noise."""
 
 
-def levels(steps: int, least: float = 2e-3, most: float = 80.0, rho: float = 7.0) -> Tensor:
-    """Return ``steps + 1`` falling noise levels, from ``most`` through ``least`` to zero.
-
-    Example:
-        >>> levels(2, 0.002, 80.0).tolist()
-        [80.0, 0.002, 0.0]
-    """
-    ends = torch.tensor([most, least], dtype=torch.float64) ** (1 / rho)
-    ramp = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, steps, dtype=torch.float64)) ** rho
-    ramp[0], ramp[-1] = most, least if steps > 1 else most
-    return torch.cat([ramp, ramp.new_zeros(1)])
-
-
-def cosine_levels(steps: int, most: float = 80.0) -> Tensor:
-    """Return the levels of a variance-preserving cosine schedule, tan(pi t / 2), from ``most``.
-
-    References:
-        Nichol and Dhariwal (2021), https://arxiv.org/abs/2102.09672, equation 17 without offset.
-    """
-    start = 2 / math.pi * math.atan(most)
-    return torch.tan(math.pi / 2 * torch.linspace(start, 0, steps + 1, dtype=torch.float64))
-
-
-def start(
+def start_sampling(
     denoise: Denoise, noise: Fields, most: float, origin: Fields | None = None
 ) -> tuple[Fields, Fields]:
     """Return the noisiest fields, around an origin or what the noise hides, and their mean."""
@@ -81,7 +59,7 @@ def start(
 @torch.no_grad()
 def ddim(denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None) -> Fields:
     """Take Euler steps: first order, the published system's way."""
-    x, x_hat = start(denoise, noise, float(levels[0]), origin)
+    x, x_hat = start_sampling(denoise, noise, float(levels[0]), origin)
     for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
         if now != levels[0]:
             x_hat = denoise(x, x.new_full((len(x),), now))
@@ -92,7 +70,7 @@ def ddim(denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None 
 @torch.no_grad()
 def heun(denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None) -> Fields:
     """Take Heun steps: second order, two evaluations a step but for the first and the last."""
-    x, x_hat = start(denoise, noise, float(levels[0]), origin)
+    x, x_hat = start_sampling(denoise, noise, float(levels[0]), origin)
     for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
         if now != levels[0]:
             x_hat = denoise(x, x.new_full((len(x),), now))
@@ -110,7 +88,7 @@ def multistep(
     denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None
 ) -> Fields:
     """Take steps of order up to three from the means already known: one evaluation a step."""
-    x, x_hat = start(denoise, noise, float(levels[0]), origin)
+    x, x_hat = start_sampling(denoise, noise, float(levels[0]), origin)
     known: list[tuple[float, Fields]] = []
     for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
         if now != levels[0]:
@@ -118,11 +96,11 @@ def multistep(
         known = [(-math.log(now), x_hat), *known[:2]]
         if then == 0:
             return x_hat
-        x = then / now * x + advance(known, -math.log(then))
+        x = then / now * x + integrate_polynomial(known, -math.log(then))
     return x
 
 
-def corrected(corrections: int, tau: float, renew: Renew) -> Sampler:
+def langevin_sampler(corrections: int, tau: float, renew: NoiseSource) -> Sampler:
     r"""Return the sampler that corrects each Euler step by Langevin dynamics.
 
     .. math:: x \leftarrow x - \delta \epsilon / \sigma + \sqrt{2 \delta} \, (z_n + z_{n+1}) / 2,
@@ -144,7 +122,7 @@ def corrected(corrections: int, tau: float, renew: Renew) -> Sampler:
     def sampler(
         denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None
     ) -> Fields:
-        x, x_hat = start(denoise, noise, float(levels[0]), origin)
+        x, x_hat = start_sampling(denoise, noise, float(levels[0]), origin)
         count, z = 0, renew(0).to(x) if corrections else x
         for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
             if now != levels[0]:
@@ -163,11 +141,11 @@ def langevin(denoise: Denoise, x: Fields, sigma: float, tau: float, z: Fields) -
     """Return fields after one step of Langevin dynamics at one noise level."""
     epsilon = (x - denoise(x, x.new_full((len(x),), sigma))) / sigma
     size = epsilon.square().flatten(1).mean(1).clamp_min(torch.finfo(x.dtype).tiny)
-    delta = like(tau / size, x)
+    delta = expand_sigma(tau / size, x)
     return x - sigma * (delta * epsilon - (2 * delta).sqrt() * z)
 
 
-def advance(known: list[tuple[float, Fields]], end: float) -> Fields:
+def integrate_polynomial(known: list[tuple[float, Fields]], end: float) -> Fields:
     r"""Return :math:`\int e^{\lambda - end} D(\lambda) d\lambda` from the newest level on.
 
     D is the polynomial through the known means, each with its :math:`\lambda = -\log\sigma`.
@@ -177,23 +155,25 @@ def advance(known: list[tuple[float, Fields]], end: float) -> Fields:
     phi = -math.expm1(-h)
     total = phi * newest
     if len(known) > 1:
-        first = divided(known[:2])
+        first = divided_difference(known[:2])
         total = total + (h - phi) * first
     if len(known) > 2:
-        second = (divided(known[:2]) - divided(known[1:])) / (known[0][0] - known[2][0])
+        second = (divided_difference(known[:2]) - divided_difference(known[1:])) / (
+            known[0][0] - known[2][0]
+        )
         slope = known[0][0] - known[1][0]
         total = total + (h**2 - 2 * (h - phi) + slope * (h - phi)) * second
     return total
 
 
-def divided(pair: list[tuple[float, Fields]]) -> Fields:
+def divided_difference(pair: list[tuple[float, Fields]]) -> Fields:
     """Return the slope between two known means."""
     (new, x_new), (old, x_old) = pair
     return (x_new - x_old) / (new - old)
 
 
 @dataclass(frozen=True)
-class Method:
+class SamplingMethod:
     """A sampler with its properties; to add one, `register` it.
 
     Attributes:
@@ -215,39 +195,21 @@ class Method:
         return self.draw(denoise, noise, levels, origin)
 
 
-SAMPLERS: dict[str, Method] = {}
+SAMPLERS: dict[str, SamplingMethod] = {}
 
 
-def register(method: Method) -> None:
+def register(method: SamplingMethod) -> None:
     """Add a sampler to those of `SAMPLERS` and of the option ``--sampler``."""
     SAMPLERS[method.name] = method
-    choices.add(choices.SAMPLERS, method.name)
+    choices.add_choice(choices.SAMPLERS, method.name)
 
 
-register(Method("heun", heun, 2, lambda steps: 2 * steps - 1))
-register(Method("multistep", multistep, 3))
-register(Method("ddim", ddim, 1))
-SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
-    "karras": levels,
-    "cosine": lambda steps, least, most: cosine_levels(steps, most),
-}
+register(SamplingMethod("heun", heun, 2, lambda steps: 2 * steps - 1))
+register(SamplingMethod("multistep", multistep, 3))
+register(SamplingMethod("ddim", ddim, 1))
 
 
-def level(schedule: str, share: float, least: float, most: float) -> float:
-    """Return the noise level at which a share of a schedule, counted from its end, is left.
-
-    Example:
-        >>> level("karras", 1.0, 0.002, 80.0), level("karras", 0.0, 0.002, 80.0)
-        (80.0, 0.0)
-        >>> level("cosine", 0.13, 0.0, 1e4)
-        0.207
-    """
-    falling = SCHEDULES[schedule](1000, least, most)
-    shares = torch.linspace(1, 0, len(falling), dtype=torch.float64)
-    return float(np.interp(share, shares.flip(0).numpy(), falling.flip(0).numpy()))
-
-
-def evaluations(sampler: str, steps: int, corrections: int = 0) -> int:
+def count_network_evaluations(sampler: str, steps: int, corrections: int = 0) -> int:
     """Count the network evaluations of a sampler.
 
     Example:

@@ -15,6 +15,8 @@ References:
     Rozet and Louppe (2023), SDA, https://arxiv.org/abs/2306.10574, algorithm 2.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,15 +29,15 @@ from torch.utils.checkpoint import checkpoint
 
 from dpdm.types import Denoise, Fields, Sigma
 
-MANY = 16  # windows of which the gradients' intermediate values are kept
-Place: TypeAlias = tuple[Any, ...]
+CHECKPOINT_WINDOWS = 16  # windows of which the gradients' intermediate values are kept
+WindowSlices: TypeAlias = tuple[Any, ...]
 """What picks a window out of the fields, ``x_t[place]``."""
 
 
-class Cover(Protocol):
+class WindowCover(Protocol):
     """Windows that cover a domain, and how their answers become one."""
 
-    def places(self) -> list[Place]:
+    def window_slices(self) -> list[WindowSlices]:
         """List where the windows lie."""
 
     def join(self, answers: Iterable[Fields], x_t: Fields) -> Fields:
@@ -43,7 +45,7 @@ class Cover(Protocol):
 
 
 @dataclass(frozen=True)
-class Windows:
+class SpatialWindows:
     """Overlapping windows that cover a domain in space, the last two axes.
 
     Attributes:
@@ -63,41 +65,44 @@ class Windows:
         """Give the rows and columns of every window."""
         return min(self.size[0], self.shape[0]), min(self.size[1], self.shape[1])
 
-    def places(self) -> list[Place]:
+    def window_slices(self) -> list[WindowSlices]:
         """List each window's rows and columns; columns run around the globe where it is cyclic."""
         height, width = self.extent
         around = self.cyclic and width < self.shape[1]
-        rows = [top + torch.arange(height) for top in spread(self.shape[0], height, self.overlap)]
+        rows = [
+            top + torch.arange(height)
+            for top in window_starts(self.shape[0], height, self.overlap)
+        ]
         lefts = (
-            circle(self.shape[1], width, self.overlap)
+            cyclic_window_starts(self.shape[1], width, self.overlap)
             if around
-            else spread(self.shape[1], width, self.overlap)
+            else window_starts(self.shape[1], width, self.overlap)
         )
         columns = [(left + torch.arange(width)) % self.shape[1] for left in lefts]
         return [(..., r[:, None], c) for r in rows for c in columns]
 
     def weights(self) -> Tensor:
         """Return the blending weights of one window, with its rows and columns."""
-        return torch.outer(*(ramp(n, self.overlap) for n in self.extent))
+        return torch.outer(*(blending_weights(n, self.overlap) for n in self.extent))
 
     @cached_property
-    def total(self) -> Tensor:
+    def weight_sum(self) -> Tensor:
         """Give the sum of all windows' weights in each cell."""
         total = torch.zeros(self.shape, dtype=torch.float64)
-        for place in self.places():
+        for place in self.window_slices():
             total[place] += self.weights()
         return total
 
     def join(self, answers: Iterable[Fields], x_t: Fields) -> Fields:
         """Return the weighted mean of the windows' answers."""
         share, sums = self.weights().to(x_t), torch.zeros_like(x_t)
-        for place, x_hat in zip(self.places(), answers, strict=True):
+        for place, x_hat in zip(self.window_slices(), answers, strict=True):
             sums[place] += share * x_hat
-        return sums / self.total.to(x_t)
+        return sums / self.weight_sum.to(x_t)
 
 
 @dataclass(frozen=True)
-class Spans:
+class TimeWindows:
     """Windows of successive states, which cover a trajectory (B, T, ...) one state apart.
 
     Attributes:
@@ -108,7 +113,7 @@ class Spans:
     count: int
     width: int
 
-    def places(self) -> list[Place]:
+    def window_slices(self) -> list[WindowSlices]:
         """List each window's states."""
         starts = range(self.count - self.width + 1)
         return [(slice(None), slice(first, first + self.width)) for first in starts]
@@ -125,7 +130,7 @@ class Spans:
         )
 
 
-def spread(count: int, width: int, overlap: int) -> list[int]:
+def window_starts(count: int, width: int, overlap: int) -> list[int]:
     """Return evenly spread starts of windows that cover ``count`` cells.
 
     Example:
@@ -137,7 +142,7 @@ def spread(count: int, width: int, overlap: int) -> list[int]:
     return [round(k * (count - width) / max(1, number - 1)) for k in range(number)]
 
 
-def fitted(count: int, most: int, overlap: int, multiple: int = 4) -> int:
+def fit_window_size(count: int, most: int, overlap: int, multiple: int = 4) -> int:
     """Return the least extent of windows that cover ``count`` cells with no more of them.
 
     Example:
@@ -151,13 +156,13 @@ def fitted(count: int, most: int, overlap: int, multiple: int = 4) -> int:
     return min(most, least + -least % multiple)
 
 
-def circle(count: int, width: int, overlap: int) -> list[int]:
+def cyclic_window_starts(count: int, width: int, overlap: int) -> list[int]:
     """Return evenly spread starts of windows that cover a circle of ``count`` cells."""
     number = math.ceil(count / max(1, width - overlap))
     return [round(k * count / number) for k in range(number)]
 
 
-def ramp(count: int, overlap: int) -> Tensor:
+def blending_weights(count: int, overlap: int) -> Tensor:
     """Return weights that rise over ``overlap`` cells, stay, and fall; none is zero.
 
     Example:
@@ -168,7 +173,9 @@ def ramp(count: int, overlap: int) -> Tensor:
     return torch.minimum(rise, rise.flip(0)).clamp_max(1.0)
 
 
-def tile(denoise: Denoise | Sequence[Denoise], cover: Cover, most: int = 1 << 19) -> Denoise:
+def tile_denoiser(
+    denoise: Denoise | Sequence[Denoise], cover: WindowCover, most: int = 1 << 19
+) -> Denoise:
     """Return the denoiser of the whole domain.
 
     Args:
@@ -179,10 +186,10 @@ def tile(denoise: Denoise | Sequence[Denoise], cover: Cover, most: int = 1 << 19
             members as they make. Gradients of more than that are computed block by block, in
             bounded memory.
     """
-    places = cover.places()
+    places = cover.window_slices()
     if len(places) == 1:
         return denoise if callable(denoise) else denoise[0]
-    local = together(denoise, most) if callable(denoise) else apart(denoise)
+    local = denoise_in_batches(denoise, most) if callable(denoise) else denoise_separately(denoise)
 
     def whole(x_t: Fields, sigma: Sigma) -> Fields:
         return cover.join(local(x_t, sigma, places), x_t)
@@ -190,20 +197,24 @@ def tile(denoise: Denoise | Sequence[Denoise], cover: Cover, most: int = 1 << 19
     return whole
 
 
-Local: TypeAlias = Callable[[Fields, Sigma, list[Place]], Iterator[Fields]]
+WindowDenoiser: TypeAlias = Callable[[Fields, Sigma, list[WindowSlices]], Iterator[Fields]]
 
 
-def apart(denoise: Sequence[Denoise]) -> Local:
+def denoise_separately(denoise: Sequence[Denoise]) -> WindowDenoiser:
     """Return what gives each window to its own denoiser."""
 
-    def local(x_t: Fields, sigma: Sigma, places: list[Place]) -> Iterator[Fields]:
+    def local(x_t: Fields, sigma: Sigma, places: list[WindowSlices]) -> Iterator[Fields]:
         for one, place in zip(denoise, places, strict=True):
-            yield remade(one, x_t[place], sigma) if len(places) > MANY else one(x_t[place], sigma)
+            yield (
+                denoise_with_checkpoint(one, x_t[place], sigma)
+                if len(places) > CHECKPOINT_WINDOWS
+                else one(x_t[place], sigma)
+            )
 
     return local
 
 
-def remade(denoise: Denoise, x_t: Fields, sigma: Sigma) -> Fields:
+def denoise_with_checkpoint(denoise: Denoise, x_t: Fields, sigma: Sigma) -> Fields:
     """Return what a denoiser says, which gradients compute once more instead of storing it."""
     if not torch.is_grad_enabled():
         return denoise(x_t, sigma)
@@ -211,23 +222,27 @@ def remade(denoise: Denoise, x_t: Fields, sigma: Sigma) -> Fields:
     return out
 
 
-def together(denoise: Denoise, most: int) -> Local:
+def denoise_in_batches(denoise: Denoise, most: int) -> WindowDenoiser:
     """Return what gives blocks of windows to one denoiser."""
 
-    def local(x_t: Fields, sigma: Sigma, places: list[Place]) -> Iterator[Fields]:
+    def local(x_t: Fields, sigma: Sigma, places: list[WindowSlices]) -> Iterator[Fields]:
         stride = max(1, most // x_t[places[0]].numel())
         forget = len(places) > stride
         for first in range(0, len(places), stride):
             some = places[first : first + stride]
             batch = torch.cat([x_t[place] for place in some])
             levels = sigma.repeat(len(some))
-            x_hat = remade(denoise, batch, levels) if forget else denoise(batch, levels)
+            x_hat = (
+                denoise_with_checkpoint(denoise, batch, levels)
+                if forget
+                else denoise(batch, levels)
+            )
             yield from torch.split(x_hat, len(x_t))
 
     return local
 
 
-def flat(denoise: Denoise) -> Denoise:
+def flatten_states_denoiser(denoise: Denoise) -> Denoise:
     """Return the denoiser of windows of states (B, w, C, ...) from one of channels (B, w C, ...).
 
     Example:

@@ -8,6 +8,8 @@ The scores themselves are in ``scores``, ``ensemble`` and ``spectra``, and can b
 the table compares with is in ``baselines``.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -15,31 +17,32 @@ from types import MappingProxyType
 import xarray as xr
 
 from dpdm.constants import LAPSE_RATE
-from dpdm.evaluate.bootstrap import RESAMPLES, TILE
-from dpdm.evaluate.case import SINGLES, Case, Moment, moment_at, prepare, rivals_at
-from dpdm.evaluate.ensemble import crps, rank_histogram, ssr
+from dpdm.evaluate.bootstrap import RESAMPLES, TILE_DEGREES
+from dpdm.evaluate.comparison import (
+    MAX_SINGLE_MEMBERS,
+    Comparison,
+    Snapshot,
+    prepare_comparison,
+    read_rivals,
+    read_snapshot,
+)
 from dpdm.evaluate.metrics import (
     FIELDS,
     MEMBERS,
     METRICS,
-    Metric,
     Row,
-    Sample,
-    Statistic,
-    family_rows,
-    measure,
+    ScoredField,
+    compute_statistics,
+    level_family_rows,
+    mean_over_time,
     method_rows,
-    over_time,
-    register,
 )
-from dpdm.evaluate.scores import acc, area_weights, bias, consistency, psnr, rmse, ssim
-from dpdm.evaluate.spectra import spectrum, spectrum_ratio
 from dpdm.evaluate.table import Table
-from dpdm.fields.levels import families
-from dpdm.interrupt import check
+from dpdm.fields.levels import group_families
+from dpdm.interrupt import check_interrupt
 
 Scores = dict[str, xr.Dataset]
-Watch = Callable[[Case, Moment, Scores], None]
+Watch = Callable[[Comparison, Snapshot, Scores], None]
 
 __all__ = [
     "Case",
@@ -67,7 +70,7 @@ __all__ = [
 ]
 
 
-def unseen(case: Case, moment: Moment, scores: Scores) -> None:
+def ignore_scores(case: Comparison, moment: Snapshot, scores: Scores) -> None:
     """Let a moment pass."""
 
 
@@ -78,7 +81,7 @@ def evaluate(
     climatology: xr.Dataset | None = None,
     topography: xr.DataArray | None = None,
     also: Mapping[str, xr.Dataset] = MappingProxyType({}),
-    watch: Watch = unseen,
+    watch: Watch = ignore_scores,
 ) -> Table:
     """Score a forecast and its baselines, one time step in memory at a time.
 
@@ -93,47 +96,49 @@ def evaluate(
         also: Further forecasts, by the name of their row.
         watch: Shown each variable at each time while it is in memory, with its scores.
     """
-    case = prepare(forecast, truth, coarse, climatology, topography, also)
+    case = prepare_comparison(forecast, truth, coarse, climatology, topography, also)
     found: dict[str, list[Scores]] = {name: [] for name in case.names}
     for step in range(case.steps):
-        rivals = rivals_at(case, step)
+        rivals = read_rivals(case, step)
         for name in case.names:
-            check()
-            moment = moment_at(case, name, step, rivals)
+            check_interrupt()
+            moment = read_snapshot(case, name, step, rivals)
             found[name].append(score_step(case, moment))
             watch(case, moment, found[name][-1])
-    rows = [row for name in case.names for row in rows_of(case, name, found[name])]
-    return Table(rows, notes(case), family_rows(rows, families(case.truth)))
+    rows = [row for name in case.names for row in variable_rows(case, name, found[name])]
+    return Table(rows, score_notes(case), level_family_rows(rows, group_families(case.truth)))
 
 
-def score_step(case: Case, moment: Moment) -> Scores:
+def score_step(case: Comparison, moment: Snapshot) -> Scores:
     """Return the statistics of one variable at one time, of the methods and of the ensemble.
 
     Only cells count that no method misses, so that all methods are judged on the same ones.
     """
     here = None if case.coarse is None else case.coarse.isel(time=moment.step, drop=True)
     coarse = None if here is None else here.compute()
-    name, normal = moment.name, case.normal_at(moment.name, moment.step)
-    truth, weights, span = moment.seen, case.weights, case.span[name]
-    alone = Sample(name, moment.fields, truth.astype(float), normal, weights, span, coarse)
-    found = {FIELDS: measure(alone, FIELDS)}
+    name, normal = moment.name, case.climatology_at(moment.name, moment.step)
+    truth, weights, span = moment.valid_truth, case.weights, case.value_range[name]
+    alone = ScoredField(name, moment.fields, truth.astype(float), normal, weights, span, coarse)
+    found = {FIELDS: compute_statistics(alone, FIELDS)}
     if moment.ensemble.sizes.get("realization", 1) > 1:
         together = replace(alone, fields=moment.ensemble, truth=truth)
-        found[MEMBERS] = measure(together, MEMBERS)
+        found[MEMBERS] = compute_statistics(together, MEMBERS)
     return found
 
 
-def rows_of(case: Case, name: str, steps: list[Scores]) -> list[Row]:
+def variable_rows(case: Comparison, name: str, steps: list[Scores]) -> list[Row]:
     """Return the rows of one variable from the scores of some time steps."""
     units = case.truth[name].attrs.get("units", "1")
-    rows = method_rows(over_time(steps), case.span[name])
+    rows = method_rows(mean_over_time(steps), case.value_range[name])
     return [{"variable": name, "units": units, **row} for row in rows]
 
 
-def notes(case: Case) -> list[str]:
+def score_notes(case: Comparison) -> list[str]:
     """Say how the scores were taken, a sentence each."""
     height, width = case.truth.sizes["lat"], case.truth.sizes["lon"]
-    normal = "the truth over time" if case.normal is None else "the climatology file, by month"
+    normal = (
+        "the truth over time" if case.climatology is None else "the climatology file, by month"
+    )
     said = [
         f"{case.steps} times, {height} x {width} cells, weighted by area.",
         "A cell that one method misses is left out for all.",
@@ -144,11 +149,13 @@ def notes(case: Case) -> list[str]:
         "fine power: variance over the truth's in the smallest-scale third of the wavenumbers.",
     ]
     if "realization" in case.forecast.dims:
-        said.append(f"one member: scores averaged over the first {SINGLES} members at most.")
+        said.append(
+            f"one member: scores averaged over the first {MAX_SINGLE_MEMBERS} members at most."
+        )
     if case.coarse is not None:
         said.append(
             f"95% interval of the RMSE ratio: paired bootstrap, {RESAMPLES} draws of times and of "
-            f"tiles of about {TILE:g} degrees."
+            f"tiles of about {TILE_DEGREES:g} degrees."
         )
         said.append("consistency: RMS difference of means over coarse cells to the coarse file.")
     if case.height is not None:

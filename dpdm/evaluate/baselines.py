@@ -10,33 +10,36 @@ r"""What a forecaster can do with the coarse field alone: the rows that a prior 
   the mean.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import xarray as xr
 
 from dpdm.constants import GAS_CONSTANT, GRAVITY, LAPSE_RATE, STANDARD_TEMPERATURE
 from dpdm.errors import DpdmError
-from dpdm.evaluate.match import whole
-from dpdm.fields.grid import Grid, average, grid_of, lerp
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.regrid import average_conservative, interpolate_bilinear
+from dpdm.fields.subset import select_covered
 from dpdm.fields.time import is_dated
 
 
-def smooth(fine: xr.Dataset, coarse: Grid) -> xr.Dataset:
+def smooth_to_coarse(fine: xr.Dataset, coarse: Grid) -> xr.Dataset:
     """Return the lerp of the means over those coarse cells that the fine field covers whole."""
-    frame = whole(xr.Dataset(coords=coarse.coords()), grid_of(fine))
+    frame = select_covered(xr.Dataset(coords=coarse.coords()), grid_of(fine))
     if frame is None:
         raise DpdmError(
             "The topography or climatology covers fewer than 2 x 2 cells of the coarse grid.",
             "Give a file of a larger domain.",
         )
-    return lerp(average(fine, grid_of(frame)), grid_of(fine))
+    return interpolate_bilinear(average_conservative(fine, grid_of(frame)), grid_of(fine))
 
 
-def detail(fine: xr.Dataset, coarse: Grid) -> xr.Dataset:
-    """Return what the lerp of a coarse field cannot show: the fine field minus ``smooth``."""
-    return fine - smooth(fine, coarse)
+def subgrid_detail(fine: xr.Dataset, coarse: Grid) -> xr.Dataset:
+    """Return the fine field minus ``smooth_to_coarse``: what interpolation cannot show."""
+    return fine - smooth_to_coarse(fine, coarse)
 
 
-def lapse(lerped: xr.Dataset, height: xr.DataArray) -> xr.Dataset:
+def apply_lapse_rate(lerped: xr.Dataset, height: xr.DataArray) -> xr.Dataset:
     """Return t2m (K) and sp (Pa), moved by a height (m) from where the lerp puts them.
 
     Pressure takes the mean temperature of the layer; without t2m, the standard atmosphere's.
@@ -85,7 +88,7 @@ def running_mean(fields: xr.Dataset) -> xr.Dataset:
     return total / count.where(count > 0)
 
 
-def of_month(means: xr.Dataset, month: int) -> xr.Dataset:
+def select_month_mean(means: xr.Dataset, month: int) -> xr.Dataset:
     """Return the means of a calendar month, or the mean of all for month 0."""
     present = means["month"].values.tolist()
     if month == 0 or present == [0]:

@@ -6,13 +6,15 @@ time and its tile together (Owen 2007, doi:10.1214/07-AOAS122). Drawing the bloc
 take a tile's twelve months for twelve independent witnesses.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.fields.grid import Array, grid_of
 
-TILE = 10.0  # degrees
+TILE_DEGREES = 10.0  # degrees
 RESAMPLES = 1000
 
 
@@ -20,7 +22,7 @@ def tile_starts(fields: xr.DataArray) -> tuple[NDArray[np.intp], NDArray[np.intp
     """Return the first row and the first column of each tile of about 10 degrees."""
     grid = grid_of(fields)
     tiles = [
-        max(1, round(cells * spacing / TILE))
+        max(1, round(cells * spacing / TILE_DEGREES))
         for cells, spacing in zip(grid.shape, grid.spacing, strict=True)
     ]
     rows, columns = (

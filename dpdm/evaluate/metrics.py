@@ -6,6 +6,8 @@ It is left out where one of its statistics is not known. The printed table, the 
 show the metrics of ``METRICS`` in their order; to add a score, `register` one more.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +17,19 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.evaluate.bootstrap import ratio_interval, tile_sums
-from dpdm.evaluate.ensemble import crps, rank_histogram, variance
-from dpdm.evaluate.match import whole
-from dpdm.evaluate.scores import acc, bias, consistency, rmse, ssim
-from dpdm.evaluate.spectra import BANDS, band_ratio, spectrum
+from dpdm.evaluate.scores import (
+    acc,
+    bias,
+    consistency,
+    corrected_variance,
+    crps,
+    rank_histogram,
+    rmse,
+    ssim,
+)
+from dpdm.evaluate.spectra import SPECTRAL_BANDS, band_ratio, spectrum
 from dpdm.fields.grid import grid_of
+from dpdm.fields.subset import select_covered
 
 Row = dict[str, Any]
 Parts = Mapping[str, xr.Dataset]  # the statistics of a part by method
@@ -29,7 +39,7 @@ FIELDS, MEMBERS = "methods", "ensemble"  # each field alone, or all members toge
 
 
 @dataclass(frozen=True)
-class Sample:
+class ScoredField:
     """Hold what is compared of one variable at one time.
 
     Attributes:
@@ -62,7 +72,7 @@ class Statistic:
     """
 
     name: str
-    compute: Callable[[Sample], xr.DataArray | None]
+    compute: Callable[[ScoredField], xr.DataArray | None]
     kind: str = FIELDS
 
 
@@ -150,12 +160,12 @@ def register(*metrics: Metric) -> None:
         METRICS[metric.name] = metric
 
 
-def columns() -> list[Metric]:
+def column_metrics() -> list[Metric]:
     """Return the scores that have a column, from the left."""
     return [metric for metric in METRICS.values() if metric.column]
 
 
-def measure(sample: Sample, kind: str) -> xr.Dataset:
+def compute_statistics(sample: ScoredField, kind: str) -> xr.Dataset:
     """Return all statistics of a kind at one time step."""
     needed = (s for metric in METRICS.values() for s in metric.statistics)
     known = {s.name: s for s in needed if isinstance(s, Statistic) and s.kind == kind}
@@ -163,7 +173,7 @@ def measure(sample: Sample, kind: str) -> xr.Dataset:
     return xr.Dataset({name: value for name, value in found.items() if value is not None})
 
 
-def over_time(steps: Sequence[Mapping[str, xr.Dataset]]) -> dict[str, xr.Dataset]:
+def mean_over_time(steps: Sequence[Mapping[str, xr.Dataset]]) -> dict[str, xr.Dataset]:
     """Return the statistics of some time steps by method, the members together at the end."""
     total = {kind: xr.concat([step[kind] for step in steps], "time") for kind in steps[0]}
     labels = total[FIELDS]["method"].values
@@ -179,17 +189,17 @@ def over_time(steps: Sequence[Mapping[str, xr.Dataset]]) -> dict[str, xr.Dataset
 def method_rows(parts: Parts, span: float) -> list[Row]:
     """Return a row of scores for each method of a part."""
     return [
-        {"method": method} | scores(Means(values, span, parts.get(REFERENCE)))
+        {"method": method} | compute_scores(Means(values, span, parts.get(REFERENCE)))
         for method, values in parts.items()
     ]
 
 
-def scores(means: Means) -> Row:
+def compute_scores(means: Means) -> Row:
     """Return all scores that the statistics of a method give."""
     return {key: v for metric in METRICS.values() for key, v in metric.row(means).items()}
 
 
-def family_rows(rows: Sequence[Row], families: Mapping[str, Sequence[str]]) -> list[Row]:
+def level_family_rows(rows: Sequence[Row], families: Mapping[str, Sequence[str]]) -> list[Row]:
     """Return a row for each family of levels and each method that all its levels have."""
     out = []
     for family, names in families.items():
@@ -225,7 +235,7 @@ def mean_row(family: str, rows: Sequence[Row]) -> Row:
     return found
 
 
-def _against(means: Means) -> Row:
+def _rmse_ratio(means: Means) -> Row:
     """Return the RMSE's ratio to that of the reference, which has no interval itself."""
     return {} if means.reference is None else {"rmse_ratio": means.ratio("mse") ** 0.5}
 
@@ -235,10 +245,10 @@ def _interval(means: Means) -> Row:
     if means.reference is None or means.is_reference:
         return {}
     low, high = ratio_interval(means.values["squares"].values, means.reference["squares"].values)
-    return {"rmse_ratio_low": low, "rmse_ratio_high": high, "verdict": verdict(low, high)}
+    return {"rmse_ratio_low": low, "rmse_ratio_high": high, "verdict": ratio_verdict(low, high)}
 
 
-def verdict(low: float, high: float) -> str:
+def ratio_verdict(low: float, high: float) -> str:
     """Say what a 95% interval of the ratio to lerp means.
 
     Example:
@@ -251,7 +261,7 @@ def verdict(low: float, high: float) -> str:
     return f"{word} lerp at the 95% level"
 
 
-def _range(row: Row) -> str:
+def _format_interval(row: Row) -> str:
     """Return both ends of the interval as text."""
     low, high = (row.get(f"rmse_ratio_{end}", np.nan) for end in ("low", "high"))
     return f"{low:.2f}-{high:.2f}" if np.isfinite([low, high]).all() else "-"
@@ -273,7 +283,7 @@ def _psnr(means: Means) -> float | None:
 def _bands(means: Means) -> Row:
     """Return the power over the truth's in each third of the wavenumbers."""
     ratios = band_ratio(means.values["power"], means.values["truth_power"])
-    return {f"spectrum_{band}": float(ratios.sel(band=band)) for band in BANDS}
+    return {f"spectrum_{band}": float(ratios.sel(band=band)) for band in SPECTRAL_BANDS}
 
 
 def _ssr(means: Means) -> float | None:
@@ -282,23 +292,23 @@ def _ssr(means: Means) -> float | None:
     return (means["variance"] / error) ** 0.5 if error > 0 else None
 
 
-def _squares(sample: Sample) -> xr.DataArray:
+def _squares(sample: ScoredField) -> xr.DataArray:
     """Return the sums of squared errors over tiles, each cell with its share of the area."""
     area = sample.weights / sample.weights.where(sample.truth.notnull()).sum(min_count=1)
     return tile_sums(area * (sample.fields - sample.truth) ** 2)
 
 
-def _consistency(sample: Sample) -> xr.DataArray | None:
+def _consistency(sample: ScoredField) -> xr.DataArray | None:
     """Return the squared difference to the coarse field, NaN where there is none to compare."""
     if sample.coarse is None:
         return None
     fields, coarse = sample.fields, sample.coarse
-    if sample.name not in coarse or whole(coarse, grid_of(fields)) is None:
+    if sample.name not in coarse or select_covered(coarse, grid_of(fields)) is None:
         return fields.isel(lat=0, lon=0, drop=True) * np.nan
     return consistency(fields, coarse[sample.name]) ** 2
 
 
-def _centre(sample: Sample) -> xr.DataArray:
+def _centre(sample: ScoredField) -> xr.DataArray:
     """Return the mean squared error of the ensemble mean."""
     centre = sample.fields.mean("realization", skipna=False)
     return rmse(centre, sample.truth, sample.weights) ** 2
@@ -314,21 +324,24 @@ POWER = Statistic("power", lambda s: spectrum(s.fields.where(s.truth.notnull()))
 TRUTH_POWER = Statistic("truth_power", lambda s: spectrum(s.truth))
 SQUARES = Statistic("squares", _squares)
 CONSISTENCY = Statistic("consistency", _consistency)
-VARIANCE = Statistic("variance", lambda s: variance(s.fields, s.truth, s.weights), MEMBERS)
-CENTRE = Statistic("centre_mse", _centre, MEMBERS)
+VARIANCE = Statistic(
+    "variance", lambda s: corrected_variance(s.fields, s.truth, s.weights), MEMBERS
+)
+CENTRE_MSE = Statistic("centre_mse", _centre, MEMBERS)
 RANKS = Statistic(
     "rank_histogram", lambda s: rank_histogram(s.fields, s.truth, s.weights), MEMBERS
 )
-THIRDS = tuple(f"spectrum_{band}" for band in BANDS)
-ENDS = ("rmse_ratio_low", "rmse_ratio_high", "verdict")
+BAND_KEYS = tuple(f"spectrum_{band}" for band in SPECTRAL_BANDS)
+INTERVAL_KEYS = ("rmse_ratio_low", "rmse_ratio_high", "verdict")
 
 register(
     Metric("rmse", (MSE,), lambda m: m["mse"] ** 0.5, "RMSE", digits=None, unit=""),
     Metric(
-        "rmse_ratio", ("mse",), _against, "/lerp", "RMSE/lerp", keys=("rmse_ratio",),
+        "rmse_ratio", ("mse",), _rmse_ratio, "/lerp", "RMSE/lerp", keys=("rmse_ratio",),
         ratio_of="rmse",
     ),
-    Metric("interval", (SQUARES,), _interval, "95% range", keys=ENDS, levels=False, text=_range),
+    Metric("interval", (SQUARES,), _interval, "95% range", keys=INTERVAL_KEYS, levels=False,
+    text=_format_interval),
     Metric("bias", (BIAS,), lambda m: m["bias"], "bias", digits=None, unit=""),
     Metric("acc", (ACC,), lambda m: m["acc"], "ACC", digits=3),
     Metric("ssim", (SSIM,), lambda m: m["ssim"], "SSIM", digits=3),
@@ -338,12 +351,12 @@ register(
         "crps_ratio", ("crps",), _crps_ratio, "/lerp", "CRPS/lerp", keys=("crps_ratio",),
         ratio_of="crps",
     ),
-    Metric("spectrum_small", (POWER, TRUTH_POWER), _bands, "fine power", keys=THIRDS),
+    Metric("spectrum_small", (POWER, TRUTH_POWER), _bands, "fine power", keys=BAND_KEYS),
     Metric(
         "consistency", (CONSISTENCY,), lambda m: m["consistency"] ** 0.5, "consistency",
         digits=None, unit="",
     ),
-    Metric("ssr", (VARIANCE, CENTRE), _ssr),
+    Metric("ssr", (VARIANCE, CENTRE_MSE), _ssr),
     Metric(
         "rank_histogram", (RANKS,),
         lambda m: [float(share) for share in m.values["rank_histogram"].mean("time").values],

@@ -1,10 +1,21 @@
-"""The scores: one signature, ``score(forecast, truth, weights)``, and one number a time step.
+r"""The scores: one signature, ``score(forecast, truth, weights)``, and one number a time step.
 
 Every score averages over the cells with their area as weight. A cell that is missing (NaN) in
 either field is left out and the weights of the others are renormalised. Latitude and longitude
 are reduced; time and any further dimension (methods, members) stay. One time step is in memory
 at a time, so lazily opened files of any length will do.
+
+Scores of an ensemble, which is a forecast with the dimension ``realization``.
+
+Its CRPS is the fair one,
+
+.. math:: \frac1M \sum_i |x_i - y| - \frac1{M(M-1)} \sum_{i<j} |x_i - x_j|,
+
+whose expectation does not depend on the number M of members, so that it is comparable with the
+absolute error of a single field, which is what it becomes without members.
 """
+
+from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
@@ -17,18 +28,19 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dpdm.errors import DpdmError
-from dpdm.evaluate.match import whole
-from dpdm.fields.grid import average, grid_of
+from dpdm.fields.grid import grid_of
+from dpdm.fields.regrid import average_conservative
+from dpdm.fields.subset import select_covered
 
 Array = NDArray[np.floating]
 P = ParamSpec("P")
 
-SPACE = ("lat", "lon")
-RADIUS = 5  # of the 11 x 11 window of SSIM
-SIGMA = 1.5  # width of its Gaussian, in cells
+SPATIAL_DIMS = ("lat", "lon")
+SSIM_RADIUS = 5  # of the 11 x 11 window of SSIM
+SSIM_SIGMA = 1.5  # width of its Gaussian, in cells
 
 
-def stepwise(score: Callable[P, xr.DataArray]) -> Callable[P, xr.DataArray]:
+def score_by_step(score: Callable[P, xr.DataArray]) -> Callable[P, xr.DataArray]:
     """Let a score of one time step serve a series, with one step in memory at a time."""
     one_step: Callable[..., xr.DataArray] = score
     signature = inspect.signature(score)
@@ -36,19 +48,19 @@ def stepwise(score: Callable[P, xr.DataArray]) -> Callable[P, xr.DataArray]:
     @wraps(score)
     def over_time(*args: P.args, **options: P.kwargs) -> xr.DataArray:
         given = signature.bind(*args, **options).arguments
-        series = share_coordinates(given)
+        series = share_first_coordinates(given)
         if series is None:
-            return one_step(**loaded(given))
-        steps = [one_step(**at_step(given, i)) for i in range(series.sizes["time"])]
+            return one_step(**load_arguments(given))
+        steps = [one_step(**select_argument_step(given, i)) for i in range(series.sizes["time"])]
         times = {"time": series["time"]} if "time" in series.coords else {}
         return xr.concat(steps, "time").assign_coords(times)
 
     return over_time
 
 
-def at_step(given: dict[str, Any], step: int) -> dict[str, Any]:
+def select_argument_step(given: dict[str, Any], step: int) -> dict[str, Any]:
     """Return arguments with the series among them cut to one time step."""
-    return loaded(
+    return load_arguments(
         {
             name: value.isel(time=step, drop=True)
             if "time" in getattr(value, "dims", ())
@@ -58,7 +70,7 @@ def at_step(given: dict[str, Any], step: int) -> dict[str, Any]:
     )
 
 
-def loaded(given: dict[str, Any]) -> dict[str, Any]:
+def load_arguments(given: dict[str, Any]) -> dict[str, Any]:
     """Return arguments with the fields among them in memory."""
     return {
         name: value.compute() if isinstance(value, xr.DataArray) else value
@@ -66,7 +78,7 @@ def loaded(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def share_coordinates(given: dict[str, Any]) -> xr.DataArray | None:
+def share_first_coordinates(given: dict[str, Any]) -> xr.DataArray | None:
     """Return the first field that is a series, None where none is."""
     fields = [value for value in given.values() if isinstance(value, xr.DataArray)]
     try:
@@ -81,19 +93,19 @@ def share_coordinates(given: dict[str, Any]) -> xr.DataArray | None:
 
 def area_weights(fields: xr.Dataset | xr.DataArray) -> xr.DataArray:
     """Return the area of each cell over the mean area, labelled."""
-    coords = {axis: fields[axis] for axis in SPACE}
-    return xr.DataArray(grid_of(fields).weights, coords, SPACE)
+    coords = {axis: fields[axis] for axis in SPATIAL_DIMS}
+    return xr.DataArray(grid_of(fields).weights, coords, SPATIAL_DIMS)
 
 
 def area_mean(field: xr.DataArray, weights: xr.DataArray) -> xr.DataArray:
     """Return the weighted mean of the cells that are there; both have dimensions lat and lon."""
     mean: xr.DataArray = xr.apply_ufunc(
-        mean_of_seen, field, weights, input_core_dims=[SPACE, SPACE]
+        mean_of_valid, field, weights, input_core_dims=[SPATIAL_DIMS, SPATIAL_DIMS]
     )
     return mean
 
 
-def mean_of_seen(values: Array, weights: Array) -> Array:
+def mean_of_valid(values: Array, weights: Array) -> Array:
     """Return the weighted mean over the last two axes, NaN where nothing is seen.
 
     Example:
@@ -107,7 +119,7 @@ def mean_of_seen(values: Array, weights: Array) -> Array:
     return mean
 
 
-@stepwise
+@score_by_step
 def rmse(forecast: xr.DataArray, truth: xr.DataArray, weights: xr.DataArray) -> xr.DataArray:
     """Return the root of the mean squared error of each time step.
 
@@ -116,13 +128,13 @@ def rmse(forecast: xr.DataArray, truth: xr.DataArray, weights: xr.DataArray) -> 
     return area_mean((forecast - truth).astype(float) ** 2, weights) ** 0.5
 
 
-@stepwise
+@score_by_step
 def bias(forecast: xr.DataArray, truth: xr.DataArray, weights: xr.DataArray) -> xr.DataArray:
     """Return the mean of forecast minus truth."""
     return area_mean((forecast - truth).astype(float), weights)
 
 
-@stepwise
+@score_by_step
 def acc(
     forecast: xr.DataArray, truth: xr.DataArray, climatology: xr.DataArray, weights: xr.DataArray
 ) -> xr.DataArray:
@@ -134,7 +146,7 @@ def acc(
     return area_mean(a * b, weights) / norm.where(norm > 0)
 
 
-@stepwise
+@score_by_step
 def psnr(
     forecast: xr.DataArray, truth: xr.DataArray, weights: xr.DataArray, data_range: float
 ) -> xr.DataArray:
@@ -144,7 +156,7 @@ def psnr(
         return error.copy(data=20 * np.log10(data_range / error.values))
 
 
-@stepwise
+@score_by_step
 def ssim(
     forecast: xr.DataArray, truth: xr.DataArray, weights: xr.DataArray, data_range: float
 ) -> xr.DataArray:
@@ -159,8 +171,8 @@ def ssim(
         forecast,
         truth,
         kwargs={"data_range": data_range},
-        input_core_dims=[SPACE, SPACE],
-        output_core_dims=[SPACE],
+        input_core_dims=[SPATIAL_DIMS, SPATIAL_DIMS],
+        output_core_dims=[SPATIAL_DIMS],
     )
     return area_mean(similarity, weights)
 
@@ -169,10 +181,10 @@ def similarity_map(x: Array, y: Array, data_range: float) -> Array:
     """Return SSIM around each cell, NaN where there is none; x and y with shape (..., H, W)."""
     x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
     seen = np.isfinite(x) & np.isfinite(y)
-    share = blur(seen.astype(float))
+    share = gaussian_blur(seen.astype(float))
 
     def local(field: Array) -> Array:
-        total = blur(np.where(seen, field, 0.0))
+        total = gaussian_blur(np.where(seen, field, 0.0))
         return np.divide(total, share, out=np.zeros_like(total), where=share > 0)
 
     mx, my = local(x), local(y)
@@ -180,22 +192,22 @@ def similarity_map(x: Array, y: Array, data_range: float) -> Array:
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     with np.errstate(invalid="ignore"):
         value = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
-    return np.where(seen & whole_windows(x.shape[-2:]), value, np.nan)
+    return np.where(seen & full_window_mask(x.shape[-2:]), value, np.nan)
 
 
-def blur(field: Array) -> Array:
+def gaussian_blur(field: Array) -> Array:
     """Return the Gaussian mean around each cell, with zeros beyond the edge."""
-    offsets = np.arange(-RADIUS, RADIUS + 1)
-    kernel = np.exp(-0.5 * (offsets / SIGMA) ** 2)
+    offsets = np.arange(-SSIM_RADIUS, SSIM_RADIUS + 1)
+    kernel = np.exp(-0.5 * (offsets / SSIM_SIGMA) ** 2)
     for axis in (-2, -1):
         field = ndimage.correlate1d(field, kernel / kernel.sum(), axis, mode="constant")
     return field
 
 
-def whole_windows(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def full_window_mask(shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Tell which cells have a whole window around them; all, in a field smaller than a window."""
     whole = np.zeros(shape, bool)
-    whole[RADIUS:-RADIUS, RADIUS:-RADIUS] = True
+    whole[SSIM_RADIUS:-SSIM_RADIUS, SSIM_RADIUS:-SSIM_RADIUS] = True
     return whole if whole.any() else ~whole
 
 
@@ -204,11 +216,90 @@ def consistency(forecast: xr.DataArray, coarse: xr.DataArray) -> xr.DataArray:
 
     Only cells that the forecast covers whole count, weighted by their area.
     """
-    given = whole(coarse.to_dataset(name="field"), grid_of(forecast))
+    given = select_covered(coarse.to_dataset(name="field"), grid_of(forecast))
     if given is None:
         raise DpdmError(
             "The forecast covers fewer than 2 x 2 whole cells of the coarse field.",
             "Give fields of a larger domain.",
         )
-    means = average(forecast.to_dataset(name="field"), grid_of(given))
+    means = average_conservative(forecast.to_dataset(name="field"), grid_of(given))
     return rmse(means["field"], given["field"], area_weights(given))
+
+
+@score_by_step
+def crps(forecast: xr.DataArray, truth: xr.DataArray, weights: xr.DataArray) -> xr.DataArray:
+    """Return the fair CRPS of an ensemble, or the mean absolute error of a single field.
+
+    By sorting, O(M log M); Zamo and Naveau 2018, doi:10.1007/s11004-017-9709-7, eq. eFAIR.
+    """
+    if "realization" not in forecast.dims:
+        return area_mean(abs(forecast - truth).astype(float), weights)
+    errors = (forecast - truth).transpose(..., "realization")
+    return area_mean(xr.apply_ufunc(fair_crps, errors, input_core_dims=[["realization"]]), weights)
+
+
+def fair_crps(errors: Array) -> Array:
+    """Return the fair CRPS of members minus truth, with shape (..., M).
+
+    Example:
+        >>> float(fair(np.array([-1.0, 3.0])))
+        0.0
+    """
+    count = errors.shape[-1]
+    absolute: Array = np.abs(errors).mean(-1, dtype=float)
+    if count == 1:
+        return absolute
+    order = 2.0 * np.arange(count) - count + 1
+    pairs: Array = np.einsum("...m,m", np.sort(errors, axis=-1), order)
+    value: Array = absolute - pairs / (count * (count - 1))
+    return value
+
+
+@score_by_step
+def corrected_variance(
+    forecast: xr.DataArray, truth: xr.DataArray, weights: xr.DataArray
+) -> xr.DataArray:
+    """Return the mean of (M + 1) / M times the ensemble variance (ddof 1), where there is truth.
+
+    For an exchangeable ensemble this is the expected squared error of the ensemble mean
+    (Fortin et al. 2014, doi:10.1175/JHM-D-14-0008.1). NaN for a single member.
+    """
+    count = forecast.sizes["realization"]
+    spread = (forecast - truth).astype(float).var("realization", ddof=min(1, count - 1))
+    fair_spread = spread * (count + 1) / count if count > 1 else spread * np.nan
+    seen = (forecast - truth).notnull().all("realization")
+    return area_mean(fair_spread.where(seen), weights)
+
+
+def ssr(forecast: xr.DataArray, truth: xr.DataArray, weights: xr.DataArray) -> xr.DataArray:
+    """Return the spread-skill ratio, pooled over space and time; 1 is calibrated.
+
+    The root of the mean of ``corrected_variance`` over the mean squared error of the ensemble
+    mean.
+    """
+    centre = forecast.mean("realization", skipna=False)
+    spread, error = corrected_variance(forecast, truth, weights), rmse(centre, truth, weights) ** 2
+    return (spread.mean() / error.mean()) ** 0.5
+
+
+@score_by_step
+def rank_histogram(
+    forecast: xr.DataArray, truth: xr.DataArray, weights: xr.DataArray
+) -> xr.DataArray:
+    """Return the share of the area at which the truth has each rank among the members.
+
+    Where members equal the truth (dry cells), the cell counts in equal parts for each rank that
+    it may have: the expectation of breaking the tie at random, without its noise.
+    """
+    seen = (forecast - truth).notnull().all("realization") & (weights > 0)
+    below = (forecast < truth).sum("realization")
+    ties = (forecast == truth).sum("realization")
+    share = (weights / (ties + 1)).where(seen, 0.0).transpose(*below.dims)
+    count = forecast.sizes["realization"] + 1
+    steps = (
+        np.bincount(rank.values.ravel(), share.values.ravel(), count + 1)
+        for rank in (below, below + ties + 1)
+    )
+    mass = np.cumsum(np.subtract(*steps))[:count].clip(0.0)
+    total = mass.sum() or np.nan
+    return xr.DataArray(mass / total, {"rank": np.arange(count)}, ["rank"])

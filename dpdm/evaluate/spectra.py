@@ -6,19 +6,21 @@ wavenumber :math:`\alpha = \sqrt{(i/H)^2 + (j/W)^2}` is 1 for a wave of two cell
 cells over :math:`\alpha` long. Distances count in cells, along both axes alike.
 """
 
+from __future__ import annotations
+
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import fft
 
-from dpdm.evaluate.scores import stepwise
+from dpdm.evaluate.scores import score_by_step
 
 Array = NDArray[np.float64]
 
-BANDS = ("large", "middle", "small")
+SPECTRAL_BANDS = ("large", "middle", "small")
 
 
-@stepwise
+@score_by_step
 def spectrum(field: xr.DataArray) -> xr.DataArray:
     """Return the variance in each ring of wavenumbers, on dimension ``wavenumber``.
 
@@ -65,16 +67,16 @@ def spectrum_ratio(forecast: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
 def band_ratio(forecast: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
     """Return the ratio of two spectra, averaged over time and members, in thirds."""
     above, below = (
-        thirds(power.mean([d for d in ("time", "realization") if d in power.dims]))
+        band_sums(power.mean([d for d in ("time", "realization") if d in power.dims]))
         for power in (forecast, truth)
     )
     return above / below.where(below > 0)
 
 
-def thirds(power: xr.DataArray) -> xr.DataArray:
+def band_sums(power: xr.DataArray) -> xr.DataArray:
     """Return the sums of a spectrum over its three bands."""
     band = np.minimum(np.floor(power["wavenumber"].values * 3), 2).astype(int)
     member_of = xr.DataArray(
-        np.eye(3)[band], dims=("wavenumber", "band"), coords={"band": list(BANDS)}
+        np.eye(3)[band], dims=("wavenumber", "band"), coords={"band": list(SPECTRAL_BANDS)}
     )
     return (power * member_of).sum("wavenumber")

@@ -1,5 +1,7 @@
 """The scores as a table: rows for programs, JSON for files, aligned text for people."""
 
+from __future__ import annotations
+
 import json
 import math
 from collections.abc import Sequence
@@ -7,9 +9,9 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import Any
 
-from dpdm.evaluate.metrics import Metric, Row, columns
+from dpdm.evaluate.metrics import Metric, Row, column_metrics
 
-BINS = 11  # of the rank histogram, in text
+RANK_BINS = 11  # of the rank histogram, in text
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Table:
     def to_json(self) -> str:
         """Return rows, notes and means as JSON; what is not finite is null."""
         rows, means = (
-            [{key: finite(value) for key, value in row.items()} for row in part]
+            [{key: finite_or_none(value) for key, value in row.items()} for row in part]
             for part in (self.rows, self.means)
         )
         said = {"rows": rows, "notes": self.notes} | ({"means": means} if means else {})
@@ -39,68 +41,70 @@ class Table:
     def text(self) -> str:
         """Return an aligned table for each variable, then the notes."""
         blocks = [
-            block(name, list(rows))
+            format_block(name, list(rows))
             for part in (self.rows, self.means)
             for name, rows in groupby(part, lambda r: r["variable"])
         ]
         return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in self.notes)]).rstrip()
 
 
-def finite(value: Any) -> Any:
+def finite_or_none(value: Any) -> Any:
     """Return a value that JSON knows, None for a number that is not finite."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def block(name: str, rows: Sequence[Row]) -> str:
+def format_block(name: str, rows: Sequence[Row]) -> str:
     """Return the lines of one variable."""
-    decimals = digits(rows)
-    shown = columns()
-    cells = [[row["method"], *(cell(row, metric, decimals) for metric in shown)] for row in rows]
+    decimals = rmse_decimals(rows)
+    shown = column_metrics()
+    cells = [
+        [row["method"], *(format_cell(row, metric, decimals) for metric in shown)] for row in rows
+    ]
     table = [["method", *(metric.column for metric in shown)], *cells]
     kept = [column for column in zip(*table, strict=True) if any(c != "-" for c in column[1:])]
-    head, *body = ("  ".join(line) for line in zip(*map(aligned, kept), strict=True))
+    head, *body = ("  ".join(line) for line in zip(*map(align_column, kept), strict=True))
     levels = f", mean of {rows[0]['levels']} levels" if "levels" in rows[0] else ""
     heading = f"{name} [{rows[0]['units']}]{levels}"
-    return "\n".join([heading, head, "-" * len(head), *body, *remarks(rows)])
+    return "\n".join([heading, head, "-" * len(head), *body, *score_remarks(rows)])
 
 
-def aligned(column: Sequence[str]) -> list[str]:
+def align_column(column: Sequence[str]) -> list[str]:
     """Return a column's entries in one width, numbers to the right."""
     width = max(map(len, column))
     left = column[0] == "method"
     return [entry.ljust(width) if left else entry.rjust(width) for entry in column]
 
 
-def digits(rows: Sequence[Row]) -> int:
+def rmse_decimals(rows: Sequence[Row]) -> int:
     """Return the decimals that give the largest RMSE three significant digits."""
     largest = max((row.get("rmse") or 0.0 for row in rows), default=0.0)
     return min(9, max(0, 2 - math.floor(math.log10(largest)))) if largest > 0 else 2
 
 
-def cell(row: Row, metric: Metric, decimals: int) -> str:
+def format_cell(row: Row, metric: Metric, decimals: int) -> str:
     """Return one entry as text, a dash where there is none."""
     if metric.text is not None:
         return metric.text(row)
-    value = finite(row.get(metric.name))
+    value = finite_or_none(row.get(metric.name))
     if value is None:
         return "-"
     places = decimals if metric.digits is None else metric.digits
     return f"{round(value, places) + 0.0:.{places}f}"  # + 0.0 takes the sign off a zero
 
 
-def remarks(rows: Sequence[Row]) -> list[str]:
+def score_remarks(rows: Sequence[Row]) -> list[str]:
     """Return sentences on the last method that was tested against lerp and on the ensemble."""
     lines = [f"{row['method']}: {row['verdict']}." for row in rows if "verdict" in row][-1:]
     for row in rows:
         if "rank_histogram" in row:
-            shape = " ".join(f"{share:.1f}" for share in flatness(row["rank_histogram"]))
-            known = finite(row.get("ssr"))
+            shape = " ".join(f"{share:.1f}" for share in relative_histogram(row["rank_histogram"]))
+            known = finite_or_none(row.get("ssr"))
             ssr = "" if known is None else f"spread-skill ratio {known:.2f} (1 is calibrated); "
             lines.append(f"{row['method']}: {ssr}rank histogram {shape} (1 is flat).")
     return lines
 
 
-def flatness(histogram: Sequence[float]) -> list[float]:
+def relative_histogram(histogram: Sequence[float]) -> list[float]:
     """Return a histogram over its flat value, in at most 11 bins of like numbers of ranks.
 
     Example:
@@ -108,6 +112,6 @@ def flatness(histogram: Sequence[float]) -> list[float]:
         [1.5, 0.75, 0.75]
     """
     count = len(histogram)
-    bins = min(BINS, count)
+    bins = min(RANK_BINS, count)
     ends = [round(i * count / bins) for i in range(bins + 1)]
     return [sum(histogram[a:b]) * count / (b - a) for a, b in pairwise(ends)]

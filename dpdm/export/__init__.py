@@ -12,26 +12,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 import xarray as xr
 
 from dpdm.choices import load_plugins
 from dpdm.errors import DpdmError
-from dpdm.export import cube, raster, stac, table
-from dpdm.export.ask import Ask
+from dpdm.export import netcdf, points, raster, stac
 from dpdm.export.formats import FORMATS, Format, register
-from dpdm.export.frame import Sheet, sheet
-from dpdm.export.gdal import saying
-from dpdm.export.points import points
-from dpdm.export.select import Layer, chosen, layers, the_one
-from dpdm.export.when import split_names
-from dpdm.fields.cf import file_attributes
-from dpdm.fields.store import sha256
-from dpdm.fields.write import SUFFIXES, check_output
-from dpdm.publish import drafts
+from dpdm.export.points import find_points
+from dpdm.export.select import (
+    ExportOptions,
+    OutputLayer,
+    make_layers,
+    open_selected,
+    single_variable,
+    split_names,
+)
+from dpdm.export.warp import RasterGrid, convert_gdal_errors, make_raster_grid
+from dpdm.fields.metadata import file_attributes
+from dpdm.fields.read import sha256
+from dpdm.fields.write import OUTPUT_SUFFIXES, check_output
+from dpdm.publish import open_drafts
 
 
-def export(source: Path, target: Path, ask: Ask = Ask()) -> list[Path]:
+def export(source: Path, target: Path, ask: ExportOptions = ExportOptions()) -> list[Path]:
     """Write a file's fields in another format, and return what was written."""
     if target.suffix not in FORMATS:
         load_plugins()
@@ -41,15 +45,15 @@ def export(source: Path, target: Path, ask: Ask = Ask()) -> list[Path]:
     return kind.write(source, target, ask)
 
 
-def cubes(source: Path, target: Path, ask: Ask) -> list[Path]:
+def write_cube(source: Path, target: Path, ask: ExportOptions) -> list[Path]:
     """Write a NetCDF file or a Zarr store."""
-    fields = chosen(source, ask)
-    wanted = layers(fields, source, ask, ask.stat)
-    cube.write(target, wanted, fields, about(source, fields, ask), ask)
+    fields = open_selected(source, ask)
+    wanted = make_layers(fields, source, ask, ask.stat)
+    netcdf.write_cube(target, wanted, fields, output_metadata(source, fields, ask), ask)
     return [target]
 
 
-def about(source: Path, fields: xr.Dataset, ask: Ask) -> dict[str, Any]:
+def output_metadata(source: Path, fields: xr.Dataset, ask: ExportOptions) -> dict[str, Any]:
     """Return the title and the provenance: the input's own, and which file that was."""
     before = {k[5:]: str(v) for k, v in fields.attrs.items() if k.startswith("dpdm_")}
     made = before | {"exported": source.name, "exported_sha256": sha256(source)}
@@ -58,43 +62,50 @@ def about(source: Path, fields: xr.Dataset, ask: Ask) -> dict[str, Any]:
     return {"title": title, "provenance": made | {k: v for k, v in said.items() if v}}
 
 
-def tables(
-    write: Callable[[Path, pd.DataFrame, bool], None], source: Path, target: Path, ask: Ask
+def export_tables(
+    write: Callable[[Path, pd.DataFrame, bool], None],
+    source: Path,
+    target: Path,
+    ask: ExportOptions,
 ) -> list[Path]:
     """Write a table of values at the points of another."""
-    fields = chosen(source, ask)
-    wanted = table.columns(fields, source, ask)
+    fields = open_selected(source, ask)
+    wanted = points.table_columns(fields, source, ask)
     assert ask.points is not None
-    places = points(ask.points, wanted[0][0].grid, ask.method)
-    write(target, table.rows(wanted, places, ask), ask.overwrite)
+    places = find_points(ask.points, wanted[0][0].grid, ask.method)
+    write(target, points.table_rows(wanted, places, ask), ask.overwrite)
     return [target]
 
 
-def rasters(source: Path, target: Path, ask: Ask) -> list[Path]:
+def export_rasters(source: Path, target: Path, ask: ExportOptions) -> list[Path]:
     """Write a GeoTIFF, or one a step, each with its STAC item if that is asked.
 
     An ensemble is written as its mean where no statistic is asked for.
     """
-    fields = chosen(source, ask)
-    name = the_one(fields, source, ask)
+    fields = open_selected(source, ask)
+    name = single_variable(fields, source, ask)
     mean = "" if "realization" not in fields[name].dims else "mean"
-    (layer,) = layers(fields, source, Ask(variable=name, mask=ask.mask), ask.stat or mean)
-    page = sheet(layer.grid, ask.crs)
+    (layer,) = make_layers(
+        fields, source, ExportOptions(variable=name, mask=ask.mask), ask.stat or mean
+    )
+    page = make_raster_grid(layer.grid, ask.crs)
     if ask.stac:
         stac.check_dated(fields)
-    parts = _parts(target, layer, fields, ask)
+    parts = _files_by_step(target, layer, fields, ask)
     items = [path.with_suffix(".json") for path in parts] if ask.stac else []
     for path in parts:
         check_output(path, [source, ask], ask.overwrite, [target.suffix])
     for path in items:
         check_output(path, [source, ask], ask.overwrite, (".json",))
     tags = _tags(source, fields, ask)
-    with drafts([*parts, *items], ask.overwrite) as names:
-        _write(layer, page, parts, names, tags, fields, ask)
+    with open_drafts([*parts, *items], ask.overwrite) as names:
+        _write_rasters(layer, page, parts, names, tags, fields, ask)
     return [*parts, *items]
 
 
-def _parts(target: Path, layer: Layer, fields: xr.Dataset, ask: Ask) -> dict[Path, range]:
+def _files_by_step(
+    target: Path, layer: OutputLayer, fields: xr.Dataset, ask: ExportOptions
+) -> dict[Path, range]:
     """Return the files to write, and the steps of each."""
     if not ask.split:
         return {target: range(layer.steps)}
@@ -104,36 +115,36 @@ def _parts(target: Path, layer: Layer, fields: xr.Dataset, ask: Ask) -> dict[Pat
     return {path: range(step, step + 1) for step, path in enumerate(paths)}
 
 
-def _tags(source: Path, fields: xr.Dataset, ask: Ask) -> dict[str, str]:
+def _tags(source: Path, fields: xr.Dataset, ask: ExportOptions) -> dict[str, str]:
     """Return the provenance as the tags of a raster."""
-    said = about(source, fields, ask)
+    said = output_metadata(source, fields, ask)
     attributes = file_attributes(fields.attrs, history=ask.history, **said)
     return {key: str(value) for key, value in attributes.items()}
 
 
-def _write(
-    layer: Layer,
-    page: Sheet,
+def _write_rasters(
+    layer: OutputLayer,
+    page: RasterGrid,
     parts: dict[Path, range],
     names: Sequence[Path],
     tags: dict[str, str],
     fields: xr.Dataset,
-    ask: Ask,
+    ask: ExportOptions,
 ) -> None:
     """Write the drafts of rasters and items."""
     for index, (path, steps) in enumerate(parts.items()):
-        with saying(path):
-            bands = raster.write(names[index], layer, page, steps, tags)
+        with convert_gdal_errors(path):
+            bands = raster.write_raster(names[index], layer, page, steps, tags)
         if ask.stac:
             time = fields["time"].isel(time=list(steps))
-            said = stac.item(path, layer.grid, page, time, bands, tags)
+            said = stac.stac_item(path, layer.grid, page, time, bands, tags)
             names[len(parts) + index].write_text(said, encoding="utf-8")
         ask.progress(steps[-1] + 1, layer.steps)
 
 
 register(
-    Format("GeoTIFF", (".tif", ".tiff"), rasters, ("split", "crs", "stac")),
-    Format("NetCDF or Zarr", SUFFIXES, cubes),
-    Format("CSV", (".csv",), partial(tables, table.write_csv), is_table=True),
-    Format("GeoJSON", (".geojson",), partial(tables, table.write_geojson), is_table=True),
+    Format("GeoTIFF", (".tif", ".tiff"), export_rasters, ("split", "crs", "stac")),
+    Format("NetCDF or Zarr", OUTPUT_SUFFIXES, write_cube),
+    Format("CSV", (".csv",), partial(export_tables, points.write_csv), is_table=True),
+    Format("GeoJSON", (".geojson",), partial(export_tables, points.write_geojson), is_table=True),
 )

@@ -1,11 +1,13 @@
 """The formats that fields are exported to, each registered once with what it can hold."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpdm.errors import DpdmError
-from dpdm.export.ask import Ask
+from dpdm.export.select import ExportOptions
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,11 @@ class Format:
 
     name: str
     suffixes: tuple[str, ...]
-    write: Callable[[Path, Path, Ask], list[Path]]
+    write: Callable[[Path, Path, ExportOptions], list[Path]]
     options: tuple[str, ...] = ()
     is_table: bool = False
 
-    def check(self, target: Path, ask: Ask) -> None:
+    def check(self, target: Path, ask: ExportOptions) -> None:
         """Refuse what the format cannot hold."""
         for option in ("split", "crs", "stac"):
             if getattr(ask, option) and option not in self.options:

@@ -1,27 +1,48 @@
-"""Values of fields at stations: of the cell that holds each, or bilinear between four centres."""
+"""Values of fields at stations: of the cell that holds each, or bilinear between four centres.
+
+Tables of values at stations: one row a station and time, one column a variable and statistic.
+
+Headings carry the units as dpdm reads them, ``t2m [K]``, so that a table of one field can be read
+as observations again.
+"""
 
 from __future__ import annotations
 
+import json
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError, DpdmWarning
-from dpdm.fields.grid import Grid, Matrix, stencil
-from dpdm.fields.observations import swapped
-from dpdm.fields.store import naming
-from dpdm.fields.text import read_places
+from dpdm.export.select import (
+    ExportOptions,
+    OutputLayer,
+    iso_dates,
+    make_layers,
+    named,
+    stored_statistics,
+)
+from dpdm.fields.csv_cells import guard_formulas
+from dpdm.fields.grid import Grid, Matrix
+from dpdm.fields.read import prefix_file_name
+from dpdm.fields.regrid import linear_matrix
+from dpdm.fields.statistics import Statistic, parse_statistic
+from dpdm.fields.write import write_text
+from dpdm.observations.csv_reader import read_station_positions
+from dpdm.observations.table import swapped_coordinates_error
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Points:
+class StationPoints:
     """Stations within a field.
 
     Attributes:
@@ -34,23 +55,23 @@ class Points:
     rows: Matrix
     columns: Matrix
 
-    def of(self, array: xr.DataArray) -> xr.DataArray:
+    def sample_field(self, array: xr.DataArray) -> xr.DataArray:
         """Return the values at the stations, with dimension ``point`` for ``lat`` and ``lon``.
 
         A value is missing where its stencil holds a missing one.
         """
         found: xr.DataArray = xr.apply_ufunc(
-            self._sample, array, input_core_dims=[["lat", "lon"]],
+            self._sample_array, array, input_core_dims=[["lat", "lon"]],
             output_core_dims=[["point"]], keep_attrs=True,
         )  # fmt: skip
         return found
 
-    def _sample(self, values: Array) -> Array:
+    def _sample_array(self, values: Array) -> Array:
         flat = values.reshape(-1, *values.shape[-2:]).astype(float)
-        found = np.stack([self._one(field) for field in flat])
+        found = np.stack([self._sample_step(field) for field in flat])
         return found.reshape(*values.shape[:-2], -1)
 
-    def _one(self, field: Array) -> Array:
+    def _sample_step(self, field: Array) -> Array:
         lost = ~np.isfinite(field)
         value = self._weighted(np.where(lost, 0.0, field))
         return np.where(self._weighted(lost.astype(float)) > 0, np.nan, value)
@@ -60,33 +81,35 @@ class Points:
         return total
 
 
-def points(path: Path, grid: Grid, method: str) -> Points:
+def find_points(path: Path, grid: Grid, method: str) -> StationPoints:
     """Return the stations of a table that lie within a grid.
 
     Warns:
         DpdmWarning: Some do not, and are left out.
     """
-    with naming(path):
-        table = read_places(path)
-        _check(table)
-    lat, lon = table["lat"].to_numpy(), eastward(table["lon"].to_numpy(), grid)
+    with prefix_file_name(path):
+        table = read_station_positions(path)
+        _check_stations(table)
+    lat, lon = table["lat"].to_numpy(), wrap_eastward(table["lon"].to_numpy(), grid)
     seen = (lat >= grid.lat_edges[0]) & (lat <= grid.lat_edges[-1])
     seen &= grid.cyclic | (lon <= grid.lon_edges[-1] + 1e-9)
-    _tell(path, list(table["station"][~seen]), len(table), grid)
+    _report_outside(path, list(table["station"][~seen]), len(table), grid)
     table, lat, lon = table[seen].reset_index(drop=True), lat[seen], lon[seen]
     if method == "nearest":
-        lat, lon = nearest(lat, grid.lat), nearest(lon, grid.lon)
-    return Points(table, stencil(grid.lat, lat), stencil(grid.lon, lon, grid.cyclic))
+        lat, lon = nearest_index(lat, grid.lat), nearest_index(lon, grid.lon)
+    return StationPoints(
+        table, linear_matrix(grid.lat, lat), linear_matrix(grid.lon, lon, grid.cyclic)
+    )
 
 
-def eastward(lon: Array, grid: Grid) -> Array:
+def wrap_eastward(lon: Array, grid: Grid) -> Array:
     """Return longitudes on the turn that begins at the western edge of a grid."""
     west = grid.lon_edges[0] - 1e-9
     turned: Array = west + (lon - west) % 360
     return turned
 
 
-def nearest(values: Array, centres: Array) -> Array:
+def nearest_index(values: Array, centres: Array) -> Array:
     """Return the centres next to values.
 
     Example:
@@ -99,7 +122,7 @@ def nearest(values: Array, centres: Array) -> Array:
     return found
 
 
-def _check(table: pd.DataFrame) -> None:
+def _check_stations(table: pd.DataFrame) -> None:
     """Refuse impossible positions."""
     wrong = table[(table["lat"].abs() > 90) | (table["lon"].abs() > 360)]
     if wrong.empty:
@@ -107,11 +130,11 @@ def _check(table: pd.DataFrame) -> None:
     first = wrong.iloc[0]
     where = f"{first['station']} lies at latitude {first['lat']:g}, longitude {first['lon']:g}"
     if abs(first["lon"]) <= 90:
-        raise swapped(where)
+        raise swapped_coordinates_error(where)
     raise DpdmError(f"{where}.", "Give degrees: latitude -90 to 90, longitude -180 to 360.")
 
 
-def _tell(path: Path, out: list[str], count: int, grid: Grid) -> None:
+def _report_outside(path: Path, out: list[str], count: int, grid: Grid) -> None:
     """Say which stations lie outside."""
     if not out:
         return
@@ -125,3 +148,104 @@ def _tell(path: Path, out: list[str], count: int, grid: Grid) -> None:
         raise DpdmError(what, "Check lat and lon, or --bbox.")
     what = f"{len(out)} of {count} stations of {path} lie outside the field and are left out"
     warnings.warn(f"{what}: {names}.", DpdmWarning, stacklevel=2)
+
+
+DEFAULT_STATISTICS = ("mean", "spread", "p10", "p50", "p90")
+
+
+def table_columns(
+    fields: xr.Dataset, path: Path, ask: ExportOptions
+) -> list[tuple[OutputLayer, list[Statistic]]]:
+    """Return the layers to look up, and the statistics to make of each one's members.
+
+    Where the file has members, statistics are made of their values at the station, for that of an
+    interpolated percentile is another one. Where it has only statistics, those are looked up.
+    """
+    if ask.stat:
+        found = make_layers(fields, path, ask, ask.stat)
+        return [(layer, [layer.stat] if layer.stat else []) for layer in found]
+    with prefix_file_name(path):
+        bases = named(fields, ask, bare=True)
+    names = [name for base in bases for name in _names_to_read(fields, base)]
+    found = make_layers(fields[names].assign_coords(fields.coords), path, _has_no_options(ask), "")
+    ensemble = [parse_statistic(text) for text in DEFAULT_STATISTICS]
+    return [(one, ensemble if "realization" in one.array.dims else []) for one in found]
+
+
+def _has_no_options(ask: ExportOptions) -> ExportOptions:
+    return ExportOptions(mask=ask.mask)
+
+
+def _names_to_read(fields: xr.Dataset, base: str) -> list[str]:
+    """Name the fields to look up of a variable: its members, or itself and its statistics."""
+    if "realization" in fields[base].dims:
+        return [base]
+    return [
+        base,
+        *(n for kind in stored_statistics(fields, base) if (n := f"{base}_{kind}") in fields),
+    ]
+
+
+def table_rows(
+    wanted: Sequence[tuple[OutputLayer, list[Statistic]]],
+    places: StationPoints,
+    ask: ExportOptions,
+) -> pd.DataFrame:
+    """Return the table, step by step."""
+    steps, parts = wanted[0][0].steps, []
+    for step in range(steps):
+        parts.append(_step_rows(wanted, places, step))
+        ask.progress(step + 1, steps)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _step_rows(
+    wanted: Sequence[tuple[OutputLayer, list[Statistic]]], places: StationPoints, step: int
+) -> pd.DataFrame:
+    """Return one step's rows, a station each."""
+    table = places.table[["station"]].copy()
+    for layer, stats in wanted:
+        members = places.sample_field(layer.members(step))
+        if "time" in members.dims:
+            table["time"] = iso_dates(members["time"])[0]
+            members = members.squeeze("time")
+        table[["lat", "lon"]] = places.table[["lat", "lon"]]
+        for name, values in _values(layer, stats, members):
+            unit = values.attrs.get("units", "")
+            table[f"{name} [{unit}]" if unit else name] = values.values.astype(np.float32)
+    return table
+
+
+def _values(
+    layer: OutputLayer, stats: list[Statistic], members: xr.DataArray
+) -> Iterator[tuple[str, xr.DataArray]]:
+    for stat in stats:
+        yield f"{members.name}{stat.suffix}", stat.of(members)
+    if not stats:
+        yield layer.name, members
+
+
+def write_csv(path: Path, table: pd.DataFrame, overwrite: bool = False) -> None:
+    """Write a table as CSV; what is missing is empty."""
+    write_text(path, guard_formulas(table).to_csv(index=False, lineterminator="\n"), overwrite)
+
+
+def write_geojson(path: Path, table: pd.DataFrame, overwrite: bool = False) -> None:
+    """Write a table as GeoJSON, a point a row; what is missing is null."""
+    features = [_feature(row) for row in table.to_dict("records")]
+    said = {"type": "FeatureCollection", "features": features}
+    write_text(path, json.dumps(said, indent=1, ensure_ascii=False) + "\n", overwrite)
+
+
+def _feature(row: dict[str, Any]) -> dict[str, Any]:
+    lat, lon = row.pop("lat"), (row.pop("lon") + 180) % 360 - 180
+    values = {
+        key: value if isinstance(value, str) else _number(value) for key, value in row.items()
+    }
+    point = {"type": "Point", "coordinates": [round(lon, 9), lat]}
+    return {"type": "Feature", "geometry": point, "properties": values}
+
+
+def _number(value: float) -> float | None:
+    """Return a single-precision number in as few digits as it has, or nothing."""
+    return float(str(np.float32(value))) if np.isfinite(value) else None

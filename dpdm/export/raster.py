@@ -17,23 +17,21 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.export.extent import RASTERS
-from dpdm.export.frame import Sheet
-from dpdm.export.select import Layer
-from dpdm.export.when import dates, labels
-from dpdm.fields.cf import moment
-from dpdm.fields.extra import extra
+from dpdm.export.select import OutputLayer, file_labels, iso_dates
+from dpdm.export.warp import RASTER_FORMAT, RasterGrid
+from dpdm.fields.metadata import creation_time
+from dpdm.system import import_extra
 
-TILE = 256
-STORED = {
-    "driver": "GTiff", "tiled": True, "blockxsize": TILE, "blockysize": TILE,
+TILE_PIXELS = 256
+GEOTIFF_PROFILE = {
+    "driver": "GTiff", "tiled": True, "blockxsize": TILE_PIXELS, "blockysize": TILE_PIXELS,
     "compress": "deflate", "predictor": 3, "interleave": "band", "bigtiff": "if_safer",
 }  # fmt: skip
-COG = STORED | {"copy_src_overviews": True, "zlevel": 9}
+COG_PROFILE = GEOTIFF_PROFILE | {"copy_src_overviews": True, "zlevel": 9}
 
 
 @dataclass(frozen=True)
-class Band:
+class BandInfo:
     """Say what a written band holds.
 
     Attributes:
@@ -49,40 +47,45 @@ class Band:
     statistics: Mapping[str, float]
 
 
-def write(
-    path: Path, layer: Layer, page: Sheet, steps: Sequence[int], tags: Mapping[str, str]
-) -> list[Band]:
+def write_raster(
+    path: Path, layer: OutputLayer, page: RasterGrid, steps: Sequence[int], tags: Mapping[str, str]
+) -> list[BandInfo]:
     """Write some steps of a layer as a GeoTIFF, and tell what its bands are."""
     raw = path.with_suffix(".raw.tif")
     try:
-        bands = _fill(raw, layer, page, steps, tags)
-        extra("rasterio.shutil", RASTERS).copy(raw, path, **COG)
+        bands = _write_raw(raw, layer, page, steps, tags)
+        import_extra("rasterio.shutil", RASTER_FORMAT).copy(raw, path, **COG_PROFILE)
     finally:
         raw.unlink(missing_ok=True)
     return bands
 
 
-def _fill(
-    raw: Path, layer: Layer, page: Sheet, steps: Sequence[int], tags: Mapping[str, str]
-) -> list[Band]:
+def _write_raw(
+    raw: Path, layer: OutputLayer, page: RasterGrid, steps: Sequence[int], tags: Mapping[str, str]
+) -> list[BandInfo]:
     """Write the raw raster, step by step, with its smaller copies."""
-    rasterio = extra("rasterio", RASTERS)
+    rasterio = import_extra("rasterio", RASTER_FORMAT)
     rows, columns = page.shape
-    form = STORED | {"height": rows, "width": columns, "count": len(steps), "dtype": "float32"}
+    form = GEOTIFF_PROFILE | {
+        "height": rows,
+        "width": columns,
+        "count": len(steps),
+        "dtype": "float32",
+    }
     timed = "time" in layer.array.dims
-    names = labels(layer.array["time"]) if timed else [layer.name]
+    names = file_labels(layer.array["time"]) if timed else [layer.name]
     place = {"crs": page.crs, "transform": page.transform, "nodata": np.nan}
     bands = []
     with rasterio.open(raw, "w", **place, **form) as file:
-        file.update_tags(**tags, **stamps(tags), AREA_OR_POINT="Area")
+        file.update_tags(**tags, **tiff_tags(tags), AREA_OR_POINT="Area")
         for index, step in enumerate(steps, 1):
-            array = layer.at(step)
-            values = page.lay(north_up(array))
+            array = layer.output_step(step)
+            values = page.resample_field(north_up(array))
             file.write(values, index)
-            bands.append(band_of(array, values))
+            bands.append(describe_band(array, values))
             file.set_band_description(index, names[step])
-            _describe(file, index, bands[-1], array)
-        file.build_overviews(smaller(page.shape), rasterio.enums.Resampling.average)
+            _set_band_metadata(file, index, bands[-1], array)
+        file.build_overviews(overview_factors(page.shape), rasterio.enums.Resampling.average)
     if not any(band.statistics for band in bands):
         raise DpdmError(
             f"{layer.path}: {layer.name} has no value in the raster, which is of {page.crs}.",
@@ -98,14 +101,14 @@ def north_up(array: xr.DataArray) -> NDArray[np.float32]:
     return np.ascontiguousarray(values)
 
 
-def band_of(array: xr.DataArray, values: NDArray[np.float32]) -> Band:
+def describe_band(array: xr.DataArray, values: NDArray[np.float32]) -> BandInfo:
     """Say what a band holds."""
-    date = dates(array["time"])[0] if "time" in array.dims else ""
+    date = iso_dates(array["time"])[0] if "time" in array.dims else ""
     unit = str(array.attrs.get("units", ""))
-    return Band(date, str(array.name), unit, statistics_of(values))
+    return BandInfo(date, str(array.name), unit, band_statistics(values))
 
 
-def statistics_of(values: NDArray[np.float32]) -> dict[str, float]:
+def band_statistics(values: NDArray[np.float32]) -> dict[str, float]:
     """Return the statistics of the values that are there, by GDAL's names."""
     there = values[np.isfinite(values)].astype(float)
     if not there.size:
@@ -119,23 +122,23 @@ def statistics_of(values: NDArray[np.float32]) -> dict[str, float]:
     }
 
 
-def _describe(file: Any, index: int, band: Band, array: xr.DataArray) -> None:
+def _set_band_metadata(file: Any, index: int, band: BandInfo, array: xr.DataArray) -> None:
     words = {k: str(array.attrs[k]) for k in ("standard_name", "long_name") if k in array.attrs}
     file.set_band_unit(index, band.unit)
     said = {"variable": band.name, "units": band.unit, "time": band.date}
     file.update_tags(index, **{k: v for k, v in said.items() if v}, **words, **band.statistics)
 
 
-def stamps(tags: Mapping[str, str]) -> dict[str, str]:
+def tiff_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Return what TIFF itself has a place for."""
     return {
         "TIFFTAG_IMAGEDESCRIPTION": tags["title"],
         "TIFFTAG_SOFTWARE": tags["source"].partition(";")[0],
-        "TIFFTAG_DATETIME": f"{moment():%Y:%m:%d %H:%M:%S}",
+        "TIFFTAG_DATETIME": f"{creation_time():%Y:%m:%d %H:%M:%S}",
     }
 
 
-def smaller(shape: tuple[int, int]) -> list[int]:
+def overview_factors(shape: tuple[int, int]) -> list[int]:
     """Return the factors of the smaller copies, until one fits into a tile.
 
     Example:
@@ -143,4 +146,4 @@ def smaller(shape: tuple[int, int]) -> list[int]:
         ([2, 4, 8], [])
     """
     factors = [2**n for n in range(1, 32)]
-    return [f for f in factors if max(shape) * 2 / f > TILE]
+    return [f for f in factors if max(shape) * 2 / f > TILE_PIXELS]

@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.time import days_of
+from dpdm.fields.time import step_days
 
-_METHOD = re.compile(r"time: (\w+)(?: within (\w+))?(?: over (\w+))?(?: \(([^)]*)\))?")
+_CELL_METHOD = re.compile(r"time: (\w+)(?: within (\w+))?(?: over (\w+))?(?: \(([^)]*)\))?")
 _INTERVAL = re.compile(r"interval:\s*([\d.]+)\s*(hour|hr|h|day|d)s?\b")
-WITHIN = {"hours": 1 / 24, "days": 1.0, "hour": 1 / 24, "day": 1.0}
+DAYS_PER_PERIOD = {"hours": 1 / 24, "days": 1.0, "hour": 1 / 24, "day": 1.0}
 
 
-class Method(NamedTuple):
+class CellMethod(NamedTuple):
     """One cell method of the time axis: its operation, over what, and the interval of the data."""
 
     name: str
@@ -32,7 +32,7 @@ class Method(NamedTuple):
     comment: str
 
 
-def time_methods(array: xr.DataArray) -> list[Method]:
+def time_cell_methods(array: xr.DataArray) -> list[CellMethod]:
     """Return the cell methods of a variable's time axis, in the order they were applied.
 
     Example:
@@ -41,10 +41,10 @@ def time_methods(array: xr.DataArray) -> list[Method]:
         [('sum', 'days', ''), ('mean', '', 'days')]
     """
     text = str(array.attrs.get("cell_methods", ""))
-    return [Method(*(part or "" for part in found)) for found in _METHOD.findall(text)]
+    return [CellMethod(*(part or "" for part in found)) for found in _CELL_METHOD.findall(text)]
 
 
-def amount_days(
+def accumulation_days(
     array: xr.DataArray, unit: str, bounds: xr.DataArray | None, extent: Callable[[], str] = str
 ) -> Any:
     """Return over how many days each amount fell: one number, or one a step (time).
@@ -55,10 +55,10 @@ def amount_days(
         bounds: The bounds of its steps (time, 2).
         extent: Gives its least and greatest value, for the same.
     """
-    methods = time_methods(array)
+    methods = time_cell_methods(array)
     if array.attrs.get("GRIB_stepType") == "avgad":
         return 1.0
-    if (days := _stated(methods)) is not None:
+    if (days := _days_from_cell_methods(methods)) is not None:
         return days
     if any(method.name == "mean" for method in methods) and not _is_plain_sum(methods):
         raise DpdmError(
@@ -72,7 +72,7 @@ def amount_days(
             "in which it fell.",
             f"If it is per day, use --units tp={unit}/day; per month, --units tp={unit}/month.",
         )
-    lengths = days_of(array["time"], bounds)
+    lengths = step_days(array["time"], bounds)
     if not bool((lengths > 0).all()):
         raise DpdmError(
             f"The time bounds of {array.name} enclose no time.", f"Use --units tp={unit}/day."
@@ -80,19 +80,19 @@ def amount_days(
     return lengths
 
 
-def stated_rate(array: xr.DataArray, unit: str) -> str:
+def rate_unit(array: xr.DataArray, unit: str) -> str:
     """Return the unit of the rate that an amount is if its period is stated, else nothing.
 
     What is written in that unit can be read without cell methods.
     """
     avgad = array.attrs.get("GRIB_stepType") == "avgad"
-    days = 1.0 if avgad else _stated(time_methods(array))
+    days = 1.0 if avgad else _days_from_cell_methods(time_cell_methods(array))
     if days is None:
         return ""
     return {1.0: f"{unit} day-1", 1 / 24: f"{unit} hour-1"}.get(days, "mm day-1")
 
 
-def mean_methods(array: xr.DataArray) -> str:
+def mean_cell_methods(array: xr.DataArray) -> str:
     """Return the cell methods of a rate: those of space, and a mean over time.
 
     Example:
@@ -100,22 +100,22 @@ def mean_methods(array: xr.DataArray) -> str:
         >>> mean_methods(xr.DataArray(attrs={"cell_methods": text}))
         'area: mean time: mean'
     """
-    text = _METHOD.sub("", str(array.attrs.get("cell_methods", "")))
+    text = _CELL_METHOD.sub("", str(array.attrs.get("cell_methods", "")))
     return " ".join([*text.split(), "time: mean"])
 
 
-def _stated(methods: list[Method]) -> float | None:
+def _days_from_cell_methods(methods: list[CellMethod]) -> float | None:
     """Return the days of an amount that the cell methods themselves give."""
     sums = [method for method in methods if method.name == "sum"]
-    if sums and sums[0].within in WITHIN:
-        return WITHIN[sums[0].within]
+    if sums and sums[0].within in DAYS_PER_PERIOD:
+        return DAYS_PER_PERIOD[sums[0].within]
     means = [method for method in methods if method.name == "mean"]
     if means and not _is_plain_sum(methods) and (found := _INTERVAL.search(means[-1].comment)):
         return float(found[1]) * (1.0 if found[2].startswith("d") else 1 / 24)
     return None
 
 
-def _is_plain_sum(methods: list[Method]) -> bool:
+def _is_plain_sum(methods: list[CellMethod]) -> bool:
     """Return whether amounts were summed over the whole step, last of all.
 
     The mean over the years of a climatology leaves an amount that of the step in one year.

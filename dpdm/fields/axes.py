@@ -6,6 +6,8 @@ last digit. Each axis is read as an order of cells and exact coordinate values; 
 by one lazy `isel`. What is not a regular grid is refused, never interpolated.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -17,62 +19,62 @@ import xarray as xr
 from dpdm.errors import DpdmError
 
 Array = np.ndarray
-UNEVEN = 2e-3  # of a spacing: single precision puts 0.1 degree steps off by 3e-4
-ROUNDED = 1e-9  # of a spacing: double precision
-EVENLY = "Interpolate it to a regular latitude by longitude grid first."
-NAMES = {
+SPACING_TOLERANCE = 2e-3  # of a spacing: single precision puts 0.1 degree steps off by 3e-4
+ROUNDING_TOLERANCE = 1e-9  # of a spacing: double precision
+REGULAR_GRID_HINT = "Interpolate it to a regular latitude by longitude grid first."
+HORIZONTAL_AXIS_NAMES = {
     "latitude": ("lat", "latitude", "nav_lat", "precise_latitude", "y"),
     "longitude": ("lon", "longitude", "nav_lon", "precise_longitude", "x"),
 }
 
 
-def straighten(ds: xr.Dataset) -> xr.Dataset:
+def standardise_axes(ds: xr.Dataset) -> xr.Dataset:
     """Name, order and regularise the horizontal axes of a dataset."""
-    ds = _named(ds)
-    with _remapped(ds):
-        rows, lat = latitudes(ds["lat"].values)
-        columns, lon = longitudes(ds["lon"].values)
+    ds = _rename_axes(ds)
+    with _regrid_hint(ds):
+        rows, lat = order_latitudes(ds["lat"].values)
+        columns, lon = order_longitudes(ds["lon"].values)
     ds = ds.isel(lat=rows, lon=columns)
     return ds.assign_coords(lat=("lat", lat), lon=("lon", lon))
 
 
-def latitudes(values: Array) -> tuple[slice | Array, Array]:
+def order_latitudes(values: Array) -> tuple[slice | Array, Array]:
     """Order latitudes southernmost first.
 
     Returns:
         The order of the cells, and their exact latitudes, degrees north.
     """
-    values = _sound(values, "latitude")
+    values = _check_finite_axis(values, "latitude")
     if (beyond := np.abs(values).max()) > 90 + 1e-6:
         raise DpdmError(f"latitude reaches {beyond:g}, beyond 90.", "Mend the coordinate.")
     step = -1 if values[0] > values[-1] else 1
     _check_sorted(values[::step], "latitude")
-    return slice(None, None, step), np.clip(regular(values[::step], "latitude"), -90, 90)
+    return slice(None, None, step), np.clip(snap_to_regular(values[::step], "latitude"), -90, 90)
 
 
-def longitudes(values: Array) -> tuple[slice | Array, Array]:
+def order_longitudes(values: Array) -> tuple[slice | Array, Array]:
     """Order longitudes westernmost first, without a seam inside the domain.
 
     Returns:
         The order of the cells, and their exact longitudes, degrees east. A domain that crosses
         the seam of its file becomes contiguous: -10..10 out of 0..360, 170..190 out of -180..180.
     """
-    values = _sound(values, "longitude")
+    values = _check_finite_axis(values, "longitude")
     step = -1 if np.median(np.diff(values)) < 0 else 1
     order = np.arange(values.size)[::step]
-    order, east = _unwrapped(order, values[order])
+    order, east = _unwrap_longitudes(order, values[order])
     _check_sorted(east, "longitude")
-    if abs(east[-1] - east[0] - 360) < UNEVEN * (east[1] - east[0]):
+    if abs(east[-1] - east[0] - 360) < SPACING_TOLERANCE * (east[1] - east[0]):
         order, east = order[:-1], east[:-1]
     if east[-1] - east[0] > 360:
         raise DpdmError(
             f"longitude runs from {east[0]:g} to {east[-1]:g}, more than once round.",
             "Remove the repeated cells.",
         )
-    return order, regular(east, "longitude")
+    return order, snap_to_regular(east, "longitude")
 
 
-def regular(values: Array, name: str) -> Array:
+def snap_to_regular(values: Array, name: str) -> Array:
     """Snap ascending coordinates to an exactly regular float64 axis.
 
     The step and the start become short fractions where those explain the values, so that files
@@ -86,22 +88,26 @@ def regular(values: Array, name: str) -> Array:
     step = (values[-1] - values[0]) / (values.size - 1)
     even = values[0] + step * count
     off = np.abs(values - even).max() / step
-    if off > UNEVEN:
-        raise DpdmError(f"{name} is not regular: a cell is {off:.2g} of a step off.", EVENLY)
-    tolerance = UNEVEN * step if off > ROUNDED else ROUNDED * step
+    if off > SPACING_TOLERANCE:
+        raise DpdmError(
+            f"{name} is not regular: a cell is {off:.2g} of a step off.", REGULAR_GRID_HINT
+        )
+    tolerance = SPACING_TOLERANCE * step if off > ROUNDING_TOLERANCE else ROUNDING_TOLERANCE * step
     start, stride = (Fraction(float(v)).limit_denominator(1000) for v in (values[0], step))
     exact = np.array([float(start + stride * int(i)) for i in count])
     return exact if np.abs(exact - values).max() <= tolerance else even
 
 
-def _named(ds: xr.Dataset) -> xr.Dataset:
+def _rename_axes(ds: xr.Dataset) -> xr.Dataset:
     """Find the axes and call them and their dimensions lat and lon."""
-    with _remapped(ds):
-        names = {key: _find(ds, key) for key in NAMES}
+    with _regrid_hint(ds):
+        names = {key: _find_axis(ds, key) for key in HORIZONTAL_AXIS_NAMES}
         lat, lon = (ds[name] for name in names.values())
         _check_rotation(ds, {str(dim) for axis in (lat, lon) for dim in axis.dims})
         if lat.dims == lon.dims:
-            raise DpdmError("the grid is a list of cells, not latitude by longitude.", EVENLY)
+            raise DpdmError(
+                "the grid is a list of cells, not latitude by longitude.", REGULAR_GRID_HINT
+            )
     for axis, new in ((lat, "lat"), (lon, "lon")):
         old, dim = str(axis.name), axis.dims[0]
         if old != dim:
@@ -112,21 +118,21 @@ def _named(ds: xr.Dataset) -> xr.Dataset:
 
 
 @contextmanager
-def _remapped(ds: xr.Dataset) -> Iterator[None]:
+def _regrid_hint(ds: xr.Dataset) -> Iterator[None]:
     """Put the command that interpolates into the hint, where CDO can find the grid."""
     try:
         yield
     except DpdmError as fault:
-        rule = _rule(ds)
-        if fault.hint != EVENLY or not rule:
+        rule = _cdo_operator(ds)
+        if fault.hint != REGULAR_GRID_HINT or not rule:
             raise
         hint = f"Interpolate it first: cdo {rule},r360x180 IN.nc OUT.nc."
         raise DpdmError(fault.what, hint) from fault
 
 
-def _rule(ds: xr.Dataset) -> str:
+def _cdo_operator(ds: xr.Dataset) -> str:
     """Return the operator of CDO for a grid: only coordinates in degrees tell it the places."""
-    found = [ds.cf.coordinates.get(key, []) for key in NAMES]
+    found = [ds.cf.coordinates.get(key, []) for key in HORIZONTAL_AXIS_NAMES]
     axes = [ds[name] for names in found for name in names
             if str(ds[name].attrs.get("units", "")).startswith("degree")]  # fmt: skip
     if len(axes) != 2 or any(axis.name not in ds.coords for axis in axes):
@@ -134,19 +140,23 @@ def _rule(ds: xr.Dataset) -> str:
     return "remapnn" if axes[0].dims == axes[1].dims and axes[0].ndim == 1 else "remapbil"
 
 
-def _find(ds: xr.Dataset, key: str) -> str:
+def _find_axis(ds: xr.Dataset, key: str) -> str:
     """Find an axis by CF, then by its usual names."""
     marked = list(ds.cf.coordinates.get(key, [])) + list(
         ds.cf.axes.get("Y" if key == "latitude" else "X", [])
     )
-    usual = [n for want in NAMES[key] for n in ds.variables if str(n).lower() == want]
+    usual = [
+        n for want in HORIZONTAL_AXIS_NAMES[key] for n in ds.variables if str(n).lower() == want
+    ]
     names = [str(name) for name in dict.fromkeys(marked + usual)]
     lines = sorted((n for n in names if ds[n].ndim == 1), key=lambda n: n != ds[n].dims[0])
     if lines:
         return lines[0]
     _check_rotation(ds, {*map(str, ds.dims)})
     if names:
-        raise DpdmError(f"{key} ({names[0]}) has {ds[names[0]].ndim} dimensions, not one.", EVENLY)
+        raise DpdmError(
+            f"{key} ({names[0]}) has {ds[names[0]].ndim} dimensions, not one.", REGULAR_GRID_HINT
+        )
     raise DpdmError(f"there is no {key}.", f"Name the coordinate {key} or give it CF units.")
 
 
@@ -158,16 +168,16 @@ def _check_rotation(ds: xr.Dataset, dims: set[str]) -> None:
         if "degrees_north" in str(array.attrs.get("units", "")):
             grid = ""  # CDO calls a latitude beside a grid mapping a projection coordinate
         odd = mapping not in ("", "latitude_longitude")
-        if (odd and _maps(ds, str(name), dims)) or (
+        if (odd and _mapping_applies(ds, str(name), dims)) or (
             grid.startswith(("grid_lat", "projection_y")) and {*map(str, array.dims)} <= dims
         ):
             raise DpdmError(
                 f"the grid is rotated or projected ({name}: {mapping or grid}).",
-                EVENLY,
+                REGULAR_GRID_HINT,
             )
 
 
-def _maps(ds: xr.Dataset, mapping: str, dims: set[str]) -> bool:
+def _mapping_applies(ds: xr.Dataset, mapping: str, dims: set[str]) -> bool:
     """Tell whether a grid mapping may be that of what lies on some dimensions."""
     said = {n: str(a.encoding.get("grid_mapping", a.attrs.get("grid_mapping", "")))
             for n, a in ds.data_vars.items()}  # fmt: skip
@@ -175,7 +185,7 @@ def _maps(ds: xr.Dataset, mapping: str, dims: set[str]) -> bool:
     return not uses or any(dims <= {*map(str, array.dims)} for array in uses)
 
 
-def _sound(values: Array, name: str) -> Array:
+def _check_finite_axis(values: Array, name: str) -> Array:
     """Check that there are at least two finite coordinates, as float64."""
     if values.size < 2:
         raise DpdmError(
@@ -196,14 +206,14 @@ def _check_sorted(values: Array, name: str) -> None:
         raise DpdmError(f"{name} is not sorted, near {values[:-1][steps < 0][0]:g}.", "Sort it.")
 
 
-def _unwrapped(order: Array, values: Array) -> tuple[Array, Array]:
+def _unwrap_longitudes(order: Array, values: Array) -> tuple[Array, Array]:
     """Close the seam of a file: undo one jump, start after the one gap, come back to 0..360."""
     steps = np.diff(values)
     jumps = np.flatnonzero(steps < -180)
     gaps = np.flatnonzero(steps > 1.5 * np.median(np.abs(steps)))
     if jumps.size == 1:
         values = values + 360.0 * (np.arange(values.size) > jumps[0])
-    elif gaps.size == 1 and jumps.size == 0 and _closes(values):
+    elif gaps.size == 1 and jumps.size == 0 and _spans_globe(values):
         first = gaps[0] + 1
         order, values = np.roll(order, -first), np.roll(values, -first)
         values[-first:] += 360
@@ -212,7 +222,7 @@ def _unwrapped(order: Array, values: Array) -> tuple[Array, Array]:
     return order, values
 
 
-def _closes(values: Array) -> bool:
+def _spans_globe(values: Array) -> bool:
     """Say whether the last cell is the western neighbour of the first."""
     step = np.median(np.abs(np.diff(values)))
     return bool(abs(values[0] + 360 - values[-1] - step) < 0.1 * step)

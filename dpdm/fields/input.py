@@ -1,17 +1,19 @@
 """What a user says of the files that a command reads, and the variable that is meant."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import xarray as xr
 
-from dpdm.errors import not_found
-from dpdm.fields.checks import Missing
-from dpdm.fields.columns import canonical
-from dpdm.fields.statistics import name_of, split_name
-from dpdm.fields.store import open_fields
-from dpdm.fields.variables import KNOWN
+from dpdm.errors import name_not_found
+from dpdm.fields.read import open_fields
+from dpdm.fields.statistics import split_statistic, statistic_name
+from dpdm.fields.value_checks import MissingCodes
+from dpdm.fields.variable_names import canonical_name
+from dpdm.fields.variables import SURFACE_VARIABLES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class FileOptions:
 
     rename: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
-    missing: Missing = field(default_factory=dict)
+    missing: MissingCodes = field(default_factory=dict)
     history: str = "dpdm"
     overwrite: bool = False
     progress: Callable[[int, int], None] = lambda done, total: None
@@ -48,10 +50,10 @@ def find_variable(fields: xr.Dataset, wanted: str, hint: str, where: object = ""
         hint: What to do where there is none, with braces for the nearest name.
         where: The file, unless the message has it already.
     """
-    stem, kind = split_name(wanted)
-    known = [v.name for v in KNOWN.values() if wanted.lower() in v.aliases]
-    means = [stem] if kind == "mean" else [name_of(wanted, "mean")]
-    for name in (wanted, *means, canonical(wanted) or "", *known):
+    stem, kind = split_statistic(wanted)
+    known = [v.name for v in SURFACE_VARIABLES.values() if wanted.lower() in v.aliases]
+    means = [stem] if kind == "mean" else [statistic_name(wanted, "mean")]
+    for name in (wanted, *means, canonical_name(wanted) or "", *known):
         if name in fields.data_vars:
             return name
-    raise not_found(wanted, fields.data_vars, hint, where)
+    raise name_not_found(wanted, fields.data_vars, hint, where)

@@ -6,10 +6,12 @@ median outside it has a wrong unit, and a number outside it that is a common cod
 values is that code.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 
-class Plausible(NamedTuple):
+class PlausibleRange(NamedTuple):
     """What values a variable can have, in its canonical unit.
 
     Attributes:
@@ -23,27 +25,37 @@ class Plausible(NamedTuple):
     units: tuple[str, ...] = ()
 
 
-TEMPERATURES = ("K", "degC", "degF")
-DRIEST = -1e-3  # mm day-1; the rounding of packed data and of spectral models
-PLAUSIBLE = {
-    "t2m": Plausible((150.0, 350.0), (180.0, 340.0), TEMPERATURES),
+TEMPERATURE_UNITS = ("K", "degC", "degF")
+MIN_PRECIPITATION = -1e-3  # mm day-1; the rounding of packed data and of spectral models
+PLAUSIBLE_RANGES = {
+    "t2m": PlausibleRange((150.0, 350.0), (180.0, 340.0), TEMPERATURE_UNITS),
     # The wettest hour on record fell at 7,300 mm day-1, the wettest day at 1,825.
-    "tp": Plausible((DRIEST, 2e4), (DRIEST, 2e3)),
-    "sp": Plausible((3e4, 1.2e5), (3e4, 1.15e5), ("Pa", "hPa")),
-    "msl": Plausible((7e4, 1.2e5), (8e4, 1.15e5), ("Pa", "hPa")),
-    "u10": Plausible((-150.0, 150.0), (-95.0, 95.0), ("m s-1",)),
-    "v10": Plausible((-150.0, 150.0), (-95.0, 95.0), ("m s-1",)),
-    "t": Plausible((90.0, 400.0), (120.0, 340.0), TEMPERATURES),
-    "u": Plausible((-300.0, 300.0), (-200.0, 200.0), ("m s-1",)),
-    "v": Plausible((-300.0, 300.0), (-200.0, 200.0), ("m s-1",)),
-    "q": Plausible((-0.01, 0.2), (-1e-3, 0.1), ("kg kg-1", "g kg-1")),
-    "r": Plausible((-50.0, 300.0), (-5.0, 150.0), ("%", "1")),
-    "gh": Plausible((-5e3, 2e5), (-2e3, 9e4), ("m", "km")),
-    "z": Plausible((-5e4, 2e6), (-2e4, 9e5), ("m2 s-2",)),
-    "tb": Plausible((20.0, 400.0), (50.0, 350.0), ("K", "degC")),
-    "rlut": Plausible((0.0, 700.0), (20.0, 500.0), ("W m-2",)),
+    "tp": PlausibleRange((MIN_PRECIPITATION, 2e4), (MIN_PRECIPITATION, 2e3)),
+    "sp": PlausibleRange((3e4, 1.2e5), (3e4, 1.15e5), ("Pa", "hPa")),
+    "msl": PlausibleRange((7e4, 1.2e5), (8e4, 1.15e5), ("Pa", "hPa")),
+    "u10": PlausibleRange((-150.0, 150.0), (-95.0, 95.0), ("m s-1",)),
+    "v10": PlausibleRange((-150.0, 150.0), (-95.0, 95.0), ("m s-1",)),
+    "t": PlausibleRange((90.0, 400.0), (120.0, 340.0), TEMPERATURE_UNITS),
+    "u": PlausibleRange((-300.0, 300.0), (-200.0, 200.0), ("m s-1",)),
+    "v": PlausibleRange((-300.0, 300.0), (-200.0, 200.0), ("m s-1",)),
+    "q": PlausibleRange((-0.01, 0.2), (-1e-3, 0.1), ("kg kg-1", "g kg-1")),
+    "r": PlausibleRange((-50.0, 300.0), (-5.0, 150.0), ("%", "1")),
+    "gh": PlausibleRange((-5e3, 2e5), (-2e3, 9e4), ("m", "km")),
+    "z": PlausibleRange((-5e4, 2e6), (-2e4, 9e5), ("m2 s-2",)),
+    "tb": PlausibleRange((20.0, 400.0), (50.0, 350.0), ("K", "degC")),
+    "rlut": PlausibleRange((0.0, 700.0), (20.0, 500.0), ("W m-2",)),
 }
 # Codes for missing values: those that are a value of hardly any variable, and those that may be.
-CODES = (-999.0, -999.9, -999.99, -9999.0, -9999.9, -99999.0, -32767.0, -32768.0, 9999.0)
-DOUBTFUL = (-99.0, -99.9, 99.9, 999.0, 999.9, 9999.9, 99999.0, 32767.0)
-HUGE = 1e19  # the fill values of NetCDF, CMIP and GRIB begin here; no quantity does
+MISSING_VALUE_CODES = (
+    -999.0,
+    -999.9,
+    -999.99,
+    -9999.0,
+    -9999.9,
+    -99999.0,
+    -32767.0,
+    -32768.0,
+    9999.0,
+)
+DOUBTFUL_CODES = (-99.0, -99.9, 99.9, 999.0, 999.9, 9999.9, 99999.0, 32767.0)
+MIN_FILL_VALUE = 1e19  # the fill values of NetCDF, CMIP and GRIB begin here; no quantity does

@@ -5,6 +5,8 @@ The bundled file has both on a global 0.25 degree grid, as a model of that spaci
 below the spacing of a source is demanded, never guessed.
 """
 
+from __future__ import annotations
+
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -13,21 +15,22 @@ from typing import NamedTuple
 import xarray as xr
 
 from dpdm.constants import GRAVITY
-from dpdm.errors import DpdmError, not_found
-from dpdm.fields.grid import Grid, average, grid_of, lerp, near
-from dpdm.fields.store import load, naming
-from dpdm.fields.units import first_step, parse, registry
+from dpdm.errors import DpdmError, name_not_found
+from dpdm.fields.grid import Grid, align_longitudes, grid_of
+from dpdm.fields.read import load_checked_fields, prefix_file_name
+from dpdm.fields.regrid import average_conservative, interpolate_bilinear
+from dpdm.fields.units import first_step, parse_unit, unit_registry
 
-COARSER = 1.5  # spacings: beyond it a mean over cells stands for a lerp between centres
-ATTRS = {
+MEAN_SPACING_RATIO = 1.5  # spacings: beyond it a mean over cells stands for a lerp between centres
+STATIC_ATTRS = {
     "topography": {"standard_name": "surface_altitude", "units": "m"},
     "land_fraction": {"standard_name": "land_area_fraction", "units": "1"},
 }
-STANDARD = {
+STATIC_STANDARD_NAMES = {
     "topography": ("surface_altitude", "surface_geopotential", "geopotential", "altitude"),
     "land_fraction": ("land_area_fraction", "land_binary_mask"),
 }
-NAMES = {
+STATIC_NAMES = {
     "topography": "topography orography orog oro z zs phis elevation elev topo dem hsurf hgt "
     "height surface_altitude altitude alt",
     "land_fraction": "land_fraction lsm sftlf land_area_fraction landfrac fr_land land_sea_mask "
@@ -35,18 +38,20 @@ NAMES = {
 }
 
 
-class Finest(NamedTuple):
+class SpacingLimit(NamedTuple):
     """Say how fine a target may be, in spacings of the source, and what to do about others."""
 
-    share: float
+    min_spacing_ratio: float
     hint: str
 
 
-BUNDLED = Finest(0.95, "Give topography and land fraction as fine as it with --statics S.nc.")
-MINE = Finest(1 / COARSER, "Give statics about as fine as the target.")
+BUNDLED_LIMIT = SpacingLimit(
+    0.95, "Give topography and land fraction as fine as it with --statics S.nc."
+)
+USER_LIMIT = SpacingLimit(1 / MEAN_SPACING_RATIO, "Give statics about as fine as the target.")
 
 
-def statics(grid: Grid, own: xr.Dataset | None = None) -> xr.Dataset:
+def make_statics(grid: Grid, own: xr.Dataset | None = None) -> xr.Dataset:
     """Return topography (m, 0 on the sea) and land fraction (0 to 1) on a grid.
 
     Args:
@@ -60,67 +65,74 @@ def statics(grid: Grid, own: xr.Dataset | None = None) -> xr.Dataset:
         True
     """
     path = "The bundled statics" if own is None else own.encoding.get("source", "The statics")
-    source = bundled() if own is None else mine(own, path)
-    with naming(path):
-        _check_spacing(grid, grid_of(source), BUNDLED if own is None else MINE)
+    source = read_bundled_statics() if own is None else standardise_statics(own, path)
+    with prefix_file_name(path):
+        _check_spacing(grid, grid_of(source), BUNDLED_LIMIT if own is None else USER_LIMIT)
         _check_cover(grid, grid_of(source))
-    return onto(source, grid)
+    return regrid_statics(source, grid)
 
 
 @cache
-def bundled() -> xr.Dataset:
+def read_bundled_statics() -> xr.Dataset:
     """Read the bundled fields, global at 0.25 degrees."""
     with as_file(files("dpdm") / "data" / "statics.nc") as path, xr.open_dataset(path) as file:
-        return file[list(ATTRS)].astype(float).load()
+        return file[list(STATIC_ATTRS)].astype(float).load()
 
 
-def onto(source: xr.Dataset, grid: Grid) -> xr.Dataset:
+def regrid_statics(source: xr.Dataset, grid: Grid) -> xr.Dataset:
     """Bring fields to a grid: area means to larger cells, else the lerp, exact on equal cells."""
     own = grid_of(source).spacing
-    larger = any(t > COARSER * s for t, s in zip(grid.spacing, own, strict=True))
-    return average(source, grid) if larger else lerp(source, grid)
+    larger = any(t > MEAN_SPACING_RATIO * s for t, s in zip(grid.spacing, own, strict=True))
+    return average_conservative(source, grid) if larger else interpolate_bilinear(source, grid)
 
 
-def mine(own: xr.Dataset, path: Path | str) -> xr.Dataset:
+def standardise_statics(own: xr.Dataset, path: Path | str) -> xr.Dataset:
     """Find the user's two fields and give them our names, units and values on the sea."""
-    with naming(path):
-        found = {name: first_step(_find(own, name)).astype(float) for name in ATTRS}
-    fields = load(xr.Dataset(found), path)
-    with naming(path):
-        height, land = _metres(fields["topography"]), _fraction(fields["land_fraction"])
+    with prefix_file_name(path):
+        found = {
+            name: first_step(_find_static_field(own, name)).astype(float) for name in STATIC_ATTRS
+        }
+    fields = load_checked_fields(xr.Dataset(found), path)
+    with prefix_file_name(path):
+        height, land = (
+            _altitude_to_metres(fields["topography"]),
+            _land_to_fraction(fields["land_fraction"]),
+        )
         _check_missing(height, land)
-    dry = {"topography": _dry(height, land), "land_fraction": land.fillna(0)}
-    return xr.Dataset({name: field.assign_attrs(ATTRS[name]) for name, field in dry.items()})
+    dry = {"topography": _fill_sea(height, land), "land_fraction": land.fillna(0)}
+    return xr.Dataset(
+        {name: field.assign_attrs(STATIC_ATTRS[name]) for name, field in dry.items()}
+    )
 
 
-def _find(own: xr.Dataset, name: str) -> xr.DataArray:
+def _find_static_field(own: xr.Dataset, name: str) -> xr.DataArray:
     """Find a field by its standard name, then by the usual names."""
     arrays = {k: v for k, v in own.data_vars.items() if {"lat", "lon"} <= set(v.dims)}
-    for standard in STANDARD[name]:
+    for standard in STATIC_STANDARD_NAMES[name]:
         for array in arrays.values():
             if array.attrs.get("standard_name") == standard:
                 return array
     by_name = {str(key).lower(): array for key, array in arrays.items()}
-    for usual in NAMES[name].split():
+    for usual in STATIC_NAMES[name].split():
         if usual in by_name:
             return by_name[usual]
-    hint = f"Name it {name} or give it the standard name {STANDARD[name][0]}."
-    raise not_found(name, arrays or ["nothing on a grid"], hint, kind="")
+    hint = f"Name it {name} or give it the standard name {STATIC_STANDARD_NAMES[name][0]}."
+    raise name_not_found(name, arrays or ["nothing on a grid"], hint, kind="")
 
 
-def _metres(field: xr.DataArray) -> xr.DataArray:
+def _altitude_to_metres(field: xr.DataArray) -> xr.DataArray:
     """Convert an altitude, or a geopotential, to metres."""
     unit = str(field.attrs.get("units", "")).strip()
     if not unit:
         raise DpdmError(f"{field.name} has no units.", "Give it units of m, or m2 s-2.")
-    scale = registry().Quantity(1.0, parse(unit))
+    scale = unit_registry().Quantity(1.0, parse_unit(unit))
     for target, size in (("m", 1.0), ("m2 s-2", GRAVITY)):
         if scale.is_compatible_with(target):
             return field * (float(scale.to(target).magnitude) / size)
     raise DpdmError(f"{field.name} is in '{unit}', not a height.", "Give it in m, or m2 s-2.")
 
 
-def _fraction(field: xr.DataArray) -> xr.DataArray:
+def _land_to_fraction(field: xr.DataArray) -> xr.DataArray:
     """Convert a land share in percent or in parts of one to parts of one."""
     unit = str(field.attrs.get("units", "")).strip().lower()
     field = field / 100 if unit in ("%", "percent") else field
@@ -148,16 +160,16 @@ def _check_missing(height: xr.DataArray, land: xr.DataArray) -> None:
             )
 
 
-def _dry(height: xr.DataArray, land: xr.DataArray) -> xr.DataArray:
+def _fill_sea(height: xr.DataArray, land: xr.DataArray) -> xr.DataArray:
     """Put the sea at 0 m: no bathymetry, and no gap."""
     sea = (land.fillna(0) == 0) & (height < 0)
     return height.where(~sea, 0).fillna(0)
 
 
-def _check_spacing(grid: Grid, source: Grid, finest: Finest) -> None:
+def _check_spacing(grid: Grid, source: Grid, finest: SpacingLimit) -> None:
     """Refuse a target whose relief the source cannot show."""
     for target, own in zip(grid.spacing, source.spacing, strict=True):
-        if target < own * finest.share - 1e-9:
+        if target < own * finest.min_spacing_ratio - 1e-9:
             raise DpdmError(
                 f"the target's cells have {target:.4g} degrees, finer than its {own:.4g}.",
                 finest.hint,
@@ -166,7 +178,7 @@ def _check_spacing(grid: Grid, source: Grid, finest: Finest) -> None:
 
 def _check_cover(grid: Grid, source: Grid) -> None:
     """Refuse a target with cells whose centres lie outside the source's cells."""
-    lon = grid.lon if source.cyclic else near(grid.lon, source.lon)
+    lon = grid.lon if source.cyclic else align_longitudes(grid.lon, source.lon)
     axes = {"latitude": (grid.lat, source.lat_edges)}
     if not source.cyclic:
         axes["longitude"] = (lon, source.lon_edges)

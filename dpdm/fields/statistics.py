@@ -6,6 +6,8 @@ is missing, so is the statistic. In files, ``t2m_mean``, ``t2m_spread`` and ``t2
 statistics of ``t2m``; a user writes ``mean``, ``p90``, ``member=3`` or ``probability>300``.
 """
 
+from __future__ import annotations
+
 import math
 import operator
 import re
@@ -68,7 +70,7 @@ class Statistic:
         if self.kind == "probability":
             share = _SIGNS[self.sign](members, self.value).mean(0)
             return np.where(np.isnan(members).any(0), np.nan, share)
-        return compute(members, [self.text])[self.text]
+        return compute_ensemble_statistics(members, [self.text])[self.text]
 
     def _member(self, members: xr.DataArray) -> xr.DataArray:
         labels = [str(label) for label in members["realization"].values]
@@ -88,10 +90,12 @@ class Statistic:
             words = f"probability that {name} {self.sign} {self.value:g} {unit}".strip()
             comment = f"Share of {members.sizes['realization']} members."
             return {"long_name": words, "units": "1", "comment": comment}
-        return describe(attrs, str(members.name), self.text)
+        return statistic_attrs(attrs, str(members.name), self.text)
 
 
-def compute(members: NDArray[Any], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+def compute_ensemble_statistics(
+    members: NDArray[Any], names: Sequence[str]
+) -> dict[str, NDArray[Any]]:
     """Return ``mean``, ``spread`` and percentiles over the first axis; no spread of one member."""
     found = {name: _MOMENTS[name](members) for name in names if name in _MOMENTS}
     shares = [name for name in names if name not in found]
@@ -111,12 +115,12 @@ def _spread(members: NDArray[Any]) -> NDArray[Any]:
 _MOMENTS = {"mean": _mean, "spread": _spread}
 
 
-def names_of(quantiles: Sequence[int] = QUANTILES) -> list[str]:
+def statistic_names(quantiles: Sequence[int] = QUANTILES) -> list[str]:
     """Return the names of the statistics that are stored."""
     return [*_MOMENTS, *(f"p{quantile}" for quantile in quantiles)]
 
 
-def describe(attrs: Mapping[str, Any], name: str, statistic: str) -> dict[str, Any]:
+def statistic_attrs(attrs: Mapping[str, Any], name: str, statistic: str) -> dict[str, Any]:
     """Return the attributes of a statistic, from those of the variable.
 
     Example:
@@ -124,7 +128,7 @@ def describe(attrs: Mapping[str, Any], name: str, statistic: str) -> dict[str, A
         'realization: median'
     """
     words = {"mean": "mean", "spread": "standard deviation", "p50": "median"}.get(statistic, "")
-    said = words or f"{ordinal(int(statistic[1:]))} percentile"
+    said = words or f"{ordinal_word(int(statistic[1:]))} percentile"
     out = dict(attrs) | {"long_name": f"{said}{_OVER_MEMBERS}{attrs.get('long_name', name)}"}
     if not words:  # CF has no method of that name
         return out | {"comment": "Percentile over realization, linear between members."}
@@ -132,7 +136,7 @@ def describe(attrs: Mapping[str, Any], name: str, statistic: str) -> dict[str, A
     return out | {"cell_methods": method.strip()}
 
 
-def ordinal(number: int) -> str:
+def ordinal_word(number: int) -> str:
     """Return a number as an ordinal.
 
     Example:
@@ -143,7 +147,7 @@ def ordinal(number: int) -> str:
     return f"{number}{'th' if number // 10 == 1 else ending}"
 
 
-def parse(text: str) -> Statistic:
+def parse_statistic(text: str) -> Statistic:
     """Read a statistic.
 
     Example:
@@ -172,7 +176,7 @@ def _probability(text: str, over: str) -> Statistic:
     )
 
 
-def name_of(variable: str, statistic: str) -> str:
+def statistic_name(variable: str, statistic: str) -> str:
     """Return the name of a stored statistic; that of the variable without one.
 
     Example:
@@ -182,7 +186,7 @@ def name_of(variable: str, statistic: str) -> str:
     return f"{variable}_{statistic}" if statistic else variable
 
 
-def split_name(name: object) -> tuple[str, str]:
+def split_statistic(name: object) -> tuple[str, str]:
     """Split the name of a stored statistic into its variable and the statistic.
 
     Example:
@@ -193,6 +197,6 @@ def split_name(name: object) -> tuple[str, str]:
     return (str(name)[: found.start()], found[1]) if found else (str(name), "")
 
 
-def is_mean(array: xr.DataArray) -> bool:
+def is_ensemble_mean(array: xr.DataArray) -> bool:
     """Tell whether an array says that it is the mean of an ensemble."""
     return "realization: mean" in str(array.attrs.get("cell_methods", ""))

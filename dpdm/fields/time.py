@@ -33,22 +33,27 @@ from dpdm.errors import DpdmError
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
-PERIODS = {
+PERIOD_DAYS = {
     "hour": (0.0, 0.99),
     "day": (0.99, 1.01),
     "month": (27.5, 31.5),
     "season": (88.5, 92.5),
     "year": (359.5, 366.5),
 }  # days
-LENGTHS = {"year": 4, "month": 7, "season": 7, "day": 10}  # characters of a label
-MONTHS = {"month": 1, "season": 3, "year": 12}
-SLACK = 0.05  # of a month, by which bounds may miss its ends
+LABEL_LENGTHS = {"year": 4, "month": 7, "season": 7, "day": 10}  # characters of a label
+MONTHS_PER_PERIOD = {"month": 1, "season": 3, "year": 12}
+MONTH_EDGE_TOLERANCE = 0.05  # of a month, by which bounds may miss its ends
 _LONGEST = {"day": 1, "month": 31, "year": 366}  # days
-JOLT = 0.25  # of a month; more is another way of stamping, not drift
-MATCHED = ("day", "month", "season", "year")  # periods that are the same wherever they are stamped
-MIDDLE = range(14, 18)  # days on which months are stamped in their middle
-NO_BOUNDS = "If the bounds are wrong, remove them: ncks -C -O -x -v {name} IN.nc OUT.nc."
-DRIFT = 0.2  # of a month, through a whole series
+MAX_STAMP_SHIFT = 0.25  # of a month; more is another way of stamping, not drift
+MATCHING_PERIODS = (
+    "day",
+    "month",
+    "season",
+    "year",
+)  # periods that are the same wherever they are stamped
+MID_MONTH_DAYS = range(14, 18)  # days on which months are stamped in their middle
+WRONG_BOUNDS_HINT = "If the bounds are wrong, remove them: ncks -C -O -x -v {name} IN.nc OUT.nc."
+MAX_STAMP_DRIFT = 0.2  # of a month, through a whole series
 
 
 def is_dated(time: xr.DataArray | None) -> bool:
@@ -56,7 +61,7 @@ def is_dated(time: xr.DataArray | None) -> bool:
     return time is not None and (time.dtype.kind == "M" or time.dtype == object)
 
 
-def bounds_of(fields: xr.Dataset) -> xr.DataArray | None:
+def time_bounds(fields: xr.Dataset) -> xr.DataArray | None:
     """Return the time bounds (time, 2) of canonical fields, if they have any."""
     return fields.get("time_bnds")
 
@@ -75,7 +80,7 @@ def period_of_length(days: float) -> str:
         >>> [period_of_length(days) for days in (0.25, 1, 27.2, 28, 91, 365, 3650)]
         ['hour', 'day', '', 'month', 'season', 'year', '']
     """
-    fits = [name for name, (low, high) in PERIODS.items() if low < days <= high]
+    fits = [name for name, (low, high) in PERIOD_DAYS.items() if low < days <= high]
     return fits[0] if fits else ""
 
 
@@ -97,87 +102,96 @@ def period_of(
     if time is None or not is_dated(time):
         return ""
     if bounds is not None:
-        return _period_of_intervals(*_ends(bounds))
+        return _period_of_intervals(*_bounds_ends(bounds))
     if time.size < 2:
         return lone
-    name = period_of_length(spacing_of(time))
-    if name == "month" and _drift(time) > DRIFT:
+    name = period_of_length(time_spacing(time))
+    if name == "month" and _stamp_drift(time) > MAX_STAMP_DRIFT:
         return ""
     return "month" if name == "year" and _is_one_month(time) else name
 
 
-def spacing_of(time: xr.DataArray) -> float:
+def time_spacing(time: xr.DataArray) -> float:
     """Return the usual distance between stamps, in days: the lower quartile."""
     gaps = days_between(time.values[:-1], time.values[1:])
     return float(np.quantile(gaps, 0.25, method="lower"))
 
 
-def length_of(time: xr.DataArray | None, bounds: xr.DataArray | None = None) -> float:
+def step_length(time: xr.DataArray | None, bounds: xr.DataArray | None = None) -> float:
     """Return the usual length of a step in days, 0 where nothing shows it."""
     if time is None or not is_dated(time):
         return 0.0
     if bounds is not None:
-        return float(np.median(days_between(*_ends(bounds))))
-    return spacing_of(time) if time.size > 1 else 0.0
+        return float(np.median(days_between(*_bounds_ends(bounds))))
+    return time_spacing(time) if time.size > 1 else 0.0
 
 
-def dates_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.DataArray:
+def step_dates(time: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.DataArray:
     """Return the date of each step (time,), which lies within its interval."""
     if bounds is None or not is_dated(time):
         return time
-    starts, ends = _ends(bounds)
-    middle = _named(starts + (ends - starts) / 2)
+    starts, ends = _bounds_ends(bounds)
+    middle = _name_time(starts + (ends - starts) / 2)
     counts = _whole_months(starts, ends)
     inside = (time.values >= starts) & (time.values < ends)
-    own = np.where((counts == 1) | (counts == 3), _months(time) == _months(middle), inside)
-    own = np.where(counts == 12, _years(time) == _years(middle), own)
-    return _named(np.where(own, time.values, middle.values))
+    own = np.where(
+        (counts == 1) | (counts == 3), _month_of_year(time) == _month_of_year(middle), inside
+    )
+    own = np.where(counts == 12, _calendar_years(time) == _calendar_years(middle), own)
+    return _name_time(np.where(own, time.values, middle.values))
 
 
-def intervals(
+def step_intervals(
     time: xr.DataArray, bounds: xr.DataArray | None = None, lone: str = "day"
 ) -> tuple[Any, Any]:
     """Return the start and the end (time,) of each step, dates of the kind of the axis."""
     if bounds is None:
         period = period_of(time, None, lone)
-        return _whole(time.values, period) if period in _LONGEST else _halves(time.values)
-    (starts, ends), months = _ends(bounds), _whole(dates_of(time, bounds).values, "month")
+        return (
+            _calendar_period_ends(time.values, period)
+            if period in _LONGEST
+            else _midpoint_intervals(time.values)
+        )
+    (starts, ends), months = (
+        _bounds_ends(bounds),
+        _calendar_period_ends(step_dates(time, bounds).values, "month"),
+    )
     whole = _whole_months(starts, ends) == 1
     return np.where(whole, months[0], starts), np.where(whole, months[1], ends)
 
 
-def days_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.DataArray:
+def step_days(time: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.DataArray:
     """Return the length of each step (time,) in days."""
-    return xr.DataArray(days_between(*intervals(time, bounds)), dims="time")
+    return xr.DataArray(days_between(*step_intervals(time, bounds)), dims="time")
 
 
 def days_in_month(time: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.DataArray:
     """Return the days (time,) of the calendar month of each step, or of the mean of its months."""
-    own = dates_of(time, bounds).dt.days_in_month.values
+    own = step_dates(time, bounds).dt.days_in_month.values
     if bounds is not None:
-        counts = _whole_months(*_ends(bounds))
-        own = np.where(counts > 1, days_of(time, bounds) / np.maximum(counts, 1), own)
+        counts = _whole_months(*_bounds_ends(bounds))
+        own = np.where(counts > 1, step_days(time, bounds) / np.maximum(counts, 1), own)
     return xr.DataArray(own, dims="time")
 
 
-def months_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> Numbers:
+def step_months(time: xr.DataArray, bounds: xr.DataArray | None = None) -> Numbers:
     """Return the calendar month (time,) of each step, 1 to 12."""
-    return np.asarray(dates_of(time, bounds).dt.month.values, np.int64)
+    return np.asarray(step_dates(time, bounds).dt.month.values, np.int64)
 
 
-def years_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> Numbers:
+def step_years(time: xr.DataArray, bounds: xr.DataArray | None = None) -> Numbers:
     """Return the year (time,) of each step."""
-    return _years(dates_of(time, bounds))
+    return _calendar_years(step_dates(time, bounds))
 
 
 def days_of_year(time: xr.DataArray, bounds: xr.DataArray | None = None) -> Numbers:
     """Return the day of the year (time,) of each step, 1 to 366."""
-    return np.asarray(dates_of(time, bounds).dt.dayofyear.values, np.int64)
+    return np.asarray(step_dates(time, bounds).dt.dayofyear.values, np.int64)
 
 
-def stamps_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> list[str]:
+def step_timestamps(time: xr.DataArray, bounds: xr.DataArray | None = None) -> list[str]:
     """Return the date of each step to the second: ``2012-01-16T12:00:00``."""
-    dates = dates_of(time, bounds).dt
+    dates = step_dates(time, bounds).dt
     parts = (
         getattr(dates, n).values for n in ("year", "month", "day", "hour", "minute", "second")
     )
@@ -187,7 +201,7 @@ def stamps_of(time: xr.DataArray, bounds: xr.DataArray | None = None) -> list[st
     ]
 
 
-def distinct_dates(time: xr.DataArray, styles: Sequence[str]) -> list[str]:
+def distinct_date_labels(time: xr.DataArray, styles: Sequence[str]) -> list[str]:
     """Return dates in the shortest style in which no two are alike, or else in the longest.
 
     Example:
@@ -203,7 +217,7 @@ def distinct_dates(time: xr.DataArray, styles: Sequence[str]) -> list[str]:
     return words
 
 
-def labels_of(
+def step_labels(
     time: xr.DataArray, bounds: xr.DataArray | None = None, period: str = ""
 ) -> list[str]:
     """Return the label of each step: its year, month or day, or its date to the minute.
@@ -213,12 +227,12 @@ def labels_of(
         bounds: Its bounds (time, 2).
         period: What a step stands for; by default that of the axis.
     """
-    length = LENGTHS.get(period or period_of(time, bounds), 16)
+    length = LABEL_LENGTHS.get(period or period_of(time, bounds), 16)
     # The year has more than four characters before the year 0 and after 9999.
-    return [stamp[: stamp.index("-", 1) - 4 + length] for stamp in stamps_of(time, bounds)]
+    return [stamp[: stamp.index("-", 1) - 4 + length] for stamp in step_timestamps(time, bounds)]
 
 
-def year_of(label: str) -> str:
+def label_year(label: str) -> str:
     """Return the year of a label.
 
     Example:
@@ -230,10 +244,12 @@ def year_of(label: str) -> str:
 
 def month_numbers(time: xr.DataArray, bounds: xr.DataArray | None = None) -> Numbers:
     """Return the month (time,) of each step, counted from January of the year 0."""
-    return _months(dates_of(time, bounds))
+    return _month_of_year(step_dates(time, bounds))
 
 
-def seasons(time: xr.DataArray | None, bounds: xr.DataArray | None = None) -> list[float | None]:
+def year_fractions(
+    time: xr.DataArray | None, bounds: xr.DataArray | None = None
+) -> list[float | None]:
     """Return the fraction of the year passed at each step, None where no season applies.
 
     Monthly steps stand for the middle of their month; so does a single step without bounds. Steps
@@ -241,10 +257,10 @@ def seasons(time: xr.DataArray | None, bounds: xr.DataArray | None = None) -> li
     """
     if time is None:
         return [None]
-    if length_of(time, bounds) > 45:
+    if step_length(time, bounds) > 45:
         return [None] * time.size
     if period_of(time, bounds, lone="month") == "month":
-        return [(float(month) - 0.5) / 12 for month in months_of(time, bounds)]
+        return [(float(month) - 0.5) / 12 for month in step_months(time, bounds)]
     return [(float(day) - 0.5) / 365.25 for day in days_of_year(time, bounds)]
 
 
@@ -252,43 +268,43 @@ def is_stamped_as_month(time: xr.DataArray) -> bool:
     """Return whether a single stamp is one that months usually have: their first day or middle."""
     stamp = time.dt
     first = stamp.day.item() == 1 and stamp.hour.item() == 0
-    return bool(first or stamp.day.item() in MIDDLE)
+    return bool(first or stamp.day.item() in MID_MONTH_DAYS)
 
 
-def enclose(bounds: xr.DataArray, time: xr.DataArray) -> bool:
+def bounds_enclose_times(bounds: xr.DataArray, time: xr.DataArray) -> bool:
     """Return whether bounds (time, 2) are intervals that hold their stamps, the end included."""
-    starts, ends = _ends(bounds)
+    starts, ends = _bounds_ends(bounds)
     return bool(((starts < ends) & (starts <= time.values) & (time.values <= ends)).all())
 
 
 def check_bounds(time: xr.DataArray, bounds: xr.DataArray, name: str) -> None:
     """Refuse bounds that enclose no time, or that lie apart from their stamps."""
-    starts, ends = _ends(bounds)
+    starts, ends = _bounds_ends(bounds)
     stamps = time.values
     for place in np.flatnonzero(~(starts < ends))[:1]:
         raise DpdmError(
             f"{name} of time {stamps[place]} runs from {starts[place]} to {ends[place]}, which is "
             "no interval.",
-            NO_BOUNDS.format(name=name),
+            WRONG_BOUNDS_HINT.format(name=name),
         )
     for place in np.flatnonzero((stamps < starts) | (stamps > ends))[:1]:
         raise DpdmError(
             f"time {stamps[place]} lies outside of its {name}, {starts[place]} to {ends[place]}.",
-            NO_BOUNDS.format(name=name),
+            WRONG_BOUNDS_HINT.format(name=name),
         )
 
 
 def common_period(fields: Sequence[xr.Dataset]) -> str:
     """Return the period that all fields have; a single step without bounds agrees with any."""
     known = {
-        period_of(f["time"], bounds_of(f))
+        period_of(f["time"], time_bounds(f))
         for f in fields
-        if f.sizes.get("time", 0) > 1 or bounds_of(f) is not None
+        if f.sizes.get("time", 0) > 1 or time_bounds(f) is not None
     }
     return known.pop() if len(known) == 1 else ""
 
 
-def with_times_of(fields: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
+def copy_times(fields: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
     """Return fields whose steps carry the stamps of another's steps of the same period.
 
     Months stamped on their first day and months stamped in their middle are the same months.
@@ -296,9 +312,9 @@ def with_times_of(fields: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
     if "time" not in fields.dims or "time" not in other.dims:
         return fields
     period = common_period([fields, other])
-    if period not in MATCHED or fields["time"].dt.calendar != other["time"].dt.calendar:
+    if period not in MATCHING_PERIODS or fields["time"].dt.calendar != other["time"].dt.calendar:
         return fields
-    own, others = (labels_of(f["time"], bounds_of(f), period) for f in (fields, other))
+    own, others = (step_labels(f["time"], time_bounds(f), period) for f in (fields, other))
     stamps = dict(zip(others, other["time"].values, strict=True))
     if len(set(own)) < len(own) or len(stamps) < len(others):
         return fields
@@ -321,24 +337,24 @@ def is_within(stamp: str, first: str, last: str) -> bool:
 
 def _period_of_intervals(starts: Any, ends: Any) -> str:
     name = period_of_length(float(np.median(days_between(starts, ends))))
-    if name not in MONTHS:
+    if name not in MONTHS_PER_PERIOD:
         return name
-    fits = _whole_months(starts, ends) == MONTHS[name]
+    fits = _whole_months(starts, ends) == MONTHS_PER_PERIOD[name]
     return name if fits.mean() > 0.5 else ""
 
 
 def _whole_months(starts: Any, ends: Any) -> Numbers:
     """Count the months of intervals (time,) that are whole months, 0 for all others."""
-    first, last = _places(_named(starts)), _places(_named(ends))
-    whole = np.abs([first - first.round(), last - last.round()]).max(0) <= SLACK
+    first, last = _fractional_months(_name_time(starts)), _fractional_months(_name_time(ends))
+    whole = np.abs([first - first.round(), last - last.round()]).max(0) <= MONTH_EDGE_TOLERANCE
     return np.where(whole, (last - first).round(), 0).astype(np.int64)
 
 
-def _drift(time: xr.DataArray) -> float:
+def _stamp_drift(time: xr.DataArray) -> float:
     """Return by how much of a month the stamps of a series drift through the months."""
-    steps = np.diff(_places(time))
+    steps = np.diff(_fractional_months(time))
     slips = steps - steps.round()
-    return float(np.abs(slips[np.abs(slips) < JOLT].sum()))
+    return float(np.abs(slips[np.abs(slips) < MAX_STAMP_SHIFT].sum()))
 
 
 def _is_one_month(time: xr.DataArray) -> bool:
@@ -348,50 +364,50 @@ def _is_one_month(time: xr.DataArray) -> bool:
     return bool(((months != 6) & (months != 7) & ~edge).all())
 
 
-def _places(time: xr.DataArray) -> Array:
+def _fractional_months(time: xr.DataArray) -> Array:
     """Return dates as months since the year 0, with the fraction of the month passed."""
     dates = time.dt
     passed = dates.day.values - 1 + (dates.hour.values + dates.minute.values / 60) / 24
-    return np.asarray(_months(time) + passed / dates.days_in_month.values, np.float64)
+    return np.asarray(_month_of_year(time) + passed / dates.days_in_month.values, np.float64)
 
 
-def _months(time: xr.DataArray) -> Numbers:
-    return np.asarray(_years(time) * 12 + time.dt.month.values - 1, np.int64)
+def _month_of_year(time: xr.DataArray) -> Numbers:
+    return np.asarray(_calendar_years(time) * 12 + time.dt.month.values - 1, np.int64)
 
 
-def _years(time: xr.DataArray) -> Numbers:
+def _calendar_years(time: xr.DataArray) -> Numbers:
     return np.asarray(time.dt.year.values, np.int64)
 
 
-def _ends(bounds: xr.DataArray) -> tuple[Any, Any]:
+def _bounds_ends(bounds: xr.DataArray) -> tuple[Any, Any]:
     values = bounds.transpose("time", ...).values
     return values[:, 0], values[:, 1]
 
 
-def _named(values: Any) -> xr.DataArray:
+def _name_time(values: Any) -> xr.DataArray:
     return xr.DataArray(values, dims="time", name="time")
 
 
-def _bare(array: xr.DataArray) -> xr.DataArray:
+def _drop_time_coordinates(array: xr.DataArray) -> xr.DataArray:
     return array.drop_vars(list(array.coords))
 
 
-def _whole(dates: Any, period: str) -> tuple[Any, Any]:
+def _calendar_period_ends(dates: Any, period: str) -> tuple[Any, Any]:
     """Return the start and the end of the days, months or years that dates lie in."""
     if dates.dtype.kind == "M":
         starts = dates.astype(f"M8[{period[0].upper()}]")
         return starts.astype(dates.dtype), (starts + 1).astype(dates.dtype)
-    starts = [_start(date, period) for date in dates]
-    ends = [_start(start + timedelta(days=_LONGEST[period]), period) for start in starts]
+    starts = [_period_start(date, period) for date in dates]
+    ends = [_period_start(start + timedelta(days=_LONGEST[period]), period) for start in starts]
     return np.array(starts, dtype=object), np.array(ends, dtype=object)
 
 
-def _start(date: Any, period: str) -> Any:
+def _period_start(date: Any, period: str) -> Any:
     first = {"month": {"day": 1}, "year": {"day": 1, "month": 1}}.get(period, {})
     return date.replace(hour=0, minute=0, second=0, microsecond=0, **first)
 
 
-def _halves(values: Any) -> tuple[Any, Any]:
+def _midpoint_intervals(values: Any) -> tuple[Any, Any]:
     """Return intervals that reach half way to the neighbours."""
     gaps = np.diff(values)
     middle = values[:-1] + gaps / 2
@@ -400,7 +416,7 @@ def _halves(values: Any) -> tuple[Any, Any]:
     return edges[:-1], edges[1:]
 
 
-def labels(fields: xr.Dataset) -> list[str]:
+def time_labels(fields: xr.Dataset) -> list[str]:
     """Return the label of each time step, a part of every member's seed: ``1862-07-16T12``."""
     if "time" not in fields.dims:
         return [""]
@@ -408,6 +424,6 @@ def labels(fields: xr.Dataset) -> list[str]:
     return [f"{y:04d}-{m:02d}-{d:02d}T{h:02d}" for y, m, d, h in zip(*parts, strict=True)]
 
 
-def label_of(fields: xr.Dataset, step: int) -> str:
+def time_label(fields: xr.Dataset, step: int) -> str:
     """Return the label of one time step."""
-    return labels(fields[["time"]].isel(time=[step]) if "time" in fields.dims else fields)[0]
+    return time_labels(fields[["time"]].isel(time=[step]) if "time" in fields.dims else fields)[0]

@@ -8,6 +8,8 @@ rate through its period, given by the time bounds; "per month" means the length 
 month of each step, in the calendar of the file.
 """
 
+from __future__ import annotations
+
 import logging
 import re
 import warnings
@@ -17,12 +19,12 @@ from typing import Any
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.amounts import amount_days, mean_methods, stated_rate
-from dpdm.fields.plausibility import DRIEST
+from dpdm.fields.amounts import accumulation_days, mean_cell_methods, rate_unit
+from dpdm.fields.plausibility import MIN_PRECIPITATION
 from dpdm.fields.time import days_in_month
-from dpdm.fields.variables import Variable, variable_of
+from dpdm.fields.variables import Variable, canonical_variable
 
-MONTH = 365.25 / 12
+DAYS_PER_MONTH = 365.25 / 12
 # Pint reads these otherwise (mb is a millibarn, degrees C an interval) or not at all.
 _SPELLINGS = (
     (r"(?i)\s+(of )?(water( equivalent)?|w\.?e\.?)(?=\s|/|$)", ""),
@@ -40,7 +42,7 @@ _SPELLINGS = (
 _SCALED = re.compile(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)\s*\*?\s*(?=[a-z°º])(.+)", re.I)  # 0.1 mm
 _DIGITS = str.maketrans("0123456789.-+", "abcdefghijpmp")  # digits would be exponents
 _PARTS = re.compile(r"(.+?)/\s*(\d+)\s*(|h|hrs?|hours?|d|days?)", re.I)  # K/10, mm/3h
-LONGEST = 100  # characters of a unit
+MAX_UNIT_LENGTH = 100  # characters of a unit
 # A power as units have it, of a name or a number and not of another power.
 _POWER = re.compile(
     r"(?<!\^)(?<!\*\*)(?<![\w.])(\w*[^\W\d]|10|\([^()^*]*\))\s*(\*\*|\^)\s*"
@@ -50,7 +52,7 @@ _LETTERS = re.compile(r"[\w\s.,*/^()%°'\"+·⋅⁻⁺-]*")
 
 
 @lru_cache
-def registry() -> Any:
+def unit_registry() -> Any:
     """Load the CF unit registry; pint takes a third of a second, so only when it is needed."""
     log = logging.getLogger("pint.util")
     level = log.level
@@ -65,7 +67,7 @@ def registry() -> Any:
 
 
 @lru_cache
-def parse(text: str) -> Any:
+def parse_unit(text: str) -> Any:
     """Read a unit.
 
     Example:
@@ -76,12 +78,12 @@ def parse(text: str) -> Any:
     spelled = text.strip().lower() if text.isupper() else text.strip()  # M/S of older files
     try:
         if found := _SCALED.fullmatch(spelled):
-            return _scaled(float(found[1]), found[2])
+            return _scale_unit(float(found[1]), found[2])
         if found := _PARTS.fullmatch(spelled):
-            return _scaled(1 / float(found[2]), f"{found[1]}/{found[3]}".rstrip("/"))
-        return registry().Unit(_spelled(spelled))
+            return _scale_unit(1 / float(found[2]), f"{found[1]}/{found[3]}".rstrip("/"))
+        return unit_registry().Unit(_normalise_spelling(spelled))
     except Exception as fault:  # pint raises a dozen kinds, tokenizer errors among them
-        raise _no_unit(text) from fault
+        raise _unknown_unit_error(text) from fault
 
 
 def check_text(text: str) -> None:
@@ -94,29 +96,29 @@ def check_text(text: str) -> None:
         ...
         dpdm.errors.DpdmError: '9**9**9 mm' is not a unit that can be read. Declare it, as in ...
     """
-    if len(text) > LONGEST or not _LETTERS.fullmatch(text):
-        raise _no_unit(text)
+    if len(text) > MAX_UNIT_LENGTH or not _LETTERS.fullmatch(text):
+        raise _unknown_unit_error(text)
     if re.search(r"\^|\*\*", _POWER.sub(" ", text)):
-        raise _no_unit(text)
+        raise _unknown_unit_error(text)
 
 
-def _no_unit(text: str) -> DpdmError:
-    short = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+def _unknown_unit_error(text: str) -> DpdmError:
+    short = text if len(text) <= MAX_UNIT_LENGTH else f"{text[:MAX_UNIT_LENGTH]}..."
     return DpdmError(
         f"'{short}' is not a unit that can be read.", "Declare it, as in --units t2m=K."
     )
 
 
-def _spelled(text: str) -> str:
+def _normalise_spelling(text: str) -> str:
     """Spell a unit as pint reads it."""
     for pattern, unit in _SPELLINGS:
         text = re.sub(pattern, unit, text)
     return text
 
 
-def _scaled(factor: float, text: str) -> Any:
+def _scale_unit(factor: float, text: str) -> Any:
     """Return a unit times a factor, which pint allows only in a unit of its own."""
-    unit, ureg = _spelled(text), registry()
+    unit, ureg = _normalise_spelling(text), unit_registry()
     name = "times_" + repr(factor).translate(_DIGITS)
     offset = {"degC": "273.15", "degF": "233.15 + 200 / 9"}.get(unit)
     if offset:
@@ -146,10 +148,12 @@ def to_canonical(
     """
     unit = declared or str(array.attrs.get("units", "")).strip()
     if not unit:
-        raise DpdmError(f"{variable.name} has no units.", f"{_flag(variable)}{variable.units}.")
-    scale, offset = _line(array, variable, unit, bounds)
-    same = _is_one(scale, offset)
-    out = array.copy(deep=False) if same else _kept(array * scale + offset, array)
+        raise DpdmError(
+            f"{variable.name} has no units.", f"{_units_option_hint(variable)}{variable.units}."
+        )
+    scale, offset = _conversion_line(array, variable, unit, bounds)
+    same = _is_identity(scale, offset)
+    out = array.copy(deep=False) if same else _restore_attributes(array * scale + offset, array)
     out.attrs = {
         "long_name": variable.long_name,
         **array.attrs,
@@ -157,10 +161,12 @@ def to_canonical(
         "standard_name": variable.standard_name,
         "source_units": unit,
     }
-    if variable.name == "tp" and _is_amount(parse(unit)) and (rate := stated_rate(array, unit)):
-        out.attrs |= {"source_units": rate, "cell_methods": mean_methods(array)}
+    if variable.name == "tp" and _is_amount(parse_unit(unit)) and (rate := rate_unit(array, unit)):
+        out.attrs |= {"source_units": rate, "cell_methods": mean_cell_methods(array)}
     if variable.name == "tp":
-        out = out.where((out >= 0) | (out < DRIEST) | out.isnull(), 0).assign_attrs(out.attrs)
+        out = out.where((out >= 0) | (out < MIN_PRECIPITATION) | out.isnull(), 0).assign_attrs(
+            out.attrs
+        )
     return out
 
 
@@ -174,16 +180,19 @@ def from_canonical(
         bounds: Time bounds (time, 2), needed where the source unit is an amount.
         difference: Whether the values are differences, as a spread is, which know no offset.
     """
-    variable = variable_of(array)
+    variable = canonical_variable(array)
     if variable is None:
         return array
     unit = array.attrs.get("source_units", variable.units)
-    scale, offset = _line(array, variable, unit, bounds)
+    scale, offset = _conversion_line(array, variable, unit, bounds)
     offset = 0.0 if difference else offset
-    same = _is_one(scale, offset)
-    out = array.copy(deep=False) if same else _kept((array - offset) / scale, array)
+    same = _is_identity(scale, offset)
+    out = array.copy(deep=False) if same else _restore_attributes((array - offset) / scale, array)
     attrs = {key: value for key, value in array.attrs.items() if key != "source_units"}
-    out.attrs = attrs | {"units": unit, "standard_name": _standard(variable, unit)}
+    out.attrs = attrs | {
+        "units": unit,
+        "standard_name": _precipitation_standard_name(variable, unit),
+    }
     return out
 
 
@@ -192,33 +201,38 @@ def first_step(array: xr.DataArray) -> xr.DataArray:
     return array.isel({dim: 0 for dim in array.dims if dim not in ("lat", "lon")})
 
 
-def _flag(variable: Variable) -> str:
+def _units_option_hint(variable: Variable) -> str:
     return f"Say --units {variable.name}="
 
 
-def _line(
+def _conversion_line(
     array: xr.DataArray, variable: Variable, unit: str, bounds: xr.DataArray | None
 ) -> tuple[Any, float]:
     """Give scale and offset; the scale runs along time where months or periods differ."""
-    parsed = parse(unit)
+    parsed = parse_unit(unit)
     if variable.name == "tp" and _is_amount(parsed):
-        daily = straight(parsed / registry().day, variable, unit)[0]
-        return daily / amount_days(array, unit, bounds, partial(_extent, array)), 0.0
-    if ("month", -1) in registry().Quantity(1, parsed).unit_items():
-        daily = parsed * registry().month / registry().day
-        return straight(daily, variable, unit)[0] / _month(array, bounds), 0.0
-    return straight(parsed, variable, unit)
+        daily = linear_conversion(parsed / unit_registry().day, variable, unit)[0]
+        return daily / accumulation_days(
+            array, unit, bounds, partial(_first_field_range, array)
+        ), 0.0
+    if ("month", -1) in unit_registry().Quantity(1, parsed).unit_items():
+        daily = parsed * unit_registry().month / unit_registry().day
+        return linear_conversion(daily, variable, unit)[0] / _days_in_each_month(
+            array, bounds
+        ), 0.0
+    return linear_conversion(parsed, variable, unit)
 
 
-def straight(unit: Any, variable: Variable, text: str) -> tuple[float, float]:
+def linear_conversion(unit: Any, variable: Variable, text: str) -> tuple[float, float]:
     """Give scale and offset of a unit that needs no calendar, ``text`` in the file."""
-    ureg, target = registry(), parse(variable.units)
+    ureg, target = unit_registry(), parse_unit(variable.units)
     water = variable.name == "tp" and unit.dimensionality.get("[mass]", 0) == 1
     density = ureg.Quantity(1000, "kg m-3") if water else ureg.Quantity(1, "")
     if not (unit / density.units).is_compatible_with(target):
         raise DpdmError(
             f"{variable.name} is in '{text}', which does not turn into {variable.units}.",
-            f"{_flag(variable)}'{variable.units}' if the file is wrong, or its true unit.",
+            f"{_units_option_hint(variable)}'{variable.units}' if the file is wrong, or its "
+            f"true unit.",
         )
     if water:
         return float((ureg.Quantity(1.0, unit) / density).to(target).magnitude), 0.0
@@ -231,32 +245,40 @@ def _is_amount(unit: Any) -> bool:
     return dict(unit.dimensionality) in amounts
 
 
-def _extent(array: xr.DataArray) -> str:
+def _first_field_range(array: xr.DataArray) -> str:
     """Return the least and the greatest value of the first field, in the unit of its file."""
     field = first_step(array)
     return f"{float(field.min()):.3g} to {float(field.max()):.3g}"
 
 
-def _month(array: xr.DataArray, bounds: xr.DataArray | None) -> Any:
+def _days_in_each_month(array: xr.DataArray, bounds: xr.DataArray | None) -> Any:
     """Give the days of the calendar month of each step, or of a mean month without time."""
-    return days_in_month(array["time"], bounds) if "time" in array.coords else MONTH
+    return days_in_month(array["time"], bounds) if "time" in array.coords else DAYS_PER_MONTH
 
 
-def _is_one(scale: Any, offset: float) -> bool:
+def _is_identity(scale: Any, offset: float) -> bool:
     return isinstance(scale, float) and scale == 1.0 and offset == 0.0
 
 
-def _kept(out: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
+def _restore_attributes(out: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
     """Keep name, order and precision; the months of a year must not make doubles of singles."""
     return out.rename(like.name).transpose(*like.dims).astype(like.dtype)
 
 
-def _standard(variable: Variable, unit: str) -> str:
+def _precipitation_standard_name(variable: Variable, unit: str) -> str:
     """Give the CF standard name that fits a unit: for precipitation they differ."""
     if variable.name != "tp":
         return variable.standard_name
-    parsed = parse(unit)
+    parsed = parse_unit(unit)
     mass = parsed.dimensionality.get("[mass]", 0) == 1
     if _is_amount(parsed):
         return "precipitation_amount" if mass else "lwe_thickness_of_precipitation_amount"
     return "precipitation_flux" if mass else "lwe_precipitation_rate"
+
+
+def restore_units(remapped: xr.Dataset, fields: xr.Dataset) -> xr.Dataset:
+    """Return canonical fields in the units of their file."""
+    bounds = fields.get("time_bnds")
+    arrays = {name: from_canonical(array, bounds) for name, array in remapped.data_vars.items()}
+    out = xr.Dataset(arrays, attrs=remapped.attrs)
+    return out if bounds is None else out.assign_coords(time_bnds=bounds)

@@ -8,6 +8,8 @@ The layout comes from a template: its lazy (dask) variables are left empty, to b
 `write`; all else in it is written at once.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import shutil
@@ -27,24 +29,31 @@ import zarr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from dpdm.errors import DpdmError
-from dpdm.fields.alone import HDF5
-from dpdm.fields.levels import gathered
-from dpdm.fields.source import is_zarr
-from dpdm.interrupt import check
-from dpdm.memory import check_disk
-from dpdm.publish import Draft, draft, sweep
+from dpdm.fields.formats import is_zarr
+from dpdm.fields.levels import gather_levels
+from dpdm.interrupt import check_interrupt
+from dpdm.publish import Draft, open_draft, remove_stale_drafts
+from dpdm.system import HDF5_LOCK, check_free_disk
 
-NETCDF = (".nc", ".nc4")
-SUFFIXES = (*NETCDF, ".zarr")
-CLOSING = 2.0  # seconds that a file which is given up may take to close
-_STORED = ("dtype", "units", "calendar", "_FillValue", "scale_factor", "add_offset", "chunks")
+NETCDF_SUFFIXES = (".nc", ".nc4")
+OUTPUT_SUFFIXES = (*NETCDF_SUFFIXES, ".zarr")
+CLOSE_TIMEOUT = 2.0  # seconds that a file which is given up may take to close
+_ENCODING_KEYS = (
+    "dtype",
+    "units",
+    "calendar",
+    "_FillValue",
+    "scale_factor",
+    "add_offset",
+    "chunks",
+)
 
 
 def check_output(
     path: Path,
     inputs: object = (),
     overwrite: bool = False,
-    suffixes: Sequence[str] = SUFFIXES,
+    suffixes: Sequence[str] = OUTPUT_SUFFIXES,
 ) -> None:
     """Refuse an output that could not be written, before anything is computed.
 
@@ -57,8 +66,8 @@ def check_output(
     if path.suffix not in suffixes:
         raise DpdmError(f"{path} ends in '{path.suffix}'.", f"End it in {', '.join(suffixes)}.")
     _check_folder(path)
-    sweep(path)
-    check_apart(path, inputs)
+    remove_stale_drafts(path)
+    check_distinct_paths(path, inputs)
     if path.exists():
         _check_replaceable(path, overwrite)
     elif path.is_symlink():
@@ -68,10 +77,10 @@ def check_output(
         )
 
 
-def check_apart(path: Path, inputs: object) -> None:
+def check_distinct_paths(path: Path, inputs: object) -> None:
     """Refuse an output that is an input, holds one, or lies in one."""
     whole = path.resolve()
-    for other in paths_in(inputs):
+    for other in iterate_paths(inputs):
         read = other.resolve()
         if whole == read or (path.exists() and other.exists() and path.samefile(other)):
             raise DpdmError(f"{path} is an input too.", "Write to another file.")
@@ -81,7 +90,7 @@ def check_apart(path: Path, inputs: object) -> None:
             raise DpdmError(f"{path} lies in the input {other}.", "Write to another place.")
 
 
-def paths_in(inputs: object) -> Iterator[Path]:
+def iterate_paths(inputs: object) -> Iterator[Path]:
     """Yield the paths in a path, a sequence, the values of a mapping, or a dataclass.
 
     Example:
@@ -99,7 +108,7 @@ def paths_in(inputs: object) -> Iterator[Path]:
     elif isinstance(inputs, list | tuple):
         parts = inputs
     for part in parts:
-        yield from paths_in(part)
+        yield from iterate_paths(part)
 
 
 def _check_folder(path: Path) -> None:
@@ -135,7 +144,7 @@ class Writer:
 
     def __init__(self, path: Path, template: xr.Dataset, overwrite: bool = False) -> None:
         check_output(path, overwrite=overwrite)
-        check_disk(template.nbytes, path)
+        check_free_disk(template.nbytes, path)
         self.path = path
         self._template = template
         self._draft = Draft(path, overwrite)
@@ -144,12 +153,12 @@ class Writer:
 
     def __enter__(self) -> Self:
         """Lay out the file as a draft."""
-        lay_out = _zarr if self.path.suffix == ".zarr" else _netcdf
+        lay_out = _create_zarr if self.path.suffix == ".zarr" else _create_netcdf
         try:
-            with _saying(self.path), HDF5:
+            with _translate_write_errors(self.path), HDF5_LOCK:
                 self._filled = lay_out(self._template, self._draft.begin(), self._open)
         except BaseException:
-            self._give_up()
+            self._discard_draft()
             raise
         return self
 
@@ -164,10 +173,10 @@ class Writer:
             Interrupted: A signal has come.
         """
         for name, target in self._filled.items():
-            if (array := gathered(block, self._template[name])) is not None:
-                place, values = _placed(self._template[name], array)
-                check()
-                self._put(target, place, values)
+            if (array := gather_levels(block, self._template[name])) is not None:
+                place, values = _locate_block(self._template[name], array)
+                check_interrupt()
+                self._write_values(target, place, values)
 
     def __exit__(
         self,
@@ -177,38 +186,38 @@ class Writer:
     ) -> None:
         """Publish the whole file, or leave nothing."""
         if kind is not None:
-            return self._give_up()
+            return self._discard_draft()
         try:
-            with _saying(self.path):
+            with _translate_write_errors(self.path):
                 self._close()
                 self._draft.publish()
         finally:
             self._draft.discard()
 
     def _close(self) -> None:
-        with HDF5, NETCDF4_PYTHON_LOCK:
+        with HDF5_LOCK, NETCDF4_PYTHON_LOCK:
             self._open.close()
 
-    def _give_up(self) -> None:
+    def _discard_draft(self) -> None:
         """Remove what was begun; a file that was cut short may not even close.
 
         Whoever raised within a program may have left a lock behind, so none is waited for long.
         """
         closing = threading.Thread(target=self._close_quietly, daemon=True)
         closing.start()
-        closing.join(CLOSING)
+        closing.join(CLOSE_TIMEOUT)
         self._draft.discard()
 
     def _close_quietly(self) -> None:
         with suppress(Exception):
             self._close()
 
-    def _put(self, target: Any, place: tuple[slice, ...], values: np.ndarray) -> None:
-        with _saying(self.path), HDF5, NETCDF4_PYTHON_LOCK:
+    def _write_values(self, target: Any, place: tuple[slice, ...], values: np.ndarray) -> None:
+        with _translate_write_errors(self.path), HDF5_LOCK, NETCDF4_PYTHON_LOCK:
             target[place] = values
 
 
-def _placed(like: xr.DataArray, block: xr.DataArray) -> tuple[tuple[slice, ...], np.ndarray]:
+def _locate_block(like: xr.DataArray, block: xr.DataArray) -> tuple[tuple[slice, ...], np.ndarray]:
     """Find where a block lies in its variable, by its coordinates.
 
     Raises:
@@ -218,12 +227,12 @@ def _placed(like: xr.DataArray, block: xr.DataArray) -> tuple[tuple[slice, ...],
         if dim not in block.dims and dim in block.coords:
             block = block.expand_dims(dim)
     block = block.transpose(*like.dims)
-    place = tuple(_span(like, block, str(dim)) for dim in like.dims)
+    place = tuple(_locate_slice(like, block, str(dim)) for dim in like.dims)
     fill = like.encoding.get("_FillValue", np.nan)
     return place, np.where(np.isnan(block.values), fill, block.values)
 
 
-def _span(like: xr.DataArray, block: xr.DataArray, dim: str) -> slice:
+def _locate_slice(like: xr.DataArray, block: xr.DataArray, dim: str) -> slice:
     if dim not in like.indexes:
         return slice(None)
     where = like.get_index(dim).get_indexer(block.get_index(dim))
@@ -232,26 +241,26 @@ def _span(like: xr.DataArray, block: xr.DataArray, dim: str) -> slice:
     return slice(int(where[0]), int(where[0]) + where.size)
 
 
-def _split(template: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
+def _separate_lazy_variables(template: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
     """Part what is written at once from the names of what is filled later."""
     lazy = [str(name) for name, array in template.data_vars.items() if array.chunks is not None]
     now = template.drop_vars(lazy)
     for variable in now.variables.values():
-        variable.encoding = {k: v for k, v in variable.encoding.items() if k in _STORED}
+        variable.encoding = {k: v for k, v in variable.encoding.items() if k in _ENCODING_KEYS}
     return now, lazy
 
 
-def _netcdf(template: xr.Dataset, path: Path, stack: ExitStack) -> dict[str, Any]:
-    now, lazy = _split(template)
+def _create_netcdf(template: xr.Dataset, path: Path, stack: ExitStack) -> dict[str, Any]:
+    now, lazy = _separate_lazy_variables(template)
     now.to_netcdf(path, engine="netcdf4")
     file = stack.enter_context(netCDF4.Dataset(path, "a"))
     file.set_auto_mask(False)
     for dim in template.sizes.keys() - file.dimensions.keys():
         file.createDimension(str(dim), template.sizes[dim])
-    return {name: _netcdf_variable(file, template[name]) for name in lazy}
+    return {name: _create_netcdf_variable(file, template[name]) for name in lazy}
 
 
-def _netcdf_variable(file: netCDF4.Dataset, array: xr.DataArray) -> Any:
+def _create_netcdf_variable(file: netCDF4.Dataset, array: xr.DataArray) -> Any:
     keys = ("zlib", "complevel", "shuffle", "chunksizes")
     stored = {key: array.encoding[key] for key in keys if key in array.encoding}
     kind = np.dtype(array.encoding.get("dtype", array.dtype))
@@ -262,15 +271,15 @@ def _netcdf_variable(file: netCDF4.Dataset, array: xr.DataArray) -> Any:
     return made
 
 
-def _zarr(template: xr.Dataset, path: Path, stack: ExitStack) -> dict[str, Any]:
-    now, lazy = _split(template)
+def _create_zarr(template: xr.Dataset, path: Path, stack: ExitStack) -> dict[str, Any]:
+    now, lazy = _separate_lazy_variables(template)
     now.to_zarr(path, mode="w", zarr_format=2, consolidated=False)
     group = zarr.open_group(path, mode="a", zarr_format=2)
     stack.callback(zarr.consolidate_metadata, group.store)
-    return {name: _zarr_array(group, template[name]) for name in lazy}
+    return {name: _create_zarr_array(group, template[name]) for name in lazy}
 
 
-def _zarr_array(group: zarr.Group, array: xr.DataArray) -> Any:
+def _create_zarr_array(group: zarr.Group, array: xr.DataArray) -> Any:
     return group.create_array(
         str(array.name),
         shape=array.shape,
@@ -283,12 +292,12 @@ def _zarr_array(group: zarr.Group, array: xr.DataArray) -> Any:
 
 def write_text(path: Path, text: str, overwrite: bool = False) -> None:
     """Write a text file, whole or not at all."""
-    with _saying(path), draft(path, overwrite) as hidden:
+    with _translate_write_errors(path), open_draft(path, overwrite) as hidden:
         hidden.write_text(text, encoding="utf-8")
 
 
 @contextmanager
-def _saying(path: Path) -> Iterator[None]:
+def _translate_write_errors(path: Path) -> Iterator[None]:
     """Say a system's fault as a sentence."""
     try:
         yield

@@ -13,17 +13,26 @@ least-squares reconstruction of a block from its own components and its neighbou
 trained is what lies beyond.
 """
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dpdm.nets.unet import Block, Norm, around, close, conv, silent
+from dpdm.nets.unet import (
+    ChannelNorm,
+    ResidualBlock,
+    make_conv,
+    pad_globe,
+    set_globe_padding,
+    zero_initialise,
+)
 
-SIDE = 4  # cells along a side that one cell of the code stands for
-NOISE = 0.05  # of codes in training, over their standard deviation
+CODE_FACTOR = 4  # cells along a side that one cell of the code stands for
+CODE_NOISE = 0.05  # of codes in training, over their standard deviation
 
 
-class Standard(nn.Module):
+class ChannelStandardiser(nn.Module):
     """Scale each channel to mean 0 and variance 1, as they were in training."""
 
     def __init__(self, channels: int, momentum: float = 0.02) -> None:
@@ -61,24 +70,28 @@ class Autoencoder(nn.Module):
         depth: int = 2,
     ) -> None:  # fmt: skip
         super().__init__()
-        cells = SIDE**2
-        self.read = conv(cells * given, encode + decode, 1)
-        self.enter = conv(cells * channels, encode)
-        self.into = nn.Sequential(*(Block(encode) for _ in range(depth)), Norm(encode))
-        self.code = silent(conv(encode, codes, 1))
-        self.linear = conv(cells * channels, codes, 1)
-        self.norm = Standard(codes)
-        self.begin = conv(codes, decode, 1)
-        self.out = nn.Sequential(*(Block(decode) for _ in range(depth)), Norm(decode), nn.SiLU())
-        self.leave = silent(conv(decode, cells * channels))
-        self.direct = conv(codes, cells * channels)
+        cells = CODE_FACTOR**2
+        self.read = make_conv(cells * given, encode + decode, 1)
+        self.enter = make_conv(cells * channels, encode)
+        self.into = nn.Sequential(
+            *(ResidualBlock(encode) for _ in range(depth)), ChannelNorm(encode)
+        )
+        self.code = zero_initialise(make_conv(encode, codes, 1))
+        self.linear = make_conv(cells * channels, codes, 1)
+        self.norm = ChannelStandardiser(codes)
+        self.begin = make_conv(codes, decode, 1)
+        self.out = nn.Sequential(
+            *(ResidualBlock(decode) for _ in range(depth)), ChannelNorm(decode), nn.SiLU()
+        )
+        self.leave = zero_initialise(make_conv(decode, cells * channels))
+        self.direct = make_conv(codes, cells * channels)
         self.split, self.codes = (encode, decode), codes
-        close(self, globe=True)
+        set_globe_padding(self, globe=True)
 
     @torch.no_grad()
-    def settle(self, states: Tensor) -> None:
+    def initialise(self, states: Tensor) -> None:
         """Set out from the best linear maps for states (N, C, H, W)."""
-        blocks = F.pixel_unshuffle(states.double().nan_to_num(), SIDE)
+        blocks = F.pixel_unshuffle(states.double().nan_to_num(), CODE_FACTOR)
         rows = blocks.movedim(1, -1).flatten(0, -2)
         mean = rows.mean(0)
         sizes, axes = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
@@ -86,7 +99,7 @@ class Autoencoder(nn.Module):
         self.linear.weight.copy_(inward[..., None, None])
         self.linear.bias.copy_(-inward @ mean)  # type: ignore[union-attr]
         codes = torch.einsum("zc,nchw->nzhw", inward, blocks - mean[:, None, None])
-        seen = F.unfold(around(codes), 3).movedim(1, -1).flatten(0, -2)
+        seen = F.unfold(pad_globe(codes), 3).movedim(1, -1).flatten(0, -2)
         normal = seen.T @ seen + 1e-6 * len(seen) * torch.eye(seen.shape[1]).to(seen)
         outward = torch.linalg.solve(normal, seen.T @ (rows - mean)).T
         self.direct.weight.copy_(outward.reshape(self.direct.weight.shape))
@@ -94,12 +107,12 @@ class Autoencoder(nn.Module):
 
     def features(self, given: Tensor) -> Tensor:
         """Return what the ground (B, G, H, W) says to encoder and decoder."""
-        out: Tensor = self.read(F.pixel_unshuffle(given, SIDE))
+        out: Tensor = self.read(F.pixel_unshuffle(given, CODE_FACTOR))
         return out
 
     def encode(self, x: Tensor, features: Tensor) -> Tensor:
         """Return the codes (B, Z, H / 4, W / 4) of states (B, C, H, W); missing values are 0."""
-        blocks = F.pixel_unshuffle(x.nan_to_num(), SIDE)
+        blocks = F.pixel_unshuffle(x.nan_to_num(), CODE_FACTOR)
         h = self.enter(blocks) + features[:, : self.split[0]]
         out: Tensor = self.norm(self.linear(blocks) + self.code(self.into(h)))
         return out
@@ -115,7 +128,7 @@ class Autoencoder(nn.Module):
         """
         bent = code.detach() if straight else code
         h = self.out(self.begin(bent) + features[:, self.split[0] :])
-        return F.pixel_shuffle(self.leave(h) + self.direct(code), SIDE)
+        return F.pixel_shuffle(self.leave(h) + self.direct(code), CODE_FACTOR)
 
     def loss(
         self, x: Tensor, sigma: Tensor, noise: Tensor, given: Tensor, area: Tensor | None = None
@@ -127,7 +140,7 @@ class Autoencoder(nn.Module):
         features = self.features(given)
         code = self.encode(x, features)
         stir = noise.flatten(1)[:, : code[0].numel()].reshape(code.shape)
-        error = (self.decode(code + NOISE * stir, features) - x.nan_to_num()).square()
+        error = (self.decode(code + CODE_NOISE * stir, features) - x.nan_to_num()).square()
         share = x.isfinite() * (1.0 if area is None else area)
         mean = (share * error).flatten(1).sum(1) / share.flatten(1).sum(1)
         return mean, torch.zeros_like(mean)

@@ -14,7 +14,7 @@ from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
 
 
-def layers(backbone: nn.Module) -> dict[str, nn.Module]:
+def named_layers(backbone: nn.Module) -> dict[str, nn.Module]:
     """Return the layers of a backbone by name, from the first to the last.
 
     A perceptron's are numbered. Of a U-Net, ``top`` is the first at half resolution, the numbered
@@ -31,9 +31,9 @@ def layers(backbone: nn.Module) -> dict[str, nn.Module]:
     return ends | inner | {"mid": backbone.lower[-1]}
 
 
-def chosen(backbone: nn.Module, names: Sequence[str]) -> list[nn.Module]:
+def select_layers(backbone: nn.Module, names: Sequence[str]) -> list[nn.Module]:
     """Return layers by their names."""
-    known = layers(backbone)
+    known = named_layers(backbone)
     for name in names:
         if name not in known:
             raise DpdmError(
@@ -44,7 +44,7 @@ def chosen(backbone: nn.Module, names: Sequence[str]) -> list[nn.Module]:
 
 
 @contextmanager
-def heard(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+def record_outputs(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
     """Collect what modules return, in the order in which they work."""
     kept: list[Tensor] = []
     with ExitStack() as hooks:
@@ -54,14 +54,14 @@ def heard(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
         yield kept
 
 
-def joined(heard: Sequence[Tensor], extent: tuple[int, ...]) -> Tensor:
+def concatenate_features(heard: Sequence[Tensor], extent: tuple[int, ...]) -> Tensor:
     """Return features side by side, (B, F) or (B, F, H, W) on all cells of the extent."""
     if not extent:
         return torch.cat(list(heard), dim=1)
-    return torch.cat([grown(each, extent) for each in heard], dim=1)
+    return torch.cat([upsample_features(each, extent) for each in heard], dim=1)
 
 
-def grown(features: Tensor, extent: tuple[int, ...]) -> Tensor:
+def upsample_features(features: Tensor, extent: tuple[int, ...]) -> Tensor:
     """Return features of coarser cells (B, F, h, w) on all cells that these stand for.
 
     Example:

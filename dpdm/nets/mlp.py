@@ -14,14 +14,16 @@ With G = 0 that is the exact denoiser of Gaussian windows with the same covarian
 is not Gaussian, and sees all modes at the same size at every noise level.
 """
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dpdm.nets.unet import waves
+from dpdm.nets.unet import embed_noise_level
 
 
-class Layer(nn.Module):
+class ModulatedLayer(nn.Module):
     """Add a correction, modulated by the noise level.
 
     Args:
@@ -66,14 +68,14 @@ class MLP(nn.Module):
             nn.Linear(33, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU()
         )
         self.enter = nn.Linear(values, hidden)
-        self.layers = nn.ModuleList(Layer(hidden, size) for _ in range(layers))
+        self.layers = nn.ModuleList(ModulatedLayer(hidden, size) for _ in range(layers))
         self.norm = nn.RMSNorm(hidden, eps=1e-5)
         self.leave = nn.Linear(hidden, 2 * values)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
     @torch.no_grad()
-    def settle(self, covariance: Tensor) -> None:
+    def initialise(self, covariance: Tensor) -> None:
         """Take the modes from the windows' covariance (D, D), in double precision."""
         variance, modes = torch.linalg.eigh(covariance)
         self.modes.copy_(modes)
@@ -92,7 +94,10 @@ class MLP(nn.Module):
         level = (8 * c_noise.to(x.dtype)).exp()[:, None]  # sigma^2
         total = self.variance + level
         u = x @ self.modes * (1 + level).sqrt()
-        h, noise = self.enter(u * total.rsqrt()), self.embed(waves(c_noise.to(x.dtype)))
+        h, noise = (
+            self.enter(u * total.rsqrt()),
+            self.embed(embed_noise_level(c_noise.to(x.dtype))),
+        )
         for layer in self.layers:
             h = layer(h, noise)
         g, s = self.leave(F.silu(self.norm(h))).chunk(2, dim=1)

@@ -1,4 +1,4 @@
-r"""The backbone for fields: one U-Net that reads what is given, one that removes noise.
+"""The backbone for fields: one U-Net that reads what is given, one that removes noise.
 
 What is given (coarse fields, relief, season) is the same for every member and every noise level,
 so a wide U-Net reads it once and leaves three things: features at half and at quarter
@@ -9,6 +9,8 @@ wide one once a field and for the narrow one at each evaluation.
 Normalisation is over the channels of one cell, never over the window: so what the network says of
 a cell does not depend on how large the window around it is, and windows blend without seams.
 """
+
+from __future__ import annotations
 
 from itertools import pairwise
 
@@ -26,10 +28,10 @@ class Conv(nn.Conv2d):
         """Return the convolution of ``x`` (B, C, H, W)."""
         if not self.globe:
             return super().forward(x)
-        return F.conv2d(around(x), self.weight, self.bias, self.stride)
+        return F.conv2d(pad_globe(x), self.weight, self.bias, self.stride)
 
 
-def around(x: Tensor) -> Tensor:
+def pad_globe(x: Tensor) -> Tensor:
     """Return fields on the globe with a rim of one cell, (B, C, H, W) to (B, C, H + 2, W + 2).
 
     Columns close the circle; beyond a pole lies the opposite meridian.
@@ -43,12 +45,12 @@ def around(x: Tensor) -> Tensor:
     return F.pad(torch.cat(beyond, -2), (1, 1, 0, 0), mode="circular")
 
 
-def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> Conv:
+def make_conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> Conv:
     """Return a convolution that keeps the extent, or halves it with a stride of 2."""
     return Conv(inputs, outputs, size, stride, padding=(size - 1) // 2)
 
 
-def silent(layer: Conv) -> Conv:
+def zero_initialise(layer: Conv) -> Conv:
     """Start a layer at zero, so that the block around it starts as the identity."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
@@ -56,7 +58,7 @@ def silent(layer: Conv) -> Conv:
     return layer
 
 
-def close(network: nn.Module, globe: bool) -> None:
+def set_globe_padding(network: nn.Module, globe: bool) -> None:
     """Let every convolution that looks beyond the border see the other side there.
 
     Args:
@@ -69,7 +71,7 @@ def close(network: nn.Module, globe: bool) -> None:
             layer.padding_mode = "zeros" if globe else "circular"
 
 
-class Norm(nn.Module):
+class ChannelNorm(nn.Module):
     """Scale each cell's channels to unit mean square."""
 
     def __init__(self, channels: int) -> None:
@@ -82,7 +84,7 @@ class Norm(nn.Module):
         return flat.permute(0, 3, 1, 2)
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Add two convolutions' worth of correction, modulated by the noise level where there is one.
 
     Args:
@@ -93,8 +95,11 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, embedding: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
-        self.norms = nn.ModuleList([Norm(channels), Norm(channels)])
-        self.first, self.second = conv(channels, channels), silent(conv(channels, channels))
+        self.norms = nn.ModuleList([ChannelNorm(channels), ChannelNorm(channels)])
+        self.first, self.second = (
+            make_conv(channels, channels),
+            zero_initialise(make_conv(channels, channels)),
+        )
         self.film = nn.Linear(embedding, 2 * channels) if embedding else None
         self.dropout = dropout
 
@@ -109,7 +114,7 @@ class Block(nn.Module):
         return out
 
 
-class Reader(nn.Module):
+class ConditioningEncoder(nn.Module):
     """Read the conditioning fields: a U-Net of three levels.
 
     Args:
@@ -124,13 +129,15 @@ class Reader(nn.Module):
         self, channels: int, outputs: int, widths: tuple[int, ...], depth: int, dropout: float
     ) -> None:
         super().__init__()
-        self.enter = conv(channels, widths[0])
-        self.down = nn.ModuleList(stage(w, depth, dropout) for w in widths)
-        self.up = nn.ModuleList(stage(w, max(1, depth - 1), dropout) for w in widths[:-1])
+        self.enter = make_conv(channels, widths[0])
+        self.down = nn.ModuleList(make_stage(w, depth, dropout) for w in widths)
+        self.up = nn.ModuleList(make_stage(w, max(1, depth - 1), dropout) for w in widths[:-1])
         pairs = list(pairwise(widths))
-        self.shrink = nn.ModuleList(conv(a, b, 2, 2) for a, b in pairs)
-        self.grow = nn.ModuleList(conv(b, a, 1) for a, b in pairs)
-        self.guess = nn.Sequential(Norm(widths[0]), nn.SiLU(), silent(conv(widths[0], outputs)))
+        self.shrink = nn.ModuleList(make_conv(a, b, 2, 2) for a, b in pairs)
+        self.grow = nn.ModuleList(make_conv(b, a, 1) for a, b in pairs)
+        self.guess = nn.Sequential(
+            ChannelNorm(widths[0]), nn.SiLU(), zero_initialise(make_conv(widths[0], outputs))
+        )
 
     def forward(self, given: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return features at full, half and quarter resolution, and the guess of the mean."""
@@ -145,9 +152,9 @@ class Reader(nn.Module):
         return levels, self.guess(levels[0])
 
 
-def stage(channels: int, depth: int, dropout: float) -> nn.Sequential:
+def make_stage(channels: int, depth: int, dropout: float) -> nn.Sequential:
     """Return a run of blocks without noise."""
-    return nn.Sequential(*(Block(channels, dropout=dropout) for _ in range(depth)))
+    return nn.Sequential(*(ResidualBlock(channels, dropout=dropout) for _ in range(depth)))
 
 
 class UNet(nn.Module):
@@ -184,32 +191,32 @@ class UNet(nn.Module):
         self.embed = nn.Sequential(
             nn.Linear(33, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU()
         )
-        self.reader = Reader(given, 2 * channels, read, depth, dropout)
-        self.at_half = conv(4 * read[0] + read[1], widths[0], 1)
-        self.at_quarter = conv(read[2], widths[1], 1)
-        self.enter = conv(4 * (channels + beside), widths[0])
-        self.shrink = conv(widths[0], widths[1], 2, 2)
-        self.upper = nn.ModuleList(Block(widths[0], size) for _ in range(2))
-        self.lower = nn.ModuleList(Block(widths[1], size) for _ in range(depth))
-        self.grow = conv(widths[1], widths[0], 1)
+        self.reader = ConditioningEncoder(given, 2 * channels, read, depth, dropout)
+        self.at_half = make_conv(4 * read[0] + read[1], widths[0], 1)
+        self.at_quarter = make_conv(read[2], widths[1], 1)
+        self.enter = make_conv(4 * (channels + beside), widths[0])
+        self.shrink = make_conv(widths[0], widths[1], 2, 2)
+        self.upper = nn.ModuleList(ResidualBlock(widths[0], size) for _ in range(2))
+        self.lower = nn.ModuleList(ResidualBlock(widths[1], size) for _ in range(depth))
+        self.grow = make_conv(widths[1], widths[0], 1)
         self.trust = nn.Linear(size, 2 * channels)
         self.leave = nn.Sequential(
-            Norm(widths[0]), nn.SiLU(), silent(conv(widths[0], 8 * channels))
+            ChannelNorm(widths[0]), nn.SiLU(), zero_initialise(make_conv(widths[0], 8 * channels))
         )
         if periodic or globe:
-            close(self, globe)
+            set_globe_padding(self, globe)
 
     def features(self, given: Tensor) -> list[Tensor]:
         """Return what the conditioning fields (B, G, H, W) say, for :meth:`forward`."""
-        (full, half, quarter), guess = self.reader(even(given))
+        (full, half, quarter), guess = self.reader(pad_to_multiple(given))
         half = self.at_half(torch.cat([F.pixel_unshuffle(full, 2), half], dim=1))
         return [half, self.at_quarter(quarter), guess]
 
     def forward(self, x: Tensor, c_noise: Tensor, features: list[Tensor]) -> Tensor:
         """Return F and s, (B, 2 C, H, W), for ``x`` (B, C, H, W) and ``c_noise`` (B,)."""
         half, quarter, guess = features
-        noise = self.embed(waves(c_noise.to(x.dtype)))
-        top = self.upper[0](self.enter(F.pixel_unshuffle(even(x), 2)) + half, noise)
+        noise = self.embed(embed_noise_level(c_noise.to(x.dtype)))
+        top = self.upper[0](self.enter(F.pixel_unshuffle(pad_to_multiple(x), 2)) + half, noise)
         h = self.shrink(top) + quarter
         for block in self.lower:
             h = block(h, noise)
@@ -219,14 +226,14 @@ class UNet(nn.Module):
         return out[..., : x.shape[-2], : x.shape[-1]]
 
 
-def even(x: Tensor) -> Tensor:
+def pad_to_multiple(x: Tensor) -> Tensor:
     """Repeat the last row and column until both extents are multiples of four."""
     tail = [-x.shape[-1] % 4, -x.shape[-2] % 4]
     x = F.pad(x, (0, tail[0], 0, tail[1]), mode="replicate") if any(tail) else x
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def waves(c_noise: Tensor) -> Tensor:
+def embed_noise_level(c_noise: Tensor) -> Tensor:
     """Return ``c_noise`` (B,) and its sines and cosines at 16 frequencies, with shape (B, 33)."""
     angle = c_noise[:, None] * 2.0 ** torch.linspace(-1, 4, 16, device=c_noise.device)
     return torch.cat([c_noise[:, None], angle.sin(), angle.cos()], dim=1)

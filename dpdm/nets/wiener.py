@@ -14,16 +14,18 @@ and what is left to the network is where the law is wrong: storms that move with
 mountains. The smallest eigenvalues of each wave are taken to be alike.
 """
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor, nn
 
 from dpdm.types import Fields, Sigma
 
-BLOCK = 64  # states at a time
-SHRINK = 0.03  # of covariances between unlike rows, which are noisy
+STATES_PER_BLOCK = 64  # states at a time
+SHRINKAGE = 0.03  # of covariances between unlike rows, which are noisy
 
 
-class Wiener(nn.Module):
+class WienerFilter(nn.Module):
     """Wiener's filter of windows of states on the globe.
 
     Args:
@@ -48,19 +50,19 @@ class Wiener(nn.Module):
         self.register_buffer("axes", torch.eye(states).repeat(waves, 1, 1))
         self.register_buffer("weights", torch.ones(waves, states))
 
-    def settle(self, series: Tensor) -> None:
+    def initialise(self, series: Tensor) -> None:
         """Estimate the law from a series of states (N, C, H, W), in order of time."""
         spectrum, lag = self.moments(series)
         diagonal = torch.diag_embed(spectrum.diagonal(dim1=-2, dim2=-1))
-        sizes, axes = torch.linalg.eigh((1 - SHRINK) * spectrum + SHRINK * diagonal)
+        sizes, axes = torch.linalg.eigh((1 - SHRINKAGE) * spectrum + SHRINKAGE * diagonal)
         sizes, axes, kept = sizes.flip(-1).clamp_min(0), axes.flip(-1), self.sizes.shape[1]
         self.modes.copy_(torch.view_as_real(axes[..., :kept].contiguous()).flatten(-2))
         self.sizes.copy_(sizes[:, :kept])
         others = sizes[:, kept:]
         self.rest.copy_(others.mean(1) if others.shape[1] else 0 * self.rest)
-        self.remember(lag)
+        self.set_lag_correlation(lag)
 
-    def remember(self, lag: Tensor) -> None:
+    def set_lag_correlation(self, lag: Tensor) -> None:
         """Take correlations with the next time (M,) for those between all times."""
         apart = torch.arange(self.states, device=lag.device)
         law = lag.double()[:, None, None] ** (apart[:, None] - apart).abs()
@@ -68,13 +70,13 @@ class Wiener(nn.Module):
         self.weights.copy_(weights.clamp_min(0))
         self.axes.copy_(turned)
 
-    def over(self, states: int) -> "Wiener":
+    def with_length(self, states: int) -> WienerFilter:
         """Return the same law of windows of another length."""
         if states == self.states:
             return self
-        other = Wiener(states, self.rows, self.columns, self.sizes.shape[1])
+        other = WienerFilter(states, self.rows, self.columns, self.sizes.shape[1])
         other.modes, other.sizes, other.rest = self.modes, self.sizes, self.rest
-        other.remember((self.axes * self.weights[:, None] @ self.axes.mT)[:, 0, 1])
+        other.set_lag_correlation((self.axes * self.weights[:, None] @ self.axes.mT)[:, 0, 1])
         return other.to(self.modes.device)
 
     def moments(self, series: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,8 +84,10 @@ class Wiener(nn.Module):
         waves = self.columns // 2 + 1
         total = torch.zeros(waves, self.rows, self.rows, dtype=torch.complex128)
         product, power = (torch.zeros(waves, dtype=torch.float64) for _ in range(2))
-        for first in range(0, len(series) - 1, BLOCK):
-            hat = self.coefficients(series[first : first + BLOCK + 1].double().nan_to_num()[None])
+        for first in range(0, len(series) - 1, STATES_PER_BLOCK):
+            hat = self.coefficients(
+                series[first : first + STATES_PER_BLOCK + 1].double().nan_to_num()[None]
+            )
             before, after = hat[:, 0, :, :-1], hat[:, 0, :, 1:]
             total += before @ before.mH
             product += (before * after.conj()).sum((1, 2)).real
@@ -107,8 +111,8 @@ class Wiener(nn.Module):
         rest = self.rest[:, None, None, None] * self.weights[:, None, None]
         law = self.sizes[:, None, :, None] * self.weights[:, None, None]
         common = rest / (rest + noise)
-        own = turned(modes.mT, hat.conj()).conj() * (law / (law + noise) - common)
-        clean = (turned(modes, own) + common * hat) @ axes.mT
+        own = apply_modes(modes.mT, hat.conj()).conj() * (law / (law + noise) - common)
+        clean = (apply_modes(modes, own) + common * hat) @ axes.mT
         _, count, channels, rows, _ = states.shape
         back = clean.reshape(-1, len(x_t), channels, rows, count).permute(1, 4, 2, 3, 0)
         fields: Fields = torch.fft.irfft(back * self.columns**0.5, n=self.columns)
@@ -131,7 +135,7 @@ class Wiener(nn.Module):
         return left_over
 
 
-def turned(modes: Tensor, x: Tensor) -> Tensor:
+def apply_modes(modes: Tensor, x: Tensor) -> Tensor:
     """Return matrices (M, E, D) applied to the columns of all windows x (M, B, D, T) at once."""
     waves, count, rows, states = x.shape
     columns = x.movedim(1, 2).reshape(waves, rows, count * states)

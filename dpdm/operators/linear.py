@@ -9,26 +9,46 @@ one cell of one channel at one step to one value:
 
 Where (the links), what (``of`` a channel) and when (``at`` a step, ``during`` several) are said
 apart. Automatic differentiation gives the adjoint of every operator, linear or not.
+
+Functions of single values, and the ways to put operators together.
+
+An instrument that saturates, a satellite that only tells whether it rains, a variable that is
+judged by its logarithm: each is a smooth function after a linear operator. None clips, for where
+a function is flat, an observation has no gradient to pull with.
+
+Errors that go together, made independent.
+
+Guidance takes the errors of observations to be independent. Where those of the channels of a
+sounder are not, with covariance :math:`C = L L^T` at one place and time,
+
+.. math:: L^{-1} y = L^{-1} A(x) + e, \qquad e \sim N(0, I)
+
+says the same of the fields as :math:`y = A(x) + L e`, and its errors are. `whitening` is
+:math:`L^{-1}`, of all places and times at once.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from dpdm.errors import DpdmError
 from dpdm.types import Fields, Operator, Values
 
 
-def zero() -> Tensor:
+def first_index() -> Tensor:
     """Return the number of the first channel or step."""
     return torch.tensor(0)
 
 
 @dataclass(frozen=True, eq=False)
-class Links:
+class SparseOperator:
     """A sparse linear operator, with L links to N values.
 
     Attributes:
@@ -52,8 +72,8 @@ class Links:
     row: Tensor
     cell: Tensor
     weight: Tensor
-    channel: Tensor = field(default_factory=zero)
-    step: Tensor = field(default_factory=zero)
+    channel: Tensor = field(default_factory=first_index)
+    step: Tensor = field(default_factory=first_index)
 
     def __call__(self, fields: Fields) -> Values:
         """Return the values (B, N) of fields (B, C, H, W) or trajectories (B, C, T, H, W)."""
@@ -67,17 +87,17 @@ class Links:
         total = weighted.new_zeros(len(whole), self.count).scatter_add(1, row, weighted)
         return total.to(whole)
 
-    def of(self, channel: int | Tensor) -> "Links":
+    def for_channel(self, channel: int | Tensor) -> SparseOperator:
         """Return the same means of another channel, one for all values or (N,)."""
-        return replace(self, channel=self._each(channel))
+        return replace(self, channel=self._per_value(channel))
 
-    def at(self, step: int | Tensor) -> "Links":
+    def at_step(self, step: int | Tensor) -> SparseOperator:
         """Return the same means at another step, one for all values or (N,)."""
-        return replace(self, step=self._each(step))
+        return replace(self, step=self._per_value(step))
 
-    def during(self, first: int | Tensor, last: int | Tensor) -> "Links":
+    def average_steps(self, first: int | Tensor, last: int | Tensor) -> SparseOperator:
         """Return the means over the steps from ``first`` to ``last``, both included."""
-        begin, end = (self._each(t).expand_as(self.row) for t in (first, last))
+        begin, end = (self._per_value(t).expand_as(self.row) for t in (first, last))
         length = end - begin + 1
         if bool((length < 1).any()):
             raise DpdmError("A time mean ends before it begins.", "Give the first step first.")
@@ -93,7 +113,7 @@ class Links:
         )
 
     @cached_property
-    def reached(self) -> Tensor:
+    def has_links(self) -> Tensor:
         """Tell which values have a link at all, with shape (N,); the others are always 0."""
         return torch.bincount(self.row, minlength=self.count) > 0
 
@@ -103,7 +123,7 @@ class Links:
         channel, step = ((int(low), int(high)) for low, high in ends)
         return channel, step
 
-    def _each(self, number: int | Tensor) -> Tensor:
+    def _per_value(self, number: int | Tensor) -> Tensor:
         given = torch.as_tensor(number)
         return given[self.row] if given.ndim else given
 
@@ -127,7 +147,7 @@ class Links:
         return whole
 
 
-def picks(shape: tuple[int, int], cell: Tensor) -> Links:
+def pick_cells(shape: tuple[int, int], cell: Tensor) -> SparseOperator:
     """Return the operator of the values in single cells (N,), numbered row by row.
 
     A system without space, such as Lorenz-63, is a field of 1 x 1 cells with a channel for each
@@ -139,10 +159,12 @@ def picks(shape: tuple[int, int], cell: Tensor) -> Links:
         tensor([[0., 8.]])
     """
     count = len(cell)
-    return Links(shape, count, torch.arange(count), cell, torch.ones(count, dtype=torch.float64))
+    return SparseOperator(
+        shape, count, torch.arange(count), cell, torch.ones(count, dtype=torch.float64)
+    )
 
 
-def profile(links: Links) -> Callable[[Fields], Tensor]:
+def apply_per_channel(links: SparseOperator) -> Callable[[Fields], Tensor]:
     """Return the function that applies the links to every channel: (B, C, ...) to (B, C, N).
 
     Speed, direction and height corrections are then functions of the channels at each place.
@@ -155,7 +177,7 @@ def profile(links: Links) -> Callable[[Fields], Tensor]:
     return local
 
 
-def adjoint(operator: Operator, at: Fields, v: Values) -> Fields:
+def apply_adjoint(operator: Operator, at: Fields, v: Values) -> Fields:
     """Return the transpose of the operator's Jacobian at some fields, applied to values.
 
     Args:
@@ -170,3 +192,113 @@ def adjoint(operator: Operator, at: Fields, v: Values) -> Fields:
         x = at.detach().requires_grad_()
         (pulled,) = torch.autograd.grad(operator(x), x, v)
     return pulled
+
+
+TensorMap = Callable[[Tensor], Tensor]
+
+
+def saturate(w: Tensor) -> Tensor:
+    """Return w / (1 + |w|), between -1 and 1.
+
+    Example:
+        >>> saturating(torch.tensor([-1.0, 0.0, 3.0]))
+        tensor([-0.5000,  0.0000,  0.7500])
+    """
+    return w / (1 + w.abs())
+
+
+def signed_log1p(w: Tensor) -> Tensor:
+    """Return sign(w) log(1 + |w|): the log1p of an amount, smooth through slight negatives."""
+    # Not sign(w) log1p(|w|), whose derivative torch takes to be 0 where it never rains.
+    return w.clamp_min(0).log1p() - (-w).clamp_min(0).log1p() * (w < 0)
+
+
+def smooth_threshold(level: float, width: float) -> TensorMap:
+    """Return the smooth step from 0 to 1 at a level, with 46% of it within a width.
+
+    Example:
+        >>> threshold(1.0, 0.5)(torch.tensor([-9.0, 1.0, 11.0]))
+        tensor([0.0000, 0.5000, 1.0000])
+    """
+    return lambda w: torch.sigmoid((w - level) / width)
+
+
+def exceedance(level: float, width: float) -> TensorMap:
+    """Return how far values exceed a level, rounded off over a width: its slope is `threshold`.
+
+    Example:
+        >>> exceedance(1.0, 0.1)(torch.tensor([0.0, 3.0]))
+        tensor([4.5399e-06, 2.0000e+00])
+    """
+    return lambda w: torch.nn.functional.softplus((w - level) / width) * width
+
+
+def select_channel(channel: int) -> Callable[[Fields], Fields]:
+    """Return the function that keeps one channel, (B, C, ...) to (B, 1, ...)."""
+    return lambda fields: fields[:, channel, None]
+
+
+def flatten_values(fields: Tensor) -> Tensor:
+    """Return all values in a row, (B, ...) to (B, N)."""
+    return fields.flatten(1)
+
+
+def compose_maps(*functions: TensorMap) -> TensorMap:
+    """Return the function that applies the first function first.
+
+    Example:
+        >>> compose(select(1), saturating, flat)(torch.ones(2, 3, 1, 2))
+        tensor([[0.5000, 0.5000],
+                [0.5000, 0.5000]])
+    """
+
+    def composed(values: Tensor) -> Tensor:
+        for function in functions:
+            values = function(values)
+        return values
+
+    return composed
+
+
+def concat_operators(*functions: TensorMap) -> TensorMap:
+    """Return the operator whose values (B, N) are those of several, one after the other.
+
+    Maps of fields are joined along their channels.
+    """
+    return lambda fields: torch.cat([function(fields) for function in functions], dim=1)
+
+
+def as_single_row(values: Tensor) -> Fields:
+    """Return values (B, N) as fields of one row, (B, 1, 1, N)."""
+    return values[:, None, None]
+
+
+def whitening_matrix(
+    error: ArrayLike, place: ArrayLike, channel: ArrayLike, correlation: ArrayLike
+) -> SparseOperator:
+    """Return the inverse Cholesky factor of the covariance of errors, as links of their values."""
+    deviation, kind = np.asarray(error, dtype=float), np.asarray(channel)
+    order = np.argsort(place, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(np.asarray(place)[order])) + 1)
+    related = np.asarray(correlation, dtype=float)
+    inverses = [inverse_cholesky(related[np.ix_(kind[i], kind[i])]) for i in parts]
+    sizes = [len(i) for i in parts]
+    cells = np.concatenate([np.tile(i, n) for i, n in zip(parts, sizes, strict=True)])
+    weights = np.concatenate([each.ravel() for each in inverses]) / deviation[cells]
+    rows = np.concatenate([np.repeat(i, n) for i, n in zip(parts, sizes, strict=True)])
+    kept = weights != 0
+    links = (torch.as_tensor(a[kept]) for a in (rows, cells, weights))
+    return SparseOperator((1, len(deviation)), len(deviation), *links)
+
+
+def inverse_cholesky(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the inverse of the Cholesky factor of a matrix of correlations."""
+    try:
+        factor = np.linalg.cholesky(correlation)
+    except np.linalg.LinAlgError as fault:
+        raise DpdmError(
+            "The correlations of the channels' errors contradict each other, or a channel comes "
+            "twice at one place and time.",
+            "Give a positive definite matrix with ones on its diagonal, and each channel once.",
+        ) from fault
+    return np.tril(np.linalg.inv(factor))

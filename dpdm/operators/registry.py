@@ -2,30 +2,132 @@
 
 A builder makes an operator of N values out of the places where they were measured, the name of the
 variable, and the settings that the name needs.
+
+The user's own observation operators: Python functions that an installed package announces.
+
+A package names its function, from physical fields (B, C, H, W) to values (B, N), in its
+``pyproject.toml``:
+
+    [project.entry-points."dpdm.operators"]
+    snowline = "mypackage:snowline"
+
+and ``snowline`` is then an operator like any other. It is written in torch, so that its derivative
+is known, and it is tried on a field of zeros before it is believed.
 """
+
+from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from dpdm.errors import DpdmError, did_you_mean
-from dpdm.operators import plugins, shapes, soundings, winds
-from dpdm.operators.areas import blocks, footprints
-from dpdm.operators.layout import Layout
-from dpdm.operators.linear import Links, profile
-from dpdm.operators.points import hypsometric, lapse, points
+from dpdm.operators import linear, radiance, winds
+from dpdm.operators.geometry import GridLayout
+from dpdm.operators.interpolation import (
+    block_mean_operator,
+    correct_pressure,
+    correct_temperature,
+    disc_mean_operator,
+    point_operator,
+)
+from dpdm.operators.linear import SparseOperator, apply_per_channel
 from dpdm.types import Operator
 
-WINDS = (("u10", "v10"), ("u", "v"))
+ENTRY_POINT_GROUP = "dpdm.operators"
+
+
+def list_plugins() -> list[str]:
+    """List the operators that installed packages announce."""
+    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+
+
+def find_plugin(name: str) -> Operator:
+    """Return the operator of that name from an installed package."""
+    found = entry_points(group=ENTRY_POINT_GROUP, name=name)
+    values = sorted({point.value for point in found})
+    if len(values) != 1:
+        raise DpdmError(*explain_missing_plugin(name, values))
+    (point,) = list(found)[:1]
+    operator = load_plugin(point)
+    if not callable(operator):
+        raise DpdmError(f"The operator {name} ({point.value}) is not a function.", "Name one.")
+    return operator  # type: ignore[no-any-return]
+
+
+def explain_missing_plugin(name: str, values: list[str]) -> tuple[str, str]:
+    """Say why a name gives no operator."""
+    if values:
+        return (
+            f"Several packages announce the operator {name}: {', '.join(values)}.",
+            "Uninstall all but one.",
+        )
+    return (
+        f"No installed package announces the operator {name}.",
+        did_you_mean(
+            name, list_plugins(), f"Announce it as an entry point of {ENTRY_POINT_GROUP}."
+        ),
+    )
+
+
+def load_plugin(point: EntryPoint) -> Any:
+    """Import what an entry point names."""
+    try:
+        return point.load()
+    except Exception as error:  # whatever a stranger's module does when imported
+        raise DpdmError(
+            f"The operator {point.name} ({point.value}) cannot be imported: {error}.",
+            "Mend the package that announces it.",
+        ) from error
+
+
+def check_plugin(operator: Operator, name: str, shape: tuple[int, ...], count: int) -> Operator:
+    """Return the operator, if it makes sense of two fields of zeros.
+
+    Args:
+        operator: From fields to values.
+        name: What a message calls it.
+        shape: Shape of one field: (C, H, W) or (C, T, H, W).
+        count: How many values the observations need.
+    """
+    zeros = torch.zeros(2, *shape, requires_grad=True)
+    try:
+        values = operator(zeros)
+    except Exception as error:  # whatever a stranger's function does when called
+        raise DpdmError(
+            f"The operator {name} fails on a field of zeros of shape {tuple(zeros.shape)}: "
+            f"{type(error).__name__}: {error}.",
+            "Mend it.",
+        ) from error
+    fault = describe_flaw(values, count)
+    if fault:
+        raise DpdmError(f"The operator {name} {fault}, on two fields of zeros.", "Mend it.")
+    return operator
+
+
+def describe_flaw(values: Any, count: int) -> str:
+    """Say what is wrong with the values (2, N) of two fields of zeros; nothing is ''."""
+    if not isinstance(values, Tensor):
+        return f"gives a {type(values).__name__} and no tensor"
+    if values.shape != (2, count):
+        return f"gives the shape {tuple(values.shape)} and not (2, {count})"
+    if not bool(values.isfinite().all()):
+        return "gives a value that is not finite"
+    return "" if values.requires_grad else "has no derivative: it leaves torch on its way"
+
+
+WIND_PAIRS = (("u10", "v10"), ("u", "v"))
 
 
 @dataclass(frozen=True)
-class Sites:
+class ObsLocations:
     """Where and when N values were measured, of which fields.
 
     Attributes:
@@ -35,7 +137,7 @@ class Sites:
         columns: Longitudes, or x, with shape (N,).
         first: First step that a value is a mean over, with shape (N,) or ().
         last: Last step, with shape (N,) or (); None for the first alone.
-        climb: Height above the fields' relief, with shape (N,), m; None for no correction.
+        height_offset: Height above the fields' relief, with shape (N,), m; None for no correction.
         pressure: Where the variable lies between levels, with shape (N,), Pa; NaN where it is on
             none; None for all.
         levels: Pressures of the fields' channels, Pa, 0 for those on none.
@@ -43,24 +145,28 @@ class Sites:
             from the highest down, and of the surface, by the channel's name.
     """
 
-    layout: Layout
+    layout: GridLayout
     names: tuple[str, ...]
     rows: ArrayLike
     columns: ArrayLike
     first: int | Tensor = 0
     last: int | Tensor | None = None
-    climb: Tensor | None = None
+    height_offset: Tensor | None = None
     pressure: ArrayLike | None = None
     levels: tuple[float, ...] = ()
     weights: Mapping[str, ArrayLike] = field(default_factory=dict)
 
-    def when(self, links: Links) -> Links:
+    def link_steps(self, links: SparseOperator) -> SparseOperator:
         """Return the links at the steps of these sites."""
-        return links.at(self.first) if self.last is None else links.during(self.first, self.last)
+        return (
+            links.at_step(self.first)
+            if self.last is None
+            else links.average_steps(self.first, self.last)
+        )
 
-    def points(self) -> Links:
+    def points(self) -> SparseOperator:
         """Return the operator of the first channel's values at the sites."""
-        return self.when(points(self.layout, self.rows, self.columns))
+        return self.link_steps(point_operator(self.layout, self.rows, self.columns))
 
     def channel(self, name: str) -> int:
         """Return the number of a variable's channel."""
@@ -71,23 +177,25 @@ class Sites:
             )
         return self.names.index(name)
 
-    def column(self, variable: str = "t") -> soundings.Column:
+    def variable_levels(self, variable: str = "t") -> radiance.LevelColumn:
         """Return the levels of a variable."""
-        return soundings.column(self.names, self.levels or (0.0,) * len(self.names), variable)
+        return radiance.find_level_column(
+            self.names, self.levels or (0.0,) * len(self.names), variable
+        )
 
-    def footprints(self, radius: float) -> Links:
+    def footprints(self, radius: float) -> SparseOperator:
         """Return the operator of means over discs around the sites; of 0, points."""
         if not radius:
             return self.points()
-        return self.when(footprints(self.layout, self.rows, self.columns, radius))
+        return self.link_steps(disc_mean_operator(self.layout, self.rows, self.columns, radius))
 
     def surface(self) -> int:
         """Return the channel of the air at the surface, the lowest level for want of a better."""
-        return self.channel("t2m") if "t2m" in self.names else self.column().channel[-1]
+        return self.channel("t2m") if "t2m" in self.names else self.variable_levels().channel[-1]
 
     def wind(self) -> tuple[int, int]:
         """Return the channels of the eastward and the northward wind."""
-        for u, v in WINDS:
+        for u, v in WIND_PAIRS:
             if u in self.names and v in self.names:
                 return self.channel(u), self.channel(v)
         raise DpdmError(
@@ -96,81 +204,93 @@ class Sites:
         )
 
 
-Build: TypeAlias = Callable[..., Operator]
+OperatorBuilder: TypeAlias = Callable[..., Operator]
 
 
-def point(sites: Sites, variable: str) -> Operator:
+def build_point(sites: ObsLocations, variable: str) -> Operator:
     """Return values at points, at the height of the stations where it matters."""
-    channel, local = sites.channel(variable), profile(sites.points())
-    if sites.climb is not None and variable == "t2m":
-        return shapes.compose(local, lapse(channel, sites.climb), shapes.flat)
-    if sites.climb is not None and variable == "sp":
+    channel, local = sites.channel(variable), apply_per_channel(sites.points())
+    if sites.height_offset is not None and variable == "t2m":
+        return linear.compose_maps(
+            local, correct_temperature(channel, sites.height_offset), linear.flatten_values
+        )
+    if sites.height_offset is not None and variable == "sp":
         warmth = sites.names.index("t2m") if "t2m" in sites.names else None
-        return shapes.compose(local, hypsometric(channel, sites.climb, warmth), shapes.flat)
-    return sites.points().of(channel)
+        return linear.compose_maps(
+            local, correct_pressure(channel, sites.height_offset, warmth), linear.flatten_values
+        )
+    return sites.points().for_channel(channel)
 
 
-def mean(sites: Sites, variable: str, radius: float) -> Operator:
+def build_disc_mean(sites: ObsLocations, variable: str, radius: float) -> Operator:
     """Return means over discs; the radius is in m on the sphere."""
-    return sites.footprints(radius).of(sites.channel(variable))
+    return sites.footprints(radius).for_channel(sites.channel(variable))
 
 
-def coarse(sites: Sites, variable: str, factor: float) -> Operator:
+def build_block_mean(sites: ObsLocations, variable: str, factor: float) -> Operator:
     """Return means over blocks of ``factor`` x ``factor`` cells around the sites."""
-    links = blocks(sites.layout, sites.rows, sites.columns, factor)
-    return sites.when(links).of(sites.channel(variable))
+    links = block_mean_operator(sites.layout, sites.rows, sites.columns, factor)
+    return sites.link_steps(links).for_channel(sites.channel(variable))
 
 
-def seen(shape: Callable[..., shapes.Map]) -> Build:
+def pointwise_builder(shape: Callable[..., linear.TensorMap]) -> OperatorBuilder:
     """Return the builder of a function of point values, which takes the function's settings."""
 
-    def build(sites: Sites, variable: str, level: float, width: float) -> Operator:
-        return shapes.compose(point(sites, variable), shape(level, width))
+    def build(sites: ObsLocations, variable: str, level: float, width: float) -> Operator:
+        return linear.compose_maps(build_point(sites, variable), shape(level, width))
 
     return build
 
 
-def saturating(sites: Sites, variable: str) -> Operator:
+def build_saturating(sites: ObsLocations, variable: str) -> Operator:
     """Return saturated point values."""
-    return shapes.compose(point(sites, variable), shapes.saturating)
+    return linear.compose_maps(build_point(sites, variable), linear.saturate)
 
 
-def log1p(sites: Sites, variable: str) -> Operator:
+def build_log1p(sites: ObsLocations, variable: str) -> Operator:
     """Return logarithms of point values."""
-    return shapes.compose(point(sites, variable), shapes.log1p)
+    return linear.compose_maps(build_point(sites, variable), linear.signed_log1p)
 
 
-def local_wind(of: Callable[[int, int], winds.Map]) -> Build:
+def wind_builder(of: Callable[[int, int], winds.FieldMap]) -> OperatorBuilder:
     """Return the builder of a function of the wind at points."""
 
-    def build(sites: Sites, variable: str = "") -> Operator:
-        return shapes.compose(profile(sites.points()), of(*sites.wind()), shapes.flat)
+    def build(sites: ObsLocations, variable: str = "") -> Operator:
+        return linear.compose_maps(
+            apply_per_channel(sites.points()), of(*sites.wind()), linear.flatten_values
+        )
 
     return build
 
 
-def sloping(of: Callable[..., winds.Map], *then: shapes.Map) -> Build:
+def wind_gradient_builder(
+    of: Callable[..., winds.FieldMap], *then: linear.TensorMap
+) -> OperatorBuilder:
     """Return the builder of point values of a derivative of the wind."""
 
-    def build(sites: Sites, variable: str = "") -> Operator:
-        return shapes.compose(of(sites.layout, *sites.wind()), *then, sites.points())
+    def build(sites: ObsLocations, variable: str = "") -> Operator:
+        return linear.compose_maps(of(sites.layout, *sites.wind()), *then, sites.points())
 
     return build
 
 
-def component(number: int) -> Callable[[int, int], winds.Map]:
+def wind_component(number: int) -> Callable[[int, int], winds.FieldMap]:
     """Return the function of one component of the unit vector along the wind."""
-    return lambda u, v: shapes.compose(winds.heading(u, v), shapes.select(number))
+    return lambda u, v: linear.compose_maps(
+        winds.wind_heading(u, v), linear.select_channel(number)
+    )
 
 
-def level(sites: Sites, variable: str) -> Operator:
+def build_level(sites: ObsLocations, variable: str) -> Operator:
     """Return values of a variable at points and pressures between its levels."""
     if sites.pressure is None:
         raise DpdmError(f"{variable} is on levels, and no pressure is said.", "Say which.")
-    return soundings.at_level(sites.points(), sites.column(variable), sites.pressure)
+    return radiance.level_operator(sites.points(), sites.variable_levels(variable), sites.pressure)
 
 
-def brightness(sites: Sites, variable: str, channel: str, radius: float = 0.0) -> Operator:
+def build_brightness(
+    sites: ObsLocations, variable: str, channel: str, radius: float = 0.0
+) -> Operator:
     """Return brightness temperatures of a sounder's channel, means over discs or at points."""
     if channel not in sites.weights:
         raise DpdmError(
@@ -179,40 +299,44 @@ def brightness(sites: Sites, variable: str, channel: str, radius: float = 0.0) -
             "Name a file with its weighting function: --channels FILE.",
         )
     *air, ground = np.asarray(sites.weights[channel], dtype=float)
-    return soundings.brightness(
-        sites.footprints(radius), sites.column(), air, (sites.surface(), ground)
+    return radiance.brightness_operator(
+        sites.footprints(radius), sites.variable_levels(), air, (sites.surface(), ground)
     )
 
 
-def olr(sites: Sites, variable: str, radius: float = 0.0) -> Operator:
+def build_olr(sites: ObsLocations, variable: str, radius: float = 0.0) -> Operator:
     """Return the outgoing longwave radiation, of means over discs or at points."""
     links = sites.footprints(radius)
-    return soundings.olr(links, sites.column(), sites.rows, sites.surface())
+    return radiance.olr_operator(links, sites.variable_levels(), sites.rows, sites.surface())
 
 
-OF_VARIABLE: dict[str, Build] = {
-    "point": point,
-    "mean": mean,
-    "coarse": coarse,
-    "log1p": log1p,
-    "saturating": saturating,
-    "threshold": seen(shapes.threshold),
-    "exceedance": seen(shapes.exceedance),
+VARIABLE_OPERATORS: dict[str, OperatorBuilder] = {
+    "point": build_point,
+    "mean": build_disc_mean,
+    "coarse": build_block_mean,
+    "log1p": build_log1p,
+    "saturating": build_saturating,
+    "threshold": pointwise_builder(linear.smooth_threshold),
+    "exceedance": pointwise_builder(linear.exceedance),
 }
-OF_AIR: dict[str, Build] = {"level": level, "brightness": brightness, "olr": olr}
-OF_WIND: dict[str, Build] = {
-    "speed": local_wind(winds.speed),
-    "direction": local_wind(winds.direction),
-    "heading_east": local_wind(component(0)),
-    "heading_north": local_wind(component(1)),
-    "divergence": sloping(winds.divergence),
-    "vorticity": sloping(winds.vorticity),
-    "saturating_vorticity": sloping(winds.vorticity, shapes.saturating),
+PROFILE_OPERATORS: dict[str, OperatorBuilder] = {
+    "level": build_level,
+    "brightness": build_brightness,
+    "olr": build_olr,
 }
-OPERATORS = OF_VARIABLE | OF_AIR | OF_WIND
+WIND_OPERATORS: dict[str, OperatorBuilder] = {
+    "speed": wind_builder(winds.wind_speed),
+    "direction": wind_builder(winds.wind_direction),
+    "heading_east": wind_builder(wind_component(0)),
+    "heading_north": wind_builder(wind_component(1)),
+    "divergence": wind_gradient_builder(winds.wind_divergence),
+    "vorticity": wind_gradient_builder(winds.wind_vorticity),
+    "saturating_vorticity": wind_gradient_builder(winds.wind_vorticity, linear.saturate),
+}
+OPERATORS = VARIABLE_OPERATORS | PROFILE_OPERATORS | WIND_OPERATORS
 
 
-def build(name: str, sites: Sites, variable: str, **settings: Any) -> Operator:
+def build_operator(name: str, sites: ObsLocations, variable: str, **settings: Any) -> Operator:
     """Return the operator of that name, one of ours or of an installed package.
 
     Args:
@@ -222,20 +346,21 @@ def build(name: str, sites: Sites, variable: str, **settings: Any) -> Operator:
         settings: What the operator needs to know, such as radius, or level and width.
     """
     if name not in OPERATORS:
-        return plugins.find(known(name))
+        return find_plugin(require_plugin(name))
     taken = list(inspect.signature(OPERATORS[name]).parameters.values())[2:]
     needs = [p.name for p in taken if p.default is p.empty]
     if not set(needs) <= settings.keys() <= {p.name for p in taken}:
         raise DpdmError(
-            f"The operator {name} needs {spoken(needs)}, and was given {spoken(list(settings))}.",
-            f"Give it {spoken(needs)}.",
+            f"The operator {name} needs {join_settings(needs)}, and was given "
+            f"{join_settings(list(settings))}.",
+            f"Give it {join_settings(needs)}.",
         )
     return OPERATORS[name](sites, variable, **settings)
 
 
-def known(name: str) -> str:
+def require_plugin(name: str) -> str:
     """Return a plugin's name."""
-    others = plugins.names()
+    others = list_plugins()
     if name not in others:
         every = [*OPERATORS, *others]
         hint = did_you_mean(name, every, f"There are {', '.join(every)}.")
@@ -243,7 +368,7 @@ def known(name: str) -> str:
     return name
 
 
-def spoken(words: list[str]) -> str:
+def join_settings(words: list[str]) -> str:
     """Return words as a sentence has them.
 
     Example:

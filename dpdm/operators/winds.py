@@ -13,6 +13,8 @@ directions have no mean. Assimilate a direction on the turn of the circle neares
 observed, as `instruments` does, or the unit vector, of which ``heading`` is the operator.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 
@@ -21,29 +23,29 @@ from torch import Tensor
 
 from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
-from dpdm.operators.layout import Axis, Layout
+from dpdm.operators.geometry import GridAxis, GridLayout
 from dpdm.types import Fields
 
-Map = Callable[[Fields], Fields]
-CALM = 0.5  # m s-1, below which a vane gives no direction
-DEGREE = math.radians(EARTH_RADIUS)  # m, along a meridian
+FieldMap = Callable[[Fields], Fields]
+CALM_SPEED = 0.5  # m s-1, below which a vane gives no direction
+METRES_PER_DEGREE = math.radians(EARTH_RADIUS)  # m, along a meridian
 
 
-def speed(u: int = 0, v: int = 1) -> Map:
+def wind_speed(u: int = 0, v: int = 1) -> FieldMap:
     """Return the speed of the wind in channels ``u`` and ``v``; in a calm its derivative is 0."""
     return lambda fields: torch.linalg.vector_norm(fields[:, [u, v]], dim=1, keepdim=True)
 
 
-def heading(u: int = 0, v: int = 1, calm: float = CALM) -> Map:
+def wind_heading(u: int = 0, v: int = 1, calm: float = CALM_SPEED) -> FieldMap:
     """Return the unit vector (B, 2, ...) along the wind, shrinking to 0 below a ``calm`` speed."""
 
     def unit(fields: Fields) -> Fields:
-        return fields[:, [u, v]] / speed(u, v)(fields).clamp_min(calm)
+        return fields[:, [u, v]] / wind_speed(u, v)(fields).clamp_min(calm)
 
     return unit
 
 
-def direction(u: int = 0, v: int = 1) -> Map:
+def wind_direction(u: int = 0, v: int = 1) -> FieldMap:
     """Return where the wind comes from, in degrees clockwise from north; 0 in a dead calm.
 
     Example:
@@ -61,7 +63,9 @@ def direction(u: int = 0, v: int = 1) -> Map:
     return degrees
 
 
-def divergence(layout: Layout, u: int = 0, v: int = 1, spectral: bool = False) -> Map:
+def wind_divergence(
+    layout: GridLayout, u: int = 0, v: int = 1, spectral: bool = False
+) -> FieldMap:
     """Return the divergence (B, 1, ..., H, W), in s-1 where the wind is in m s-1.
 
     Args:
@@ -72,51 +76,55 @@ def divergence(layout: Layout, u: int = 0, v: int = 1, spectral: bool = False) -
             centred differences of second order (one-sided at a rim, and of first order in the
             rows next to a pole).
     """
-    return lambda fields: slopes(layout, fields[:, u, None], fields[:, v, None], spectral)
+    return lambda fields: vector_divergence(
+        layout, fields[:, u, None], fields[:, v, None], spectral
+    )
 
 
-def vorticity(layout: Layout, u: int = 0, v: int = 1, spectral: bool = False) -> Map:
+def wind_vorticity(layout: GridLayout, u: int = 0, v: int = 1, spectral: bool = False) -> FieldMap:
     """Return the vertical vorticity (B, 1, ..., H, W); the arguments are those of `divergence`.
 
     It is the divergence of the wind turned right by a quarter.
     """
-    return lambda fields: slopes(layout, fields[:, v, None], -fields[:, u, None], spectral)
+    return lambda fields: vector_divergence(
+        layout, fields[:, v, None], -fields[:, u, None], spectral
+    )
 
 
-def slopes(layout: Layout, along: Tensor, up: Tensor, spectral: bool) -> Tensor:
+def vector_divergence(layout: GridLayout, along: Tensor, up: Tensor, spectral: bool) -> Tensor:
     """Return the divergence of a vector with components (B, 1, ..., H, W)."""
-    d = fourier if spectral else centred
+    d = fourier_derivative if spectral else central_difference
     if not layout.sphere:
         return d(along, layout.columns, -1) + d(up, layout.rows, -2)
     lat = torch.as_tensor(layout.rows.centres, device=along.device)[:, None]
     pole = lat.abs() > 90 - 1e-6
     narrow = torch.where(pole, 0.0, torch.deg2rad(lat).cos()).to(along)
     flow = d(along, layout.columns, -1) + d(up * narrow, layout.rows, -2)
-    return at_poles(flow / (DEGREE * torch.where(pole, 1.0, narrow)), pole)
+    return average_pole_rows(flow / (METRES_PER_DEGREE * torch.where(pole, 1.0, narrow)), pole)
 
 
-def at_poles(fields: Tensor, pole: Tensor) -> Tensor:
+def average_pole_rows(fields: Tensor, pole: Tensor) -> Tensor:
     """Return fields whose rows at a pole, where no direction is east, are the next row's mean."""
     inner = torch.arange(len(pole), device=fields.device).clamp(1, len(pole) - 2)
     return torch.where(pole, fields.mean(-1, keepdim=True)[..., inner, :], fields)
 
 
-def centred(fields: Tensor, axis: Axis, dim: int) -> Tensor:
+def central_difference(fields: Tensor, axis: GridAxis, dim: int) -> Tensor:
     """Return the derivative by differences of second order, one-sided at a rim."""
     if len(axis.centres) < 3:
         raise DpdmError(
             f"The axis {axis.name} has {len(axis.centres)} cells, too few for a derivative.",
             "Use a field of 3 or more rows and columns.",
         )
-    if axis.closed:
+    if axis.is_cyclic:
         return (fields.roll(-1, dim) - fields.roll(1, dim)) / (2 * axis.step)
     (slope,) = torch.gradient(fields, spacing=axis.step, dim=dim, edge_order=2)
     return slope
 
 
-def fourier(fields: Tensor, axis: Axis, dim: int) -> Tensor:
+def fourier_derivative(fields: Tensor, axis: GridAxis, dim: int) -> Tensor:
     """Return the derivative that is exact for waves; that of the shortest is 0 at the cells."""
-    if not axis.closed:
+    if not axis.is_cyclic:
         raise DpdmError(
             f"A spectral derivative needs a periodic axis, and {axis.name} is not.",
             "Use centred differences.",

@@ -18,25 +18,22 @@ from typing import Any
 import torch
 
 from dpdm.errors import DpdmError
-from dpdm.reconstruct import changes
-from dpdm.reconstruct.clerk import Clerk
-from dpdm.reconstruct.drawer import Work
-from dpdm.reconstruct.engines import Engine, alone
-from dpdm.reconstruct.layouts import layout_of
-from dpdm.reconstruct.ledger import Ledger, mend, open_ledger
-from dpdm.reconstruct.lock import held
-from dpdm.reconstruct.products import made_from
-from dpdm.reconstruct.setting import Setting, prepare
-from dpdm.reconstruct.units import Unit
-from dpdm.reconstruct.words import spoken
-from dpdm.reconstruct.workers import staffed
+from dpdm.reconstruct import setup
+from dpdm.reconstruct.draw_unit import UnitInput
+from dpdm.reconstruct.executors import Executor, local_executor
+from dpdm.reconstruct.ledger import Ledger, WorkUnit, hold_lock, open_ledger, remove_torn_line
+from dpdm.reconstruct.outputs import choose_layout, product_sources
+from dpdm.reconstruct.plan import format_hours
+from dpdm.reconstruct.setup import ReconstructionSetup, prepare_reconstruction
+from dpdm.reconstruct.workers import process_executor
+from dpdm.reconstruct.writer import OutputWriter
 
-Say = Callable[[str], None]
-Report = Callable[[int, int], None]
+MessageCallback = Callable[[str], None]
+UnitCallback = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """What the command says beside the plan.
 
     Attributes:
@@ -52,43 +49,34 @@ class Options:
     scheduler: str = ""
     budget: float = 0.0
     accept: bool = False
-    say: Say = lambda line: None
-    report: Report = lambda done, total: None
+    say: MessageCallback = lambda line: None
+    report: UnitCallback = lambda done, total: None
 
 
-def reconstruct(path: Path, folder: Path, options: Options = Options()) -> bool:
-    """Reconstruct what a plan says into a folder, or go on with it; tell whether all is done.
-
-    Raises:
-        DpdmError: When the plan or its files are wrong, another process works on the folder, what
-            is done there is not of this plan, or units failed.
-    """
+def reconstruct(path: Path, folder: Path, options: RunOptions = RunOptions()) -> bool:
+    """Reconstruct what a plan says into a folder, or go on with it; tell whether all is done."""
     begun = time.monotonic()
-    check_folder(folder)
-    setting = prepare(path)
+    check_output_folder(folder)
+    setting = prepare_reconstruction(path)
     gc.collect()  # files that are open and forgotten must not be closed by another thread
     folder.mkdir(exist_ok=True)
-    with held(folder):
-        mend(folder / "ledger.jsonl")
+    with hold_lock(folder):
+        remove_torn_line(folder / "ledger.jsonl")
         ledger = open_ledger(folder)
-        mark = changes.check(setting, ledger, options.accept)
-        layout = layout_of(setting, folder, made_from(setting, mark))
-        layout.begin(ledger.kept)
-        with Clerk(setting, ledger, layout, options.say) as clerk:
+        mark = setup.check_changes(setting, ledger, options.accept)
+        layout = choose_layout(setting, folder, product_sources(setting, mark))
+        layout.begin(ledger.step_products)
+        with OutputWriter(setting, ledger, layout, options.say) as clerk:
             clerk.clean()
-            start(setting, ledger, mark, options)
-            course = Course(setting, clerk, options, begun)
+            record_start(setting, ledger, mark, options)
+            course = ReconstructionRun(setting, clerk, options, begun)
             whole = course.run()
         clerk.parts.close()
     return whole
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that is something else.
-
-    Raises:
-        DpdmError: When it is.
-    """
+def check_output_folder(folder: Path) -> None:
+    """Refuse a folder that is something else."""
     if not folder.exists():
         if not folder.resolve().parent.is_dir():
             raise DpdmError(
@@ -106,7 +94,9 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def start(setting: Setting, ledger: Ledger, mark: dict[str, Any], options: Options) -> None:
+def record_start(
+    setting: ReconstructionSetup, ledger: Ledger, mark: dict[str, Any], options: RunOptions
+) -> None:
     """Note the start, and tell what is odd about the series."""
     done = sum(map(ledger.is_done, setting.units))
     series = setting.series
@@ -124,124 +114,120 @@ def start(setting: Setting, ledger: Ledger, mark: dict[str, Any], options: Optio
 
 
 @dataclass
-class Course:
+class ReconstructionRun:
     """One run of the command.
 
     Attributes:
         setting: What is reconstructed.
-        clerk: Who keeps what is drawn.
+        writer: Who keeps what is drawn.
         options: What the command says.
-        begun: When it began, by the monotonic clock.
-        ended: Whether the budget was used up.
-        before: Units that were done before.
-        fresh: Units that this run has drawn.
+        start_time: When it began, by the monotonic clock.
+        budget_used: Whether the budget was used up.
+        done_before: Units that were done before.
+        drawn_count: Units that this run has drawn.
         faults: Units that failed, and the fault.
     """
 
-    setting: Setting
-    clerk: Clerk
-    options: Options
-    begun: float
-    ended: bool = False
-    before: int = 0
-    fresh: int = 0
-    faults: dict[Unit, str] = field(default_factory=dict)
+    setting: ReconstructionSetup
+    writer: OutputWriter
+    options: RunOptions
+    start_time: float
+    budget_used: bool = False
+    done_before: int = 0
+    drawn_count: int = 0
+    faults: dict[WorkUnit, str] = field(default_factory=dict)
 
     def run(self) -> bool:
         """Draw what is left, try again what failed, and write what is complete."""
-        self.clerk.catch_up()
-        left = [unit for unit in self.setting.units if not self.clerk.ledger.is_done(unit)]
-        self.before = len(self.setting.units) - len(left)
+        self.writer.catch_up()
+        left = [unit for unit in self.setting.units if not self.writer.ledger.is_done(unit)]
+        self.done_before = len(self.setting.units) - len(left)
         self.report()
         if left:
             with self.engine() as engine:
-                self.through(engine, left)
-                self.through(engine, list(self.faults))
-        self.clerk.wait()
-        if self.ended:
+                self.run_units(engine, left)
+                self.run_units(engine, list(self.faults))
+        self.writer.wait()
+        if self.budget_used:
             self.options.say("the budget is used up; the same command goes on")
             return False
-        self.clerk.finish()
-        self.complain()
+        self.writer.finish()
+        self.raise_failures()
         return True
 
-    def engine(self) -> AbstractContextManager[Engine]:
+    def engine(self) -> AbstractContextManager[Executor]:
         """Return what draws."""
         run = self.setting.plan.run
         workers = self.options.workers or run.workers
         scheduler = self.options.scheduler or run.scheduler
         if scheduler:
-            from dpdm.reconstruct.cluster import clustered
+            from dpdm.reconstruct.executors import connect_cluster
 
-            return clustered(self.setting.drawer, scheduler)
+            return connect_cluster(self.setting.unit_sampler, scheduler)
         if workers > 1:
-            return staffed(self.setting.drawer, workers)
-        return nullcontext(alone(self.setting.drawer))
+            return process_executor(self.setting.unit_sampler, workers)
+        return nullcontext(local_executor(self.setting.unit_sampler))
 
-    def through(self, engine: Engine, units: list[Unit]) -> None:
+    def run_units(self, engine: Executor, units: list[WorkUnit]) -> None:
         """Draw units, and note those that fail."""
-        for outcome in engine(self.works(units)):
-            if isinstance(outcome.drawn, Exception):
-                self.failed(outcome.unit, outcome.drawn)
+        for outcome in engine(self.pending_work(units)):
+            if isinstance(outcome.result, Exception):
+                self.record_failure(outcome.unit, outcome.result)
             else:
                 self.faults.pop(outcome.unit, None)
-                self.clerk.take(outcome)
-                self.fresh += 1
-                self.tell(outcome.unit, outcome.seconds)
+                self.writer.submit(outcome)
+                self.drawn_count += 1
+                self.report_unit(outcome.unit, outcome.seconds)
 
-    def works(self, units: list[Unit]) -> Iterator[Work]:
+    def pending_work(self, units: list[WorkUnit]) -> Iterator[UnitInput]:
         """Yield units with what is known of them, until the budget is used up."""
         for unit in units:
-            if self.over():
-                self.ended = True
+            if self.over_budget():
+                self.budget_used = True
                 return
             try:
-                work = self.setting.work(unit)
+                work = self.setting.read_unit_input(unit)
             except Exception as fault:  # a file that is damaged: the other units go on
-                self.failed(unit, fault)
+                self.record_failure(unit, fault)
             else:
                 yield work
 
-    def over(self) -> bool:
+    def over_budget(self) -> bool:
         """Tell whether another unit would overrun the budget."""
-        pace = sorted(self.clerk.ledger.pace[-20:])
+        pace = sorted(self.writer.ledger.unit_seconds[-20:])
         usual = pace[len(pace) // 2] if pace else 0.0
-        passed = time.monotonic() - self.begun
+        passed = time.monotonic() - self.start_time
         return 0 < self.options.budget < passed + usual
 
-    def failed(self, unit: Unit, fault: Exception) -> None:
+    def record_failure(self, unit: WorkUnit, fault: Exception) -> None:
         """Note a unit that failed."""
-        self.clerk.wait()
+        self.writer.wait()
         text = str(fault) or type(fault).__name__
         self.faults[unit] = text
-        self.clerk.ledger.append(
+        self.writer.ledger.append(
             "failed", label=unit.label, first=unit.first, count=unit.count, error=text
         )
         self.options.say(f"{unit.name} failed: {text}")
 
-    def tell(self, unit: Unit, seconds: float) -> None:
+    def report_unit(self, unit: WorkUnit, seconds: float) -> None:
         """Tell that a unit is drawn, and how long the rest will take."""
         left = len(self.setting.units) - self.done
-        passed = time.monotonic() - self.begun
-        time_left = spoken(left * passed / self.fresh / 3600)
+        passed = time.monotonic() - self.start_time
+        time_left = format_hours(left * passed / self.drawn_count / 3600)
         self.options.say(f"{unit.name} drawn in {seconds:.1f} s; {left} left, {time_left}")
         self.report()
 
     @property
     def done(self) -> int:
         """Count the units that need no more work."""
-        return self.before + self.fresh
+        return self.done_before + self.drawn_count
 
     def report(self) -> None:
         """Report how far the work is."""
         self.options.report(self.done, len(self.setting.units))
 
-    def complain(self) -> None:
-        """Say which units were set aside.
-
-        Raises:
-            DpdmError: When there are any.
-        """
+    def raise_failures(self) -> None:
+        """Say which units were set aside."""
         if self.faults:
             unit, text = next(iter(self.faults.items()))
             raise DpdmError(

@@ -7,21 +7,30 @@ does what was tried at the prompt.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dpdm import choices
-from dpdm.config import SHARE, Rule, at_least, check, one_of, read, within
-from dpdm.ensemble import EnsembleOptions
+from dpdm.config import (
+    FRACTION_RULE,
+    OPTION_LIMITS,
+    ValueRule,
+    check_settings,
+    choice_rule,
+    minimum_rule,
+    range_rule,
+    read_settings,
+)
 from dpdm.errors import DpdmError
-from dpdm.fields.checks import Missing
-from dpdm.limits import MOST
-from dpdm.request import COVERAGE, AssimilationOptions
+from dpdm.fields.value_checks import MissingCodes
+from dpdm.states.ensemble import EnsembleOptions
+from dpdm.states.request import DEFAULT_COVERAGE, AssimilationOptions
 
 
 @dataclass(frozen=True)
-class Input:
+class InputSection:
     """Section ``[input]``: the coarse series.
 
     Attributes:
@@ -40,7 +49,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Known:
+class PriorSection:
     """Section ``[prior]``: what draws.
 
     Attributes:
@@ -53,7 +62,7 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Draw:
+class DrawSection:
     """Section ``[draw]``: the ensemble.
 
     Attributes:
@@ -72,7 +81,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class Adjust:
+class AdjustSection:
     """Section ``[adjust]``: how the input is brought to the climate that the prior learnt from.
 
     Attributes:
@@ -85,7 +94,7 @@ class Adjust:
 
 
 @dataclass(frozen=True)
-class Observed:
+class ObservationSection:
     """Section ``[observations]``: what was measured; as the options of ``dpdm assimilate``.
 
     Attributes:
@@ -111,12 +120,12 @@ class Observed:
     guidance: str = ""
     rename: dict[str, str] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
-    coverage: float = COVERAGE
+    coverage: float = DEFAULT_COVERAGE
     missing: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputSection:
     """Section ``[output]``: what is kept, and how it lies on disk.
 
     Attributes:
@@ -137,7 +146,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunSection:
     """Section ``[run]``: how the work is shared; it decides no value.
 
     Attributes:
@@ -157,71 +166,70 @@ class Run:
 class Plan:
     """All of it, with the folder that its names of files start from."""
 
-    input: Input = field(default_factory=Input)
-    prior: Known = field(default_factory=Known)
-    draw: Draw = field(default_factory=Draw)
-    adjust: Adjust = field(default_factory=Adjust)
-    observations: Observed = field(default_factory=Observed)
-    output: Output = field(default_factory=Output)
-    run: Run = field(default_factory=Run)
+    input: InputSection = field(default_factory=InputSection)
+    prior: PriorSection = field(default_factory=PriorSection)
+    draw: DrawSection = field(default_factory=DrawSection)
+    adjust: AdjustSection = field(default_factory=AdjustSection)
+    observations: ObservationSection = field(default_factory=ObservationSection)
+    output: OutputSection = field(default_factory=OutputSection)
+    run: RunSection = field(default_factory=RunSection)
 
 
-DATE = r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?"
+DATE_PATTERN = r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?"
 
 
-def _period(said: Sequence[str]) -> bool:
+def _is_period(said: Sequence[str]) -> bool:
     """Tell whether nothing is said, or two dates in order; a year ends with its last day."""
-    if len(said) != 2 or not all(re.fullmatch(DATE, date) for date in said):
+    if len(said) != 2 or not all(re.fullmatch(DATE_PATTERN, date) for date in said):
         return not said
     first, last = said
     return first[: len(last)] <= last[: len(first)]
 
 
-PERIOD: Rule = (_period, 'Give the first and the last month, as in ["1836-01", "2015-12"].')
-RULES: dict[str, Rule] = {
+PERIOD_RULE: ValueRule = (
+    _is_period,
+    'Give the first and the last month, as in ["1836-01", "2015-12"].',
+)
+PLAN_RULES: dict[str, ValueRule] = {
     "input.files": (bool, 'Name files, as in files = ["20cr/*.nc"].'),
-    "input.period": PERIOD,
-    "draw.members": within(0, MOST["members"]),
-    "draw.seed": within(0, MOST["seed"]),
+    "input.period": PERIOD_RULE,
+    "draw.members": range_rule(0, OPTION_LIMITS["members"]),
+    "draw.seed": range_rule(0, OPTION_LIMITS["seed"]),
     "draw.steps": (
-        lambda said: said == 0 or 2 <= said <= MOST["steps"],
-        f"Give 2 to {MOST['steps']}, or 0.",
+        lambda said: said == 0 or 2 <= said <= OPTION_LIMITS["steps"],
+        f"Give 2 to {OPTION_LIMITS['steps']}, or 0.",
     ),
-    "prior.period": one_of("", "any"),
-    "draw.sampler": one_of("", choices.SAMPLERS),
-    "adjust.method": one_of(choices.ADJUSTMENTS),
-    "adjust.reference": PERIOD,
+    "prior.period": choice_rule("", "any"),
+    "draw.sampler": choice_rule("", choices.SAMPLERS),
+    "adjust.method": choice_rule(choices.ADJUSTMENTS),
+    "adjust.reference": PERIOD_RULE,
     "observations.coarse_length": (lambda said: said > 0, "Give a length in km."),
-    "observations.reject": at_least(0),
-    "observations.withhold": SHARE,
+    "observations.reject": minimum_rule(0),
+    "observations.withhold": FRACTION_RULE,
     "observations.coverage": (lambda said: 0 <= said <= 1, "Give a share from 0 to 1."),
-    "observations.guidance": one_of("", choices.GUIDANCES),
-    "output.layout": one_of(choices.LAYOUTS),
-    "output.keep": one_of(choices.KEPT),
+    "observations.guidance": choice_rule("", choices.GUIDANCES),
+    "output.layout": choice_rule(choices.LAYOUTS),
+    "output.keep": choice_rule(choices.KEPT),
     "output.quantiles": (
         lambda said: list(said) == sorted(set(said)) and all(0 <= q <= 100 for q in said),
         "Give rising percentiles from 0 to 100, as in [10, 50, 90].",
     ),
     "output.bbox": (lambda said: len(said) in (0, 4), "Give west, east, south, north."),
-    "run.workers": within(1, MOST["workers"]),
-    "run.member_block": within(1, MOST["member_block"]),
-    "run.device": one_of(choices.DEVICES),
+    "run.workers": range_rule(1, OPTION_LIMITS["workers"]),
+    "run.member_block": range_rule(1, OPTION_LIMITS["member_block"]),
+    "run.device": choice_rule(choices.DEVICES),
 }
 
 
 def read_plan(path: Path) -> Plan:
-    """Return the plan in a file.
-
-    Raises:
-        DpdmError: When a key is unknown, or a value is of another type or makes no sense.
-    """
-    plan = read(path, Plan)
-    check(plan, RULES, path)
-    check_together(plan, path)
+    """Return the plan in a file."""
+    plan = read_settings(path, Plan)
+    check_settings(plan, PLAN_RULES, path)
+    check_key_conflicts(plan, path)
     return plan
 
 
-def check_together(plan: Plan, path: Path) -> None:
+def check_key_conflicts(plan: Plan, path: Path) -> None:
     """Refuse keys that contradict each other."""
     if plan.adjust.method != "none" and not plan.adjust.reference:
         raise DpdmError(
@@ -240,12 +248,8 @@ def check_together(plan: Plan, path: Path) -> None:
             )
 
 
-def found(patterns: Sequence[str], folder: Path, where: str) -> list[Path]:
-    """Return the files that globs name, each once, in order.
-
-    Raises:
-        DpdmError: When a glob names none.
-    """
+def find_plan_files(patterns: Sequence[str], folder: Path, where: str) -> list[Path]:
+    """Return the files that globs name, each once, in order."""
     files: dict[Path, None] = {}
     for pattern in patterns:
         rooted = Path(pattern)
@@ -262,17 +266,17 @@ def found(patterns: Sequence[str], folder: Path, where: str) -> list[Path]:
     return list(files)
 
 
-def file_of(name: str, folder: Path) -> Path | None:
+def find_plan_file(name: str, folder: Path) -> Path | None:
     """Return a file that the plan names, if it names one."""
     return folder / name if name else None
 
 
-def declared(codes: tuple[float, ...]) -> Missing:
+def missing_codes(codes: tuple[float, ...]) -> MissingCodes:
     """Return codes that stand for missing values of every variable."""
     return {"": codes} if codes else {}
 
 
-def options_of(plan: Plan, history: str) -> EnsembleOptions:
+def plan_ensemble_options(plan: Plan, history: str) -> EnsembleOptions:
     """Return what the plan asks of each step."""
     draw, out = plan.draw, plan.output
     box = (out.bbox[0], out.bbox[1], out.bbox[2], out.bbox[3]) if out.bbox else None
@@ -281,14 +285,72 @@ def options_of(plan: Plan, history: str) -> EnsembleOptions:
         draw.members, draw.seed, draw.steps, draw.sampler, out.keep, draw.consistent,
         plan.run.device, rename, plan.input.units, out.quantiles, box, history,
         period=plan.prior.period,
-        missing=declared(plan.input.missing),
+        missing=missing_codes(plan.input.missing),
     )  # fmt: skip
 
 
-def assimilation_of(said: Observed) -> AssimilationOptions:
+def plan_assimilation_options(said: ObservationSection) -> AssimilationOptions:
     """Return what the plan says of observations."""
     return AssimilationOptions(
         said.error, said.coarse_error, said.coarse_length, said.reject, said.withhold,
         said.guidance, obs_var={new: old for old, new in said.rename.items()},
-        obs_units=said.units, coverage=said.coverage, obs_missing=declared(said.missing),
+        obs_units=said.units, coverage=said.coverage, obs_missing=missing_codes(said.missing),
     )  # fmt: skip
+
+
+OPTION_PATTERNS = (
+    (r"--obs-var (\w+)=(\w+)", r'rename = { \2 = "\1" } in [observations]'),
+    (r"--obs-units (\w+)='?([^'.]+)'?", r'units = { \1 = "\2" } in [observations]'),
+    (r"--error (\w+)=(\w+)", r"error = { \1 = \2 } in [observations]"),
+    (r"--obs-missing ([-+.\w]*\w)", r"missing = [\1] in [observations]"),
+    (r"--missing ([-+.\w]*\w)", r"missing = [\1] in [input]"),
+    (r"--var (\w+)=(\w+)", r'rename = { \2 = "\1" } in [input]'),
+    (r"--units (\w+)=(?:'([^']+)'|([\w/]+))", r'units = { \1 = "\2\3" } in [input]'),
+)
+PLAN_KEYS = {
+    "draw": ("seed", "steps", "consistent"),
+    "observations": ("guidance", "coarse-error", "error", "reject", "withhold"),
+    "output": ("grid", "bbox", "statics"),
+    "run": ("device",),
+}
+
+
+def name_plan_keys(text: str) -> str:
+    """Return a sentence with keys of the plan for options of commands.
+
+    Example:
+        >>> in_keys("Say which: --var t2m=tas.")
+        'Say which: rename = { tas = "t2m" } in [input].'
+        >>> in_keys("Leave out --grid or --bbox; see dpdm train --factor.")
+        'Leave out grid in [output] or bbox in [output]; see dpdm train --factor.'
+    """
+    for option, key in OPTION_PATTERNS:
+        text = re.sub(option, key, text)
+    for section, names in PLAN_KEYS.items():
+        for name in names:
+            key = f"{name.replace('-', '_')} in [{section}]"
+            text = re.sub(rf"(?<!\S)--{name}(?![\w-])", key, text)
+    return re.sub(r"(?<!\S)--prior(?![\w-])", "name in [prior]", text)
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Let a fault speak of the plan."""
+    try:
+        yield
+    except DpdmError as fault:
+        raise DpdmError(
+            name_plan_keys(fault.what), name_plan_keys(fault.hint), fault.code
+        ) from fault
+
+
+def format_hours(hours: float) -> str:
+    """Return a time in the unit that suits it.
+
+    Example:
+        >>> [spoken(each) for each in (0.005, 0.2, 30, 720)]
+        ['18 seconds', '12 minutes', '30.0 hours', '30.0 days']
+    """
+    if hours < 1:
+        return f"{60 * hours:.0f} minutes" if hours > 1 / 30 else f"{3600 * hours:.0f} seconds"
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"

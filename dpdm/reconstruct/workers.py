@@ -25,22 +25,24 @@ from typing import Any
 import cloudpickle
 
 from dpdm.errors import DpdmError, DpdmWarning
-from dpdm.interrupt import check
-from dpdm.reconstruct.drawer import Drawer, Work
-from dpdm.reconstruct.engines import Engine, Outcome, processors, timed
+from dpdm.interrupt import check_interrupt
+from dpdm.reconstruct.draw_unit import UnitInput, UnitSampler
+from dpdm.reconstruct.executors import Executor, UnitOutcome, count_processors, sample_timed
 
-AHEAD = 2  # units a worker, that none waits for the next
-TRIES = 2  # workers that may end while they draw a unit
-PAUSE = 0.5  # seconds between looks at what else is to be done
-BEGIN = (
+QUEUED_UNITS = 2  # units a worker, that none waits for the next
+MAX_UNIT_ATTEMPTS = 2  # workers that may end while they draw a unit
+WORKER_POLL_SECONDS = 0.5  # seconds between looks at what else is to be done
+WORKER_COMMAND = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
     "from dpdm.reconstruct.workers import serve; serve(int(sys.argv[2]))"
 )
-SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+SINGLE_THREAD_ENV = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+)
 
 
 @dataclass(frozen=True)
-class Order:
+class WorkerConfig:
     """What a worker is, beside the drawer that it holds.
 
     Attributes:
@@ -52,22 +54,24 @@ class Order:
     threads: int
 
 
-class Worker:
+class WorkerProcess:
     """A process that draws, as the command sees it.
 
     Args:
         order: What it is.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: WorkerConfig) -> None:
         self.order = order
-        self.hand: list[Work] = []  # what it was given, the one that it draws first
+        self.queued_work: list[UnitInput] = []  # what it was given, the one that it draws first
         ours, theirs = socket.socketpair()
         with theirs:
             # A session of its own: Ctrl-C is for the command, which ends its workers.
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-c", BEGIN, json.dumps(sys.path), str(theirs.fileno())],
-                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=os.environ | SINGLE,
+                [sys.executable, "-P", "-c", WORKER_COMMAND, json.dumps(sys.path),
+                str(theirs.fileno())],
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                env=os.environ | SINGLE_THREAD_ENV,
                 start_new_session=True,
             )  # fmt: skip
         self.link = Connection(ours.detach())
@@ -82,12 +86,12 @@ class Worker:
         self.send(pickle.dumps(self.order))
         self.send(drawer)
 
-    def give(self, work: Work) -> None:
+    def send_work(self, work: UnitInput) -> None:
         """Give it a unit to draw after those that it has."""
-        self.hand.append(work)
+        self.queued_work.append(work)
         self.send(cloudpickle.dumps(work))
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """End it, whatever it is doing: it leaves nothing behind."""
         self.process.kill()
         self.process.wait()
@@ -95,126 +99,123 @@ class Worker:
 
 
 @dataclass
-class Staff:
+class WorkerPool:
     """The workers, and what is left to draw.
 
     Attributes:
         drawer: The pickled drawer.
         workers: Those at work.
-        lost: Units whose worker ended, to be drawn again.
-        tries: How often the worker of a unit has ended.
-        vain: Workers that have ended since one has last drawn a unit.
+        returned_work: Units whose worker ended, to be drawn again.
+        attempts: How often the worker of a unit has ended.
+        idle_failures: Workers that have ended since one has last drawn a unit.
     """
 
     drawer: bytes
-    workers: list[Worker] = field(default_factory=list)
-    lost: list[Work] = field(default_factory=list)
-    tries: dict[str, int] = field(default_factory=dict)
-    vain: int = 0
+    workers: list[WorkerProcess] = field(default_factory=list)
+    returned_work: list[UnitInput] = field(default_factory=list)
+    attempts: dict[str, int] = field(default_factory=dict)
+    idle_failures: int = 0
 
-    def hire(self, workers: int) -> None:
+    def start_workers(self, workers: int) -> None:
         """Start workers, all at once."""
-        threads = max(1, processors() // workers)
+        threads = max(1, count_processors() // workers)
         for number in range(workers):
-            self.workers.append(Worker(Order(number, threads)))
+            self.workers.append(WorkerProcess(WorkerConfig(number, threads)))
         for worker in self.workers:
             worker.begin(self.drawer)
 
-    def draw(self, works: Iterator[Work]) -> Iterator[Outcome]:
+    def draw(self, works: Iterator[UnitInput]) -> Iterator[UnitOutcome]:
         """Yield what becomes of works, in any order."""
         while True:
-            check()
-            self.hand_out(works)
-            busy = {worker.link: worker for worker in self.workers if worker.hand}
+            check_interrupt()
+            self.distribute(works)
+            busy = {worker.link: worker for worker in self.workers if worker.queued_work}
             if not busy:
                 return
-            for link in wait(list(busy), PAUSE):
-                yield from self.heard(busy[link])  # type: ignore[index]
+            for link in wait(list(busy), WORKER_POLL_SECONDS):
+                yield from self.receive(busy[link])  # type: ignore[index]
 
-    def hand_out(self, works: Iterator[Work]) -> None:
+    def distribute(self, works: Iterator[UnitInput]) -> None:
         """Give each worker a few units, no more than it will soon draw."""
-        for _ in range(AHEAD):
+        for _ in range(QUEUED_UNITS):
             for worker in self.workers:
-                if len(worker.hand) < AHEAD:
-                    work = self.lost.pop() if self.lost else next(works, None)
+                if len(worker.queued_work) < QUEUED_UNITS:
+                    work = self.returned_work.pop() if self.returned_work else next(works, None)
                     if work is None:
                         return
-                    worker.give(work)
+                    worker.send_work(work)
 
-    def heard(self, worker: Worker) -> Iterator[Outcome]:
+    def receive(self, worker: WorkerProcess) -> Iterator[UnitOutcome]:
         """Yield what a worker has drawn, or what became of its unit if it has ended."""
         try:
             drawn, seconds, said = pickle.loads(worker.link.recv_bytes())
         except (OSError, EOFError):
-            yield from self.replaced(worker)
+            yield from self.replace_worker(worker)
             return
-        self.vain = 0
+        self.idle_failures = 0
         for words in said:
             warnings.warn(words, DpdmWarning, stacklevel=2)
-        yield Outcome(worker.hand.pop(0), drawn, seconds)
+        yield UnitOutcome(worker.queued_work.pop(0), drawn, seconds)
 
-    def replaced(self, worker: Worker) -> Iterator[Outcome]:
-        """Put another worker in the place of one that ended; give up a unit that ends them all.
-
-        Raises:
-            DpdmError: When workers end as soon as they begin.
-        """
-        worker.end()
-        self.vain += 1
-        if self.vain > TRIES * len(self.workers):
-            raise ended(worker)
-        drawing, *others = worker.hand
-        self.lost += others[::-1]
+    def replace_worker(self, worker: WorkerProcess) -> Iterator[UnitOutcome]:
+        """Put another worker in the place of one that ended; give up a unit that ends them all."""
+        worker.kill()
+        self.idle_failures += 1
+        if self.idle_failures > MAX_UNIT_ATTEMPTS * len(self.workers):
+            raise worker_ended_error(worker)
+        drawing, *others = worker.queued_work
+        self.returned_work += others[::-1]
         name = drawing.unit.name
-        self.tries[name] = self.tries.get(name, 0) + 1
-        if self.tries[name] < TRIES:
-            self.lost.append(drawing)
+        self.attempts[name] = self.attempts.get(name, 0) + 1
+        if self.attempts[name] < MAX_UNIT_ATTEMPTS:
+            self.returned_work.append(drawing)
         else:
-            yield Outcome(drawing, ended(worker), 0.0)
+            yield UnitOutcome(drawing, worker_ended_error(worker), 0.0)
         number = self.workers.index(worker)
-        self.workers[number] = Worker(worker.order)
+        self.workers[number] = WorkerProcess(worker.order)
         self.workers[number].begin(self.drawer)
 
 
-def ended(worker: Worker) -> DpdmError:
+def worker_ended_error(worker: WorkerProcess) -> DpdmError:
     """Return what to report of a unit whose workers end."""
     code = worker.process.returncode
     how = f"signal {-code}" if code < 0 else f"exit {code}"
     return DpdmError(
-        f"{TRIES} worker processes in turn ended before they had drawn it, the last by {how}.",
+        f"{MAX_UNIT_ATTEMPTS} worker processes in turn ended before they had drawn it, the "
+        f"last by {how}.",
         "If memory was used up, give fewer --workers or a smaller member_block.",
     )
 
 
 @contextmanager
-def staffed(drawer: Drawer, workers: int) -> Iterator[Engine]:
+def process_executor(drawer: UnitSampler, workers: int) -> Iterator[Executor]:
     """Hold processes of this machine as an engine; they end with it, whatever they are doing."""
-    staff = Staff(cloudpickle.dumps(drawer))
+    staff = WorkerPool(cloudpickle.dumps(drawer))
     try:
-        staff.hire(workers)
+        staff.start_workers(workers)
         yield staff.draw
     finally:
         for worker in staff.workers:
-            worker.end()
+            worker.kill()
 
 
 def serve(handle: int) -> None:
     """Be a worker: draw what comes through a socket, until it closes."""
     link = Connection(handle)
     try:
-        order: Order = pickle.loads(link.recv_bytes())
-        drawer: Drawer = pickle.loads(link.recv_bytes())
+        order: WorkerConfig = pickle.loads(link.recv_bytes())
+        drawer: UnitSampler = pickle.loads(link.recv_bytes())
     except (OSError, EOFError):
         return  # the command has ended
     works: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=listen, args=(link, works), daemon=True).start()
-    fault = begun(drawer, order)
+    threading.Thread(target=receive_work, args=(link, works), daemon=True).start()
+    fault = prepare_worker(drawer, order)
     while True:
-        answer = reply(drawer, works.get()) if fault is None else (fault, 0.0, [])
-        link.send_bytes(packed(answer))
+        answer = answer_work(drawer, works.get()) if fault is None else (fault, 0.0, [])
+        link.send_bytes(pack_answer(answer))
 
 
-def listen(link: Connection, works: queue.SimpleQueue[bytes]) -> None:
+def receive_work(link: Connection, works: queue.SimpleQueue[bytes]) -> None:
     """Take in what comes, so that nobody waits to send; end the process when the link closes."""
     try:
         while True:
@@ -223,7 +224,7 @@ def listen(link: Connection, works: queue.SimpleQueue[bytes]) -> None:
         os._exit(0)
 
 
-def begun(drawer: Drawer, order: Order) -> Exception | None:
+def prepare_worker(drawer: UnitSampler, order: WorkerConfig) -> Exception | None:
     """Make a worker ready; the workers of one machine share its GPUs in turn."""
     import torch
 
@@ -237,19 +238,19 @@ def begun(drawer: Drawer, order: Order) -> Exception | None:
     return None
 
 
-def reply(drawer: Drawer, work: bytes) -> tuple[Any, float, list[str]]:
+def answer_work(drawer: UnitSampler, work: bytes) -> tuple[Any, float, list[str]]:
     """Draw a unit; return what came of it or the fault, the seconds, and warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DpdmWarning)
         try:
-            drawn, seconds = timed(drawer, pickle.loads(work))
+            drawn, seconds = sample_timed(drawer, pickle.loads(work))
         except Exception as fault:  # whatever it is, the other units are drawn
             return fault, 0.0, []
     said = [str(each.message) for each in caught if issubclass(each.category, DpdmWarning)]
     return drawn, seconds, said
 
 
-def packed(answer: tuple[Any, float, list[str]]) -> bytes:
+def pack_answer(answer: tuple[Any, float, list[str]]) -> bytes:
     """Return an answer as bytes; a fault that cannot be pickled as its words."""
     try:
         whole = pickle.dumps(answer)

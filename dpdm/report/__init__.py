@@ -11,27 +11,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from dpdm import __version__, utc
+from dpdm import __version__
 from dpdm.errors import DpdmError
-from dpdm.evaluate import Case, Table
+from dpdm.evaluate.comparison import Comparison
 from dpdm.evaluate.files import evaluate_files
-from dpdm.fields.checks import Missing, everywhere
+from dpdm.evaluate.table import Table
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.input import FileOptions
-from dpdm.fields.statics import bundled, onto, statics
-from dpdm.fields.store import open_fields, sha256
-from dpdm.fields.write import check_output, paths_in, write_text
-from dpdm.report.figures import styled
-from dpdm.report.gather import Gather
-from dpdm.report.libraries import jinja2
-from dpdm.report.parts import breakdowns
-from dpdm.report.section import section
-from dpdm.report.strata import Cells, by_coast, by_height, land_on
+from dpdm.fields.read import open_fields, sha256
+from dpdm.fields.statics import make_statics, read_bundled_statics, regrid_statics
+from dpdm.fields.value_checks import MissingCodes, common_missing_codes
+from dpdm.fields.write import check_output, iterate_paths, write_text
+from dpdm.report.accumulate import ReportAccumulator
+from dpdm.report.figures import chart_style, jinja2
+from dpdm.report.groups import (
+    CellMask,
+    breakdowns,
+    coast_classes,
+    height_classes,
+    interpolate_land,
+)
+from dpdm.report.sections import make_section
+from dpdm.system import utc_now
 
 __all__ = ["report"]
 
-SUFFIXES = (".html", ".htm")
-NOTES = (
+REPORT_SUFFIXES = (".html", ".htm")
+REPORT_NOTES = (
     "By month: the same bootstrap over the month's own times and tiles. Of twenty months that are "
     "in truth no different, one will seem different.",
     "By height and coast: sums over time; the interval is a bootstrap over tiles alone.",
@@ -53,9 +59,9 @@ def report(
     options: FileOptions = FileOptions(history=""),
 ) -> Table:
     """Write a report as HTML, and return the scores, as `evaluate_files` does."""
-    inputs = list(paths_in([forecast, truth, coarse, climatology, own_statics, also]))
-    check_output(path, inputs, options.overwrite, SUFFIXES)
-    seen = Gather()
+    inputs = list(iterate_paths([forecast, truth, coarse, climatology, own_statics, also]))
+    check_output(path, inputs, options.overwrite, REPORT_SUFFIXES)
+    seen = ReportAccumulator()
     table = evaluate_files(forecast, truth, coarse, climatology, also, own_statics, options, seen)
     assert seen.case is not None  # an evaluation has at least one time
     about = {
@@ -64,55 +70,61 @@ def report(
         "command": options.history,
         "files": {str(file): sha256(file) for file in inputs},
     }
-    page = html(seen, seen.case, table, about, own_statics, options.missing)
+    page = render_report(seen, seen.case, table, about, own_statics, options.missing)
     write_text(path, page, options.overwrite)
     return table
 
 
-def html(
-    seen: Gather,
-    case: Case,
+def render_report(
+    seen: ReportAccumulator,
+    case: Comparison,
     table: Table,
     about: Mapping[str, object],
     own: Path | None,
-    missing: Missing = {},
+    missing: MissingCodes = {},
 ) -> str:
     """Return the page."""
-    classes, relief = strata(grid_of(case.truth), own, missing)
-    land, ways = land_on(grid_of(case.truth)), breakdowns(classes)
-    with styled():
-        found = [section(name, case, kept, table, ways, land) for name, kept in seen.kept.items()]
-    notes = [*table.notes, *(note.format(relief=relief) for note in NOTES)]
-    page = template().render(
-        sections=found, notes=notes, version=__version__, made=utc.now(), **about
+    classes, relief = classify_cells(grid_of(case.truth), own, missing)
+    land, ways = interpolate_land(grid_of(case.truth)), breakdowns(classes)
+    with chart_style():
+        found = [
+            make_section(name, case, kept, table, ways, land) for name, kept in seen.kept.items()
+        ]
+    notes = [*table.notes, *(note.format(relief=relief) for note in REPORT_NOTES)]
+    page = load_template().render(
+        sections=found, notes=notes, version=__version__, made=utc_now(), **about
     )
     return page + "\n"
 
 
-def strata(
-    grid: Grid, own: Path | None, missing: Missing = {}
-) -> tuple[dict[str, dict[str, Cells]], str]:
+def classify_cells(
+    grid: Grid, own: Path | None, missing: MissingCodes = {}
+) -> tuple[dict[str, dict[str, CellMask]], str]:
     """Return the classes of cells, and whose topography they are by.
 
     The user's own counts where it covers the grid; else the bundled one, for a class of height
     needs no relief as fine as the cells.
     """
-    land = land_on(grid)
+    land = interpolate_land(grid)
     try:
         mine = (
-            None if own is None else statics(grid, open_fields(own, missing=everywhere(missing)))
+            None
+            if own is None
+            else make_statics(grid, open_fields(own, missing=common_missing_codes(missing)))
         )
     except DpdmError:
         mine = None
-    topography = (onto(bundled(), grid) if mine is None else mine)["topography"]
+    topography = (regrid_statics(read_bundled_statics(), grid) if mine is None else mine)[
+        "topography"
+    ]
     word = "bundled topography" if mine is None else "topography that was given"
     return {
-        "height": by_height(topography, land),
-        "distance to the coast": by_coast(grid, land),
+        "height": height_classes(topography, land),
+        "distance to the coast": coast_classes(grid, land),
     }, word
 
 
-def template() -> jinja2.Template:
+def load_template() -> jinja2.Template:
     """Load the page's template, which escapes whatever is put in."""
     loader = jinja2.PackageLoader("dpdm.report", "")
     made = jinja2.Environment(

@@ -4,6 +4,8 @@ Both go into the page itself, so that it is one file. Matplotlib draws them with
 is black in a chart is made the text's colour, which a dark page has light.
 """
 
+from __future__ import annotations
+
 import base64
 import io
 import re
@@ -13,23 +15,38 @@ from typing import Any
 
 import numpy as np
 
-from dpdm.evaluate.table import flatness
+from dpdm.evaluate.table import relative_histogram
 from dpdm.fields.grid import Array, Grid
-from dpdm.report.libraries import figure, mpl, ticker
-from dpdm.report.parts import Part
-from dpdm.report.words import SUPERSCRIPT
+from dpdm.report.groups import PartScores
+from dpdm.report.tables import SUPERSCRIPT
+from dpdm.system import missing_library_error
 
-INK = "#010203"  # of charts, until it is the text's colour
-COLOURS = ("#d55e00", "#2b87c8", "#009e73", "#cc79a7", "#e69f00")  # after Okabe and Ito 2008
-DASHES = ("--", "-", ":", "-.", (0, (1, 1)))
-WIDTH = 4.6  # inches, of a chart
-WIDE = 6.6
-PANEL = 2.75  # inches, of a map
-DPI = 110
-TAIL = 1.0  # percent of the cells that may lie beyond a map's colours
+try:
+    import jinja2
+    import matplotlib as mpl
+    from matplotlib import figure, ticker
+except ImportError as fault:
+    raise missing_library_error("Reports", fault) from fault
+
+__all__ = ["figure", "jinja2", "mpl", "ticker"]
+
+INK_COLOUR = "#010203"  # of charts, until it is the text's colour
+METHOD_COLOURS = (
+    "#d55e00",
+    "#2b87c8",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+)  # after Okabe and Ito 2008
+METHOD_DASHES = ("--", "-", ":", "-.", (0, (1, 1)))
+CHART_WIDTH = 4.6  # inches, of a chart
+WIDE_CHART_WIDTH = 6.6
+PANEL_WIDTH = 2.75  # inches, of a map
+MAP_DPI = 110
+MAP_TAIL_PERCENT = 1.0  # percent of the cells that may lie beyond a map's colours
 
 
-def styled() -> AbstractContextManager[None]:
+def chart_style() -> AbstractContextManager[None]:
     """Draw with these settings, whatever the user's own are."""
     made = {
         "font.size": 9,
@@ -41,18 +58,18 @@ def styled() -> AbstractContextManager[None]:
         "text.parse_math": False,
     }
     inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    ink = dict.fromkeys(inked, INK)
+    ink = dict.fromkeys(inked, INK_COLOUR)
     context: AbstractContextManager[None] = mpl.rc_context({**mpl.rcParamsDefault, **made, **ink})
     return context
 
 
-def chart(width: float = WIDTH, height: float = 2.6) -> tuple[Any, Any]:
+def make_chart(width: float = CHART_WIDTH, height: float = 2.6) -> tuple[Any, Any]:
     """Return a figure and its axes."""
     made = figure.Figure(figsize=(width, height), layout="constrained")
     return made, made.subplots()
 
 
-def svg(made: Any, name: str, words: str) -> str:
+def render_svg(made: Any, name: str, words: str) -> str:
     """Return a figure as an SVG element with an accessible name; names within it are its own."""
     stream = io.StringIO()
     made.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -61,30 +78,32 @@ def svg(made: Any, name: str, words: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\1{name}-", text)
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
-    text = text.replace(INK, "currentColor")
+    text = text.replace(INK_COLOUR, "currentColor")
     label = words.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).strip()
 
 
-def ranks(histogram: Sequence[float], name: str, words: str) -> str:
+def plot_ranks(histogram: Sequence[float], name: str, words: str) -> str:
     """Draw the shares of the ranks over the flat one."""
-    made, axes = chart()
-    shape = flatness(histogram)
-    axes.bar(np.arange(len(shape)), shape, width=0.92, color=COLOURS[1])
-    axes.axhline(1, color=INK, linestyle="--", linewidth=1)
+    made, axes = make_chart()
+    shape = relative_histogram(histogram)
+    axes.bar(np.arange(len(shape)), shape, width=0.92, color=METHOD_COLOURS[1])
+    axes.axhline(1, color=INK_COLOUR, linestyle="--", linewidth=1)
     axes.set(xlabel=f"rank of the truth among {len(histogram) - 1} members",
              ylabel="share of the area over the flat one")  # fmt: skip
     axes.set_xticks([0, len(shape) - 1], ["below all", "above all"])
-    return svg(made, name, words)
+    return render_svg(made, name, words)
 
 
-def spectra(powers: Mapping[str, tuple[Array, Array]], unit: str, name: str, words: str) -> str:
+def plot_spectra(
+    powers: Mapping[str, tuple[Array, Array]], unit: str, name: str, words: str
+) -> str:
     """Draw the variance at each wavelength, given in cells, by method."""
-    made, axes = chart()
-    looks = zip(COLOURS, DASHES, strict=True)
+    made, axes = make_chart()
+    looks = zip(METHOD_COLOURS, METHOD_DASHES, strict=True)
     for method, (waves, power) in powers.items():
         truth = method == "truth"
-        colour, dashes = (INK, "-") if truth else next(looks)
+        colour, dashes = (INK_COLOUR, "-") if truth else next(looks)
         axes.plot(waves, power, color=colour, linestyle=dashes, label=method,
                   linewidth=2.2 if truth else 1.5)  # fmt: skip
     axes.set(
@@ -103,7 +122,7 @@ def spectra(powers: Mapping[str, tuple[Array, Array]], unit: str, name: str, wor
     if some.size:  # a lerp has next to nothing below its cells
         axes.set_ylim(bottom=max(some.min(), 1e-7 * some.max()) / 2)
     axes.legend(frameon=False, fontsize=8)
-    return svg(made, name, words)
+    return render_svg(made, name, words)
 
 
 def power_of_ten(value: float) -> str:
@@ -116,71 +135,78 @@ def power_of_ten(value: float) -> str:
     return f"10{str(round(np.log10(value))).translate(SUPERSCRIPT)}"
 
 
-def ratios(parts: Sequence[Part], name: str, words: str) -> str:
+def plot_ratios(parts: Sequence[PartScores], name: str, words: str) -> str:
     """Draw each part's RMSE over lerp's, with its 95% interval."""
-    made, axes = chart(WIDE, 0.8 + 0.19 * len(parts))
+    made, axes = make_chart(WIDE_CHART_WIDTH, 0.8 + 0.19 * len(parts))
     rows = np.arange(len(parts))
     middle, low, high = np.array([part.ratio for part in parts]).T
     whiskers = np.nan_to_num(np.clip([middle - low, high - middle], 0, None))
-    axes.errorbar(middle, rows, xerr=whiskers, fmt="o", color=COLOURS[1], markersize=4,
+    axes.errorbar(middle, rows, xerr=whiskers, fmt="o", color=METHOD_COLOURS[1], markersize=4,
                   elinewidth=1.5, capsize=2)  # fmt: skip
-    axes.axvline(1, color=INK, linestyle="--", linewidth=1)
+    axes.axvline(1, color=INK_COLOUR, linestyle="--", linewidth=1)
     axes.set_yticks(rows, [part.label for part in parts])
     axes.set_ylim(len(parts) - 0.5, -0.5)
     axes.set_xlabel("RMSE over lerp's, with its 95% range")
     axes.set_xlim(left=min(0.95, np.nanmin([middle, low]) - 0.05))
-    return svg(made, name, words)
+    return render_svg(made, name, words)
 
 
-def maps(panels: Mapping[str, Array], grid: Grid, land: Array, unit: str, signed: bool) -> str:
+def plot_maps(
+    panels: Mapping[str, Array], grid: Grid, land: Array, unit: str, signed: bool
+) -> str:
     """Draw maps beside each other on one scale, and return a PNG as a data address."""
     shown = [field[np.isfinite(field)] for field in panels.values()]
-    most = float(np.percentile(np.abs(np.concatenate([*shown, [0.0]])), 100 - TAIL)) or 1.0
+    most = (
+        float(np.percentile(np.abs(np.concatenate([*shown, [0.0]])), 100 - MAP_TAIL_PERCENT))
+        or 1.0
+    )
     stretch = 1 / np.cos(np.radians(min(60.0, float(np.abs(grid.lat).mean()))))
-    tall = PANEL * stretch * np.ptp(grid.lat_edges) / np.ptp(grid.lon_edges)
-    size = ((PANEL + 0.4) * len(panels) + 0.8, min(tall, 5) + 0.5)
-    made = figure.Figure(figsize=size, dpi=DPI, layout="constrained", facecolor="white")
-    between = "nearest" if len(grid.lon) < PANEL * DPI else "auto"  # means where cells are many
+    tall = PANEL_WIDTH * stretch * np.ptp(grid.lat_edges) / np.ptp(grid.lon_edges)
+    size = ((PANEL_WIDTH + 0.4) * len(panels) + 0.8, min(tall, 5) + 0.5)
+    made = figure.Figure(figsize=size, dpi=MAP_DPI, layout="constrained", facecolor="white")
+    between = (
+        "nearest" if len(grid.lon) < PANEL_WIDTH * MAP_DPI else "auto"
+    )  # means where cells are many
     row = made.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, field) in zip(row, panels.items(), strict=True):
-        drawn = axes.imshow(field, extent=frame(grid), origin="lower", interpolation=between,
+        drawn = axes.imshow(field, extent=map_extent(grid), origin="lower", interpolation=between,
                             vmin=-most if signed else 0, vmax=most,
                             cmap="RdBu_r" if signed else "magma_r")  # fmt: skip
-        dressed(axes, grid, land, title, stretch)
+        decorate_map(axes, grid, land, title, stretch)
     over = "both" if signed else "max"
     made.colorbar(drawn, ax=list(row), label=unit, extend=over, aspect=18)
-    return png(made)
+    return render_png(made)
 
 
-def frame(grid: Grid) -> tuple[float, float, float, float]:
+def map_extent(grid: Grid) -> tuple[float, float, float, float]:
     """Return west, east, south and north of a picture of equal cells."""
     half = grid.spacing[0] / 2
     west, last = (float(edge) for edge in grid.lon_edges[[0, -1]])
     return west, last, float(grid.lat[0]) - half, float(grid.lat[-1]) + half
 
 
-def dressed(axes: Any, grid: Grid, land: Array, title: str, stretch: float) -> None:
+def decorate_map(axes: Any, grid: Grid, land: Array, title: str, stretch: float) -> None:
     """Give a map its coast, its degrees and its title."""
     if land.min() < 0.5 <= land.max():
-        axes.contour(grid.lon, grid.lat, land, levels=[0.5], colors=INK, linewidths=0.6)
+        axes.contour(grid.lon, grid.lat, land, levels=[0.5], colors=INK_COLOUR, linewidths=0.6)
     axes.set_aspect(stretch)
     axes.set_ylim(grid.lat_edges[0], grid.lat_edges[-1])  # half a cell less at a pole
     axes.spines[:].set_visible(True)
     axes.set_title(title, fontsize=9)
-    for axis, turn in ((axes.xaxis, east), (axes.yaxis, north)):
-        axis.set_major_locator(degrees(np.ptp(axis.get_view_interval())))
+    for axis, turn in ((axes.xaxis, format_longitude), (axes.yaxis, format_latitude)):
+        axis.set_major_locator(degree_ticks(np.ptp(axis.get_view_interval())))
         axis.set_major_formatter(ticker.FuncFormatter(lambda x, _, turn=turn: turn(x)))
         axis.set_tick_params(labelsize=8)
 
 
-def degrees(span: float) -> Any:
+def degree_ticks(span: float) -> Any:
     """Choose where an axis of so many degrees is labelled."""
     if span > 150:
         return ticker.MultipleLocator(60 if span > 200 else 30)
     return ticker.MaxNLocator(4, steps=[1, 2, 3, 5, 10])
 
 
-def east(degrees: float) -> str:
+def format_longitude(degrees: float) -> str:
     """Return a longitude as maps have it.
 
     Example:
@@ -192,12 +218,12 @@ def east(degrees: float) -> str:
     return f"{abs(value):g}°{side}"
 
 
-def north(degrees: float) -> str:
+def format_latitude(degrees: float) -> str:
     """Return a latitude as maps have it."""
     return f"{abs(degrees):g}°{'' if degrees == 0 else 'S' if degrees < 0 else 'N'}"
 
 
-def png(made: Any) -> str:
+def render_png(made: Any) -> str:
     """Return a figure as the address of a picture that is in it."""
     stream = io.BytesIO()
     made.savefig(stream, format="png", bbox_inches="tight", metadata={"Software": None})

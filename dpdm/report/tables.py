@@ -1,23 +1,148 @@
 """The tables of a report, as text: a caption, a head, and rows that begin with their name."""
 
+from __future__ import annotations
+
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from dpdm.evaluate.metrics import REFERENCE, Row, columns
-from dpdm.evaluate.table import cell, digits
-from dpdm.report.gather import HIGH, SINGLE, TRUTH, Kept
-from dpdm.report.parts import Part, worded
-from dpdm.report.words import DASH, MINUS, number, units
+from dpdm.evaluate.metrics import REFERENCE, Row, column_metrics
+from dpdm.evaluate.table import format_cell, rmse_decimals
+from dpdm.fields.variables import SURFACE_VARIABLES
+from dpdm.report.accumulate import HIGH_QUANTILE, SINGLE_LABEL, TRUTH_LABEL, VariableSums
+from dpdm.report.groups import PartScores, shorten_verdict
 
-QUANTILES = (0.001, 0.01, 0.05, 0.5, 0.95, 0.99, 0.999)
-TOP = 5  # times with the highest means
-HIGHEST = {"tp": "wettest", "t2m": "warmest"}
+TEST_OUTCOMES = ("better", "worse", "no different")
+CALIBRATED_RANGE = (0.9, 1.1)  # spread-skill ratios that are called so
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+MINUS = "\N{MINUS SIGN}"
+DASH = "\N{EN DASH}"
+
+
+def write_conclusion(
+    name: str, rows: Sequence[Row], months: Sequence[PartScores], method: str
+) -> str:
+    """Say in one sentence how the forecast of a variable does."""
+    found = {row["method"]: row for row in rows}
+    row, lerp = found[method], found.get(REFERENCE)
+    unit, places = format_unit(row["units"]), rmse_decimals(rows)
+    said = (
+        f"{describe_variable(name)}: the {method} has an RMSE of "
+        f"{format_decimal(row['rmse'], places)} {unit}"
+    )
+    if lerp is not None:
+        said += f" where lerp has {format_decimal(lerp['rmse'], places)} {unit}"
+        said += f": {describe_test(row)}{count_tested_months(months)}"
+    else:
+        said += f" and a bias of {format_decimal(row['bias'], places)} {unit}"
+    return f"{said}{name_best_method(rows, row, unit)}{describe_calibration(rows[-1])}."
+
+
+def name_best_method(rows: Sequence[Row], row: Row, unit: str) -> str:
+    """Name the method with the least RMSE, where it is another.
+
+    Example:
+        >>> rows = [{"method": "lerp", "rmse": 0.5}, {"method": "forecast", "rmse": 1.0}]
+        >>> outdone(rows, rows[1], "K")
+        '; lerp has the least, 0.50 K'
+    """
+    least = min((other for other in rows if "rmse" in other), key=lambda other: other["rmse"])
+    if not least["rmse"] < row["rmse"]:
+        return ""
+    return (
+        f"; {least['method']} has the least, "
+        f"{format_decimal(least['rmse'], rmse_decimals(rows))} {unit}"
+    )
+
+
+def describe_test(row: Row) -> str:
+    """Say how a method stands to lerp.
+
+    Example:
+        >>> tested({"rmse_ratio_low": 0.8, "rmse_ratio_high": 0.91, "verdict": "better than lerp"})
+        'better than lerp (ratio 0.80 to 0.91)'
+    """
+    low, high = row["rmse_ratio_low"], row["rmse_ratio_high"]
+    ends = "" if math.isnan(low) else f" (ratio {low:.2f} to {high:.2f})"
+    return f"{row['verdict']}{ends}"
+
+
+def count_tested_months(months: Sequence[PartScores]) -> str:
+    """Say in how many of the months that were tested the forecast is better, or worse, than lerp.
+
+    Example:
+        >>> in_months([])
+        ''
+    """
+    words = [month.short_verdict for month in months if month.short_verdict in TEST_OUTCOMES]
+    if not words:
+        return ""
+    better, worse = words.count("better"), words.count("worse")
+    also = f" and worse in {worse}" if worse else ""
+    times = "month" if len(words) == 1 else "months"
+    return f", and better in {better} of {len(words)} {times} taken alone{also}"
+
+
+def describe_calibration(row: Row) -> str:
+    """Say whether members spread as much as their mean errs."""
+    ratio = row.get("ssr")
+    if ratio is None or math.isnan(ratio):
+        return ""
+    low, high = CALIBRATED_RANGE
+    word = "too little" if ratio < low else "too much" if ratio > high else "as much as they err"
+    return f"; its members spread {word} (spread-skill ratio {ratio:.2f})"
+
+
+def describe_variable(name: str) -> str:
+    """Return a variable in words, with its name.
+
+    Example:
+        >>> called("tp"), called("hail")
+        ('Precipitation (tp)', 'hail')
+    """
+    known = SURFACE_VARIABLES.get(name)
+    return f"{known.long_name.capitalize()} ({name})" if known else name
+
+
+def format_unit(text: str) -> str:
+    """Return a unit as it is printed.
+
+    Example:
+        >>> units("mm day-1"), units("W m**-2"), units("1")
+        ('mm day⁻¹', 'W m⁻²', '')
+    """
+    words = [
+        "" if word == "1" else _format_exponent(word) for word in text.replace("**", "").split()
+    ]
+    return " ".join(word for word in words if word)
+
+
+def _format_exponent(word: str) -> str:
+    base = word.rstrip("0123456789").removesuffix("-")
+    return base + word[len(base) :].translate(SUPERSCRIPT) if base.isalpha() else word
+
+
+def format_decimal(value: float | None, places: int) -> str:
+    """Return a number with so many decimals and a true minus, a dash for none.
+
+    Example:
+        >>> number(-0.0312, 2) == MINUS + "0.03", number(float("nan"), 2) == DASH
+        (True, True)
+    """
+    if value is None or not math.isfinite(value):
+        return DASH
+    return f"{round(value, places) + 0.0:.{places}f}".replace("-", MINUS)
+
+
+REPORT_QUANTILES = (0.001, 0.01, 0.05, 0.5, 0.95, 0.99, 0.999)
+TOP_TIMES = 5  # times with the highest means
+HIGHEST_WORDS = {"tp": "wettest", "t2m": "warmest"}
 
 
 @dataclass(frozen=True)
-class Tabulated:
+class ReportTable:
     """Hold a table.
 
     Attributes:
@@ -31,24 +156,24 @@ class Tabulated:
     rows: list[list[str]]
 
 
-def scores(rows: Sequence[Row], title: str) -> Tabulated:
+def scores_table(rows: Sequence[Row], title: str) -> ReportTable:
     """Return the scores of all methods over all times; columns that are empty are left out."""
-    decimals = digits(rows)
-    unit = units(rows[0]["units"]) or "parts of one"
-    shown = columns()
+    decimals = rmse_decimals(rows)
+    unit = format_unit(rows[0]["units"]) or "parts of one"
+    shown = column_metrics()
     head = [metric.label or metric.column for metric in shown]
-    body = [[row["method"], *(cell(row, metric, decimals) for metric in shown),
+    body = [[row["method"], *(format_cell(row, metric, decimals) for metric in shown),
              str(row.get("verdict", "-"))] for row in rows]  # fmt: skip
     table = [["method", *head, "against lerp"], *body]
     kept = [col for col in zip(*table, strict=True) if any(text != "-" for text in col[1:])]
     first, *rest = (list(line) for line in zip(*kept, strict=True))
-    printed = [[line[0], *(_printed(text) for text in line[1:])] for line in rest]
+    printed = [[line[0], *(_format_entry(text) for text in line[1:])] for line in rest]
     inside = [metric.column for metric in shown if not metric.unit and metric.column in first]
-    said = f"{title}: over all times and cells; {listed(inside)} in {unit}"
-    return Tabulated(said, first, printed)
+    said = f"{title}: over all times and cells; {join_in_sentence(inside)} in {unit}"
+    return ReportTable(said, first, printed)
 
 
-def listed(words: Sequence[str]) -> str:
+def join_in_sentence(words: Sequence[str]) -> str:
     """Return words as a list in a sentence.
 
     Example:
@@ -58,22 +183,22 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _printed(text: str) -> str:
+def _format_entry(text: str) -> str:
     """Return an entry of a text table with true minus, dash and a verdict that is short."""
     if text == "-":
         return DASH
     if text[:1] == "-":
         return f"{MINUS}{text[1:]}"
-    return worded(text)
+    return shorten_verdict(text)
 
 
-def parts(
-    found: Sequence[Part], caption: str, first: str, size: str, places: int, several: str
-) -> Tabulated:
+def parts_table(
+    found: Sequence[PartScores], caption: str, first: str, size: str, places: int, several: str
+) -> ReportTable:
     """Return the scores of months or classes, a row each; `several` names the members together."""
     methods = list(found[0].rows)
     whole = several or methods[-1]
-    tested = any(part.word for part in found)
+    tested = any(part.short_verdict for part in found)
     head = [first, size, *(f"RMSE of {method}" for method in methods), f"bias of {methods[-1]}"]
     head += ["CRPS of lerp"] if tested else []
     head += [f"CRPS of {whole}"]
@@ -84,49 +209,59 @@ def parts(
         lerp = [part.rows[REFERENCE]["crps"]] if tested else []
         errors = (row["rmse"] for row in part.rows.values())
         values = [*errors, part.forecast["bias"], *lerp, part.members["crps"]]
-        row = [part.label, many, *(number(value, places) for value in values)]
-        rows.append(row + (compared(part) if tested else []))
-    return Tabulated(caption, head, rows)
+        row = [part.label, many, *(format_decimal(value, places) for value in values)]
+        rows.append(row + (format_ratio(part) if tested else []))
+    return ReportTable(caption, head, rows)
 
 
-def compared(part: Part) -> list[str]:
+def format_ratio(part: PartScores) -> list[str]:
     """Return a part's ratio to lerp, its interval and its verdict."""
-    ratio, low, high = (number(value, 2) for value in part.ratio)
+    ratio, low, high = (format_decimal(value, 2) for value in part.ratio)
     ends = DASH if low == DASH else f"{low}-{high}"
-    return [ratio, ends, part.word or DASH]
+    return [ratio, ends, part.short_verdict or DASH]
 
 
-def quantiles(
-    title: str, kept: Kept, quantile_of: Mapping[str, Sequence[float]], places: int
-) -> Tabulated:
+def quantiles_table(
+    title: str, kept: VariableSums, quantile_of: Mapping[str, Sequence[float]], places: int
+) -> ReportTable:
     """Return quantiles over all cells and times, of the truth and of what is compared."""
-    methods = ordered(kept)
+    methods = order_methods(kept)
     rows = [
-        [f"{100 * share:g}%", *(number(quantile_of[m][place], places) for m in methods)]
-        for place, share in enumerate(QUANTILES)
+        [f"{100 * share:g}%", *(format_decimal(quantile_of[m][place], places) for m in methods)]
+        for place, share in enumerate(REPORT_QUANTILES)
     ]
-    return Tabulated(
+    return ReportTable(
         f"{title}: quantiles over times and cells, by area", ["quantile", *methods], rows
     )
 
 
-def ordered(kept: Kept) -> list[str]:
+def order_methods(kept: VariableSums) -> list[str]:
     """Return the methods whose values are known, the truth first and single members last."""
-    last = [SINGLE] if SINGLE in kept.mass and SINGLE not in kept.methods else []
-    return [TRUTH, *kept.methods, *last]
+    last = (
+        [SINGLE_LABEL]
+        if SINGLE_LABEL in kept.bin_weights and SINGLE_LABEL not in kept.methods
+        else []
+    )
+    return [TRUTH_LABEL, *kept.methods, *last]
 
 
-def wettest(name: str, title: str, kept: Kept, times: Sequence[str], places: int) -> Tabulated:
+def highest_times_table(
+    name: str, title: str, kept: VariableSums, times: Sequence[str], places: int
+) -> ReportTable:
     """Return the times with the truth's highest means, and the extremes that they have."""
-    means = np.array([mean[TRUTH] for mean in kept.mean])
-    order = [int(step) for step in np.argsort(-means) if np.isfinite(means[step])][:TOP]
-    methods = ordered(kept)
-    head = ["time", "mean of truth", *(f"{100 * HIGH:g}% of {method}" for method in methods)]
+    means = np.array([mean[TRUTH_LABEL] for mean in kept.mean])
+    order = [int(step) for step in np.argsort(-means) if np.isfinite(means[step])][:TOP_TIMES]
+    methods = order_methods(kept)
+    head = [
+        "time",
+        "mean of truth",
+        *(f"{100 * HIGH_QUANTILE:g}% of {method}" for method in methods),
+    ]
     rows = [
-        [times[step], number(means[step], places),
-         *(number(kept.high[step][method], places) for method in methods)]
+        [times[step], format_decimal(means[step], places),
+         *(format_decimal(kept.high[step][method], places) for method in methods)]
         for step in order
     ]  # fmt: skip
-    word = HIGHEST.get(name, "highest")
+    word = HIGHEST_WORDS.get(name, "highest")
     caption = f"{title}: the {word} times, and the value that 1% of the area exceeds"
-    return Tabulated(caption, head, rows)
+    return ReportTable(caption, head, rows)

@@ -11,20 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 
-from dpdm.draw import StateSpace
-from dpdm.ensemble import EnsembleOptions
 from dpdm.errors import DpdmError
 from dpdm.prior import Prior
-from dpdm.request import Request
-from dpdm.states import axes, domain, globe
-from dpdm.states.axes import trajectory_request
-from dpdm.states.domain import FieldConditioning
+from dpdm.states import field_domain, globe, trajectory_domain
+from dpdm.states.ensemble import EnsembleOptions
+from dpdm.states.field_domain import FieldConditioning
+from dpdm.states.request import Request
+from dpdm.states.sampling import StateSpace
+from dpdm.states.trajectory_domain import trajectory_request
 
 
 @dataclass(frozen=True)
-class Kind:
+class StateKind:
     """How spaces of one kind of states are opened.
 
     Attributes:
@@ -36,48 +36,52 @@ class Kind:
     of_observations: Callable[[Prior, pd.DataFrame, Request], StateSpace]
 
 
-def trajectories_of(
+def open_trajectories(
     path: Path, prior: Prior, options: EnsembleOptions, conditioning: FieldConditioning
 ) -> StateSpace:
     """Return the trajectories of a file."""
     refuse_field_options(options, conditioning, bool(options.missing))
-    return axes.of_file(path, prior, options)
+    return trajectory_domain.open_trajectory_file(path, prior, options)
 
 
-def globe_of(
+def open_globe_states(
     path: Path, prior: Prior, options: EnsembleOptions, conditioning: FieldConditioning
 ) -> StateSpace:
     """Return the states of the globe of a file."""
     refuse_field_options(options, conditioning)
-    return globe.of_file(path, prior, options)
+    return globe.open_globe_file(path, prior, options)
 
 
-KINDS: dict[str, Kind] = {
-    "fields": Kind(domain.of_file, domain.of_observations),
-    "trajectories": Kind(
-        trajectories_of,
-        lambda prior, rows, said: axes.observed_space(prior, rows, *trajectory_request(said)),
+STATE_KINDS: dict[str, StateKind] = {
+    "fields": StateKind(field_domain.open_field_file, field_domain.observed_fields),
+    "trajectories": StateKind(
+        open_trajectories,
+        lambda prior, rows, said: trajectory_domain.observed_trajectories(
+            prior, rows, *trajectory_request(said)
+        ),
     ),
-    "globe": Kind(
-        globe_of,
-        lambda prior, rows, said: globe.observed_space(prior, rows, *trajectory_request(said)),
+    "globe": StateKind(
+        open_globe_states,
+        lambda prior, rows, said: globe.observed_globe_states(
+            prior, rows, *trajectory_request(said)
+        ),
     ),
 }
 
 
-def kind_of(prior: Prior) -> Kind:
+def find_state_kind(prior: Prior) -> StateKind:
     """Return the kind of states that a prior knows."""
-    return KINDS[prior.contract.kind]
+    return STATE_KINDS[prior.contract.kind]
 
 
-def states_of(
+def open_states(
     path: Path,
     prior: Prior,
     options: EnsembleOptions,
     conditioning: FieldConditioning = FieldConditioning(),
 ) -> StateSpace:
     """Return the states of a file, which fit the prior."""
-    return kind_of(prior).of_file(path, prior, options, conditioning)
+    return find_state_kind(prior).of_file(path, prior, options, conditioning)
 
 
 def refuse_field_options(

@@ -14,47 +14,59 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpdm.diffusion.condition import BlockMeans
-from dpdm.diffusion.observe import Observation
-from dpdm.draw import (
+from dpdm.diffusion.block_means import BlockMeans
+from dpdm.diffusion.noise import MemberNoise
+from dpdm.diffusion.observation import Observation
+from dpdm.errors import DpdmError
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.read import load_checked_fields
+from dpdm.fields.regrid import interpolate_bilinear, mean_matrices
+from dpdm.fields.subset import locate_subgrid
+from dpdm.fields.time import period_of_length, time_label, year_fractions
+from dpdm.fields.units import from_canonical
+from dpdm.nets.layers import concatenate_features, record_outputs
+from dpdm.observations.observation_operator import (
+    observation_operator,
+    station_locations,
+    values_and_errors,
+)
+from dpdm.observations.quality_control import check_observations
+from dpdm.observations.status import ObsStatus, mark_status
+from dpdm.operators.geometry import globe_layout
+from dpdm.operators.registry import WIND_OPERATORS, ObsLocations
+from dpdm.prior import CLIMATE_STATES, Prior
+from dpdm.prior.conditioning import to_tensor
+from dpdm.states.ensemble import (
+    EnsembleOptions,
+    add_statistic_attrs,
+    ensemble_blocks,
+    ensemble_layout,
+)
+from dpdm.states.field_posterior import Conditioning, Posterior
+from dpdm.states.sampling import (
     Background,
     Completion,
-    MemberNoise,
     Modules,
     Numbers,
     SamplerConfig,
     Seen,
     Step,
-    draw,
-)  # fmt: skip
-from dpdm.ensemble import EnsembleOptions, blocks, described, layout
-from dpdm.errors import DpdmError
-from dpdm.fields.box import place
-from dpdm.fields.grid import Grid, grid_of, lerp, mean_matrices
-from dpdm.fields.stations import check
-from dpdm.fields.status import ObsStatus, mark
-from dpdm.fields.store import load
-from dpdm.fields.tensors import to_tensor
-from dpdm.fields.time import label_of, period_of_length, seasons
-from dpdm.fields.units import from_canonical
-from dpdm.instruments import locate, observation_operator, values_and_errors
-from dpdm.memory import check_room
-from dpdm.nets.layers import heard, joined
-from dpdm.operators.layout import globe
-from dpdm.operators.registry import OF_WIND, Sites
-from dpdm.prior import CLIMATE, Prior
-from dpdm.states.posterior import Conditioning, Posterior
+    draw_ensemble,
+)
+from dpdm.system import check_required_memory
 from dpdm.types import Denoise, Operator
 
 Array = NDArray[np.float64]
-BYTES = 20  # of a member's value for statistics: single precision twice, deviations in double
-WORK = 64  # of a value of the member that is drawn
+STATISTICS_BYTES = (
+    20  # of a member's value for statistics: single precision twice, deviations in double
+)
+MEMBER_BYTES = 64  # of a value of the member that is drawn
 
 
 @dataclass(frozen=True)
@@ -152,25 +164,25 @@ class FieldSpace:
 
     def label(self, step: Step) -> str:
         """Return what decides the noise of a step, beside the seed."""
-        return label_of(self.coarse, step or 0)
+        return time_label(self.coarse, step or 0)
 
     def at(self, step: int) -> xr.Dataset:
         """Return one step's coarse fields, loaded and checked."""
         one = self.coarse.isel(time=step) if "time" in self.coarse.dims else self.coarse
-        return one if self.blind else load(one)
+        return one if self.blind else load_checked_fields(one)
 
     def conditioning(self, step: int) -> Conditioning:
         """Return what is known of one step."""
         fields, shape = self.at(step), self.grid.shape
-        season = seasons(self.coarse.get("time"), self.coarse.get("time_bnds"))[step]
-        known = to_tensor(lerp(fields, self.grid), self.names, shape)
+        season = year_fractions(self.coarse.get("time"), self.coarse.get("time_bnds"))[step]
+        known = to_tensor(interpolate_bilinear(fields, self.grid), self.names, shape)
         means = None
         if self.options.consistent:
             rows, columns = mean_matrices(self.grid, grid_of(fields))
             value = to_tensor(fields, self.names, grid_of(fields).shape)
             row_means, column_means = (torch.from_numpy(m.toarray()) for m in (rows, columns))
             means = BlockMeans(row_means, column_means, value)
-        monthly = monthly_at(self.prior, self.grid, season)
+        monthly = select_residual_climatology(self.prior, self.grid, season)
         return Conditioning(
             known, self.statics, self.smooth, self.grid, self.factor, season, monthly, means
         )
@@ -208,7 +220,7 @@ class FieldSpace:
                     f"The prior draws no finite value of {name}.",
                     "Its training may have diverged: use another --prior, or train it again.",
                 )
-        part = (..., *place(self.shown, self.grid))
+        part = (..., *locate_subgrid(self.shown, self.grid))
         gone = lost[part] if self.outside is None else lost[part] | self.outside
         return np.where(gone, np.nan, member[part])
 
@@ -217,21 +229,23 @@ class FieldSpace:
         if not self.options.members:
             yield self.mask_unknown(self.posterior(step).expectation(), step)
             return
-        for member in draw(self, step, self.sampler, numbers, self.options.seed):
+        for member in draw_ensemble(self, step, self.sampler, numbers, self.options.seed):
             yield self.mask_unknown(member, step)
 
     def check_analysis(self, count: int) -> None:
         """Refuse an analysis whose members' values at observations do not fit into memory."""
-        needed = 8 * count * (CLIMATE + self.options.members)
-        check_room(needed, "Members at observations take", "Give fewer --members.")
+        needed = 8 * count * (CLIMATE_STATES + self.options.members)
+        check_required_memory(needed, "Members at observations take", "Give fewer --members.")
 
     def screen(self, table: pd.DataFrame, coverage: float = 0.0) -> pd.DataFrame:
         """Return observations with the status and the step of each."""
         table, coarse = table.copy(), self.coarse
-        mark(table, ~table["variable"].isin(self.names), ObsStatus.NO_VARIABLE)
+        mark_status(table, ~table["variable"].isin(self.names), ObsStatus.NO_VARIABLE)
         time = coarse["time"] if "time" in coarse.dims else None
         period, bounds = period_of_length(self.prior.contract.cadence), coarse.get("time_bnds")
-        return check(table, self.grid, time, bounds, period, self.ground, coverage=coverage)
+        return check_observations(
+            table, self.grid, time, bounds, period, self.ground, coverage=coverage
+        )
 
     def rows(self, table: pd.DataFrame, step: Step) -> NDArray[np.bool_]:
         """Return which observations are of a step."""
@@ -243,16 +257,16 @@ class FieldSpace:
         shape = self.shape if tried else ()
         return observation_operator(rows, self.sites, shape)
 
-    def sites(self, rows: pd.DataFrame) -> Sites:
+    def sites(self, rows: pd.DataFrame) -> ObsLocations:
         """Return where some rows were measured."""
-        cells = globe(self.grid.lat, self.grid.lon)
-        return locate(rows, cells, self.names, self.statics[0])
+        cells = globe_layout(self.grid.lat, self.grid.lon)
+        return station_locations(rows, cells, self.names, self.statics[0])
 
     def background_equivalents(
         self, step: Step, operator: Operator, named: NDArray[np.object_]
     ) -> Array:
         """Return quantiles of the prior at observations (N, Q)."""
-        return self.posterior(step).equivalents(operator, np.isin(named, list(OF_WIND)))
+        return self.posterior(step).equivalents(operator, np.isin(named, list(WIND_OPERATORS)))
 
     def observation(
         self, step: Step, rows: pd.DataFrame, operator: Operator, background: Background
@@ -266,9 +280,11 @@ class FieldSpace:
         """Return physical fields (C, H, W) of the file."""
         assert self.file is not None
         path, fields = self.file.path, self.file.fields
-        one = load(fields.isel(time=step) if "time" in fields.dims else fields, path)
+        one = load_checked_fields(
+            fields.isel(time=step) if "time" in fields.dims else fields, path
+        )
         found: Array = to_tensor(one, self.names, self.grid.shape).numpy()
-        without_gaps(path, dict(zip(self.names, found, strict=True)))
+        check_no_gaps(path, dict(zip(self.names, found, strict=True)))
         return found
 
     def centre(self, members: Array, step: Step) -> Array:
@@ -283,10 +299,10 @@ class FieldSpace:
         """Return the outputs of layers at noisy x (F, H, W), blended as windows are."""
         posterior, fields = self.posterior(step), x[None].to(self.sampler.device)
         windows, answers = posterior.windows, []
-        for where, known in zip(windows.places(), posterior.features, strict=True):
-            with heard(modules) as kept:
+        for where, known in zip(windows.window_slices(), posterior.features, strict=True):
+            with record_outputs(modules) as kept:
                 self.prior.denoiser.moments(fields[where], fields.new_full((1,), sigma), known)
-            answers.append(joined(kept, windows.extent))
+            answers.append(concatenate_features(kept, windows.extent))
         blank = fields.new_zeros(1, answers[0].shape[1], *x.shape[1:])
         return windows.join(answers, blank)[0].cpu()
 
@@ -324,12 +340,14 @@ class FieldSpace:
                 whole = found.astype(np.float32)[(None,) * (len(dims) - 2)]
                 array = xr.DataArray(whole, coords, dims, name, self.coarse[name].attrs)
                 back = from_canonical(array, self.bounds(number), statistic == "spread")
-                out[f"{name}_{statistic}" if statistic else name] = described(back, statistic)
+                out[f"{name}_{statistic}" if statistic else name] = add_statistic_attrs(
+                    back, statistic
+                )
         return xr.Dataset(out)
 
     def blocks(self, step: int, members: Iterable[NDArray[Any]]) -> Iterator[xr.Dataset]:
         """Yield what one step writes of its members (C, H, W), or of the mean alone."""
-        yield from blocks(members, self.options, partial(self.label_values, step=step))
+        yield from ensemble_blocks(members, self.options, partial(self.label_values, step=step))
 
     def template(self) -> xr.Dataset:
         """Return the layout of the file."""
@@ -339,23 +357,29 @@ class FieldSpace:
         times = {n: self.coarse[n].load() for n in known}
         axes = {"lat": sides["lat"], "lon": sides["lon"], "realization": None, **times}
         shape = (len(self.names), *self.shown.shape)
-        return layout(shape, self.options, self.label_values, axes).assign_attrs(self.coarse.attrs)
+        return ensemble_layout(shape, self.options, self.label_values, axes).assign_attrs(
+            self.coarse.attrs
+        )
 
     def check_members(self) -> None:
         """Refuse an ensemble whose members of one step do not fit into memory."""
         values = len(self.names) * math.prod(self.shown.shape)
         kept = 0 if self.options.keep == "members" else self.options.members
-        needed = values * (BYTES * kept + WORK)
+        needed = values * (STATISTICS_BYTES * kept + MEMBER_BYTES)
         hint = "Give fewer --members, --keep members, or a smaller region with --bbox."
-        check_room(needed, f"{self.options.members} members of one step take", hint, share=0.8)
+        check_required_memory(
+            needed, f"{self.options.members} members of one step take", hint, share=0.8
+        )
 
 
-def monthly_at(prior: Prior, grid: Grid, season: float | None) -> torch.Tensor | None:
+def select_residual_climatology(
+    prior: Prior, grid: Grid, season: float | None
+) -> torch.Tensor | None:
     """Return the prior's residual climatology of a season, if it has one for this grid."""
     if not prior.climatology:
         return None
     own = Grid(prior.climatology["lat"].numpy(), prior.climatology["lon"].numpy())
-    if not own.same(grid):
+    if not own.is_same(grid):
         raise DpdmError(
             "The prior holds the residual climatology of its training region, and the target is "
             "another grid.",
@@ -365,7 +389,7 @@ def monthly_at(prior: Prior, grid: Grid, season: float | None) -> torch.Tensor |
     return fields.mean(0) if season is None else fields[int(season * 12)]
 
 
-def without_gaps(path: Path, fields: Mapping[str, Array]) -> None:
+def check_no_gaps(path: Path, fields: Mapping[str, Array]) -> None:
     """Refuse fields with missing values."""
     for name, values in fields.items():
         if count := int(np.isnan(values).sum()):

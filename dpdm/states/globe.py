@@ -14,49 +14,52 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpdm.bound import lawful, scaling, windowed
-from dpdm.diffusion.tile import Spans, tile
-from dpdm.draw import (
+from dpdm.diffusion.noise import MemberNoise, draw_noise
+from dpdm.diffusion.tile import TimeWindows, tile_denoiser
+from dpdm.errors import DpdmError
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.metadata import AXIS_ATTRS
+from dpdm.fields.read import load_checked_fields, open_fields
+from dpdm.fields.time import year_fractions
+from dpdm.fields.trajectories import check_times
+from dpdm.fields.units import from_canonical
+from dpdm.nets.autoencoder import CODE_FACTOR, Autoencoder
+from dpdm.observations.observation_operator import (
+    channel_weighting,
+    screen_observations,
+    station_locations,
+    variable_pressures,
+)
+from dpdm.observations.quality_control import check_observations
+from dpdm.observations.sounder import SounderChannels
+from dpdm.operators.geometry import GridLayout, globe_layout
+from dpdm.operators.registry import ObsLocations
+from dpdm.prior import Prior, check_trajectory_length
+from dpdm.prior.bound_denoiser import add_covariance, state_scaling, window_denoiser
+from dpdm.states.ensemble import EnsembleOptions
+from dpdm.states.field_domain import check_complete_state
+from dpdm.states.fields import check_no_gaps
+from dpdm.states.sampling import (
     Completion,
-    MemberNoise,
     Modules,
     SamplerConfig,
     Seen,
     Step,
-    noise,
-    sampler_config,
-)  # fmt: skip
-from dpdm.ensemble import EnsembleOptions
-from dpdm.errors import DpdmError
-from dpdm.fields.cf import AXES
-from dpdm.fields.channels import Channels
-from dpdm.fields.grid import Grid, grid_of
-from dpdm.fields.stations import check
-from dpdm.fields.store import load, open_fields
-from dpdm.fields.time import seasons
-from dpdm.fields.trajectories import check_times
-from dpdm.fields.units import from_canonical
-from dpdm.instruments import locate
-from dpdm.nets.autoencoder import SIDE, Autoencoder
-from dpdm.operators.layout import Layout, globe
-from dpdm.operators.registry import Sites
-from dpdm.prior import Prior, check_length
-from dpdm.sighted import levels_of, screen_observations, weights_of
-from dpdm.states.axes import check_cadence, check_count
-from dpdm.states.domain import check_whole
-from dpdm.states.fields import without_gaps
-from dpdm.states.trajectories import StateFile, TrajectorySpace, window_features
+    choose_sampler_config,
+)
+from dpdm.states.trajectories import StateFile, TrajectorySpace, compute_window_features
+from dpdm.states.trajectory_domain import check_cadence, check_state_count
 from dpdm.types import Denoise, Fields, Operator
 
 Array = NDArray[np.float64]
-PARTS = 24  # of the year, within each of which the season given to the network is the same
-SIDES = ("time", "lat", "lon")
+SEASON_PARTS = 24  # of the year, within each of which the season given to the network is the same
+GLOBE_DIMS = ("time", "lat", "lon")
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class GlobalSpace(TrajectorySpace):
     @cached_property
     def grid(self) -> Grid:
         """Give the prior's grid."""
-        return own_grid(self.prior)
+        return prior_grid(self.prior)
 
     @property
     def weights(self) -> Array:
@@ -76,7 +79,7 @@ class GlobalSpace(TrajectorySpace):
     @cached_property
     def season(self) -> list[float | None]:
         """Give the fraction of the year passed at each state."""
-        return seasons(self.time)
+        return year_fractions(self.time)
 
     @cached_property
     def ground(self) -> xr.Dataset:
@@ -87,39 +90,43 @@ class GlobalSpace(TrajectorySpace):
         return xr.Dataset(arrays, self.grid.coords())
 
     @cached_property
-    def layout(self) -> Layout:
+    def layout(self) -> GridLayout:
         """Give the cells of a state."""
-        return globe(self.grid.lat, self.grid.lon)
+        return globe_layout(self.grid.lat, self.grid.lon)
 
     @cached_property
     def frame(self) -> tuple[Tensor, Tensor]:
         """Give the seasonal mean of each state (T, C, H, W), and the scale (C, 1, 1)."""
-        return scaling(self.prior, self.season)
+        return state_scaling(self.prior, self.season)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Give the shape (T, C, H, W) of x, of codes where the prior knows codes."""
         if self.prior.coder is None:
             return self.extent
-        height, width = (n // SIDE for n in self.prior.contract.plane)
+        height, width = (n // CODE_FACTOR for n in self.prior.contract.plane)
         return self.time.size, self.prior.coder.codes, height, width
 
     def denoiser(self, step: Step, sampler: SamplerConfig, seen: Seen = None) -> Denoise:
         """Return the denoiser of whole trajectories, each window in its own season."""
         width = self.prior.contract.states
-        spans = Spans(self.time.size, width)
+        spans = TimeWindows(self.time.size, width)
         parts = [
             self.season_part(first + width // 2) for first in range(self.time.size - width + 1)
         ]
-        bound = {part: windowed(self.prior, sampler.device, part) for part in set(parts)}
-        each = tile(bound[parts[0]] if len(bound) == 1 else [bound[p] for p in parts], spans)
-        denoise = lawful(each, self.prior, self.time.size)
+        bound = {part: window_denoiser(self.prior, sampler.device, part) for part in set(parts)}
+        each = tile_denoiser(
+            bound[parts[0]] if len(bound) == 1 else [bound[p] for p in parts], spans
+        )
+        denoise = add_covariance(each, self.prior, self.time.size)
         return denoise if seen is None else sampler.guide(denoise, seen)
 
     def season_part(self, state: int) -> float | None:
         """Return the season of a state, rounded to parts of the year."""
         season = self.season[state]
-        return None if season is None else round(season * PARTS) % PARTS / PARTS
+        return (
+            None if season is None else round(season * SEASON_PARTS) % SEASON_PARTS / SEASON_PARTS
+        )
 
     def normalise(self, values: Array, step: Step) -> Tensor:
         """Return x of a physical trajectory (C, T, H, W), normalised states or codes."""
@@ -161,7 +168,7 @@ class GlobalSpace(TrajectorySpace):
         if self.prior.coder is None:
             return state
         examples = self.prior.climatology["lost"]
-        which = noise((self.time.size,), own.seed, member, f"{own.label}/lost")
+        which = draw_noise((self.time.size,), own.seed, member, f"{own.label}/lost")
         some = examples[(torch.special.ndtr(which) * len(examples)).long()].double()
         lost: Array = (self.frame[1] * some).movedim(1, 0).numpy()
         return state + lost
@@ -184,14 +191,14 @@ class GlobalSpace(TrajectorySpace):
     def screen(self, table: pd.DataFrame, coverage: float = 0.0) -> pd.DataFrame:
         """Return observations with the status and the step of each."""
         table = screen_observations(table, self.prior.normaliser.channels, self.sounder)
-        return check(table, self.grid, self.time, statics=self.ground)
+        return check_observations(table, self.grid, self.time, statics=self.ground)
 
-    def sites(self, rows: pd.DataFrame) -> Sites:
+    def sites(self, rows: pd.DataFrame) -> ObsLocations:
         """Return where and when some rows were measured."""
         first, last = self.interval(rows)
         pressure = rows["pressure"].to_numpy(float) if "pressure" in rows else None
         seen = self.sounder_weights if (rows["variable"] == "tb").any() else {}
-        return locate(
+        return station_locations(
             rows, self.layout, self.names, self.ground["topography"].values, first=first,
             last=last, pressure=pressure, levels=self.levels, weights=seen,
         )  # fmt: skip
@@ -199,13 +206,13 @@ class GlobalSpace(TrajectorySpace):
     @cached_property
     def levels(self) -> tuple[float, ...]:
         """Give the pressures of the variables, Pa; 0 for those on none."""
-        return levels_of(self.prior.normaliser.channels)
+        return variable_pressures(self.prior.normaliser.channels)
 
     @cached_property
     def sounder_weights(self) -> Mapping[str, Array]:
         """Give what the channels of the sounder see, on the prior's levels."""
         assert self.sounder is not None
-        return weights_of(self.names, self.levels, self.sounder)
+        return channel_weighting(self.names, self.levels, self.sounder)
 
     @torch.no_grad()
     def features(self, x: Tensor, step: Step, modules: Modules, sigma: float) -> Tensor:
@@ -215,7 +222,7 @@ class GlobalSpace(TrajectorySpace):
         for first in range(len(x) - width + 1):
             window = x[None, first : first + width].to(device)
             season = self.season_part(first + width // 2)
-            one = window_features(
+            one = compute_window_features(
                 self.prior, window, modules, sigma, device, season, self.extent[2:]
             )
             found.append(one.cpu())
@@ -232,48 +239,48 @@ class GlobalSpace(TrajectorySpace):
         return from_canonical(array, None, difference=statistic == "spread")
 
 
-def of_file(path: Path, prior: Prior, options: EnsembleOptions) -> GlobalSpace:
+def open_globe_file(path: Path, prior: Prior, options: EnsembleOptions) -> GlobalSpace:
     """Return the states of a file on the prior's grid, at even times."""
-    space = observed_space(prior, pd.DataFrame(), path, path.name, options)
+    space = observed_globe_states(prior, pd.DataFrame(), path, path.name, options)
     opened = open_fields(path, missing=options.missing)
-    check_whole(opened, prior, path)
-    fields = load(opened[list(space.names)], path)
-    arrays = {n: fields[n].transpose(*SIDES).values for n in space.names}
-    without_gaps(path, arrays)
+    check_complete_state(opened, prior, path)
+    fields = load_checked_fields(opened[list(space.names)], path)
+    arrays = {n: fields[n].transpose(*GLOBE_DIMS).values for n in space.names}
+    check_no_gaps(path, arrays)
     words = {n: dict(fields[n].attrs) for n in space.names}
     like = xr.Dataset(attrs=fields.attrs)
     file = StateFile(path, np.stack(list(arrays.values()), axis=1)[None], like, words)
     return replace(space, sampler=replace(space.sampler, corrections=0), file=file)
 
 
-def observed_space(
+def observed_globe_states(
     prior: Prior,
     table: pd.DataFrame,
     grid: Path | None,
     named: str,
     options: EnsembleOptions = EnsembleOptions(),
-    sounder: Channels | None = None,
+    sounder: SounderChannels | None = None,
 ) -> GlobalSpace:
     """Return the states to estimate: at a file's times, or from the first observed to the last."""
-    sides = own_grid(prior).coords()
-    inner = xr.Dataset(coords={n: (*sides[n], AXES[n]) for n in sides})
-    time = dates(prior, table, named) if grid is None else times_of(grid, prior, inner)
-    check_length(prior, time.size, named if grid is None else grid)
-    sampler = sampler_config(options, prior)
+    sides = prior_grid(prior).coords()
+    inner = xr.Dataset(coords={n: (*sides[n], AXIS_ATTRS[n]) for n in sides})
+    time = observed_dates(prior, table, named) if grid is None else globe_times(grid, prior, inner)
+    check_trajectory_length(prior, time.size, named if grid is None else grid)
+    sampler = choose_sampler_config(options, prior)
     return GlobalSpace(
         prior, options, sampler, time, {n: inner[n] for n in sides}, sounder=sounder
     )
 
 
-def own_grid(prior: Prior) -> Grid:
+def prior_grid(prior: Prior) -> Grid:
     """Return the grid of a prior of states of the globe."""
     return Grid(*(prior.climatology[n].double().numpy() for n in ("lat", "lon")))
 
 
-def times_of(path: Path, prior: Prior, own: xr.Dataset) -> xr.DataArray:
+def globe_times(path: Path, prior: Prior, own: xr.Dataset) -> xr.DataArray:
     """Return the times of a file on the prior's grid."""
     like = open_fields(path)
-    if not grid_of(like).same(grid_of(own)):
+    if not grid_of(like).is_same(grid_of(own)):
         height, width = own.sizes["lat"], own.sizes["lon"]
         raise DpdmError(
             f"{path} is not on the prior's grid of {height} by {width} cells.",
@@ -286,7 +293,7 @@ def times_of(path: Path, prior: Prior, own: xr.Dataset) -> xr.DataArray:
     return like["time"].load().reset_coords(drop=True)
 
 
-def dates(prior: Prior, table: pd.DataFrame, named: str) -> xr.DataArray:
+def observed_dates(prior: Prior, table: pd.DataFrame, named: str) -> xr.DataArray:
     """Return evenly spaced dates from the first observed to the last."""
     stamps = table["time"].dropna()
     if stamps.empty or stamps.dtype.kind != "M":
@@ -296,5 +303,5 @@ def dates(prior: Prior, table: pd.DataFrame, named: str) -> xr.DataArray:
         )
     step = pd.Timedelta(days=prior.contract.cadence)
     count = round((stamps.max() - stamps.min()) / step) + 1
-    check_count(count, prior, named)
+    check_state_count(count, prior, named)
     return xr.DataArray(stamps.min() + step * np.arange(count), dims="time", name="time")

@@ -16,49 +16,50 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd  # type: ignore[import-untyped]
+import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpdm.bound import scaling, windowed
-from dpdm.diffusion.observe import Observation
-from dpdm.diffusion.tile import Spans, tile
-from dpdm.draw import (
+from dpdm.diffusion.noise import MemberNoise
+from dpdm.diffusion.observation import Observation
+from dpdm.diffusion.tile import TimeWindows, tile_denoiser
+from dpdm.errors import DpdmWarning
+from dpdm.fields.level_names import parse_level
+from dpdm.nets.layers import concatenate_features, record_outputs
+from dpdm.observations.observation_operator import (
+    observation_operator,
+    values_and_errors,
+    whitening_operator,
+)
+from dpdm.observations.quality_control import check_observations
+from dpdm.observations.sounder import SounderChannels
+from dpdm.observations.status import ObsStatus, mark_status
+from dpdm.operators.geometry import GridAxis, GridLayout
+from dpdm.operators.linear import SparseOperator, as_single_row, compose_maps, pick_cells
+from dpdm.operators.registry import ObsLocations
+from dpdm.prior import CLIMATE_STATES, Prior
+from dpdm.prior.bound_denoiser import state_scaling, window_denoiser
+from dpdm.prior.normaliser import VariableSpec
+from dpdm.states.ensemble import EnsembleOptions, add_statistic_attrs, ensemble_layout
+from dpdm.states.sampling import (
     Background,
     Completion,
-    MemberNoise,
     Modules,
     Numbers,
     SamplerConfig,
     Seen,
     Step,
-    samples,
-)  # fmt: skip
-from dpdm.ensemble import EnsembleOptions, described, layout
-from dpdm.errors import DpdmWarning
-from dpdm.fields.aloft import placed
-from dpdm.fields.channels import Channels
-from dpdm.fields.stations import check
-from dpdm.fields.status import ObsStatus, mark
-from dpdm.fields.tensors import Channel
-from dpdm.instruments import observation_operator, values_and_errors
-from dpdm.memory import check_room
-from dpdm.nets.layers import heard, joined
-from dpdm.operators.layout import Axis, Layout
-from dpdm.operators.linear import Links, picks
-from dpdm.operators.registry import Sites
-from dpdm.operators.shapes import compose
-from dpdm.operators.whitening import row_of
-from dpdm.prior import CLIMATE, Prior
-from dpdm.sighted import whitening_operator
+    draw_samples,
+)
+from dpdm.system import check_required_memory
 from dpdm.types import Denoise, Fields, Operator
 
 Array = NDArray[np.float64]
-NUMBER = {"long_name": "number of the trajectory"}
-WORK = 100  # trajectories that fit into what guidance and sampling need, and some more
-BIASED = (
+TRAJECTORY_AXIS = {"long_name": "number of the trajectory"}
+TRAJECTORY_BYTES = 100  # trajectories that fit into what guidance and sampling need, and some more
+BIAS_WARNING = (
     "Without corrections, trajectories that are composed of windows are known to be biased: they "
     "jump from state to state, and follow no observation far. Say --corrections 3."
 )
@@ -102,7 +103,7 @@ class TrajectorySpace:
     time: xr.DataArray
     inner: Mapping[str, xr.DataArray]
     numbers: tuple[int, ...] = ()
-    sounder: Channels | None = None
+    sounder: SounderChannels | None = None
     file: StateFile | None = field(default=None, repr=False)
 
     @property
@@ -151,20 +152,20 @@ class TrajectorySpace:
         return (self.prior.contract.variable,) if self.prior.contract.variable else self.names
 
     @cached_property
-    def layout(self) -> Layout:
+    def layout(self) -> GridLayout:
         """Give the cells of a state on a plane."""
         centres = [self.inner[side].values.astype(float) for side in ("y", "x")]
         periods = [
             len(c) * (c[-1] - c[0]) / (len(c) - 1) if self.prior.contract.periodic else 0.0
             for c in centres
         ]
-        y, x = (Axis(*each) for each in zip("yx", centres, periods, strict=True))
-        return Layout(y, x, sphere=False)
+        y, x = (GridAxis(*each) for each in zip("yx", centres, periods, strict=True))
+        return GridLayout(y, x, sphere=False)
 
     @cached_property
     def frame(self) -> tuple[Tensor, Tensor]:
         """Give mean and standard deviation of the states, that broadcast against (T, C, ...)."""
-        return scaling(self.prior)
+        return state_scaling(self.prior)
 
     def label(self, step: Step) -> str:
         """Return what decides the noise of a trajectory, beside the seed."""
@@ -172,8 +173,8 @@ class TrajectorySpace:
 
     def denoiser(self, step: Step, sampler: SamplerConfig, seen: Seen = None) -> Denoise:
         """Return the denoiser of whole trajectories (B, T, C, ...)."""
-        spans = Spans(self.time.size, self.prior.contract.states)
-        denoise = tile(windowed(self.prior, sampler.device), spans)
+        spans = TimeWindows(self.time.size, self.prior.contract.states)
+        denoise = tile_denoiser(window_denoiser(self.prior, sampler.device), spans)
         return denoise if seen is None else sampler.guide(denoise, seen)
 
     def normalise(self, values: Array, step: Step) -> Tensor:
@@ -216,8 +217,10 @@ class TrajectorySpace:
         """Give states that the prior draws without observations, held still over all times."""
         states = self.prior.contract.states
         own = MemberNoise((states, *self.shape[1:]), self.options.seed, "climate")
-        sampler = replace(self.sampler, corrections=0, block=CLIMATE)
-        drawn = samples(windowed(self.prior, sampler.device), own, range(CLIMATE), sampler)
+        sampler = replace(self.sampler, corrections=0, block=CLIMATE_STATES)
+        drawn = draw_samples(
+            window_denoiser(self.prior, sampler.device), own, range(CLIMATE_STATES), sampler
+        )
         still = (self.physical(x[None, states // 2 : states // 2 + 1]) for x in drawn)
         return [x.expand(-1, -1, self.time.size, -1, -1) for x in still]
 
@@ -225,23 +228,25 @@ class TrajectorySpace:
         """Refuse an analysis that does not fit into memory; warn of what is known to go wrong."""
         kept = 1 if self.options.keep == "members" else self.options.members
         hint = "Give fewer --members, --keep members, or a shorter trajectory."
-        check_room((kept + WORK) * 4 * math.prod(self.extent), "The members take", hint)
+        check_required_memory(
+            (kept + TRAJECTORY_BYTES) * 4 * math.prod(self.extent), "The members take", hint
+        )
         long = self.time.size > self.prior.contract.states
         if long and not self.sampler.corrections and self.prior.denoiser.law is None:
-            warnings.warn(BIASED, DpdmWarning, stacklevel=2)
+            warnings.warn(BIAS_WARNING, DpdmWarning, stacklevel=2)
 
     def screen(self, table: pd.DataFrame, coverage: float = 0.0) -> pd.DataFrame:
         """Return observations with the status and the step of each."""
         table, plane = table.copy(), self.prior.contract.plane
-        mark(table, ~table["variable"].isin(self.variables), ObsStatus.NO_VARIABLE)
+        mark_status(table, ~table["variable"].isin(self.variables), ObsStatus.NO_VARIABLE)
         for need in ("y", "x") if plane else ("component",):
             there = table[need] if need in table else pd.Series("", table.index)
-            mark(table, there.isna() | (there == ""), ObsStatus(f"no {need}"))
+            mark_status(table, there.isna() | (there == ""), ObsStatus(f"no {need}"))
         if not plane and "component" in table:
-            mark(table, ~table["component"].isin(self.names), ObsStatus.OTHER_COMPONENT)
+            mark_status(table, ~table["component"].isin(self.names), ObsStatus.OTHER_COMPONENT)
         if self.numbers:
-            mark(table, table["trajectory"].isna(), ObsStatus.NO_TRAJECTORY)
-        return check(table, time=self.time)
+            mark_status(table, table["trajectory"].isna(), ObsStatus.NO_TRAJECTORY)
+        return check_observations(table, time=self.time)
 
     def rows(self, table: pd.DataFrame, step: Step) -> NDArray[np.bool_]:
         """Return which observations are of a trajectory."""
@@ -258,18 +263,20 @@ class TrajectorySpace:
                 rows, self.sites, (channels, count, *plane) if tried else ()
             )
         numbers = torch.tensor([self.names.index(name) for name in rows["component"]])
-        return self.when(picks((1, 1), torch.zeros(len(rows), dtype=torch.long)).of(numbers), rows)
+        return self.when(
+            pick_cells((1, 1), torch.zeros(len(rows), dtype=torch.long)).for_channel(numbers), rows
+        )
 
-    def sites(self, rows: pd.DataFrame) -> Sites:
+    def sites(self, rows: pd.DataFrame) -> ObsLocations:
         """Return where and when some rows were measured on the plane."""
         first, last = self.interval(rows)
         y, x = (rows[side].to_numpy(float, copy=True) for side in ("y", "x"))
-        return Sites(self.layout, tuple(self.names), y, x, first, last)
+        return ObsLocations(self.layout, tuple(self.names), y, x, first, last)
 
-    def when(self, links: Links, rows: pd.DataFrame) -> Links:
+    def when(self, links: SparseOperator, rows: pd.DataFrame) -> SparseOperator:
         """Return links at the rows' steps."""
         first, last = self.interval(rows)
-        return links.at(first) if last is None else links.during(first, last)
+        return links.at_step(first) if last is None else links.average_steps(first, last)
 
     def interval(self, rows: pd.DataFrame) -> tuple[Tensor, Tensor | None]:
         """Return the first and the last step of rows (N,); None where each has but one."""
@@ -296,11 +303,15 @@ class TrajectorySpace:
         drawn, seen = torch.from_numpy(background[0].T.copy()), operator
         white = whitening_operator(rows, self.sounder)
         if white is not None:
-            seen = compose(seen, row_of, white)
-            value, drawn, error = white(row_of(value[None]))[0], white(row_of(drawn)), error**0
+            seen = compose_maps(seen, as_single_row, white)
+            value, drawn, error = (
+                white(as_single_row(value[None]))[0],
+                white(as_single_row(drawn)),
+                error**0,
+            )
         variance = error**2 + torch.as_tensor(self.lost_variance(seen)).float()
         scale = drawn.var(0, correction=0).float()
-        return Observation(compose(self.physical, seen), value, variance, scale)
+        return Observation(compose_maps(self.physical, seen), value, variance, scale)
 
     def values(self, step: Step) -> Array:
         """Return a physical trajectory (C, T, H, W) of the file."""
@@ -319,7 +330,7 @@ class TrajectorySpace:
         """Return the outputs of layers at the states of noisy x (T, F, ...)."""
         windows = x.unfold(0, self.prior.contract.states, 1).movedim(-1, 1)
         windows = windows.to(self.sampler.device)
-        found = window_features(self.prior, windows, modules, sigma, self.sampler.device)
+        found = compute_window_features(self.prior, windows, modules, sigma, self.sampler.device)
         return self.centre_windows(found.cpu(), len(x))
 
     def centre_windows(self, windows: Tensor, count: int) -> Tensor:
@@ -346,7 +357,7 @@ class TrajectorySpace:
             return self.file.words
         if own:
             return {own: {"long_name": own, "units": channels[0].units or "1"}}
-        return {channel.name: attributes(channel) for channel in channels}
+        return {channel.name: channel_attrs(channel) for channel in channels}
 
     def label_values(
         self, values: Numbers, member: int | None = None, statistic: str = "", step: Step = None
@@ -359,7 +370,7 @@ class TrajectorySpace:
         for c, (name, words) in enumerate(self.variables_written.items()):
             own = values[c] if self.prior.contract.plane else values[..., 0, 0].T
             array = xr.DataArray(own[(None,) * len(axes)], coords, list(coords), name, words)
-            told = described(self.to_file_units(array, statistic), statistic)
+            told = add_statistic_attrs(self.to_file_units(array, statistic), statistic)
             arrays[f"{name}_{statistic}" if statistic else name] = told
         return xr.Dataset(arrays)
 
@@ -371,16 +382,18 @@ class TrajectorySpace:
         """Return the layout of the file to write: with the axes of a file, if there is one."""
         count, channels, *plane = self.extent
         numbers = np.array(self.numbers, np.int32)
-        many = {"trajectory": ("trajectory", numbers, NUMBER)} if numbers.size else {}
+        many = {"trajectory": ("trajectory", numbers, TRAJECTORY_AXIS)} if numbers.size else {}
         axes: dict[str, Any] = {**many, "time": self.time, **self.inner}
         if self.file is not None and many:
             axes = {str(n): axis for n, axis in self.like.coords.items()}
         shape = (channels, count, *(plane or (1, 1)))
-        whole = layout(shape, self.options, self.label_values, {"realization": None, **axes})
+        whole = ensemble_layout(
+            shape, self.options, self.label_values, {"realization": None, **axes}
+        )
         return whole.assign_attrs(self.attrs)
 
 
-def window_features(
+def compute_window_features(
     prior: Prior,
     windows: Tensor,
     modules: Modules,
@@ -393,14 +406,14 @@ def window_features(
 
     They are on the cells of the extent, if that is not the windows' own.
     """
-    with heard(modules) as kept:
-        windowed(prior, device, season)(windows, windows.new_full((len(windows),), sigma))
-    return joined(kept, tuple(windows.shape[3:]) if extent is None else extent)
+    with record_outputs(modules) as kept:
+        window_denoiser(prior, device, season)(windows, windows.new_full((len(windows),), sigma))
+    return concatenate_features(kept, tuple(windows.shape[3:]) if extent is None else extent)
 
 
-def attributes(channel: Channel) -> dict[str, Any]:
+def channel_attrs(channel: VariableSpec) -> dict[str, Any]:
     """Return the metadata of a channel's variable."""
     said = {"long_name": channel.long_name or channel.name, "units": channel.units or "1"}
     said |= {"standard_name": channel.standard_name} if channel.standard_name else {}
-    where = placed(channel.name, channel.family)
-    return said if where is None else said | where.stamp
+    where = parse_level(channel.name, channel.family)
+    return said if where is None else said | where.attributes

@@ -11,46 +11,48 @@ transitions have 81.7 on average, smoother ones more, which is *worse*. Unshaken
 any length, it is the system of Lorenz.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dpdm.testbeds.particles import Dynamics
+from dpdm.testbeds.particle_smoother import NoisyDynamics
 
 SIGMA, RHO, BETA = 10.0, 28.0, 8 / 3
 DT = 0.025
-COMPONENTS = ("x", "y", "z")
+LORENZ_COMPONENTS = ("x", "y", "z")
 START_MEAN = (0.0, 0.0, 25.0)
 START_COVARIANCE = ((64.0, 50.0, 0.0), (50.0, 81.0, 0.0), (0.0, 0.0, 75.0))
-SCALE = (8.0, 9.0, 8.6)  # with START_MEAN, what normalises a state
+COMPONENT_SCALE = (8.0, 9.0, 8.6)  # with START_MEAN, what normalises a state
 BURN_IN = 1024
 
 
-def tendency(x: Tensor) -> Tensor:
+def lorenz_tendency(x: Tensor) -> Tensor:
     """Return the time derivative of states (..., 3)."""
     x, y, z = x.unbind(-1)
     return torch.stack([SIGMA * (y - x), x * (RHO - z) - y, x * y - BETA * z], dim=-1)
 
 
-def step(x: Tensor, dt: float = DT) -> Tensor:
+def advance_states(x: Tensor, dt: float = DT) -> Tensor:
     """Return M(x), the mean of the next states, for states (..., 3)."""
-    k1 = tendency(x)
-    k2 = tendency(x + dt / 2 * k1)
-    k3 = tendency(x + dt / 2 * k2)
-    k4 = tendency(x + dt * k3)
+    k1 = lorenz_tendency(x)
+    k2 = lorenz_tendency(x + dt / 2 * k1)
+    k3 = lorenz_tendency(x + dt / 2 * k2)
+    k4 = lorenz_tendency(x + dt * k3)
     return x + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
 
 
-def start(noise: Tensor) -> Tensor:
+def initial_states(noise: Tensor) -> Tensor:
     """Return first states, before burn-in, from standard normal noise (..., 3)."""
     root: Tensor = torch.linalg.cholesky(noise.new_tensor(START_COVARIANCE))
     # Not a matrix product, whose rounding depends on how many states there are.
     return noise.new_tensor(START_MEAN) + (root * noise[..., None, :]).sum(-1)
 
 
-def simulate(
+def simulate_lorenz(
     count: int,
     length: int,
     seed: int,
@@ -68,24 +70,24 @@ def simulate(
     shape = (steps if shaken else 1, 3)
     drawn = [np.random.default_rng((seed, n)).standard_normal(shape) for n in numbers]
     noise = torch.from_numpy(np.stack(drawn, axis=1))
-    x = start(noise[0])
+    x = initial_states(noise[0])
     states = [x]
     for i in range(1, steps):
-        x = step(x, dt) + math.sqrt(dt) * noise[i] if shaken else step(x, dt)
+        x = advance_states(x, dt) + math.sqrt(dt) * noise[i] if shaken else advance_states(x, dt)
         states.append(x)
     return torch.stack(states[burn_in:], dim=1)
 
 
-def dynamics(burn_in: int = BURN_IN) -> Dynamics:
+def particle_dynamics(burn_in: int = BURN_IN) -> NoisyDynamics:
     """Return what a particle smoother needs: states after burn-in, and the transition."""
 
     def settled(count: int, generator: torch.Generator) -> Tensor:
         def noise() -> Tensor:
             return torch.randn(count, 3, dtype=torch.float64, generator=generator)
 
-        x = start(noise())
+        x = initial_states(noise())
         for _ in range(burn_in):
-            x = step(x) + math.sqrt(DT) * noise()
+            x = advance_states(x) + math.sqrt(DT) * noise()
         return x
 
-    return Dynamics(settled, step, math.sqrt(DT))
+    return NoisyDynamics(settled, advance_states, math.sqrt(DT))

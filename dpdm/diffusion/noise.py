@@ -1,0 +1,86 @@
+"""Noise levels of a sampler, and the noise of each member.
+
+A member's noise depends only on the seed, the member's number and the label of its time step, so
+that any member can be drawn again by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def karras_levels(steps: int, least: float = 2e-3, most: float = 80.0, rho: float = 7.0) -> Tensor:
+    """Return ``steps + 1`` falling noise levels, from ``most`` through ``least`` to zero.
+
+    Example:
+        >>> levels(2, 0.002, 80.0).tolist()
+        [80.0, 0.002, 0.0]
+    """
+    ends = torch.tensor([most, least], dtype=torch.float64) ** (1 / rho)
+    ramp = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, steps, dtype=torch.float64)) ** rho
+    ramp[0], ramp[-1] = most, least if steps > 1 else most
+    return torch.cat([ramp, ramp.new_zeros(1)])
+
+
+def cosine_levels(steps: int, most: float = 80.0) -> Tensor:
+    """Return the levels of a variance-preserving cosine schedule, tan(pi t / 2), from ``most``.
+
+    References:
+        Nichol and Dhariwal (2021), https://arxiv.org/abs/2102.09672, equation 17 without offset.
+    """
+    start = 2 / math.pi * math.atan(most)
+    return torch.tan(math.pi / 2 * torch.linspace(start, 0, steps + 1, dtype=torch.float64))
+
+
+SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
+    "karras": karras_levels,
+    "cosine": lambda steps, least, most: cosine_levels(steps, most),
+}
+
+
+def level_at_share(schedule: str, share: float, least: float, most: float) -> float:
+    """Return the noise level at which a share of a schedule, counted from its end, is left.
+
+    Example:
+        >>> level("karras", 1.0, 0.002, 80.0), level("karras", 0.0, 0.002, 80.0)
+        (80.0, 0.0)
+        >>> level("cosine", 0.13, 0.0, 1e4)
+        0.207
+    """
+    falling = SCHEDULES[schedule](1000, least, most)
+    shares = torch.linspace(1, 0, len(falling), dtype=torch.float64)
+    return float(np.interp(share, shares.flip(0).numpy(), falling.flip(0).numpy()))
+
+
+def draw_noise(shape: tuple[int, ...], seed: int, member: int, label: str) -> Tensor:
+    """Return standard normal noise that only seed, member and label decide.
+
+    Example:
+        >>> torch.equal(noise((2, 3), 0, 5, "1862-07"), noise((2, 3), 0, 5, "1862-07"))
+        True
+    """
+    digest = hashlib.sha256(f"{seed}/{member}/{label}".encode()).digest()
+    key = np.frombuffer(digest[:16], dtype=np.uint64)
+    drawn = np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, np.float32)
+    return torch.from_numpy(drawn)
+
+
+@dataclass(frozen=True)
+class MemberNoise:
+    """The noise of an ensemble: its shape, seed and label decide that of every member."""
+
+    shape: tuple[int, ...]
+    seed: int
+    label: str
+
+    def __call__(self, numbers: Sequence[int], beside: str = "") -> Tensor:
+        """Return the noise of some members (B, ...), or another that goes beside it."""
+        label = self.label + beside
+        return torch.stack([draw_noise(self.shape, self.seed, m, label) for m in numbers])

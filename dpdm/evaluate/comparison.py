@@ -1,0 +1,266 @@
+"""Everything that is compared, on the truth's cells and times, and the fields of one time step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.evaluate.alignment import match_times
+from dpdm.evaluate.baselines import (
+    apply_lapse_rate,
+    monthly_means,
+    running_mean,
+    select_month_mean,
+    subgrid_detail,
+)
+from dpdm.evaluate.scores import area_weights
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.regrid import interpolate_bilinear
+from dpdm.fields.subset import cut_to_grid, describe_extent, select_spatial
+from dpdm.fields.time import is_dated
+
+MAX_SINGLE_MEMBERS = 5  # members whose scores are averaged as those of one member
+SUBENSEMBLE_SIZES = (10, 33)  # of the ensemble means, beside that of all members
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Forecasts and truth with equal cells and times.
+
+    Attributes:
+        truth: With dimensions time, lat and lon; read step by step, as are the next three.
+        forecast: With or without dimension ``realization``.
+        rivals: Further forecasts to score, by method.
+        coarse: The coarse fields, on cells of their own.
+        climatology: The climatology of each month, None for the truth's own mean.
+        climatology_residual: What lerp misses in the climatology, by month.
+        height: Elevation detail (m).
+        mean: The truth's mean over time.
+        value_range: The truth's largest less its smallest value, by variable.
+        weights: Area of the truth's cells.
+    """
+
+    truth: xr.Dataset
+    forecast: xr.Dataset
+    rivals: dict[str, xr.Dataset]
+    coarse: xr.Dataset | None
+    climatology: xr.Dataset | None
+    climatology_residual: xr.Dataset | None
+    height: xr.DataArray | None
+    mean: xr.Dataset
+    value_range: dict[str, float]
+    weights: xr.DataArray
+
+    @property
+    def names(self) -> list[str]:
+        """List the variables."""
+        return [str(name) for name in self.truth.data_vars]
+
+    @property
+    def steps(self) -> int:
+        """Count the time steps."""
+        return int(self.truth.sizes["time"])
+
+    def month(self, step: int) -> int:
+        """Return the calendar month of a time step, 0 where times are not dates."""
+        return int(self.truth["time"].dt.month[step]) if is_dated(self.truth["time"]) else 0
+
+    def climatology_at(self, name: str, step: int) -> xr.DataArray:
+        """Return the field that anomalies are taken from."""
+        if self.climatology is None or name not in self.climatology:
+            return self.mean[name]
+        return select_month_mean(self.climatology, self.month(step))[name]
+
+
+class Snapshot(NamedTuple):
+    """Hold what is compared of one variable at one time, in memory.
+
+    Attributes:
+        name: The variable.
+        step: Which time.
+        truth: With dimensions lat and lon.
+        ensemble: With dimension ``realization`` where there are members.
+        fields: What is scored one by one, on dimension ``method``.
+    """
+
+    name: str
+    step: int
+    truth: xr.DataArray
+    ensemble: xr.DataArray
+    fields: xr.DataArray
+
+    @property
+    def valid_truth(self) -> xr.DataArray:
+        """Return the truth where no method misses."""
+        return self.truth.where(self.fields.notnull().all("method"))
+
+
+def prepare_comparison(
+    forecast: xr.Dataset,
+    truth: xr.Dataset,
+    coarse: xr.Dataset | None,
+    climatology: xr.Dataset | None,
+    topography: xr.DataArray | None,
+    also: Mapping[str, xr.Dataset],
+) -> Comparison:
+    """Bring everything to the truth's cells and to the times that all share."""
+    rivals = {"forecast": forecast} | {f"'{method}'": fields for method, fields in also.items()}
+    truth = shared_variables(
+        truth, {**rivals, **({} if coarse is None else {"coarse file": coarse})}
+    )
+    fields = {
+        what: cut_to_grid(select_spatial(f), grid_of(truth), what) for what, f in rivals.items()
+    }
+    if coarse is not None:
+        fields["coarse file"] = require_coverage(select_spatial(coarse), grid_of(truth))
+    fields = match_times({"truth": truth, **fields})
+    normal, residual = align_climatology(fields["truth"], coarse, climatology)
+    return Comparison(
+        truth=fields["truth"],
+        forecast=fields["forecast"],
+        rivals={method: fields[f"'{method}'"] for method in also},
+        coarse=fields.get("coarse file"),
+        climatology=normal,
+        climatology_residual=residual,
+        height=elevation_detail(truth, coarse, topography),
+        mean=running_mean(fields["truth"]),
+        value_range=value_ranges(fields["truth"]),
+        weights=area_weights(truth),
+    )
+
+
+def shared_variables(truth: xr.Dataset, others: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """Return the truth's variables that the forecast has too, with units checked."""
+    names = [name for name in select_spatial(truth).data_vars if name in others["forecast"]]
+    if not names:
+        raise DpdmError(
+            f"The forecast ({', '.join(map(str, others['forecast'].data_vars))}) and the truth "
+            f"({', '.join(map(str, truth.data_vars))}) share no variable.",
+            "Say which one is meant, as in --var "
+            f"{next(iter(truth.data_vars))}={next(iter(others['forecast'].data_vars))}.",
+        )
+    for what, fields in others.items():
+        for name in (n for n in names if n in fields):
+            units = [f[name].attrs.get("units") for f in (truth, fields)]
+            if None not in units and units[0] != units[1]:
+                raise DpdmError(
+                    f"{name} is in {units[1]} in the {what} and in {units[0]} in the truth.",
+                    "Convert one of them.",
+                )
+    return truth[names]
+
+
+def require_coverage(coarse: xr.Dataset, grid: Grid) -> xr.Dataset:
+    """Return the coarse fields, which must cover a grid."""
+    if grid_of(coarse).covers(grid):
+        return coarse
+    raise DpdmError(
+        f"The coarse file ({describe_extent(grid_of(coarse))}) does not cover the truth "
+        f"({describe_extent(grid)}).",
+        "Give the file that the forecast was made from, or cut the truth.",
+    )
+
+
+def align_climatology(
+    truth: xr.Dataset, coarse: xr.Dataset | None, climatology: xr.Dataset | None
+) -> tuple[xr.Dataset | None, xr.Dataset | None]:
+    """Return the climatology and what lerp misses in it, by month, on the truth's cells."""
+    if climatology is None:
+        return None, None
+    names = [name for name in truth.data_vars if name in select_spatial(climatology)]
+    means = monthly_means(climatology[names])
+    normal = cut_to_grid(means, grid_of(truth), "climatology")
+    if coarse is None:
+        return normal, None
+    return normal, cut_to_grid(
+        subgrid_detail(means, grid_of(coarse)), grid_of(truth), "climatology"
+    )
+
+
+def elevation_detail(
+    truth: xr.Dataset, coarse: xr.Dataset | None, topography: xr.DataArray | None
+) -> xr.DataArray | None:
+    """Return the topography that the coarse grid cannot show (m), on the truth's cells."""
+    if coarse is None or topography is None:
+        return None
+    height = subgrid_detail(topography.to_dataset(name="height"), grid_of(coarse))
+    return cut_to_grid(height, grid_of(truth), "topography")["height"]
+
+
+def value_ranges(truth: xr.Dataset) -> dict[str, float]:
+    """Return the range of each variable over all cells and times."""
+    steps = (truth.isel(time=i, drop=True).compute() for i in range(truth.sizes["time"]))
+    ends = xr.concat([xr.concat([s.min(), s.max()], "end") for s in steps], "end")
+    return {str(name): float(v) for name, v in (ends.max() - ends.min()).data_vars.items()}
+
+
+def read_rivals(case: Comparison, step: int) -> dict[str, xr.Dataset]:
+    """Return the fields of a time step that the forecast is compared with, by method."""
+    also = {m: f.isel(time=step, drop=True).compute() for m, f in case.rivals.items()}
+    centres = {
+        m: f.mean("realization", skipna=False) if "realization" in f.dims else f
+        for m, f in also.items()
+    }
+    return {**compute_baselines(case, step), **centres}
+
+
+def read_snapshot(
+    case: Comparison, name: str, step: int, rivals: Mapping[str, xr.Dataset]
+) -> Snapshot:
+    """Read one variable at one time."""
+    truth, ensemble = (
+        f[name].isel(time=step, drop=True).compute() for f in (case.truth, case.forecast)
+    )
+    return Snapshot(name, step, truth, ensemble, stack_candidates(name, ensemble, rivals))
+
+
+def compute_baselines(case: Comparison, step: int) -> dict[str, xr.Dataset]:
+    """Return what can be made of the coarse field of a time step."""
+    if case.coarse is None:
+        return {}
+    lerped = interpolate_bilinear(
+        case.coarse.isel(time=step, drop=True).compute(), grid_of(case.truth)
+    )
+    found = {"lerp": lerped}
+    if case.height is not None:
+        found["lerp + lapse rate"] = apply_lapse_rate(lerped, case.height)
+    if case.climatology_residual is not None:
+        missed = select_month_mean(case.climatology_residual, case.month(step))
+        found["lerp + residual climatology"] = lerped + missed
+    return found
+
+
+def stack_candidates(
+    name: str, ensemble: xr.DataArray, others: Mapping[str, xr.Dataset]
+) -> xr.DataArray:
+    """Stack the fields of a variable that are scored one by one, on dimension ``method``.
+
+    Members that stand for one member each carry the same label.
+    """
+    fields = [(what, f[name]) for what, f in others.items() if name in f]
+    fields += [*single_members(ensemble), *subensemble_means(ensemble)]
+    bare = [f.astype(float).reset_coords(drop=True).transpose("lat", "lon") for _, f in fields]
+    labels = xr.DataArray([what for what, _ in fields], dims="method", name="method")
+    return xr.concat(bare, dim=labels, join="exact")
+
+
+def single_members(ensemble: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
+    """Return the first few members, or the forecast itself where it has none."""
+    if "realization" not in ensemble.dims:
+        return [("forecast", ensemble)]
+    count = min(MAX_SINGLE_MEMBERS, ensemble.sizes["realization"])
+    return [("one member", ensemble.isel(realization=i)) for i in range(count)]
+
+
+def subensemble_means(ensemble: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
+    """Return the means of the first 10, the first 33 and all members."""
+    every = ensemble.sizes.get("realization", 1)
+    sizes = sorted({size for size in (*SUBENSEMBLE_SIZES, every) if 1 < size <= every})
+    return [
+        (f"mean of {n}", ensemble[{"realization": slice(n)}].mean("realization", skipna=False))
+        for n in sizes
+    ]

@@ -1,0 +1,39 @@
+"""Text in CSV that a spreadsheet would take for a formula."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+FORMULA = re.compile(r"\s*[=+\-@\t\r]")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+FORMULA_GUARD = re.compile(r"'(?=\s*[=+\-@\t\r])")
+
+
+def guard_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose text begins with an apostrophe where it would pass for a formula.
+
+    Example:
+        >>> guarded(pd.DataFrame({"station": ["=1+1", "-5", "Ulm"], "t2m": [-1.0, 2.0, 3.0]}))
+          station  t2m
+        0   '=1+1 -1.0
+        1      -5  2.0
+        2     Ulm  3.0
+    """
+    text = table.select_dtypes(exclude="number").columns
+    quoted = {name: table[name].map(_guard_cell) for name in text}
+    return table.assign(**quoted).rename(columns=_guard_cell)
+
+
+def unguard_formulas(cells: pd.Series) -> pd.Series:
+    """Return text as it was before `guarded`."""
+    return cells.map(
+        lambda cell: FORMULA_GUARD.sub("", cell, 1) if isinstance(cell, str) else cell
+    )
+
+
+def _guard_cell(cell: object) -> object:
+    if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell

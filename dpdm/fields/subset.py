@@ -1,0 +1,251 @@
+"""Select part of a grid: a box of longitudes and latitudes, or the cells of another grid.
+
+Cells inside polygons, for example of countries, out of a GeoJSON file.
+
+A cell is inside where its centre is, or lies on the border. GeoJSON has longitudes from -180 to
+180 and cuts polygons at the dateline; fields may have them from 0 to 360. So each centre is looked
+for on every turn of the circle that the polygons reach.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from dpdm.errors import DpdmError
+from dpdm.fields.grid import Array, Grid, grid_of
+from dpdm.system import import_extra, read_text
+
+Box = tuple[float, float, float, float]
+
+
+def select_box(grid: Grid, box: Box) -> Grid:
+    """Return the cells whose centres lie in a box: west, east, south, north, in degrees.
+
+    Longitudes may be on any turn; west of 170 and east of -170 is twenty degrees wide.
+
+    Example:
+        >>> globe = Grid(np.arange(-88.75, 90, 2.5), np.arange(0, 360, 2.5))
+        >>> within(globe, (170, -170, 0, 5)).lon.tolist()
+        [170.0, 172.5, 175.0, 177.5, 180.0, 182.5, 185.0, 187.5, 190.0]
+    """
+    west, east, south, north = box
+    if not -90 <= south < north <= 90:
+        raise DpdmError(
+            f"The box reaches from latitude {south:g} to {north:g}.",
+            "Give west, east, south and north, in degrees, as CDO does.",
+        )
+    rows = grid.lat[(grid.lat >= south) & (grid.lat <= north)]
+    width = (east - west) % 360 or 360.0 * (east != west)
+    turned = np.sort(west + (grid.lon - west) % 360)
+    columns = turned[turned <= west + width + 1e-9]
+    if min(len(rows), len(columns)) < 2 or np.ptp(np.diff(columns)) > 1e-3:
+        raise DpdmError(
+            f"The box {west:g},{east:g},{south:g},{north:g} is not within the grid, which has "
+            f"longitudes {grid.lon[0]:g} to {grid.lon[-1]:g} and latitudes {grid.lat[0]:g} to "
+            f"{grid.lat[-1]:g}.",
+            "Give a box of two cells or more, within it.",
+        )
+    return Grid(rows, columns + 360 * np.round((grid.lon.mean() - columns.mean()) / 360))
+
+
+def select_padded_box(grid: Grid, box: Box, cells: int) -> Grid:
+    """Return the cells of a box and so many beside it, as far as there are any.
+
+    Example:
+        >>> globe = Grid(np.arange(-88.75, 90, 2.5), np.arange(0, 360, 2.5))
+        >>> around(globe, (170, -170, 0, 5), 1).lon[[0, -1]].tolist()
+        [167.5, 192.5]
+    """
+    inner = select_box(grid, box)
+    west, east, south, north = box
+    high, wide = (cells * step for step in grid.spacing)
+    if (east - west) % 360 + 2 * wide >= 360 - grid.spacing[1] or east == west:
+        wide = 0.0
+    wider = (west - wide, east + wide, max(-90.0, south - high), min(90.0, north + high))
+    outer = select_box(grid, wider)
+    turns = np.round((inner.lon.mean() - outer.lon.mean()) / 360)
+    return Grid(outer.lat, outer.lon + 360 * turns)
+
+
+def locate_subgrid(inner: Grid, outer: Grid) -> tuple[slice, slice]:
+    """Return where the rows and columns of a grid lie in one around it."""
+    row = int(np.abs(outer.lat - inner.lat[0]).argmin())
+    column = int(np.abs(outer.lon - inner.lon[0]).argmin())
+    height, width = inner.shape
+    return slice(row, row + height), slice(column, column + width)
+
+
+def select_on_grid(fields: xr.Dataset, grid: Grid) -> xr.Dataset | None:
+    """Return the fields on the cells of a grid, on any turn; None where they lack one."""
+    own = grid_of(fields)
+    lat = centre_positions(own.lat, grid.lat, own.spacing[0])
+    west = own.lon[0] - own.spacing[1] / 2
+    lon = centre_positions(own.lon, west + (grid.lon - west) % 360.0, own.spacing[1])
+    if lat is None or lon is None:
+        return None
+    return fields.isel(lat=lat, lon=lon).assign_coords(grid.coords())
+
+
+def centre_positions(own: Array, wanted: Array, spacing: float) -> slice | NDArray[np.intp] | None:
+    """Return where the wanted centres are, None when one is missing by a thousandth of a cell.
+
+    Example:
+        >>> positions(np.array([0.0, 1.0, 2.0]), np.array([1.0, 2.0]), 1.0)
+        slice(1, 3, None)
+    """
+    after = np.searchsorted(own, wanted).clip(1, own.size - 1)
+    found = after - (wanted - own[after - 1] < own[after] - wanted)
+    if np.abs(own[found] - wanted).max() > 1e-3 * spacing:
+        return None
+    return as_slice(found)
+
+
+def as_slice(places: NDArray[np.intp]) -> slice | NDArray[np.intp]:
+    """Return places as a slice where they are neighbours, so that no copy is made."""
+    run = (np.diff(places) == 1).all()
+    return slice(int(places[0]), int(places[-1]) + 1) if run else places
+
+
+GEOJSON_HINT = "Convert it: ogr2ogr -f GeoJSON -t_srs EPSG:4326 MASK.geojson IN.shp."
+WGS84_NAMES = ("CRS84", "EPSG::4326", "EPSG:4326")
+
+
+def cells_in_polygons(grid: Grid, path: Path) -> NDArray[np.bool_]:
+    """Tell which cells (H, W) have their centre inside the polygons of a GeoJSON file."""
+    area = read_polygons(path)
+    west, south, east, north = area.bounds
+    found = np.zeros(grid.shape, bool)
+    for turn in (-720.0, -360.0, 0.0, 360.0, 720.0):
+        columns = np.flatnonzero((grid.lon + turn >= west) & (grid.lon + turn <= east))
+        rows = np.flatnonzero((grid.lat >= south) & (grid.lat <= north))
+        found[np.ix_(rows, columns)] |= _polygon_contains(
+            area, grid.lat[rows], grid.lon[columns] + turn
+        )
+    if not found.any():
+        raise DpdmError(
+            f"The polygons of {path}, of longitudes {west:g} to {east:g} and latitudes {south:g} "
+            f"to {north:g}, hold no cell of the field, which has {grid.lon_edges[0]:g} to "
+            f"{grid.lon_edges[-1]:g} and {grid.lat_edges[0]:g} to {grid.lat_edges[-1]:g}.",
+            "Give a mask that meets the field, of areas no smaller than its cells.",
+        )
+    return found
+
+
+def read_polygons(path: Path) -> Any:
+    """Return the union of a GeoJSON file's polygons, a shapely geometry in degrees."""
+    shapely = import_extra("shapely", "Masks")
+    said = _read_geojson(path)
+    try:
+        parts = [shapely.from_geojson(json.dumps(part)) for part in _geometries(said)]
+    except (
+        shapely.errors.GEOSException,
+        TypeError,
+        AttributeError,
+        KeyError,
+        RecursionError,
+    ) as fault:
+        raise DpdmError(f"{path} is not GeoJSON: {fault}.", GEOJSON_HINT) from fault
+    areas = [part for part in parts if part.geom_type in ("Polygon", "MultiPolygon")]
+    area = shapely.union_all([shapely.make_valid(part) for part in areas])
+    if area.is_empty:
+        raise DpdmError(f"{path} holds no polygon.", "Give a file of areas, of countries perhaps.")
+    _check_degrees(path, said, area.bounds)
+    shapely.prepare(area)
+    return area
+
+
+def _read_geojson(path: Path) -> Any:
+    try:
+        said = json.loads(read_text(path))
+    except (ValueError, RecursionError) as fault:
+        raise DpdmError(f"{path} is not GeoJSON: {fault}.", GEOJSON_HINT) from fault
+    if not isinstance(said, dict) or "type" not in said:
+        raise DpdmError(f"{path} is not GeoJSON: it has no type.", GEOJSON_HINT)
+    return said
+
+
+def _geometries(said: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield every geometry of a GeoJSON object, out of features and collections."""
+    if said["type"] == "Feature":
+        yield from _geometries(said["geometry"]) if said["geometry"] else ()
+    elif said["type"] in ("FeatureCollection", "GeometryCollection"):
+        parts = said["features" if said["type"] == "FeatureCollection" else "geometries"]
+        for part in parts:
+            yield from _geometries(part)
+    else:
+        yield said
+
+
+def _check_degrees(path: Path, said: dict[str, Any], bounds: tuple[float, ...]) -> None:
+    """Refuse coordinates of another reference system, said or seen."""
+    name = str((said.get("crs") or {}).get("properties", {}).get("name", "CRS84"))
+    west, south, east, north = bounds
+    if not name.endswith(WGS84_NAMES) or max(-west, east) > 540 or max(-south, north) > 90:
+        raise DpdmError(
+            f"{path} is not in degrees of WGS 84: it says {name}, and x reaches from {west:g} to "
+            f"{east:g}, y from {south:g} to {north:g}.",
+            GEOJSON_HINT,
+        )
+
+
+def _polygon_contains(area: Any, lat: NDArray[np.float64], lon: NDArray[np.float64]) -> Any:
+    x, y = np.meshgrid(lon, lat)
+    return import_extra("shapely", "Masks").intersects_xy(area, x, y)
+
+
+def select_spatial(fields: xr.Dataset) -> xr.Dataset:
+    """Return the variables that lie on the latitude-longitude grid."""
+    return fields[[str(v) for v, a in fields.data_vars.items() if {"lat", "lon"} <= {*a.dims}]]
+
+
+def cut_to_grid(fields: xr.Dataset, grid: Grid, what: str) -> xr.Dataset:
+    """Return the fields on the cells of a grid that is a part of theirs."""
+    part = select_on_grid(fields, grid)
+    if part is None:
+        own = grid_of(fields)
+        raise DpdmError(
+            f"The {what} ({describe_extent(own)}) does not have the truth's cells "
+            f"({describe_extent(grid)}).",
+            "Cut the truth, or interpolate: cdo remapbil,TRUTH.nc IN.nc OUT.nc.",
+        )
+    return part
+
+
+def describe_extent(grid: Grid) -> str:
+    """Describe a grid in a few words.
+
+    Example:
+        >>> extent(Grid(np.arange(0, 5, 0.5), np.arange(10, 12, 0.5)))
+        '10 x 4 cells, lat 0 to 4.5, lon 10 to 11.5'
+    """
+    height, width = grid.shape
+    lat, lon = grid.lat, grid.lon
+    return (
+        f"{height} x {width} cells, lat {lat[0]:g} to {lat[-1]:g}, lon {lon[0]:g} to {lon[-1]:g}"
+    )
+
+
+def select_covered(coarse: xr.Dataset, fine: Grid) -> xr.Dataset | None:
+    """Return the part of a coarse field whose cells a fine grid covers whole.
+
+    Its longitudes begin where the fine ones do. None where it is less than two by two cells.
+    """
+    grid = grid_of(coarse)
+    slack = [1e-3 * spacing for spacing in grid.spacing]
+    south, north = grid.lat_edges[:-1], grid.lat_edges[1:]
+    part = coarse.isel(
+        lat=(south >= fine.lat_edges[0] - slack[0]) & (north <= fine.lat_edges[-1] + slack[0])
+    )
+    if not fine.cyclic:
+        west = (grid.lon_edges[:-1] - fine.lon_edges[0] + slack[1]) % 360.0 - slack[1]
+        inside = west + grid.spacing[1] <= np.ptp(fine.lon_edges) + slack[1]
+        part = part.assign_coords(lon=fine.lon_edges[0] + west + grid.spacing[1] / 2)
+        part = part.isel(lon=inside).sortby("lon")
+    return part if min(part.sizes["lat"], part.sizes["lon"]) > 1 else None

@@ -1,0 +1,323 @@
+"""Check every value as it is read: declared codes become missing, impossible values are refused.
+
+The checks are part of the lazy arrays, so whatever reads a step, and however often, reads checked
+values; nothing is read for the checks alone.
+
+Warn of a mean that no region of that size has, as a wrong unit gives it.
+
+A unit off by ten or thirty leaves values that fall somewhere on Earth, so they cannot be refused.
+But the larger a region, the less its mean varies: the calendar-month means of ERA5, 2000 to 2025,
+over all boxes of three sizes lie between
+
+    ==================  ======================  ==============
+    latitude x longitude  precipitation, mm day-1  temperature, K
+    ==================  ======================  ==============
+    20 x 20 degrees     0.004 to 12.5           218 to 308
+    40 x 40 degrees     0.35 to 8.3             244 to 303
+    60 x 120 degrees    0.90 to 6.3             260 to 300
+    ==================  ======================  ==============
+
+Single months, days and other climates go further: a mean is doubted beyond twice the most or half
+the least rain, or 15 K outside. A desert of 20 degrees is never too dry.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+from numpy.typing import NDArray
+
+from dpdm.errors import DpdmError, DpdmWarning
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.plausibility import (
+    DOUBTFUL_CODES,
+    MIN_FILL_VALUE,
+    MISSING_VALUE_CODES,
+    PLAUSIBLE_RANGES,
+)
+from dpdm.fields.units import first_step, linear_conversion, parse_unit
+from dpdm.fields.variables import Variable
+
+Array = NDArray[np.floating[Any]]
+MissingCodes = Mapping[str, tuple[float, ...]]  # codes by variable; those of all under ""
+CODE_TOLERANCE = 5e-7  # relative; single precision
+HUGE_CODE_TOLERANCE = 1e-2  # relative, of huge codes, which people round: 9.97e36
+
+
+def common_missing_codes(missing: MissingCodes) -> MissingCodes:
+    """Return the codes that hold for every variable, and so for files of other variables."""
+    return {"": missing[""]} if "" in missing else {}
+
+
+def matches_code(values: Any, codes: Sequence[float], step: float = 0.0) -> NDArray[np.bool_]:
+    """Tell which values are one of some codes, in the precision of a file.
+
+    Args:
+        values: The values, as read.
+        codes: The codes.
+        step: That of packed values, of which half is rounding.
+    """
+    found = np.zeros(np.shape(values), bool)
+    for code in codes:
+        relative = HUGE_CODE_TOLERANCE if abs(code) >= MIN_FILL_VALUE else CODE_TOLERANCE
+        found |= np.abs(values - code) <= max(relative * abs(code), step / 2)
+    return found
+
+
+@dataclass(frozen=True)
+class BlockLocation:
+    """Where the values of a block stand, for a message.
+
+    Attributes:
+        path: The file.
+        name: The variable.
+        unit: The unit of the file.
+        axes: Names and coordinates of the axes.
+        starts: Where the blocks begin along each axis.
+    """
+
+    path: str
+    name: str
+    unit: str
+    axes: Mapping[str, NDArray[Any]]
+    starts: tuple[NDArray[np.integer[Any]], ...]
+
+    def describe_first_value(
+        self, array: Array, bad: NDArray[np.bool_], block: tuple[int, ...]
+    ) -> str:
+        """Return the first bad value, how many there are, and where they lie."""
+        first = f"{format_code(array[bad][0])} {self.unit}".strip()
+        return f"{self.path}: {self.name} is {first} {self.describe_location(bad, block)}"
+
+    def describe_location(self, bad: NDArray[np.bool_], block: tuple[int, ...]) -> str:
+        """Return how many bad values there are, and where the first lies."""
+        inside = np.unravel_index(int(np.argmax(bad)), bad.shape)
+        at = [int(s[b] + i) for s, b, i in zip(self.starts, block, inside, strict=True)]
+        found = {name: axis[i] for (name, axis), i in zip(self.axes.items(), at, strict=True)}
+        who = f" of member {found['realization']}" if "realization" in found else ""
+        when = f" at {str(found['time'])[:16]}" if "time" in found else ""
+        return (
+            f"in {int(bad.sum())} of {bad.size} cells{who}{when}, first at latitude "
+            f"{found['lat']:g}, longitude {found['lon']:g}"
+        )
+
+
+def format_code(value: Any) -> str:
+    """Return a value as one would declare it.
+
+    Example:
+        >>> spelled(np.float32(-99.9)), spelled(np.float32(1e20)), spelled(-999.0)
+        ('-99.9', '1e+20', '-999')
+    """
+    return str(np.asarray(value)[()]).removesuffix(".0")
+
+
+def block_location(array: xr.DataArray, path: str, unit: str) -> BlockLocation:
+    """Return where the blocks of a lazy array stand."""
+    axes = {
+        str(d): array[d].values if d in array.coords else np.arange(n)
+        for d, n in array.sizes.items()
+    }
+    starts = tuple(np.cumsum([0, *sizes[:-1]]) for sizes in array.data.chunks)
+    return BlockLocation(path, str(array.name), unit, axes, starts)
+
+
+def mask_missing_codes(
+    array: xr.DataArray, codes: Sequence[float], step: float, known: bool, path: str
+) -> xr.DataArray:
+    """Return the values of a file, declared codes missing, and fill values refused when read.
+
+    Args:
+        array: Lazy values, in the unit of the file.
+        codes: What the user declared missing.
+        step: That of packed values, 0 for others.
+        known: Whether the variable has limits, so that a value need not look like a code.
+        path: The file.
+    """
+    where = block_location(array, path, str(array.attrs.get("units", "")))
+
+    def clear(values: Array, block_id: tuple[int, ...]) -> Array:
+        if codes:
+            values = np.where(matches_code(values, codes, step), np.nan, values)
+        low, high = np.fmin.reduce(values, None), np.fmax.reduce(values, None)
+        if low <= -MIN_FILL_VALUE or high >= MIN_FILL_VALUE:
+            check_fill_values(values, where, block_id)
+        if not known and matches_code(low, MISSING_VALUE_CODES).any():
+            check_outlying_code(values, low, where, block_id)
+        return values
+
+    return apply_to_blocks(array, clear, [array.data], tuple(codes), step, known)
+
+
+def check_fill_values(values: Array, where: BlockLocation, block: tuple[int, ...]) -> None:
+    """Refuse infinities and fill values that the file does not declare."""
+    if (bad := np.isinf(values)).any():
+        raise DpdmError(
+            f"{where.path}: {where.name} holds infinite values "
+            f"{where.describe_location(bad, block)}.",
+            "Set them to missing or mend them.",
+        )
+    bad = np.abs(values) >= MIN_FILL_VALUE
+    raise undeclared_code_error(values, bad, where, block)
+
+
+def check_outlying_code(
+    values: Array, code: float, where: BlockLocation, block: tuple[int, ...]
+) -> None:
+    """Refuse a usual code that is further from all other values than they are from each other."""
+    bad = matches_code(values, [float(code)])
+    rest = np.where(bad, np.nan, values)
+    low, high = np.fmin.reduce(rest, None), np.fmax.reduce(rest, None)
+    if bad.size > 1 and (np.isnan(low) or low - code > high - low):
+        raise undeclared_code_error(values, bad, where, block)
+
+
+def undeclared_code_error(
+    values: Array, bad: NDArray[np.bool_], where: BlockLocation, block: tuple[int, ...]
+) -> DpdmError:
+    """Report a code for missing values that neither file nor user declares."""
+    return DpdmError(
+        f"{where.describe_first_value(values, bad, block)}: a code for missing values that "
+        f"the file does not "
+        "declare.",
+        f"If it is one, use --missing {format_code(values[bad][0])}.",
+    )
+
+
+def check_limits_on_read(
+    array: xr.DataArray, raw: xr.DataArray, variable: Variable, path: str
+) -> xr.DataArray:
+    """Return canonical values that refuse, when read, what the variable cannot be.
+
+    Args:
+        array: Lazy values in the canonical unit.
+        raw: The same in the unit of the file.
+        variable: What they are.
+        path: The file.
+    """
+    unit = str(array.attrs.get("source_units", variable.units))
+    limits, usual, _ = PLAUSIBLE_RANGES[variable.name]
+    where = block_location(array, path, unit)
+
+    def check(values: Array, given: Array, block_id: tuple[int, ...]) -> Array:
+        low, high = np.fmin.reduce(values, None), np.fmax.reduce(values, None)
+        if low < limits[0] or high > limits[1]:
+            check_limits(values, given, variable, where, block_id)
+        if low < usual[0] or high > usual[1]:
+            bad = ((values < usual[0]) | (values > usual[1])) & matches_code(
+                given, MISSING_VALUE_CODES + DOUBTFUL_CODES
+            )
+            if bad.any():
+                raise undeclared_code_error(given, bad, where, block_id)
+        return values
+
+    return apply_to_blocks(array, check, [array.data, raw.data.rechunk(array.data.chunks)])
+
+
+def check_limits(
+    values: Array, given: Array, variable: Variable, where: BlockLocation, block: tuple[int, ...]
+) -> None:
+    """Refuse values beyond the limits of a variable: in a wrong unit, or a code."""
+    low, high = PLAUSIBLE_RANGES[variable.name].limits
+    bad = (values < low) | (values > high)
+    first = format_code(given[bad][0])
+    lone = bool((given[bad] == given[bad][0]).all())
+    if not (lone and matches_code(given[bad][0], MISSING_VALUE_CODES + DOUBTFUL_CODES).any()):
+        check_median(values, variable, where.unit, f"{where.path}: ")
+    hint = f"If {first} stands for missing values, use --missing {first}"
+    raise DpdmError(
+        f"{where.describe_first_value(given, bad, block)}: outside {low:g} to {high:g} "
+        f"{variable.units}.",
+        f"{hint}." if lone else f"{hint}; if the unit is another, --units {where.name}=UNIT.",
+    )
+
+
+def check_median(values: Array, variable: Variable, unit: str, prefix: str = "") -> None:
+    """Refuse canonical values whose median cannot be what their unit says."""
+    (low, high), units = PLAUSIBLE_RANGES[variable.name][1:]
+    finite = np.asarray(values, dtype=np.float64)[np.isfinite(values)]
+    median = float(np.median(finite)) if finite.size else low
+    if low <= median <= high:
+        return
+    fits = [reinterpret_value(median, variable, unit, other) for other in units]
+    likely = [other for other, value in zip(units, fits, strict=True) if low <= value <= high]
+    raise DpdmError(
+        f"{prefix}{variable.name} has a median of {median:.4g} {variable.units} when its unit is "
+        f"'{unit}', outside {low:g} to {high:g}.",
+        f"Use --units {variable.name}={likely[0] if likely else 'UNIT'} if that is its true unit.",
+    )
+
+
+def reinterpret_value(value: float, variable: Variable, unit: str, other: str) -> float:
+    """Return a canonical value as if the file had meant another unit."""
+    old, new = (linear_conversion(parse_unit(each), variable, each) for each in (unit, other))
+    return float((value - old[1]) / old[0] * new[0] + new[1])
+
+
+def apply_to_blocks(
+    array: xr.DataArray, rule: Callable[..., Array], blocks: Sequence[da.Array], *settings: Any
+) -> xr.DataArray:
+    """Return an array of which every block passes through a rule, of some settings, when read."""
+    name = f"checked-{tokenize(*(block.name for block in blocks), str(array.name), settings)}"
+    lazy = da.map_blocks(rule, *blocks, name=name, dtype=array.dtype, meta=array.data._meta)
+    return array.copy(data=lazy)
+
+
+LIKELY_MEANS = (
+    ((60.0, 120.0), {"tp": (0.45, 12.6), "t2m": (245.0, 315.0)}),
+    ((40.0, 40.0), {"tp": (0.17, 16.6), "t2m": (229.0, 318.0)}),
+    ((20.0, 20.0), {"tp": (0.0, 25.0), "t2m": (203.0, 323.0)}),
+)
+EXAMPLE_UNITS = {"tp": "mm/month", "t2m": "degF"}
+MIN_AREA_COVERED = 0.75  # of the region, for a mean over the islands of an ocean says nothing
+
+
+def warn_if_implausible(fields: xr.Dataset, path: Path) -> None:
+    """Issue a `DpdmWarning` for each variable whose first step has an unlikely mean."""
+    grid = grid_of(fields)
+    extent = tuple(float(edges[-1] - edges[0]) for edges in (grid.lat_edges, grid.lon_edges))
+    for name, (low, high) in _likely_means(extent[0], extent[1]).items():
+        mean = _first_step_mean(fields[name], grid) if name in fields else np.nan
+        if mean < low or mean > high:
+            array = fields[name]
+            warnings.warn(
+                _implausible_mean_message(array, mean, (low, high), extent, path), DpdmWarning, 2
+            )
+
+
+def _likely_means(height: float, width: float) -> dict[str, tuple[float, float]]:
+    """Give the likely means of a region, by the largest box that fits into it."""
+    fits = [bounds for (lat, lon), bounds in LIKELY_MEANS if height >= lat and width >= lon]
+    return fits[0] if fits else {}
+
+
+def _first_step_mean(array: xr.DataArray, grid: Grid) -> float:
+    """Average the first step over the area, or give NaN where much is missing."""
+    values = np.asarray(first_step(array).values, dtype=np.float64)
+    weights = np.where(np.isfinite(values), grid.weights, 0.0)
+    if weights.sum() < MIN_AREA_COVERED * grid.weights.sum():
+        return float("nan")
+    return float(np.average(np.where(weights > 0, values, 0.0), weights=weights))
+
+
+def _implausible_mean_message(
+    array: xr.DataArray,
+    mean: float,
+    likely: tuple[float, float],
+    extent: tuple[float, ...],
+    path: Path,
+) -> str:
+    name, unit = str(array.name), array.attrs["units"]
+    return (
+        f"{path}: {name} averages {mean:.3g} {unit} over {extent[0]:.0f} by {extent[1]:.0f} "
+        f"degrees; {likely[0]:g} to {likely[1]:g} is likely. If its unit is not "
+        f"'{array.attrs['source_units']}', say which, as in --units {name}={EXAMPLE_UNITS[name]}."
+    )

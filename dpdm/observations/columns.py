@@ -1,0 +1,173 @@
+"""What the columns of an observation file are called, and what the user said about them.
+
+The same words serve the header of a table and the variables of a NetCDF file. A *role* is what
+dpdm needs to know of an observation besides its variable: when, where, how sure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dpdm.errors import DpdmError
+from dpdm.fields.level_names import Level, parse_level
+from dpdm.fields.value_checks import MissingCodes
+from dpdm.fields.variable_names import canonical_name, normalise_heading
+from dpdm.fields.variables import LEVEL_VARIABLES, SATELLITE_VARIABLES, SURFACE_VARIABLES
+
+COLUMN_ALIASES: dict[str, tuple[str, ...]] = {
+    role: tuple(words.split())
+    for role, words in {
+        "time": "time valid_time datetime date_time timestamp date tm obs_time",
+        "lat": "lat latitude nav_lat station_latitude precise_latitude",
+        "lon": "lon longitude long lng nav_lon station_longitude precise_longitude",
+        "elevation": "elevation elev altitude alt station_elevation station_altitude height "
+        "surface_altitude",
+        "variable": "variable var parameter param element varname",
+        "value": "value obs observation observed obs_value",
+        "error": "error std sigma uncertainty stderr standard_error obs_error stddev",
+        "units": "units unit",
+        "station": "station station_id stationid id wmo_id wmo stn stn_id stn_num station_name "
+        "name site",
+        "trajectory": "trajectory",
+        "y": "y",
+        "x": "x",
+        "component": "component",
+        "operator": "operator",
+        "factor": "factor",
+        "radius": "radius",
+        "level": "level",
+        "width": "width",
+        "end": "end end_time time_end until",
+        "pressure": "pressure plev pressure_level isobaric isobaricinhpa air_pressure lev",
+        "channel": "channel sensor_channel channel_number",
+    }.items()
+}
+OPERATOR_SETTINGS = ("factor", "radius", "level", "width")  # of the operator that a row names
+NUMERIC_COLUMNS = (
+    "value",
+    "error",
+    "lat",
+    "lon",
+    "elevation",
+    "y",
+    "x",
+    "pressure",
+    *OPERATOR_SETTINGS,
+)
+LENGTH_COLUMNS = ("elevation", "radius")
+TIME_COLUMNS = ("time", "end")
+POSITION_COLUMNS = (("lat", "lon"), ("y", "x"), ("component",))
+_PRESSURE_LEVEL_NAME = re.compile(
+    r"(?P<name>[a-z_]*[a-z])_?(?P<level>[1-9]\d*(\.\d+)?)(_?(hpa|mb))?"
+)
+ERROR_SUFFIX = re.compile(r"[_ ](error|std|sigma|uncertainty|stderr|standard_error)$")
+
+
+def find_column(names: list[str], role: str) -> int | None:
+    """Return where a role's best name stands among names that are `plain`, if anywhere."""
+    return next((names.index(word) for word in COLUMN_ALIASES[role] if word in names), None)
+
+
+def find_columns(names: list[str]) -> dict[str, int]:
+    """Return where each role's best name stands.
+
+    Settings are those of an operator, and a radius may be that of a channel's footprint. Without
+    an operator, a level is a pressure.
+    """
+    found = {role: at for role in COLUMN_ALIASES if (at := find_column(names, role)) is not None}
+    if "level" in found and "operator" not in found:
+        found.setdefault("pressure", found["level"])
+    if "channel" in found and "radius" in found:
+        return {r: at for r, at in found.items() if r == "radius" or _role_applies(r, found)}
+    return {r: at for r, at in found.items() if _role_applies(r, found)}
+
+
+def _role_applies(role: str, found: Mapping[str, int]) -> bool:
+    return role not in OPERATOR_SETTINGS or "operator" in found
+
+
+def parse_pressure_level(text: str) -> Level | None:
+    """Return the place that the name of a variable on one level of pressure speaks of.
+
+    Example:
+        >>> levelled("ta_850").name, levelled("T50hPa").name, levelled("t2m"), levelled("u10")
+        ('t850', 't50', None, None)
+    """
+    found = _PRESSURE_LEVEL_NAME.fullmatch(normalise_heading(text))
+    family = (
+        canonical_name(found["name"], LEVEL_VARIABLES)
+        if found and not canonical_name(text)
+        else None
+    )
+    return (
+        None if found is None or family is None else parse_level(family + found["level"], family)
+    )
+
+
+def _is_unambiguous_level(text: str) -> bool:
+    """Tell whether a heading can mean nothing but a level: t850 and t50hPa, not t1."""
+    place = parse_pressure_level(text)
+    return place is not None and (place.level >= 1e4 or not normalise_heading(text)[-1].isdigit())
+
+
+@dataclass(frozen=True)
+class ObservationOptions:
+    """What the user said about variables.
+
+    Attributes:
+        rename: Canonical name to name in the file.
+        units: Units by either name; they go before the file's.
+        errors: Standard deviations by canonical name, in canonical units.
+        missing: Numbers that stand for missing values, by either name; of all under "".
+    """
+
+    rename: Mapping[str, str]
+    units: Mapping[str, str]
+    errors: Mapping[str, float]
+    missing: MissingCodes = field(default_factory=dict)
+
+    def name(self, old: str, aloft: bool = False) -> str:
+        """Return what a variable of a file is called inside dpdm, beside a pressure or without."""
+        chosen = [new for new, name in self.rename.items() if name == old]
+        if chosen:
+            return chosen[0]
+        known = (canonical_name(old, LEVEL_VARIABLES) if aloft else None) or canonical_name(old)
+        place = parse_pressure_level(old)
+        return known or (place.name if place else old)
+
+    def includes(self, old: str, aloft: bool = False) -> bool:
+        """Tell whether a column is to be read: known to dpdm, or named by the user."""
+        name = self.name(old, aloft)
+        taken = self.rename.get(name, old) != old
+        known = (
+            name in SURFACE_VARIABLES | SATELLITE_VARIABLES
+            or (aloft and name in LEVEL_VARIABLES)
+            or _is_unambiguous_level(old)
+        )
+        return not taken and (known or bool({name, old} & self.named_variables()))
+
+    def named_variables(self) -> set[str]:
+        """Return every variable that the user names."""
+        return {*self.rename, *self.units, *self.errors, *self.missing} - {""}
+
+    def chosen_file_names(self) -> set[str]:
+        """Return the names in files that the user chose."""
+        return set(self.rename.values())
+
+    def unit(self, old: str, written: str = "") -> str:
+        """Return the unit of a variable, the user's word before what is written."""
+        names = (self.name(old), self.name(old, aloft=True), old)
+        return next((self.units[n] for n in names if n in self.units), written).strip()
+
+
+def check_unique_columns(names: list[str], asked: ObservationOptions) -> None:
+    """Refuse two columns that claim to be one variable."""
+    for i, name in enumerate(names):
+        twins = [other for other in names[:i] if asked.name(other) == asked.name(name)]
+        if twins:
+            raise DpdmError(
+                f"{twins[0]} and {name} may each be {asked.name(name)}.",
+                f"Say which: --obs-var {asked.name(name)}={name}.",
+            )

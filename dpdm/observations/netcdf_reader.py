@@ -1,0 +1,269 @@
+"""Read observations from NetCDF: discrete samplings of the CF conventions, grids, our own files.
+
+A file of `value` along one dimension, with the variable's name beside each value, is read as it
+stands. In any other file each variable is broadcast against its coordinates, so that points,
+stations by time, swaths and grids are all the same: one observation an element.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cf_xarray  # noqa: F401
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from dpdm.errors import DpdmError
+from dpdm.fields.formats import damaged_file_error, open_raw
+from dpdm.fields.time_axis import centre_end_stamps
+from dpdm.fields.time_decoding import decode_time_variable
+from dpdm.fields.variable_names import normalise_heading
+from dpdm.fields.variables import (
+    LEVEL_VARIABLES,
+    SATELLITE_VARIABLES,
+    grade_match,
+    identify_variable,
+)
+from dpdm.observations.columns import (
+    LENGTH_COLUMNS,
+    NUMERIC_COLUMNS,
+    TIME_COLUMNS,
+    ObservationOptions,
+    check_unique_columns,
+    find_column,
+    find_columns,
+    parse_pressure_level,
+)
+from dpdm.observations.values import OBSERVED_VARIABLES
+
+ROLE_STANDARD_NAMES = {
+    "time": ("time",),
+    "lat": ("latitude",),
+    "lon": ("longitude",),
+    "elevation": ("surface_altitude", "altitude"),
+    "station": ("platform_id", "platform_name"),
+    "pressure": ("air_pressure",),
+    "channel": ("sensor_band_identifier",),
+    "radius": (),
+}
+COORDINATE_VARIABLES = {
+    "pressure": LEVEL_VARIABLES,
+    "channel": SATELLITE_VARIABLES,
+    "radius": SATELLITE_VARIABLES,
+}  # of which variables
+_ERROR = re.compile(r"(_error|_std|_sigma|_uncertainty|_stderr)$")
+
+
+def open_sampling(path: Path) -> xr.Dataset:
+    """Open a NetCDF or GRIB file, or a Zarr store, and read it into memory."""
+    try:
+        with open_raw(path) as opened:
+            return opened.load()
+    except (DpdmError, MemoryError):
+        raise
+    except Exception as fault:  # each library has kinds of its own
+        raise damaged_file_error(path, fault) from fault
+
+
+def read_sampling(ds: xr.Dataset, asked: ObservationOptions) -> pd.DataFrame:
+    """Read what a file holds as a raw table."""
+    if "value" in ds and ds["value"].ndim == 1:
+        return _read_listed_values(ds, asked)
+    return _read_sampled_variables(ds, asked)
+
+
+def _read_listed_values(ds: xr.Dataset, asked: ObservationOptions) -> pd.DataFrame:
+    """Read one value after the other, each with its own variable's name."""
+    (dim,) = ds["value"].dims
+    beside = [str(name) for name, a in ds.variables.items() if a.dims in ((dim,), ())]
+    found = find_columns([normalise_heading(name) for name in beside])
+    at = {role: beside[where] for role, where in found.items()}
+    at["value"] = "value"
+    if "time" in at and "trajectory" not in at:
+        ds = ds.assign({at["time"]: decode_time_variable(at["time"], ds.variables[at["time"]])})
+    if "variable" not in at:
+        raise DpdmError("no variable says what each value is.", "Add variable(obs).")
+    table = {
+        role: _flatten_role(xr.broadcast(ds[n], ds["value"])[0], role) for role, n in at.items()
+    }
+    old = table.pop("variable")
+    default = str(ds["value"].attrs.get("units", ""))
+    written = table.pop("units", np.full(len(old), default, dtype=object))
+    out = pd.DataFrame({"row": np.arange(1, len(old) + 1), "error": np.nan, "old": old} | table)
+    out["units"] = [asked.unit(*pair) for pair in zip(old, written, strict=True)]
+    out.attrs = _coordinate_units(ds, at)
+    return out
+
+
+def _flatten_role(array: xr.DataArray, role: str) -> np.ndarray:
+    """Return a flat array of what a role holds: numbers, dates or words."""
+    values = array.values.ravel()
+    if role in NUMERIC_COLUMNS:
+        return values.astype(float)
+    if role in TIME_COLUMNS or values.dtype.kind in "iuf":
+        return values
+    return np.array([_decode_word(value) for value in values], dtype=object)
+
+
+def _decode_word(value: Any) -> str:
+    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
+
+
+def _read_sampled_variables(ds: xr.Dataset, asked: ObservationOptions) -> pd.DataFrame:
+    """Read each known variable against its coordinates."""
+    at = {role: name for role in ROLE_STANDARD_NAMES if (name := _find_role_coordinate(ds, role))}
+    if not {"lat", "lon"} <= at.keys():
+        raise DpdmError(
+            "no latitude and longitude say where its values are.", "Give both CF units."
+        )
+    if "time" in at:
+        ds = ds.assign({at["time"]: decode_time_variable(at["time"], ds.variables[at["time"]])})
+        ds = centre_end_stamps(ds, at["time"])
+    at = {
+        role: name
+        for role, name in at.items()
+        if role != "pressure" or _is_vertical_pressure(ds, at)
+    }
+    ds = ds.rename(
+        {at[role]: role for role in COORDINATE_VARIABLES if role in at and at[role] != role}
+    )
+    at |= {role: role for role in COORDINATE_VARIABLES if role in at}
+    ds = ds.set_coords([role for role in COORDINATE_VARIABLES if role in at])
+    names = [
+        str(n)
+        for n in ds.data_vars
+        if n not in at.values() and _is_variable_wanted(ds, str(n), asked)
+    ]
+    check_unique_columns([_identifying_name(ds, name, asked) for name in names], asked)
+    if not names:
+        raise DpdmError(
+            f"no variable is known; there is {', '.join(map(str, ds.data_vars))}.",
+            "Say which it is: --obs-var t2m=NAME.",
+        )
+    out = pd.concat([_flatten_variable(ds, name, at, asked) for name in names], ignore_index=True)
+    out.attrs = _coordinate_units(ds, at)
+    return out
+
+
+def _coordinate_units(ds: xr.Dataset, at: Mapping[str, str]) -> dict[Any, Any]:
+    """Return the units of what is beside values."""
+    there = {*LENGTH_COLUMNS, "pressure"} & at.keys()
+    return {role: str(ds[at[role]].attrs.get("units", "")) for role in there}
+
+
+def _find_role_coordinate(ds: xr.Dataset, role: str) -> str | None:
+    """Find a coordinate by its standard name, then by its usual names."""
+    marked = [
+        str(name)
+        for name, array in ds.variables.items()
+        if array.attrs.get("standard_name") in ROLE_STANDARD_NAMES[role]
+        or (role == "station" and array.attrs.get("cf_role") == "timeseries_id")
+    ]
+    names = [str(name) for name in ds.variables]
+    plains = [normalise_heading(name) for name in names]
+    best = find_column(plains, role)
+    best = find_column(plains, "level") if role == "pressure" and best is None else best
+    usual = [] if best is None else [names[best]]
+    # A height without dimensions is that of the sensor above the ground.
+    found = [
+        n
+        for n in marked + usual
+        if role != "elevation" or ds[n].ndim or normalise_heading(n) != "height"
+    ]
+    dated = [name for name in found if role != "time" or name == "valid_time"]
+    return next(iter(dated + found), None)
+
+
+def _is_variable_wanted(ds: xr.Dataset, name: str, asked: ObservationOptions) -> bool:
+    """Tell whether an array is to be read: known to dpdm, or named by the user."""
+    if ds[name].dtype.kind not in "fiu":
+        return False
+    known = _identifying_name(ds, name, asked)
+    if known in OBSERVED_VARIABLES or parse_pressure_level(known):
+        return asked.includes(known, aloft="pressure" in ds[name].coords)
+    return name in asked.named_variables() | asked.chosen_file_names()
+
+
+def _identifying_name(ds: xr.Dataset, name: str, asked: ObservationOptions) -> str:
+    """Return the name that tells what an array is: its own, or what its metadata make of it."""
+    array = ds[name]
+    if name in asked.chosen_file_names():
+        return name
+    among = LEVEL_VARIABLES if "pressure" in array.coords else SATELLITE_VARIABLES
+    best = max(among.values(), key=lambda variable: grade_match(array, variable))
+    known = identify_variable(array) or (best if grade_match(array, best) else None)
+    return name if known is None or known.name in asked.rename else known.name
+
+
+def _coordinate_applies(role: str, old: str, array: xr.DataArray) -> bool:
+    """Tell whether a coordinate is one of a variable's: a channel of what satellites see."""
+    if role not in COORDINATE_VARIABLES:
+        return True
+    return role in array.coords and (
+        old in COORDINATE_VARIABLES[role] or old not in OBSERVED_VARIABLES
+    )
+
+
+def _is_vertical_pressure(ds: xr.Dataset, at: dict[str, str]) -> bool:
+    """Tell whether a pressure is where values lie, and not what a station measured."""
+    array = ds[at["pressure"]]
+    placed = {dim for role in ("lat", "lon", "time") if role in at for dim in ds[at[role]].dims}
+    path = str(ds.attrs.get("featureType", "")).lower().startswith(("profile", "trajectory"))
+    return at["pressure"] in ds.coords or path or not set(array.dims) <= placed
+
+
+def _flatten_variable(
+    ds: xr.Dataset, name: str, at: dict[str, str], asked: ObservationOptions
+) -> pd.DataFrame:
+    """Return one variable's elements, each with its coordinates; of a grid, those that are."""
+    array, old = ds[name].squeeze(), _identifying_name(ds, name, asked)
+    at = {role: found for role, found in at.items() if _coordinate_applies(role, old, array)}
+    coords = {role: ds[found].squeeze() for role, found in at.items()}
+    _check_dims(array, name, coords)
+    beside = _find_error_variable(ds, name)
+    coords |= {} if beside is None else {"error": beside.squeeze()}
+    value, *others = xr.broadcast(
+        _drop_coordinates(array), *map(_drop_coordinates, coords.values())
+    )
+    flat = {role: _flatten_role(part, role) for role, part in zip(coords, others, strict=True)}
+    out = pd.DataFrame(
+        {"error": np.nan, "old": old, "value": _flatten_role(value, "value")} | flat
+    )
+    unit = asked.units.get(name, asked.unit(old, str(array.attrs.get("units", ""))))
+    of_error = "" if beside is None else str(beside.attrs.get("units", ""))
+    out = out.assign(row=np.arange(1, len(out) + 1), units=unit, error_units=of_error)
+    gridded = coords["lat"].dims != coords["lon"].dims
+    return out[np.isfinite(out["value"])] if gridded else out
+
+
+def _drop_coordinates(array: xr.DataArray) -> xr.DataArray:
+    return array.drop_vars(array.coords)
+
+
+def _check_dims(array: xr.DataArray, name: str, coords: dict[str, xr.DataArray]) -> None:
+    """Refuse a dimension that is neither of space nor of time, level or channel."""
+    roles = ("lat", "lon", "time", "pressure", "channel")
+    explained = {dim for r in roles if r in coords for dim in coords[r].dims}
+    where = {*coords["lat"].dims, *coords["lon"].dims}
+    for dim in set(array.dims) - explained:
+        raise DpdmError(
+            f"{name} has a dimension {dim} of {array.sizes[dim]}.",
+            f"Select one {dim}: ncks -d {dim},0 IN.nc OUT.nc.",
+        )
+    if missing := where - set(array.dims):
+        raise DpdmError(
+            f"{name} does not lie along {', '.join(map(str, missing))}, as latitude does.",
+            "Write each observation with its own latitude and longitude.",
+        )
+
+
+def _find_error_variable(ds: xr.Dataset, name: str) -> xr.DataArray | None:
+    """Find a variable's standard error, as CF says it or by its name."""
+    said = {*str(ds[name].attrs.get("ancillary_variables", "")).split()} & set(ds.variables)
+    errors = [n for n in said if "error" in str(ds[n].attrs.get("standard_name", ""))]
+    named = [str(n) for n in ds.variables if _ERROR.sub("", str(n)) == name and n != name]
+    return next((ds[n] for n in errors + named), None)

@@ -1,0 +1,275 @@
+"""The operator of a table of observations: each row is seen as its instrument sees.
+
+A row names its operator, and the settings that this one needs. One that names none is a point's,
+on a level if it says a pressure, or what its variable implies: a brightness temperature, say. Rows
+that share operator, variable and settings are one group, and one operator; the values come back in
+the order of the rows. Installed packages may announce more operators (`operators.plugins`): such
+a function gives the values of its whole group, in the order of the rows.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dpdm.errors import DpdmError, DpdmWarning
+from dpdm.fields.level_names import parse_level
+from dpdm.fields.variables import SATELLITE_VARIABLES
+from dpdm.observations.columns import OPERATOR_SETTINGS, parse_pressure_level
+from dpdm.observations.sounder import SounderChannels
+from dpdm.observations.status import ObsStatus, is_usable, mark_status
+from dpdm.operators import registry
+from dpdm.operators.geometry import GridLayout
+from dpdm.operators.interpolation import height_above_relief, point_operator
+from dpdm.operators.linear import SparseOperator, whitening_matrix
+from dpdm.operators.radiance import find_level_column, interpolate_weighting
+from dpdm.operators.registry import OPERATORS, ObsLocations, build_operator, require_plugin
+from dpdm.prior.normaliser import VariableSpec
+from dpdm.types import Fields, Operator, Values
+
+IMPLIED_OPERATORS = {"tb": "brightness", "rlut": "olr"}  # operators of rows that name none
+Array: TypeAlias = NDArray[np.float64]
+LocateRows: TypeAlias = Callable[[pd.DataFrame], ObsLocations]
+
+
+def observation_operator(
+    rows: pd.DataFrame, place: LocateRows, shape: tuple[int, ...] = ()
+) -> Operator:
+    """Return the operator from physical fields to the rows' values (B, N).
+
+    It works on fields (B, C, H, W) and on trajectories (B, C, T, H, W), as the sites do.
+
+    Args:
+        rows: Observations, with ``variable``, ``value`` and, where a row is not of a point,
+            ``operator`` and its settings.
+        place: Returns where and when some rows were measured.
+        shape: Shape of one field, on which operators of other packages are tried; without it
+            they are not.
+    """
+    numbers = list(group_rows(rows))
+    parts = [select_rows(rows.iloc[chosen], place, shape) for chosen in numbers]
+    back = torch.from_numpy(np.argsort(np.concatenate(numbers)))
+
+    def operator(fields: Fields) -> Values:
+        return torch.cat([each(fields) for each in parts], dim=1)[:, back.to(fields.device)]
+
+    return operator
+
+
+def station_locations(
+    rows: pd.DataFrame, cells: GridLayout, names: Sequence[str], relief: Array, **more: Any
+) -> ObsLocations:
+    """Return where some rows were measured on the Earth.
+
+    A temperature is brought to the station's height by the lapse rate of the standard atmosphere,
+    a surface pressure by the hypsometric equation; where the elevation is unknown the field's own
+    relief (m) is taken.
+    """
+    lat, lon, height = (rows[n].to_numpy(float, copy=True) for n in ("lat", "lon", "elevation"))
+    up = height_above_relief(point_operator(cells, lat, lon), relief, height)
+    return ObsLocations(cells, tuple(names), lat, lon, height_offset=up, **more)
+
+
+def values_and_errors(rows: pd.DataFrame, kind: type = float) -> tuple[Tensor, Tensor]:
+    """Return values and standard deviations of some rows."""
+    arrays = (rows[n].to_numpy(kind, copy=True) for n in ("value", "error"))
+    value, error = map(torch.from_numpy, arrays)
+    return value, error
+
+
+def group_rows(rows: pd.DataFrame) -> Iterator[np.ndarray]:
+    """Yield the numbers of the rows that share operator, variable and settings."""
+    shared = {
+        name: rows[name].to_numpy() for name in ("channel", *OPERATOR_SETTINGS) if name in rows
+    }
+    keys = pd.DataFrame(
+        {"operator": operator_names(rows), "variable": rows["variable"].to_numpy()}
+    )
+    keys = keys.assign(**shared)
+    yield from keys.groupby(list(keys), sort=False, dropna=False).indices.values()
+
+
+def operator_names(rows: pd.DataFrame) -> np.ndarray:
+    """Return the name of each row's operator, the implied one where it names none."""
+    said = rows["operator"] if "operator" in rows else pd.Series("", rows.index)
+    implied = rows["variable"].map(IMPLIED_OPERATORS).fillna("point")
+    if "pressure" in rows:
+        implied = implied.mask(rows["pressure"].notna(), "level")
+    names: np.ndarray = said.where(~said.isin(("", "point")), implied).to_numpy(dtype=object)
+    return names
+
+
+def select_rows(rows: pd.DataFrame, place: LocateRows, shape: tuple[int, ...]) -> Operator:
+    """Return the operator of one group."""
+    name, variable = operator_names(rows)[0], str(rows["variable"].iloc[0])
+    if name not in OPERATORS:
+        operator = registry.find_plugin(require_plugin(name))
+        return registry.check_plugin(operator, name, shape, len(rows)) if shape else operator
+    operator = build_operator(name, place(rows), variable, **operator_settings(rows))
+    return (
+        unwrap_directions(operator, rows["value"].to_numpy(float))
+        if name == "direction"
+        else operator
+    )
+
+
+def operator_settings(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the settings that a group's rows share."""
+    said = {name: float(rows[name].iloc[0]) for name in OPERATOR_SETTINGS if name in rows}
+    numbers = {name: value for name, value in said.items() if np.isfinite(value)}
+    channel = str(rows["channel"].iloc[0]) if "channel" in rows else ""
+    return numbers | ({"channel": channel} if channel else {})
+
+
+def unwrap_directions(operator: Operator, value: np.ndarray) -> Operator:
+    """Return the operator of directions, on the turn of the circle nearest to what was observed.
+
+    Degrees jump at north. So told, a wind from 350 that was observed as 10 misses it by 20.
+    """
+    observed = torch.from_numpy(value.copy())
+
+    def turned(fields: Fields) -> Tensor:
+        degrees = operator(fields)
+        middle = observed.to(degrees)
+        return middle + (degrees - middle + 180) % 360 - 180
+
+    return turned
+
+
+GROUND_NOTE = "The ground is seen from above, and there is no t2m: the lowest level stands for it."
+PRESSURE_TOLERANCE = 1e-6  # of a pressure, by which it may miss the outermost level
+SOUNDING_COLUMNS = [
+    "lat",
+    "lon",
+    "step",
+    "last",
+    "radius",
+    "trajectory",
+]  # what one look of a sounder shares
+
+
+def variable_pressures(channels: Sequence[VariableSpec]) -> tuple[float, ...]:
+    """Return the pressures of a prior's variables, Pa; 0 for those on none."""
+    places = [parse_level(c.name, c.family) for c in channels]
+    return tuple(p.level if p is not None and p.units == "Pa" else 0.0 for p in places)
+
+
+def screen_observations(
+    table: pd.DataFrame, channels: Sequence[VariableSpec], sounder: SounderChannels | None
+) -> pd.DataFrame:
+    """Return observations as a prior can see them, with the status of those that it cannot.
+
+    Args:
+        table: Observations.
+        channels: The prior's variables.
+        sounder: Channels of brightness temperatures, if their weights are known.
+    """
+    names = {c.name for c in channels}
+    table, reach = split_level_names(table, names), pressure_ranges(channels)
+    ends = [table["variable"].map({n: r[i] for n, r in reach.items()}) for i in (0, 1)]
+    p = table["pressure"] if "pressure" in table else pd.Series(np.nan, table.index)
+    remote, aloft = table["variable"].isin(SATELLITE_VARIABLES), p.notna()
+    there = table["variable"].isin(names) | (aloft & ends[0].notna()) | (remote & ("t" in reach))
+    mark_status(table, table["variable"].isin(reach) & ~there, ObsStatus.NO_PRESSURE)
+    mark_status(table, ~there, ObsStatus.NO_VARIABLE)
+    within = p.between(ends[0] * (1 - PRESSURE_TOLERANCE), ends[1] * (1 + PRESSURE_TOLERANCE))
+    mark_status(table, aloft & ~within, ObsStatus.BEYOND_LEVELS)
+    warn_ground_substitute(table, sounder, "t2m" in names)
+    return table
+
+
+def split_level_names(table: pd.DataFrame, names: set[str]) -> pd.DataFrame:
+    """Return observations of levels that are none of the prior's as such at their pressures."""
+    other = {n: parse_pressure_level(n) for n in table["variable"].unique() if n not in names}
+    places = {n: place for n, place in other.items() if place}
+    rows = table["variable"].isin(places)
+    if not rows.any():
+        return table.copy()
+    pressure = table["pressure"] if "pressure" in table else pd.Series(np.nan, table.index)
+    there = table["variable"].map({n: place.level for n, place in places.items()})
+    named = table["variable"].map({n: place.family for n, place in places.items()})
+    return table.assign(
+        variable=table["variable"].mask(rows, named), pressure=pressure.mask(rows, there)
+    )
+
+
+def pressure_ranges(channels: Sequence[VariableSpec]) -> dict[str, tuple[float, float]]:
+    """Return the lowest and the highest pressure of each variable on levels, Pa."""
+    found: dict[str, list[float]] = {}
+    for channel, level in zip(channels, variable_pressures(channels), strict=True):
+        if level:
+            found.setdefault(channel.family, []).append(level)
+    return {family: (min(levels), max(levels)) for family, levels in found.items()}
+
+
+def warn_ground_substitute(
+    table: pd.DataFrame, sounder: SounderChannels | None, ground: bool
+) -> None:
+    """Say what stands for the ground where it is seen from above."""
+    used = table[table["variable"].isin(SATELLITE_VARIABLES) & is_usable(table)]
+    seen = used[used["variable"] == "tb"]
+    if len(seen) and sounder is None:
+        row = seen.iloc[0]
+        raise DpdmError(
+            f"{row['source']}: row {row['row']} is a brightness temperature of channel "
+            f"{row['channel']}, and nothing says what it sees.",
+            "Name a file of weighting functions, --channels FILE, or leave these rows out.",
+        )
+    deep = (
+        [sounder.surface[sounder.channel_index(n)] for n in seen["channel"].unique()]
+        if sounder
+        else []
+    )
+    if not ground and (len(seen) < len(used) or any(deep)):
+        warnings.warn(GROUND_NOTE, DpdmWarning, stacklevel=2)
+
+
+def channel_weighting(
+    names: Sequence[str], levels: Sequence[float], sounder: SounderChannels
+) -> Mapping[str, NDArray[np.float64]]:
+    """Return the weights of a field's levels, and of the ground, for each channel of a sounder.
+
+    Args:
+        names: The field's variables.
+        levels: Their pressures, Pa; 0 for those on none.
+        sounder: The channels.
+    """
+    air = interpolate_weighting(
+        sounder.weight, sounder.level, find_level_column(names, levels, "t").level
+    )
+    whole = np.column_stack([air, sounder.surface])
+    return dict(zip(sounder.name, whole, strict=True))
+
+
+def whitening_operator(
+    rows: pd.DataFrame, sounder: SounderChannels | None
+) -> SparseOperator | None:
+    """Return what makes the errors of rows independent, with variance 1; None if they are.
+
+    The errors of a sounder's channels at one place and time may go together.
+    """
+    tb = (rows["variable"] == "tb").to_numpy()
+    if sounder is None or not tb.any() or is_identity(sounder.correlation):
+        return None
+    count = len(sounder.name)
+    keys = [name for name in SOUNDING_COLUMNS if name in rows]
+    place = rows.groupby(keys, sort=False, dropna=False).ngroup().to_numpy()
+    place = np.where(tb, place, len(rows) + np.arange(len(rows)))
+    channel = [
+        sounder.channel_index(n) if t else count for n, t in zip(rows["channel"], tb, strict=True)
+    ]
+    whole = np.eye(count + 1)
+    whole[:count, :count] = sounder.correlation
+    return whitening_matrix(rows["error"].to_numpy(float), place, channel, whole)
+
+
+def is_identity(matrix: NDArray[np.float64]) -> bool:
+    """Tell whether a matrix is the identity."""
+    return np.array_equal(matrix, np.eye(len(matrix)))

@@ -1,0 +1,322 @@
+r"""Check observations against the field that they are to inform.
+
+What cannot be used keeps its row, and its status says why. Values at one place, step and variable,
+be they duplicates or several within the step, become one. Their errors are taken as independent:
+
+.. math::
+
+    y = e^2 \sum_i y_i / e_i^2, \qquad e^{-2} = \sum_i e_i^{-2},
+
+so n equal errors shrink by the square root of n. Whoever knows that they are not independent,
+representativeness above all, gives larger ones. What an operator makes of a variable stays apart:
+two directions have no mean, and two channels of a satellite are not one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from dpdm.errors import DpdmError
+from dpdm.fields.grid import Grid, axis_spacing
+from dpdm.fields.time import is_dated
+from dpdm.fields.variables import LEVEL_VARIABLES, SATELLITE_VARIABLES
+from dpdm.observations.collocation import (
+    footprints_in_domain,
+    match_steps,
+    previous_moments,
+    wrap_longitudes,
+)
+from dpdm.observations.columns import OPERATOR_SETTINGS
+from dpdm.observations.coverage import insufficient_coverage
+from dpdm.observations.status import ObsStatus, is_usable, mark_status
+from dpdm.observations.status import status_reasons as without_particulars
+from dpdm.observations.table import swapped_coordinates_error
+from dpdm.observations.values import IDENTITY_OPERATORS, row_operators, row_variables
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+MIN_LAND_FRACTION = 0.05  # land fraction from which a cell counts as land
+POSITION_DECIMALS = 4  # digits of a degree that tell two places apart, about 10 m
+KIND_COLUMNS = ("variable", "operator", "pressure", "channel", *OPERATOR_SETTINGS)
+MERGE_COLUMNS = (*KIND_COLUMNS, "step", "last", "trajectory", "component", "y", "x")
+
+
+def check_observations(
+    table: pd.DataFrame,
+    domain: Grid | None = None,
+    time: xr.DataArray | None = None,
+    bounds: xr.DataArray | None = None,
+    period: str = "",
+    statics: xr.Dataset | None = None,
+    relief: float = 1500.0,
+    coverage: float = 0.0,
+) -> pd.DataFrame:
+    """Return observations with the status and the step of each; of a time mean also the last.
+
+    Args:
+        table: What `read_observations` gives.
+        domain: The field's grid, seen step by step; None for trajectories.
+        time: The field's time axis; None where it has none: all values are of its one step.
+        bounds: Bounds of the steps (time, 2).
+        period: What a step stands for: see `steps.steps`.
+        statics: Topography (m) and land fraction on the domain: see `statics.statics`.
+        relief: By how many metres a station's height may differ from the relief's.
+        coverage: Share of a month, season or year that a station's values must cover.
+    """
+    table = table.copy()
+    if domain is not None:
+        _check_swapped_coordinates(table, domain)
+        mark_status(table, ~footprints_in_domain(table, domain), ObsStatus.OUTSIDE)
+    if domain is not None and statics is not None:
+        _mark_land(table, domain, statics, relief)
+    table["step"] = 0 if time is None else _match_step_indices(table, time, bounds, period)
+    mark_status(table, table["time"].isna() & (table["step"] < 0), ObsStatus.NO_TIME)
+    mark_status(table, table["step"] < 0, ObsStatus.NO_STEP)
+    if "end" in table and time is not None:
+        table["last"] = _match_last_steps(table, time, bounds, period)
+        over = (table["last"] != table["step"]) & (domain is not None)
+        mark_status(table, over, ObsStatus.SEVERAL_STEPS)
+    if time is not None and is_dated(time):
+        _mark_sparse(table, time, bounds, period, coverage)
+    _check_any_used(table, time)
+    return merge_colocated(table)
+
+
+def _mark_sparse(
+    table: pd.DataFrame, time: xr.DataArray, bounds: xr.DataArray | None, period: str, least: float
+) -> None:
+    """Mark values that cover too little of the month, season or year that they would stand for."""
+    used = table[is_usable(table)]
+    used = used[
+        row_variables(used).isin(used["variable"]).to_numpy() & used["time"].notna().to_numpy()
+    ]
+    if used.empty or not least:
+        return
+    groups = _number_groups(used)
+    sparse = insufficient_coverage(used, groups, time, bounds, period, least)
+    reasons = pd.Series(groups, index=used.index).map(sparse).dropna()
+    table.loc[reasons.index, "status"] = reasons
+
+
+def count_statuses(table: pd.DataFrame) -> dict[str, int]:
+    """Count observations by status, `used` first; of merged ones, those that lost their row."""
+    counts = without_particulars(table).replace("", "used").value_counts()
+    return {"used": int(counts.get("used", 0))} | {
+        str(reason): int(count) for reason, count in counts.items() if reason != "used"
+    }
+
+
+def withhold_stations(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """Return observations of which a random share of the stations is withheld, to score with.
+
+    A station is withheld whole, all its variables and times; which ones depends on the seed and
+    the stations, not on the order of the rows. States without space have no stations: of them,
+    single times are withheld.
+
+    Args:
+        table: Checked observations.
+        share: Which share of the stations that are in use, at least one and never all; 0 is none.
+        seed: Of the draw.
+    """
+    if not 0 <= share < 1:
+        raise DpdmError(f"The share to withhold is {share:g}.", "Give 0, or up to below 1.")
+    used = is_usable(table)
+    names = station_names(table)
+    stations = np.unique(names[used])
+    if share == 0:
+        return table.copy()
+    if stations.size < 2:
+        raise DpdmError("There is but one station, and it cannot be withheld.", "Add stations.")
+    count = int(np.clip(round(share * stations.size), 1, stations.size - 1))
+    drawn = np.random.default_rng(seed).choice(stations, count, replace=False)
+    chosen = used & np.isin(names, drawn)
+    return table.assign(status=table["status"].mask(chosen, ObsStatus.WITHHELD.value))
+
+
+def station_names(table: pd.DataFrame) -> np.ndarray:
+    """Return what tells stations apart: their name, or else their place.
+
+    States without space have none: there it is the moment.
+    """
+    spaceless = "component" in table and (table["component"] != "").all()
+    where = ("trajectory", "time") if spaceless else ("lat", "lon", "y", "x", "component")
+    columns = [name for name in where if name in table]
+    texts = [_round_positions(table)[name].astype(str) for name in columns]
+    places = texts[0].str.cat(texts[1:], sep=" ")
+    given = table["station"] if "station" in table else pd.Series("", table.index)
+    names: np.ndarray = given.where(given != "", places).to_numpy(dtype=str)
+    return names
+
+
+def merge_colocated(table: pd.DataFrame) -> pd.DataFrame:
+    """Return observations of which those of one place, step and variable are merged.
+
+    The first row keeps the mean, weighted by inverse variance, and its error; the others' status
+    names it.
+    """
+    used = table[is_usable(table)]
+    group = _number_groups(used)
+    first = used.index[np.unique(group, return_index=True)[1]]
+    weight = 1.0 / used["error"].to_numpy() ** 2
+    total = np.bincount(group, weight)
+    mean = np.bincount(group, weight * used["value"].to_numpy()) / total
+    several = np.bincount(group) > 1
+    out = table.copy()
+    out.loc[first[several], "value"] = mean[several]
+    out.loc[first[several], "error"] = total[several] ** -0.5
+    later = ~used.index.isin(first)
+    out.loc[used.index[later], "status"] = _merge_targets(table, first[group[later]])
+    return out
+
+
+def _number_groups(used: pd.DataFrame) -> NDArray[np.int64]:
+    """Number the groups of one place, step and variable in order of appearance."""
+    columns = ["lat", "lon", "apart", *(name for name in MERGE_COLUMNS if name in used)]
+    apart = np.where(row_operators(used).isin(IDENTITY_OPERATORS), -1, np.arange(len(used)))
+    rows = _round_positions(used).assign(apart=apart)
+    codes = rows.groupby(columns, sort=False, dropna=False).ngroup()
+    numbers: NDArray[np.int64] = codes.to_numpy(dtype=np.int64)
+    return numbers
+
+
+def _merge_targets(table: pd.DataFrame, rows: pd.Index) -> list[str]:
+    kept = table.loc[rows]
+    return [
+        ObsStatus.MERGED.of(f"{row} of {source}")
+        for row, source in zip(kept["row"], kept["source"], strict=True)
+    ]
+
+
+def _round_positions(table: pd.DataFrame) -> pd.DataFrame:
+    """Round places, longitudes on one turn of the circle, so that equal ones are equal."""
+    return table.assign(
+        lat=table["lat"].round(POSITION_DECIMALS) + 0.0,
+        lon=(table["lon"] % 360).round(POSITION_DECIMALS) % 360,
+    )
+
+
+def _match_step_indices(
+    table: pd.DataFrame, time: xr.DataArray, bounds: xr.DataArray | None, period: str
+) -> NDArray[np.int64]:
+    """Match times to steps; without any time, to a field's only step."""
+    found = match_steps(table["time"], time, bounds, period)
+    return np.where(table["time"].isna() & (time.size == 1), 0, found)
+
+
+def _match_last_steps(
+    table: pd.DataFrame, time: xr.DataArray, bounds: xr.DataArray | None, period: str
+) -> NDArray[np.int64]:
+    """Match the ends of means over time to their last step; other rows end where they begin."""
+    means = (table["end"].notna() & table["time"].notna()).to_numpy()
+    out: NDArray[np.int64] = table["step"].to_numpy(np.int64, copy=True)
+    if means.any():
+        out[means] = match_steps(_last_moments(table[means]), time, bounds, period)
+    return out
+
+
+def _last_moments(means: pd.DataFrame) -> pd.Series:
+    """Return the last moments of means, which hold their beginning and not their end."""
+    begin, end = means["time"], means["end"]
+    try:
+        wrong = means[(end < begin).to_numpy()]
+    except TypeError as fault:  # a date against a number, or against a date of another calendar
+        what = f"A mean begins at {begin.iloc[0]} and ends at {end.iloc[0]}."
+        raise DpdmError(what, "Write both in the same way.") from fault
+    if len(wrong):
+        row = wrong.iloc[0]
+        raise DpdmError(
+            f"{row['source']}: row {row['row']} is a mean from {row['time']} to {row['end']}.",
+            "Give the earlier time first.",
+        )
+    return previous_moments(end).where(end > begin, begin)
+
+
+def _check_swapped_coordinates(table: pd.DataFrame, domain: Grid) -> None:
+    placed = table[is_usable(table) & table["lat"].notna()]
+    if (
+        len(placed)
+        and not footprints_in_domain(placed, domain).any()
+        and footprints_in_domain(placed, domain, True).all()
+    ):
+        raise swapped_coordinates_error(
+            "Every observation lies outside the domain, and inside it the other way"
+        )
+
+
+def _check_any_used(table: pd.DataFrame, time: xr.DataArray | None) -> None:
+    if not is_usable(table).any():
+        counts = {why: n for why, n in count_statuses(table).items() if n}
+        said = ", ".join(f"{n} {why}" for why, n in counts.items())
+        hint = _remedy(max(counts, key=lambda why: counts[why]), table, time)
+        raise DpdmError(f"No observation is left of {len(table)}: {said}.", hint)
+
+
+def _remedy(reason: str, table: pd.DataFrame, time: xr.DataArray | None) -> str:
+    """Say what may help where no observation is left."""
+    if reason == ObsStatus.NO_STEP and time is not None:
+        seen = table.loc[table["status"] == ObsStatus.NO_STEP, "time"]
+        return (
+            f"They are of {_format_range(seen)}, and the field is of "
+            f"{_format_range(time.to_series())}."
+        )
+    if reason == ObsStatus.NO_POSITION:
+        return "Call the columns of their places lat and lon, or y and x on a plane."
+    if reason == ObsStatus.NO_TIME:
+        return "Call the column of their times time, and fill it."
+    return "Compare their places and times with the field's: dpdm info FIELD.nc."
+
+
+def _format_range(stamps: pd.Series) -> str:
+    """Return the first and the last of dates or numbers.
+
+    Example:
+        >>> _span(pd.Series([2.5, 1.0]))
+        '1 to 2.5'
+    """
+    first, last = (
+        f"{at:g}" if isinstance(at, float) else str(at)[:10] for at in (stamps.min(), stamps.max())
+    )
+    return first if first == last else f"{first} to {last}"
+
+
+def _mark_land(table: pd.DataFrame, domain: Grid, statics: xr.Dataset, relief: float) -> None:
+    """Mark stations on land that the field has as sea, and those far above or below its relief."""
+    points = row_operators(table).isin(("", "point")) & ~row_variables(table).isin(
+        LEVEL_VARIABLES | SATELLITE_VARIABLES
+    )
+    here = table.index[is_usable(table) & table["elevation"].notna() & points]
+    part = table.loc[here]
+    rows, columns = _nearest_cells(part, domain)
+    land = _neighbourhood_max(statics["land_fraction"].values, rows, columns, domain.cyclic)
+    off = part["elevation"] - statics["topography"].values[rows, columns]
+    sea = (land < MIN_LAND_FRACTION) & (part["elevation"] > 0)
+    table.loc[here[off.abs() > relief], "status"] = ObsStatus.OFF_RELIEF.value
+    table.loc[here[sea], "status"] = ObsStatus.NO_LAND.value
+
+
+def _nearest_cells(table: pd.DataFrame, domain: Grid) -> tuple[Index, Index]:
+    """Return row and column of the nearest cell."""
+    lat, lon = table["lat"].to_numpy(), wrap_longitudes(table["lon"].to_numpy(), domain)
+    rows = np.rint((lat - domain.lat[0]) / axis_spacing(domain.lat)).astype(int)
+    columns = np.rint((lon - domain.lon[0]) / axis_spacing(domain.lon)).astype(int)
+    height, width = domain.shape
+    return rows.clip(0, height - 1), _wrap_columns(columns, width, domain.cyclic)
+
+
+def _wrap_columns(columns: Index, width: int, cyclic: bool) -> Index:
+    return columns % width if cyclic else columns.clip(0, width - 1)
+
+
+def _neighbourhood_max(field: Array, rows: Index, columns: Index, cyclic: bool) -> Array:
+    """Return the largest value of cells and their eight neighbours."""
+    height, width = field.shape
+    around = [
+        field[(rows + i).clip(0, height - 1), _wrap_columns(columns + j, width, cyclic)]
+        for i in (-1, 0, 1)
+        for j in (-1, 0, 1)
+    ]
+    largest: Array = np.max(around, axis=0)
+    return largest

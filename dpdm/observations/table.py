@@ -1,0 +1,307 @@
+"""Observations as people have them, made one table in canonical names and units.
+
+A row of the table is one observation :math:`y = A(x) + e`: its value, the standard deviation of
+:math:`e`, where and when it was made. A row that cannot be used stays, and its `status` says why:
+what is dropped in silence is missed by nobody. `stations.check` goes on from here.
+
+| variable | standard deviation where neither the file nor the user gives one |
+|---|---|
+| t2m | 1 K |
+| tp | 0.3 mm day-1 + 20% of the value |
+| sp, msl | 100 Pa |
+| u10, v10 | 1 m s-1 |
+| t, u, v, q, r, gh, z at a pressure | 1 K, 2 m s-1, 1e-4 + 10%, 10%, 15 m, 150 m2 s-2 |
+| rlut | 30 W m-2: its operator knows neither clouds nor vapour (`operators.soundings`) |
+| tb | that of its channel, in the file of channels |
+
+They stand for instrument and representativeness: what a point says of a cell's mean.
+
+What the rows of a table of observations are of: a variable, at a pressure or not.
+
+The same name may mean the air at a station and the air aloft: beside a pressure it is the latter.
+Brightness temperatures and outgoing radiation are variables of their own, whose operators are
+thereby known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dpdm.errors import DpdmError
+from dpdm.fields.formats import CLASSIC_SIGNATURES, HDF5_SIGNATURE, read_signature
+from dpdm.fields.level_names import round_level
+from dpdm.fields.read import prefix_file_name
+from dpdm.fields.units import parse_unit, unit_registry
+from dpdm.fields.value_checks import MissingCodes, matches_code
+from dpdm.fields.variables import LEVEL_VARIABLES
+from dpdm.observations.columns import (
+    LENGTH_COLUMNS,
+    OPERATOR_SETTINGS,
+    POSITION_COLUMNS,
+    ObservationOptions,
+)
+from dpdm.observations.csv_reader import read_csv_observations
+from dpdm.observations.netcdf_reader import open_sampling, read_sampling
+from dpdm.observations.sounder import SounderChannels, normalise_channel_name
+from dpdm.observations.status import ObsStatus
+from dpdm.observations.values import assign_errors, convert_to_canonical_units, is_missing_code
+from dpdm.system import check_regular
+
+OPERATOR_VARIABLES = {
+    "brightness": "tb",
+    "olr": "rlut",
+}  # operators, and the variables that stand for them
+PRESSURE_LIMITS = (1.0, 1.1e5)  # Pa, between which air is observed
+
+
+def name_observed_variables(
+    table: pd.DataFrame, asked: ObservationOptions, unit: str
+) -> pd.DataFrame:
+    """Return a table with its variables named, and with pressures (Pa) of those on levels alone.
+
+    Args:
+        table: Rows with the names ``old`` of their file.
+        asked: What the user said.
+        unit: That of the column ``pressure``, if there is one.
+    """
+    table = table.copy()
+    aloft = pd.Series(False, table.index)
+    if "pressure" in table:
+        aloft = table["pressure"].notna() & ~is_missing_code(table["pressure"].to_numpy())
+    pairs = list(zip(table["old"], aloft, strict=True))
+    names = {pair: asked.name(*pair) for pair in set(pairs)}
+    table["variable"] = [names[pair] for pair in pairs]
+    if "operator" in table:
+        whole = table["operator"].isin(OPERATOR_VARIABLES)
+        table.loc[whole, "variable"] = table["operator"].map(OPERATOR_VARIABLES)
+        table.loc[whole | (table["operator"] == "level"), "operator"] = ""
+    table = _check_channel_use(table)
+    here = aloft & table["variable"].isin(LEVEL_VARIABLES)
+    if not here.any():
+        return table.drop(columns="pressure", errors="ignore")
+    return table.assign(pressure=_pressures_to_pascal(table[here], unit).reindex(table.index))
+
+
+def _check_channel_use(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose brightness temperatures alone have channels, or the status of none."""
+    remote = table["variable"] == "tb"
+    if not remote.any():
+        return table.drop(columns="channel", errors="ignore")
+    said = table["channel"] if "channel" in table else pd.Series("", table.index)
+    named = remote & said.notna() & (said.astype(str) != "")
+    status = table["status"].mask(remote & ~named, ObsStatus.NO_CHANNEL.value)
+    return table.assign(channel=said.map(normalise_channel_name).where(named, ""), status=status)
+
+
+def _pressures_to_pascal(rows: pd.DataFrame, unit: str) -> pd.Series:
+    """Convert pressures to Pa."""
+    if not unit:
+        raise DpdmError(
+            f"{rows['variable'].iloc[0]} is observed at a pressure that has no units.",
+            "Write pressure [hPa] in the header, give the variable units, or say --units "
+            "pressure=hPa.",
+        )
+    scale = unit_registry().Quantity(1.0, parse_unit(unit))
+    if not scale.is_compatible_with("Pa"):
+        raise DpdmError(f"The pressure of the rows is in '{unit}'.", "Give it in hPa or Pa.")
+    pressure = rows["pressure"] * float(scale.to("Pa").magnitude)
+    wrong = np.flatnonzero(~pressure.between(*PRESSURE_LIMITS))
+    if wrong.size:
+        row = rows.iloc[wrong[0]]
+        raise DpdmError(
+            f"row {row['row']} lies at a pressure of {row['pressure']:g} {unit}.",
+            "Air is at 0.01 to 1100 hPa; say --units pressure=UNIT if the unit is another.",
+        )
+    return pressure.map(round_level)
+
+
+VALUE_COLUMNS = ("source", "row", "variable", "value", "error")
+CORE_COLUMNS = (*VALUE_COLUMNS, "time", "lat", "lon", "elevation", "units", "status")
+OPTIONAL_COLUMNS: dict[str, str | float] = dict.fromkeys(
+    ("station", "operator", "component", "channel"), ""
+)
+OPTIONAL_COLUMNS |= dict.fromkeys(("trajectory", "y", "x", "pressure", *OPERATOR_SETTINGS), np.nan)
+
+
+def read_observations(
+    paths: Sequence[Path],
+    errors: Mapping[str, float] = {},
+    rename: Mapping[str, str] = {},
+    units: Mapping[str, str] = {},
+    channels: SounderChannels | None = None,
+    missing: MissingCodes = {},
+) -> pd.DataFrame:
+    """Read observations from CSV and NetCDF files into one table.
+
+    Args:
+        paths: The files.
+        errors: Standard deviations by variable, in canonical units, for observations that have
+            none of their own.
+        rename: The user's choice of variables, canonical name to name in the file.
+        units: The user's word for units, by either name.
+        channels: Those of the sounder whose brightness temperatures were observed.
+        missing: Numbers that stand for missing values, by either name; of all under "".
+
+    Returns:
+        One row an observation. `source` and `row` (from 1) say where it stands; `variable`,
+        `value`, `error` and `units` are canonical for variables that dpdm knows; `time` is a
+        date, a number or NaT; `lat` and `lon` are degrees, `elevation` metres, NaN where
+        unknown; `status` is empty, or why the row is of no use. `station`, `operator`,
+        `trajectory`, `component`, `y`, `x`, `pressure` (Pa), `channel`, the operator's settings
+        (`SETTINGS`) and `end`, that of a mean over time which begins at `time`, are there where a
+        file has them.
+    """
+    if not paths:
+        raise DpdmError("No observation file was given.", "Name at least one.")
+    asked = ObservationOptions(rename, units, errors, missing)
+    for name, error in errors.items():
+        _check_error_option(name, error)
+    tables = [_read_observation_file(Path(path), asked, channels) for path in paths]
+    table = pd.concat(tables, ignore_index=True)
+    _check_named_variables(asked, table)
+    table = table.fillna(
+        {name: OPTIONAL_COLUMNS[name] for name in OPTIONAL_COLUMNS.keys() & set(table.columns)}
+    )
+    return table.drop(columns=["old", "error_units"])
+
+
+def _check_error_option(name: str, error: float) -> None:
+    if not (np.isfinite(error) and error > 0):
+        raise DpdmError(f"The error of {name} is {error:g}.", "Give a standard deviation above 0.")
+
+
+def _check_named_variables(asked: ObservationOptions, table: pd.DataFrame) -> None:
+    """Refuse a word on a variable that no file has: a slip of the pen."""
+    seen = {*table["variable"].unique(), *table["old"].unique(), *asked.chosen_file_names()}
+    seen |= {"pressure"} & {*table.columns}
+    if stray := asked.named_variables() - seen:
+        raise DpdmError(
+            f"{', '.join(sorted(stray))} is named, but no file has it.",
+            f"The files have {', '.join(sorted(set(table['variable'])))}.",
+        )
+
+
+def _read_observation_file(
+    path: Path, asked: ObservationOptions, channels: SounderChannels | None
+) -> pd.DataFrame:
+    """Read one file, whatever its format."""
+    opened = None if _is_text(path) else open_sampling(path)
+    with prefix_file_name(path), _name_observation_options():
+        raw = (
+            read_csv_observations(path, asked) if opened is None else read_sampling(opened, asked)
+        )
+        if raw.empty:
+            raise DpdmError("it has no observation.", "Add rows.")
+        table = _complete_columns(raw, path.name)
+        _check_finite(table)
+        for name in ("lat", "lon", "elevation"):
+            table[name] = table[name].mask(is_missing_code(table[name].to_numpy()))
+        for name in {*LENGTH_COLUMNS} & set(table):
+            table[name] = _lengths_to_metres(table[name], name, raw.attrs.get(name, ""))
+        table = name_observed_variables(
+            table, asked, asked.units.get("pressure", raw.attrs.get("pressure", ""))
+        )
+        _check_coordinates(table)
+        _mask_declared_codes(table, asked.missing)
+        convert_to_canonical_units(table)
+        assign_errors(table, asked.errors, channels)
+    return table
+
+
+@contextmanager
+def _name_observation_options() -> Iterator[None]:
+    """Name the options for observations where the floor below names those for fields."""
+    try:
+        yield
+    except DpdmError as fault:
+        hint = re.sub(r"--(?=(units|var|missing)\b)", "--obs-", fault.hint)
+        raise DpdmError(fault.what, hint) from fault.__cause__
+
+
+def _check_finite(table: pd.DataFrame) -> None:
+    """Refuse infinite errors and places; an infinite value is a missing one."""
+    for name in ("error", "lat", "lon", "elevation"):
+        wrong = np.flatnonzero(np.isinf(table[name].to_numpy(dtype=float)))
+        if wrong.size:
+            raise DpdmError(
+                f"row {table['row'].iloc[wrong[0]]}: {name} is {table[name].iloc[wrong[0]]}.",
+                "Give a finite number, or leave the cell empty.",
+            )
+
+
+def _mask_declared_codes(table: pd.DataFrame, missing: MissingCodes) -> None:
+    """Make the numbers missing that the user declares so, in place."""
+    for name, codes in missing.items():
+        of = (table["variable"] == name) | (table["old"] == name) | (name == "")
+        table["value"] = table["value"].mask(of & matches_code(table["value"].to_numpy(), codes))
+
+
+def _is_text(path: Path) -> bool:
+    check_regular(path)
+    if path.is_dir():
+        return False
+    head = read_signature(path)
+    return head not in (*CLASSIC_SIGNATURES, HDF5_SIGNATURE) and not head.startswith(b"GRIB")
+
+
+def _complete_columns(raw: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Give a raw table all columns, in their order."""
+    table = raw.assign(source=source, status=ObsStatus.USABLE.value, variable="").reset_index(
+        drop=True
+    )
+    absent = {name: np.nan for name in ("lat", "lon", "elevation") if name not in table}
+    table = table.assign(**absent)
+    table["error_units"] = raw.get("error_units", "")
+    if "time" not in table:
+        table["time"] = np.datetime64("NaT", "ns")
+    return table[
+        [
+            *CORE_COLUMNS,
+            *(name for name in (*OPTIONAL_COLUMNS, "end") if name in table),
+            "old",
+            "error_units",
+        ]
+    ]
+
+
+def _lengths_to_metres(values: pd.Series, name: str, unit: str) -> pd.Series:
+    """Convert lengths to metres; those without a unit are."""
+    if not unit:
+        return values
+    scale = unit_registry().Quantity(1.0, parse_unit(unit))
+    if not scale.is_compatible_with("m"):
+        raise DpdmError(f"{name} is in '{unit}', not a length.", "Give it in m.")
+    return values * float(scale.to("m").magnitude)
+
+
+def _check_coordinates(table: pd.DataFrame) -> None:
+    """Refuse impossible coordinates; mark the rows that have none."""
+    lat, lon = (table[name].abs().to_numpy() for name in ("lat", "lon"))
+    turned = np.flatnonzero((lat > 90) & (lat <= 360) & (lon <= 90))
+    if turned.size:
+        row = table.iloc[turned[0]]
+        evidence = f"row {row['row']}: latitude is {row['lat']:g}"
+        upright = ((lat <= 90) & (lon > 90) & (lon <= 360)).any()
+        raise swapped_coordinates_error(
+            evidence, "its numbers" if upright else "the two columns' names"
+        )
+    wrong = np.flatnonzero((lat > 90) | (lon > 360))
+    if wrong.size:
+        row = table.iloc[wrong[0]]
+        raise DpdmError(
+            f"row {row['row']} lies at latitude {row['lat']:g}, longitude {row['lon']:g}.",
+            "Give degrees: latitude -90 to 90, longitude -180 to 360.",
+        )
+    placed = [table[list(w)].notna().all(axis=1) for w in POSITION_COLUMNS if set(w) <= set(table)]
+    table.loc[~np.logical_or.reduce(placed), "status"] = ObsStatus.NO_POSITION.value
+
+
+def swapped_coordinates_error(evidence: str, what: str = "the two columns' names") -> DpdmError:
+    """Say that someone took latitude for longitude."""
+    return DpdmError(f"{evidence}: latitude and longitude look swapped.", f"Exchange {what}.")

@@ -1,0 +1,263 @@
+"""What a number in an observation file means: a value in its unit, or a code for none.
+
+Unlike a field, of which the median tells whether its unit can be true, a table may mix units row
+by row. So each value is held against what its variable can be: outside, it is a code, or a value
+in another unit, which is refused, or an impossible one, which is marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from dpdm.errors import DpdmError
+from dpdm.fields.level_names import PA_PER_HPA, Level
+from dpdm.fields.plausibility import (
+    DOUBTFUL_CODES,
+    MIN_FILL_VALUE,
+    MIN_PRECIPITATION,
+    MISSING_VALUE_CODES,
+    PLAUSIBLE_RANGES,
+)
+from dpdm.fields.units import from_canonical, parse_unit
+from dpdm.fields.variables import LEVEL_VARIABLES, SATELLITE_VARIABLES, SURFACE_VARIABLES, Variable
+from dpdm.observations.columns import parse_pressure_level
+from dpdm.observations.sounder import SounderChannels
+from dpdm.observations.status import ObsStatus, is_usable, mark_status
+
+Array = NDArray[np.float64]
+MAX_ERRORS_BEYOND_LIMITS = (
+    5.0  # stated errors by which a value may lie beyond what is possible, as dry cells do
+)
+IDENTITY_OPERATORS = (
+    "",
+    "point",
+    "mean",
+    "coarse",
+)  # operators whose values are those of the variable
+SAME_UNIT_OPERATORS = (
+    "speed",
+    "exceedance",
+)  # those in the variable's unit, but counted from zero
+OPERATOR_UNITS = {
+    "log1p": "1", "saturating": "1", "threshold": "1", "direction": "degree",
+    "heading_east": "1", "heading_north": "1", "divergence": "s-1", "vorticity": "s-1",
+    "saturating_vorticity": "1",
+}  # fmt: skip
+
+
+# Standard error where none is stated, and its part that grows with the value.
+USUAL_ERRORS = {
+    "t2m": (1.0, 0.0), "tp": (0.3, 0.2), "sp": (100.0, 0.0), "msl": (100.0, 0.0),
+    "u10": (1.0, 0.0), "v10": (1.0, 0.0), "t": (1.0, 0.0), "u": (2.0, 0.0), "v": (2.0, 0.0),
+    "q": (1e-4, 0.1), "r": (10.0, 0.0), "gh": (15.0, 0.0), "z": (150.0, 0.0),
+    "tb": (np.nan, 0.0), "rlut": (30.0, 0.0),
+}  # fmt: skip
+OBSERVED_VARIABLES = SURFACE_VARIABLES | LEVEL_VARIABLES | SATELLITE_VARIABLES
+
+
+def convert_to_canonical_units(table: pd.DataFrame) -> None:
+    """Bring values and errors to canonical units, each variable and unit by itself.
+
+    Values that an installed package's operator makes are taken as they stand.
+    """
+    operator = row_operators(table)
+    kept = operator.isin(IDENTITY_OPERATORS)
+    for column in ("value", "error"):
+        table[column] = table[column].mask(is_missing_code(table[column].to_numpy()))
+    meaning = row_variables(table)
+    alike = table[kept & (meaning != "")]
+    keys = [meaning, "units", "error_units", alike["time"].isna()]
+    for (name, unit, of_error, _), rows in alike.groupby(keys).groups.items():
+        _convert_rows(table, rows, OBSERVED_VARIABLES[name], unit, of_error or unit)
+    others = table[operator.isin((*SAME_UNIT_OPERATORS, *OPERATOR_UNITS)) & (meaning != "")]
+    for (name, unit, of), rows in others.groupby([meaning, "units", operator]).groups.items():
+        _scale_rows(table, rows, of, unit, OPERATOR_UNITS.get(of, OBSERVED_VARIABLES[name].units))
+    mark_status(table, table["value"].isna(), ObsStatus.MISSING)
+
+
+def row_variables(table: pd.DataFrame) -> pd.Series:
+    """Return what each row's variable is, of one on levels the family; empty where unknown."""
+    aloft = table["pressure"].notna() if "pressure" in table else pd.Series(False, table.index)
+    names = {name: _observed_variable_name(name) for name in table["variable"].unique()}
+    known = table["variable"].map(names)
+    return known.where(
+        ~known.isin(LEVEL_VARIABLES) | ~table["variable"].isin(LEVEL_VARIABLES) | aloft, ""
+    )
+
+
+def _observed_variable_name(name: str) -> str:
+    """Return what a name means, on levels the family's."""
+    place = parse_pressure_level(name)
+    return name if name in OBSERVED_VARIABLES else place.family if place else ""
+
+
+def row_operators(table: pd.DataFrame) -> pd.Series:
+    """Return the name of each row's operator, empty for values of the variable itself."""
+    named = table["operator"] if "operator" in table else pd.Series("", table.index)
+    return named.fillna("")
+
+
+def _scale_rows(table: pd.DataFrame, rows: pd.Index, operator: str, unit: str, to: str) -> None:
+    """Bring what an operator makes of a variable to its unit, in place; zero stays zero."""
+    if not unit and to != "1":
+        raise DpdmError(f"{operator} has no units.", f"Add a units column: it may say {to}.")
+    given = parse_unit(unit or to)
+    if not given.is_compatible_with(to):
+        raise DpdmError(f"'{unit}', the unit of {operator}, does not turn into {to}.", "Mend it.")
+    scale = float((1 * given).to(parse_unit(to)).magnitude)
+    table.loc[rows, ["value", "error"]] *= scale
+    table.loc[rows, "units"] = to
+
+
+def _convert_rows(
+    table: pd.DataFrame, rows: pd.Index, variable: Variable, unit: str, of_error: str
+) -> None:
+    """Convert rows of one variable and unit in place; an error is a difference."""
+    _check_observation_unit(variable, unit)
+    raw, time = table.loc[rows, "value"], table.loc[rows, "time"]
+    limits, usual, _ = PLAUSIBLE_RANGES[variable.name]
+    value = _values_to_canonical(raw, variable, unit, time)
+    error = table.loc[rows, "error"] * _unit_scale_and_offset(variable, of_error, time)[0]
+    slack = MAX_ERRORS_BEYOND_LIMITS * error.fillna(0.0).clip(lower=0.0)
+    unusual = (value < usual[0] - slack) | (value > usual[1] + slack)
+    absurd = (value < limits[0] - slack) | (value > limits[1] + slack)
+    missing = unusual & raw.isin(DOUBTFUL_CODES)
+    _check_mixed_units(table.loc[rows], value[absurd & ~missing], variable, unit)
+    table.loc[rows[absurd & ~missing], "status"] = ObsStatus.IMPOSSIBLE.value
+    if variable.name == "tp":
+        value = value.mask(value.between(MIN_PRECIPITATION, 0.0), 0.0)
+    values = {"value": value.mask(missing), "error": error, "units": variable.units}
+    table.loc[rows, list(values)] = pd.DataFrame(values, rows)
+
+
+def _values_to_canonical(
+    values: pd.Series, variable: Variable, unit: str, time: pd.Series
+) -> pd.Series:
+    scale, offset = _unit_scale_and_offset(variable, unit, time)
+    return values * scale + offset
+
+
+def _unit_scale_and_offset(variable: Variable, unit: str, time: pd.Series) -> tuple[Array, float]:
+    """Return scale and offset of a unit; a month's length is that of each row's own month."""
+    dated = time.notna().all() and time.dtype.kind in "MO"
+    coords = {"time": ("time", time.to_numpy())} if dated else {}
+    ones = xr.DataArray(np.ones(len(time)), coords, ("time",), variable.name)
+    if variable is LEVEL_VARIABLES.get(variable.name):  # as one of its levels, whichever
+        place = Level(variable.name, 500 * PA_PER_HPA, "Pa")
+        ones = ones.rename(place.name).assign_attrs(place.attributes)
+    ones.attrs["source_units"] = unit
+    slope = from_canonical(ones, difference=True).values
+    zero = from_canonical(xr.zeros_like(ones)).values
+    return 1.0 / slope, float(-zero[0] / slope[0])
+
+
+def _check_observation_unit(variable: Variable, unit: str) -> None:
+    """Refuse a missing unit, and an amount of rain: nobody says over which time it fell."""
+    if not unit:
+        raise DpdmError(
+            f"{variable.name} has no units.",
+            f"Add a units column, write {variable.name} [UNIT] in the header, or say --obs-units "
+            f"{variable.name}=UNIT.",
+        )
+    parsed = parse_unit(unit)
+    if variable.name == "tp" and any(parsed.is_compatible_with(u) for u in ("mm", "kg m-2")):
+        raise DpdmError(
+            f"tp is in '{unit}', an amount, and nothing says over which time it fell.",
+            f"If it is per day, write {unit}/day; per month, {unit}/month.",
+        )
+
+
+def _check_mixed_units(
+    rows: pd.DataFrame, absurd: pd.Series, variable: Variable, unit: str
+) -> None:
+    """Refuse values that are absurd in their unit and usual in another one."""
+    _, (low, high), units = PLAUSIBLE_RANGES[variable.name]
+    for other in units if len(absurd) else ():
+        few = rows.loc[absurd.index]
+        again = _values_to_canonical(few["value"], variable, other, few["time"])
+        for index in again.index[(again >= low) & (again <= high)][:1]:
+            row = rows.loc[index]
+            raise DpdmError(
+                f"row {row['row']}: {variable.name} is {row['value']:g} when its unit is "
+                f"'{unit}', as if it were in {other}; the file may mix units.",
+                f"Give each row its unit in a units column, or say --obs-units {variable.name}="
+                f"{other} if all are.",
+            )
+
+
+def is_missing_code(values: Array) -> NDArray[np.bool_]:
+    """Tell which numbers are codes for a missing value."""
+    return np.isin(values, MISSING_VALUE_CODES) | (np.abs(values) >= MIN_FILL_VALUE)
+
+
+def assign_errors(
+    table: pd.DataFrame, errors: Mapping[str, float], channels: SounderChannels | None
+) -> None:
+    """Complete the errors of usable rows, and refuse those that are not positive."""
+    open_rows = is_usable(table)
+    meaning = row_variables(table)
+    bare = open_rows & table["error"].isna()
+    _check_operators(table[bare], meaning[bare])
+    for (name, known), rows in table[bare].groupby(["variable", meaning[bare]]).groups.items():
+        table.loc[rows, "error"] = _usual_error(
+            str(name), known, table.loc[rows], errors, channels
+        )
+    wrong = np.flatnonzero(open_rows & (table["error"] <= 0))
+    if wrong.size:
+        row = table.iloc[wrong[0]]
+        raise DpdmError(
+            f"row {row['row']}: the error of {row['variable']} is {row['error']:g}.",
+            "Give a standard deviation above 0, or leave the cell empty for the usual one.",
+        )
+
+
+def _check_operators(bare: pd.DataFrame, meaning: pd.Series) -> None:
+    """Refuse rows without an error of which no usual one is known: an operator made them."""
+    made = bare[~row_operators(bare).isin(IDENTITY_OPERATORS) & meaning.isin(USUAL_ERRORS)]
+    if len(made):
+        row = made.iloc[0]
+        raise DpdmError(
+            f"row {row['row']}: the {row['operator']} of {row['variable']} has no error.",
+            "Add a column of errors, in the unit of the values.",
+        )
+
+
+def _usual_error(
+    name: str,
+    known: str,
+    rows: pd.DataFrame,
+    errors: Mapping[str, float],
+    channels: SounderChannels | None,
+) -> pd.Series:
+    """Return the user's standard deviation of a variable, or that of the table above."""
+    for stated in (name, known):
+        if stated in errors:
+            return pd.Series(float(errors[stated]), rows.index)
+    if known == "tb":
+        return _channel_errors(rows, channels)
+    if known not in USUAL_ERRORS:
+        raise DpdmError(
+            f"{name} has no error.", f"Say --error {name}=STD, or add a column of errors."
+        )
+    error, share = USUAL_ERRORS[known]
+    return error + share * rows["value"].abs()
+
+
+def _channel_errors(rows: pd.DataFrame, channels: SounderChannels | None) -> pd.Series:
+    """Return the errors that the file of channels states."""
+    names = rows["channel"] if "channel" in rows else pd.Series("", rows.index)
+    known = (
+        {n: channels.error[channels.channel_index(n)] for n in names.unique()} if channels else {}
+    )
+    error = names.map(known).astype(float)
+    if error.isna().any():
+        raise DpdmError(
+            f"tb of channel {names[error.isna()].iloc[0]} has no error.",
+            "Say --error tb=STD, add a column of errors, or give a file with errors: --channels.",
+        )
+    return error

@@ -1,0 +1,239 @@
+r"""Values at points, bilinear between the four cell centres around, and what height does to them.
+
+A station rarely stands as high as the field's relief. With the climb
+:math:`\Delta z = z_{station} - z_{field}`, temperature follows a lapse rate, and pressure the
+hypsometric equation with the mean temperature of the layer between:
+
+.. math:: T + \Gamma \Delta z, \qquad
+   p \exp\!\Big(-\frac{g \Delta z}{R\,(T + \Gamma \Delta z / 2)}\Big)
+
+Means over areas and over time: what a gauge of a catchment or a satellite's footprint sees.
+
+Each cell counts by the area that it shares with the mean: on the sphere longitude times the sine
+of latitude. Boxes share parts of cells exactly; a footprint holds the cells whose centres lie
+within its radius.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from dpdm.constants import GAS_CONSTANT, GRAVITY, LAPSE_RATE, STANDARD_TEMPERATURE
+from dpdm.errors import DpdmError
+from dpdm.operators.geometry import Array, GridAxis, GridLayout
+from dpdm.operators.linear import SparseOperator
+
+
+def point_operator(layout: GridLayout, rows: ArrayLike, columns: ArrayLike) -> SparseOperator:
+    """Return the operator of the values at N points.
+
+    On the outermost half cell the outermost value holds.
+
+    Args:
+        layout: The cells of the field.
+        rows: Latitudes, or y, with shape (N,).
+        columns: Longitudes on any turn, or x, with shape (N,).
+
+    Example:
+        >>> from dpdm.operators.geometry import globe
+        >>> halfway = points(globe([10, 11], [358, 359]), [10.5], [-1.5])
+        >>> halfway(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]], dtype=torch.float64))
+        tensor([[2.5000]], dtype=torch.float64)
+    """
+    below, above, up = layout.rows.bracket(np.atleast_1d(rows))
+    left, right, along = layout.columns.bracket(np.atleast_1d(columns))
+    width, count = layout.shape[1], len(up)
+    corners = [(r * width + c) for r in (below, above) for c in (left, right)]
+    weights = [v * h for v in (1 - up, up) for h in (1 - along, along)]
+    return SparseOperator(
+        layout.shape,
+        count,
+        torch.arange(count).repeat_interleave(4),
+        torch.as_tensor(np.stack(corners, axis=1).ravel()),
+        torch.as_tensor(np.stack(weights, axis=1).ravel()),
+    )
+
+
+def height_above_relief(links: SparseOperator, relief: ArrayLike, elevation: ArrayLike) -> Tensor:
+    """Return how far stations stand above the field's relief, in m, with shape (N,).
+
+    Args:
+        links: The stations' places, not yet ``of`` a channel or ``at`` a step.
+        relief: Surface altitude of the field's cells, with shape (H, W), m.
+        elevation: Altitude of the stations, with shape (N,), m; NaN where unknown, which climbs 0.
+    """
+    surface = links(torch.as_tensor(np.asarray(relief, dtype=float))[None, None])[0]
+    known = torch.as_tensor(np.asarray(elevation, dtype=float))
+    return (known - surface).nan_to_num(nan=0.0)
+
+
+def correct_temperature(
+    channel: int, climb: Tensor, rate: float = -LAPSE_RATE
+) -> Callable[[Tensor], Tensor]:
+    """Return temperature at the stations' height, from a ``profile`` (B, C, N) as (B, 1, N).
+
+    Args:
+        channel: Channel of the temperature.
+        climb: Height of the stations above the relief, with shape (N,), m.
+        rate: Change with height, K m-1.
+    """
+    return lambda local: local[:, channel, None] + rate * climb.to(local)
+
+
+def correct_pressure(
+    channel: int, climb: Tensor, temperature: int | None = None, rate: float = -LAPSE_RATE
+) -> Callable[[Tensor], Tensor]:
+    """Return surface pressure at the stations' height, from a ``profile`` (B, C, N) as (B, 1, N).
+
+    Args:
+        channel: Channel of the pressure.
+        climb: Height of the stations above the relief, with shape (N,), m.
+        temperature: Channel of the temperature (K), or None for the standard atmosphere's 288 K.
+        rate: Change of temperature with height, K m-1.
+    """
+
+    def correct(local: Tensor) -> Tensor:
+        up = climb.to(local)
+        below = STANDARD_TEMPERATURE if temperature is None else local[:, temperature, None]
+        layer = below + rate * up / 2
+        return local[:, channel, None] * torch.exp(-GRAVITY * up / (GAS_CONSTANT * layer))
+
+    return correct
+
+
+WeightedCells: TypeAlias = tuple[NDArray[np.intp], Array]  # numbers of cells, and their areas
+
+
+def box_mean_operator(
+    layout: GridLayout, south: ArrayLike, north: ArrayLike, west: ArrayLike, east: ArrayLike
+) -> SparseOperator:
+    """Return the operator of the means over N boxes, each argument of shape (N,).
+
+    Args:
+        layout: The cells of the field.
+        south: Lower edges of the boxes' rows: latitude, or y.
+        north: Their upper edges.
+        west: Lower edges of the boxes' columns: longitude, or x; with a period, on any turn.
+        east: Their upper edges, to the east of the lower ones.
+    """
+    sides = np.broadcast_arrays(*(np.atleast_1d(e) for e in (south, north, west, east)))
+    return weighted_mean_operator(
+        layout, [box_cells(layout, *each) for each in zip(*sides, strict=True)]
+    )
+
+
+def box_cells(
+    layout: GridLayout, south: float, north: float, west: float, east: float
+) -> WeightedCells:
+    """Return the cells of one box, and the areas that they share with it."""
+    up = overlap_sizes(layout.rows, south, north, layout.heights)
+    along = overlap_sizes(layout.columns, west, east, lambda bounds: bounds)
+    rows, columns = np.flatnonzero(up), np.flatnonzero(along)
+    cells = rows[:, None] * layout.shape[1] + columns
+    return cells.ravel(), np.outer(up[rows], along[columns]).ravel()
+
+
+def overlap_sizes(
+    axis: GridAxis, low: float, high: float, measure: Callable[[Array], Array]
+) -> Array:
+    """Return how much of each cell of an axis lies between two edges, with shape (n,)."""
+    begin, end = normalise_interval(axis, low, high)
+    turns = (-axis.period, 0.0, axis.period) if axis.is_cyclic else (0.0,)
+    bounds = [axis.overlap(begin + turn, end + turn) for turn in turns]
+    inside = np.sum([above - below for below, above in bounds], axis=0)
+    if inside.sum() < end - begin - 1e-6 * axis.step:
+        raise DpdmError(
+            f"A box from {axis.name} {low:g} to {high:g} reaches beyond the domain, which runs "
+            f"from {axis.edges[0]:g} to {axis.edges[-1]:g}.",
+            "Leave such boxes out, or use a larger domain.",
+        )
+    parts = np.sum([measure(above) - measure(below) for below, above in bounds], axis=0)
+    return np.where(inside > 1e-9 * axis.step, parts, 0.0)
+
+
+def normalise_interval(axis: GridAxis, low: float, high: float) -> tuple[float, float]:
+    """Return an interval's ends in rising order, its lower one on the axis's own turn."""
+    length = high - low
+    if axis.period and length < 0:
+        length %= axis.period
+    if not 0 < length <= (axis.period or np.inf) * (1 + 1e-9):
+        raise DpdmError(
+            f"A box runs from {axis.name} {low:g} to {high:g}.", "Give the lower edge first."
+        )
+    middle = float(axis.wrap_places(low + length / 2))
+    return middle - length / 2, middle + length / 2
+
+
+def block_mean_operator(
+    layout: GridLayout, rows: ArrayLike, columns: ArrayLike, factor: float
+) -> SparseOperator:
+    """Return the operator of the means over N blocks of so many cells along both axes.
+
+    Args:
+        layout: The cells of the field.
+        rows: Latitudes, or y, of the blocks' middles, with shape (N,).
+        columns: Longitudes, or x.
+        factor: Cells along a side; those that a block shares in part count in part.
+    """
+    if not factor >= 1:
+        raise DpdmError(
+            f"The factor of a mean over a block is {factor:g}.", "Give the cells along a side."
+        )
+    sides = [
+        np.asarray(middle, dtype=float) + end * factor * axis.step / 2
+        for middle, axis in ((rows, layout.rows), (columns, layout.columns))
+        for end in (-1, 1)
+    ]
+    return box_mean_operator(layout, *sides)
+
+
+def disc_mean_operator(
+    layout: GridLayout, rows: ArrayLike, columns: ArrayLike, radius: ArrayLike
+) -> SparseOperator:
+    """Return the operator of the means over N discs.
+
+    A disc that holds no centre is the nearest cell. Beyond the domain's edge nothing is
+    known, and the part inside stands for the whole.
+
+    Args:
+        layout: The cells of the field.
+        rows: Latitudes, or y, of the discs' centres, with shape (N,).
+        columns: Longitudes, or x.
+        radius: Radii, in m on the sphere, else in the unit of the axes; one or (N,).
+    """
+    if not np.all(np.asarray(radius) >= 0):
+        raise DpdmError("The radius of a mean is below 0, or no number.", "Give one in metres.")
+    inside = (
+        layout.rows.require_inside(np.atleast_1d(rows)),
+        layout.columns.require_inside(columns),
+    )
+    places = np.broadcast_arrays(*inside, radius)
+    return weighted_mean_operator(
+        layout, [disc_cells(layout, *each) for each in zip(*places, strict=True)]
+    )
+
+
+def disc_cells(layout: GridLayout, row: float, column: float, radius: float) -> WeightedCells:
+    """Return the cells of one disc, and their areas."""
+    away = layout.distance(row, column)
+    cells = np.flatnonzero(away <= max(radius, away.min()))
+    return cells, layout.areas.numpy().ravel()[cells // layout.shape[1]]
+
+
+def weighted_mean_operator(layout: GridLayout, means: list[WeightedCells]) -> SparseOperator:
+    """Return the operator of the weighted means of lists of cells."""
+    counts = torch.tensor([len(cells) for cells, _ in means])
+    weights = [areas / areas.sum() for _, areas in means]
+    return SparseOperator(
+        layout.shape,
+        len(means),
+        torch.arange(len(means)).repeat_interleave(counts),
+        torch.as_tensor(np.concatenate([cells for cells, _ in means])),
+        torch.as_tensor(np.concatenate(weights)),
+    )

@@ -1,0 +1,257 @@
+"""A trained denoiser and all that it needs to be used again, in one safetensors file.
+
+The weights are tensors; everything else (variables, units, scaling, grid, training, scores) is
+JSON in the file's header, where any safetensors reader can see it. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from dpdm import __version__
+from dpdm.diffusion.denoise import Denoiser
+from dpdm.errors import DpdmError
+from dpdm.nets.autoencoder import Autoencoder
+from dpdm.nets.mlp import MLP
+from dpdm.nets.unet import UNet
+from dpdm.nets.wiener import WienerFilter
+from dpdm.prior.conditioning import count_conditioning_channels
+from dpdm.prior.model_card import (
+    FORMAT_VERSION,
+    ModelCard,
+    PriorHeader,
+    find_network_kind,
+    read_header,
+)
+from dpdm.prior.normaliser import Normaliser
+from dpdm.system import check_required_memory
+from dpdm.tensor_files import (
+    StoredTensor,
+    SymbolicShape,
+    TensorShapes,
+    check_tensors,
+    read_prefixed_tensors,
+    read_safetensors_header,
+    select_prefixed_tensors,
+    write_safetensors,
+)
+
+CLIMATE_STATES = 33  # states that tell what is likely where nothing is observed
+CLIMATE_PREFIXES = (
+    "climatology.",
+    "coarse.",
+)  # what the names of tensors other than weights begin with
+AUTOENCODER_PREFIX = "coder."  # what those of an autoencoder's weights begin with
+EXTRA_PREFIXES = (*CLIMATE_PREFIXES, AUTOENCODER_PREFIX)
+# Tensors beside the weights, by kind of prior: variables C, rows H, columns W and other lengths.
+FIELD_TENSOR_SHAPES: tuple[TensorShapes, ...] = (
+    {
+        "climatology.fields": (12, "C", "H", "W"),
+        "climatology.lat": ("H",),
+        "climatology.lon": ("W",),
+    },
+    {"coarse.mean": (12, "C", "h", "w"), "coarse.lat": ("h",), "coarse.lon": ("w",)},
+    {"coarse.quantiles": (12, "Q", "C", "h", "w"), "coarse.probabilities": ("Q",)},
+)
+GLOBE_TENSOR_SHAPES: TensorShapes = {
+    "climatology.lat": ("H",),
+    "climatology.lon": ("W",),
+    "climatology.harmonics": (5, "C", "H", "W"),
+    "climatology.ground": (6, "H", "W"),
+    "climatology.examples": ("N", "C", "H", "W"),
+}
+RESIDUAL_TENSOR_SHAPES: TensorShapes = {"climatology.lost": ("M", "C", "H", "W")}
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A denoiser, its scaling, and what it was trained for.
+
+    Attributes:
+        denoiser: The trained network, preconditioned.
+        normaliser: The scaling of its variables.
+        contract: What it was trained for.
+        climatology: Residual climatology ``fields`` (12, C, H, W) of the training region with
+            its ``lat`` (H,) and ``lon`` (W,), or nothing. Of states on the globe their seasonal
+            ``harmonics`` (K, C, H, W), the ``ground`` (G, H, W) that is given to the network, and
+            ``examples`` (N, C, H, W), normalised states that were learnt from.
+        coarse: Climate of the training series on the coarse grid, in physical units, or nothing:
+            ``mean`` (12, C, h, w) of each calendar month, ``lat`` (h,), ``lon`` (w,) and, of a
+            series of two years or more, ``quantiles`` (12, Q, C, h, w) at ``probabilities`` (Q,).
+            No weight depends on it; it serves to adjust the input to the training data.
+        coder: Makes states of the codes that the denoiser knows; None where it knows states.
+    """
+
+    denoiser: Denoiser
+    normaliser: Normaliser
+    contract: ModelCard
+    climatology: dict[str, Tensor] = field(default_factory=dict)
+    coarse: dict[str, Tensor] = field(default_factory=dict)
+    coder: Autoencoder | None = None
+
+
+def new_denoiser(variables: int, net: dict[str, Any]) -> Denoiser:
+    """Return an untrained denoiser for so many variables, or values of a window of states."""
+    with torch.device("meta"):
+        size = sum(p.numel() for p in _build_denoiser(variables, net).parameters())
+    hint = "Give a smaller network: [net] of the settings, or another prior."
+    check_required_memory(
+        8 * size, f"The network has {size:.2g} weights and takes", hint, share=0.9
+    )
+    return _build_denoiser(variables, net)
+
+
+def _build_denoiser(variables: int, net: dict[str, Any]) -> Denoiser:
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in net.items()}
+    if "kind" in plain:
+        kind = find_network_kind(net)
+        del plain["kind"]
+        return cast(Denoiser, kind.build(variables, **plain))
+    if "codes" in plain:
+        return Autoencoder(**plain)  # type: ignore[return-value]  # while it is trained
+    if "hidden" in plain:
+        return Denoiser(MLP(variables, **plain))
+    size = plain.pop("law", ())
+    plain |= {"beside": variables} if size else {}
+    backbone = UNet(variables, plain.pop("given", count_conditioning_channels(variables)), **plain)
+    law = WienerFilter(*size) if size else None
+    return Denoiser(backbone, law=law).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def check_field_prior(prior: Prior) -> None:
+    """Refuse a prior of trajectories where one of fields is needed."""
+    if prior.contract.states:
+        raise DpdmError(
+            f"The prior knows trajectories of {', '.join(prior.normaliser.names)}, not fields on "
+            "the Earth.",
+            "Choose another --prior; this one is for dpdm assimilate, with observations of a "
+            "trajectory.",
+        )
+
+
+def check_trajectory_length(prior: Prior, length: int, path: Path | str) -> None:
+    """Refuse a trajectory that is shorter than a window."""
+    states = prior.contract.states
+    if length < states:
+        raise DpdmError(
+            f"The window of {states} states is longer than the trajectories of {path}, which "
+            f"have {length}.",
+            f"Give {states} states or more, or a prior of a shorter window.",
+        )
+
+
+def save_prior(prior: Prior, path: Path, overwrite: bool = True) -> None:
+    """Write a prior to one file, whole or not at all."""
+    weights = {k: v.contiguous() for k, v in prior.denoiser.state_dict().items()}
+    beside = zip(CLIMATE_PREFIXES, (prior.climatology, prior.coarse), strict=True)
+    extra = {p + k: v.contiguous() for p, each in beside for k, v in each.items()}
+    if prior.coder is not None:
+        extra |= {
+            AUTOENCODER_PREFIX + k: v.contiguous() for k, v in prior.coder.state_dict().items()
+        }
+    header = {
+        "format": FORMAT_VERSION,
+        "dpdm": __version__,
+        "channels": [asdict(c) for c in prior.normaliser.channels],
+        "contract": asdict(prior.contract),
+    }
+    write_safetensors(weights | extra, path, {"dpdm_prior": json.dumps(header)}, overwrite)
+
+
+def find_prior(name: str) -> Path:
+    """Return the file of a prior, given by its path or by the name of a bundled one."""
+    if Path(name).is_file():
+        return Path(name)
+    known = list_bundled_priors()
+    if name in known:
+        return known[name]
+    raise DpdmError(
+        f"There is no prior {name}: no such file, and no bundled prior of that name.",
+        f"Bundled: {', '.join(sorted(known)) or 'none'}. Train your own with dpdm train.",
+    )
+
+
+def list_bundled_priors() -> dict[str, Path]:
+    """List the priors that come with dpdm, by name."""
+    folder = Path(str(resources.files("dpdm") / "data"))
+    return {p.stem: p for p in sorted(folder.glob("*.safetensors"))}
+
+
+def read_prior_header(path: Path) -> PriorHeader:
+    """Return what a prior's file states of itself, with tensors that are those of its network."""
+    found = read_safetensors_header(path)
+    if "dpdm_prior" not in found.metadata:
+        raise DpdmError(f"{path} holds tensors but no dpdm prior.", "Train one with dpdm train.")
+    said = read_header(found.metadata["dpdm_prior"], path)
+    lengths = dict(zip("CHW", (len(said.channels), *said.contract.plane), strict=False))
+    wanted = weight_shapes(said)
+    for layout in extra_tensor_shapes(said, found.tensors):
+        wanted |= layout
+    check_tensors(found.tensors, wanted, path, lengths)
+    return said
+
+
+def build_networks(said: PriorHeader) -> tuple[Denoiser, Autoencoder | None]:
+    """Return the untrained networks that a header describes: denoiser and autoencoder."""
+    contract = said.contract
+    coder = Autoencoder(**contract.code["net"]) if contract.code else None
+    values = len(said.channels) if coder is None else coder.codes
+    return new_denoiser(values * max(contract.states, 1), contract.net), coder
+
+
+def weight_shapes(said: PriorHeader) -> dict[str, SymbolicShape]:
+    """Return the shapes of all weights that a header describes; no memory is taken for them."""
+    with torch.device("meta"):
+        denoiser, coder = build_networks(said)
+    inner = {} if coder is None else coder.state_dict()
+    weights = denoiser.state_dict() | {AUTOENCODER_PREFIX + k: v for k, v in inner.items()}
+    return {k: tuple(v.shape) for k, v in weights.items()}
+
+
+def extra_tensor_shapes(
+    said: PriorHeader, found: Mapping[str, StoredTensor]
+) -> Iterator[TensorShapes]:
+    """Yield the shapes of the tensors that a prior keeps beside its weights."""
+    if said.contract.globe:
+        yield GLOBE_TENSOR_SHAPES
+        if said.contract.code:
+            yield RESIDUAL_TENSOR_SHAPES
+    elif not said.contract.states:
+        yield from (layout for layout in FIELD_TENSOR_SHAPES if layout.keys() & found.keys())
+
+
+def check_finite_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are not finite, and fields that are infinite or missing everywhere."""
+    for name, tensor in tensors.items():
+        gaps = name.startswith(CLIMATE_PREFIXES) and bool(tensor.isfinite().any())
+        if bool(tensor.isinf().any()) or not (gaps or bool(tensor.isfinite().all())):
+            raise DpdmError(
+                f"{path} is not a valid prior: {name} is not finite.",
+                "Its training may have diverged: use another --prior, or train it again.",
+            )
+
+
+def load_prior(path: Path) -> Prior:
+    """Read a prior."""
+    said = read_prior_header(path)
+    denoiser, coder = build_networks(said)
+    tensors = read_prefixed_tensors(path)
+    check_finite_tensors(tensors, path)
+    climatology, coarse = (select_prefixed_tensors(tensors, prefix) for prefix in CLIMATE_PREFIXES)
+    denoiser.load_state_dict(
+        {k: v for k, v in tensors.items() if not k.startswith(EXTRA_PREFIXES)}
+    )
+    if coder is not None:
+        coder.load_state_dict(select_prefixed_tensors(tensors, AUTOENCODER_PREFIX))
+    for network in (denoiser, coder):  # guidance differentiates by fields alone
+        if network is not None:
+            network.eval().requires_grad_(False)
+    return Prior(denoiser, Normaliser(said.channels), said.contract, climatology, coarse, coder)

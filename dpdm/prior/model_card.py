@@ -1,0 +1,474 @@
+"""What the header of a prior states, and what of it can be true.
+
+A prior comes from anywhere, and its header decides how much memory and time are taken. So every
+key has a type and a range, checked before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from dpdm import __version__
+from dpdm.choices import load_plugins
+from dpdm.config import (
+    ValueRule,
+    check_settings,
+    choice_rule,
+    fill_dataclass,
+    format_setting,
+    interval_rule,
+    list_rule,
+    range_rule,
+)
+from dpdm.diffusion.guidance import GUIDES
+from dpdm.diffusion.noise import SCHEDULES
+from dpdm.diffusion.sample import SAMPLERS
+from dpdm.errors import DpdmError
+from dpdm.fields.time import PERIOD_DAYS, period_of_length
+from dpdm.prior.normaliser import TRANSFORMS, VariableSpec
+
+FORMAT_VERSION = 1
+MAX_JSON_DEPTH = 8  # nesting of a header
+MAX_HEADER_LENGTH = 10_000  # characters of a text in it
+REFETCH_HINT = "Get the file again from its source, or train a prior with dpdm train."
+
+
+@dataclass(frozen=True)
+class SamplingDefaults:
+    """How a prior is best sampled, where its header does not state it."""
+
+    sampler: str = "multistep"
+    steps: int = 12
+    most: float = 80.0
+    inflation: float = 1.0
+    schedule: str = "karras"
+    least: float = 0.0
+    guidance: str = "mmps"
+    corrections: int = 0
+    tau: float = 0.5
+
+
+DEFAULT_SAMPLING = asdict(SamplingDefaults())
+_SMOOTHER = {
+    "sampler": "ddim", "steps": 64, "least": 0.005, "guidance": "sda", "corrections": 3, "tau": 1.0
+}  # fmt: skip
+# How a new prior of trajectories or of the globe is sampled; ``most`` is the noise that hides the
+# largest structure, nearly.
+SAMPLING_BY_KIND: dict[str, dict[str, Any]] = {
+    "components": _SMOOTHER | {"most": 4.0},
+    "plane": _SMOOTHER | {"most": 20.0},
+    "globe": {
+        "sampler": "multistep", "steps": 16, "most": 40.0, "least": 0.02, "guidance": "law",
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a prior was trained for.
+
+    Attributes:
+        spacing: Fine grid spacing, degrees of latitude and longitude.
+        factors: Least and greatest coarse over fine spacing.
+        window: Cells along each side of a window.
+        cadence: Median step of the training series, in days; 0 without a time axis.
+        sigma: Least and greatest noise level of training.
+        net: Arguments of the network.
+        training: Period, region, source and cost of the training.
+        scores: Held-out scores.
+        sampling: Sampler, steps, schedule, greatest and least (0: of ``sigma``) noise level and
+            inflation that serve it best, chosen on what was held out, and the guidance and
+            Langevin corrections of its posteriors; `SAMPLING` gives what it does not say.
+        states: States of a window of a trajectory; 0 for single fields of the Earth. For
+            trajectories ``cadence`` is in their own time, and ``factors`` and ``window`` say
+            nothing.
+        variable: Variable whose components are the channels; empty where each is a variable.
+        plane: Rows and columns of a state on a plane; empty for components.
+        periodic: Whether the plane closes on itself.
+        globe: Whether the plane is the globe, its rows and columns latitudes and longitudes.
+        period: What a step of the training series stands for: hour, day, month, season or year;
+            empty where nothing shows it, or in files of earlier versions.
+        code: Arguments ``net`` of the autoencoder of whose codes the denoiser knows windows, and
+            its ``reconstruction`` error by variable, RMSE in the variable's units; or nothing.
+    """
+
+    spacing: tuple[float, float]
+    factors: tuple[int, int]
+    window: int
+    cadence: float
+    sigma: tuple[float, float]
+    net: dict[str, Any]
+    training: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
+    states: int = 0
+    variable: str = ""
+    plane: tuple[int, ...] = ()
+    periodic: bool = False
+    globe: bool = False
+    code: dict[str, Any] = field(default_factory=dict)
+    period: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sampling", DEFAULT_SAMPLING | self.sampling)
+
+    @property
+    def kind(self) -> str:
+        """Give the kind of states: "fields", "trajectories" or "globe"."""
+        return ("globe" if self.globe else "trajectories") if self.states else "fields"
+
+    @property
+    def step(self) -> str:
+        """Return the period of a step, which of a file of an earlier version its cadence shows."""
+        return self.period or ("" if self.states else period_of_length(self.cadence))
+
+
+@dataclass(frozen=True)
+class PerceptronArguments:
+    """Arguments of the network for states of a few components."""
+
+    hidden: int = 256
+    layers: int = 5
+
+
+@dataclass(frozen=True)
+class UNetArguments:
+    """Arguments of the network for fields, and the size of the law that it corrects."""
+
+    read: tuple[int, ...] = (32, 64, 128)
+    widths: tuple[int, ...] = (64, 128)
+    depth: int = 2
+    dropout: float = 0.0
+    periodic: bool = False
+    globe: bool = False
+    given: int = 0
+    law: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class AutoencoderArguments:
+    """Arguments of an autoencoder."""
+
+    channels: int
+    given: int
+    codes: int = 32
+    encode: int = 128
+    decode: int = 64
+    depth: int = 2
+
+
+@dataclass(frozen=True)
+class NetKind:
+    """A kind of network beside those of dpdm; a header names it as ``kind`` under ``net``.
+
+    Attributes:
+        name: Its name.
+        arguments: A dataclass of its arguments, against which a header is checked.
+        build: Takes the number of values and the arguments; returns an untrained `Denoiser`.
+        states: What its priors know: "fields", or trajectories of "components" or a "plane".
+    """
+
+    name: str
+    arguments: type
+    build: Callable[..., Any]
+    states: str = "fields"
+
+
+NETWORK_KINDS: dict[str, NetKind] = {}
+
+
+def register_net(kind: NetKind) -> None:
+    """Add a kind of network."""
+    NETWORK_KINDS[kind.name] = kind
+
+
+@dataclass(frozen=True)
+class LatentCode:
+    """An autoencoder of whose codes the denoiser knows windows."""
+
+    net: AutoencoderArguments
+    reconstruction: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PriorHeader:
+    """All that the header of a prior states.
+
+    Attributes:
+        format: Of the file.
+        dpdm: Version that wrote it.
+        channels: The modelled variables.
+        contract: What the prior was trained for.
+    """
+
+    format: int
+    dpdm: str
+    channels: tuple[VariableSpec, ...]
+    contract: ModelCard
+
+
+def _is_name(said: str) -> bool:
+    return 0 < len(said) <= 200 and said.isprintable() and "/" not in said
+
+
+def _is_residual(pair: tuple[float, ...]) -> bool:
+    return len(pair) == 2 and 0 < pair[0] <= 1e4 and 0 < pair[1] <= 1e9
+
+
+WIDTH, DEPTH = range_rule(1, 4096), range_rule(1, 64)
+HEADER_RULES: dict[str, ValueRule] = {
+    "contract.spacing": list_rule(2, -1e9, 1e9),
+    "contract.factors": interval_rule(0, 1000),
+    "contract.window": range_rule(0, 1024),
+    "contract.cadence": range_rule(0, 1e9),
+    "contract.period": choice_rule("", *PERIOD_DAYS),
+    "contract.sigma": (lambda said: len(said) == 2 and 0 < said[0] < said[1] <= 1e6, ""),
+    "contract.states": range_rule(0, 10_000),
+    "contract.variable": (lambda said: said == "" or _is_name(said), ""),
+    "contract.plane": (lambda said: len(said) in (0, 2) and range_rule(4, 10_000)[0](said), ""),
+    "sampling.sampler": choice_rule(SAMPLERS),
+    "sampling.schedule": choice_rule(SCHEDULES),
+    "sampling.guidance": choice_rule(GUIDES),
+    "sampling.steps": range_rule(2, 1000),
+    "sampling.most": range_rule(1e-3, 1e6),
+    "sampling.least": range_rule(0, 1e6),
+    "sampling.inflation": range_rule(0.01, 100),
+    "sampling.corrections": range_rule(0, 100),
+    "sampling.tau": range_rule(0, 10),
+    "net.read": list_rule(3, 1, 4096),
+    "net.widths": list_rule(2, 1, 4096),
+    "net.hidden": range_rule(4, 16_384),
+    "net.layers": DEPTH,
+    "net.depth": DEPTH,
+    "net.dropout": (lambda said: 0 <= said < 1, ""),
+    "net.law": (lambda said: len(said) in (0, 4) and range_rule(1, 1_000_000)[0](said), ""),
+    **{f"net.{key}": WIDTH for key in ("codes", "encode", "decode")},
+    **{f"code.{key}": WIDTH for key in ("codes", "encode", "decode")},
+    "code.depth": DEPTH,
+}
+CHANNEL_RULES: dict[str, ValueRule] = {
+    "channel.name": (_is_name, ""),
+    "channel.transform": choice_rule(*TRANSFORMS),
+    "channel.mean": range_rule(-1e15, 1e15),
+    "channel.std": (lambda said: 0 < said <= 1e15, ""),
+    "channel.level": range_rule(-1e9, 1e9),
+    "channel.residual": (lambda said: all(map(_is_residual, said)), ""),
+}
+
+
+def read_header(text: str, path: Path) -> PriorHeader:
+    """Return the header of a prior, checked."""
+    said = parse_header(text, path)
+    if said.get("format") != FORMAT_VERSION:
+        raise DpdmError(
+            f"{path} is a prior of format {_shorten_value(said.get('format'))}; this dpdm "
+            f"reads format "
+            f"{FORMAT_VERSION}.",
+            f"Use the dpdm that wrote it ({_shorten_value(said.get('dpdm'))}), or train it again.",
+        )
+    try:
+        header = fill_dataclass(PriorHeader, said, "its header")
+        check_header(header)
+    except DpdmError as fault:
+        raise wrong_header_error(path, said.get("dpdm"), fault.what) from fault
+    return header
+
+
+def parse_header(text: str, path: Path) -> dict[str, Any]:
+    """Return the text of a header as a dictionary, neither deep nor long."""
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict) or not said or not _is_shallow_json(said, MAX_JSON_DEPTH):
+        raise DpdmError(f"The header of {path} is damaged.", REFETCH_HINT)
+    return said
+
+
+def wrong_header_error(path: Path, version: Any, what: str) -> DpdmError:
+    """Return what to report of a header that is not that of a prior of this version."""
+    if isinstance(version, str) and _version_numbers(version) > _version_numbers(__version__):
+        return DpdmError(
+            f"{path} was written by dpdm {_shorten_value(version)}, which is newer than this dpdm "
+            f"{__version__}, and cannot be read: {what}",
+            "Run: pip install --upgrade dpdm.",
+        )
+    return DpdmError(f"{path} is not a valid prior: {what}", REFETCH_HINT)
+
+
+def check_header(header: PriorHeader) -> None:
+    """Refuse values out of range, and values that do not fit each other."""
+    channels, contract = header.channels, header.contract
+    if not 1 <= len({c.name for c in channels}) == len(channels) <= 10_000:
+        raise DpdmError(f"its header has {len(channels)} channels, or two of one name.")
+    for number, channel in enumerate(channels):
+        check_settings(
+            SimpleNamespace(channel=channel), CHANNEL_RULES, f"its header, channels, {number}"
+        )
+    parts = SimpleNamespace(
+        contract=contract,
+        net=parse_network(contract.net),
+        sampling=fill_dataclass(
+            SamplingDefaults, contract.sampling, "its header, contract, sampling"
+        ),
+        code=fill_dataclass(LatentCode, contract.code, "its header, contract, code").net
+        if contract.code
+        else (),
+    )
+    check_settings(parts, HEADER_RULES, "its header, contract")
+    check_period(contract.training)
+    least = parts.sampling.least or contract.sigma[0]
+    if least >= parts.sampling.most:
+        raise DpdmError(f"its header, contract, sampling, most is {parts.sampling.most}.")
+    check_reconstruction(contract.code, {c.name for c in channels})
+    wrong = header_conflict(contract, channels, parts.net, parts.code)
+    if wrong:
+        raise DpdmError(f"its header, contract, has {wrong}.")
+
+
+def parse_network(net: dict[str, Any]) -> Any:
+    """Return the arguments of a network, by what kind it is."""
+    if "kind" in net:
+        rest = {key: value for key, value in net.items() if key != "kind"}
+        return fill_dataclass(find_network_kind(net).arguments, rest, "its header, contract, net")
+    kind: type[PerceptronArguments | UNetArguments | AutoencoderArguments]
+    kind = (
+        AutoencoderArguments
+        if "codes" in net
+        else PerceptronArguments
+        if "hidden" in net
+        else UNetArguments
+    )
+    return fill_dataclass(kind, net, "its header, contract, net")
+
+
+def find_network_kind(net: Mapping[str, Any]) -> NetKind:
+    """Return the kind of network that a plug-in has registered."""
+    name = str(net["kind"])
+    if name not in NETWORK_KINDS:
+        load_plugins()
+    if name not in NETWORK_KINDS:
+        raise DpdmError(
+            f"its header, contract, net, kind is {format_setting(name)}, which no installed "
+            f"package knows.",
+            "Install the package that its network is from.",
+        )
+    return NETWORK_KINDS[name]
+
+
+def is_plugin_network(net: Any, states: str) -> bool:
+    """Tell whether arguments are those of a plug-in's network for such states."""
+    return any(
+        type(net) is kind.arguments and kind.states == states for kind in NETWORK_KINDS.values()
+    )
+
+
+def check_reconstruction(code: Mapping[str, Any], names: set[str]) -> None:
+    """Refuse errors of a code that are not those of the variables."""
+    held = code.get("reconstruction", {})
+    fits = range_rule(0, 1e15)[0]
+    if not (held.keys() <= names and all(map(fits, held.values()))):
+        raise DpdmError(f"its header, contract, code, reconstruction is {format_setting(held)}.")
+
+
+def check_period(training: Mapping[str, Any]) -> None:
+    """Refuse a period of training that is no list of dates."""
+    for key in ("period", "climate_period"):
+        said = training.get(key, [])
+        if not (isinstance(said, list) and len(said) in (0, 2) and all(map(_is_text, said))):
+            raise DpdmError(f"its header, contract, training, {key} is {_shorten_value(said)}.")
+
+
+def header_conflict(
+    contract: ModelCard, channels: tuple[VariableSpec, ...], net: Any, code: Any
+) -> str:
+    """Return what in a header does not fit the rest, in words; empty if all fits."""
+    if not contract.states:
+        return field_header_conflict(contract, channels, net)
+    if contract.cadence <= 0:
+        return "states without a time between them"
+    if not contract.plane:
+        wrong = contract.globe or contract.code or not contract.variable
+        fits = isinstance(net, PerceptronArguments) or is_plugin_network(net, "components")
+        return "" if fits and not wrong else "a network of another kind"
+    if not contract.globe:
+        fits = isinstance(net, UNetArguments) and not net.globe and not net.law and net.given == 4
+        fits = (fits and net.periodic == contract.periodic) or is_plugin_network(net, "plane")
+        return "" if fits and not contract.code else "a network of another kind"
+    return globe_header_conflict(contract, channels, net, code)
+
+
+def field_header_conflict(
+    contract: ModelCard, channels: tuple[VariableSpec, ...], net: Any
+) -> str:
+    """Return what does not fit in the header of a prior of fields."""
+    given = (0, 2 * len(channels) + 10)
+    fits = isinstance(net, UNetArguments) and not net.globe and not net.law and net.given in given
+    fits = fits or is_plugin_network(net, "fields")
+    if contract.plane or contract.globe or contract.code or not fits:
+        return "a network of another kind"
+    if not (contract.window >= 4 and contract.factors[0] >= 1 and min(contract.spacing) > 0):
+        return "no window, factor or spacing"
+    if max(contract.spacing) > 90 or not all(c.residual for c in channels):
+        return "a spacing or a scale of residuals that cannot be"
+    return ""
+
+
+def globe_header_conflict(
+    contract: ModelCard, channels: tuple[VariableSpec, ...], net: Any, code: Any
+) -> str:
+    """Return what does not fit in the header of a prior of states on the globe."""
+    rows, columns = contract.plane
+    count = len(channels)
+    if rows % 4 or columns % 4:
+        return f"a plane of {rows} by {columns} cells, which cannot be halved twice"
+    for coder in [one for one in (net, code) if isinstance(one, AutoencoderArguments)]:
+        if (coder.channels, coder.given) != (count, 6):
+            return f"an autoencoder of {coder.channels} channels, not of {count}"
+    if isinstance(net, AutoencoderArguments):
+        return "" if contract.states == 1 and not code else "an autoencoder of an autoencoder"
+    if not (isinstance(net, UNetArguments) and net.globe and net.given == 10 and net.law):
+        return "a network of another kind"
+    if code:
+        count, rows, columns = code.codes, rows // 4, columns // 4
+    if net.law[:3] != (contract.states, count * rows, columns) or net.law[3] > count * rows:
+        return f"a law of {net.law}, of other windows"
+    return ""
+
+
+def _is_text(said: Any) -> bool:
+    return isinstance(said, str) and len(said) < 100
+
+
+def _is_shallow_json(said: Any, deepest: int) -> bool:
+    """Tell whether JSON is neither deep nor long."""
+    if isinstance(said, str):
+        return len(said) <= MAX_HEADER_LENGTH
+    if isinstance(said, dict):
+        return deepest > 0 and all(
+            len(key) <= MAX_HEADER_LENGTH and _is_shallow_json(one, deepest - 1)
+            for key, one in said.items()
+        )
+    if isinstance(said, list):
+        return deepest > 0 and all(_is_shallow_json(one, deepest - 1) for one in said)
+    return True
+
+
+def _version_numbers(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, to compare it with another.
+
+    Example:
+        >>> _numbers("0.10.2") > _numbers("0.9")
+        True
+    """
+    digits = [part for part in version[:30].split(".") if part.isdecimal()]
+    return tuple(map(int, digits))
+
+
+def _shorten_value(said: Any) -> str:
+    return f"{said}"[:40]

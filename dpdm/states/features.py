@@ -1,0 +1,74 @@
+"""What the inner layers of a denoiser say of a state: its features.
+
+They are taken at a noise level, either of the state as it is, as if it were noisy, or averaged
+over draws of the noise. Features of windows are joined as denoised windows are: blended in space,
+and in time each state from the window of which it is the centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dpdm.diffusion.noise import draw_noise
+from dpdm.errors import DpdmError
+from dpdm.nets.layers import select_layers
+from dpdm.prior import Prior
+from dpdm.states.sampling import StateSpace, Step
+from dpdm.states.trajectories import compute_window_features
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """How features are taken.
+
+    Attributes:
+        sigma: Noise level, in the standard deviations in which the prior works.
+        layers: Names of the layers, whose features come side by side.
+        draws: Draws of the noise to average over; 0 for the state as it is.
+        seed: Seed of the noise.
+    """
+
+    sigma: float = 0.4
+    layers: tuple[str, ...] = ("mid",)
+    draws: int = 0
+    seed: int = 0
+
+    def select_layers(self, prior: Prior) -> list[nn.Module]:
+        """Return the layers in the order in which they work."""
+        least, most = prior.contract.sigma
+        if not least <= self.sigma <= most:
+            raise DpdmError(
+                f"The noise level {self.sigma:g} is beyond the prior's range.",
+                f"Give --sigma from {least:g} to {most:g}.",
+            )
+        wanted = select_layers(prior.denoiser.backbone, self.layers)
+        return [m for m in prior.denoiser.backbone.modules() if m in wanted]
+
+    def noisy_states(self, x: Tensor, label: str) -> Iterator[Tensor]:
+        """Yield the state, or its noisy versions, of which the mean is taken."""
+        if not self.draws:
+            yield x
+        for draw in range(self.draws):
+            yield x + self.sigma * draw_noise(tuple(x.shape), self.seed, draw, f"{label}/features")
+
+
+@torch.no_grad()
+def state_features(space: StateSpace, step: Step, look: FeatureOptions) -> Tensor:
+    """Return the features of a state: (F, H, W) of fields, (T, F, ...) of a trajectory."""
+    x, modules = space.normalise(space.values(step), step), look.select_layers(space.prior)
+    total = torch.zeros(0)
+    for x_t in look.noisy_states(x, space.label(step)):
+        found = space.features(x_t, step, modules, look.sigma)
+        total = found if not total.numel() else total + found
+    return total / max(1, look.draws)
+
+
+def window_features(
+    prior: Prior, windows: Tensor, look: FeatureOptions, device: str = "cpu"
+) -> Tensor:
+    """Return the features (B, F, ...) of normalised windows of states (B, w, C, ...)."""
+    return compute_window_features(prior, windows, look.select_layers(prior), look.sigma, device)

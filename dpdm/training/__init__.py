@@ -1,0 +1,1 @@
+"""Train priors on one's own data."""

@@ -1,0 +1,298 @@
+"""What a training run is told: the keys of ``dpdm train --config``, with their defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from dpdm.config import (
+    FRACTION_RULE,
+    OPTION_LIMITS,
+    ValueRule,
+    check_settings,
+    choice_rule,
+    is_fraction,
+    list_rule,
+    minimum_rule,
+    range_rule,
+    read_settings,
+)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Section ``[data]``: what is trained on, and what is held out.
+
+    Attributes:
+        exclude: Box never trained on: west, east, south, north, in degrees; its fields are kept
+            for an honest test.
+        validation_box: Box whose windows only measure progress: west, east, south, north.
+        validation_share: Last share of the time steps held out where there is no box and at
+            least 24 steps.
+        climatology: Store the residual climatology of the region and diffuse around it: "auto"
+            (one factor and at least three years of months), "yes" or "no".
+        mirror: Learn from every other window as if mirrored at the equator, half a year later,
+            with the northward wind turned round. For global fields without a climatology.
+    """
+
+    exclude: tuple[float, ...] = ()
+    validation_box: tuple[float, ...] = ()
+    validation_share: float = 0.1
+    climatology: str = "auto"
+    mirror: bool = False
+
+
+@dataclass(frozen=True)
+class FieldNetSettings:
+    """Section ``[net]``: the network's size.
+
+    Attributes:
+        window: Cells along each side of a training window.
+        read: Channels of the part that reads the conditions: full, half, quarter resolution.
+        widths: Channels of the part that removes noise: half and quarter resolution.
+        depth: Blocks a level.
+        dropout: Share dropped in the reading part.
+    """
+
+    window: int = 64
+    read: tuple[int, ...] = (32, 64, 128)
+    widths: tuple[int, ...] = (64, 128)
+    depth: int = 2
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Section ``[train]``: the optimisation.
+
+    Attributes:
+        steps: Optimiser steps; with ``--minutes`` the schedule ends at whichever comes first.
+        batch: Windows a step.
+        draws: Noise levels a window; the first of several is always the greatest.
+        learning_rate: Peak of the schedule: a linear rise, then a cosine to zero.
+        warmup: Steps of the rise.
+        weight_decay: Of AdamW.
+        ema: Decay of the average of the weights that is kept.
+        sigma: Least and greatest noise level.
+        log_sigma: Mean and standard deviation of the log noise level of the other draws.
+        nats: Weight of the variance head's likelihood.
+        drop: Chance that a variable's coarse field, all of them, or the season is withheld; for
+            fields only.
+        seed: Seed of weights, windows and noise.
+        precision: "auto", "float32" or "bfloat16".
+        validate: Steps between validations.
+    """
+
+    steps: int = 20000
+    batch: int = 16
+    draws: int = 4
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    weight_decay: float = 1e-2
+    ema: float = 0.999
+    sigma: tuple[float, ...] = (0.002, 80.0)
+    log_sigma: tuple[float, ...] = (-0.2, 1.6)
+    nats: float = 0.1
+    drop: tuple[float, ...] = (0.08, 0.04, 0.08)
+    seed: int = 0
+    precision: str = "auto"
+    validate: int = 1000
+
+
+@dataclass(frozen=True)
+class FieldRecipe:
+    """All of it, for fields."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    net: FieldNetSettings = field(default_factory=FieldNetSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+
+@dataclass(frozen=True)
+class PerceptronSettings:
+    """Section ``[net]`` for states of a few components: the size of a perceptron.
+
+    Attributes:
+        hidden: Width of the layers.
+        layers: Residual layers.
+    """
+
+    hidden: int = 256
+    layers: int = 5
+
+
+@dataclass(frozen=True)
+class PlaneNetSettings:
+    """Section ``[net]`` for states on a plane.
+
+    Attributes:
+        read: Channels of the part that reads where a cell lies: full, half, quarter resolution.
+        widths: Channels of the part that removes noise: half and quarter resolution.
+        depth: Blocks a level.
+        periodic: Whether the plane closes on itself along both axes.
+    """
+
+    read: tuple[int, ...] = (8, 16, 32)
+    widths: tuple[int, ...] = (96, 192)
+    depth: int = 3
+    periodic: bool = True
+
+
+@dataclass(frozen=True)
+class GlobeNetSettings:
+    """Section ``[net]`` for states on the globe.
+
+    Attributes:
+        read: Channels of the part that reads relief and season: full, half, quarter resolution.
+        widths: Channels of the part that removes noise: half and quarter resolution.
+        depth: Blocks a level.
+        modes: Eigenvectors of each zonal wave of the Gaussian law that the network corrects.
+    """
+
+    read: tuple[int, ...] = (8, 16, 32)
+    widths: tuple[int, ...] = (64, 128)
+    depth: int = 2
+    modes: int = 256
+
+
+@dataclass(frozen=True)
+class AutoencoderSettings:
+    """Section ``[code]`` for ``--latent``: the size of the autoencoder.
+
+    Attributes:
+        codes: Channels of a code, which has a quarter of the rows and columns.
+        encode: Channels inside the encoder.
+        decode: Channels inside the decoder, on which the cost of an analysis depends.
+        depth: Blocks of either.
+        share: Share of steps and minutes that the autoencoder is trained for.
+    """
+
+    codes: int = 48
+    encode: int = 128
+    decode: int = 64
+    depth: int = 2
+    share: float = 0.25
+
+
+@dataclass(frozen=True)
+class PerceptronTrainSettings(TrainSettings):
+    """Section ``[train]`` for states of a few components: the keys of fields, other defaults."""
+
+    batch: int = 256
+    draws: int = 1
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-3
+    log_sigma: tuple[float, ...] = (-3.0, 2.0)
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class PlaneTrainSettings(TrainSettings):
+    """Section ``[train]`` for states on a plane: the keys of fields, other defaults."""
+
+    draws: int = 1
+    log_sigma: tuple[float, ...] = (-1.5, 2.0)
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class PerceptronRecipe:
+    """All of it, for trajectories of states of a few components."""
+
+    net: PerceptronSettings = field(default_factory=PerceptronSettings)
+    train: PerceptronTrainSettings = field(default_factory=PerceptronTrainSettings)
+
+
+@dataclass(frozen=True)
+class PlaneRecipe:
+    """All of it, for trajectories of states on a plane."""
+
+    net: PlaneNetSettings = field(default_factory=PlaneNetSettings)
+    train: PlaneTrainSettings = field(default_factory=PlaneTrainSettings)
+
+
+@dataclass(frozen=True)
+class GlobeTrainSettings(TrainSettings):
+    """Section ``[train]`` for states on the globe: the keys of fields, other defaults."""
+
+    batch: int = 8
+    draws: int = 1
+    weight_decay: float = 1e-3
+    sigma: tuple[float, ...] = (0.005, 80.0)
+    log_sigma: tuple[float, ...] = (-0.5, 1.8)
+    precision: str = "float32"
+    validate: int = 500
+
+
+@dataclass(frozen=True)
+class GlobeRecipe:
+    """All of it, for states on the globe."""
+
+    net: GlobeNetSettings = field(default_factory=GlobeNetSettings)
+    train: GlobeTrainSettings = field(default_factory=GlobeTrainSettings)
+    code: AutoencoderSettings = field(default_factory=AutoencoderSettings)
+
+
+RecipeType = TypeVar("RecipeType", FieldRecipe, PerceptronRecipe, PlaneRecipe, GlobeRecipe)
+
+
+BOX_RULE: ValueRule = (
+    lambda said: (
+        not said or (len(said) == 4 and said[0] != said[1] and -90 <= said[2] < said[3] <= 90)
+    ),
+    "Give a list of 4: west, east, south, north, in degrees.",
+)
+SIZE_KEYS = ("read", "widths", "depth")
+RECIPE_RULES: dict[str, ValueRule] = {
+    "data.exclude": BOX_RULE,
+    "data.validation_box": BOX_RULE,
+    "data.validation_share": FRACTION_RULE,
+    "data.climatology": choice_rule("auto", "yes", "no"),
+    "net.window": (
+        lambda said: 32 <= said <= 256 and said % 4 == 0,
+        "Give a multiple of 4 from 32 to 256.",
+    ),
+    "net.read": list_rule(3, 1, OPTION_LIMITS["width"]),
+    "net.widths": list_rule(2, 1, OPTION_LIMITS["width"]),
+    "net.hidden": range_rule(4, OPTION_LIMITS["width"]),
+    "net.modes": range_rule(1, OPTION_LIMITS["width"]),
+    "net.dropout": FRACTION_RULE,
+    "code.share": FRACTION_RULE,
+    **{
+        key: range_rule(1, OPTION_LIMITS["depth"])
+        for key in ("net.depth", "net.layers", "code.depth")
+    },
+    **{
+        f"code.{key}": range_rule(1, OPTION_LIMITS["width"])
+        for key in ("codes", "encode", "decode")
+    },
+    **{f"train.{key}": range_rule(1, OPTION_LIMITS["batch"]) for key in ("batch", "draws")},
+    **{
+        f"train.{key}": range_rule(1, OPTION_LIMITS["training_steps"])
+        for key in ("steps", "warmup", "validate")
+    },
+    **{f"train.{key}": minimum_rule(0) for key in ("learning_rate", "weight_decay", "nats")},
+    "train.seed": range_rule(0, OPTION_LIMITS["seed"]),
+    "train.ema": FRACTION_RULE,
+    "train.sigma": (
+        lambda said: len(said) == 2 and 0 < said[0] < said[1],
+        "Give a list of 2, the least and the greatest, above 0.",
+    ),
+    "train.log_sigma": (
+        lambda said: len(said) == 2 and said[1] > 0,
+        "Give a list of 2: a mean, and a standard deviation above 0.",
+    ),
+    "train.drop": (
+        lambda said: len(said) == 3 and all(map(is_fraction, said)),
+        "Give a list of 3 numbers from 0 to less than 1.",
+    ),
+    "train.precision": choice_rule("auto", "float32", "bfloat16"),
+}
+
+
+def read_recipe(path: Path | None, shape: type[RecipeType]) -> RecipeType:
+    """Return the settings of a file, or the usual ones."""
+    recipe = shape() if path is None else read_settings(path, shape)
+    check_settings(recipe, RECIPE_RULES, path)
+    return recipe
