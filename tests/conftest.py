@@ -9,8 +9,8 @@ import pytest
 import torch
 
 if TYPE_CHECKING:
-    from tests.nursery import Nursery
-    from tests.worlds import Taught
+    from tests.helpers.commands import Nursery
+    from tests.helpers.small_world import Taught
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def taught(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> "Taught":
     """A prior of the small world, trained once for all tests that need one."""
-    from tests.worlds import teach
+    from tests.helpers.small_world import teach
 
     return teach(tmp_path_factory.mktemp("taught"))
 
@@ -51,7 +51,7 @@ def taught(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> "Taugh
 @pytest.fixture(scope="session")
 def nursery() -> "Iterator[Nursery]":
     """A process that has imported everything, to fork commands from."""
-    from tests.nursery import Nursery
+    from tests.helpers.commands import Nursery
 
     with Nursery() as alive:
         yield alive
@@ -60,7 +60,7 @@ def nursery() -> "Iterator[Nursery]":
 @pytest.fixture
 def here(tmp_path: Path, taught: "Taught", monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with coarse.nc, fine.nc, prior.safetensors and small.toml."""
-    from tests.worlds import TOML, coarse_world, world
+    from tests.helpers.small_world import TOML, coarse_world, world
 
     coarse_world().to_netcdf(tmp_path / "coarse.nc")
     world().to_netcdf(tmp_path / "fine.nc")
@@ -68,3 +68,15 @@ def here(tmp_path: Path, taught: "Taught", monkeypatch: pytest.MonkeyPatch) -> P
     (tmp_path / "small.toml").write_text(TOML)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spirals, and the prior that knows no more of them than their covariance."""
+    from tests.helpers.gaussian_prior import gaussian
+
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    gaussian()
+    torch.set_default_dtype(before)

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from dpdm_cli.main import main
-from tests.worlds import done
+from tests.helpers.small_world import done
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -17,9 +17,9 @@ from dpdm.states import open_states
 from dpdm.states.ensemble import EnsembleOptions
 from dpdm.states.features import FeatureOptions, state_features
 from dpdm.states.fields import FieldSpace
-from tests.test_perturb import gaussian, lines, opened_file  # noqa: F401
-from tests.test_trajectories import currents
-from tests.worlds import done, refused
+from tests.helpers.gaussian_prior import gaussian, opened_file
+from tests.helpers.small_world import done, refused
+from tests.helpers.trajectories import currents
 
 FIELDS = "embed fine.nc out.nc --prior prior.safetensors"
 LINES = "embed spirals.nc out.nc --prior gaussian.safetensors"

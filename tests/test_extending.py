@@ -24,7 +24,7 @@ from dpdm.plot import PLOT_KINDS
 from dpdm.prior import load_prior, new_denoiser, save_prior
 from dpdm.prior.model_card import NETWORK_KINDS
 from dpdm.reconstruct.plan import PLAN_RULES
-from tests.worlds import done, refused
+from tests.helpers.small_world import done, refused
 
 GUIDE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 HEAD = """

@@ -21,15 +21,15 @@ from dpdm.forecast import (
 from dpdm.prior import load_prior
 from dpdm.states.ensemble import EnsembleOptions
 from dpdm.states.features import FeatureOptions
-from tests.test_perturb import gaussian, lines, opened_file  # noqa: F401
-from tests.worlds import done, refused
+from tests.helpers.gaussian_prior import opened_file
+from tests.helpers.small_world import done, refused
 
 TURN = 0.98 * np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
 COMMAND = "forecast turns.nc last.nc out.nc --prior gaussian.safetensors --layer 1 --lead 3"
 
 
 @pytest.fixture
-def turns(lines: None) -> xr.Dataset:  # noqa: F811
+def turns(lines: None) -> xr.Dataset:
     """Trajectories that turn and shrink, without noise, and the first states of some."""
     x = [np.random.default_rng(1).standard_normal((12, 2))]
     for _ in range(29):

@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from tests import globes
-from tests.test_trajectories import TOML, spirals
-from tests.worlds import FACTOR, done
+from tests.helpers import globe_states
+from tests.helpers.small_world import FACTOR, done
+from tests.helpers.trajectories import TOML, spirals
 
 FROZEN = Path(__file__).parent / "frozen.json"
 TOLERANCE = 1e-4  # of a standard deviation: 12 steps of training amplify other sums' rounding
@@ -156,8 +156,8 @@ def test_states_of_the_globe_are_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    globes.taught(tmp_path)
-    days = globes.weather(5, "2001-07-01")
+    globe_states.taught(tmp_path)
+    days = globe_states.weather(5, "2001-07-01")
     days.to_netcdf("days.nc")
     rows = [
         {"lat": lat, "lon": lon, "time": str(time)[:10], "pressure [Pa]": 85000.0, "error": 0.5,

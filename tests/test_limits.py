@@ -16,7 +16,7 @@ from dpdm.config import ValueRule
 from dpdm.reconstruct import plan
 from dpdm.training import config
 from dpdm_cli.main import main
-from tests.worlds import coarse_world, done, refused
+from tests.helpers.small_world import coarse_world, done, refused
 
 HUGE = 10**12
 

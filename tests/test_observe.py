@@ -10,7 +10,7 @@ import xarray as xr
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.regrid import coarsen_fields
 from dpdm.observations.table import read_observations
-from tests.worlds import coarse_world, done, refused, world
+from tests.helpers.small_world import coarse_world, done, refused, world
 
 EXACT = "[error]\nstd = [1e-9]\n"
 OBSERVE = "observe truth.nc obs.nc --config obs.toml"

@@ -6,49 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import xarray as xr
 
 from dpdm.diffusion.noise import draw_noise, level_at_share
 from dpdm.fields.regrid import coarsen_fields
-from dpdm.fields.trajectories import open_trajectories
-from dpdm.prior import Prior, save_prior
-from dpdm.training.config import PerceptronRecipe, PerceptronSettings
-from dpdm.training.trajectory_windows import prepare_trajectory_training
-from tests.test_trajectories import currents, spirals
-from tests.worlds import FACTOR, done, refused
+from tests.helpers.gaussian_prior import gaussian, opened_file
+from tests.helpers.small_world import FACTOR, done, refused
+from tests.helpers.trajectories import currents
 
 FIELDS = "perturb fine.nc out.nc --prior prior.safetensors --steps 4"
 LINES = "perturb spirals.nc out.nc --prior gaussian.safetensors"
-
-
-def gaussian(states: int = 1) -> None:
-    """Write spirals, and the prior that knows no more of them than their covariance.
-
-    An untrained perceptron is the exact denoiser of Gaussian windows.
-    """
-    spirals(10, 6).to_netcdf("spirals.nc")
-    with open_trajectories(Path("spirals.nc")) as ds:
-        recipe = PerceptronRecipe(net=PerceptronSettings(hidden=8, layers=1))
-        lesson = prepare_trajectory_training(ds, Path("spirals.nc"), states, recipe)
-        lesson.contract.sampling.update(sampler="multistep", steps=32)
-        save_prior(
-            Prior(lesson.new_network(), lesson.normaliser, lesson.contract),
-            Path("gaussian.safetensors"),
-        )
-
-
-@pytest.fixture
-def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    gaussian()
-    torch.set_default_dtype(before)
-
-
-def opened_file(path: str = "out.nc") -> xr.Dataset:
-    with xr.open_dataset(path) as ds:
-        return ds.load()
 
 
 def test_members_around_a_state_follow_the_flow_of_a_gaussian(lines: None) -> None:

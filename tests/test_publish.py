@@ -16,11 +16,11 @@ import xarray as xr
 from dpdm import publish
 from dpdm.errors import DpdmError
 from dpdm.fields.read import open_fields
-from dpdm.fields.write import check_output, write_text
+from dpdm.fields.write import Writer, check_output, write_text
 from dpdm.publish import Draft, open_draft
 from dpdm.tensor_files import write_safetensors
-from tests.test_write import Writer, fields, finished, written
-from tests.worlds import dpdm, world
+from tests.helpers.small_world import dpdm, world
+from tests.helpers.written_files import fields, finished, written
 
 
 def netcdf(path: Path, number: float) -> None:

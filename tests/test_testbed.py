@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 from dpdm.testbeds import kolmogorov, lorenz63
-from tests.worlds import done, refused
+from tests.helpers.small_world import done, refused
 
 LORENZ = "testbed lorenz63 truth.nc --trajectories 3 --length 5"
 KOLMOGOROV = (

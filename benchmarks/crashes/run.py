@@ -24,8 +24,8 @@ import psutil
 
 from benchmarks import common
 from benchmarks.common import target
-from tests.campaign import plan, series, tree
-from tests.worlds import teach
+from tests.helpers.reconstruction import plan, series, tree
+from tests.helpers.small_world import teach
 
 KINDS = ("kill", "rename", "torn", "full", "term")
 LAYOUTS = ("netcdf-yearly", "zarr")

@@ -17,8 +17,9 @@ from itertools import chain, islice
 from pathlib import Path
 
 from benchmarks import common
-from tests import globes
-from tests.forgeries import (
+from tests.helpers import globe_states
+from tests.helpers.commands import preload
+from tests.helpers.forged_headers import (
     Outcome,
     attempt,
     containers,
@@ -27,9 +28,8 @@ from tests.forgeries import (
     said_of,
     worst,
 )
-from tests.nursery import preload
-from tests.test_perturb import gaussian
-from tests.worlds import coarse_world, done, teach
+from tests.helpers.gaussian_prior import gaussian
+from tests.helpers.small_world import coarse_world, done, teach
 
 HEAD = ("prior", "forged", "refused", "as good", "tracebacks", "killed", "s at most", "MB at most")
 
@@ -48,8 +48,8 @@ def trajectories() -> None:
 
 def globe(*words: str) -> None:
     """Make a prior of states on the globe."""
-    globes.taught(Path(), *words)
-    globes.weather(460).isel(time=slice(450, 455)).to_netcdf("truth.nc")
+    globe_states.taught(Path(), *words)
+    globe_states.weather(460).isel(time=slice(450, 455)).to_netcdf("truth.nc")
     Path("stations.toml").write_text(
         '[what]\nvariables = ["t850", "sp"]\n[where]\nrandom = 30\n[error]\nstd = [0.5, 50.0]\n'
     )

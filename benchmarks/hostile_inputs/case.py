@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from tests.nursery import Child, Nursery
+from tests.helpers.commands import Child, Nursery
 
 SECONDS = 20.0  # of a command, beyond which it hangs
 GIGABYTES = 4  # of address space that a command may take

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.hostile_inputs.case import Case
-from tests.forgeries import containers, forge, forgeries, said_of, worst
+from tests.helpers.forged_headers import containers, forge, forgeries, said_of, worst
 
 READERS = (
     "info bad.safetensors",

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.io import netcdf_file
 
 from benchmarks.hostile_inputs.case import Case
-from tests.worlds import coarse_world
+from tests.helpers.small_world import coarse_world
 
 READERS = (
     "info bad.nc",

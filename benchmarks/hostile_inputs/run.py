@@ -27,7 +27,7 @@ from benchmarks.hostile_inputs import (
     tables,
 )
 from benchmarks.hostile_inputs.case import DONE, FAULTS, REFUSED, USAGE, Case, fresh, run
-from tests.nursery import Nursery
+from tests.helpers.commands import Nursery
 
 KINDS = {
     "NetCDF": netcdf, "Zarr": stores, "prior": headers, "CSV": tables, "GeoJSON": masks,
@@ -125,8 +125,8 @@ def spoiled(case: Case) -> None:
 
 def made_world(folder: Path, taught: Any = None) -> None:
     """Write the good files from which the hostile ones are made."""
-    from tests.campaign import plan
-    from tests.worlds import TOML, coarse_world, teach, world
+    from tests.helpers.reconstruction import plan
+    from tests.helpers.small_world import TOML, coarse_world, teach, world
 
     folder.mkdir()
     if taught is None:

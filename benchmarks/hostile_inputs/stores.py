@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.hostile_inputs.case import Case
 from benchmarks.hostile_inputs.netcdf import one_of
-from tests.worlds import coarse_world
+from tests.helpers.small_world import coarse_world
 
 READERS = (
     "info bad.zarr",

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from benchmarks import common
 from benchmarks.common import target
-from tests import interrupts
-from tests.nursery import Nursery
-from tests.worlds import teach
+from tests.helpers import signal_shots
+from tests.helpers.commands import Nursery
+from tests.helpers.small_world import teach
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--shots", type=int, default=12, help="signals to each command")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", action="append", choices=interrupts.CASES, help="commands")
+    parser.add_argument("--only", action="append", choices=signal_shots.CASES, help="commands")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         judge(options, Path(folder))
@@ -35,11 +35,11 @@ def main() -> None:
 def judge(options: Namespace, folder: Path) -> None:
     """Send all signals in a scratch folder."""
     taught = teach(folder)
-    interrupts.site(folder, taught)
-    interrupts.large(folder)
-    names = options.only or list(interrupts.CASES)
+    signal_shots.site(folder, taught)
+    signal_shots.large(folder)
+    names = options.only or list(signal_shots.CASES)
     with Nursery() as nursery:
-        seen = interrupts.campaign(nursery, folder, names, options.shots, options.seed)
+        seen = signal_shots.campaign(nursery, folder, names, options.shots, options.seed)
     os.chdir("/")
     rows = [(name, *astuple(count)[:-1]) for name, count in seen.items()]
     for fault in (fault for count in seen.values() for fault in count.faults):
