@@ -120,7 +120,7 @@ def sight(path: Path, levels: Array) -> Sight:
     channels, called = read_channels(path), names(levels)
     low, rising = len(levels), find_level_column(called, [*levels, *[0.0] * len(BESIDE)], "t")
     place = pick_cells((1, 1), torch.zeros(1, dtype=torch.long))
-    surface = [place.of(low + n) for n in range(len(BESIDE))]
+    surface = [place.for_channel(low + n) for n in range(len(BESIDE))]
     sounder = [
         brightness_operator(place, rising, weight, (low, share))
         for weight, share in zip(seen_on(channels, rising), channels.surface, strict=True)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import dpdm.draw
 import numpy as np
 
 from benchmarks import common
@@ -17,6 +16,7 @@ from benchmarks.draws import Array, draw, evaluations, labelled, schedule, task_
 from dpdm.evaluate import evaluate
 from dpdm.fields.read import open_fields
 from dpdm.states.fields import FieldSpace
+from dpdm.states.sampling import draw_ensemble
 
 Way = tuple[str, int]
 WAYS: tuple[Way, ...] = (
@@ -97,7 +97,7 @@ def inflate(options: Namespace, folder: Path) -> None:
 
 def members_of(space: FieldSpace, step: int, members: int) -> Array:
     """Return members (M, C, H, W) of a step, as every user gets them."""
-    drawn = dpdm.draw.draw(space, step, space.sampler, range(members), 0)
+    drawn = draw_ensemble(space, step, space.sampler, range(members), 0)
     return np.stack([*drawn]).astype(np.float32)
 
 

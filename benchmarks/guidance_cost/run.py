@@ -82,7 +82,7 @@ def bound(posterior: Posterior, space: FieldSpace, name: str, places: int) -> De
     )
     value = local(posterior.physical(posterior.first(0)).detach()).flatten()
     seen = Observation(lambda x: local(x).flatten(1), value + 1, torch.ones_like(value))
-    return guide(plain, posterior.normalise_observation(seen))
+    return guide(plain, posterior.modelled(seen))
 
 
 def timed(denoise: Denoise, space: FieldSpace, count: int) -> float:

@@ -163,7 +163,7 @@ class Window:
     def law(self) -> Law:
         """Give the Gaussian law of this season's windows."""
         space = self.space(pd.DataFrame())
-        mean, scale = space.seasonal_frame
+        mean, scale = space.frame
         prior = space.prior
         cycle = prior.climatology["harmonics"].double()
         season = year_fractions(self.bench.fields["time"][: self.bench.taught])
@@ -254,7 +254,7 @@ def analysed(bench: Bench, window: Window, files: list[Path], who: str) -> Tenso
     if who == "background":
         grid, shape = space.grid, (DAYS, *space.grid.shape)
         full = torch.full_like(window.values, np.nan)[None]
-        full[0, bench.levels] = references.interpolate_field(table, bench.names, shape, grid)
+        full[0, bench.levels] = references.lerped(table, bench.names, shape, grid)
         return full
     seen = independent(space, table)
     if who == "optimal":

@@ -182,9 +182,9 @@ def watch(child: psutil.Popen, ran: Taken, begun: float) -> None:
 def loop(path: Path) -> None:
     """Draw the units of a plan, and forget them."""
     setting = prepare_reconstruction(path)
-    drawer = setting.drawer
+    drawer = setting.unit_sampler
     for unit in setting.units:
-        drawer(setting.work(unit))
+        drawer(setting.read_unit_input(unit))
 
 
 def drawn(out: Path) -> list[dict[str, Any]]:

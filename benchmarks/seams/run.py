@@ -105,7 +105,7 @@ def borders(
 ) -> dict[str, Lines]:
     """Return the lines on which windows begin or end, counted in the truth's cells."""
     fused = [(slice(int(r[0]), int(r[-1]) + 1), slice(int(c[0]), int(c[-1]) + 1))
-             for _, r, c in posterior.windows.places()]  # fmt: skip
+             for _, r, c in posterior.windows.window_slices()]  # fmt: skip
     touch = blocks(space.grid.shape, space.prior.contract.window)
     return {
         kind: tuple(ends((p[axis] for p in places), at[axis + 1]) for axis in (0, 1))  # type: ignore[misc]

@@ -116,7 +116,7 @@ def call(space: FieldSpace, posterior: Posterior, members: int) -> None:
     given = torch.randn(
         1, count_conditioning_channels(posterior.base.shape[0]), height, width, device=device
     )
-    features = [network.features(given) for _ in posterior.windows.places()]
+    features = [network.features(given) for _ in posterior.windows.window_slices()]
     falling = schedule(space, space.sampler.sampler, space.sampler.steps)
     for first in range(0, members, space.sampler.block):
         count = min(space.sampler.block, members - first)
