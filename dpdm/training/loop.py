@@ -50,7 +50,7 @@ class TrainingProgress:
         seconds: Seconds trained, over all runs.
         scores: Scores of the last validation.
         run_steps: Steps done since this run was started.
-        score_name: What the scores are.
+        measure: What the scores are.
     """
 
     step: int
@@ -59,7 +59,7 @@ class TrainingProgress:
     seconds: float
     scores: dict[str, float]
     run_steps: int
-    score_name: str = ""
+    measure: str = ""
 
 
 ACTIVATION_COPIES = 20  # values that the network holds of one, at least

@@ -124,7 +124,7 @@ def test_codes_go_on_without_training_the_autoencoder_again(folder: Path, tmp_pa
     """Cut short in the training of codes, the same command ends with the same weights."""
 
     def interrupt(progress: TrainingProgress) -> None:
-        if progress.score_name == "RMSE over noise" and progress.step == 7:
+        if progress.measure == "RMSE over noise" and progress.step == 7:
             raise KeyboardInterrupt
 
     (tmp_path / "globe.toml").write_text(TOML)
