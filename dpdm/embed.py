@@ -21,14 +21,9 @@ from dpdm.errors import DpdmError
 from dpdm.fields.write import Writer, check_output
 from dpdm.prior import find_prior, load_prior
 from dpdm.states import open_states
-from dpdm.states.ensemble import (
-    EnsembleOptions,
-    empty_variable,
-    ensemble_provenance,
-    finish_layout,
-)
+from dpdm.states.ensemble import empty_variable, ensemble_provenance, finish_layout
 from dpdm.states.features import FeatureOptions, state_features
-from dpdm.states.field_domain import FieldConditioning
+from dpdm.states.options import EnsembleOptions, FieldConditioning
 from dpdm.states.sampling import StateSpace, Step
 from dpdm.system import check_required_memory
 

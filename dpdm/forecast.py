@@ -33,15 +33,9 @@ from dpdm.fields.write import Writer, check_output
 from dpdm.prior import Prior, find_prior, load_prior
 from dpdm.prior.model_card import ModelCard
 from dpdm.prior.normaliser import Normaliser
-from dpdm.states import refuse_field_options
-from dpdm.states.ensemble import (
-    EnsembleOptions,
-    empty_variable,
-    ensemble_provenance,
-    finish_layout,
-)
+from dpdm.states.ensemble import empty_variable, ensemble_provenance, finish_layout
 from dpdm.states.features import FeatureOptions, window_features
-from dpdm.states.field_domain import FieldConditioning
+from dpdm.states.options import EnsembleOptions
 from dpdm.states.trajectories import TrajectorySpace
 from dpdm.states.trajectory_domain import open_trajectory_file
 from dpdm.tensor_files import read_prefixed_tensors
@@ -292,7 +286,6 @@ def read_component_windows(path: Path, prior: Prior, options: EnsembleOptions) -
             f"{', '.join(prior.normaliser.names)}.",
             "For fields, regress on what dpdm embed writes; docs/embed.md has an example.",
         )
-    refuse_field_options(options, FieldConditioning(), bool(options.missing))
     return open_trajectory_file(path, prior, options)
 
 

@@ -33,13 +33,8 @@ from dpdm.errors import DpdmError, DpdmWarning, name_not_found
 from dpdm.fields.write import Writer, check_output
 from dpdm.prior import find_prior, load_prior
 from dpdm.states import open_states
-from dpdm.states.ensemble import (
-    EnsembleOptions,
-    ensemble_blocks,
-    ensemble_provenance,
-    finish_layout,
-)
-from dpdm.states.field_domain import FieldConditioning
+from dpdm.states.ensemble import ensemble_blocks, ensemble_provenance, finish_layout
+from dpdm.states.options import EnsembleOptions, FieldConditioning
 from dpdm.states.sampling import StateSpace, Step, draw_ensemble
 from dpdm.system import check_required_memory
 

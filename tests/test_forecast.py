@@ -19,8 +19,8 @@ from dpdm.forecast import (
     valid_lead,
 )
 from dpdm.prior import load_prior
-from dpdm.states.ensemble import EnsembleOptions
 from dpdm.states.features import FeatureOptions
+from dpdm.states.options import EnsembleOptions
 from tests.helpers.gaussian_prior import opened_file
 from tests.helpers.small_world import done, refused
 

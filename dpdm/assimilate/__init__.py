@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from dataclasses import asdict, replace
-from typing import TypeVar
+from dataclasses import asdict
 
 import pandas as pd
 
-from dpdm.assimilate.analysis import Analysis
-from dpdm.assimilate.background import CoarseError, build_coarse_error
+from dpdm.assimilate.analysis import Analysis, guide_space, screen
+from dpdm.assimilate.background import build_coarse_error
 from dpdm.assimilate.departures import departures, misfit_warnings, summarise_departures
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.metrics import Row
 from dpdm.fields.csv_cells import guard_formulas
-from dpdm.fields.grid import grid_of
 from dpdm.fields.read import sha256
 from dpdm.fields.write import Writer, check_output, write_text
-from dpdm.observations.quality_control import withhold_stations
 from dpdm.observations.sounder import SounderChannels, read_channels
-from dpdm.observations.status import accept
 from dpdm.observations.table import read_observations
 from dpdm.prior import Prior, find_prior, load_prior
-from dpdm.states import find_state_kind
-from dpdm.states.ensemble import (
-    EnsembleOptions,
-    ProgressCallback,
-    ensemble_provenance,
-    finish_layout,
-)
+from dpdm.states import open_observed_states
+from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_layout
 from dpdm.states.fields import FieldSpace
-from dpdm.states.request import AssimilationFiles, AssimilationOptions, Request
-from dpdm.states.sampling import SamplerConfig, StateSpace
+from dpdm.states.options import AssimilationFiles, AssimilationOptions, EnsembleOptions, Request
+from dpdm.states.sampling import StateSpace
 
-Space = TypeVar("Space", bound=StateSpace)
 REPORT_FLOAT_FORMAT = (
     "%.9g"  # of the report: what float32 holds, and no rounding errors of conversions
 )
@@ -79,8 +68,12 @@ def prepare_analysis(prior: Prior, request: Request) -> Analysis:
     """Return the analysis that is asked for, ready to be made."""
     said = request.observations
     table = read_all_observations(request.files, said, request.sounder)
-    space = guide_space(find_state_kind(prior).of_observations(prior, table, request), said)
-    error = stated_coarse_error(space, said) if isinstance(space, FieldSpace) else None
+    space = guide_space(open_observed_states(prior, table, request), said)
+    error = None
+    if isinstance(space, FieldSpace):
+        error = build_coarse_error(
+            space.names, space.coarse_grid, space.grid, said.coarse_error, said.coarse_length
+        )
     return Analysis(space, screen(table, space, said), said.reject, error)
 
 
@@ -115,44 +108,6 @@ def read_sounder(said: AssimilationOptions, prior: Prior) -> SounderChannels | N
             "Leave it out, or choose another --prior: dpdm train --window makes one of levels.",
         )
     return read_channels(said.channels)
-
-
-def guide_sampler(
-    sampler: SamplerConfig, prior: Prior, said: AssimilationOptions
-) -> SamplerConfig:
-    """Return how to sample, pulled by observations: the prior's way, but for what is asked."""
-    count = sampler.corrections if said.corrections is None else said.corrections
-    if said.tau and not count:
-        raise DpdmError(
-            "--tau is the length of corrections, and there are none.",
-            "Say --corrections too, or leave it out.",
-        )
-    guide = said.guide(said.guidance or prior.contract.sampling["guidance"])
-    return replace(sampler, guide=guide, corrections=count, tau=said.tau or sampler.tau)
-
-
-def guide_space(space: Space, said: AssimilationOptions) -> Space:
-    """Return a space whose members observations pull."""
-    sampler = guide_sampler(space.sampler, space.prior, said)
-    return replace(space, sampler=sampler)  # type: ignore[type-var]
-
-
-def screen(table: pd.DataFrame, space: StateSpace, said: AssimilationOptions) -> pd.DataFrame:
-    """Return observations, checked against the states and partly withheld."""
-    checked = space.screen(table, said.coverage)
-    return accept(withhold_stations(checked, said.withhold, space.options.seed))
-
-
-def stated_coarse_error(space: FieldSpace, said: AssimilationOptions) -> CoarseError | None:
-    """Return the law of the coarse field's error, if the user states one."""
-    stated = said.coarse_error
-    if space.blind and stated:
-        raise DpdmError("--coarse-error is stated, and there is no --coarse.", "Leave it out.")
-    for name, std in stated.items():
-        if not (std >= 0 and math.isfinite(std)):
-            raise DpdmError(f"The coarse error of {name} is {std:g}.", "Give 0 or more.")
-    source = grid_of(space.coarse)
-    return build_coarse_error(space.names, source, space.grid, stated, said.coarse_length)
 
 
 def analysis_settings(space: StateSpace, request: Request) -> dict[str, object]:

@@ -9,7 +9,9 @@ An observation that names no operator is the value at its place; whatever else a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -24,16 +26,21 @@ from dpdm.diffusion.noise import draw_noise
 from dpdm.diffusion.observation import Observation
 from dpdm.errors import DpdmError
 from dpdm.observations.observation_operator import operator_names, values_and_errors
-from dpdm.observations.status import IN_USE, ObsStatus, has_status, overrule_status
+from dpdm.observations.quality_control import withhold_stations
+from dpdm.observations.status import IN_USE, ObsStatus, accept, has_status, overrule_status
 from dpdm.operators.registry import OPERATORS
 from dpdm.prior import CLIMATE_STATES
 from dpdm.states.ensemble import ensemble_blocks
-from dpdm.states.sampling import StateSpace, Step, draw_ensemble
+from dpdm.states.options import AssimilationOptions
+from dpdm.states.sampling import StateSpace, Step, draw_ensemble, guide_sampler
 from dpdm.types import Operator
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 Numbered = Iterator[tuple[int, Array]]
+
+
+Space = TypeVar("Space", bound=StateSpace)
 
 
 class Analysis:
@@ -217,3 +224,15 @@ class ImpliedError:
         """Return z (C, n) given what a member (C, H, W) misses."""
         miss = self.value - self.operator(torch.from_numpy(member)[None])[0]
         return condition_error(self.reach, self.error, self.channel, miss, z, e)
+
+
+def guide_space(space: Space, options: AssimilationOptions) -> Space:
+    """Return a space whose sampler has the guidance and corrections of the options."""
+    sampler = guide_sampler(space.sampler, space.prior, options)
+    return replace(space, sampler=sampler)  # type: ignore[type-var]
+
+
+def screen(table: pd.DataFrame, space: StateSpace, options: AssimilationOptions) -> pd.DataFrame:
+    """Return observations after quality control, some of them withheld for verification."""
+    checked = space.screen(table, options.coverage)
+    return accept(withhold_stations(checked, options.withhold, space.options.seed))

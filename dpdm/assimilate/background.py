@@ -21,6 +21,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,16 +113,24 @@ def condition_error(
 
 
 def build_coarse_error(
-    names: Sequence[str], source: Grid, target: Grid, std: Mapping[str, float], length: float
+    names: Sequence[str],
+    source: Grid | None,
+    target: Grid,
+    std: Mapping[str, float],
+    length: float,
 ) -> CoarseError | None:
-    """Return the law of the coarse field's error that the user states, if there is one."""
-    for name in std:
+    """Return the error of the coarse input, None where no standard deviation is above 0."""
+    if std and source is None:
+        raise DpdmError("--coarse-error is stated, and there is no --coarse.", "Leave it out.")
+    for name, value in std.items():
+        if not (value >= 0 and math.isfinite(value)):
+            raise DpdmError(f"The coarse error of {name} is {value:g}.", "Give 0 or more.")
         if name not in names:
             raise DpdmError(
                 f"--coarse-error names {name}, which the prior does not have.",
                 f"Its variables are {', '.join(names)}.",
             )
-    if not any(std.values()):
+    if source is None or not any(std.values()):
         return None
     if (count := source.shape[0] * source.shape[1]) > MAX_COARSE_CELLS:
         raise DpdmError(

@@ -14,9 +14,9 @@ from dpdm.diffusion.sample import count_network_evaluations
 from dpdm.evaluate.table import Table
 from dpdm.fields.time import label_year
 from dpdm.reconstruct.executors import count_processors
-from dpdm.reconstruct.ledger import WorkUnit
 from dpdm.reconstruct.plan import format_hours
 from dpdm.reconstruct.setup import ReconstructionSetup, prepare_reconstruction
+from dpdm.reconstruct.units import WorkUnit
 
 MEASURING_SECONDS = 10.0  # to measure for
 TIME_OVERHEAD = 1.1  # of a unit over what it takes to draw it, at most

@@ -18,7 +18,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,51 +27,8 @@ from typing import Any
 
 from dpdm.errors import DpdmError
 from dpdm.publish import append_line
+from dpdm.reconstruct.units import WorkUnit
 from dpdm.system import utc_now
-
-
-@dataclass(frozen=True, order=True)
-class WorkUnit:
-    """Some members of one step.
-
-    Attributes:
-        label: The step, as in ``1862-07``.
-        first: Its first member.
-        count: How many members; one field, if the mean is wanted alone.
-    """
-
-    label: str
-    first: int
-    count: int
-
-    @property
-    def name(self) -> str:
-        """Say which it is, as in ``1862-07_000-010``."""
-        return f"{self.label}_{self.first:03d}-{self.first + self.count - 1:03d}"
-
-    @property
-    def numbers(self) -> range:
-        """Give the numbers of its members."""
-        return range(self.first, self.first + self.count)
-
-
-def step_units(label: str, members: int, block: int) -> list[WorkUnit]:
-    """Return the units of a step.
-
-    Example:
-        >>> [u.name for u in units_of("1862-07", 5, 3)]
-        ['1862-07_000-002', '1862-07_003-004']
-        >>> [u.name for u in units_of("1862-07", 0, 3)]
-        ['1862-07_000-000']
-    """
-    whole = max(members, 1)
-    return [WorkUnit(label, at, min(block, whole - at)) for at in range(0, whole, block)]
-
-
-def list_work_units(labels: Sequence[str], members: int, block: int) -> list[WorkUnit]:
-    """Return all units, step by step."""
-    return [unit for label in labels for unit in step_units(label, members, block)]
-
 
 LEDGER_NAME = "ledger.jsonl"
 LedgerEntry = dict[str, Any]

@@ -15,7 +15,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -30,8 +30,8 @@ from dpdm.fields.read import sha256
 from dpdm.fields.time import label_year, time_labels
 from dpdm.fields.write import Writer
 from dpdm.publish import sync_to_disk
-from dpdm.reconstruct.setup import ReconstructionSetup, select_coarse_steps
-from dpdm.states.ensemble import ensemble_provenance, finish_layout
+from dpdm.reconstruct.series import CoarseSeries
+from dpdm.states.ensemble import finish_layout
 from dpdm.states.fields import FieldSpace
 from dpdm.system import HDF5_LOCK
 
@@ -58,49 +58,19 @@ class OutputLayout(Protocol):
         """Return the file or store that holds a step."""
 
 
-def product_blocks(space: FieldSpace, step: int, members: MemberFields) -> Iterator[xr.Dataset]:
-    """Yield what a step writes: its mean alone, or members and statistics."""
-    yield from space.blocks(step, members)
+@dataclass(frozen=True)
+class OutputSource:
+    """The series and the space that output files are written from, with title and provenance."""
 
+    series: CoarseSeries
+    space: FieldSpace
+    title: str
+    provenance: Mapping[str, str]
 
-def product_template(
-    setting: ReconstructionSetup, space: FieldSpace, made: Mapping[str, str]
-) -> xr.Dataset:
-    """Return the layout of some steps, with title and provenance."""
-    options = space.options
-    what = "Fine fields" if options.members else "Mean of the infinite ensemble of fine fields"
-    title = f"{what} reconstructed after {setting.path.name} with the prior {setting.prior.stem}"
-    return finish_layout(space.template(), title, made, options.history)
-
-
-def product_sources(
-    setting: ReconstructionSetup, fingerprint: Mapping[str, object]
-) -> dict[str, str]:
-    """Return what products are made from."""
-    draw = {k.removeprefix("draw."): v for k, v in fingerprint.items() if k.startswith("draw.")}
-    seen = {
-        k.replace("observations.", "observations_"): v
-        for k, v in fingerprint.items()
-        if k.startswith("observations.") and v not in ({}, "")
-    }
-    before = draw | seen | setting.space.notes | {"plan": setting.path.name}
-    said = {
-        "prior_sha256": fingerprint["prior_sha256"], "sampler": setting.space.sampler.sampler,
-        "steps": setting.space.sampler.steps, "adjustment": setting.adjustment.describe(),
-    }  # fmt: skip
-    return ensemble_provenance(setting.prior, (), said, before)
-
-
-def check_lost_steps(
-    setting: ReconstructionSetup, kept: Mapping[str, str], products: set[str]
-) -> None:
-    """Refuse to rewrite a product with a step whose input is gone."""
-    for label, product in kept.items():
-        if product in products and label not in setting.series.labels:
-            raise DpdmError(
-                f"{product} holds {label}, of which there is no input any more.",
-                "Put its file back, or name it in the plan, for the product is to be rewritten.",
-            )
+    def template(self, space: FieldSpace) -> xr.Dataset:
+        """Return the layout of the steps of a space, with title and provenance."""
+        history = self.space.options.history
+        return finish_layout(space.template(), self.title, self.provenance, history)
 
 
 STORE_NAME = "fine.zarr"
@@ -111,16 +81,13 @@ class ZarrStore:
     """The store; each of its steps is a product.
 
     Args:
-        setting: What is reconstructed.
-        folder: Where to.
-        made: What it is made from.
+        source: The series, the space, title and provenance.
+        folder: The output folder.
     """
 
-    def __init__(
-        self, setting: ReconstructionSetup, folder: Path, made: Mapping[str, str]
-    ) -> None:
-        self.setting, self.store = setting, folder / STORE_NAME
-        self.template = product_template(setting, setting.space, made)
+    def __init__(self, source: OutputSource, folder: Path) -> None:
+        self.source, self.store = source, folder / STORE_NAME
+        self.template = source.template(source.space)
         for name in ("time", "time_bnds"):
             if name in self.template.variables:
                 pair = self.template[name].shape[1:]
@@ -129,7 +96,7 @@ class ZarrStore:
     def begin(self, kept: Mapping[str, str]) -> None:
         """Lay out the store, or give its time axis the steps that are new."""
         for label, product in kept.items():
-            if label not in self.setting.series.labels or self.product(label) != product:
+            if label not in self.source.series.labels or self.product(label) != product:
                 raise DpdmError(
                     f"{label} stands at {product}, and in the input it now stands elsewhere.",
                     "A store only grows at its end: put the input back, take layout = "
@@ -182,15 +149,15 @@ class ZarrStore:
 
     def product(self, label: str) -> str:
         """Return the name of a step in the store."""
-        return f"{STORE_NAME}/{self.setting.series.step(label)}"
+        return f"{STORE_NAME}/{self.source.series.step(label)}"
 
     def write(self, product: str, steps: Sequence[str], fresh: Mapping[str, ReadMembers]) -> str:
         """Write a step."""
         (label,) = steps
-        at = self.setting.series.step(label)
-        space = replace(self.setting.space, coarse=self.setting.space.coarse.isel(time=[at]))
+        at = self.source.series.step(label)
+        space = replace(self.source.space, coarse=self.source.space.coarse.isel(time=[at]))
         group = self.group()
-        for block in product_blocks(space, 0, fresh[label](label)):
+        for block in space.blocks(0, fresh[label](label)):
             for name in self.stepwise_variables():
                 if (array := gather_levels(block, self.template[name])) is not None:
                     self.write_values(group[name], at, array)
@@ -230,15 +197,12 @@ class YearlyFiles:
     """A NetCDF file a year.
 
     Args:
-        setting: What is reconstructed.
-        folder: Where to.
-        made: What it is made from.
+        source: The series, the space, title and provenance.
+        folder: The output folder.
     """
 
-    def __init__(
-        self, setting: ReconstructionSetup, folder: Path, made: Mapping[str, str]
-    ) -> None:
-        self.setting, self.folder, self.made = setting, folder, made
+    def __init__(self, source: OutputSource, folder: Path) -> None:
+        self.source, self.folder = source, folder
 
     def begin(self, kept: Mapping[str, str]) -> None:
         """Do nothing: each file is laid out when it is written."""
@@ -258,16 +222,13 @@ class YearlyFiles:
     def write(self, product: str, steps: Sequence[str], fresh: Mapping[str, ReadMembers]) -> str:
         """Write the file of a year; steps that are not fresh are taken from the one there is."""
         path = self.folder / product
-        coarse = select_coarse_steps(self.setting, list(steps))
-        space = replace(self.setting.space, coarse=coarse)
+        coarse = self.source.series.select(steps)
+        space = replace(self.source.space, coarse=coarse)
         old = open_product(path) if set(steps) - fresh.keys() else nullcontext()
-        with (
-            old as before,
-            Writer(path, product_template(self.setting, space, self.made), True) as writer,
-        ):
+        with old as before, Writer(path, self.source.template(space), True) as writer:
             for number, label in enumerate(sorted(steps)):
                 if label in fresh:
-                    parts = product_blocks(space, number, fresh[label](label))
+                    parts = space.blocks(number, fresh[label](label))
                 else:
                     parts = stored_step_fields(before, coarse["time"], number, label)
                 for part in parts:
@@ -308,15 +269,7 @@ def load_product_fields(ds: xr.Dataset) -> xr.Dataset:
         return ds.load()
 
 
-def choose_layout(
-    setting: ReconstructionSetup, folder: Path, made: Mapping[str, str]
-) -> OutputLayout:
-    """Return the layout of a reconstruction.
-
-    Args:
-        setting: What is reconstructed.
-        folder: Where to.
-        made: What it is made from.
-    """
-    kind = ZarrStore if setting.plan.output.layout == "zarr" else YearlyFiles
-    return kind(setting, folder, made)
+OUTPUT_LAYOUTS: dict[str, Callable[[OutputSource, Path], OutputLayout]] = {
+    "zarr": ZarrStore,
+    "netcdf-yearly": YearlyFiles,
+}

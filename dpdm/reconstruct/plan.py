@@ -25,8 +25,7 @@ from dpdm.config import (
 )
 from dpdm.errors import DpdmError
 from dpdm.fields.value_checks import MissingCodes
-from dpdm.states.ensemble import EnsembleOptions
-from dpdm.states.request import DEFAULT_COVERAGE, AssimilationOptions
+from dpdm.states.options import DEFAULT_COVERAGE, AssimilationOptions, EnsembleOptions
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ from dpdm.fields.time import (
 from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.value_checks import MissingCodes
 from dpdm.prior import Prior
-from dpdm.states.field_domain import select_prior_variables
+from dpdm.states.requirements import select_prior_variables
 
 
 def missing_steps(
@@ -175,6 +175,10 @@ class CoarseSeries:
     def places(self) -> dict[str, int]:
         """Give where each step stands."""
         return {label: at for at, label in enumerate(self.labels)}
+
+    def select(self, labels: Sequence[str]) -> xr.Dataset:
+        """Return the lazy fields of some steps, in order of time."""
+        return self.fields.isel(time=sorted(self.step(label) for label in labels))
 
     def step(self, label: str) -> int:
         """Return where a step stands."""

@@ -19,18 +19,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 
 from dpdm import __version__
-from dpdm.assimilate import guide_sampler, read_all_observations, screen
+from dpdm.assimilate.analysis import Analysis, guide_space, screen
+from dpdm.assimilate.background import CoarseError, build_coarse_error
 from dpdm.errors import DpdmError
 from dpdm.fields.read import sha256
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
+from dpdm.observations.table import read_observations
 from dpdm.prior import check_field_prior, find_prior, load_prior
 from dpdm.prior.skill import warn_if_unskilled
 from dpdm.reconstruct.bias_adjustment import BiasAdjustment, fit_bias_adjustment
-from dpdm.reconstruct.draw_unit import UnitInput, UnitSampler, build_unit_sampler
-from dpdm.reconstruct.ledger import Ledger, WorkUnit, list_work_units, step_units
+from dpdm.reconstruct.ledger import Ledger
+from dpdm.reconstruct.outputs import OUTPUT_LAYOUTS, OutputLayout, OutputSource
 from dpdm.reconstruct.plan import (
     Plan,
     find_plan_file,
@@ -41,9 +44,47 @@ from dpdm.reconstruct.plan import (
     translate_errors,
 )
 from dpdm.reconstruct.series import CoarseSeries, open_series
+from dpdm.reconstruct.units import UnitInput, UnitResult, WorkUnit, list_work_units, step_units
+from dpdm.states.ensemble import ensemble_provenance
 from dpdm.states.field_domain import make_field_space
 from dpdm.states.fields import FieldSpace
-from dpdm.states.request import DEFAULT_COVERAGE, AssimilationFiles
+from dpdm.states.options import DEFAULT_COVERAGE, AssimilationOptions
+
+
+@dataclass(frozen=True)
+class UnitSampler:
+    """What draws units.
+
+    Attributes:
+        space: The prior, the grid and how to sample; the coarse fields come with the work.
+        said: How observations pull, if there are any.
+        coarse_error: The law of the coarse field's error, if it is stated.
+    """
+
+    space: FieldSpace
+    said: AssimilationOptions | None = None
+    coarse_error: CoarseError | None = None
+
+    def __call__(self, work: UnitInput) -> UnitResult:
+        """Draw a unit."""
+        space = replace(self.space, coarse=work.coarse)
+        numbers = list(work.unit.numbers)
+        if self.said is None or work.rows is None:
+            drawn = [m.astype(np.float32) for m in space.members(0, numbers)]
+            return UnitResult(np.stack(drawn))
+        analysis = Analysis(space, work.rows, self.said.reject, self.coarse_error)
+        drawn = [m.astype(np.float32) for m in analysis.members(0, numbers)]
+        noted = np.ascontiguousarray(analysis.analysis[:, numbers])
+        status = tuple(analysis.table["status"])
+        return UnitResult(np.stack(drawn), analysis.prior, noted, status)
+
+    def use_device(self, worker: int | None, threads: int) -> None:
+        """Set threads and device of a worker process; numbered workers share the GPUs in turn."""
+        torch.set_num_threads(threads)
+        device = self.space.sampler.device
+        if device == "cuda" and worker is not None:
+            torch.cuda.set_device(worker % torch.cuda.device_count())
+        self.space.prior.denoiser.to(device)
 
 
 @dataclass(frozen=True)
@@ -83,17 +124,15 @@ class ReconstructionSetup:
 
     @property
     def unit_sampler(self) -> UnitSampler:
-        """Give what draws the units; it carries no files to the workers."""
-        first = self.space.coarse.isel(time=[0]).compute()
-        return build_unit_sampler(
-            replace(self.space, coarse=first),
-            None if self.table is None else plan_assimilation_options(self.assimilation_options),
+        """Return the function that draws units; it holds one step and no open files."""
+        space = replace(self.space, coarse=self.space.coarse.isel(time=[0]).compute())
+        if self.table is None:
+            return UnitSampler(space)
+        options = plan_assimilation_options(self.plan.observations)
+        error = build_coarse_error(
+            space.names, space.coarse_grid, space.grid, options.coarse_error, options.coarse_length
         )
-
-    @property
-    def assimilation_options(self) -> Any:
-        """Give what the plan says of observations."""
-        return self.plan.observations
+        return UnitSampler(space, options, error)
 
     @translate_errors()
     def read_unit_input(self, unit: WorkUnit) -> UnitInput:
@@ -131,6 +170,31 @@ class ReconstructionSetup:
     def inputs(self) -> dict[str, str]:
         """Return the SHA-256 of every file of input and observations."""
         return {str(path): sha256(path) for path in (*self.series.paths, *self.observations)}
+
+    def output_layout(self, folder: Path, fingerprint: Mapping[str, object]) -> OutputLayout:
+        """Return the layout of the output files in a folder, made with a fingerprint."""
+        mean = "Mean of the infinite ensemble of fine fields"
+        content = "Fine fields" if self.space.options.members else mean
+        title = f"{content} reconstructed after {self.path.name} with the prior {self.prior.stem}"
+        source = OutputSource(self.series, self.space, title, self.provenance(fingerprint))
+        return OUTPUT_LAYOUTS[self.plan.output.layout](source, folder)
+
+    def provenance(self, fingerprint: Mapping[str, object]) -> dict[str, str]:
+        """Return the provenance of the output files."""
+        draw = {
+            k.removeprefix("draw."): v for k, v in fingerprint.items() if k.startswith("draw.")
+        }
+        observed = {
+            k.replace("observations.", "observations_"): v
+            for k, v in fingerprint.items()
+            if k.startswith("observations.") and v not in ({}, "")
+        }
+        before = draw | observed | self.space.notes | {"plan": self.path.name}
+        settings = {
+            "prior_sha256": fingerprint["prior_sha256"], "sampler": self.space.sampler.sampler,
+            "steps": self.space.sampler.steps, "adjustment": self.adjustment.describe(),
+        }  # fmt: skip
+        return ensemble_provenance(self.prior, (), settings, before)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return all that decides the values of the products, but for the inputs' values."""
@@ -182,15 +246,11 @@ def read_plan_observations(
 ) -> tuple[FieldSpace, pd.DataFrame]:
     """Return the space as observations pull, and the observations, checked against the fields."""
     said = plan_assimilation_options(plan.observations)
-    space = replace(space, sampler=guide_sampler(space.sampler, space.prior, said))
-    table = read_all_observations(AssimilationFiles(paths, None, None, None, Path()), said)
+    table = read_observations(
+        paths, said.errors, said.obs_var, said.obs_units, missing=said.obs_missing
+    )
+    space = guide_space(space, said)
     return space, screen(table, space, said)
-
-
-def select_coarse_steps(setting: ReconstructionSetup, labels: list[str]) -> xr.Dataset:
-    """Return the lazy coarse fields of some steps, in order of time."""
-    where = sorted(setting.series.step(label) for label in labels)
-    return setting.series.fields.isel(time=where)
 
 
 FIXED_KEYS = (

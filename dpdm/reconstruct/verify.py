@@ -15,30 +15,26 @@ from dpdm.errors import DpdmError
 from dpdm.fields.levels import join_levels
 from dpdm.fields.read import check_values, open_fields
 from dpdm.fields.time import time_labels
-from dpdm.reconstruct.draw_unit import UnitSampler
 from dpdm.reconstruct.ledger import (
     LEDGER_NAME,
     Ledger,
     LedgerEntry,
-    WorkUnit,
     hold_lock,
     lock_holder,
     open_ledger,
 )
 from dpdm.reconstruct.outputs import (
     OutputLayout,
-    choose_layout,
     open_product,
-    product_blocks,
-    product_sources,
 )
 from dpdm.reconstruct.plan import format_hours
 from dpdm.reconstruct.setup import (
     ReconstructionSetup,
+    UnitSampler,
     describe_changes,
     prepare_reconstruction,
-    select_coarse_steps,
 )
+from dpdm.reconstruct.units import WorkUnit
 
 REDRAWN_UNITS = 3
 REDRAW_TOLERANCE = 1e-4  # of a field's standard deviation
@@ -67,7 +63,7 @@ def verify_products(
         if not ledger.starts:
             raise DpdmError(f"{folder} holds no reconstruction.", "Run the plan first.")
         check_same_plan(setting, ledger)
-        layout = choose_layout(setting, folder, product_sources(setting, ledger.fingerprint))
+        layout = setting.output_layout(folder, ledger.fingerprint)
         yield check_complete(setting, ledger)
         products = list(dict.fromkeys(ledger.step_products[n] for n in setting.series.labels))
         for number, product in enumerate(products, 1):
@@ -155,12 +151,10 @@ def compare_to_product(
     """Say how near a step drawn again is to its product, as other processors give it."""
     units = setting.units_of(label)
     members = (member for u in units for member in drawer(setting.read_unit_input(u)).fields)
-    space = replace(setting.space, coarse=select_coarse_steps(setting, [label]))
+    space = replace(setting.space, coarse=setting.series.select([label]))
     with open_product(layout.path(label)) as ds:
         there = ds.isel(time=[[n[: len(label)] for n in time_labels(ds)].index(label)])
-        worst = max(
-            max_scaled_difference(block, there) for block in product_blocks(space, 0, members)
-        )
+        worst = max(max_scaled_difference(block, there) for block in space.blocks(0, members))
     if worst > REDRAW_TOLERANCE:
         raise DpdmError(
             f"{label} drawn again differs by {worst:.1e} of its standard deviation.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 from dpdm.fields.metadata import AXIS_ATTRS, FILL_VALUE, add_cf_metadata, file_attributes
 from dpdm.fields.read import sha256
 from dpdm.fields.statistics import (
-    QUANTILES,
     compute_ensemble_statistics,
     statistic_attrs,
     statistic_names,
 )
-from dpdm.fields.subset import Box
-from dpdm.fields.value_checks import MissingCodes
+from dpdm.states.options import EnsembleOptions
 
 STORED_ENCODING = {
     "dtype": "float32",
@@ -32,45 +30,6 @@ STORED_ENCODING = {
 }
 SINGLE_CHUNK_AXES = ("realization", "trajectory")  # axes of which a chunk of a file holds one
 ProgressCallback = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class EnsembleOptions:
-    """What the user asks of an ensemble.
-
-    Attributes:
-        members: Size of the ensemble; 0 for the mean alone.
-        seed: Seed of the ensemble.
-        steps: Noise levels, 0 for the prior's own number.
-        sampler: Sampler, empty for the prior's own.
-        keep: "members", "stats" or "all".
-        consistent: Whether block means must equal the input.
-        device: "auto", "cpu" or "cuda".
-        rename: Variables' names in the file, by canonical name.
-        units: Units declared by the user, by variable.
-        quantiles: Percentiles among the statistics.
-        bbox: West, east, south and north of what is written, degrees, or nothing for all.
-        history: The command line, for the output's history.
-        mask: A GeoJSON file; cells outside its polygons are missing.
-        period: "any" to accept input of another period than the prior was trained on.
-        missing: Numbers that stand for missing values, by variable; of all under "".
-    """
-
-    members: int = 33
-    seed: int = 0
-    steps: int = 0
-    sampler: str = ""
-    keep: str = "all"
-    consistent: bool = False
-    device: str = "auto"
-    rename: Mapping[str, str] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
-    quantiles: tuple[int, ...] = QUANTILES
-    bbox: Box | None = None
-    history: str = "dpdm downscale"
-    mask: Path | None = None
-    period: str = ""
-    missing: MissingCodes = field(default_factory=dict)
 
 
 class StateLabel(Protocol):

@@ -42,13 +42,10 @@ from dpdm.operators.geometry import globe_layout
 from dpdm.operators.registry import WIND_OPERATORS, ObsLocations
 from dpdm.prior import CLIMATE_STATES, Prior
 from dpdm.prior.conditioning import to_tensor
-from dpdm.states.ensemble import (
-    EnsembleOptions,
-    add_statistic_attrs,
-    ensemble_blocks,
-    ensemble_layout,
-)
+from dpdm.states.ensemble import add_statistic_attrs, ensemble_blocks, ensemble_layout
 from dpdm.states.field_posterior import Conditioning, Posterior
+from dpdm.states.options import EnsembleOptions
+from dpdm.states.requirements import check_no_gaps
 from dpdm.states.sampling import (
     Background,
     Completion,
@@ -149,11 +146,16 @@ class FieldSpace:
         return range(int(self.coarse.sizes.get("time", 1)))
 
     @property
+    def coarse_grid(self) -> Grid | None:
+        """Return the grid of the coarse fields, None without any."""
+        return None if self.blind else grid_of(self.coarse)
+
+    @property
     def factor(self) -> tuple[float, float] | None:
         """Give coarse over fine spacing, along latitude and longitude, if anything is known."""
-        if self.blind:
+        if self.coarse_grid is None:
             return None
-        (a, b), (c, d) = grid_of(self.coarse).spacing, self.grid.spacing
+        (a, b), (c, d) = self.coarse_grid.spacing, self.grid.spacing
         return a / c, b / d
 
     @property
@@ -387,13 +389,3 @@ def select_residual_climatology(
         )
     fields = prior.climatology["fields"].double()
     return fields.mean(0) if season is None else fields[int(season * 12)]
-
-
-def check_no_gaps(path: Path, fields: Mapping[str, Array]) -> None:
-    """Refuse fields with missing values."""
-    for name, values in fields.items():
-        if count := int(np.isnan(values).sum()):
-            raise DpdmError(
-                f"{path}: {name} is missing in {count} of {values.size} cells.",
-                "A state must be whole: cut the field, or fill them.",
-            )

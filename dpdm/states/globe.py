@@ -42,9 +42,14 @@ from dpdm.operators.geometry import GridLayout, globe_layout
 from dpdm.operators.registry import ObsLocations
 from dpdm.prior import Prior, check_trajectory_length
 from dpdm.prior.bound_denoiser import add_covariance, state_scaling, window_denoiser
-from dpdm.states.ensemble import EnsembleOptions
-from dpdm.states.field_domain import check_complete_state
-from dpdm.states.fields import check_no_gaps
+from dpdm.states.options import EnsembleOptions, FieldConditioning
+from dpdm.states.requirements import (
+    check_cadence,
+    check_complete_state,
+    check_no_gaps,
+    check_state_count,
+    refuse_field_options,
+)
 from dpdm.states.sampling import (
     Completion,
     Modules,
@@ -54,7 +59,6 @@ from dpdm.states.sampling import (
     choose_sampler_config,
 )
 from dpdm.states.trajectories import StateFile, TrajectorySpace, compute_window_features
-from dpdm.states.trajectory_domain import check_cadence, check_state_count
 from dpdm.types import Denoise, Fields, Operator
 
 Array = NDArray[np.float64]
@@ -239,8 +243,11 @@ class GlobalSpace(TrajectorySpace):
         return from_canonical(array, None, difference=statistic == "spread")
 
 
-def open_globe_file(path: Path, prior: Prior, options: EnsembleOptions) -> GlobalSpace:
+def open_globe_file(
+    path: Path, prior: Prior, options: EnsembleOptions, conditioning: FieldConditioning
+) -> GlobalSpace:
     """Return the states of a file on the prior's grid, at even times."""
+    refuse_field_options(options, conditioning)
     space = observed_globe_states(prior, pd.DataFrame(), path, path.name, options)
     opened = open_fields(path, missing=options.missing)
     check_complete_state(opened, prior, path)

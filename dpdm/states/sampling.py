@@ -22,7 +22,7 @@ from dpdm.diffusion.observation import Observation
 from dpdm.diffusion.sample import SAMPLERS, Sampler, langevin_sampler
 from dpdm.errors import DpdmError
 from dpdm.prior import Prior
-from dpdm.states.ensemble import EnsembleOptions
+from dpdm.states.options import AssimilationOptions, EnsembleOptions
 from dpdm.system import choose_device
 from dpdm.types import Denoise, Operator
 
@@ -85,6 +85,20 @@ def choose_sampler_config(options: EnsembleOptions, prior: Prior) -> SamplerConf
         sigma_min=own["least"] or prior.contract.sigma[0], corrections=own["corrections"],
         tau=own["tau"],
     )  # fmt: skip
+
+
+def guide_sampler(
+    sampler: SamplerConfig, prior: Prior, options: AssimilationOptions
+) -> SamplerConfig:
+    """Return a sampler with the guidance and corrections of the options, else the prior's."""
+    count = sampler.corrections if options.corrections is None else options.corrections
+    if options.tau and not count:
+        raise DpdmError(
+            "--tau is the length of corrections, and there are none.",
+            "Use --corrections too, or leave it out.",
+        )
+    guide = options.guide(options.guidance or prior.contract.sampling["guidance"])
+    return replace(sampler, guide=guide, corrections=count, tau=options.tau or sampler.tau)
 
 
 class StateSpace(Protocol):

@@ -42,7 +42,8 @@ from dpdm.operators.registry import ObsLocations
 from dpdm.prior import CLIMATE_STATES, Prior
 from dpdm.prior.bound_denoiser import state_scaling, window_denoiser
 from dpdm.prior.normaliser import VariableSpec
-from dpdm.states.ensemble import EnsembleOptions, add_statistic_attrs, ensemble_layout
+from dpdm.states.ensemble import add_statistic_attrs, ensemble_layout
+from dpdm.states.options import EnsembleOptions
 from dpdm.states.sampling import (
     Background,
     Completion,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,24 +12,31 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.trajectories import (
-    check_times,
     open_trajectories,
     stack_trajectories,
-    trajectory_cadence,
 )
 from dpdm.observations.sounder import SounderChannels
 from dpdm.prior import Prior, check_trajectory_length
-from dpdm.states.ensemble import EnsembleOptions
-from dpdm.states.request import Request
+from dpdm.states.options import EnsembleOptions, FieldConditioning
+from dpdm.states.requirements import (
+    check_components,
+    check_like,
+    check_state_count,
+    refuse_field_options,
+)
 from dpdm.states.sampling import choose_sampler_config
 from dpdm.states.trajectories import TRAJECTORY_AXIS, StateFile, TrajectorySpace
 from dpdm.system import check_field_memory
 
-MAX_STATES = 1_000_000  # states
 
-
-def open_trajectory_file(path: Path, prior: Prior, options: EnsembleOptions) -> TrajectorySpace:
+def open_trajectory_file(
+    path: Path,
+    prior: Prior,
+    options: EnsembleOptions,
+    conditioning: FieldConditioning = FieldConditioning(),
+) -> TrajectorySpace:
     """Return the trajectories of a file as states."""
+    refuse_field_options(options, conditioning, bool(options.missing))
     with open_trajectories(path) as ds:
         # A prior of single states does not know how far apart they are.
         check_like(ds if prior.contract.states > 1 else ds.isel(time=[0]), prior, path)
@@ -47,27 +53,6 @@ def open_trajectory_file(path: Path, prior: Prior, options: EnsembleOptions) -> 
         prior, options, sampler, trajectory_times(like, prior), inner,
         tuple(like["trajectory"].values.tolist()), None, StateFile(path, values, like, words),
     )  # fmt: skip
-
-
-def trajectory_request(
-    request: Request,
-) -> tuple[Path | None, str, EnsembleOptions, SounderChannels | None]:
-    """Return what of a request `observed_space` needs."""
-    files, ensemble = request.files, request.ensemble
-    said = {
-        "--coarse": files.coarse, "--statics": files.statics, "--bbox": ensemble.bbox,
-        "--var": ensemble.rename, "--units": ensemble.units, "--missing": ensemble.missing,
-        "--coarse-error": request.observations.coarse_error,
-    }  # fmt: skip
-    for option, value in said.items():
-        if value:
-            raise DpdmError(
-                f"{option} says something of fields on the Earth, and this prior knows "
-                "trajectories.",
-                "Leave it out, or choose another --prior.",
-            )
-    named = ", ".join(path.name for path in files.observations)
-    return files.grid, named, ensemble, request.sounder
 
 
 def observed_trajectories(
@@ -120,59 +105,12 @@ def observed_times(prior: Prior, table: pd.DataFrame, named: str) -> xr.DataArra
     return xr.DataArray(values, dims="time", attrs={"long_name": "model time", "units": "1"})
 
 
-def check_state_count(count: int, prior: Prior, named: str) -> None:
-    """Refuse more states than make sense."""
-    if not 0 < count <= MAX_STATES:
-        raise DpdmError(
-            f"From first to last time of {named} there are {count} states, "
-            f"{prior.contract.cadence:g} apart.",
-            "Check the times, or say with --grid which are wanted.",
-        )
-
-
 def trajectory_times(like: xr.Dataset, prior: Prior) -> xr.DataArray:
     """Return the times of a file of trajectories; numbers where it has none."""
     if "time" in like.coords:
         return like["time"].load().reset_coords(drop=True)
     values = prior.contract.cadence * np.arange(like.sizes["time"])
     return xr.DataArray(values, dims="time", attrs={"long_name": "model time", "units": "1"})
-
-
-def check_like(like: xr.Dataset, prior: Prior, path: Path | None) -> None:
-    """Refuse a file whose states are not the prior's."""
-    said, plane = prior.contract, tuple(like.sizes.get(side, 0) for side in ("y", "x"))
-    if (plane if any(plane) else ()) != tuple(said.plane):
-        raise DpdmError(
-            f"The states of {path} are {describe_plane(plane)}, the prior's "
-            f"{describe_plane(said.plane)}.",
-            "Give a file like those that the prior was trained on.",
-        )
-    if path is not None:
-        check_times(like, path)
-    check_cadence(like, prior, path)
-
-
-def check_cadence(like: xr.Dataset, prior: Prior, path: Path | None) -> None:
-    """Refuse states that are further apart, or closer, than the prior's."""
-    cadence = prior.contract.cadence
-    if like.sizes["time"] > 1 and not math.isclose(
-        trajectory_cadence(like), cadence, rel_tol=1e-2
-    ):
-        raise DpdmError(
-            f"The states of {path} are {trajectory_cadence(like):g} apart, the prior's "
-            f"{cadence:g}.",
-            "Give the times that the prior was trained for.",
-        )
-
-
-def describe_plane(plane: tuple[int, ...]) -> str:
-    """Say what a state is.
-
-    Example:
-        >>> describe_plane((32, 64)), describe_plane(())
-        ('fields of 32 by 64 cells', 'components')
-    """
-    return f"fields of {plane[0]} by {plane[1]} cells" if any(plane) else "components"
 
 
 def file_axes(like: xr.Dataset, prior: Prior) -> dict[str, xr.DataArray]:
@@ -202,14 +140,3 @@ def number_trajectories(axes: xr.Dataset, count: int) -> xr.Dataset:
     return axes.assign_coords(
         trajectory=("trajectory", np.arange(count, dtype=np.int32), TRAJECTORY_AXIS)
     )
-
-
-def check_components(count: int, prior: Prior, path: Path) -> None:
-    """Refuse states of another number of components or variables."""
-    names = prior.normaliser.names
-    if count != len(names):
-        raise DpdmError(
-            f"The states of {path} have {count} components or variables, the prior's "
-            f"{len(names)}: {', '.join(names)}.",
-            "Give a file like those that the prior was trained on.",
-        )

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from dpdm.errors import DpdmError
-from dpdm.reconstruct.workers import pack_answer, process_executor
+from dpdm.reconstruct.executors import pack_answer, process_executor
 from tests.helpers.child_processes import children
 from tests.helpers.commands import Child, Nursery
 from tests.helpers.reconstruction import plan, settle, tree
 from tests.helpers.small_world import Taught, done
 
-OURS = b"reconstruct.workers"
+OURS = b"reconstruct.executors"
 
 
 class Drawer:

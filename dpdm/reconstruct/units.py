@@ -1,13 +1,7 @@
-"""Draw a unit: a pure function of the prior, and of the step that is sent along.
+"""Units of work: some members of one step, and their files until the output file is written.
 
-A `Drawer` is what every worker holds, once. The `Work` that it is sent is small: the coarse fields
-of one step, its observations, and the numbers of the members.
-
-Units on disk until the product that they belong to is written: hidden, exact, checked.
-
-A part holds the members of a unit as they were drawn, in single precision. Its digest, which the
-ledger keeps, is that of the values, not of the file, so that a unit drawn again elsewhere can be
-compared without the file.
+The file of a unit holds its members as they were drawn, in single precision. The digest in the
+ledger is that of the values, not of the file, so a unit drawn again elsewhere can be compared.
 """
 
 from __future__ import annotations
@@ -15,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -25,14 +21,66 @@ import xarray as xr
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from dpdm.assimilate import stated_coarse_error
-from dpdm.assimilate.analysis import Analysis
-from dpdm.assimilate.background import CoarseError
 from dpdm.errors import DpdmError
-from dpdm.reconstruct.ledger import WorkUnit
-from dpdm.states.fields import FieldSpace
-from dpdm.states.request import AssimilationOptions
 from dpdm.tensor_files import write_safetensors
+
+
+@dataclass(frozen=True, order=True)
+class WorkUnit:
+    """Some members of one step.
+
+    Attributes:
+        label: The step, as in ``1862-07``.
+        first: Its first member.
+        count: How many members; one field, if the mean is wanted alone.
+    """
+
+    label: str
+    first: int
+    count: int
+
+    @property
+    def name(self) -> str:
+        """Say which it is, as in ``1862-07_000-010``."""
+        return f"{self.label}_{self.first:03d}-{self.first + self.count - 1:03d}"
+
+    @property
+    def numbers(self) -> range:
+        """Give the numbers of its members."""
+        return range(self.first, self.first + self.count)
+
+
+def step_units(label: str, members: int, block: int) -> list[WorkUnit]:
+    """Return the units of a step.
+
+    Example:
+        >>> [u.name for u in units_of("1862-07", 5, 3)]
+        ['1862-07_000-002', '1862-07_003-004']
+        >>> [u.name for u in units_of("1862-07", 0, 3)]
+        ['1862-07_000-000']
+    """
+    whole = max(members, 1)
+    return [WorkUnit(label, at, min(block, whole - at)) for at in range(0, whole, block)]
+
+
+def list_work_units(labels: Sequence[str], members: int, block: int) -> list[WorkUnit]:
+    """Return all units, step by step."""
+    return [unit for label in labels for unit in step_units(label, members, block)]
+
+
+@dataclass(frozen=True)
+class UnitInput:
+    """A unit with all that its worker lacks.
+
+    Attributes:
+        unit: Which step and members.
+        coarse: The canonical coarse fields of the step, adjusted, in memory.
+        rows: The observations of the step, if observations are assimilated.
+    """
+
+    unit: WorkUnit
+    coarse: xr.Dataset
+    rows: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +106,26 @@ class UnitResult:
         for array in (self.fields, self.prior, self.analysis):
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class UnitOutcome:
+    """What became of a unit.
+
+    Attributes:
+        work: What was to be drawn.
+        result: What came of it, or the fault.
+        seconds: How long it took.
+    """
+
+    work: UnitInput
+    result: UnitResult | Exception
+    seconds: float
+
+    @property
+    def unit(self) -> WorkUnit:
+        """Give the unit."""
+        return self.work.unit
 
 
 @dataclass(frozen=True)
@@ -108,50 +176,11 @@ class UnitFiles:
             os.rmdir(self.folder)
 
 
-@dataclass(frozen=True)
-class UnitInput:
-    """A unit with all that its worker lacks.
-
-    Attributes:
-        unit: Which step and members.
-        coarse: The canonical coarse fields of the step, adjusted, in memory.
-        rows: The observations of the step, if observations are assimilated.
-    """
-
-    unit: WorkUnit
-    coarse: xr.Dataset
-    rows: pd.DataFrame | None = None
-
-
-@dataclass(frozen=True)
-class UnitSampler:
-    """What draws units.
-
-    Attributes:
-        space: The prior, the grid and how to sample; the coarse fields come with the work.
-        said: How observations pull, if there are any.
-        coarse_error: The law of the coarse field's error, if it is stated.
-    """
-
-    space: FieldSpace
-    said: AssimilationOptions | None = None
-    coarse_error: CoarseError | None = None
+class UnitDrawer(Protocol):
+    """A function that draws units, and can be sent to another process."""
 
     def __call__(self, work: UnitInput) -> UnitResult:
         """Draw a unit."""
-        space = replace(self.space, coarse=work.coarse)
-        numbers = list(work.unit.numbers)
-        if self.said is None or work.rows is None:
-            drawn = [m.astype(np.float32) for m in space.members(0, numbers)]
-            return UnitResult(np.stack(drawn))
-        analysis = Analysis(space, work.rows, self.said.reject, self.coarse_error)
-        drawn = [m.astype(np.float32) for m in analysis.members(0, numbers)]
-        noted = np.ascontiguousarray(analysis.analysis[:, numbers])
-        status = tuple(analysis.table["status"])
-        return UnitResult(np.stack(drawn), analysis.prior, noted, status)
 
-
-def build_unit_sampler(space: FieldSpace, said: AssimilationOptions | None) -> UnitSampler:
-    """Return what draws the units of a space; of its series it keeps the first step, unread."""
-    error = None if said is None else stated_coarse_error(space, said)
-    return UnitSampler(replace(space, coarse=space.coarse.isel(time=[0])), said, error)
+    def use_device(self, worker: int | None, threads: int) -> None:
+        """Set threads and device of a worker process; numbered workers share the GPUs in turn."""

@@ -9,12 +9,68 @@ from pathlib import Path
 
 from dpdm.diffusion.guidance import GUIDES, Guide
 from dpdm.errors import DpdmError
+from dpdm.fields.statistics import QUANTILES
+from dpdm.fields.subset import Box
 from dpdm.fields.value_checks import MissingCodes
 from dpdm.observations.sounder import SounderChannels
-from dpdm.states.ensemble import EnsembleOptions
 
 DEFAULT_COVERAGE = 0.8
 PARAMETER_GUIDANCES = {"gamma": ("sda",), "iterations": ("mmps", "law"), "zeta": ("dps",)}
+
+
+@dataclass(frozen=True)
+class EnsembleOptions:
+    """What the user asks of an ensemble.
+
+    Attributes:
+        members: Size of the ensemble; 0 for the mean alone.
+        seed: Seed of the ensemble.
+        steps: Noise levels, 0 for the prior's own number.
+        sampler: Sampler, empty for the prior's own.
+        keep: "members", "stats" or "all".
+        consistent: Whether block means must equal the input.
+        device: "auto", "cpu" or "cuda".
+        rename: Variables' names in the file, by canonical name.
+        units: Units declared by the user, by variable.
+        quantiles: Percentiles among the statistics.
+        bbox: West, east, south and north of what is written, degrees, or nothing for all.
+        history: The command line, for the output's history.
+        mask: A GeoJSON file; cells outside its polygons are missing.
+        period: "any" to accept input of another period than the prior was trained on.
+        missing: Numbers that stand for missing values, by variable; of all under "".
+    """
+
+    members: int = 33
+    seed: int = 0
+    steps: int = 0
+    sampler: str = ""
+    keep: str = "all"
+    consistent: bool = False
+    device: str = "auto"
+    rename: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    quantiles: tuple[int, ...] = QUANTILES
+    bbox: Box | None = None
+    history: str = "dpdm downscale"
+    mask: Path | None = None
+    period: str = ""
+    missing: MissingCodes = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FieldConditioning:
+    """What a prior of fields is conditioning of the states of a file that it is bound to.
+
+    Attributes:
+        factor: Cells along each side of the blocks whose means it knows; 0 for the greatest that
+            prior and grid allow.
+        blind: Whether it knows nothing.
+        statics: The user's own statics, or nothing.
+    """
+
+    factor: int = 0
+    blind: bool = False
+    statics: Path | None = None
 
 
 @dataclass(frozen=True)
