@@ -12,6 +12,7 @@ from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_l
 from dpdm.states.field_domain import fit_field_space
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import EnsembleOptions
+from dpdm.states.sampling import step_blocks
 
 
 def downscale(
@@ -37,7 +38,7 @@ def downscale(
     with Writer(fine, template, overwrite) as writer:
         done, total = 0, max(1, options.members) * len(space.steps)
         for step in space.steps:
-            for block in space.blocks(step, space.members(step, range(options.members))):
+            for block in step_blocks(space, step, space.members(step, range(options.members))):
                 writer.write(block)
                 done += 1
                 report(min(done, total), total)

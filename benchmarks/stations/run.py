@@ -142,7 +142,7 @@ def methods(
             held = said.assign(status=np.where(out, *IN_USE[::-1]))
             analysis = Analysis(space, held, 0.0, law)
             for step in space.steps:
-                for _ in analysis.analyse(step):
+                for _ in analysis.members(step, range(analysis.space.options.members)):
                     pass
             made[name][out] = analysis.analysis[out]
             table.loc[out, stated(name)] = said["error"][out]
@@ -238,7 +238,7 @@ def smooth(space: FieldSpace, table: pd.DataFrame, climb: float) -> Array:
         here = np.flatnonzero(table["step"] == step)
         rows = table.iloc[here] if climb else table.iloc[here].assign(elevation=np.nan)
         fields = to_tensor(
-            interpolate_bilinear(space.at(step), space.grid), names, space.grid.shape
+            interpolate_bilinear(space.coarse_step(step), space.grid), names, space.grid.shape
         )
         operator = replace(space, statics=space.smooth).operator(rows)
         out[here] = operator(torch.as_tensor(fields)[None]).T.numpy()

@@ -205,7 +205,7 @@ class OutputWriter:
         ]
 
     def is_complete(self, label: str) -> bool:
-        """Tell whether all units of a step lie there as parts."""
+        """Return whether all units of a step lie there as parts."""
         return all(unit in self.ledger.drawn for unit in self.setting.units_of(label))
 
     def new_steps(self, product: str) -> list[str]:
@@ -384,7 +384,7 @@ class ReconstructionRun:
                 yield work
 
     def over_budget(self) -> bool:
-        """Tell whether another unit would overrun the budget."""
+        """Return whether another unit would overrun the budget."""
         pace = sorted(self.writer.ledger.unit_seconds[-20:])
         usual = pace[len(pace) // 2] if pace else 0.0
         passed = time.monotonic() - self.start_time

@@ -70,7 +70,7 @@ CLIENT_CLOSE_SECONDS = 3  # seconds to wait for those who leave
 
 
 class DrawerPlugin(WorkerPlugin):  # type: ignore[misc]
-    """Give every worker of a cluster the drawer, and the threads that the cluster assigns it."""
+    """Return every worker of a cluster the drawer, and the threads that the cluster assigns it."""
 
     name = "dpdm"
 
@@ -200,12 +200,12 @@ class WorkerProcess:
             self.link.send_bytes(message)
 
     def begin(self, drawer: bytes) -> None:
-        """Give it what it draws with."""
+        """Return it what it draws with."""
         self.send(pickle.dumps(self.order))
         self.send(drawer)
 
     def send_work(self, work: UnitInput) -> None:
-        """Give it a unit to draw after those that it has."""
+        """Return it a unit to draw after those that it has."""
         self.queued_work.append(work)
         self.send(cloudpickle.dumps(work))
 
@@ -254,7 +254,7 @@ class WorkerPool:
                 yield from self.receive(busy[link])  # type: ignore[index]
 
     def distribute(self, works: Iterator[UnitInput]) -> None:
-        """Give each worker a few units, no more than it will soon draw."""
+        """Return each worker a few units, no more than it will soon draw."""
         for _ in range(QUEUED_UNITS):
             for worker in self.workers:
                 if len(worker.queued_work) < QUEUED_UNITS:

@@ -118,12 +118,12 @@ class Ledger:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """Give what decided the values when the last run began; empty before the first."""
+        """Return what decided the values when the last run began; empty before the first."""
         return self.starts[-1]["fingerprint"] if self.starts else {}
 
     @property
     def rate(self) -> float:
-        """Give units an hour in the last run that drew any, 0 where the clock does not tell."""
+        """Return units an hour in the last run that drew any, 0 where the clock does not tell."""
         for begun, last, count in reversed(self.runs):
             if count:
                 passed = datetime.fromisoformat(last) - datetime.fromisoformat(begun)
@@ -138,7 +138,7 @@ class Ledger:
         return len(self.step_products) * int(self.starts[-1]["per_step"]) + beside
 
     def is_done(self, unit: WorkUnit) -> bool:
-        """Tell whether a unit need not be drawn again."""
+        """Return whether a unit need not be drawn again."""
         return unit.label in self.step_products or unit in self.drawn
 
 

@@ -33,6 +33,7 @@ from dpdm.publish import sync_to_disk
 from dpdm.reconstruct.series import CoarseSeries
 from dpdm.states.ensemble import finish_layout
 from dpdm.states.fields import FieldSpace
+from dpdm.states.sampling import step_blocks
 from dpdm.system import HDF5_LOCK
 
 MemberFields = Iterator[NDArray[np.float32]]
@@ -132,11 +133,11 @@ class ZarrStore:
         return zarr.open_group(self.store, mode="r+", zarr_format=2, use_consolidated=False)
 
     def has_time(self, name: object) -> bool:
-        """Tell whether a variable goes along time."""
+        """Return whether a variable goes along time."""
         return "time" in self.template[name].dims
 
     def is_stepwise(self, name: object) -> bool:
-        """Tell whether a variable is filled step by step."""
+        """Return whether a variable is filled step by step."""
         return self.template[name].chunks is not None
 
     def stepwise_variables(self) -> list[str]:
@@ -157,7 +158,7 @@ class ZarrStore:
         at = self.source.series.step(label)
         space = replace(self.source.space, coarse=self.source.space.coarse.isel(time=[at]))
         group = self.group()
-        for block in space.blocks(0, fresh[label](label)):
+        for block in step_blocks(space, 0, fresh[label](label)):
             for name in self.stepwise_variables():
                 if (array := gather_levels(block, self.template[name])) is not None:
                     self.write_values(group[name], at, array)
@@ -228,7 +229,7 @@ class YearlyFiles:
         with old as before, Writer(path, self.source.template(space), True) as writer:
             for number, label in enumerate(sorted(steps)):
                 if label in fresh:
-                    parts = space.blocks(number, fresh[label](label))
+                    parts = step_blocks(space, number, fresh[label](label))
                 else:
                     parts = stored_step_fields(before, coarse["time"], number, label)
                 for part in parts:

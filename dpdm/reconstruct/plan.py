@@ -178,7 +178,7 @@ DATE_PATTERN = r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?"
 
 
 def _is_period(said: Sequence[str]) -> bool:
-    """Tell whether nothing is said, or two dates in order; a year ends with its last day."""
+    """Return whether nothing is said, or two dates in order; a year ends with its last day."""
     if len(said) != 2 or not all(re.fullmatch(DATE_PATTERN, date) for date in said):
         return not said
     first, last = said

@@ -173,7 +173,7 @@ class CoarseSeries:
 
     @cached_property
     def places(self) -> dict[str, int]:
-        """Give where each step stands."""
+        """Return where each step stands."""
         return {label: at for at, label in enumerate(self.labels)}
 
     def select(self, labels: Sequence[str]) -> xr.Dataset:
@@ -322,7 +322,7 @@ def is_monthly_step(fields: xr.Dataset) -> bool:
 
 
 def label_in_period(label: str, period: Sequence[str]) -> bool:
-    """Tell whether a step lies in a period, whose ends count in.
+    """Return whether a step lies in a period, whose ends count in.
 
     Example:
         >>> inside("1862-07-16T12", ["1862-07", "1862-07"]), inside("1862", ["1863", "1864"])

@@ -146,7 +146,7 @@ class ReconstructionSetup:
 
     @cached_property
     def bounds(self) -> xr.DataArray | None:
-        """Give the bounds of all steps: without them, a lone step shows no month or year."""
+        """Return the bounds of all steps: without them, a lone step shows no month or year."""
         time, bounds = self.space.coarse["time"], time_bounds(self.space.coarse)
         if bounds is not None or period_of(time) not in MONTHS_PER_PERIOD:
             return bounds

@@ -46,7 +46,7 @@ class WorkUnit:
 
     @property
     def numbers(self) -> range:
-        """Give the numbers of its members."""
+        """Return the numbers of its members."""
         return range(self.first, self.first + self.count)
 
 
@@ -101,7 +101,7 @@ class UnitResult:
 
     @property
     def digest(self) -> str:
-        """Give the SHA-256 of the values."""
+        """Return the SHA-256 of the values."""
         digest = hashlib.sha256(json.dumps([self.fields.shape, self.status]).encode())
         for array in (self.fields, self.prior, self.analysis):
             digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
@@ -124,7 +124,7 @@ class UnitOutcome:
 
     @property
     def unit(self) -> WorkUnit:
-        """Give the unit."""
+        """Return the unit."""
         return self.work.unit
 
 

@@ -35,6 +35,7 @@ from dpdm.reconstruct.setup import (
     prepare_reconstruction,
 )
 from dpdm.reconstruct.units import WorkUnit
+from dpdm.states.sampling import step_blocks
 
 REDRAWN_UNITS = 3
 REDRAW_TOLERANCE = 1e-4  # of a field's standard deviation
@@ -154,7 +155,9 @@ def compare_to_product(
     space = replace(setting.space, coarse=setting.series.select([label]))
     with open_product(layout.path(label)) as ds:
         there = ds.isel(time=[[n[: len(label)] for n in time_labels(ds)].index(label)])
-        worst = max(max_scaled_difference(block, there) for block in space.blocks(0, members))
+        worst = max(
+            max_scaled_difference(block, there) for block in step_blocks(space, 0, members)
+        )
     if worst > REDRAW_TOLERANCE:
         raise DpdmError(
             f"{label} drawn again differs by {worst:.1e} of its standard deviation.",

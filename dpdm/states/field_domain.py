@@ -1,4 +1,4 @@
-"""What a coarse file, a prior and a target must have in common, and what to say if not."""
+"""Open spaces of fields: of coarse fields, of a target grid, of a file of fine fields."""
 
 from __future__ import annotations
 
@@ -31,14 +31,11 @@ from dpdm.states.requirements import (
     check_spacing,
     check_target,
     period_mismatch_note,
-    prior_variable_names,
     select_prior_variables,
 )
 from dpdm.states.sampling import choose_sampler_config
 
-BOX_MARGIN_CELLS = (
-    12  # cells; with 12 the mean at the edge of a box is within 0.08 of its deviation
-)
+BOX_MARGIN_CELLS = 12  # the mean at the edge of a box is then within 0.08 standard deviations
 
 
 def fit_field_space(
@@ -48,20 +45,20 @@ def fit_field_space(
     target: Path | None,
     own_statics: Path | None,
 ) -> FieldSpace:
-    """Return a space of fields whose parts fit each other.
-
-    Without a coarse file, the target says where and when, and nothing else is known.
-    """
+    """Return the space of a coarse file, or the unconditional space of a target."""
     check_field_prior(prior)
     if path is None:
-        nothing = blank_fields(target, prior, options.missing)
-        return make_field_space(nothing, prior, options, target, own_statics)
-    codes = options.missing
-    opened = open_fields(
-        path, None, options.rename, options.units, prior_variable_names(prior), codes
-    )
-    coarse = select_prior_variables(opened, prior, path, options.rename)
+        blank = blank_fields(target, prior, options.missing)
+        return make_field_space(blank, prior, options, target, own_statics)
+    coarse = open_prior_variables(path, prior, options)
     return make_field_space(coarse, prior, options, target, own_statics, path)
+
+
+def open_prior_variables(path: Path, prior: Prior, options: EnsembleOptions) -> xr.Dataset:
+    """Return the variables of the prior in a file."""
+    names = [name for c in prior.normaliser.channels for name in (c.name, c.family) if name]
+    fields = open_fields(path, None, options.rename, options.units, names, options.missing)
+    return select_prior_variables(fields, prior, path, options.rename)
 
 
 def make_field_space(
@@ -72,35 +69,41 @@ def make_field_space(
     own_statics: Path | None,
     path: Path | None = None,
 ) -> FieldSpace:
-    """Return the space of coarse fields that were opened from a path, or are unknown."""
+    """Return the space of coarse fields from a path, or of blank fields."""
     source = grid_of(coarse)
     note = period_mismatch_note(coarse, prior, path or target or "", options.period)
-    grid, kept = build_target_grid(source, prior, target, options)
+    grid, output_grid = build_target_grid(source, prior, target, options)
+    blind = path is None
     with prefix_file_name(target or path or ""):
-        if path is not None:
+        if not blind:
             check_finer(source, grid)
         check_spacing(grid, prior)
-        if path is not None:
+        if not blind:
             check_target(source, grid, prior, options.consistent)
-    outside = None if options.mask is None else ~cells_in_polygons(kept or grid, options.mask)
+    outside = (
+        None if options.mask is None else ~cells_in_polygons(output_grid or grid, options.mask)
+    )
     codes = common_missing_codes(options.missing)
-    own = None if own_statics is None else open_fields(own_statics, missing=codes)
-    ground = make_statics(grid, own)[["topography", "land_fraction"]]
-    smooth = interpolate_bilinear(average_conservative(ground, source), grid)
-    below, above = (np.stack([g[n].values.astype(float) for n in g]) for g in (ground, smooth))
-    way = choose_sampler_config(options, prior)
-    prior.denoiser.to(way.device)
-    blind = path is None
-    return FieldSpace(coarse, prior, grid, below, above, options, way, blind, outside, kept, note)
+    user_statics = None if own_statics is None else open_fields(own_statics, missing=codes)
+    ground = make_statics(grid, user_statics)[["topography", "land_fraction"]]
+    coarse_ground = interpolate_bilinear(average_conservative(ground, source), grid)
+    statics, smooth = (
+        np.stack([g[n].values.astype(float) for n in g]) for g in (ground, coarse_ground)
+    )
+    sampler = choose_sampler_config(options, prior)
+    prior.denoiser.to(sampler.device)
+    return FieldSpace(
+        coarse, prior, grid, statics, smooth, options, sampler, blind, outside, output_grid, note
+    )
 
 
 def build_target_grid(
     source: Grid, prior: Prior, target: Path | None, options: EnsembleOptions
 ) -> tuple[Grid, Grid | None]:
-    """Return the grid to draw on, the user's or the source's cells split, and the box of it.
+    """Return the fine grid, from a file or refined from the source, and the selected part of it.
 
-    Around the box lies a margin, for the network is less sure of itself at an edge; none where
-    block means are honoured, for it would cut blocks.
+    The fine grid has a margin around the selected box, because the network is less accurate at an
+    edge; none with --consistent, where a margin would cut blocks.
     """
     grid = (
         refine_grid(source, prior.contract.spacing)
@@ -114,77 +117,72 @@ def build_target_grid(
 
 
 def blank_fields(target: Path | None, prior: Prior, missing: MissingCodes = {}) -> xr.Dataset:
-    """Return fields on a target's grid, at its times, of which nothing is known."""
+    """Return missing values on the grid and at the times of a target."""
     if target is None:
         raise DpdmError(
             "Neither coarse fields nor a target grid was given.",
-            "Give --coarse COARSE.nc, or --grid TARGET.nc to do without; or another --prior.",
+            "Give --coarse COARSE.nc, --grid TARGET.nc without coarse fields, or another --prior.",
         )
     like = open_fields(target, needed=(), missing=common_missing_codes(missing))
-    kept = like[[n for n in ("time", "time_bnds") if n in like.variables]]
+    times = like[[n for n in ("time", "time_bnds") if n in like.variables]]
     shape = (*((like.sizes["time"],) if "time" in like.dims else ()), *grid_of(like).shape)
     dims = [d for d in ("time", "lat", "lon") if d != "time" or "time" in like.dims]
     blank = xr.DataArray(np.broadcast_to(np.float32(np.nan), shape), dims=dims)
-    known = ("standard_name", "long_name", "units")
+    attributes = ("standard_name", "long_name", "units")
     fields = {
         c.name: blank.assign_attrs(
-            {k: getattr(c, k) for k in known} | level_attrs(c.name, c.family)
+            {k: getattr(c, k) for k in attributes} | level_attrs(c.name, c.family)
         )
         for c in prior.normaliser.channels
     }
-    return xr.Dataset(fields, grid_of(like).coords()).assign_coords(kept.variables)
+    return xr.Dataset(fields, grid_of(like).coords()).assign_coords(times.variables)
 
 
 def open_field_file(
     path: Path, prior: Prior, options: EnsembleOptions, conditioning: FieldConditioning
 ) -> FieldSpace:
-    """Return the fields of a file as states, bound to their block means or to nothing."""
-    codes = options.missing
-    opened = open_fields(
-        path, None, options.rename, options.units, prior_variable_names(prior), codes
-    )
-    fields = select_prior_variables(opened, prior, path, options.rename)
+    """Return the fields of a file as states, given their block means or unconditional."""
+    fields = open_prior_variables(path, prior, options)
     check_complete_state(fields, prior, path)
     if conditioning.blind:
         if options.consistent:
             raise DpdmError(
-                "--consistent holds block means, and --blind knows none.", "Leave out one of them."
+                "--consistent conserves block means, and --blind ignores them.",
+                "Leave out one of them.",
             )
-        nothing = blank_fields(path, prior, codes)
-        said = {n: nothing[n].assign_attrs(fields[n].attrs) for n in prior.normaliser.names}
-        space, factor = (
-            make_field_space(nothing.assign(said), prior, options, path, conditioning.statics),
-            0,
-        )
+        factor, blank = 0, blank_fields(path, prior, options.missing)
+        arrays = {n: blank[n].assign_attrs(fields[n].attrs) for n in prior.normaliser.names}
+        coarse = blank.assign(arrays)
     else:
-        factor = conditioning.factor or greatest_factor(fields, prior)
+        factor = conditioning.factor or largest_factor(fields, prior)
         coarse = coarsen_fields(fields, factor)
-        space = make_field_space(coarse, prior, options, path, conditioning.statics, path)
-    way = replace(space.sampler, inflation=1.0)  # the level decides the spread
-    return replace(space, sampler=way, file=FieldFile(path, fields, factor))
+    source = path if factor else None
+    space = make_field_space(coarse, prior, options, path, conditioning.statics, source)
+    sampler = replace(space.sampler, inflation=1.0)  # the noise level determines the spread
+    return replace(space, sampler=sampler, file=FieldFile(path, fields, factor))
 
 
 def observed_fields(prior: Prior, table: pd.DataFrame, request: Request) -> FieldSpace:
-    """Return the fields that observations are to inform."""
+    """Return the fields to estimate from observations."""
     if table["lat"].isna().all() and not {"component", "y"}.isdisjoint(table):
         raise DpdmError(
-            f"The observations are of trajectories, and the prior {request.prior} knows fields on "
+            f"The observations are of trajectories, and the prior {request.prior} is of fields on "
             "the Earth.",
-            "Name a prior of trajectories with --prior: dpdm train --window makes one.",
+            "Use a prior of trajectories: dpdm train --window makes one.",
         )
     warn_if_unskilled(prior.contract, request.prior)
     files = request.files
     return fit_field_space(files.coarse, prior, request.ensemble, files.grid, files.statics)
 
 
-def greatest_factor(fields: xr.Dataset, prior: Prior) -> int:
-    """Return the greatest factor of the prior that divides a grid."""
-    shape, (least, most) = grid_of(fields).shape, prior.contract.factors
-    for factor in range(most, least - 1, -1):
+def largest_factor(fields: xr.Dataset, prior: Prior) -> int:
+    """Return the largest factor of the prior that divides a grid."""
+    shape, (smallest, largest) = grid_of(fields).shape, prior.contract.factors
+    for factor in range(largest, smallest - 1, -1):
         if not any(n % factor or n == factor for n in shape):
             return factor
     raise DpdmError(
-        f"No factor from {least} to {most}, which the prior knows, divides a grid of "
+        f"No factor of the prior, {smallest} to {largest}, divides a grid of "
         f"{shape[0]} by {shape[1]} cells.",
-        "Cut the field, or say --blind to hold no large scales.",
+        "Select a region, or use --blind to ignore the coarse field.",
     )

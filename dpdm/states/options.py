@@ -1,4 +1,4 @@
-"""What the user asks of an analysis: which files, and how observations are to pull."""
+"""Options of an ensemble and of an analysis."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ PARAMETER_GUIDANCES = {"gamma": ("sda",), "iterations": ("mmps", "law"), "zeta":
 
 @dataclass(frozen=True)
 class EnsembleOptions:
-    """What the user asks of an ensemble.
+    """Options of an ensemble.
 
     Attributes:
-        members: Size of the ensemble; 0 for the mean alone.
+        members: Ensemble size; 0 for the mean only.
         seed: Seed of the ensemble.
-        steps: Noise levels, 0 for the prior's own number.
-        sampler: Sampler, empty for the prior's own.
+        steps: Number of sampling steps; 0 for the prior's default.
+        sampler: Sampler; empty for the prior's default.
         keep: "members", "stats" or "all".
         consistent: Whether block means must equal the input.
         device: "auto", "cpu" or "cuda".
-        rename: Variables' names in the file, by canonical name.
-        units: Units declared by the user, by variable.
+        rename: Names of variables in the file, by canonical name.
+        units: Units of the input, by variable, if missing or wrong.
         quantiles: Percentiles among the statistics.
-        bbox: West, east, south and north of what is written, degrees, or nothing for all.
-        history: The command line, for the output's history.
+        bbox: West, east, south and north of the output, degrees; None for all.
+        history: The command line, for the history attribute.
         mask: A GeoJSON file; cells outside its polygons are missing.
-        period: "any" to accept input of another period than the prior was trained on.
-        missing: Numbers that stand for missing values, by variable; of all under "".
+        period: "any" to accept input of another period than that of the training data.
+        missing: Codes of missing values, by variable; of all variables under "".
     """
 
     members: int = 33
@@ -59,13 +59,13 @@ class EnsembleOptions:
 
 @dataclass(frozen=True)
 class FieldConditioning:
-    """What a prior of fields is conditioning of the states of a file that it is bound to.
+    """Conditioning of a prior of fields on the states of a file.
 
     Attributes:
-        factor: Cells along each side of the blocks whose means it knows; 0 for the greatest that
-            prior and grid allow.
-        blind: Whether it knows nothing.
-        statics: The user's own statics, or nothing.
+        factor: Cells along each side of the blocks whose means condition the prior; 0 for the
+            largest factor of prior and grid.
+        blind: Whether the prior is unconditional.
+        statics: File of the user's own statics, or None.
     """
 
     factor: int = 0
@@ -75,28 +75,26 @@ class FieldConditioning:
 
 @dataclass(frozen=True)
 class AssimilationOptions:
-    """What the user says of observations, and of how they pull.
+    """Options of observations and of the guidance by them.
 
     Attributes:
-        errors: Standard deviations by variable, in canonical units, where a file has none.
-        coarse_error: Standard deviations of the coarse field's errors by variable, in canonical
-            units.
-        coarse_length: Length of their correlation, km.
-        reject: Innovation, in standard deviations of prior and observation, beyond which an
-            observation is not believed; 0 believes all.
-        withhold: Share of the stations kept back to score the analysis.
-        guidance: "sda", "mmps", "law" or "dps"; empty for the prior's own.
-        gamma: SDA's Gamma, if it is not the usual one.
-        iterations: Conjugate gradient steps of MMPS or of a law, likewise.
-        zeta: Length of DPS's pull, likewise.
-        obs_var: Variables' names in the observation files, by canonical name.
-        obs_units: Units of the observations declared by the user, by variable.
-        corrections: Langevin corrections a step; None for the prior's own.
-        tau: Their length; 0 for the prior's own.
-        obs_missing: Numbers in the observations that stand for missing values, by variable; of
-            all under "".
-        channels: A file that says what the channels of a sounder see, or nothing.
-        coverage: Share of a month, season or year that the values of a station must cover.
+        errors: Standard deviations by variable, in canonical units, for files without errors.
+        coarse_error: Error standard deviation of the coarse input by variable, in canonical units.
+        coarse_length: Correlation length of that error, km.
+        reject: Innovation, in standard deviations of background and observation, beyond which an
+            observation is rejected; 0 rejects none.
+        withhold: Fraction of the stations that is withheld for verification.
+        guidance: "sda", "mmps", "law" or "dps"; empty for the prior's default.
+        gamma: Gamma of SDA; None for its default.
+        iterations: Conjugate gradient steps of MMPS or of a law; None for their default.
+        zeta: Guidance strength of DPS; None for its default.
+        corrections: Langevin corrections a step; None for the prior's default.
+        tau: Langevin step size; 0 for the prior's default.
+        obs_var: Names of variables in the observation files, by canonical name.
+        obs_units: Units of the observations, by variable, if missing or wrong.
+        channels: File of a sounder's channels, or None.
+        coverage: Fraction of a month, season or year that a station's values must cover.
+        obs_missing: Codes of missing values in the observations, as in `EnsembleOptions.missing`.
     """
 
     errors: Mapping[str, float] = field(default_factory=dict)
@@ -117,33 +115,30 @@ class AssimilationOptions:
     obs_missing: MissingCodes = field(default_factory=dict)
 
     def guide(self, name: str) -> Guide:
-        """Return a guidance with its number."""
-        numbers = {
-            own: getattr(self, own)
-            for own in PARAMETER_GUIDANCES
-            if getattr(self, own) is not None
-        }
-        for own in numbers:
-            if name not in PARAMETER_GUIDANCES[own]:
-                owner = " or ".join(PARAMETER_GUIDANCES[own])
+        """Return a guidance with its parameter."""
+        values = {key: getattr(self, key) for key in PARAMETER_GUIDANCES}
+        parameters = {key: value for key, value in values.items() if value is not None}
+        for key in parameters:
+            if name not in PARAMETER_GUIDANCES[key]:
+                owner = " or ".join(PARAMETER_GUIDANCES[key])
                 raise DpdmError(
-                    f"--{own} belongs to --guidance {owner}, and this is {name}.",
-                    f"Leave it out, or say --guidance {owner}.",
+                    f"--{key} belongs to --guidance {owner}, and this is {name}.",
+                    f"Leave it out, or use --guidance {owner}.",
                 )
-        return partial(GUIDES[name], **numbers)
+        return partial(GUIDES[name], **parameters)
 
 
 @dataclass(frozen=True)
 class AssimilationFiles:
-    """The files of an analysis: what is read, then what is written.
+    """Files of an analysis: those that are read, then those that are written.
 
     Attributes:
-        observations: Tables, stations or fields that were observed.
-        coarse: The coarse fields, or nothing.
-        grid: A file on the grid to write, or nothing.
-        statics: The user's own statics, or nothing.
+        observations: Observation files.
+        coarse: The coarse fields, or None.
+        grid: A file on the target grid, or None.
+        statics: The user's own statics, or None.
         analysis: The ensemble to write.
-        report: The table of observations to write, or nothing.
+        report: The table of observations to write, or None.
     """
 
     observations: Sequence[Path]
@@ -154,21 +149,21 @@ class AssimilationFiles:
     report: Path | None = None
 
     @property
-    def read(self) -> list[Path]:
-        """List all files that are read."""
+    def inputs(self) -> list[Path]:
+        """Return all files that are read."""
         return [*self.observations, *(p for p in (self.coarse, self.grid, self.statics) if p)]
 
 
 @dataclass(frozen=True)
 class Request:
-    """An analysis that the user asks for.
+    """The analysis to make.
 
     Attributes:
-        files: What is read and written.
-        prior: The prior's name.
-        ensemble: What is asked of the ensemble.
-        observations: What is said of observations, and of how they pull.
-        sounder: Channels of brightness temperatures, if their weights are known.
+        files: Input and output files.
+        prior: Name of the prior.
+        ensemble: Options of the ensemble.
+        observations: Options of observations and guidance.
+        sounder: Channels of brightness temperatures, or None.
     """
 
     files: AssimilationFiles

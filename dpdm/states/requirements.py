@@ -1,4 +1,4 @@
-"""Requirements of a prior on the files of states that it is given."""
+"""Requirements of a prior on files of states and on options."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from dpdm.prior import Prior
 from dpdm.states.options import EnsembleOptions, FieldConditioning, Request
 
 Array = NDArray[np.float64]
-MAX_STATES = 1_000_000  # states
+MAX_STATES = 1_000_000
 
 
 def select_prior_variables(
     fields: xr.Dataset, prior: Prior, path: Path, rename: Mapping[str, str]
 ) -> xr.Dataset:
-    """Return the variables that the prior has."""
+    """Return the variables of the prior, of one member."""
     names = prior.normaliser.names
     families = {channel.family for channel in prior.normaliser.channels}
     for name, old in rename.items():
@@ -43,7 +43,7 @@ def select_prior_variables(
         raise DpdmError(
             f"{path} holds anomalies ({', '.join(departures)}), and the prior's variables are "
             f"{', '.join(names)} themselves.",
-            "Add the climatology that they are departures from.",
+            "Add the climatology to the anomalies first.",
         )
     if not found:
         raise variables_not_found(path, "the prior's", names, fields.data_vars)
@@ -65,53 +65,48 @@ def select_prior_variables(
     return out.squeeze("realization", drop=True) if "realization" in fields.dims else out
 
 
-def prior_variable_names(prior: Prior) -> list[str]:
-    """Return the names of a prior's variables, and of their families."""
-    return [name for c in prior.normaliser.channels for name in (c.name, c.family) if name]
-
-
-LONGER_PERIODS = {
-    "month": ("season", "year"),
-    "season": ("year",),
-}  # means that the season flag covers
+LONGER_PERIODS = {"month": ("season", "year"), "season": ("year",)}  # for a season flag
 
 
 def period_mismatch_note(
     fields: xr.Dataset, prior: Prior, path: Path | str, accepted: str = ""
 ) -> str:
-    """Return how the period of the input differs from the prior's, empty where it does not.
+    """Return the difference between the periods of input and prior, empty if they agree.
 
     Args:
         fields: Canonical fields.
         prior: A prior of fields.
-        path: What a message calls the fields.
-        accepted: "any" to go on with a warning where they differ.
+        path: Name of the fields in messages.
+        accepted: "any" to warn where they differ instead of refusing the input.
     """
-    own, given = prior.contract.step, unsupported_period(fields, prior.contract.step)
-    if not given:
+    trained = prior.contract.step
+    period = unsupported_period(fields, trained)
+    if not period:
         return ""
-    note = f"steps of {given}, prior of {own}s"
-    what = f"{path} has steps of {given}, and the prior was trained on {own}s"
+    note = f"steps of {period}, prior of {trained}s"
+    mismatch = f"{path} has steps of {period}, and the prior was trained on {trained}s"
     if accepted != "any":
-        shorter = step_length(fields.get("time"), time_bounds(fields)) < PERIOD_DAYS[own][0]
-        if shorter and own == "month":
+        shorter = step_length(fields.get("time"), time_bounds(fields)) < PERIOD_DAYS[trained][0]
+        if shorter and trained == "month":
             hint = "Average it first: cdo monmean IN.nc OUT.nc. Or use --period any."
         else:
             hint = "Use a prior of such steps, or --period any."
-        raise DpdmError(f"{what}.", hint)
-    warnings.warn(f"{what}: spread and detail are those of {own}s.", DpdmWarning, stacklevel=2)
+        raise DpdmError(f"{mismatch}.", hint)
+    warnings.warn(
+        f"{mismatch}: spread and detail are those of {trained}s.", DpdmWarning, stacklevel=2
+    )
     return note
 
 
-def unsupported_period(fields: xr.Dataset, own: str) -> str:
-    """Return the period of fields where it is known and is not one that a prior serves."""
+def unsupported_period(fields: xr.Dataset, trained: str) -> str:
+    """Return the period of fields if it is known and a prior does not support it."""
     time, bounds = fields.get("time"), time_bounds(fields)
-    given, days = period_of(time, bounds), step_length(time, bounds)
-    if not own or given in (own, *LONGER_PERIODS.get(own, ())):
+    period, days = period_of(time, bounds), step_length(time, bounds)
+    if not trained or period in (trained, *LONGER_PERIODS.get(trained, ())):
         return ""
-    if given:
-        return f"{given}s"
-    return f"{days:.3g} days" if 0 < days < PERIOD_DAYS[own][0] else ""
+    if period:
+        return f"{period}s"
+    return f"{days:.3g} days" if 0 < days < PERIOD_DAYS[trained][0] else ""
 
 
 def check_finer(source: Grid, grid: Grid) -> None:
@@ -126,31 +121,31 @@ def check_finer(source: Grid, grid: Grid) -> None:
 
 
 def check_spacing(grid: Grid, prior: Prior) -> None:
-    """Refuse a target whose spacing is not the prior's."""
+    """Refuse a target whose spacing differs from the prior's."""
     for axis, name in enumerate(("latitude", "longitude")):
-        fine, trained = grid.spacing[axis], prior.contract.spacing[axis]
-        if not 0.74 < fine / trained < 1.35:
+        fine, prior_spacing = grid.spacing[axis], prior.contract.spacing[axis]
+        if not 0.74 < fine / prior_spacing < 1.35:
             raise DpdmError(
-                f"The target's {name} spacing is {fine:g} degrees, the prior's {trained:g}.",
+                f"The target's {name} spacing is {fine:g} degrees, the prior's {prior_spacing:g}.",
                 "Choose a target near that, or train a prior for it with dpdm train.",
             )
 
 
 def check_target(source: Grid, grid: Grid, prior: Prior, consistent: bool) -> None:
-    """Refuse a target that the prior cannot serve from this source."""
+    """Refuse a target that the prior does not support from this source."""
     for axis, name in enumerate(("latitude", "longitude")):
         coarse, fine = source.spacing[axis], grid.spacing[axis]
-        least, most = prior.contract.factors
-        if not 0.74 * least < coarse / fine < 1.35 * most:
+        smallest, largest = prior.contract.factors
+        if not 0.74 * smallest < coarse / fine < 1.35 * largest:
             raise DpdmError(
                 f"From {coarse:g} to {fine:g} degrees of {name} is a factor of "
-                f"{coarse / fine:.3g}; the prior was trained for {least} to {most}.",
+                f"{coarse / fine:.3g}; the prior was trained for {smallest} to {largest}.",
                 "Use another prior, or train one with dpdm train --factor.",
             )
     if not source.covers(grid):
         raise DpdmError(
             "The target grid reaches beyond the cells of the input.",
-            "Cut the target, or give a larger input: nothing is extrapolated.",
+            "Use a smaller target or a larger input: nothing is extrapolated.",
         )
     if consistent and not is_nested(grid, source):
         raise DpdmError(
@@ -160,12 +155,12 @@ def check_target(source: Grid, grid: Grid, prior: Prior, consistent: bool) -> No
 
 
 def check_complete_state(fields: xr.Dataset, prior: Prior, path: Path) -> None:
-    """Refuse a state that lacks variables of the prior, which knows them together."""
+    """Refuse states without all variables of the prior, whose distribution is joint."""
     if missing := [n for n in prior.normaliser.names if n not in fields]:
         raise DpdmError(
-            f"{path} has no {', '.join(missing)}, and the prior knows "
-            f"{', '.join(prior.normaliser.names)} together.",
-            "Give a file with all of them, or a prior of fewer.",
+            f"{path} has no {', '.join(missing)}, and the prior is of "
+            f"{', '.join(prior.normaliser.names)} jointly.",
+            "Give a file with all of them, or use a prior of fewer.",
         )
 
 
@@ -175,49 +170,48 @@ def check_no_gaps(path: Path, fields: Mapping[str, Array]) -> None:
         if count := int(np.isnan(values).sum()):
             raise DpdmError(
                 f"{path}: {name} is missing in {count} of {values.size} cells.",
-                "A state must be whole: cut the field, or fill them.",
+                "States must have no missing values: select a region, or fill them.",
             )
 
 
-def check_state_count(count: int, prior: Prior, named: str) -> None:
-    """Refuse more states than make sense."""
+def check_state_count(count: int, prior: Prior, source: str) -> None:
+    """Refuse no states, or implausibly many."""
     if not 0 < count <= MAX_STATES:
         raise DpdmError(
-            f"From first to last time of {named} there are {count} states, "
+            f"From the first to the last time of {source} there are {count} states, "
             f"{prior.contract.cadence:g} apart.",
-            "Check the times, or say with --grid which are wanted.",
+            "Check the times, or select them with a file for --grid.",
         )
 
 
-def check_like(like: xr.Dataset, prior: Prior, path: Path | None) -> None:
-    """Refuse a file whose states are not the prior's."""
-    said, plane = prior.contract, tuple(like.sizes.get(side, 0) for side in ("y", "x"))
-    if (plane if any(plane) else ()) != tuple(said.plane):
+def check_trajectory_axes(axes: xr.Dataset, prior: Prior, path: Path | None) -> None:
+    """Refuse states of another grid or time step than the prior's."""
+    trained = tuple(prior.contract.plane)
+    plane = tuple(axes.sizes.get(side, 0) for side in ("y", "x"))
+    if (plane if any(plane) else ()) != trained:
         raise DpdmError(
             f"The states of {path} are {describe_plane(plane)}, the prior's "
-            f"{describe_plane(said.plane)}.",
+            f"{describe_plane(trained)}.",
             "Give a file like those that the prior was trained on.",
         )
     if path is not None:
-        check_times(like, path)
-    check_cadence(like, prior, path)
+        check_times(axes, path)
+    check_cadence(axes, prior, path)
 
 
-def check_cadence(like: xr.Dataset, prior: Prior, path: Path | None) -> None:
-    """Refuse states that are further apart, or closer, than the prior's."""
+def check_cadence(states: xr.Dataset, prior: Prior, path: Path | None) -> None:
+    """Refuse states with another time step than the prior's."""
     cadence = prior.contract.cadence
-    if like.sizes["time"] > 1 and not math.isclose(
-        trajectory_cadence(like), cadence, rel_tol=1e-2
-    ):
+    step = trajectory_cadence(states) if states.sizes["time"] > 1 else cadence
+    if not math.isclose(step, cadence, rel_tol=1e-2):
         raise DpdmError(
-            f"The states of {path} are {trajectory_cadence(like):g} apart, the prior's "
-            f"{cadence:g}.",
-            "Give the times that the prior was trained for.",
+            f"The states of {path} are {step:g} apart, the prior's {cadence:g}.",
+            "Use the time step that the prior was trained on.",
         )
 
 
 def describe_plane(plane: tuple[int, ...]) -> str:
-    """Say what a state is.
+    """Return what a state is in words.
 
     Example:
         >>> describe_plane((32, 64)), describe_plane(())

@@ -22,13 +22,10 @@ OURS = b"reconstruct.executors"
 
 
 class Drawer:
-    """Draws a number by doing what the unit is called."""
+    """Draws a number, or does what the unit is called."""
 
-    def __init__(self) -> None:
-        how = SimpleNamespace(device="cpu")
-        self.space = SimpleNamespace(
-            sampler=how, prior=SimpleNamespace(denoiser=torch.nn.Identity())
-        )
+    def use_device(self, worker: int | None, threads: int) -> None:
+        torch.set_num_threads(threads)
 
     def __call__(self, work: Any) -> int:
         if work.unit.name == "fail":
