@@ -30,9 +30,9 @@ class WorkUnit:
     """Some members of one step.
 
     Attributes:
-        label: The step, as in ``1862-07``.
+        label: Label of the step, as in ``1862-07``.
         first: Its first member.
-        count: How many members; one field, if the mean is wanted alone.
+        count: Number of members; 1 for the mean only.
     """
 
     label: str
@@ -41,7 +41,7 @@ class WorkUnit:
 
     @property
     def name(self) -> str:
-        """Say which it is, as in ``1862-07_000-010``."""
+        """Return the name of the unit, as in ``1862-07_000-010``."""
         return f"{self.label}_{self.first:03d}-{self.first + self.count - 1:03d}"
 
     @property
@@ -54,13 +54,13 @@ def step_units(label: str, members: int, block: int) -> list[WorkUnit]:
     """Return the units of a step.
 
     Example:
-        >>> [u.name for u in units_of("1862-07", 5, 3)]
+        >>> [u.name for u in step_units("1862-07", 5, 3)]
         ['1862-07_000-002', '1862-07_003-004']
-        >>> [u.name for u in units_of("1862-07", 0, 3)]
+        >>> [u.name for u in step_units("1862-07", 0, 3)]
         ['1862-07_000-000']
     """
-    whole = max(members, 1)
-    return [WorkUnit(label, at, min(block, whole - at)) for at in range(0, whole, block)]
+    count = max(members, 1)
+    return [WorkUnit(label, at, min(block, count - at)) for at in range(0, count, block)]
 
 
 def list_work_units(labels: Sequence[str], members: int, block: int) -> list[WorkUnit]:
@@ -70,10 +70,10 @@ def list_work_units(labels: Sequence[str], members: int, block: int) -> list[Wor
 
 @dataclass(frozen=True)
 class UnitInput:
-    """A unit with all that its worker lacks.
+    """A unit with its input.
 
     Attributes:
-        unit: Which step and members.
+        unit: The unit.
         coarse: The canonical coarse fields of the step, adjusted, in memory.
         rows: The observations of the step, if observations are assimilated.
     """
@@ -85,13 +85,13 @@ class UnitInput:
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What a unit gave.
+    """The values of a unit.
 
     Attributes:
-        fields: Members (B, C, H, W), single precision, NaN where nothing is known.
-        prior: Quantiles of the prior at the step's observations (N, Q), or nothing.
-        analysis: The members' values there (N, B), or nothing.
-        status: What became of each observation, or nothing.
+        fields: Members (B, C, H, W), single precision, NaN where the input is missing.
+        prior: Prior equivalents of the step's observations (N, Q), or None.
+        analysis: Analysis equivalents (N, B), or None.
+        status: Status of each observation.
     """
 
     fields: NDArray[np.float32]
@@ -110,12 +110,12 @@ class UnitResult:
 
 @dataclass(frozen=True)
 class UnitOutcome:
-    """What became of a unit.
+    """The outcome of drawing a unit.
 
     Attributes:
-        work: What was to be drawn.
-        result: What came of it, or the fault.
-        seconds: How long it took.
+        work: The unit with its input.
+        result: Its values, or the error.
+        seconds: Time that it took.
     """
 
     work: UnitInput
@@ -130,7 +130,7 @@ class UnitOutcome:
 
 @dataclass(frozen=True)
 class UnitFiles:
-    """The folder of the parts."""
+    """The files of units in a folder."""
 
     folder: Path
 
@@ -138,40 +138,40 @@ class UnitFiles:
         """Return the file of a unit."""
         return self.folder / f"{unit.name}.safetensors"
 
-    def put(self, unit: WorkUnit, drawn: UnitResult) -> None:
-        """Keep a unit, whole or not at all."""
+    def put(self, unit: WorkUnit, result: UnitResult) -> None:
+        """Write a unit atomically."""
         self.folder.mkdir(exist_ok=True)
-        arrays = {"fields": drawn.fields, "prior": drawn.prior, "analysis": drawn.analysis}
+        arrays = {"fields": result.fields, "prior": result.prior, "analysis": result.analysis}
         tensors = {k: torch.from_numpy(v) for k, v in arrays.items() if v is not None}
-        write_safetensors(tensors, self.path(unit), {"status": json.dumps(drawn.status)})
+        write_safetensors(tensors, self.path(unit), {"status": json.dumps(result.status)})
 
     def get(self, unit: WorkUnit, digest: str) -> UnitResult | None:
-        """Return a unit, or nothing where it is absent or not what was drawn."""
+        """Return a unit, None if its file is missing or not what was drawn."""
         try:
             with safe_open(self.path(unit), framework="np") as file:
                 arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
                 status = tuple(json.loads(file.metadata()["status"]))
-            drawn = UnitResult(**arrays, status=status)
+            result = UnitResult(**arrays, status=status)
         except (OSError, SafetensorError, ValueError, TypeError, KeyError):
             return None
-        return drawn if drawn.digest == digest else None
+        return result if result.digest == digest else None
 
     def require(self, unit: WorkUnit, digest: str) -> UnitResult:
-        """Return a unit that must be there."""
-        drawn = self.get(unit, digest)
-        if drawn is None:
+        """Return a unit, and refuse a missing or damaged file."""
+        result = self.get(unit, digest)
+        if result is None:
             raise DpdmError(
-                f"{self.path(unit)} is damaged or gone.",
-                "Run the same command again: the unit is drawn anew.",
+                f"{self.path(unit)} is damaged or missing.",
+                "Run the same command again, which draws it again.",
             )
-        return drawn
+        return result
 
     def drop(self, unit: WorkUnit) -> None:
         """Remove a unit's file."""
         self.path(unit).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove the folder if nothing is left in it."""
+        """Remove the folder if it is empty."""
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             os.rmdir(self.folder)
 
