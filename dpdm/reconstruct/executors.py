@@ -41,32 +41,32 @@ Executor = Callable[[Iterator[UnitInput]], Iterator[UnitOutcome]]
 
 
 def sample_timed(drawer: UnitDrawer, work: UnitInput) -> tuple[UnitResult, float]:
-    """Draw a unit, and say how long it took."""
+    """Draw a unit, and return its values and the time that it took."""
     start = time.perf_counter()
     return drawer(work), time.perf_counter() - start
 
 
 def local_executor(drawer: UnitDrawer) -> Executor:
-    """Return the engine of this process."""
+    """Return the executor in this process."""
 
-    def engine(works: Iterator[UnitInput]) -> Iterator[UnitOutcome]:
+    def executor(works: Iterator[UnitInput]) -> Iterator[UnitOutcome]:
         for work in works:
             try:
-                drawn, seconds = sample_timed(drawer, work)
-            except Exception as fault:  # whatever it is, the other units go on
-                yield UnitOutcome(work, fault, 0.0)
+                result, seconds = sample_timed(drawer, work)
+            except Exception as error:  # the other units are drawn
+                yield UnitOutcome(work, error, 0.0)
             else:
-                yield UnitOutcome(work, drawn, seconds)
+                yield UnitOutcome(work, result, seconds)
 
-    return engine
+    return executor
 
 
 def count_processors() -> int:
-    """Count the processors that this process may use."""
+    """Return the number of processors of this process."""
     return len(os.sched_getaffinity(0))
 
 
-CLIENT_CLOSE_SECONDS = 3  # seconds to wait for those who leave
+CLIENT_CLOSE_SECONDS = 3
 
 
 class DrawerPlugin(WorkerPlugin):  # type: ignore[misc]
@@ -90,7 +90,7 @@ def draw_on_worker(work: UnitInput) -> tuple[UnitResult, float]:
 
 @contextmanager
 def connect_cluster(drawer: UnitDrawer, scheduler: str) -> Iterator[Executor]:
-    """Hold a connection to a cluster as an engine."""
+    """Connect to a cluster, and yield its executor."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     client = _connect_client(scheduler)
     try:
@@ -103,34 +103,34 @@ def connect_cluster(drawer: UnitDrawer, scheduler: str) -> Iterator[Executor]:
 def _connect_client(address: str) -> Client:
     try:
         return Client(address, timeout=10)
-    except (OSError, ValueError, TypeError) as fault:  # a TypeError where tls:// has no keys
+    except (OSError, ValueError, TypeError) as error:  # a TypeError where tls:// has no keys
         raise DpdmError(
-            f"No Dask scheduler answers at {address} ({fault}).",
+            f"No Dask scheduler answers at {address} ({error}).",
             "Check --scheduler, or start it; tls:// needs distributed.comm.tls in Dask's setup.",
-        ) from fault
+        ) from error
 
 
 def dask_executor(client: Client) -> Executor:
-    """Return the engine of a cluster: a few units ahead of the workers, no more in memory."""
+    """Return the executor of a cluster, which holds a few units a worker in memory."""
 
-    def engine(works: Iterator[UnitInput]) -> Iterator[UnitOutcome]:
-        waiting: dict[str, UnitInput] = {}
+    def executor(works: Iterator[UnitInput]) -> Iterator[UnitOutcome]:
+        submitted: dict[str, UnitInput] = {}
         done = as_completed()
         while True:
-            room = QUEUED_UNITS * max(1, len(client.nthreads())) - len(waiting)
-            for _, work in zip(range(room), works, strict=False):
+            free = QUEUED_UNITS * max(1, len(client.nthreads())) - len(submitted)
+            for _, work in zip(range(free), works, strict=False):
                 future = client.submit(draw_on_worker, work, key=_unit_key(work), pure=False)
-                waiting[future.key] = work
+                submitted[future.key] = work
                 done.add(future)
-            if not waiting:
+            if not submitted:
                 return
             while not done.has_ready():
                 check_interrupt()
                 time.sleep(SIGNAL_POLL_SECONDS)
             future = next(done)
-            yield cluster_outcome(future, waiting.pop(future.key))
+            yield cluster_outcome(future, submitted.pop(future.key))
 
-    return engine
+    return executor
 
 
 def _unit_key(work: UnitInput) -> str:
@@ -138,18 +138,18 @@ def _unit_key(work: UnitInput) -> str:
 
 
 def cluster_outcome(future: Any, work: UnitInput) -> UnitOutcome:
-    """Return what became of a unit on a cluster."""
-    fault = future.exception()
-    if fault is not None:
-        return UnitOutcome(work, fault, 0.0)
-    drawn, seconds = future.result()
+    """Return the outcome of a unit on a cluster."""
+    error = future.exception()
+    if error is not None:
+        return UnitOutcome(work, error, 0.0)
+    result, seconds = future.result()
     future.release()
-    return UnitOutcome(work, drawn, seconds)
+    return UnitOutcome(work, result, seconds)
 
 
-QUEUED_UNITS = 2  # units a worker, that none waits for the next
-MAX_UNIT_ATTEMPTS = 2  # workers that may end while they draw a unit
-WORKER_POLL_SECONDS = 0.5  # seconds between looks at what else is to be done
+QUEUED_UNITS = 2  # units a worker, so that it need not wait for the next
+MAX_UNIT_ATTEMPTS = 2  # workers that may end while drawing the same unit
+WORKER_POLL_SECONDS = 0.5
 WORKER_COMMAND = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
     "from dpdm.reconstruct.executors import serve; serve(int(sys.argv[2]))"
@@ -161,11 +161,11 @@ SINGLE_THREAD_ENV = dict.fromkeys(
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What a worker is, beside the drawer that it holds.
+    """Configuration of a worker process.
 
     Attributes:
-        number: Which of the workers, which share the GPUs in turn.
-        threads: Its threads.
+        number: Its number; workers share the GPUs in turn.
+        threads: Number of threads.
     """
 
     number: int
@@ -173,18 +173,14 @@ class WorkerConfig:
 
 
 class WorkerProcess:
-    """A process that draws, as the command sees it.
+    """A worker process, as the command controls it."""
 
-    Args:
-        order: What it is.
-    """
-
-    def __init__(self, order: WorkerConfig) -> None:
-        self.order = order
-        self.queued_work: list[UnitInput] = []  # what it was given, the one that it draws first
+    def __init__(self, config: WorkerConfig) -> None:
+        self.config = config
+        self.queued_work: list[UnitInput] = []  # the first is the one that it draws
         ours, theirs = socket.socketpair()
         with theirs:
-            # A session of its own: Ctrl-C is for the command, which ends its workers.
+            # In a new session: Ctrl-C is for the command, which ends its workers.
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-c", WORKER_COMMAND, json.dumps(sys.path),
                 str(theirs.fileno())],
@@ -195,22 +191,22 @@ class WorkerProcess:
         self.link = Connection(ours.detach())
 
     def send(self, message: bytes) -> None:
-        """Send a message; a worker that has ended is noticed when it is listened to."""
+        """Send a message; receiving finds out whether the worker has ended."""
         with suppress(OSError):
             self.link.send_bytes(message)
 
     def begin(self, drawer: bytes) -> None:
-        """Return it what it draws with."""
-        self.send(pickle.dumps(self.order))
+        """Send the worker its configuration and the drawer."""
+        self.send(pickle.dumps(self.config))
         self.send(drawer)
 
     def send_work(self, work: UnitInput) -> None:
-        """Return it a unit to draw after those that it has."""
+        """Send the worker a unit to draw after those in its queue."""
         self.queued_work.append(work)
         self.send(cloudpickle.dumps(work))
 
     def kill(self) -> None:
-        """End it, whatever it is doing: it leaves nothing behind."""
+        """Kill the process."""
         self.process.kill()
         self.process.wait()
         self.link.close()
@@ -218,14 +214,14 @@ class WorkerProcess:
 
 @dataclass
 class WorkerPool:
-    """The workers, and what is left to draw.
+    """The worker processes, and the units that they draw.
 
     Attributes:
         drawer: The pickled drawer.
-        workers: Those at work.
+        workers: The running workers.
         returned_work: Units whose worker ended, to be drawn again.
-        attempts: How often the worker of a unit has ended.
-        idle_failures: Workers that have ended since one has last drawn a unit.
+        attempts: Number of workers that ended while drawing a unit, by its name.
+        idle_failures: Number of workers that ended since the last unit was drawn.
     """
 
     drawer: bytes
@@ -243,7 +239,7 @@ class WorkerPool:
             worker.begin(self.drawer)
 
     def draw(self, works: Iterator[UnitInput]) -> Iterator[UnitOutcome]:
-        """Yield what becomes of works, in any order."""
+        """Yield the outcomes of units, in any order."""
         while True:
             check_interrupt()
             self.distribute(works)
@@ -254,7 +250,7 @@ class WorkerPool:
                 yield from self.receive(busy[link])  # type: ignore[index]
 
     def distribute(self, works: Iterator[UnitInput]) -> None:
-        """Return each worker a few units, no more than it will soon draw."""
+        """Send each worker a few units."""
         for _ in range(QUEUED_UNITS):
             for worker in self.workers:
                 if len(worker.queued_work) < QUEUED_UNITS:
@@ -264,77 +260,77 @@ class WorkerPool:
                     worker.send_work(work)
 
     def receive(self, worker: WorkerProcess) -> Iterator[UnitOutcome]:
-        """Yield what a worker has drawn, or what became of its unit if it has ended."""
+        """Yield the outcome of a worker's unit, or replace a worker that has ended."""
         try:
-            drawn, seconds, said = pickle.loads(worker.link.recv_bytes())
+            result, seconds, messages = pickle.loads(worker.link.recv_bytes())
         except (OSError, EOFError):
             yield from self.replace_worker(worker)
             return
         self.idle_failures = 0
-        for words in said:
-            warnings.warn(words, DpdmWarning, stacklevel=2)
-        yield UnitOutcome(worker.queued_work.pop(0), drawn, seconds)
+        for message in messages:
+            warnings.warn(message, DpdmWarning, stacklevel=2)
+        yield UnitOutcome(worker.queued_work.pop(0), result, seconds)
 
     def replace_worker(self, worker: WorkerProcess) -> Iterator[UnitOutcome]:
-        """Put another worker in the place of one that ended; give up a unit that ends them all."""
+        """Replace a worker that ended; yield an error if its unit has ended several."""
         worker.kill()
         self.idle_failures += 1
         if self.idle_failures > MAX_UNIT_ATTEMPTS * len(self.workers):
             raise worker_ended_error(worker)
-        drawing, *others = worker.queued_work
-        self.returned_work += others[::-1]
-        name = drawing.unit.name
+        current, *queued = worker.queued_work
+        self.returned_work += queued[::-1]
+        name = current.unit.name
         self.attempts[name] = self.attempts.get(name, 0) + 1
         if self.attempts[name] < MAX_UNIT_ATTEMPTS:
-            self.returned_work.append(drawing)
+            self.returned_work.append(current)
         else:
-            yield UnitOutcome(drawing, worker_ended_error(worker), 0.0)
+            yield UnitOutcome(current, worker_ended_error(worker), 0.0)
         number = self.workers.index(worker)
-        self.workers[number] = WorkerProcess(worker.order)
+        self.workers[number] = WorkerProcess(worker.config)
         self.workers[number].begin(self.drawer)
 
 
 def worker_ended_error(worker: WorkerProcess) -> DpdmError:
-    """Return what to report of a unit whose workers end."""
+    """Return the error of a unit whose workers ended."""
     code = worker.process.returncode
-    how = f"signal {-code}" if code < 0 else f"exit {code}"
+    cause = f"signal {-code}" if code < 0 else f"exit {code}"
     return DpdmError(
         f"{MAX_UNIT_ATTEMPTS} worker processes in turn ended before they had drawn it, the "
-        f"last by {how}.",
-        "If memory was used up, give fewer --workers or a smaller member_block.",
+        f"last by {cause}.",
+        "If memory was used up, use fewer --workers or a smaller member_block.",
     )
 
 
 @contextmanager
 def process_executor(drawer: UnitDrawer, workers: int) -> Iterator[Executor]:
-    """Hold processes of this machine as an engine; they end with it, whatever they are doing."""
-    staff = WorkerPool(cloudpickle.dumps(drawer))
+    """Start worker processes, yield their executor, and kill them at the end."""
+    pool = WorkerPool(cloudpickle.dumps(drawer))
     try:
-        staff.start_workers(workers)
-        yield staff.draw
+        pool.start_workers(workers)
+        yield pool.draw
     finally:
-        for worker in staff.workers:
+        for worker in pool.workers:
             worker.kill()
 
 
 def serve(handle: int) -> None:
-    """Be a worker: draw what comes through a socket, until it closes."""
+    """Draw the units that come through a socket, until it closes: the work of a worker process."""
     link = Connection(handle)
     try:
-        order: WorkerConfig = pickle.loads(link.recv_bytes())
+        config: WorkerConfig = pickle.loads(link.recv_bytes())
         drawer: UnitDrawer = pickle.loads(link.recv_bytes())
     except (OSError, EOFError):
         return  # the command has ended
     works: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=receive_work, args=(link, works), daemon=True).start()
-    fault = prepare_worker(drawer, order)
+    error = prepare_worker(drawer, config)
     while True:
-        answer = answer_work(drawer, works.get()) if fault is None else (fault, 0.0, [])
+        answer = answer_work(drawer, works.get()) if error is None else (error, 0.0, [])
         link.send_bytes(pack_answer(answer))
 
 
 def receive_work(link: Connection, works: queue.SimpleQueue[bytes]) -> None:
-    """Take in what comes, so that nobody waits to send; end the process when the link closes."""
+    """Receive units without blocking the sender; exit when the link closes."""
     try:
         while True:
             works.put(link.recv_bytes())
@@ -342,32 +338,32 @@ def receive_work(link: Connection, works: queue.SimpleQueue[bytes]) -> None:
         os._exit(0)
 
 
-def prepare_worker(drawer: UnitDrawer, order: WorkerConfig) -> Exception | None:
+def prepare_worker(drawer: UnitDrawer, config: WorkerConfig) -> Exception | None:
     """Set threads and device of a worker process, and return the error if that fails."""
     try:
-        drawer.use_device(order.number, order.threads)
-    except Exception as fault:
-        return fault
+        drawer.use_device(config.number, config.threads)
+    except Exception as error:
+        return error
     return None
 
 
 def answer_work(drawer: UnitDrawer, work: bytes) -> tuple[Any, float, list[str]]:
-    """Draw a unit; return what came of it or the fault, the seconds, and warnings."""
+    """Draw a unit, and return its values or the error, the seconds, and warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DpdmWarning)
         try:
-            drawn, seconds = sample_timed(drawer, pickle.loads(work))
-        except Exception as fault:  # whatever it is, the other units are drawn
-            return fault, 0.0, []
-    said = [str(each.message) for each in caught if issubclass(each.category, DpdmWarning)]
-    return drawn, seconds, said
+            result, seconds = sample_timed(drawer, pickle.loads(work))
+        except Exception as error:  # the other units are drawn
+            return error, 0.0, []
+    messages = [str(each.message) for each in caught if issubclass(each.category, DpdmWarning)]
+    return result, seconds, messages
 
 
 def pack_answer(answer: tuple[Any, float, list[str]]) -> bytes:
-    """Return an answer as bytes; a fault that cannot be pickled as its words."""
+    """Return an answer as bytes; an error that cannot be pickled becomes its message."""
     try:
-        whole = pickle.dumps(answer)
-        pickle.loads(whole) if isinstance(answer[0], Exception) else None
+        packed = pickle.dumps(answer)
+        pickle.loads(packed) if isinstance(answer[0], Exception) else None
     except Exception:
         return pickle.dumps((RuntimeError(str(answer[0])), *answer[1:]))
-    return whole
+    return packed

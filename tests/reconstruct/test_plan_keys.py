@@ -84,7 +84,7 @@ def test_quantiles_need_a_prior_that_stores_them(site: Path) -> None:
     put(coarse_world(24))
     plan(site)
     add("adjust", 'method = "quantile"\nreference = ["2000-01", "2001-12"]')
-    refused(RUN, "stores means of its training data and no quantiles", "longer series")
+    refused(RUN, "stores no quantiles of its training data", "longer series")
 
 
 def test_names_in_a_plan_start_from_its_folder(
