@@ -222,7 +222,13 @@ CASES = {
     "outside": (GRID, "mean", ["1961", "1990"], "1976-01 to 1995-12, .* 1961-01 to 1990-12", ""),
     "one": (GRID, "mean", ["1981-01", "1982-06"], "1 years of month 7 .* 2 are", "longer"),
     "nine": (GRID, "quantile", ["1981", "1989"], "9 years of month 1 .* 10 are", '"mean"'),
-    "grid": (LONG, "mean", REFERENCE, "8 x 5 cells, .* reaches beyond .*4 x 5 cells", "Cut"),
+    "grid": (
+        LONG,
+        "mean",
+        REFERENCE,
+        "8 x 5 cells, .* reaches beyond .*4 x 5 cells",
+        "smaller region",
+    ),
 }
 
 
