@@ -68,8 +68,7 @@ def check_pool(space: StateSpace, pool: str) -> None:
     """Refuse a mean over cells of states without cells."""
     if pool == "mean" and not any(axis in space.axes(space.steps[0]) for axis in CELL_DIMS):
         raise DpdmError(
-            "--pool mean is a mean over cells, and these states have none.",
-            "Leave it out.",
+            "--pool mean is a mean over cells, and these states have none.", "Leave it out."
         )
 
 

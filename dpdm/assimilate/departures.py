@@ -39,10 +39,7 @@ DEPARTURE_HEADINGS = {
 def departures(table: pd.DataFrame, prior: Array, members: Array) -> pd.DataFrame:
     """Return the table of observations with background and analysis of each.
 
-    Args:
-        table: Observations with ``value``, ``error`` and ``status``.
-        prior: Prior equivalents of each, with shape (N, P).
-        members: Analysis equivalents of each, with shape (N, M).
+    Prior equivalents have shape (N, P), those of the members (N, M).
     """
     out, value = table.copy(), table["value"].to_numpy(float)
     for name, drawn in (("prior", prior), ("analysis", members)):

@@ -128,14 +128,7 @@ class WritingStopped(Exception):  # noqa: N818
 
 
 class OutputWriter:
-    """Write units, ledger and output files in a thread.
-
-    Args:
-        setup: The reconstruction.
-        ledger: The ledger.
-        layout: The layout of the output files.
-        say: Print a line.
-    """
+    """Write units, ledger and output files in a thread."""
 
     def __init__(
         self,
@@ -200,11 +193,8 @@ class OutputWriter:
 
     def missing_steps(self, product: str) -> list[str]:
         """Return the steps of an output file that are neither complete nor written."""
-        return [
-            n
-            for n in self.steps[product]
-            if not self.is_complete(n) and n not in self.ledger.step_products
-        ]
+        written = self.ledger.step_products
+        return [n for n in self.steps[product] if n not in written and not self.is_complete(n)]
 
     def is_complete(self, label: str) -> bool:
         """Return whether all units of a step are drawn."""
@@ -212,11 +202,8 @@ class OutputWriter:
 
     def new_steps(self, product: str) -> list[str]:
         """Return the steps of an output file that are complete and not yet written."""
-        return [
-            n
-            for n in self.steps[product]
-            if n not in self.ledger.step_products and self.is_complete(n)
-        ]
+        written = self.ledger.step_products
+        return [n for n in self.steps[product] if n not in written and self.is_complete(n)]
 
     def write(self, product: str) -> None:
         """Write an output file with its complete steps, and remove their units."""

@@ -98,13 +98,7 @@ class ReferencePeriod:
 def make_reference_period(
     fields: xr.Dataset, ends: Sequence[str], min_years: int
 ) -> ReferencePeriod:
-    """Return the reference period of a series.
-
-    Args:
-        fields: The complete series.
-        ends: First and last month, or year, of the period.
-        min_years: Required years of each calendar month.
-    """
+    """Return the reference period of a series, with enough years of each calendar month."""
     span, labels = parse_month_span(ends), month_indices(fields)
     whole = int(labels.min()), int(labels.max())
     if span[0] < whole[0] or span[1] > whole[1]:
@@ -312,14 +306,7 @@ class BiasAdjustment:
 def fit_bias_adjustment(
     fields: xr.Dataset, prior: Prior, method: str, reference: Sequence[str]
 ) -> BiasAdjustment:
-    """Return the adjustment of a series to the climate of a prior's training data.
-
-    Args:
-        fields: The complete series (time, lat, lon), lazy.
-        prior: The prior.
-        method: "none", "mean" or "quantile".
-        reference: First and last month, or year, of the reference period.
-    """
+    """Return the adjustment of a series (time, lat, lon) to the prior's training climate."""
     if method not in MIN_REFERENCE_YEARS:
         known = ", ".join(f'"{each}"' for each in MIN_REFERENCE_YEARS)
         raise DpdmError(f'[adjust] method is "{method}".', f"Give one of {known}.")

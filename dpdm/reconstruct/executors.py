@@ -159,24 +159,11 @@ SINGLE_THREAD_ENV = dict.fromkeys(
 )
 
 
-@dataclass(frozen=True)
-class WorkerConfig:
-    """Configuration of a worker process.
-
-    Attributes:
-        number: Its number; workers share the GPUs in turn.
-        threads: Number of threads.
-    """
-
-    number: int
-    threads: int
-
-
 class WorkerProcess:
     """A worker process, as the command controls it."""
 
-    def __init__(self, config: WorkerConfig) -> None:
-        self.config = config
+    def __init__(self, number: int, threads: int) -> None:
+        self.number, self.threads = number, threads
         self.queued_work: list[UnitInput] = []  # the first is the one that it draws
         ours, theirs = socket.socketpair()
         with theirs:
@@ -197,7 +184,7 @@ class WorkerProcess:
 
     def begin(self, drawer: bytes) -> None:
         """Send the worker its configuration and the drawer."""
-        self.send(pickle.dumps(self.config))
+        self.send(pickle.dumps((self.number, self.threads)))
         self.send(drawer)
 
     def send_work(self, work: UnitInput) -> None:
@@ -234,7 +221,7 @@ class WorkerPool:
         """Start workers, all at once."""
         threads = max(1, count_processors() // workers)
         for number in range(workers):
-            self.workers.append(WorkerProcess(WorkerConfig(number, threads)))
+            self.workers.append(WorkerProcess(number, threads))
         for worker in self.workers:
             worker.begin(self.drawer)
 
@@ -285,9 +272,9 @@ class WorkerPool:
             self.returned_work.append(current)
         else:
             yield UnitOutcome(current, worker_ended_error(worker), 0.0)
-        number = self.workers.index(worker)
-        self.workers[number] = WorkerProcess(worker.config)
-        self.workers[number].begin(self.drawer)
+        index = self.workers.index(worker)
+        self.workers[index] = WorkerProcess(worker.number, worker.threads)
+        self.workers[index].begin(self.drawer)
 
 
 def worker_ended_error(worker: WorkerProcess) -> DpdmError:
@@ -317,13 +304,13 @@ def serve(handle: int) -> None:
     """Draw the units that come through a socket, until it closes: the work of a worker process."""
     link = Connection(handle)
     try:
-        config: WorkerConfig = pickle.loads(link.recv_bytes())
+        number, threads = pickle.loads(link.recv_bytes())
         drawer: UnitDrawer = pickle.loads(link.recv_bytes())
     except (OSError, EOFError):
         return  # the command has ended
     works: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=receive_work, args=(link, works), daemon=True).start()
-    error = prepare_worker(drawer, config)
+    error = prepare_worker(drawer, number, threads)
     while True:
         answer = answer_work(drawer, works.get()) if error is None else (error, 0.0, [])
         link.send_bytes(pack_answer(answer))
@@ -338,10 +325,10 @@ def receive_work(link: Connection, works: queue.SimpleQueue[bytes]) -> None:
         os._exit(0)
 
 
-def prepare_worker(drawer: UnitDrawer, config: WorkerConfig) -> Exception | None:
+def prepare_worker(drawer: UnitDrawer, number: int, threads: int) -> Exception | None:
     """Set threads and device of a worker process, and return the error if that fails."""
     try:
-        drawer.use_device(config.number, config.threads)
+        drawer.use_device(number, threads)
     except Exception as error:
         return error
     return None

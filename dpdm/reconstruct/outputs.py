@@ -77,12 +77,7 @@ TIME_CHUNK = 1024  # steps a chunk of the time axis, which grows
 
 
 class ZarrStore:
-    """One Zarr store; each of its steps counts as an output file.
-
-    Args:
-        source: The series, the space, title and provenance.
-        folder: The output folder.
-    """
+    """One Zarr store; each of its steps counts as an output file."""
 
     def __init__(self, source: OutputSource, folder: Path) -> None:
         self.source, self.store = source, folder / STORE_NAME
@@ -193,12 +188,7 @@ def _chunk_index(file: Path) -> list[int]:
 
 
 class YearlyFiles:
-    """A NetCDF file a year.
-
-    Args:
-        source: The series, the space, title and provenance.
-        folder: The output folder.
-    """
+    """A NetCDF file a year."""
 
     def __init__(self, source: OutputSource, folder: Path) -> None:
         self.source, self.folder = source, folder

@@ -45,10 +45,7 @@ def missing_steps(
 ) -> tuple[str, ...]:
     """Return the missing steps: spans of months, or numbers of steps after a step.
 
-    Args:
-        fields: The steps of the series with all variables.
-        known: Labels of the steps with any variable.
-        period: First and last month (year, or day); those of ``known`` if empty.
+    ``known`` are the labels of steps with any variable, and the period if none is given.
     """
     time, full = fields["time"], time_labels(fields)
     if time.size < 2:
@@ -285,13 +282,7 @@ def _check_same(at: str, one: tuple[xr.Dataset, Path], other: tuple[xr.Dataset, 
 def select_plan_period(
     fields: xr.Dataset, period: Sequence[str], first: xr.Dataset
 ) -> tuple[slice, tuple[str, ...]]:
-    """Return the slice of the steps in a period, and their labels.
-
-    Args:
-        fields: The series.
-        period: Its first and last step; empty for all.
-        first: The first file, whose bounds show the length of a single step.
-    """
+    """Return the slice of the steps in a period, and their labels; the first file has bounds."""
     full = time_labels(fields)
     inside = [i for i, name in enumerate(full) if not period or label_in_period(name, period)]
     if not inside:

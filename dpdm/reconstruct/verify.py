@@ -23,10 +23,7 @@ from dpdm.reconstruct.ledger import (
     lock_holder,
     open_ledger,
 )
-from dpdm.reconstruct.outputs import (
-    OutputLayout,
-    open_product,
-)
+from dpdm.reconstruct.outputs import OutputLayout, open_product
 from dpdm.reconstruct.plan import format_hours
 from dpdm.reconstruct.setup import (
     ReconstructionSetup,
@@ -50,14 +47,7 @@ def verify_products(
     report: VerifyCallback = lambda done, total: None,
     seed: int | None = None,
 ) -> Iterator[str]:
-    """Yield the results of the checks of a folder, line by line.
-
-    Args:
-        path: The plan.
-        folder: The folder of the reconstruction.
-        report: Report progress.
-        seed: Seed of the choice of units that are drawn again; None for a random choice.
-    """
+    """Yield the results of the checks, line by line; the seed chooses redrawn units."""
     setup = prepare_reconstruction(path)
     with hold_lock(folder):
         ledger = open_ledger(folder)

@@ -14,11 +14,7 @@ from numpy.typing import NDArray
 
 from dpdm.fields.metadata import AXIS_ATTRS, FILL_VALUE, add_cf_metadata, file_attributes
 from dpdm.fields.read import sha256
-from dpdm.fields.statistics import (
-    compute_ensemble_statistics,
-    statistic_attrs,
-    statistic_names,
-)
+from dpdm.fields.statistics import compute_ensemble_statistics, statistic_attrs, statistic_names
 from dpdm.states.options import EnsembleOptions
 
 STORED_ENCODING = {
@@ -51,13 +47,7 @@ def add_statistic_attrs(array: xr.DataArray, statistic: str) -> xr.DataArray:
 def ensemble_blocks(
     members: Iterable[NDArray[Any]], options: EnsembleOptions, label: StateLabel
 ) -> Iterator[xr.Dataset]:
-    """Yield the blocks of one step: each member, then the statistics.
-
-    Args:
-        members: Physical members, in order; the mean only for an ensemble of 0 members.
-        options: Options of the ensemble.
-        label: Function that adds axes.
-    """
+    """Yield the blocks of one step: each member, or the mean only, then the statistics."""
     if not options.members:
         yield label(next(iter(members)))
         return
@@ -79,11 +69,7 @@ def ensemble_layout(
 ) -> xr.Dataset:
     """Return the layout of a file: every variable with its axes, without values.
 
-    Args:
-        shape: Shape of one physical member of one step.
-        options: Options of the ensemble.
-        label: Function that adds axes.
-        axes: All axes of the file, in order; "realization" is filled in here.
+    ``shape`` is that of a physical member of one step; "realization" of the axes is filled in.
     """
     one = replace(options, members=min(1, options.members))
     first = xr.merge(ensemble_blocks([np.zeros(shape, np.float32)], one, label))
@@ -135,14 +121,7 @@ def ensemble_provenance(
     settings: Mapping[str, object] = {},
     before: Mapping[str, object] = {},
 ) -> dict[str, str]:
-    """Return the provenance of a file.
-
-    Args:
-        prior: The prior's file.
-        inputs: Input files.
-        settings: Other settings that determine the values.
-        before: Settings that come first.
-    """
+    """Return the provenance of a file, with the settings that come before and after the inputs."""
     provenance = {**before, "prior": prior.stem, "prior_sha256": sha256(prior)}
     if inputs:
         provenance["input"] = " ".join(path.name for path in inputs)

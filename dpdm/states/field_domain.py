@@ -13,11 +13,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of, refine_grid
 from dpdm.fields.level_names import level_attrs
 from dpdm.fields.read import open_fields, prefix_file_name
-from dpdm.fields.regrid import (
-    average_conservative,
-    coarsen_fields,
-    interpolate_bilinear,
-)
+from dpdm.fields.regrid import average_conservative, coarsen_fields, interpolate_bilinear
 from dpdm.fields.statics import make_statics
 from dpdm.fields.subset import cells_in_polygons, select_box, select_padded_box
 from dpdm.fields.value_checks import MissingCodes, common_missing_codes

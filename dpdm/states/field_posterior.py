@@ -119,12 +119,7 @@ class Posterior:
         return self.domain_moment(order)(zero, sigma)
 
     def denoise(self, sampler: SamplerConfig, observation: Observation | None = None) -> Denoise:
-        """Return the denoiser with inflation, guidance and block means.
-
-        Args:
-            sampler: Inflation and guidance.
-            observation: Observations of x, or None.
-        """
+        """Return the denoiser with inflation, guidance by observations, and block means."""
         denoise = inflate(self.domain_moment(0), self.prior_moment(0), sampler.inflation)
         if observation is not None:
             denoise = sampler.guide(denoise, observation)

@@ -51,13 +51,7 @@ from dpdm.states.requirements import (
     check_state_count,
     refuse_field_options,
 )
-from dpdm.states.sampling import (
-    Completion,
-    Modules,
-    SamplerConfig,
-    Step,
-    choose_sampler_config,
-)
+from dpdm.states.sampling import Completion, Modules, SamplerConfig, Step, choose_sampler_config
 from dpdm.states.trajectories import StateFile, TrajectorySpace, compute_window_features
 from dpdm.types import Denoise, Fields, Operator
 

@@ -73,11 +73,7 @@ def period_mismatch_note(
 ) -> str:
     """Return the difference between the periods of input and prior, empty if they agree.
 
-    Args:
-        fields: Canonical fields.
-        prior: A prior of fields.
-        path: Name of the fields in messages.
-        accepted: "any" to warn where they differ instead of refusing the input.
+    With "any" accepted, a difference is a warning instead of an error.
     """
     trained = prior.contract.step
     period = unsupported_period(fields, trained)

@@ -164,11 +164,7 @@ class StateSpace(Protocol):
     ) -> Completion:
         """Return the function from x of a member, and its number, to the physical member.
 
-        Args:
-            step: The step.
-            noise: The members' noise.
-            around: The physical state around which members are drawn, or None.
-            origin: The same, normalised.
+        Members are drawn around a physical state, with normalised ``origin``, if there is one.
         """
 
     def mask_unknown(self, member: Array, step: Step) -> Array:
@@ -229,16 +225,9 @@ def draw_ensemble(
     observation: Observation | None = None,
     around: Array | None = None,
 ) -> Iterator[Array]:
-    """Yield physical members of one step, in order.
+    """Yield physical members of one step, in order; a member does not depend on the others.
 
-    Args:
-        space: The states.
-        step: The step.
-        sampler: Settings of the sampler.
-        members: Numbers of the members; a member does not depend on the others.
-        seed: Seed of the ensemble.
-        observation: Observations of x, or None.
-        around: A physical state from which noise is added and removed, or None.
+    If members are drawn around a physical state, noise is added to it and removed again.
     """
     noise = MemberNoise(space.shape, seed, space.label(step))
     origin = None if around is None else space.normalise(around, step)
@@ -265,12 +254,7 @@ def draw_samples(
 ) -> Iterator[Tensor]:
     """Yield the sampled x of each member, in order, on the CPU.
 
-    Args:
-        denoise: Denoiser of the prior or the posterior.
-        noise: The members' noise.
-        numbers: The members.
-        sampler: Settings of the sampler.
-        origin: A normalised state to which the noise is added, or None to start from noise.
+    Noise is added to the normalised ``origin`` if there is one.
     """
     levels = SCHEDULES[sampler.schedule](sampler.steps, sampler.sigma_min, sampler.sigma_max)
     start_state = None if origin is None else origin.to(sampler.device)[None]

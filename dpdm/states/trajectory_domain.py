@@ -11,10 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.trajectories import (
-    open_trajectories,
-    stack_trajectories,
-)
+from dpdm.fields.trajectories import open_trajectories, stack_trajectories
 from dpdm.observations.sounder import SounderChannels
 from dpdm.prior import Prior, check_trajectory_length
 from dpdm.states.options import EnsembleOptions, FieldConditioning
@@ -63,16 +60,7 @@ def observed_trajectories(
     options: EnsembleOptions = EnsembleOptions(),
     sounder: SounderChannels | None = None,
 ) -> TrajectorySpace:
-    """Return the trajectories to estimate, on the axes of a file or over all observed times.
-
-    Args:
-        prior: A prior of trajectories.
-        table: Observations.
-        grid: A file of trajectories with the axes, or None.
-        source: Name of the observations in messages.
-        options: Options of the ensemble.
-        sounder: Channels of brightness temperatures, or None.
-    """
+    """Return the trajectories to estimate, on the axes of a file or over all observed times."""
     with ExitStack() as stack:
         like = None if grid is None else stack.enter_context(open_trajectories(grid))
         if like is not None:
