@@ -100,11 +100,11 @@ def make_reference_period(
 ) -> ReferencePeriod:
     """Return the reference period of a series, with enough years of each calendar month."""
     span, labels = parse_month_span(ends), month_indices(fields)
-    whole = int(labels.min()), int(labels.max())
-    if span[0] < whole[0] or span[1] > whole[1]:
+    available = int(labels.min()), int(labels.max())
+    if span[0] < available[0] or span[1] > available[1]:
         raise DpdmError(
-            f"The input is from {format_month_span(whole)}, the reference period of [adjust] from "
-            f"{format_month_span(span)}.",
+            f"The input is from {format_month_span(available)}, the reference period of [adjust] "
+            f"from {format_month_span(span)}.",
             "Choose a reference period within the input.",
         )
     reference = ReferencePeriod(span, labels)
@@ -389,17 +389,17 @@ def check_climate_coverage(climate: Climate, values: Array, adjusted: Array) -> 
 def regrid_climate(grid: Grid, prior: Prior, names: list[str]) -> Climate:
     """Return the climate of a prior's training data on the grid where it is compared."""
     stored = climate_dataset(prior, names)
-    own = grid_of(stored)
-    if not extend_grid(own, 1, 1).covers(grid):
+    stored_grid = grid_of(stored)
+    if not extend_grid(stored_grid, 1, 1).covers(grid):
         raise DpdmError(
             f"The input ({describe_extent(grid)}) reaches beyond the climate of the prior's "
-            f"training data ({describe_extent(own)}).",
+            f"training data ({describe_extent(stored_grid)}).",
             'Select a smaller region, or set method = "none" in [adjust].',
         )
-    finer = np.prod(grid.spacing) < 0.999 * np.prod(own.spacing)
+    finer = np.prod(grid.spacing) < 0.999 * np.prod(stored_grid.spacing)
     part = select_covered(stored, grid) if finer else None
     if part is None:
-        part = apply_matrices(stored, grid, bilinear_matrices(own, grid), apply_mean)
+        part = apply_matrices(stored, grid, bilinear_matrices(stored_grid, grid), apply_mean)
     at, channels = grid_of(part), {c.name: c for c in prior.normaliser.channels}
     amounts = np.array([channels[name].transform == "log1p" for name in names])[:, None, None]
     down, up = mean_matrices(grid, at), bilinear_matrices(at, grid)

@@ -70,23 +70,23 @@ class Ledger:
     def apply(self, entry: LedgerEntry) -> None:
         """Apply an entry to the state."""
         handlers = {
-            "start": self._start, "change": self._change, "inputs": self._inputs,
-            "drawn": self._drawn, "failed": self._failed, "kept": self._kept,
-            "lost": self._lost,
+            "start": self._add_start, "change": self._mark_outdated, "inputs": self._set_inputs,
+            "drawn": self._add_unit, "failed": self._add_failure, "kept": self._add_product,
+            "lost": self._remove_products,
         }  # fmt: skip
         handlers[entry["event"]](entry)
 
-    def _start(self, entry: LedgerEntry) -> None:
+    def _add_start(self, entry: LedgerEntry) -> None:
         self.starts.append(entry)
         self.runs.append((entry["at"], entry["at"], 0))
 
-    def _change(self, entry: LedgerEntry) -> None:
+    def _mark_outdated(self, entry: LedgerEntry) -> None:
         self.outdated_units |= self.drawn.keys()
 
-    def _inputs(self, entry: LedgerEntry) -> None:
+    def _set_inputs(self, entry: LedgerEntry) -> None:
         self.inputs = entry["sha256"]
 
-    def _drawn(self, entry: LedgerEntry) -> None:
+    def _add_unit(self, entry: LedgerEntry) -> None:
         unit = entry_unit(entry)
         self.drawn[unit] = entry
         self.outdated_units.discard(unit)
@@ -96,14 +96,14 @@ class Ledger:
         start, _, count = self.runs.pop()
         self.runs.append((start, entry["at"], count + 1))
 
-    def _failed(self, entry: LedgerEntry) -> None:
+    def _add_failure(self, entry: LedgerEntry) -> None:
         self.failures[entry_unit(entry)] = entry
 
-    def _kept(self, entry: LedgerEntry) -> None:
+    def _add_product(self, entry: LedgerEntry) -> None:
         self.products |= entry["sha256"]
         self.step_products |= dict.fromkeys(entry["labels"], entry["product"])
 
-    def _lost(self, entry: LedgerEntry) -> None:
+    def _remove_products(self, entry: LedgerEntry) -> None:
         files = entry["products"]
         steps = {label for label, product in self.step_products.items() if product in files}
         self.products = {k: v for k, v in self.products.items() if k not in files}
@@ -157,11 +157,11 @@ def read_entries(path: Path) -> Iterator[LedgerEntry]:
     for number, line in enumerate(lines[:-1], 1):
         try:
             yield json.loads(line)
-        except ValueError as fault:
+        except ValueError as error:
             raise DpdmError(
                 f"Line {number} of {path} is damaged.",
                 "Restore it from a backup, or use another folder.",
-            ) from fault
+            ) from error
 
 
 def remove_torn_line(path: Path) -> None:
@@ -200,19 +200,19 @@ def hold_lock(folder: Path) -> Iterator[None]:
 def _acquire_lock(handle: int, path: Path) -> None:
     try:
         _try_lock(handle, LOCK_ATTEMPTS)
-    except BlockingIOError as fault:
+    except BlockingIOError as error:
         raise DpdmError(
             f"{path.parent} is in use by {read_holder(path)}.",
             "Wait until it ends, or stop it; dpdm status shows its progress.",
             code=BUSY_EXIT_CODE,
-        ) from fault
-    except OSError as fault:
-        if fault.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
         raise DpdmError(
             f"The file system of {path.parent} has no locks, so two runs could write at once.",
             "Use another file system, or mount it with flock.",
-        ) from fault
+        ) from error
 
 
 def _try_lock(handle: int, attempts: int) -> None:

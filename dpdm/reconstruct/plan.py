@@ -255,10 +255,10 @@ def find_plan_files(patterns: Sequence[str], folder: Path, where: str) -> list[P
         base, rest = Path(rooted.anchor or folder), rooted.relative_to(rooted.anchor)
         try:
             hits = sorted(base.glob(str(rest)))
-        except (ValueError, IndexError) as fault:
+        except (ValueError, IndexError) as error:
             raise DpdmError(
                 f"{where}: {pattern!r} is not a pattern of files.", 'Write one like "20cr/*.nc".'
-            ) from fault
+            ) from error
         if not hits:
             raise DpdmError(f"{where}: no file matches {pattern} in {folder}.", "Check the name.")
         files |= dict.fromkeys(hits)

@@ -142,8 +142,8 @@ class CoarseSeries:
 
     Attributes:
         fields: Canonical fields of the period's steps, lazy.
-        whole: The same of all steps of the files.
-        offset: Position in ``whole`` of the first step of the period.
+        complete: The same of all steps of the files.
+        offset: Position in ``complete`` of the first step of the period.
         labels: Labels of the steps, as short as distinguishes them: ``1862-07``.
         missing: Missing months and spans of months, or gaps.
         repeated: Steps in several files.
@@ -151,7 +151,7 @@ class CoarseSeries:
     """
 
     fields: xr.Dataset
-    whole: xr.Dataset
+    complete: xr.Dataset
     offset: int
     labels: tuple[str, ...]
     missing: tuple[str, ...]
@@ -189,16 +189,19 @@ def open_series(
     check_common_calendar(parts, paths)
     names = [n for n in prior.normaliser.names if any(n in part for part in parts)]
     tracks, repeated = zip(*(join_variable(name, parts, paths) for name in names), strict=True)
-    whole = merge_shared_times(tracks).assign_attrs(tracks[0].attrs)
-    whole.encoding = {"source": str(paths[0]) + (f" to {paths[-1]}" if len(paths) > 1 else "")}
-    chosen, steps = select_plan_period(whole, period, opened[0])
-    fields, labels = whole.isel(time=chosen), {n[: len(steps[0])] for n in set().union(*repeated)}
+    complete = merge_shared_times(tracks).assign_attrs(tracks[0].attrs)
+    complete.encoding = {"source": str(paths[0]) + (f" to {paths[-1]}" if len(paths) > 1 else "")}
+    chosen, steps = select_plan_period(complete, period, opened[0])
+    fields, labels = (
+        complete.isel(time=chosen),
+        {n[: len(steps[0])] for n in set().union(*repeated)},
+    )
     known = sorted(
         {n for ds in tracks for n in time_labels(ds) if not period or label_in_period(n, period)}
     )
     missing = missing_steps(fields, known, period)
     return CoarseSeries(
-        fields, whole, chosen.start, steps, missing, tuple(sorted(labels)), tuple(paths)
+        fields, complete, chosen.start, steps, missing, tuple(sorted(labels)), tuple(paths)
     )
 
 

@@ -236,7 +236,9 @@ def prepare_reconstruction(path: Path) -> ReconstructionSetup:
     space, table = (
         read_plan_observations(space, plan, tuple(observed)) if observed else (space, None)
     )
-    adjusted = fit_bias_adjustment(series.whole, prior, plan.adjust.method, plan.adjust.reference)
+    adjusted = fit_bias_adjustment(
+        series.complete, prior, plan.adjust.method, plan.adjust.reference
+    )
     return ReconstructionSetup(
         path, plan, prior_file, series, space, adjusted, table, tuple(observed)
     )
@@ -304,7 +306,7 @@ def check_changes(setup: ReconstructionSetup, ledger: Ledger, accept: bool) -> d
     ]
     if changed and not accept:
         raise DpdmError(
-            f"Since {ledger.path.parent} was begun, {_list_differences(changed)}.",
+            f"Since {ledger.path.parent} was started, {_list_differences(changed)}.",
             "Undo that, use another folder, or use --accept-change: finished steps stay as they "
             "are, the others follow the change, and the ledger records it.",
         )

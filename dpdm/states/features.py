@@ -39,14 +39,14 @@ class FeatureOptions:
 
     def select_layers(self, prior: Prior) -> list[nn.Module]:
         """Return the layers in the order of the network."""
-        least, most = prior.contract.sigma
-        if not least <= self.sigma <= most:
+        sigma_min, sigma_max = prior.contract.sigma
+        if not sigma_min <= self.sigma <= sigma_max:
             raise DpdmError(
                 f"The noise level {self.sigma:g} is beyond the prior's range.",
-                f"Give --sigma from {least:g} to {most:g}.",
+                f"Give --sigma from {sigma_min:g} to {sigma_max:g}.",
             )
-        wanted = select_layers(prior.denoiser.backbone, self.layers)
-        return [m for m in prior.denoiser.backbone.modules() if m in wanted]
+        layers = select_layers(prior.denoiser.backbone, self.layers)
+        return [m for m in prior.denoiser.backbone.modules() if m in layers]
 
     def noisy_states(self, x: Tensor, label: str) -> Iterator[Tensor]:
         """Yield the state, or its noisy versions to average over."""
@@ -62,8 +62,8 @@ def state_features(space: StateSpace, step: Step, options: FeatureOptions) -> Te
     x, modules = space.normalise(space.values(step), step), options.select_layers(space.prior)
     total = torch.zeros(0)
     for x_t in options.noisy_states(x, space.label(step)):
-        found = space.features(x_t, step, modules, options.sigma)
-        total = found if not total.numel() else total + found
+        features = space.features(x_t, step, modules, options.sigma)
+        total = features if not total.numel() else total + features
     return total / max(1, options.draws)
 
 

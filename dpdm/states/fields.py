@@ -245,8 +245,8 @@ class FieldSpace:
 
     def rows(self, table: pd.DataFrame, step: Step) -> NDArray[np.bool_]:
         """Return a mask of the observations of a step."""
-        found: NDArray[np.bool_] = (table["step"] == step).to_numpy()
-        return found
+        mask: NDArray[np.bool_] = (table["step"] == step).to_numpy()
+        return mask
 
     def operator(self, rows: pd.DataFrame, tried: bool = False) -> Operator:
         """Return the operator from fields (B, C, H, W) to the values of rows (B, N)."""
@@ -279,9 +279,9 @@ class FieldSpace:
         one = load_checked_fields(
             fields.isel(time=step) if "time" in fields.dims else fields, path
         )
-        found: Array = to_tensor(one, self.names, self.grid.shape).numpy()
-        check_no_gaps(path, dict(zip(self.names, found, strict=True)))
-        return found
+        values: Array = to_tensor(one, self.names, self.grid.shape).numpy()
+        check_no_gaps(path, dict(zip(self.names, values, strict=True)))
+        return values
 
     def centre(self, members: Array, step: Step) -> Array:
         """Return members shifted so that their mean is the state, in transformed values."""
@@ -372,8 +372,8 @@ def select_residual_climatology(
     """Return the prior's residual climatology of a season, if it has one."""
     if not prior.climatology:
         return None
-    own = Grid(prior.climatology["lat"].numpy(), prior.climatology["lon"].numpy())
-    if not own.is_same(grid):
+    trained = Grid(prior.climatology["lat"].numpy(), prior.climatology["lon"].numpy())
+    if not trained.is_same(grid):
         raise DpdmError(
             "The prior holds the residual climatology of its training region, and the target is "
             "another grid.",

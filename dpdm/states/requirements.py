@@ -38,14 +38,14 @@ def select_prior_variables(
                 f"--var {name}={old} names a variable that the prior does not have.",
                 f"Its variables are {', '.join(names)}: write --var {names[0]}={old}.",
             )
-    found = [n for n in names if n in fields]
-    if not found and (departures := [str(n) for n, a in fields.items() if is_anomaly(a)]):
+    available = [n for n in names if n in fields]
+    if not available and (anomalies := [str(n) for n, a in fields.items() if is_anomaly(a)]):
         raise DpdmError(
-            f"{path} holds anomalies ({', '.join(departures)}), and the prior's variables are "
+            f"{path} holds anomalies ({', '.join(anomalies)}), and the prior's variables are "
             f"{', '.join(names)} themselves.",
             "Add the climatology to the anomalies first.",
         )
-    if not found:
+    if not available:
         raise variables_not_found(path, "the prior's", names, fields.data_vars)
     for channel in prior.normaliser.channels:
         units = (
@@ -61,7 +61,7 @@ def select_prior_variables(
             f"{path} holds {fields.sizes['realization']} members; dpdm downscales one at a time.",
             f"{select_member_hint(fields)} Give each its own --seed.",
         )
-    out = select_with_bounds(fields, found)
+    out = select_with_bounds(fields, available)
     return out.squeeze("realization", drop=True) if "realization" in fields.dims else out
 
 

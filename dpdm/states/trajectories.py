@@ -253,8 +253,8 @@ class TrajectorySpace:
         """Return a mask of the observations of a trajectory."""
         if step is None:
             return np.ones(len(table), bool)
-        found: NDArray[np.bool_] = (table["trajectory"] == step).to_numpy()
-        return found
+        mask: NDArray[np.bool_] = (table["trajectory"] == step).to_numpy()
+        return mask
 
     def operator(self, rows: pd.DataFrame, tried: bool = False) -> Operator:
         """Return the operator from physical trajectories (B, C, T, H, W) to the rows' values."""

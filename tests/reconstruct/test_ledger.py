@@ -34,7 +34,7 @@ def missed(command: str, what: str, hint: str) -> None:
 def test_a_product_that_is_gone_is_missed_and_drawn_again(site: Path) -> None:
     whole = tree(Path("out"))
     Path("out/fine_2000.nc").unlink()
-    missed(RUN, "Since out was begun, fine_2000.nc is missing", "--accept-change")
+    missed(RUN, "Since out was started, fine_2000.nc is missing", "--accept-change")
     assert "3 of them done" in done(*RUN.split(), "--accept-change").stderr
     assert tree(Path("out")) == whole
     assert "done: 6 of 6" in done("status", "out").stdout
