@@ -1,11 +1,11 @@
-"""Synthetic observations: what instruments with known errors would have seen of a known truth.
+"""Write synthetic observations of a known truth, with known errors.
 
-Any file of fields is observed: a test bed's trajectories, or fields on latitude and longitude.
-The settings say what is seen, where, when, and with which error,
+The truth is a file of trajectories of a test bed, or of fields on latitude and longitude. The
+settings define quantity, locations, times and errors,
 
     value = operator(truth) + error * noise,        noise ~ N(0, 1),
 
-with the operators that assimilation uses, so what is assimilated is what was observed.
+with the observation operators of dpdm assimilate.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ COORDINATE_UNITS = {"lat": "degrees_north", "lon": "degrees_east", "y": "1", "x"
 
 @dataclass(frozen=True)
 class Schedule:
-    """Section ``[when]``: which steps are seen.
+    """Section ``[when]``: the observed steps.
 
     Attributes:
-        every: Every so many steps,
-        first: from this one, counted from 0,
-        last: to this one; -1 is the last.
-        steps: Or just these.
+        every: Interval in steps,
+        first: from this step, counted from 0,
+        last: to this step; -1 is the last.
+        steps: Or a list of steps.
     """
 
     every: int = 1
@@ -59,7 +59,7 @@ class ErrorSettings:
 
     Attributes:
         std: Standard deviation, in the unit of the values: one, or one for each variable, each
-            variable and pressure, or each channel; of channels it may stand in their file.
+            variable and pressure, or each channel; that of channels may be in their file.
     """
 
     std: tuple[float, ...] = ()
@@ -67,7 +67,7 @@ class ErrorSettings:
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """All of it; the seed decides random places and the noise."""
+    """All settings; the seed is that of random locations and of the noise."""
 
     what: ObservedQuantity = field(default_factory=ObservedQuantity)
     where: Network = field(default_factory=Network)
@@ -76,69 +76,73 @@ class SyntheticConfig:
     seed: int = 0
 
 
-def observe(truth: Path, target: Path, config: Path, ask: FileOptions = FileOptions()) -> None:
-    """Write observations of a file of fields, as a configuration says."""
+def observe(truth: Path, target: Path, config: Path, options: FileOptions = FileOptions()) -> None:
+    """Write synthetic observations of a file after a configuration."""
     settings = read_settings(config, SyntheticConfig)
     channels = config.parent / settings.what.channels if settings.what.channels else None
-    check_output(target, [truth, config, channels], ask.overwrite)
-    scene = open_nature_run(truth, ask, settings.what.operator in IDENTITY_OPERATORS)
-    table = simulate_observations(scene, settings, str(config), ask.progress)
+    check_output(target, [truth, config, channels], options.overwrite)
+    nature_run = open_nature_run(truth, options, settings.what.operator in IDENTITY_OPERATORS)
+    table = simulate_observations(nature_run, settings, str(config), options.progress)
     if not len(table["value"]):
-        raise DpdmError(f"{truth} is missing at all the places.", "Choose others in [where].")
-    said = {"input": truth.name, "input_sha256": sha256(truth), "seed": str(settings.seed)}
-    out = observation_dataset(table, scene)
+        raise DpdmError(f"{truth} is missing at all locations.", "Choose others in [where].")
+    provenance = {"input": truth.name, "input_sha256": sha256(truth), "seed": str(settings.seed)}
+    out = observation_dataset(table, nature_run)
     out.attrs = file_attributes(
-        scene.attrs, f"Synthetic observations of {truth.name}", said, ask.history
+        nature_run.attrs, f"Synthetic observations of {truth.name}", provenance, options.history
     ) | ({"featureType": "point"} if {"lat", "time"} <= table.keys() else {})
-    with Writer(target, out, ask.overwrite):
-        pass  # it is small, and laid out whole
+    with Writer(target, out, options.overwrite):
+        pass  # the layout holds all values
 
 
 def simulate_observations(
-    scene: NatureRun, settings: SyntheticConfig, where: str, report: Callable[[int, int], None]
+    nature_run: NatureRun,
+    settings: SyntheticConfig,
+    where: str,
+    report: Callable[[int, int], None],
 ) -> dict[str, Array]:
-    """Return the columns of all observations, time after time, without those that are missing."""
-    said = settings
-    looks = synthetic_observations(scene, said.what, said.where, said.error.std, said.seed, where)
-    steps = select_observed_steps(settings.when, scene.steps, where)
-    numbers = select_trajectories(settings.what, scene, where)
+    """Return the columns of all observations, in order of time, without missing ones."""
+    instruments = synthetic_observations(
+        nature_run, settings.what, settings.where, settings.error.std, settings.seed, where
+    )
+    steps = select_observed_steps(settings.when, nature_run.steps, where)
+    numbers = select_trajectories(settings.what, nature_run, where)
     noise = np.random.default_rng((settings.seed, 1))
     parts: list[dict[str, Array]] = []
     for done, number in enumerate(numbers, 1):
         for step in steps:
-            parts += observe_step(scene, looks, number, step, noise)
+            parts += observe_step(nature_run, instruments, number, step, noise)
         report(done, len(numbers))
     table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    there = np.isfinite(table["value"])
-    return {name: column[there] for name, column in table.items()}
+    finite = np.isfinite(table["value"])
+    return {name: column[finite] for name, column in table.items()}
 
 
 def observe_step(
-    scene: NatureRun,
-    looks: Sequence[SyntheticObservation],
+    nature_run: NatureRun,
+    instruments: Sequence[SyntheticObservation],
     number: int,
     step: int,
     noise: np.random.Generator,
 ) -> Iterator[dict[str, Array]]:
-    """Yield the columns of each look at one step."""
-    fields = scene.read(number, step)
-    for look in looks:
-        exact = look.operator(fields)[0].numpy()
+    """Yield the columns of each instrument at one step."""
+    fields = nature_run.read(number, step)
+    for instrument in instruments:
+        exact = instrument.operator(fields)[0].numpy()
         columns: dict[str, Any] = {
-            "value": exact + look.errors(noise.standard_normal(exact.shape)),
-            "error": look.std,
-            "variable": look.variable,
-            "units": look.units,
-            **look.extra_columns,
-            **scene.labels(number, step),
+            "value": exact + instrument.errors(noise.standard_normal(exact.shape)),
+            "error": instrument.std,
+            "variable": instrument.variable,
+            "units": instrument.units,
+            **instrument.extra_columns,
+            **nature_run.labels(number, step),
         }
         yield {name: np.broadcast_to(column, exact.shape) for name, column in columns.items()}
 
 
 def select_observed_steps(when: Schedule, count: int, where: str) -> list[int]:
-    """Return which of so many steps are seen, in order."""
+    """Return the observed ones of a number of steps, in order."""
     if when.every < 1:
-        raise DpdmError(f"{where} looks every {when.every} steps.", "Give 1 or more.")
+        raise DpdmError(f"{where} observes every {when.every} steps.", "Give 1 or more.")
     for step in (when.first, when.last, *when.steps):
         if not -count <= step < count:
             raise DpdmError(
@@ -148,24 +152,27 @@ def select_observed_steps(when: Schedule, count: int, where: str) -> list[int]:
     first, last = when.first % count, when.last % count
     steps = sorted({s % count for s in when.steps}) or list(range(first, last + 1, when.every))
     if not steps:
-        raise DpdmError(f"{where} looks from step {first} to {last}.", "Give the first first.")
+        raise DpdmError(f"{where} observes from step {first} to {last}.", "Exchange the two.")
     return steps
 
 
-def select_trajectories(what: ObservedQuantity, scene: NatureRun, where: str) -> tuple[int, ...]:
-    """Return the numbers of the trajectories that are seen."""
+def select_trajectories(
+    what: ObservedQuantity, nature_run: NatureRun, where: str
+) -> tuple[int, ...]:
+    """Return the numbers of the observed trajectories."""
+    known = nature_run.trajectories
     for number in what.trajectories:
-        if number not in scene.trajectories:
+        if number not in known:
             raise DpdmError(
-                f"{where} asks for trajectory {number}, which {scene.path} lacks.",
-                f"It holds {len(scene.trajectories)}, from {min(scene.trajectories, default=0)}.",
+                f"{where} asks for trajectory {number}, which is not in {nature_run.path}.",
+                f"It holds {len(known)}, from {min(known, default=0)}.",
             )
-    return what.trajectories or scene.trajectories or (0,)
+    return what.trajectories or known or (0,)
 
 
-def observation_dataset(table: dict[str, Array], scene: NatureRun) -> xr.Dataset:
+def observation_dataset(table: dict[str, Array], nature_run: NatureRun) -> xr.Dataset:
     """Return the columns as a dataset along ``obs``, with their metadata."""
-    words = {
+    attrs = {
         "value": {"long_name": "observed value", "ancillary_variables": "error"},
         "error": {"long_name": "standard deviation of the error of the value"},
         "variable": {"long_name": "observed variable"},
@@ -175,23 +182,23 @@ def observation_dataset(table: dict[str, Array], scene: NatureRun) -> xr.Dataset
         "channel": {"long_name": "channel of the sounder"},
         "pressure": {"standard_name": "air_pressure", "long_name": "pressure", "units": "Pa"},
         "radius": {"long_name": "radius of the disc that is seen", "units": "m"},
-        "time": scene.time_attrs,
+        "time": nature_run.time_attrs,
     }
     names = {"lat": "latitude", "lon": "longitude"}
-    words |= {a: {"units": u, "long_name": names.get(a, a)} for a, u in COORDINATE_UNITS.items()}
-    words |= {a: {**words[a], "standard_name": s} for a, s in names.items()}
+    attrs |= {a: {"units": u, "long_name": names.get(a, a)} for a, u in COORDINATE_UNITS.items()}
+    attrs |= {a: {**attrs[a], "standard_name": s} for a, s in names.items()}
     units = sorted(set(table["units"]))
-    words |= {n: {**words[n], "units": units[0]} for n in ("value", "error") if len(units) == 1}
-    out = xr.Dataset({n: ("obs", np.array(c), words.get(n, {})) for n, c in table.items()})
+    attrs |= {n: {**attrs[n], "units": units[0]} for n in ("value", "error") if len(units) == 1}
+    out = xr.Dataset({n: ("obs", np.array(c), attrs.get(n, {})) for n, c in table.items()})
     for column in out.variables.values():
         # Characters, not strings, which take 40 bytes each; no fill where nothing is missing.
         column.encoding = {"dtype": "S1"} if column.dtype.kind == "U" else {"_FillValue": None}
-    if scene.calendar:
+    if nature_run.calendar:
         dates = {
             "units": exact_time_unit(out["time"]),
-            "calendar": scene.calendar,
+            "calendar": nature_run.calendar,
             "dtype": "float64",
         }
         out["time"].encoding = dates | {"_FillValue": None}
-    places = [n for n in ("time", "lat", "lon", "y", "x", "component", "trajectory") if n in out]
-    return out.set_coords(places)
+    coords = [n for n in ("time", "lat", "lon", "y", "x", "component", "trajectory") if n in out]
+    return out.set_coords(coords)

@@ -1,4 +1,4 @@
-"""A file in, the same fields on another grid out, step by step."""
+"""Regrid the fields of a file, step by step."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from dpdm.fields.grid import Grid, grid_of, refine_grid
 from dpdm.fields.input import FileOptions
 from dpdm.fields.metadata import add_cf_metadata
 from dpdm.fields.read import load_checked_fields, open_fields, sha256
-from dpdm.fields.regrid import coarsen_fields as means
-from dpdm.fields.regrid import interpolate_bilinear as interpolate
+from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear
 from dpdm.fields.units import restore_units
 from dpdm.fields.value_checks import common_missing_codes
 from dpdm.fields.write import Writer, check_output
@@ -25,25 +24,27 @@ StepTransform = Callable[[xr.Dataset], xr.Dataset]
 def regrid_file(
     source: Path,
     target: Path,
-    rule: StepTransform,
+    transform: StepTransform,
     title: str,
-    ask: FileOptions,
+    options: FileOptions,
     inputs: tuple[Path, ...] = (),
 ) -> None:
-    """Write ``rule`` of every step of a file, in the units of the file."""
-    check_output(target, [source, *inputs], ask.overwrite)
-    fields = ask.open(source)
+    """Write the transform of every step of a file, in the units of the file."""
+    check_output(target, [source, *inputs], options.overwrite)
+    fields = options.open(source)
     steps = fields.sizes.get("time", 1)
     provenance = {"input": source.name, "input_sha256": sha256(source)}
-    template = add_cf_metadata(restore_units(rule(fields), fields), title, provenance, ask.history)
-    with Writer(target, template, ask.overwrite) as writer:
+    template = add_cf_metadata(
+        restore_units(transform(fields), fields), title, provenance, options.history
+    )
+    with Writer(target, template, options.overwrite) as writer:
         for step in range(steps):
             one = fields.isel(time=[step]) if "time" in fields.dims else fields
-            writer.write(restore_units(rule(load_checked_fields(one)), one))
-            ask.progress(step + 1, steps)
+            writer.write(restore_units(transform(load_checked_fields(one)), one))
+            options.progress(step + 1, steps)
 
 
-INTERPOLATION_BYTES = 32  # of a cell: double and single precision, before and after
+INTERPOLATION_BYTES = 32  # of a cell: double and single precision, input and output
 
 
 def interpolate_file(
@@ -51,41 +52,43 @@ def interpolate_file(
     fine: Path,
     grid: Path | None,
     factor: int | None,
-    ask: FileOptions = FileOptions(),
+    options: FileOptions = FileOptions(),
 ) -> None:
-    """Write the lerp to the grid of a file, or to cells cut into ``factor`` by ``factor``."""
-    codes = common_missing_codes(ask.missing)
-    like = None if grid is None else open_fields(grid, needed=(), missing=codes)
-    target = None if like is None else grid_of(like)
+    """Write the bilinear interpolation to the grid of a file, or to a grid refined by a factor."""
+    codes = common_missing_codes(options.missing)
+    target = None if grid is None else grid_of(open_fields(grid, needed=(), missing=codes))
 
-    def rule(fields: xr.Dataset) -> xr.Dataset:
-        return interpolate(fields, target or split_cells(grid_of(fields), factor or 0, coarse))
+    def transform(fields: xr.Dataset) -> xr.Dataset:
+        return interpolate_bilinear(
+            fields, target or split_cells(grid_of(fields), factor or 0, coarse)
+        )
 
-    if target is not None and not grid_of(ask.open(coarse)).covers(target):
+    if target is not None and not grid_of(options.open(coarse)).covers(target):
         raise DpdmError(
             f"The grid of {grid} reaches beyond the cells of {coarse}.",
-            "Cut the target, or give a larger input: nothing is extrapolated.",
+            "Use a smaller target or a larger input: nothing is extrapolated.",
         )
     title = f"Bilinear interpolation of {coarse.name}"
-    regrid_file(coarse, fine, rule, title, ask, () if grid is None else (grid,))
+    regrid_file(coarse, fine, transform, title, options, () if grid is None else (grid,))
 
 
 def split_cells(grid: Grid, factor: int, path: Path) -> Grid:
-    """Return the grid whose cells are cut into ``factor`` by ``factor``."""
+    """Return a grid refined by a factor."""
     if factor < 1:
         raise DpdmError(f"The factor for {path} is {factor}.", "Give a whole number of 1 or more.")
     cells = grid.shape[0] * grid.shape[1] * factor**2
     if INTERPOLATION_BYTES * cells > available_memory():
         raise DpdmError(
-            f"The factor {factor} would cut a field of {path} into {cells:.2g} cells, more than "
-            "fit into memory.",
+            f"The factor {factor} refines {path} to {cells:.2g} cells, more than fit into memory.",
             "Give a smaller factor, or a smaller region.",
         )
     lat, lon = grid.spacing
     return refine_grid(grid, (lat / factor, lon / factor))
 
 
-def coarsen_file(fine: Path, coarse: Path, factor: int, ask: FileOptions = FileOptions()) -> None:
+def coarsen_file(
+    fine: Path, coarse: Path, factor: int, options: FileOptions = FileOptions()
+) -> None:
     """Write the means over blocks of ``factor`` by ``factor`` cells."""
     title = f"Means over blocks of {factor} by {factor} cells of {fine.name}"
-    regrid_file(fine, coarse, lambda fields: means(fields, factor), title, ask)
+    regrid_file(fine, coarse, lambda fields: coarsen_fields(fields, factor), title, options)

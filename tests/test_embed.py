@@ -14,9 +14,9 @@ from dpdm.nets.unet import UNet
 from dpdm.prior import load_prior
 from dpdm.prior.bound_denoiser import state_scaling
 from dpdm.states import open_states
-from dpdm.states.ensemble import EnsembleOptions
 from dpdm.states.features import FeatureOptions, state_features
 from dpdm.states.fields import FieldSpace
+from dpdm.states.options import EnsembleOptions
 from tests.helpers.gaussian_prior import gaussian, opened_file
 from tests.helpers.small_world import done, refused
 from tests.helpers.trajectories import currents

@@ -19,8 +19,8 @@ from dpdm.forecast import (
     valid_lead,
 )
 from dpdm.prior import load_prior
-from dpdm.states.ensemble import EnsembleOptions
 from dpdm.states.features import FeatureOptions
+from dpdm.states.options import EnsembleOptions
 from tests.helpers.gaussian_prior import opened_file
 from tests.helpers.small_world import done, refused
 
@@ -157,7 +157,7 @@ def test_what_does_not_fit_is_refused(here: Path, turns: xr.Dataset) -> None:
 
 def test_a_prior_of_fields_has_no_surrogate(here: Path) -> None:
     command = "forecast fine.nc fine.nc out.nc --prior prior.safetensors"
-    refused(command, "the prior knows fields: t2m, tp", "dpdm embed")
+    refused(command, "the prior is of fields: t2m, tp", "dpdm embed")
 
 
 def test_components_need_a_prior_of_them(turns: xr.Dataset) -> None:

@@ -189,6 +189,6 @@ def test_trajectories_that_do_not_fit_are_refused(lines: None) -> None:
         ("currents.nc", "fields of 8 by 8 cells, the prior's components"),
     ):
         refused(LINES.replace("spirals.nc", name), what)
-    refused(f"{LINES} --factor 4", "this prior knows trajectories")
+    refused(f"{LINES} --factor 4", "this is a prior of trajectories")
     refused(f"{LINES} --strength 1 --target-spread 2", "either --strength", code=2)
     refused(f"{LINES} --target-spread a=b", "not a number", code=2)

@@ -116,7 +116,7 @@ def kill_a_worker(folder: Path, dice: random.Random) -> None:
     while run.is_running() and not list((folder / "out" / ".parts").glob("*.safetensors")):
         time.sleep(0.01)
     time.sleep(dice.uniform(0, 1))
-    workers = [p for p in run.children() if "reconstruct.workers" in " ".join(p.cmdline())]
+    workers = [p for p in run.children() if "reconstruct.executors" in " ".join(p.cmdline())]
     if workers:
         os.kill(dice.choice(workers).pid, signal.SIGKILL)
     if run.wait():

@@ -80,7 +80,7 @@ def bound(posterior: Posterior, space: FieldSpace, name: str, places: int) -> De
     local = apply_per_channel(
         point_operator(globe_layout(space.grid.lat, space.grid.lon), lat, lon)
     )
-    value = local(posterior.physical(posterior.first(0)).detach()).flatten()
+    value = local(posterior.physical(posterior.prior_moment(0)).detach()).flatten()
     seen = Observation(lambda x: local(x).flatten(1), value + 1, torch.ones_like(value))
     return guide(plain, posterior.modelled(seen))
 

@@ -16,9 +16,9 @@ from dpdm.evaluate.spectra import spectrum
 from dpdm.fields.regrid import coarsen_fields
 from dpdm.perturb import PerturbationOptions, ensemble_around, spread_by_variable, strength_sigma
 from dpdm.prior import find_prior, load_prior
-from dpdm.states.ensemble import EnsembleOptions
-from dpdm.states.field_domain import FieldConditioning, open_field_file
+from dpdm.states.field_domain import open_field_file
 from dpdm.states.fields import FieldSpace
+from dpdm.states.options import EnsembleOptions, FieldConditioning
 
 EDGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
 BLOCKS = 10

@@ -43,8 +43,8 @@ from dpdm.observations.sounder import read_channels
 from dpdm.observations.table import read_observations
 from dpdm.operators.linear import as_single_row, compose_maps
 from dpdm.prior import load_prior
-from dpdm.states.ensemble import EnsembleOptions
 from dpdm.states.globe import GlobalSpace, observed_globe_states
+from dpdm.states.options import EnsembleOptions
 
 SETTINGS = Path(__file__).parent
 SOUNDER = common.SAMPLES / "sounder.nc"

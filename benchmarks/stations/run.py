@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 
 from benchmarks import common
 from benchmarks.stations.references import distances, left_out, nearest
-from dpdm.assimilate import guide_sampler, read_all_observations, screen
-from dpdm.assimilate.analysis import Analysis
+from dpdm.assimilate import read_all_observations
+from dpdm.assimilate.analysis import Analysis, screen
 from dpdm.assimilate.background import CoarseError, build_coarse_error
 from dpdm.assimilate.departures import compare_departures
 from dpdm.fields.grid import grid_of
@@ -46,11 +46,15 @@ from dpdm.observations.quality_control import station_names
 from dpdm.observations.status import IN_USE, ObsStatus, has_status
 from dpdm.prior import find_prior, load_prior
 from dpdm.prior.conditioning import to_tensor
-from dpdm.states.ensemble import EnsembleOptions
 from dpdm.states.field_domain import fit_field_space
 from dpdm.states.fields import FieldSpace
-from dpdm.states.request import PARAMETER_GUIDANCES, AssimilationFiles, AssimilationOptions
-from dpdm.states.sampling import draw_ensemble
+from dpdm.states.options import (
+    PARAMETER_GUIDANCES,
+    AssimilationFiles,
+    AssimilationOptions,
+    EnsembleOptions,
+)
+from dpdm.states.sampling import draw_ensemble, guide_sampler
 
 Array = NDArray[np.float64]
 STATIONS = common.SAMPLES / "korea_stations.csv"
@@ -139,7 +143,7 @@ def methods(
             held = said.assign(status=np.where(out, *IN_USE[::-1]))
             analysis = Analysis(space, held, 0.0, law)
             for step in space.steps:
-                for _ in analysis.analyse(step):
+                for _ in analysis.members(step, range(analysis.space.options.members)):
                     pass
             made[name][out] = analysis.analysis[out]
             table.loc[out, stated(name)] = said["error"][out]
@@ -235,7 +239,7 @@ def smooth(space: FieldSpace, table: pd.DataFrame, climb: float) -> Array:
         here = np.flatnonzero(table["step"] == step)
         rows = table.iloc[here] if climb else table.iloc[here].assign(elevation=np.nan)
         fields = to_tensor(
-            interpolate_bilinear(space.at(step), space.grid), names, space.grid.shape
+            interpolate_bilinear(space.coarse_step(step), space.grid), names, space.grid.shape
         )
         operator = replace(space, statics=space.smooth).operator(rows)
         out[here] = operator(torch.as_tensor(fields)[None]).T.numpy()

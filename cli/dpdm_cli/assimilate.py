@@ -141,8 +141,7 @@ def assimilate(
     from dpdm.assimilate import assimilate
     from dpdm.assimilate.departures import format_departures
     from dpdm.info import describe_code
-    from dpdm.states.ensemble import EnsembleOptions
-    from dpdm.states.request import AssimilationFiles, AssimilationOptions
+    from dpdm.states.options import AssimilationFiles, AssimilationOptions, EnsembleOptions
 
     asked = EnsembleOptions(
         members=members, seed=seed, steps=steps or 0, keep=keep, device=device, bbox=bbox,

@@ -84,7 +84,7 @@ def downscale(
     if mean and members and given is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("Give either --mean or --members.")
     from dpdm.downscale import downscale
-    from dpdm.states.ensemble import EnsembleOptions
+    from dpdm.states.options import EnsembleOptions
 
     asked = EnsembleOptions(
         members=0 if mean else members, steps=steps or 0, sampler=sampler or "", rename=rename,

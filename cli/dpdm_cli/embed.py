@@ -71,9 +71,8 @@ def embed(
     if factor is not None and blind:
         raise click.UsageError("Give either --factor or --blind.")
     from dpdm.embed import embed
-    from dpdm.states.ensemble import EnsembleOptions
     from dpdm.states.features import FeatureOptions
-    from dpdm.states.field_domain import FieldConditioning
+    from dpdm.states.options import EnsembleOptions, FieldConditioning
 
     asked = EnsembleOptions(
         device=device, rename=rename, units=units, missing=missing,

@@ -51,8 +51,8 @@ def forecast(
     TRAIN that it has not seen is printed.
     """  # fmt: skip
     from dpdm.forecast import ForecastOptions, forecast, format_skill
-    from dpdm.states.ensemble import EnsembleOptions
     from dpdm.states.features import FeatureOptions
+    from dpdm.states.options import EnsembleOptions
 
     look = FeatureOptions(sigma, tuple(layer.split(",")))
     asked = EnsembleOptions(device="cpu", history=options.command_line())

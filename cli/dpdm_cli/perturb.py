@@ -94,8 +94,7 @@ def perturb(
     if factor is not None and blind:
         raise click.UsageError("Give either --factor or --blind.")
     from dpdm.perturb import PerturbationOptions, format_calibration, perturb
-    from dpdm.states.ensemble import EnsembleOptions
-    from dpdm.states.field_domain import FieldConditioning
+    from dpdm.states.options import EnsembleOptions, FieldConditioning
 
     asked = EnsembleOptions(
         members=members, seed=seed, steps=steps or 0, keep=keep, consistent=consistent,

@@ -1,172 +1,122 @@
-"""Observations and a prior in, an ensemble of analyses out, with a report on every observation."""
+"""Assimilate observations into an ensemble, with a report on every observation."""
 
 from __future__ import annotations
 
-import math
 import warnings
-from dataclasses import asdict, replace
-from typing import TypeVar
+from dataclasses import asdict
 
 import pandas as pd
 
-from dpdm.assimilate.analysis import Analysis
-from dpdm.assimilate.background import CoarseError, build_coarse_error
+from dpdm.assimilate.analysis import Analysis, guide_space, screen
+from dpdm.assimilate.background import build_coarse_error
 from dpdm.assimilate.departures import departures, misfit_warnings, summarise_departures
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.metrics import Row
 from dpdm.fields.csv_cells import guard_formulas
-from dpdm.fields.grid import grid_of
 from dpdm.fields.read import sha256
 from dpdm.fields.write import Writer, check_output, write_text
-from dpdm.observations.quality_control import withhold_stations
 from dpdm.observations.sounder import SounderChannels, read_channels
-from dpdm.observations.status import accept
 from dpdm.observations.table import read_observations
 from dpdm.prior import Prior, find_prior, load_prior
-from dpdm.states import find_state_kind
-from dpdm.states.ensemble import (
-    EnsembleOptions,
-    ProgressCallback,
-    ensemble_provenance,
-    finish_layout,
-)
+from dpdm.states import open_observed_states
+from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_layout
 from dpdm.states.fields import FieldSpace
-from dpdm.states.request import AssimilationFiles, AssimilationOptions, Request
-from dpdm.states.sampling import SamplerConfig, StateSpace
+from dpdm.states.options import AssimilationFiles, AssimilationOptions, EnsembleOptions, Request
+from dpdm.states.sampling import StateSpace
 
-Space = TypeVar("Space", bound=StateSpace)
-REPORT_FLOAT_FORMAT = (
-    "%.9g"  # of the report: what float32 holds, and no rounding errors of conversions
-)
+REPORT_FLOAT_FORMAT = "%.9g"  # the digits of float32, without rounding errors of conversions
 
 
 def assimilate(
     files: AssimilationFiles,
     prior: str = "default",
     ensemble: EnsembleOptions = EnsembleOptions(),
-    said: AssimilationOptions = AssimilationOptions(),
+    options: AssimilationOptions = AssimilationOptions(),
     overwrite: bool = False,
     progress: ProgressCallback = lambda done, total: None,
 ) -> list[Row]:
-    """Write the ensemble of analyses, part by part, and return scores at the observations."""
+    """Write the ensemble of analyses, and return scores at the observations."""
     path = find_prior(prior)
-    inputs = [files.read, said, ensemble, path]
+    inputs = [files.inputs, options, ensemble, path]
     check_output(files.analysis, inputs, overwrite)
     if files.report is not None:
         check_output(files.report, [*inputs, files.analysis], overwrite, suffixes=(".csv",))
-    known = load_prior(path)
-    request = Request(files, path.stem, ensemble, said, read_sounder(said, known))
-    work = prepare_analysis(known, request)
-    made = ensemble_provenance(path, files.read, analysis_settings(work.space, request))
-    template = finish_layout(
-        work.space.template(), analysis_title(request), made, ensemble.history
-    )
+    loaded = load_prior(path)
+    request = Request(files, path.stem, ensemble, options, read_sounder(options, loaded))
+    analysis = prepare_analysis(loaded, request)
+    settings = analysis_settings(analysis.space, request)
+    provenance = ensemble_provenance(path, files.inputs, settings)
+    observed = ", ".join(p.name for p in files.observations)
+    title = f"Analyses of {observed} with the prior {path.stem}"
+    template = finish_layout(analysis.space.template(), title, provenance, ensemble.history)
     with Writer(files.analysis, template, overwrite) as writer:
-        for done, block in enumerate(work.blocks(), 1):
+        for done, block in enumerate(analysis.blocks(), 1):
             writer.write(block)
-            progress(min(done, work.total), work.total)
+            progress(min(done, analysis.total), analysis.total)
         if files.report is not None:
-            found = departures(work.table, work.prior, work.analysis)
-            lines = guard_formulas(found).to_csv(index=False, float_format=REPORT_FLOAT_FORMAT)
+            report = guard_formulas(departures(analysis.table, analysis.prior, analysis.analysis))
+            lines = report.to_csv(index=False, float_format=REPORT_FLOAT_FORMAT)
             write_text(files.report, lines, overwrite)
-    rows = summarise_departures(work.table, work.prior, work.analysis)
+    rows = summarise_departures(analysis.table, analysis.prior, analysis.analysis)
     for sentence in misfit_warnings(rows):
         warnings.warn(sentence, DpdmWarning, stacklevel=2)
     return rows
 
 
 def prepare_analysis(prior: Prior, request: Request) -> Analysis:
-    """Return the analysis that is asked for, ready to be made."""
-    said = request.observations
-    table = read_all_observations(request.files, said, request.sounder)
-    space = guide_space(find_state_kind(prior).of_observations(prior, table, request), said)
-    error = stated_coarse_error(space, said) if isinstance(space, FieldSpace) else None
-    return Analysis(space, screen(table, space, said), said.reject, error)
-
-
-def analysis_title(request: Request) -> str:
-    """Return one line on what is written."""
-    observed = ", ".join(p.name for p in request.files.observations)
-    return f"Analyses of {observed} with the prior {request.prior}"
+    """Return the analysis of a request, with its observations screened."""
+    options = request.observations
+    table = read_all_observations(request.files, options, request.sounder)
+    space = guide_space(open_observed_states(prior, table, request), options)
+    error = None
+    if isinstance(space, FieldSpace):
+        error = build_coarse_error(
+            space.names, space.coarse_grid, space.grid, options.coarse_error, options.coarse_length
+        )
+    return Analysis(space, screen(table, space, options), options.reject, error)
 
 
 def read_all_observations(
-    files: AssimilationFiles, said: AssimilationOptions, sounder: SounderChannels | None = None
+    files: AssimilationFiles, options: AssimilationOptions, sounder: SounderChannels | None = None
 ) -> pd.DataFrame:
-    """Return the observations as they were read."""
+    """Return the observations of all files."""
     table = read_observations(
-        files.observations, said.errors, said.obs_var, said.obs_units, sounder, said.obs_missing
-    )
+        files.observations, options.errors, options.obs_var, options.obs_units, sounder,
+        options.obs_missing,
+    )  # fmt: skip
     if sounder is not None and not (table["variable"] == "tb").any():
         raise DpdmError(
-            f"{said.channels} says what channels see, and no brightness temperature is observed.",
+            f"{options.channels} describes a sounder, and no brightness temperature is observed.",
             "Leave --channels out, or give observations of tb.",
         )
     return table
 
 
-def read_sounder(said: AssimilationOptions, prior: Prior) -> SounderChannels | None:
-    """Return the channels of a sounder, if the user names their file."""
-    if said.channels is None:
+def read_sounder(options: AssimilationOptions, prior: Prior) -> SounderChannels | None:
+    """Return the channels of a sounder, None without a file of them."""
+    if options.channels is None:
         return None
     if prior.contract.kind != "globe":
         raise DpdmError(
-            "--channels says what is seen of columns of air, and this prior knows none.",
+            "--channels is for a prior with vertical levels, and this one has none.",
             "Leave it out, or choose another --prior: dpdm train --window makes one of levels.",
         )
-    return read_channels(said.channels)
-
-
-def guide_sampler(
-    sampler: SamplerConfig, prior: Prior, said: AssimilationOptions
-) -> SamplerConfig:
-    """Return how to sample, pulled by observations: the prior's way, but for what is asked."""
-    count = sampler.corrections if said.corrections is None else said.corrections
-    if said.tau and not count:
-        raise DpdmError(
-            "--tau is the length of corrections, and there are none.",
-            "Say --corrections too, or leave it out.",
-        )
-    guide = said.guide(said.guidance or prior.contract.sampling["guidance"])
-    return replace(sampler, guide=guide, corrections=count, tau=said.tau or sampler.tau)
-
-
-def guide_space(space: Space, said: AssimilationOptions) -> Space:
-    """Return a space whose members observations pull."""
-    sampler = guide_sampler(space.sampler, space.prior, said)
-    return replace(space, sampler=sampler)  # type: ignore[type-var]
-
-
-def screen(table: pd.DataFrame, space: StateSpace, said: AssimilationOptions) -> pd.DataFrame:
-    """Return observations, checked against the states and partly withheld."""
-    checked = space.screen(table, said.coverage)
-    return accept(withhold_stations(checked, said.withhold, space.options.seed))
-
-
-def stated_coarse_error(space: FieldSpace, said: AssimilationOptions) -> CoarseError | None:
-    """Return the law of the coarse field's error, if the user states one."""
-    stated = said.coarse_error
-    if space.blind and stated:
-        raise DpdmError("--coarse-error is stated, and there is no --coarse.", "Leave it out.")
-    for name, std in stated.items():
-        if not (std >= 0 and math.isfinite(std)):
-            raise DpdmError(f"The coarse error of {name} is {std:g}.", "Give 0 or more.")
-    source = grid_of(space.coarse)
-    return build_coarse_error(space.names, source, space.grid, stated, said.coarse_length)
+    return read_channels(options.channels)
 
 
 def analysis_settings(space: StateSpace, request: Request) -> dict[str, object]:
-    """Return what decides the analyses beside the files."""
+    """Return the settings of the analyses for their provenance."""
     options, contract = request.observations, space.prior.contract
-    said: dict[str, object] = {"seed": space.options.seed, "members": space.options.members}
-    stated = {k: v for k, v in asdict(options).items() if not isinstance(v, dict)}
+    values = {k: v for k, v in asdict(options).items() if not isinstance(v, dict)}
     if options.channels:
-        stated |= {"channels": options.channels.name, "channels_sha256": sha256(options.channels)}
-    said |= {k: v for k, v in stated.items() if v is not None}
-    said |= {n: getattr(space.sampler, n) for n in ("sampler", "steps", "corrections", "tau")}
-    held = contract.code.get("reconstruction", {})
-    said |= {f"code_rmse_{name}": f"{value:.4g}" for name, value in held.items()}
-    said |= {"guidance": options.guidance or contract.sampling["guidance"]}
-    for word in ("errors", "coarse_error"):
-        said |= {f"{word}_{name}": value for name, value in getattr(options, word).items()}
-    return said | space.notes
+        values |= {"channels": options.channels.name, "channels_sha256": sha256(options.channels)}
+    settings: dict[str, object] = {"seed": space.options.seed, "members": space.options.members}
+    settings |= {k: v for k, v in values.items() if v is not None}
+    settings |= {n: getattr(space.sampler, n) for n in ("sampler", "steps", "corrections", "tau")}
+    code_rmse = contract.code.get("reconstruction", {})
+    settings |= {f"code_rmse_{name}": f"{value:.4g}" for name, value in code_rmse.items()}
+    settings |= {"guidance": options.guidance or contract.sampling["guidance"]}
+    for option in ("errors", "coarse_error"):
+        stated = getattr(options, option)
+        settings |= {f"{option}_{name}": value for name, value in stated.items()}
+    return settings | space.notes

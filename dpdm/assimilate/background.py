@@ -1,18 +1,17 @@
-r"""What may be wrong with the coarse field itself: a smooth Gaussian error beneath the members.
+r"""Error of the coarse input: a smooth Gaussian error that is added to the members.
 
-The prior takes the coarse field at its word, so its members differ from it only by what its cells
-cannot resolve. Where the truth is the field f plus an error b of the coarse input,
+The prior takes the coarse field as exact, so its members differ from it only by what the coarse
+cells do not resolve. Where the truth is the field f plus an error b of the coarse input,
 
 .. math:: y = A(f) + b + e, \qquad b = s \, L z, \quad z \sim N(0, I),
 
-with L the root of a Gaussian correlation between the coarse cells, lerped, the members of f are
-drawn with :math:`R + G G^T` for the errors' covariance, where G = s A L, and b then belongs to
+with L the root of a Gaussian correlation between the coarse cells, interpolated, the members of f
+are drawn with :math:`R + G G^T` for the errors' covariance, where G = s A L, and b then belongs to
 each member by Matheron's rule, which is exact:
 
 .. math:: z = \tilde z + G^T (R + G G^T)^{-1} (y - A(f) - G \tilde z - \tilde e)
 
-with :math:`\tilde z, \tilde e` fresh draws. Without observations b is a fresh draw itself: the
-spread says that the input may be wrong.
+with :math:`\tilde z, \tilde e` independent draws. Without observations b is an independent draw.
 
 References:
     Wilson et al. (2020), Efficiently sampling functions from Gaussian process posteriors,
@@ -21,6 +20,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,19 +38,19 @@ from dpdm.operators.geometry import globe_layout
 from dpdm.operators.interpolation import point_operator
 
 Array = NDArray[np.float64]
-MAX_COARSE_CELLS = 3000  # coarse cells, whose correlations are a dense matrix
-ERROR_EARTH_RADIUS_KM = EARTH_RADIUS / 1e3  # km
+MAX_COARSE_CELLS = 3000  # their correlation matrix is dense
+EARTH_RADIUS_KM = EARTH_RADIUS / 1e3
 
 
 @dataclass(frozen=True, eq=False)
 class CoarseError:
-    """The law of the coarse field's error.
+    """The distribution of the error of the coarse input.
 
     Attributes:
         source: The coarse grid.
         target: The fine grid.
-        std: Standard deviation of each channel (C,), physical units; 0 for none.
-        length: Of the Gaussian correlation, km.
+        std: Standard deviation of each channel (C,), physical units, 0 for none.
+        length: Correlation length, km.
     """
 
     source: Grid
@@ -60,19 +60,19 @@ class CoarseError:
 
     @cached_property
     def correlation_root(self) -> Tensor:
-        """Give the root of the correlation between coarse cells, (n, n)."""
+        """Return the root of the correlation between coarse cells, (n, n)."""
         lat, lon = (np.radians(a).ravel() for a in np.meshgrid(
             self.source.lat, self.source.lon, indexing="ij"
         ))  # fmt: skip
         cosine = np.cos(lat) * np.cos(lat[:, None]) * np.cos(lon - lon[:, None])
-        distance = ERROR_EARTH_RADIUS_KM * np.arccos(
+        distance = EARTH_RADIUS_KM * np.arccos(
             (cosine + np.sin(lat) * np.sin(lat[:, None])).clip(-1, 1)
         )
         values, vectors = np.linalg.eigh(np.exp(-((distance / self.length) ** 2) / 2))
         return torch.from_numpy(vectors * np.sqrt(values.clip(0)))
 
     def field(self, z: Tensor) -> Tensor:
-        """Return the error (C, H, W) that z (C, n) makes."""
+        """Return the error (C, H, W) of z (C, n)."""
         coarse = (z @ self.correlation_root.T).reshape(-1, *self.source.shape)
         rows, columns = (
             torch.from_numpy(m.toarray()) for m in bilinear_matrices(self.source, self.target)
@@ -80,7 +80,7 @@ class CoarseError:
         return self.std[:, None, None] * (rows @ coarse @ columns.T)
 
     def response(self, lat: Array, lon: Array, channel: Tensor) -> Tensor:
-        """Return G, what each z of their own channel does at some places, (N, n)."""
+        """Return G (N, n), the response of observations to z of their channel."""
         links = point_operator(globe_layout(self.source.lat, self.source.lon), lat, lon)
         basis = self.correlation_root.T.reshape(-1, 1, *self.source.shape)
         return self.std[channel][:, None] * links(basis).T
@@ -93,35 +93,43 @@ def innovation_covariance(g: Tensor, error: Tensor, channel: Tensor) -> Tensor:
 
 
 def condition_error(
-    g: Tensor, error: Tensor, channel: Tensor, miss: Tensor, z: Tensor, e: Tensor
+    g: Tensor, error: Tensor, channel: Tensor, departure: Tensor, z: Tensor, e: Tensor
 ) -> Tensor:
-    """Return z (C, n) given what is missed, y - A(f), by Matheron's rule.
+    """Return z (C, n) given the departures y - A(f), by Matheron's rule.
 
     Args:
-        g: What z does at the observations, (N, n).
+        g: Response of the observations to z, (N, n).
         error: Standard deviations of the observations, (N,).
         channel: Channel of each, (N,).
-        miss: y - A(f), with shape (N,).
-        z: Fresh standard normal draws, (C, n).
-        e: Fresh standard normal draws, (N,).
+        departure: y - A(f), with shape (N,).
+        z: Standard normal draws, (C, n).
+        e: Standard normal draws, (N,).
     """
-    left = miss - (g * z[channel]).sum(1) - error * e
-    weights = torch.linalg.solve(innovation_covariance(g, error, channel), left)
+    residual = departure - (g * z[channel]).sum(1) - error * e
+    weights = torch.linalg.solve(innovation_covariance(g, error, channel), residual)
     out = z.clone()
     return out.index_add_(0, channel, g * weights[:, None])
 
 
 def build_coarse_error(
-    names: Sequence[str], source: Grid, target: Grid, std: Mapping[str, float], length: float
+    names: Sequence[str],
+    source: Grid | None,
+    target: Grid,
+    std: Mapping[str, float],
+    length: float,
 ) -> CoarseError | None:
-    """Return the law of the coarse field's error that the user states, if there is one."""
-    for name in std:
+    """Return the error of the coarse input, None where no standard deviation is above 0."""
+    if std and source is None:
+        raise DpdmError("--coarse-error is stated, and there is no --coarse.", "Leave it out.")
+    for name, value in std.items():
+        if not (value >= 0 and math.isfinite(value)):
+            raise DpdmError(f"The coarse error of {name} is {value:g}.", "Give 0 or more.")
         if name not in names:
             raise DpdmError(
-                f"--coarse-error names {name}, which the prior does not have.",
+                f"--coarse-error names {name}, which is not a variable of the prior.",
                 f"Its variables are {', '.join(names)}.",
             )
-    if not any(std.values()):
+    if source is None or not any(std.values()):
         return None
     if (count := source.shape[0] * source.shape[1]) > MAX_COARSE_CELLS:
         raise DpdmError(

@@ -1,14 +1,14 @@
-r"""How an analysis stands to the observations: those that it used, and those withheld from it.
+r"""Departures of background and analysis from assimilated and from withheld observations.
 
-An **innovation** is y - A(prior mean), a **residual** y - A(analysis mean). Over observations that
-were withheld they are errors of a forecast, up to the observations' own error R, and are scored as
-such; the ensemble is calibrated when the mean of its variance plus R is the mean squared residual.
-Over observations that were used they tell how closely the analysis fits. With members x_m
+An **innovation** is y - A(prior mean), a **residual** y - A(analysis mean). At withheld
+observations they are forecast errors plus observation errors R, and are scored as such; the
+ensemble is calibrated if the mean of its variance plus R equals the mean squared residual.
+At assimilated observations they measure the fit of the analysis. With members x_m
 
 .. math:: \chi^2 = \overline{(y - A(x_m))^2 / R}, \qquad
           \overline{\log p(y \mid x_m)} = -\tfrac12 \sum (\chi^2 + \log 2 \pi R)
 
-over all members; for fields that are the truth the first is 1.
+over all members; for the true fields the first is 1.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from dpdm.evaluate.table import align_column
 from dpdm.observations.status import IN_USE, ObsStatus, overrule_status, status_reasons
 
 Array = NDArray[np.float64]
-CHI_SQUARE_RANGE = (0.25, 2.0)  # chi-square beyond which the stated errors are doubted
-MIN_OBSERVATIONS = 10  # observations, below which such a misfit may be chance
-MAX_CHI_SQUARE = 10.0  # chi-square that is none, not even of one observation
+CHI_SQUARE_RANGE = (0.25, 2.0)  # outside it a warning is given
+MIN_OBSERVATIONS = 10  # with fewer, such a misfit may be chance
+MAX_CHI_SQUARE = 10.0  # with fewer observations
 DEPARTURE_HEADINGS = {
     "count": "count", "prior_rmse": "prior RMSE", "rmse": "RMSE", "prior_bias": "prior bias",
     "bias": "bias", "prior_crps": "prior CRPS", "crps": "CRPS", "ssr": "SSR",
@@ -37,12 +37,9 @@ DEPARTURE_HEADINGS = {
 
 
 def departures(table: pd.DataFrame, prior: Array, members: Array) -> pd.DataFrame:
-    """Return the table of observations with what prior and analysis say of each.
+    """Return the table of observations with background and analysis of each.
 
-    Args:
-        table: Observations with ``value``, ``error`` and ``status``.
-        prior: Values of the prior's members at each, with shape (N, P).
-        members: Values of the analysis' members at each, with shape (N, M).
+    Prior equivalents have shape (N, P), those of the members (N, M).
     """
     out, value = table.copy(), table["value"].to_numpy(float)
     for name, drawn in (("prior", prior), ("analysis", members)):
@@ -57,33 +54,33 @@ def background_check(
     table: pd.DataFrame,
     rows: NDArray[np.int64],
     prior: Array,
-    most: float,
-    more: Array | float = 0.0,
+    reject: float,
+    coarse_std: Array | float = 0.0,
 ) -> None:
-    """Give a status to rows that neither prior nor error can explain: the background check.
+    """Reject rows whose innovation is too large: the background check.
 
     Args:
         table: Observations with ``value``, ``error`` and ``status``, changed in place.
         rows: Numbers of the rows to check, with shape (N,).
-        prior: Values of the prior's members at each, with shape (N, P).
-        most: Standard deviations of a departure that are believed; 0 believes all.
-        more: Standard deviation that the prior lacks, with shape (N,).
+        prior: Prior equivalents of each, with shape (N, P).
+        reject: Largest innovation, in standard deviations; 0 rejects none.
+        coarse_std: Error standard deviation of the coarse input, with shape (N,).
     """
     value, error = (table[n].to_numpy(float)[rows] for n in ("value", "error"))
-    deviation = np.sqrt(error**2 + prior.var(1) + np.square(more))
+    deviation = np.sqrt(error**2 + prior.var(1) + np.square(coarse_std))
     departure = np.abs(value - prior.mean(1)) / deviation
-    far = (departure > most) & (most > 0)
-    words = [
+    far = (departure > reject) & (reject > 0)
+    reasons = [
         f"{ObsStatus.REJECTED}: {size:.1f} standard deviations from the prior"
         for size in departure[far]
     ]
-    overrule_status(table, rows[far], words)
+    overrule_status(table, rows[far], reasons)
 
 
 def summarise_departures(table: pd.DataFrame, prior: Array, members: Array) -> list[Row]:
-    """Return scores for each variable and operator: over what was used, and what was withheld.
+    """Return scores of each variable and operator, for assimilated and withheld observations.
 
-    What is neither has a row for each reason, with its count and no scores.
+    Other observations have a row for each status, with their count only.
     """
     rows, names, kinds = [], label_observations(table), status_reasons(table)
     for kind in dict.fromkeys((*IN_USE, *kinds)):
@@ -98,7 +95,7 @@ def summarise_departures(table: pd.DataFrame, prior: Array, members: Array) -> l
 
 
 def label_observations(table: pd.DataFrame) -> pd.Series:
-    """Return what the scores call each observation: its variable, seen through its operator."""
+    """Return the row label of each observation: its variable, and its operator if not a point."""
     if "operator" not in table:
         return table["variable"]
     plain = table["operator"].isin(("", "point"))
@@ -106,7 +103,7 @@ def label_observations(table: pd.DataFrame) -> pd.Series:
 
 
 def compare_departures(table: pd.DataFrame, prior: Array, members: Array) -> Row:
-    """Return the scores of one variable, for prior and analysis beside each other."""
+    """Return the scores of one variable, of prior and analysis."""
     value, variance = (table[n].to_numpy(float) for n in ("value", "error"))
     variance = variance**2
     misfit = members - value[:, None]
@@ -133,7 +130,7 @@ def rms(values: Array) -> float:
 
 
 def misfit_warnings(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield a sentence for each variable whose analysis does not fit its observations."""
+    """Yield a warning for each variable whose analysis does not fit its observations."""
     for row in rows:
         if row["observations"] != ObsStatus.ASSIMILATED:
             continue
@@ -163,10 +160,10 @@ def format_departures(rows: Sequence[Row]) -> str:
 
 
 def format_entry(value: float) -> str:
-    """Return a number as people read it.
+    """Return a number with three digits.
 
     Example:
-        >>> entry(46), entry(0.12345), entry(float("nan"))
+        >>> format_entry(46), format_entry(0.12345), format_entry(float("nan"))
         ('46', '0.123', '-')
     """
     if isinstance(value, int):

@@ -1,32 +1,44 @@
-"""A long series, unit by unit: stopped at will, taken up by the same command.
+"""Reconstruct a long series, unit by unit; the same command resumes it.
 
-A unit is a step and a block of members. What it gives depends on the plan, the prior and the step
-alone, so units may be drawn in any order, anywhere, and again. The ledger says which are done.
+A unit is a step and a block of members. Its values depend on plan, prior and step only, so units
+may be drawn in any order, anywhere, and again. The ledger lists those that are done.
+
+A thread writes what was drawn while the next unit is drawn: a unit becomes a file and a line of
+the ledger; when all steps of an output file are drawn it is written, and the units are removed.
+Each of these can be interrupted anywhere and repeated.
 """
 
 from __future__ import annotations
 
 import gc
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from dpdm.assimilate.departures import departures
 from dpdm.errors import DpdmError
-from dpdm.reconstruct import setup
-from dpdm.reconstruct.draw_unit import UnitInput
-from dpdm.reconstruct.executors import Executor, local_executor
-from dpdm.reconstruct.ledger import Ledger, WorkUnit, hold_lock, open_ledger, remove_torn_line
-from dpdm.reconstruct.outputs import choose_layout, product_sources
+from dpdm.fields.csv_cells import guard_formulas
+from dpdm.fields.read import sha256
+from dpdm.fields.write import write_text
+from dpdm.interrupt import wait_interruptibly
+from dpdm.publish import remove_path
+from dpdm.reconstruct.executors import Executor, local_executor, process_executor
+from dpdm.reconstruct.ledger import Ledger, hold_lock, open_ledger, remove_torn_line
+from dpdm.reconstruct.outputs import OutputLayout
 from dpdm.reconstruct.plan import format_hours
-from dpdm.reconstruct.setup import ReconstructionSetup, prepare_reconstruction
-from dpdm.reconstruct.workers import process_executor
-from dpdm.reconstruct.writer import OutputWriter
+from dpdm.reconstruct.setup import ReconstructionSetup, check_changes, prepare_reconstruction
+from dpdm.reconstruct.units import UnitFiles, UnitInput, UnitOutcome, UnitResult, WorkUnit
 
 MessageCallback = Callable[[str], None]
 UnitCallback = Callable[[int, int], None]
@@ -34,15 +46,15 @@ UnitCallback = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the command says beside the plan.
+    """Options of a run that are not in the plan.
 
     Attributes:
-        workers: Processes that draw; 0 for as many as the plan says.
-        scheduler: Address of a Dask scheduler; empty for the plan's.
-        budget: Seconds after which no unit is begun; 0 for no end.
+        workers: Worker processes; 0 for those of the plan.
+        scheduler: Address of a Dask scheduler; empty for that of the plan.
+        budget: Time limit in seconds, after which no unit is started; 0 for none.
         accept: Whether a change since the last run is accepted.
-        say: What to tell in lines.
-        report: What to tell of how far it is.
+        say: Print a line.
+        report: Report progress.
     """
 
     workers: int = 0
@@ -54,29 +66,28 @@ class RunOptions:
 
 
 def reconstruct(path: Path, folder: Path, options: RunOptions = RunOptions()) -> bool:
-    """Reconstruct what a plan says into a folder, or go on with it; tell whether all is done."""
-    begun = time.monotonic()
+    """Reconstruct a plan into a folder, or resume it, and return whether all is done."""
+    start_time = time.monotonic()
     check_output_folder(folder)
-    setting = prepare_reconstruction(path)
-    gc.collect()  # files that are open and forgotten must not be closed by another thread
+    setup = prepare_reconstruction(path)
+    gc.collect()  # unreferenced files must not be closed by another thread
     folder.mkdir(exist_ok=True)
     with hold_lock(folder):
         remove_torn_line(folder / "ledger.jsonl")
         ledger = open_ledger(folder)
-        mark = setup.check_changes(setting, ledger, options.accept)
-        layout = choose_layout(setting, folder, product_sources(setting, mark))
+        fingerprint = check_changes(setup, ledger, options.accept)
+        layout = setup.output_layout(folder, fingerprint)
         layout.begin(ledger.step_products)
-        with OutputWriter(setting, ledger, layout, options.say) as clerk:
-            clerk.clean()
-            record_start(setting, ledger, mark, options)
-            course = ReconstructionRun(setting, clerk, options, begun)
-            whole = course.run()
-        clerk.parts.close()
-    return whole
+        with OutputWriter(setup, ledger, layout, options.say) as writer:
+            writer.clean()
+            record_start(setup, ledger, fingerprint, options)
+            complete = ReconstructionRun(setup, writer, options, start_time).run()
+        writer.unit_files.close()
+    return complete
 
 
 def check_output_folder(folder: Path) -> None:
-    """Refuse a folder that is something else."""
+    """Refuse a folder with other files."""
     if not folder.exists():
         if not folder.resolve().parent.is_dir():
             raise DpdmError(
@@ -86,31 +97,198 @@ def check_output_folder(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise DpdmError(f"{folder} is a file.", "Name a folder.")
-    if any(folder.iterdir()) and not {"ledger.jsonl", ".lock"} & {
-        p.name for p in folder.iterdir()
-    }:
+    names = {path.name for path in folder.iterdir()}
+    if names and names.isdisjoint({"ledger.jsonl", ".lock"}):
         raise DpdmError(
             f"{folder} holds files and no ledger of a reconstruction.", "Name an empty folder."
         )
 
 
 def record_start(
-    setting: ReconstructionSetup, ledger: Ledger, mark: dict[str, Any], options: RunOptions
+    setup: ReconstructionSetup, ledger: Ledger, fingerprint: dict[str, Any], options: RunOptions
 ) -> None:
-    """Note the start, and tell what is odd about the series."""
-    done = sum(map(ledger.is_done, setting.units))
-    series = setting.series
+    """Record the start, and report missing and repeated steps."""
+    done = sum(map(ledger.is_done, setup.units))
+    series = setup.series
     ledger.append(
-        "start", fingerprint=mark, units=len(setting.units),
-        per_step=len(setting.units_of(series.labels[0])), first=series.labels[0],
+        "start", fingerprint=fingerprint, units=len(setup.units),
+        per_step=len(setup.units_of(series.labels[0])), first=series.labels[0],
         last=series.labels[-1], missing=list(series.missing), torch=torch.__version__,
-        threads=torch.get_num_threads(), device=setting.space.sampler.device,
+        threads=torch.get_num_threads(), device=setup.space.sampler.device,
     )  # fmt: skip
-    options.say(f"{len(setting.units)} units of work, {done} of them done")
+    options.say(f"{len(setup.units)} units of work, {done} of them done")
     if series.missing:
-        options.say(f"missing in the input, and skipped: {', '.join(series.missing)}")
+        options.say(f"missing in the input and skipped: {', '.join(series.missing)}")
     if series.repeated:
-        options.say(f"twice in the input, and used once: {', '.join(series.repeated)}")
+        options.say(f"repeated in the input and used once: {', '.join(series.repeated)}")
+
+
+class WritingStopped(Exception):  # noqa: N818
+    """Report that writing was stopped in the middle of an output file."""
+
+
+class OutputWriter:
+    """Write units, ledger and output files in a thread."""
+
+    def __init__(
+        self,
+        setup: ReconstructionSetup,
+        ledger: Ledger,
+        layout: OutputLayout,
+        say: MessageCallback,
+    ) -> None:
+        self.setup, self.ledger, self.layout, self.say = setup, ledger, layout, say
+        self.folder = ledger.path.parent
+        self.unit_files = UnitFiles(self.folder / ".parts")
+        self.steps: dict[str, list[str]] = {}  # of each output file
+        for label in setup.series.labels:
+            self.steps.setdefault(layout.product(label), []).append(label)
+        self._thread = ThreadPoolExecutor(1, "writer")
+        self._last: Future[None] | None = None
+        self._stopping = threading.Event()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wait until all is on disk, or stop at the next field after an error."""
+        if kind is not None:
+            self._stopping.set()
+            self._thread.shutdown(wait=True)
+            return
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown(wait=True)
+
+    def submit(self, outcome: UnitOutcome) -> None:
+        """Write a unit once the previous one is written."""
+        self.wait()
+        self._last = self._thread.submit(self.store_unit, outcome)
+
+    def wait(self) -> None:
+        """Wait until all that was submitted is on disk, and raise its errors."""
+        last, self._last = self._last, None
+        if last is not None:
+            wait_interruptibly(last)
+
+    def store_unit(self, outcome: UnitOutcome) -> None:
+        """Write a unit, and the output file that it completes."""
+        unit, result = outcome.unit, outcome.result
+        assert isinstance(result, UnitResult)
+        self.unit_files.put(unit, result)
+        self.ledger.append(
+            "drawn", label=unit.label, first=unit.first, count=unit.count, sha256=result.digest,
+            input=self.setup.digest(outcome.work), seconds=round(outcome.seconds, 3),
+        )  # fmt: skip
+        product = self.layout.product(unit.label)
+        if not self.missing_steps(product):
+            self.write(product)
+
+    def missing_steps(self, product: str) -> list[str]:
+        """Return the steps of an output file that are neither complete nor written."""
+        written = self.ledger.step_products
+        return [n for n in self.steps[product] if n not in written and not self.is_complete(n)]
+
+    def is_complete(self, label: str) -> bool:
+        """Return whether all units of a step are drawn."""
+        return all(unit in self.ledger.drawn for unit in self.setup.units_of(label))
+
+    def new_steps(self, product: str) -> list[str]:
+        """Return the steps of an output file that are complete and not yet written."""
+        written = self.ledger.step_products
+        return [n for n in self.steps[product] if n not in written and self.is_complete(n)]
+
+    def write(self, product: str) -> None:
+        """Write an output file with its complete steps, and remove their units."""
+        self.check_lost_steps(product)
+        new = self.new_steps(product)
+        old = [n for n in self.steps[product] if n in self.ledger.step_products]
+        try:
+            digest = self.layout.write(product, [*old, *new], dict.fromkeys(new, self.members))
+        except WritingStopped:
+            return
+        digests = {product: digest} | self.reports(new)
+        self.ledger.append("kept", product=product, labels=new, sha256=digests)
+        for unit in [u for n in new for u in self.setup.units_of(n)]:
+            self.unit_files.drop(unit)
+        self.say(f"wrote {product}, {len(old) + len(new)} steps")
+
+    def check_lost_steps(self, product: str) -> None:
+        """Refuse to rewrite an output file with a step whose input is gone."""
+        for label, holder in self.ledger.step_products.items():
+            if holder == product and label not in self.setup.series.labels:
+                raise DpdmError(
+                    f"{product} holds {label}, whose input no longer exists.",
+                    "Restore its file, or name it in the plan: the output is to be rewritten.",
+                )
+
+    def members(self, label: str) -> Iterator[NDArray[np.float32]]:
+        """Yield the members of a step, in order."""
+        for result in self.read_units(label):
+            for member in result.fields:
+                if self._stopping.is_set():
+                    raise WritingStopped
+                yield member
+
+    def read_units(self, label: str) -> Iterator[UnitResult]:
+        """Yield the units of a step, in order."""
+        for unit in self.setup.units_of(label):
+            yield self.unit_files.require(unit, self.ledger.drawn[unit]["sha256"])
+
+    def reports(self, labels: Sequence[str]) -> dict[str, str]:
+        """Write the tables of observations of some steps, and return their digests."""
+        digests = {}
+        for label in labels if self.setup.table is not None else ():
+            name = f"observations/{label}.csv"
+            (self.folder / "observations").mkdir(exist_ok=True)
+            write_text(self.folder / name, self.departures(label), overwrite=True)
+            digests[name] = sha256(self.folder / name)
+        return digests
+
+    def departures(self, label: str) -> str:
+        """Return a step's observations with background and analysis, as CSV."""
+        results = list(self.read_units(label))
+        rows = self.setup.rows(self.setup.series.step(label))
+        assert rows is not None
+        table = rows.assign(status=list(results[0].status))
+        analysis = np.concatenate([r.analysis for r in results if r.analysis is not None], 1)
+        prior = results[0].prior
+        assert prior is not None
+        text: str = guard_formulas(departures(table, prior, analysis)).to_csv(index=False)
+        return text
+
+    def catch_up(self) -> None:
+        """Write the output files that an interrupted run had completed."""
+        for product in self.steps:
+            if self.new_steps(product) and not self.missing_steps(product):
+                self.write(product)
+
+    def finish(self) -> None:
+        """Write the output files with missing steps, at the end of the run."""
+        for product in self.steps:
+            if self.new_steps(product):
+                self.write(product)
+
+    def clean(self) -> None:
+        """Remove units that are damaged or not needed, and temporary files of killed runs."""
+        for pattern in (".*.tmp*", ".*.old", "*/.*.tmp"):
+            for path in self.folder.glob(pattern):
+                remove_path(path)
+        wanted = {u for u in self.setup.units if u.label not in self.ledger.step_products}
+        for unit, entry in list(self.ledger.drawn.items()):
+            if unit not in wanted or self.unit_files.get(unit, entry["sha256"]) is None:
+                del self.ledger.drawn[unit]
+        needed = {self.unit_files.path(unit) for unit in self.ledger.drawn}
+        for file in self.unit_files.folder.glob("*.safetensors"):
+            if file not in needed:
+                file.unlink()
 
 
 @dataclass
@@ -118,120 +296,120 @@ class ReconstructionRun:
     """One run of the command.
 
     Attributes:
-        setting: What is reconstructed.
-        writer: Who keeps what is drawn.
-        options: What the command says.
-        start_time: When it began, by the monotonic clock.
-        budget_used: Whether the budget was used up.
-        done_before: Units that were done before.
-        drawn_count: Units that this run has drawn.
-        faults: Units that failed, and the fault.
+        setup: The reconstruction.
+        writer: The writer of units and output files.
+        options: Options of the run.
+        start_time: Start of the run, by the monotonic clock.
+        budget_used: Whether the time limit is reached.
+        done_before: Number of units that earlier runs have done.
+        drawn_count: Number of units that this run has drawn.
+        failures: Error messages of units that failed.
     """
 
-    setting: ReconstructionSetup
+    setup: ReconstructionSetup
     writer: OutputWriter
     options: RunOptions
     start_time: float
     budget_used: bool = False
     done_before: int = 0
     drawn_count: int = 0
-    faults: dict[WorkUnit, str] = field(default_factory=dict)
+    failures: dict[WorkUnit, str] = field(default_factory=dict)
 
     def run(self) -> bool:
-        """Draw what is left, try again what failed, and write what is complete."""
+        """Draw the remaining units, repeat those that failed, and write complete output files."""
         self.writer.catch_up()
-        left = [unit for unit in self.setting.units if not self.writer.ledger.is_done(unit)]
-        self.done_before = len(self.setting.units) - len(left)
+        remaining = [unit for unit in self.setup.units if not self.writer.ledger.is_done(unit)]
+        self.done_before = len(self.setup.units) - len(remaining)
         self.report()
-        if left:
-            with self.engine() as engine:
-                self.run_units(engine, left)
-                self.run_units(engine, list(self.faults))
+        if remaining:
+            with self.executor() as executor:
+                self.run_units(executor, remaining)
+                self.run_units(executor, list(self.failures))
         self.writer.wait()
         if self.budget_used:
-            self.options.say("the budget is used up; the same command goes on")
+            self.options.say("time limit reached; the same command resumes")
             return False
         self.writer.finish()
         self.raise_failures()
         return True
 
-    def engine(self) -> AbstractContextManager[Executor]:
-        """Return what draws."""
-        run = self.setting.plan.run
+    def executor(self) -> AbstractContextManager[Executor]:
+        """Return the executor of the units."""
+        run = self.setup.plan.run
         workers = self.options.workers or run.workers
         scheduler = self.options.scheduler or run.scheduler
         if scheduler:
             from dpdm.reconstruct.executors import connect_cluster
 
-            return connect_cluster(self.setting.unit_sampler, scheduler)
+            return connect_cluster(self.setup.unit_sampler, scheduler)
         if workers > 1:
-            return process_executor(self.setting.unit_sampler, workers)
-        return nullcontext(local_executor(self.setting.unit_sampler))
+            return process_executor(self.setup.unit_sampler, workers)
+        return nullcontext(local_executor(self.setup.unit_sampler))
 
-    def run_units(self, engine: Executor, units: list[WorkUnit]) -> None:
-        """Draw units, and note those that fail."""
-        for outcome in engine(self.pending_work(units)):
+    def run_units(self, executor: Executor, units: list[WorkUnit]) -> None:
+        """Draw units, and record those that fail."""
+        for outcome in executor(self.pending_work(units)):
             if isinstance(outcome.result, Exception):
                 self.record_failure(outcome.unit, outcome.result)
             else:
-                self.faults.pop(outcome.unit, None)
+                self.failures.pop(outcome.unit, None)
                 self.writer.submit(outcome)
                 self.drawn_count += 1
                 self.report_unit(outcome.unit, outcome.seconds)
 
     def pending_work(self, units: list[WorkUnit]) -> Iterator[UnitInput]:
-        """Yield units with what is known of them, until the budget is used up."""
+        """Yield units with their input, until the time limit."""
         for unit in units:
             if self.over_budget():
                 self.budget_used = True
                 return
             try:
-                work = self.setting.read_unit_input(unit)
-            except Exception as fault:  # a file that is damaged: the other units go on
-                self.record_failure(unit, fault)
+                work = self.setup.read_unit_input(unit)
+            except Exception as error:  # such as a damaged file: the other units are drawn
+                self.record_failure(unit, error)
             else:
                 yield work
 
     def over_budget(self) -> bool:
-        """Tell whether another unit would overrun the budget."""
-        pace = sorted(self.writer.ledger.unit_seconds[-20:])
-        usual = pace[len(pace) // 2] if pace else 0.0
-        passed = time.monotonic() - self.start_time
-        return 0 < self.options.budget < passed + usual
+        """Return whether another unit would exceed the time limit."""
+        times = sorted(self.writer.ledger.unit_seconds[-20:])
+        median = times[len(times) // 2] if times else 0.0
+        elapsed = time.monotonic() - self.start_time
+        return 0 < self.options.budget < elapsed + median
 
-    def record_failure(self, unit: WorkUnit, fault: Exception) -> None:
-        """Note a unit that failed."""
+    def record_failure(self, unit: WorkUnit, error: Exception) -> None:
+        """Record a unit that failed."""
         self.writer.wait()
-        text = str(fault) or type(fault).__name__
-        self.faults[unit] = text
+        text = str(error) or type(error).__name__
+        self.failures[unit] = text
         self.writer.ledger.append(
             "failed", label=unit.label, first=unit.first, count=unit.count, error=text
         )
         self.options.say(f"{unit.name} failed: {text}")
 
     def report_unit(self, unit: WorkUnit, seconds: float) -> None:
-        """Tell that a unit is drawn, and how long the rest will take."""
-        left = len(self.setting.units) - self.done
-        passed = time.monotonic() - self.start_time
-        time_left = format_hours(left * passed / self.drawn_count / 3600)
-        self.options.say(f"{unit.name} drawn in {seconds:.1f} s; {left} left, {time_left}")
+        """Report a unit that was drawn, and the remaining time."""
+        remaining = len(self.setup.units) - self.done
+        elapsed = time.monotonic() - self.start_time
+        time_left = format_hours(remaining * elapsed / self.drawn_count / 3600)
+        self.options.say(f"{unit.name} drawn in {seconds:.1f} s; {remaining} left, {time_left}")
         self.report()
 
     @property
     def done(self) -> int:
-        """Count the units that need no more work."""
+        """Return the number of units that are done."""
         return self.done_before + self.drawn_count
 
     def report(self) -> None:
-        """Report how far the work is."""
-        self.options.report(self.done, len(self.setting.units))
+        """Report progress."""
+        self.options.report(self.done, len(self.setup.units))
 
     def raise_failures(self) -> None:
-        """Say which units were set aside."""
-        if self.faults:
-            unit, text = next(iter(self.faults.items()))
+        """Raise an error if units failed twice."""
+        if self.failures:
+            unit, text = next(iter(self.failures.items()))
             raise DpdmError(
-                f"{len(self.faults)} units failed twice and were set aside; the first is "
+                f"{len(self.failures)} units failed twice and were skipped; the first is "
                 f"{unit.name}: {text}",
-                "The rest is done. Mend it and give the same command, which tries them again.",
+                "The others are done. Fix the cause, and the same command draws them again.",
             )

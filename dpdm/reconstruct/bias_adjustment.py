@@ -1,26 +1,23 @@
 """Adjust the input of a reconstruction to the climate that the prior was trained on.
 
-A prior reads coarse fields as its training data were; a reanalysis of the nineteenth century or a
-climate model has another mean and another variability. Over a **reference period** the two
-climates are compared, calendar month by calendar month and cell by cell, and what separates them
-is taken off every month of the input:
+A reanalysis of the nineteenth century or a climate model has another mean and another variability
+than the training data of a prior. The two climates of a **reference period** are compared for each
+calendar month and cell, and the difference is removed from every month of the input:
 
 - ``mean`` adds a constant to a variable, or multiplies an amount by one, so that the means of the
-  reference period are those of the training data. Differences between any two years, or ratios of
-  amounts, pass through exactly: so does the trend.
-- ``quantile`` is quantile delta mapping (`dpdm.fields.climatology`). The variability becomes the
-  training data's too; the change of each quantile since the reference period is kept.
+  reference period are those of the training data. Differences between years, ratios of amounts,
+  and so the trend are conserved.
+- ``quantile`` is quantile delta mapping (`dpdm.fields.climatology`). The variability becomes that
+  of the training data too; the change of each quantile since the reference period is conserved.
 
-The climates are compared on the input's grid, or on the grid of the stored one where the input is
-finer; there the correction is lerped, and what the input knows of finer relief stays.
+The climates are compared on the input's grid. Where the input is finer than the stored climate,
+they are compared on the grid of the latter, and the correction is interpolated.
 
-A month is ranked among the reference period if it is one of it, among as many years from itself on
-if it lies before, and among as many years up to itself if it lies after. So no month depends on
-what comes later than both itself and the reference period, and a series may grow.
+A month within the reference period is ranked among that period; a month before it, among as many
+years starting with itself; a month after it, among as many years ending with itself. So no month
+depends on later ones than itself and the reference period, and a series may grow.
 
-The reference period of a monthly series, and the years among which a month is ranked.
-
-Months are counted from January of the year 0, in whatever calendar, so that no date is ever made.
+Months are counted from January of the year 0, in any calendar.
 """
 
 from __future__ import annotations
@@ -75,25 +72,21 @@ class ReferencePeriod:
 
     def month_steps(self, month: int) -> Indices:
         """Return the steps of a calendar month within the period."""
-        return self.between(month, *self.year_range(month))
+        return self.select_years(month, *self.year_range(month))
 
     def ranking_steps(self, index: int) -> Indices:
-        """Return the steps of the same calendar month among which a step is ranked.
-
-        They are those of the period, or of as many years from the step on before it, and up to the
-        step after it.
-        """
+        """Return the steps of the same calendar month among which a step is ranked."""
         year, month = divmod(int(self.month_indices[index]), MONTHS_PER_YEAR)
         first, last = self.year_range(month)
-        off = min(year - first, 0) + max(year - last, 0)
-        return self.between(month, first + off, last + off)
+        shift = min(year - first, 0) + max(year - last, 0)
+        return self.select_years(month, first + shift, last + shift)
 
     def year_range(self, month: int) -> MonthSpan:
         """Return the first and the last year of a calendar month within the period."""
         first, last = self.span
         return -((month - first) // MONTHS_PER_YEAR), (last - month) // MONTHS_PER_YEAR
 
-    def between(self, month: int, first: int, last: int) -> Indices:
+    def select_years(self, month: int, first: int, last: int) -> Indices:
         """Return the steps of a calendar month from one year to another."""
         years, months = np.divmod(self.month_indices, MONTHS_PER_YEAR)
         return np.flatnonzero((months == month) & (years >= first) & (years <= last))
@@ -102,51 +95,46 @@ class ReferencePeriod:
         return format_month_span(self.span)
 
 
-def make_reference_period(fields: xr.Dataset, words: Sequence[str], least: int) -> ReferencePeriod:
-    """Return the reference period of a series.
-
-    Args:
-        fields: The whole series.
-        words: First and last month, or year, of the period.
-        least: Years that each calendar month needs.
-    """
-    span, labels = parse_month_span(words), month_indices(fields)
-    whole = int(labels.min()), int(labels.max())
-    if span[0] < whole[0] or span[1] > whole[1]:
+def make_reference_period(
+    fields: xr.Dataset, ends: Sequence[str], min_years: int
+) -> ReferencePeriod:
+    """Return the reference period of a series, with enough years of each calendar month."""
+    span, labels = parse_month_span(ends), month_indices(fields)
+    available = int(labels.min()), int(labels.max())
+    if span[0] < available[0] or span[1] > available[1]:
         raise DpdmError(
-            f"The input reaches from {format_month_span(whole)}, the reference period of "
-            f"[adjust] from "
-            f"{format_month_span(span)}.",
-            "Give a reference period within the input.",
+            f"The input is from {format_month_span(available)}, the reference period of [adjust] "
+            f"from {format_month_span(span)}.",
+            "Choose a reference period within the input.",
         )
     reference = ReferencePeriod(span, labels)
     years = [
         len(np.unique(labels[reference.month_steps(month)])) for month in range(MONTHS_PER_YEAR)
     ]
-    if min(years) < least:
+    if min(years) < min_years:
         raise DpdmError(
             f"The input has {min(years)} years of month {int(np.argmin(years)) + 1} in the "
-            f"reference period of [adjust], {reference}; {least} are needed.",
-            "Give a longer reference period" + ('; "mean" needs 2 years.' if least > 2 else "."),
+            f"reference period of [adjust], {reference}; {min_years} are needed.",
+            "Choose a longer one" + ('; "mean" needs 2 years.' if min_years > 2 else "."),
         )
     return reference
 
 
-def parse_month_span(words: Sequence[str]) -> MonthSpan:
+def parse_month_span(ends: Sequence[str]) -> MonthSpan:
     """Return the first and the last month of a period, counted from the year 0.
 
     Example:
-        >>> span_of(["1981", "2010-12"])
+        >>> parse_month_span(["1981", "2010-12"])
         (23772, 24131)
     """
-    found = [_MONTH.fullmatch(str(word)) for word in words]
-    if len(found) == 2 and found[0] and found[1]:
-        first = int(found[0][1]) * MONTHS_PER_YEAR + int(found[0][2] or 1) - 1
-        last = int(found[1][1]) * MONTHS_PER_YEAR + int(found[1][2] or MONTHS_PER_YEAR) - 1
+    matches = [_MONTH.fullmatch(str(end)) for end in ends]
+    if len(matches) == 2 and matches[0] and matches[1]:
+        first = int(matches[0][1]) * MONTHS_PER_YEAR + int(matches[0][2] or 1) - 1
+        last = int(matches[1][1]) * MONTHS_PER_YEAR + int(matches[1][2] or MONTHS_PER_YEAR) - 1
         if first <= last:
             return first, last
     raise DpdmError(
-        f"[adjust] reference is {list(words)}.",
+        f"[adjust] reference is {list(ends)}.",
         'Give its first and its last month, as ["1981-01", "2010-12"].',
     )
 
@@ -155,17 +143,17 @@ def month_indices(fields: xr.Dataset) -> Indices:
     """Return the month of each step, counted from the year 0."""
     if period_of(fields.get("time"), time_bounds(fields)) != "month":
         raise DpdmError(
-            "The input's steps are not months, and the climate is one of months.",
+            "The input is not monthly, and the stored climate is.",
             'Give monthly means, or set method = "none" in [adjust].',
         )
     return month_numbers(fields["time"], time_bounds(fields))
 
 
 def format_month_span(span: MonthSpan) -> str:
-    """Say from which month to which a period reaches.
+    """Return the first and the last month of a period as text.
 
     Example:
-        >>> spell((23772, 24131))
+        >>> format_month_span((23772, 24131))
         '1981-01 to 2010-12'
     """
     return " to ".join(
@@ -173,22 +161,18 @@ def format_month_span(span: MonthSpan) -> str:
     )
 
 
-MIN_REFERENCE_YEARS = {
-    "none": 0,
-    "mean": 2,
-    "quantile": 10,
-}  # that a reference period needs, of each month
-MONTH_CACHE_BYTES = 2**28  # bytes of months that are kept in memory
+MIN_REFERENCE_YEARS = {"none": 0, "mean": 2, "quantile": 10}  # of each calendar month
+MONTH_CACHE_BYTES = 2**28
 
 
 @dataclass(frozen=True)
 class ClimateReference:
-    """What the input is compared with.
+    """The climate that the input is adjusted to.
 
     Attributes:
         climate: The climate of the training data.
         reference: The reference period of the input.
-        source: What the climate is that of.
+        source: Period and digest of the climate.
     """
 
     climate: Climate
@@ -198,12 +182,12 @@ class ClimateReference:
 
 @dataclass(frozen=True)
 class BiasAdjustment:
-    """A series, and what takes its climate to that of the training data.
+    """A series, adjusted to the climate of the training data.
 
     Attributes:
-        fields: The whole series (time, lat, lon), lazy.
+        fields: The complete series (time, lat, lon), lazy.
         method: "none", "mean" or "quantile".
-        match: What it is compared with; nothing with "none".
+        match: The climate and the reference period; None with "none".
         cache: Steps that were read (C, h, w), on the grid of the climate.
     """
 
@@ -214,65 +198,66 @@ class BiasAdjustment:
 
     def step(self, index: int) -> xr.Dataset:
         """Return the adjusted fields of a step, loaded."""
-        plain = load_checked_fields(self.fields.isel(time=index))
+        original = load_checked_fields(self.fields.isel(time=index))
         if self.match is None:
-            return plain
+            return original
         climate = self.match.climate
-        if self.method == "quantile":  # which ranks the step among others
-            self.cache_step(index, climate.average_to_climate_grid(plain))
-        moved = climate.apply_change(plain, self.correction(self.match, index))
-        check_climate_coverage(climate, climate.values(plain), moved)
-        arrays = {name: plain[name] for name in climate.names}
-        return plain.assign(
-            {n: a.copy(data=moved[i].astype(a.dtype)) for i, (n, a) in enumerate(arrays.items())}
+        if self.method == "quantile":
+            self.cache_step(index, climate.average_to_climate_grid(original))
+        adjusted = climate.apply_change(original, self.correction(self.match, index))
+        check_climate_coverage(climate, climate.values(original), adjusted)
+        arrays = {name: original[name] for name in climate.names}
+        return original.assign(
+            {
+                n: a.copy(data=adjusted[i].astype(a.dtype))
+                for i, (n, a) in enumerate(arrays.items())
+            }
         )
 
     def correction(self, match: ClimateReference, index: int) -> Array:
-        """Return what a step is changed by (C, h, w), on the grid of the climate."""
+        """Return the change of a step (C, h, w), on the grid of the climate."""
         climate, month = match.climate, match.reference.month(index)
-        past = self.read_steps(match, match.reference.month_steps(month))
+        reference = self.read_steps(match, match.reference.month_steps(month))
         if self.method == "mean":
-            return climate.compute_change(mean_ignoring_missing(past), climate.mean[month])
-        share = empirical_probability(
+            return climate.compute_change(mean_ignoring_missing(reference), climate.mean[month])
+        probability = empirical_probability(
             self.read_steps(match, match.reference.ranking_steps(index)),
             self.read_step(match, index),
         )
-        return climate.compute_change(empirical_quantile(past, share), climate.at(month, share))
+        return climate.compute_change(
+            empirical_quantile(reference, probability), climate.at(month, probability)
+        )
 
     def read_steps(self, match: ClimateReference, indices: Indices) -> Array:
         """Return steps (n, C, h, w) on the grid of the climate."""
         return np.stack([self.read_step(match, int(index)) for index in indices])
 
     def read_step(self, match: ClimateReference, index: int) -> Array:
-        """Return a step (C, h, w) on the grid of the climate, read once while there is room."""
+        """Return a step (C, h, w) on the grid of the climate, from the cache if possible."""
         if index not in self.cache:
-            self.cache_step(
-                index,
-                match.climate.average_to_climate_grid(
-                    load_checked_fields(self.fields.isel(time=index))
-                ),
-            )
+            fields = load_checked_fields(self.fields.isel(time=index))
+            self.cache_step(index, match.climate.average_to_climate_grid(fields))
         return self.cache[index]
 
-    def cache_step(self, index: int, seen: Array) -> None:
-        """Keep a step, and forget the oldest ones where there is no room."""
-        self.cache[index] = seen
-        while len(self.cache) > max(1, MONTH_CACHE_BYTES // seen.nbytes):
+    def cache_step(self, index: int, values: Array) -> None:
+        """Cache a step, and remove the oldest ones above the limit."""
+        self.cache[index] = values
+        while len(self.cache) > max(1, MONTH_CACHE_BYTES // values.nbytes):
             self.cache.pop(next(iter(self.cache)))
 
     def describe(self) -> str:
-        """Say in a sentence what is done to the input."""
+        """Return the adjustment in a sentence."""
         if self.match is None:
             return "The input is not adjusted."
-        how = {"mean": "the mean", "quantile": "the quantiles (quantile delta mapping)"}
+        statistics = {"mean": "the mean", "quantile": "the quantiles (quantile delta mapping)"}
         return (
-            f"Adjusted, month by month, from {how[self.method]} of the input's "
+            f"Adjusted, month by month, from {statistics[self.method]} of the input's "
             f"{self.match.reference} to {'that' if self.method == 'mean' else 'those'} of the "
             f"prior's training data, {self.match.source}."
         )
 
     def table(self) -> list[Row]:
-        """Compare the reference period to the training data, before and after.
+        """Compare the reference period with the training data, unadjusted and adjusted.
 
         Returns:
             Two rows for each variable: the area-weighted ``bias``, the ``rmse`` of the twelve
@@ -282,8 +267,8 @@ class BiasAdjustment:
         if self.match is None:
             return []
         scores = {
-            "before": self.scores(self.match, False),
-            self.method: self.scores(self.match, True),
+            "unadjusted": self.scores(self.match, False),
+            f"{self.method}-adjusted": self.scores(self.match, True),
         }
         return [
             {"variable": name, "units": self.fields[name].attrs.get("units", ""), "method": method}
@@ -292,23 +277,25 @@ class BiasAdjustment:
             for method, found in scores.items()
         ]
 
-    def scores(self, match: ClimateReference, after: bool) -> dict[str, Array]:
-        """Return the scores (C,) of the reference period, before or after."""
+    def scores(self, match: ClimateReference, adjusted: bool) -> dict[str, Array]:
+        """Return the scores (C,) of the reference period, unadjusted or adjusted."""
         climate, weights = match.climate, match.climate.grid.weights
-        parts = [self.month_errors(match, month, after) for month in range(MONTHS_PER_YEAR)]
-        error, square, own, its = (
+        parts = [self.month_errors(match, month, adjusted) for month in range(MONTHS_PER_YEAR)]
+        error, square, variance, trained = (
             np.mean([mean_of_valid(each, weights) for each in kind], axis=0)
             for kind in zip(*parts, strict=True)
         )
-        spread = {"spread": np.sqrt(own / its)} if len(climate.levels) else {}
+        spread = {"spread": np.sqrt(variance / trained)} if len(climate.levels) else {}
         return {"bias": error, "rmse": np.sqrt(square)} | spread
 
-    def month_errors(self, match: ClimateReference, month: int, after: bool) -> tuple[Array, ...]:
-        """Return a calendar month's error, its square, its variance and the training data's."""
+    def month_errors(
+        self, match: ClimateReference, month: int, adjusted: bool
+    ) -> tuple[Array, ...]:
+        """Return error, squared error and variance of a month, and the trained variance."""
         climate, steps = match.climate, match.reference.month_steps(month)
         sample = (
             np.stack([climate.average_to_climate_grid(self.step(int(step))) for step in steps])
-            if after
+            if adjusted
             else self.read_steps(match, steps)
         )
         mean = mean_ignoring_missing(sample)
@@ -319,14 +306,7 @@ class BiasAdjustment:
 def fit_bias_adjustment(
     fields: xr.Dataset, prior: Prior, method: str, reference: Sequence[str]
 ) -> BiasAdjustment:
-    """Return what takes a series to the climate of a prior's training data.
-
-    Args:
-        fields: The whole series (time, lat, lon), lazy, as far as it is known.
-        prior: The prior.
-        method: "none", "mean" or "quantile".
-        reference: First and last month, or year, of the reference period.
-    """
+    """Return the adjustment of a series (time, lat, lon) to the prior's training climate."""
     if method not in MIN_REFERENCE_YEARS:
         known = ", ".join(f'"{each}"' for each in MIN_REFERENCE_YEARS)
         raise DpdmError(f'[adjust] method is "{method}".', f"Give one of {known}.")
@@ -338,18 +318,18 @@ def fit_bias_adjustment(
         grid_of(fields), prior, [n for n in prior.normaliser.names if n in fields]
     )
     first = load_checked_fields(fields.isel(time=0))
-    there = climate.apply_change(first, climate.mean[period.month(0)])
-    check_climate_coverage(climate, climate.values(first), there)
+    changed = climate.apply_change(first, climate.mean[period.month(0)])
+    check_climate_coverage(climate, climate.values(first), changed)
     adjusted = BiasAdjustment(
         fields, method, ClimateReference(climate, period, climate_source(prior))
     )
-    if apart := find_period_mismatch(period, prior):
-        warnings.warn(f"{apart} {describe_mean_shift(adjusted)}", DpdmWarning, stacklevel=2)
+    if mismatch := find_period_mismatch(period, prior):
+        warnings.warn(f"{mismatch} {describe_mean_shift(adjusted)}", DpdmWarning, stacklevel=2)
     return adjusted
 
 
 def find_period_mismatch(reference: ReferencePeriod, prior: Prior) -> str:
-    """Return the two periods, if the reference period does not meet that of the training data."""
+    """Return a warning if the reference period does not overlap that of the training data."""
     first, last = (
         parse_month_span(ends) if len(ends := read_training_period(prior)) == 2 else reference.span
     )
@@ -363,24 +343,24 @@ def find_period_mismatch(reference: ReferencePeriod, prior: Prior) -> str:
 
 
 def describe_mean_shift(adjusted: BiasAdjustment) -> str:
-    """Return by how much the adjustment moves the means of the reference period, as a sentence."""
+    """Return the mean change of the adjustment over the reference period, as a sentence."""
     match = adjusted.match
     assert match is not None
     climate = match.climate
     bias = adjusted.scores(match, False)["bias"]
-    usual = mean_of_valid(climate.mean.mean(0), climate.grid.weights)
-    moved = []
+    mean = mean_of_valid(climate.mean.mean(0), climate.grid.weights)
+    changes = []
     for i, name in enumerate(climate.names):
         units = adjusted.fields[name].attrs.get("units", "")
-        ratio = 100 * (usual[i] / (usual[i] + bias[i]) - 1)
-        moved.append(
+        ratio = 100 * (mean[i] / (mean[i] + bias[i]) - 1)
+        changes.append(
             f"{name} {ratio:+.1f}%" if climate.amounts[i] else f"{name} {-bias[i]:+.2f} {units}"
         )
-    return f"On average it moves {', '.join(moved)}."
+    return f"The mean change is {', '.join(changes)}."
 
 
 def check_climate_stored(prior: Prior, method: str) -> None:
-    """Refuse a prior that does not store what a method needs."""
+    """Refuse a prior without the climate that a method needs."""
     if not prior.coarse:
         raise DpdmError(
             "The prior stores no climate of its training data to adjust to.",
@@ -388,39 +368,38 @@ def check_climate_stored(prior: Prior, method: str) -> None:
         )
     if method == "quantile" and "quantiles" not in prior.coarse:
         raise DpdmError(
-            "The prior stores means of its training data and no quantiles, which need two years "
-            "of every month.",
+            "The prior stores no quantiles of its training data, which need two years of every "
+            "month.",
             'Set method = "mean" in [adjust], or train on a longer series.',
         )
 
 
-def check_climate_coverage(climate: Climate, values: Array, moved: Array) -> None:
-    """Refuse fields (C, H, W) with values where one of the two climates has none."""
-    for name, old, new in zip(climate.names, values, moved, strict=True):
+def check_climate_coverage(climate: Climate, values: Array, adjusted: Array) -> None:
+    """Refuse fields (C, H, W) with values where one of the two climates is missing."""
+    for name, old, new in zip(climate.names, values, adjusted, strict=True):
         lost = np.isfinite(old) & ~np.isfinite(new)
         if lost.any():
             raise DpdmError(
                 f"{name} has values in {lost.sum()} of {lost.size} cells where the training data "
                 "or the reference period has none.",
-                'Cut the input to where both have some, or set method = "none" in [adjust].',
+                'Select a region where both have values, or set method = "none" in [adjust].',
             )
 
 
 def regrid_climate(grid: Grid, prior: Prior, names: list[str]) -> Climate:
-    """Return the climate of a prior's training data where that of an input is compared to it."""
+    """Return the climate of a prior's training data on the grid where it is compared."""
     stored = climate_dataset(prior, names)
-    own = grid_of(stored)
-    if not extend_grid(own, 1, 1).covers(grid):
+    stored_grid = grid_of(stored)
+    if not extend_grid(stored_grid, 1, 1).covers(grid):
         raise DpdmError(
             f"The input ({describe_extent(grid)}) reaches beyond the climate of the prior's "
-            f"training data "
-            f"({describe_extent(own)}).",
-            'Cut the input, or set method = "none" in [adjust].',
+            f"training data ({describe_extent(stored_grid)}).",
+            'Select a smaller region, or set method = "none" in [adjust].',
         )
-    finer = np.prod(grid.spacing) < 0.999 * np.prod(own.spacing)
+    finer = np.prod(grid.spacing) < 0.999 * np.prod(stored_grid.spacing)
     part = select_covered(stored, grid) if finer else None
     if part is None:
-        part = apply_matrices(stored, grid, bilinear_matrices(own, grid), apply_mean)
+        part = apply_matrices(stored, grid, bilinear_matrices(stored_grid, grid), apply_mean)
     at, channels = grid_of(part), {c.name: c for c in prior.normaliser.channels}
     amounts = np.array([channels[name].transform == "log1p" for name in names])[:, None, None]
     down, up = mean_matrices(grid, at), bilinear_matrices(at, grid)
@@ -432,7 +411,7 @@ def regrid_climate(grid: Grid, prior: Prior, names: list[str]) -> Climate:
 
 
 def climate_dataset(prior: Prior, names: list[str]) -> xr.Dataset:
-    """Return the stored means and quantiles of some variables, labelled."""
+    """Return the stored means and quantiles of some variables with axes."""
     dims = {
         "mean": ("month", "variable", "lat", "lon"),
         "quantiles": ("month", "level", "variable", "lat", "lon"),
@@ -450,6 +429,6 @@ def read_training_period(prior: Prior) -> list[str]:
 
 
 def climate_source(prior: Prior) -> str:
-    """Say what the stored climate is that of, and its digest."""
+    """Return the period and the digest of the stored climate."""
     digest = hashlib.sha256(b"".join(v.numpy().tobytes() for _, v in sorted(prior.coarse.items())))
     return f"{' to '.join(read_training_period(prior))} (SHA-256 {digest.hexdigest()[:12]})"

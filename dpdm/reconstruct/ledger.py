@@ -1,13 +1,10 @@
-"""What has been done: an append-only file, a line of JSON for each thing that happened.
+"""The ledger of a reconstruction, an append-only file of JSON lines, and the lock of its folder.
 
-A line is written to the disk before anything relies on it. The last one may be torn by a power
-cut; it was relied on by nobody, and is dropped. Whatever has no line has not happened: it is done
-again, with the same result.
+A line is on disk before anything depends on it. The last one may be torn by a power cut; nothing
+depended on it, and it is dropped. Work without a line is done again, with the same result.
 
-One reconstruction at a time in a folder.
-
-The lock is the system's (flock): it ends with the process that holds it, however that ends, so
-there is none to be left behind, and no clock decides. The file says who holds it, for people.
+The lock is the system's (flock): it ends with the process that holds it, however that ends. The
+lock file names the holder, for messages.
 """
 
 from __future__ import annotations
@@ -18,7 +15,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,51 +24,8 @@ from typing import Any
 
 from dpdm.errors import DpdmError
 from dpdm.publish import append_line
+from dpdm.reconstruct.units import WorkUnit
 from dpdm.system import utc_now
-
-
-@dataclass(frozen=True, order=True)
-class WorkUnit:
-    """Some members of one step.
-
-    Attributes:
-        label: The step, as in ``1862-07``.
-        first: Its first member.
-        count: How many members; one field, if the mean is wanted alone.
-    """
-
-    label: str
-    first: int
-    count: int
-
-    @property
-    def name(self) -> str:
-        """Say which it is, as in ``1862-07_000-010``."""
-        return f"{self.label}_{self.first:03d}-{self.first + self.count - 1:03d}"
-
-    @property
-    def numbers(self) -> range:
-        """Give the numbers of its members."""
-        return range(self.first, self.first + self.count)
-
-
-def step_units(label: str, members: int, block: int) -> list[WorkUnit]:
-    """Return the units of a step.
-
-    Example:
-        >>> [u.name for u in units_of("1862-07", 5, 3)]
-        ['1862-07_000-002', '1862-07_003-004']
-        >>> [u.name for u in units_of("1862-07", 0, 3)]
-        ['1862-07_000-000']
-    """
-    whole = max(members, 1)
-    return [WorkUnit(label, at, min(block, whole - at)) for at in range(0, whole, block)]
-
-
-def list_work_units(labels: Sequence[str], members: int, block: int) -> list[WorkUnit]:
-    """Return all units, step by step."""
-    return [unit for label in labels for unit in step_units(label, members, block)]
-
 
 LEDGER_NAME = "ledger.jsonl"
 LedgerEntry = dict[str, Any]
@@ -79,20 +33,20 @@ LedgerEntry = dict[str, Any]
 
 @dataclass
 class Ledger:
-    """The ledger of a folder, and what follows from it.
+    """The ledger of a folder, and the state that follows from its entries.
 
     Attributes:
         path: The file.
-        starts: The starts, with the fingerprints that held.
-        inputs: Digest of each file that was read, as far as known last.
-        drawn: Units that are drawn, with the entry that says so.
+        starts: Entries of the starts, with their fingerprints.
+        inputs: Latest digest of each input file.
+        drawn: Entry of each unit that is drawn.
         outdated_units: Units that were drawn before the last change.
-        step_products: The product that each step is in.
-        products: Digest of each product, by its name.
-        digests: Digest of the input of each step of which something is drawn or kept.
-        faults: The last fault of units that failed and were not drawn since.
-        unit_seconds: Seconds that units took, in order.
-        runs: Of each run the time of its start, that of its last unit, and how many it drew.
+        step_products: The output file of each written step.
+        products: Digest of each output file.
+        digests: Digest of the input of each step that is drawn or written.
+        failures: The last entry of units that failed and were not drawn since.
+        unit_seconds: Drawing times of units, in order.
+        runs: Start, time of the last unit and number of units of each run.
     """
 
     path: Path
@@ -103,85 +57,82 @@ class Ledger:
     step_products: dict[str, str] = field(default_factory=dict)
     products: dict[str, str] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
-    faults: dict[WorkUnit, LedgerEntry] = field(default_factory=dict)
+    failures: dict[WorkUnit, LedgerEntry] = field(default_factory=dict)
     unit_seconds: list[float] = field(default_factory=list)
     runs: list[tuple[str, str, int]] = field(default_factory=list)
 
     def append(self, event: str, **more: Any) -> None:
-        """Write an entry to the disk, then heed it."""
+        """Write an entry to disk, then apply it."""
         entry = {"at": utc_now(), "event": event, **more}
         append_line(self.path, json.dumps(entry, separators=(",", ":")))
         self.apply(entry)
 
     def apply(self, entry: LedgerEntry) -> None:
-        """Let an entry change what is known."""
-        heeds = {
-            "start": self._start, "change": self._change, "inputs": self._inputs,
-            "drawn": self._drawn, "failed": self._failed, "kept": self._kept,
-            "lost": self._lost,
+        """Apply an entry to the state."""
+        handlers = {
+            "start": self._add_start, "change": self._mark_outdated, "inputs": self._set_inputs,
+            "drawn": self._add_unit, "failed": self._add_failure, "kept": self._add_product,
+            "lost": self._remove_products,
         }  # fmt: skip
-        heeds[entry["event"]](entry)
+        handlers[entry["event"]](entry)
 
-    def _start(self, entry: LedgerEntry) -> None:
+    def _add_start(self, entry: LedgerEntry) -> None:
         self.starts.append(entry)
         self.runs.append((entry["at"], entry["at"], 0))
 
-    def _change(self, entry: LedgerEntry) -> None:
+    def _mark_outdated(self, entry: LedgerEntry) -> None:
         self.outdated_units |= self.drawn.keys()
 
-    def _inputs(self, entry: LedgerEntry) -> None:
+    def _set_inputs(self, entry: LedgerEntry) -> None:
         self.inputs = entry["sha256"]
 
-    def _drawn(self, entry: LedgerEntry) -> None:
+    def _add_unit(self, entry: LedgerEntry) -> None:
         unit = entry_unit(entry)
         self.drawn[unit] = entry
         self.outdated_units.discard(unit)
         self.digests[unit.label] = entry["input"]
         self.unit_seconds.append(entry["seconds"])
-        self.faults.pop(unit, None)
-        begun, _, count = self.runs.pop()
-        self.runs.append((begun, entry["at"], count + 1))
+        self.failures.pop(unit, None)
+        start, _, count = self.runs.pop()
+        self.runs.append((start, entry["at"], count + 1))
 
-    def _failed(self, entry: LedgerEntry) -> None:
-        self.faults[entry_unit(entry)] = entry
+    def _add_failure(self, entry: LedgerEntry) -> None:
+        self.failures[entry_unit(entry)] = entry
 
-    def _kept(self, entry: LedgerEntry) -> None:
+    def _add_product(self, entry: LedgerEntry) -> None:
         self.products |= entry["sha256"]
         self.step_products |= dict.fromkeys(entry["labels"], entry["product"])
 
-    def _lost(self, entry: LedgerEntry) -> None:
-        gone = {
-            label for label, product in self.step_products.items() if product in entry["products"]
-        }
-        self.products = {k: v for k, v in self.products.items() if k not in entry["products"]}
-        self.step_products = {
-            label: v for label, v in self.step_products.items() if label not in gone
-        }
-        self.drawn = {unit: v for unit, v in self.drawn.items() if unit.label not in gone}
+    def _remove_products(self, entry: LedgerEntry) -> None:
+        files = entry["products"]
+        steps = {label for label, product in self.step_products.items() if product in files}
+        self.products = {k: v for k, v in self.products.items() if k not in files}
+        self.step_products = {k: v for k, v in self.step_products.items() if k not in steps}
+        self.drawn = {unit: v for unit, v in self.drawn.items() if unit.label not in steps}
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """Give what decided the values when the last run began; empty before the first."""
+        """Return the fingerprint of the last run; empty before the first."""
         return self.starts[-1]["fingerprint"] if self.starts else {}
 
     @property
     def rate(self) -> float:
-        """Give units an hour in the last run that drew any, 0 where the clock does not tell."""
-        for begun, last, count in reversed(self.runs):
+        """Return units per hour in the last run that drew any; 0 if the clock was set back."""
+        for start, last, count in reversed(self.runs):
             if count:
-                passed = datetime.fromisoformat(last) - datetime.fromisoformat(begun)
-                seconds = passed.total_seconds()  # below 0 where the clock was set back
+                elapsed = datetime.fromisoformat(last) - datetime.fromisoformat(start)
+                seconds = elapsed.total_seconds()  # negative if the clock was set back
                 return 3600 * count / max(seconds, 1.0) if seconds >= 0 else 0.0
         return 0.0
 
     @property
     def done(self) -> int:
-        """Count the units that need no more work, by what the last start says of a step."""
-        beside = sum(unit.label not in self.step_products for unit in self.drawn)
-        return len(self.step_products) * int(self.starts[-1]["per_step"]) + beside
+        """Return the number of units that are done."""
+        unwritten = sum(unit.label not in self.step_products for unit in self.drawn)
+        return len(self.step_products) * int(self.starts[-1]["per_step"]) + unwritten
 
     def is_done(self, unit: WorkUnit) -> bool:
-        """Tell whether a unit need not be drawn again."""
+        """Return whether a unit is drawn or written."""
         return unit.label in self.step_products or unit in self.drawn
 
 
@@ -191,7 +142,7 @@ def entry_unit(entry: LedgerEntry) -> WorkUnit:
 
 
 def open_ledger(folder: Path) -> Ledger:
-    """Return the ledger of a folder as it stands."""
+    """Return the ledger of a folder."""
     ledger = Ledger(folder / LEDGER_NAME)
     for entry in read_entries(ledger.path):
         ledger.apply(entry)
@@ -199,33 +150,32 @@ def open_ledger(folder: Path) -> Ledger:
 
 
 def read_entries(path: Path) -> Iterator[LedgerEntry]:
-    """Yield the entries of a ledger; a torn last line is none."""
+    """Yield the entries of a ledger, without a torn last line."""
     if not path.exists():
         return
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines[:-1], 1):
         try:
             yield json.loads(line)
-        except ValueError as fault:
+        except ValueError as error:
             raise DpdmError(
                 f"Line {number} of {path} is damaged.",
-                "Take it from a backup, or begin in another folder.",
-            ) from fault
+                "Restore it from a backup, or use another folder.",
+            ) from error
 
 
 def remove_torn_line(path: Path) -> None:
-    """Cut off a torn last line, that the next one may stand for itself."""
+    """Remove a torn last line."""
     if not path.exists():
         return
     with path.open("r+b") as file:
-        whole = file.read().rfind(b"\n") + 1
-        file.truncate(whole)
+        file.truncate(file.read().rfind(b"\n") + 1)
         os.fsync(file.fileno())
 
 
 LOCK_NAME = ".lock"
 BUSY_EXIT_CODE = 75  # EX_TEMPFAIL of sysexits: try again later
-LOCK_ATTEMPTS = 5  # tries, for dpdm status holds the lock while it looks who does
+LOCK_ATTEMPTS = 5  # dpdm status holds the lock for a moment
 
 
 @contextmanager
@@ -239,9 +189,9 @@ def hold_lock(folder: Path) -> Iterator[None]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         _acquire_lock(handle, path)
-        who = {"pid": os.getpid(), "host": socket.gethostname(), "since": utc_now()}
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": utc_now()}
         os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(who).encode(), 0)
+        os.pwrite(handle, json.dumps(holder).encode(), 0)
         yield
     finally:
         os.close(handle)
@@ -250,34 +200,34 @@ def hold_lock(folder: Path) -> Iterator[None]:
 def _acquire_lock(handle: int, path: Path) -> None:
     try:
         _try_lock(handle, LOCK_ATTEMPTS)
-    except BlockingIOError as fault:
+    except BlockingIOError as error:
         raise DpdmError(
-            f"{path.parent} is being worked on by {read_holder(path)}.",
-            "Wait until it ends, or stop it; dpdm status shows how far it is.",
+            f"{path.parent} is in use by {read_holder(path)}.",
+            "Wait until it ends, or stop it; dpdm status shows its progress.",
             code=BUSY_EXIT_CODE,
-        ) from fault
-    except OSError as fault:
-        if fault.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
         raise DpdmError(
-            f"The file system of {path.parent} has no locks, so two runs could not be told apart.",
-            "Write to another one, or have it mounted with flock.",
-        ) from fault
+            f"The file system of {path.parent} has no locks, so two runs could write at once.",
+            "Use another file system, or mount it with flock.",
+        ) from error
 
 
-def _try_lock(handle: int, times: int) -> None:
-    """Take the lock, though somebody may look at it in this moment."""
+def _try_lock(handle: int, attempts: int) -> None:
+    """Acquire the lock, with further attempts while dpdm status reads it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        if times <= 1:
+        if attempts <= 1:
             raise
         time.sleep(0.02)
-        _try_lock(handle, times - 1)
+        _try_lock(handle, attempts - 1)
 
 
 def lock_holder(folder: Path) -> str:
-    """Say who works on a folder now; nothing if nobody does."""
+    """Return the process that holds the lock of a folder; empty if none does."""
     path = folder / LOCK_NAME
     if not path.exists():
         return ""
@@ -290,9 +240,9 @@ def lock_holder(folder: Path) -> str:
 
 
 def read_holder(path: Path) -> str:
-    """Return what a lock's file says of its holder."""
+    """Return the holder that a lock file names."""
     try:
-        who = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {who['pid']} on {who['host']} since {who['since']}"
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

@@ -1,7 +1,6 @@
-"""The plan of a reconstruction: a TOML file, checked whole before anything is done.
+"""The plan of a reconstruction: a TOML file that is checked before anything is done.
 
-Names of files are relative to the folder of the plan, so that cron, which starts in another one,
-does what was tried at the prompt.
+File names are relative to the folder of the plan, independent of the working directory.
 """
 
 from __future__ import annotations
@@ -25,8 +24,7 @@ from dpdm.config import (
 )
 from dpdm.errors import DpdmError
 from dpdm.fields.value_checks import MissingCodes
-from dpdm.states.ensemble import EnsembleOptions
-from dpdm.states.request import DEFAULT_COVERAGE, AssimilationOptions
+from dpdm.states.options import DEFAULT_COVERAGE, AssimilationOptions, EnsembleOptions
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,9 @@ class InputSection:
     Attributes:
         files: Globs of NetCDF or GRIB files or Zarr stores.
         rename: Canonical names by the names in the files, as in ``{ tas = "t2m" }``.
-        units: What the numbers are, where the files do not say, by canonical name.
+        units: Units by canonical name, if missing or wrong in the files.
         period: First and last month (year, or day) of the reconstruction; all if empty.
-        missing: Numbers that stand for missing values, where the files do not say.
+        missing: Codes of missing values that the files do not define.
     """
 
     files: tuple[str, ...] = ()
@@ -50,11 +48,11 @@ class InputSection:
 
 @dataclass(frozen=True)
 class PriorSection:
-    """Section ``[prior]``: what draws.
+    """Section ``[prior]``: the prior.
 
     Attributes:
-        name: A file that dpdm train wrote, or the name of a bundled prior.
-        period: "any" to accept input of another period (day, month ...) than that of its training.
+        name: A file from dpdm train, or the name of a bundled prior.
+        period: "any" to accept another period (day, month ...) than that of the training data.
     """
 
     name: str = "default"
@@ -66,10 +64,10 @@ class DrawSection:
     """Section ``[draw]``: the ensemble.
 
     Attributes:
-        members: Its size; 0 for the mean of the infinite ensemble.
-        seed: Its seed.
-        steps: Noise levels; 0 for the prior's own.
-        sampler: Sampler; empty for the prior's own.
+        members: Ensemble size; 0 for the ensemble mean only.
+        seed: Seed of the ensemble.
+        steps: Number of sampling steps; 0 for the prior's default.
+        sampler: Sampler; empty for the prior's default.
         consistent: Whether block means must equal the input.
     """
 
@@ -82,11 +80,11 @@ class DrawSection:
 
 @dataclass(frozen=True)
 class AdjustSection:
-    """Section ``[adjust]``: how the input is brought to the climate that the prior learnt from.
+    """Section ``[adjust]``: bias adjustment of the input to the climate of the training data.
 
     Attributes:
         method: "none", "mean" or "quantile", for each calendar month.
-        reference: First and last month of the period that is compared with the prior's.
+        reference: First and last month of the reference period.
     """
 
     method: str = "none"
@@ -95,20 +93,20 @@ class AdjustSection:
 
 @dataclass(frozen=True)
 class ObservationSection:
-    """Section ``[observations]``: what was measured; as the options of ``dpdm assimilate``.
+    """Section ``[observations]``: as the options of ``dpdm assimilate``.
 
     Attributes:
         files: Globs of CSV or NetCDF files; none to downscale only.
-        error: Standard deviation by variable, in dpdm's units, where the files have none.
-        coarse_error: Standard deviation of the coarse field's error by variable, likewise.
-        coarse_length: Length of its correlation, km.
-        reject: Innovation, in standard deviations, beyond which an observation is not believed.
-        withhold: Share of the stations kept back to score the analysis.
-        guidance: "sda", "mmps" or "dps"; empty for the prior's own.
+        error: Error standard deviation by variable, in dpdm's units, if the files have none.
+        coarse_error: Error standard deviation of the coarse input by variable, in dpdm's units.
+        coarse_length: Correlation length of that error, km.
+        reject: Innovation, in standard deviations, beyond which an observation is rejected.
+        withhold: Fraction of the stations that is withheld for verification.
+        guidance: "sda", "mmps" or "dps"; empty for the prior's default.
         rename: Canonical names by the names in the files.
-        units: What the numbers are, where the files do not say, by canonical name.
-        coverage: Least share of a month, season or year that a station's values must cover.
-        missing: Numbers that stand for missing values, where the files do not say.
+        units: Units by canonical name, if missing or wrong in the files.
+        coverage: Fraction of a month, season or year that a station's values must cover.
+        missing: Codes of missing values that the files do not define.
     """
 
     files: tuple[str, ...] = ()
@@ -126,14 +124,14 @@ class ObservationSection:
 
 @dataclass(frozen=True)
 class OutputSection:
-    """Section ``[output]``: what is kept, and how it lies on disk.
+    """Section ``[output]``: the output files.
 
     Attributes:
         layout: "netcdf-yearly", a file a year, or "zarr", one store.
         keep: "stats", "members" or "all".
         quantiles: Percentiles among the statistics.
-        grid: A file on the grid to write; empty to split the coarse cells.
-        bbox: West, east, south and north of what is written; empty for all.
+        grid: A file on the target grid; empty to refine the coarse cells.
+        bbox: West, east, south and north of the output; empty for all.
         statics: The user's own surface altitude and land fraction.
     """
 
@@ -147,13 +145,13 @@ class OutputSection:
 
 @dataclass(frozen=True)
 class RunSection:
-    """Section ``[run]``: how the work is shared; it decides no value.
+    """Section ``[run]``: workers and device, which do not change the output.
 
     Attributes:
-        workers: Processes that draw; 1 draws in the command's own.
+        workers: Worker processes; 1 to draw in the process of the command.
         member_block: Members in a unit of work.
         device: "auto", "cpu" or "cuda".
-        scheduler: Address of a Dask scheduler that exists, or nothing.
+        scheduler: Address of a running Dask scheduler; empty for none.
     """
 
     workers: int = 1
@@ -164,7 +162,7 @@ class RunSection:
 
 @dataclass(frozen=True)
 class Plan:
-    """All of it, with the folder that its names of files start from."""
+    """All sections of a plan."""
 
     input: InputSection = field(default_factory=InputSection)
     prior: PriorSection = field(default_factory=PriorSection)
@@ -178,11 +176,11 @@ class Plan:
 DATE_PATTERN = r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?"
 
 
-def _is_period(said: Sequence[str]) -> bool:
-    """Tell whether nothing is said, or two dates in order; a year ends with its last day."""
-    if len(said) != 2 or not all(re.fullmatch(DATE_PATTERN, date) for date in said):
-        return not said
-    first, last = said
+def _is_period(dates: Sequence[str]) -> bool:
+    """Return whether dates are empty, or two in order; a year ends with its last day."""
+    if len(dates) != 2 or not all(re.fullmatch(DATE_PATTERN, date) for date in dates):
+        return not dates
+    first, last = dates
     return first[: len(last)] <= last[: len(first)]
 
 
@@ -196,25 +194,25 @@ PLAN_RULES: dict[str, ValueRule] = {
     "draw.members": range_rule(0, OPTION_LIMITS["members"]),
     "draw.seed": range_rule(0, OPTION_LIMITS["seed"]),
     "draw.steps": (
-        lambda said: said == 0 or 2 <= said <= OPTION_LIMITS["steps"],
+        lambda steps: steps == 0 or 2 <= steps <= OPTION_LIMITS["steps"],
         f"Give 2 to {OPTION_LIMITS['steps']}, or 0.",
     ),
     "prior.period": choice_rule("", "any"),
     "draw.sampler": choice_rule("", choices.SAMPLERS),
     "adjust.method": choice_rule(choices.ADJUSTMENTS),
     "adjust.reference": PERIOD_RULE,
-    "observations.coarse_length": (lambda said: said > 0, "Give a length in km."),
+    "observations.coarse_length": (lambda length: length > 0, "Give a length in km."),
     "observations.reject": minimum_rule(0),
     "observations.withhold": FRACTION_RULE,
-    "observations.coverage": (lambda said: 0 <= said <= 1, "Give a share from 0 to 1."),
+    "observations.coverage": (lambda share: 0 <= share <= 1, "Give a fraction from 0 to 1."),
     "observations.guidance": choice_rule("", choices.GUIDANCES),
     "output.layout": choice_rule(choices.LAYOUTS),
     "output.keep": choice_rule(choices.KEPT),
     "output.quantiles": (
-        lambda said: list(said) == sorted(set(said)) and all(0 <= q <= 100 for q in said),
-        "Give rising percentiles from 0 to 100, as in [10, 50, 90].",
+        lambda levels: list(levels) == sorted(set(levels)) and all(0 <= q <= 100 for q in levels),
+        "Give increasing percentiles from 0 to 100, as in [10, 50, 90].",
     ),
-    "output.bbox": (lambda said: len(said) in (0, 4), "Give west, east, south, north."),
+    "output.bbox": (lambda box: len(box) in (0, 4), "Give west, east, south, north."),
     "run.workers": range_rule(1, OPTION_LIMITS["workers"]),
     "run.member_block": range_rule(1, OPTION_LIMITS["member_block"]),
     "run.device": choice_rule(choices.DEVICES),
@@ -234,7 +232,7 @@ def check_key_conflicts(plan: Plan, path: Path) -> None:
     if plan.adjust.method != "none" and not plan.adjust.reference:
         raise DpdmError(
             f"{path}, adjust, method is {plan.adjust.method!r} without a reference period.",
-            'Say which, as in reference = ["1981-01", "2010-12"].',
+            'Give one, as in reference = ["1981-01", "2010-12"].',
         )
     if plan.observations.files and not plan.draw.members:
         raise DpdmError(
@@ -244,22 +242,23 @@ def check_key_conflicts(plan: Plan, path: Path) -> None:
         names = list(section.rename.values())
         if twice := [name for name in names if names.count(name) > 1]:
             raise DpdmError(
-                f"{path}, {key}, rename calls several variables {twice[0]}.", "Name one of them."
+                f"{path}, {key}, rename gives several variables the name {twice[0]}.",
+                "Rename one of them.",
             )
 
 
 def find_plan_files(patterns: Sequence[str], folder: Path, where: str) -> list[Path]:
-    """Return the files that globs name, each once, in order."""
+    """Return the files that match globs, each once, in order."""
     files: dict[Path, None] = {}
     for pattern in patterns:
         rooted = Path(pattern)
         base, rest = Path(rooted.anchor or folder), rooted.relative_to(rooted.anchor)
         try:
             hits = sorted(base.glob(str(rest)))
-        except (ValueError, IndexError) as fault:
+        except (ValueError, IndexError) as error:
             raise DpdmError(
-                f"{where}: {pattern!r} is no pattern of files.", 'Write one like "20cr/*.nc".'
-            ) from fault
+                f"{where}: {pattern!r} is not a pattern of files.", 'Write one like "20cr/*.nc".'
+            ) from error
         if not hits:
             raise DpdmError(f"{where}: no file matches {pattern} in {folder}.", "Check the name.")
         files |= dict.fromkeys(hits)
@@ -267,17 +266,17 @@ def find_plan_files(patterns: Sequence[str], folder: Path, where: str) -> list[P
 
 
 def find_plan_file(name: str, folder: Path) -> Path | None:
-    """Return a file that the plan names, if it names one."""
+    """Return a file of the plan, None if the name is empty."""
     return folder / name if name else None
 
 
 def missing_codes(codes: tuple[float, ...]) -> MissingCodes:
-    """Return codes that stand for missing values of every variable."""
+    """Return codes of missing values of every variable."""
     return {"": codes} if codes else {}
 
 
 def plan_ensemble_options(plan: Plan, history: str) -> EnsembleOptions:
-    """Return what the plan asks of each step."""
+    """Return the options of the ensemble of a plan."""
     draw, out = plan.draw, plan.output
     box = (out.bbox[0], out.bbox[1], out.bbox[2], out.bbox[3]) if out.bbox else None
     rename = {new: old for old, new in plan.input.rename.items()}
@@ -289,12 +288,13 @@ def plan_ensemble_options(plan: Plan, history: str) -> EnsembleOptions:
     )  # fmt: skip
 
 
-def plan_assimilation_options(said: ObservationSection) -> AssimilationOptions:
-    """Return what the plan says of observations."""
+def plan_assimilation_options(section: ObservationSection) -> AssimilationOptions:
+    """Return the options of the observations of a plan."""
     return AssimilationOptions(
-        said.error, said.coarse_error, said.coarse_length, said.reject, said.withhold,
-        said.guidance, obs_var={new: old for old, new in said.rename.items()},
-        obs_units=said.units, coverage=said.coverage, obs_missing=missing_codes(said.missing),
+        section.error, section.coarse_error, section.coarse_length, section.reject,
+        section.withhold, section.guidance, obs_units=section.units, coverage=section.coverage,
+        obs_var={new: old for old, new in section.rename.items()},
+        obs_missing=missing_codes(section.missing),
     )  # fmt: skip
 
 
@@ -316,12 +316,12 @@ PLAN_KEYS = {
 
 
 def name_plan_keys(text: str) -> str:
-    """Return a sentence with keys of the plan for options of commands.
+    """Return a sentence with keys of the plan in place of command options.
 
     Example:
-        >>> in_keys("Say which: --var t2m=tas.")
-        'Say which: rename = { tas = "t2m" } in [input].'
-        >>> in_keys("Leave out --grid or --bbox; see dpdm train --factor.")
+        >>> name_plan_keys("Name it: --var t2m=tas.")
+        'Name it: rename = { tas = "t2m" } in [input].'
+        >>> name_plan_keys("Leave out --grid or --bbox; see dpdm train --factor.")
         'Leave out grid in [output] or bbox in [output]; see dpdm train --factor.'
     """
     for option, key in OPTION_PATTERNS:
@@ -335,20 +335,20 @@ def name_plan_keys(text: str) -> str:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Let a fault speak of the plan."""
+    """Name keys of the plan, not options, in errors."""
     try:
         yield
-    except DpdmError as fault:
+    except DpdmError as error:
         raise DpdmError(
-            name_plan_keys(fault.what), name_plan_keys(fault.hint), fault.code
-        ) from fault
+            name_plan_keys(error.what), name_plan_keys(error.hint), error.code
+        ) from error
 
 
 def format_hours(hours: float) -> str:
-    """Return a time in the unit that suits it.
+    """Return a time in seconds, minutes, hours or days.
 
     Example:
-        >>> [spoken(each) for each in (0.005, 0.2, 30, 720)]
+        >>> [format_hours(each) for each in (0.005, 0.2, 30, 720)]
         ['18 seconds', '12 minutes', '30.0 hours', '30.0 days']
     """
     if hours < 1:

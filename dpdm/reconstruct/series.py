@@ -1,17 +1,11 @@
-"""A long coarse series out of many files, and what is odd about it.
+"""A coarse series from many files, with its missing and repeated steps.
 
-A step that is missing, or that one of the variables lacks, is listed and never filled; a step that
-comes twice is used once, if both say the same.
+A step that is missing, or in which a variable is missing, is listed and never filled; a repeated
+step is used once, if both have the same values. Missing steps are months of a monthly series, or
+larger gaps than the usual time step, the lower quartile of all distances between steps.
 
-What a series lacks: months of a series of months, gaps of one in another rhythm.
-
-The rhythm is the lower quartile of the distances between steps, which a series keeps that lacks
-many of them.
-
-Fields of many files as one lazy array, of which a step costs the same however many there are.
-
-Arrays of dask that are concatenated keep a graph that grows with each file, and all of it is gone
-through for every step. Here a step knows its file, and only the graph of that file is run.
+Concatenated dask arrays have a graph that grows with each file, and all of it is visited for every
+step. Here a step is read from the array of its file, so its cost does not grow with the series.
 """
 
 from __future__ import annotations
@@ -43,18 +37,15 @@ from dpdm.fields.time import (
 from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.value_checks import MissingCodes
 from dpdm.prior import Prior
-from dpdm.states.field_domain import select_prior_variables
+from dpdm.states.requirements import select_prior_variables
 
 
 def missing_steps(
     fields: xr.Dataset, known: Sequence[str], period: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return what lacks: spans of months, or how many steps after which.
+    """Return the missing steps: spans of months, or numbers of steps after a step.
 
-    Args:
-        fields: The steps of the series that have all variables.
-        known: Labels of the steps that have any.
-        period: First and last month (year, or day) that are wanted; those of ``known`` if empty.
+    ``known`` are the labels of steps with any variable, and the period if none is given.
     """
     time, full = fields["time"], time_labels(fields)
     if time.size < 2:
@@ -68,24 +59,24 @@ def missing_steps(
     }
     gaps[full[-1]] = sum(name > full[-1] for name in known)
     before = sum(name < full[0] for name in known)
-    found = [f"{before} before {full[0][:10]}"] if before else []
-    return (*found, *(f"{gap} after {name[:10]}" for name, gap in gaps.items() if gap > 0))
+    first = [f"{before} before {full[0][:10]}"] if before else []
+    return (*first, *(f"{gap} after {name[:10]}" for name, gap in gaps.items() if gap > 0))
 
 
-def missing_months(there: Sequence[str], period: Sequence[str]) -> tuple[str, ...]:
-    """Return the spans of months that a period lacks.
+def missing_months(months: Sequence[str], period: Sequence[str]) -> tuple[str, ...]:
+    """Return the spans of months that are missing in a period.
 
     Example:
-        >>> lacking(["1862-05", "1862-06", "1862-08"], ["1862-01", "1862"])
+        >>> missing_months(["1862-05", "1862-06", "1862-08"], ["1862-01", "1862"])
         ('1862-01 to 1862-04', '1862-07', '1862-09 to 1862-12')
     """
-    for one, other in pairwise(there):
+    for one, other in pairwise(months):
         if one == other:
             raise DpdmError(
-                f"Two steps of this series of months lie in {one}.",
+                f"Two steps of this monthly series are in {one}.",
                 "Leave one of them out, or give all files the same time stamps.",
             )
-    known, spans = set(there), list[str]()
+    known, spans = set(months), list[str]()
     for absent, run in groupby(list_months(*period), key=lambda month: month not in known):
         first, *rest = run
         spans += [f"{first} to {rest[-1]}" if rest else first] if absent else []
@@ -93,12 +84,12 @@ def missing_months(there: Sequence[str], period: Sequence[str]) -> tuple[str, ..
 
 
 def list_months(first: str, last: str) -> list[str]:
-    """Return all months from one to another; a year is all of its months.
+    """Return all months from one to another; a year stands for all its months.
 
     Example:
-        >>> months("1862-11", "1863-02")
+        >>> list_months("1862-11", "1863-02")
         ['1862-11', '1862-12', '1863-01', '1863-02']
-        >>> months("1862", "1862") == months("1862-01", "1862-12")
+        >>> list_months("1862", "1862") == list_months("1862-01", "1862-12")
         True
     """
     ends = f"{first}-01"[:7], f"{last}-12"[:7]
@@ -107,11 +98,7 @@ def list_months(first: str, last: str) -> list[str]:
 
 
 class LazyConcat:
-    """Arrays (time, lat, lon), end to end, as dask reads them: a slice of steps at a time.
-
-    Args:
-        parts: The arrays, lazy.
-    """
+    """Lazy arrays (time, lat, lon), concatenated for dask, which reads slices of steps."""
 
     ndim = 3
 
@@ -122,7 +109,7 @@ class LazyConcat:
         self.dtype = np.result_type(*{part.dtype for part in parts})
 
     def __getitem__(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
-        """Read a step, or some."""
+        """Read one or several steps."""
         steps, *rest = key
         if not isinstance(steps, slice):
             return self.row(int(steps))[tuple(rest)]
@@ -137,7 +124,7 @@ class LazyConcat:
 
 
 def concat_lazily(parts: Sequence[xr.DataArray]) -> da.Array:
-    """Return arrays (time, lat, lon) end to end, lazy, in chunks of a step."""
+    """Return concatenated arrays (time, lat, lon), lazy, in chunks of a step."""
     stack = LazyConcat(parts)
     chunks = (1, *stack.shape[1:])
     return da.from_array(
@@ -145,8 +132,8 @@ def concat_lazily(parts: Sequence[xr.DataArray]) -> da.Array:
     )
 
 
-MAX_OPEN_FILES = 512  # files at a time, short of what systems allow
-MONTH, DAY, HOUR = 7, 10, 13  # characters of a label that tell them
+MAX_OPEN_FILES = 512  # below the limit of systems
+MONTH, DAY, HOUR = 7, 10, 13  # characters of a label down to them
 
 
 @dataclass(frozen=True)
@@ -155,16 +142,16 @@ class CoarseSeries:
 
     Attributes:
         fields: Canonical fields of the period's steps, lazy.
-        whole: The same of all steps that there are.
-        offset: Where the period begins in them.
-        labels: The steps' names, as short as tells them apart: ``1862-07``.
-        missing: What should be there and is not: months and spans of them, or gaps.
-        repeated: Steps that several files hold.
+        complete: The same of all steps of the files.
+        offset: Position in ``complete`` of the first step of the period.
+        labels: Labels of the steps, as short as distinguishes them: ``1862-07``.
+        missing: Missing months and spans of months, or gaps.
+        repeated: Steps in several files.
         paths: The files.
     """
 
     fields: xr.Dataset
-    whole: xr.Dataset
+    complete: xr.Dataset
     offset: int
     labels: tuple[str, ...]
     missing: tuple[str, ...]
@@ -172,13 +159,17 @@ class CoarseSeries:
     paths: tuple[Path, ...]
 
     @cached_property
-    def places(self) -> dict[str, int]:
-        """Give where each step stands."""
+    def positions(self) -> dict[str, int]:
+        """Return the position of each step."""
         return {label: at for at, label in enumerate(self.labels)}
 
+    def select(self, labels: Sequence[str]) -> xr.Dataset:
+        """Return the lazy fields of some steps, in order of time."""
+        return self.fields.isel(time=sorted(self.step(label) for label in labels))
+
     def step(self, label: str) -> int:
-        """Return where a step stands."""
-        return self.places[label]
+        """Return the position of a step."""
+        return self.positions[label]
 
 
 def open_series(
@@ -189,7 +180,7 @@ def open_series(
     period: Sequence[str] = (),
     codes: MissingCodes = {},
 ) -> CoarseSeries:
-    """Open files as one series of those variables that the prior has."""
+    """Open files as one series of the variables of the prior."""
     xr.set_options(file_cache_maxsize=MAX_OPEN_FILES)  # type: ignore[no-untyped-call]
     opened = open_each(paths, None, rename, units, missing=codes)
     parts = [
@@ -197,22 +188,25 @@ def open_series(
     ]
     check_common_calendar(parts, paths)
     names = [n for n in prior.normaliser.names if any(n in part for part in parts)]
-    tracks, twice = zip(*(join_variable(name, parts, paths) for name in names), strict=True)
-    whole = merge_shared_times(tracks).assign_attrs(tracks[0].attrs)
-    whole.encoding = {"source": str(paths[0]) + (f" to {paths[-1]}" if len(paths) > 1 else "")}
-    chosen, steps = select_plan_period(whole, period, opened[0])
-    fields, again = whole.isel(time=chosen), {n[: len(steps[0])] for n in set().union(*twice)}
+    tracks, repeated = zip(*(join_variable(name, parts, paths) for name in names), strict=True)
+    complete = merge_shared_times(tracks).assign_attrs(tracks[0].attrs)
+    complete.encoding = {"source": str(paths[0]) + (f" to {paths[-1]}" if len(paths) > 1 else "")}
+    chosen, steps = select_plan_period(complete, period, opened[0])
+    fields, labels = (
+        complete.isel(time=chosen),
+        {n[: len(steps[0])] for n in set().union(*repeated)},
+    )
     known = sorted(
         {n for ds in tracks for n in time_labels(ds) if not period or label_in_period(n, period)}
     )
-    absent = missing_steps(fields, known, period)
+    missing = missing_steps(fields, known, period)
     return CoarseSeries(
-        fields, whole, chosen.start, steps, absent, tuple(sorted(again)), tuple(paths)
+        fields, complete, chosen.start, steps, missing, tuple(sorted(labels)), tuple(paths)
     )
 
 
 def check_common_calendar(parts: Sequence[xr.Dataset], paths: Sequence[Path]) -> None:
-    """Refuse files without time, or of several calendars."""
+    """Refuse files without time, or with several calendars."""
     for part, path in zip(parts, paths, strict=True):
         if "time" not in part.dims:
             raise DpdmError(f"{path} has no time axis.", "Set one, or use dpdm downscale.")
@@ -220,27 +214,28 @@ def check_common_calendar(parts: Sequence[xr.Dataset], paths: Sequence[Path]) ->
         if one != other:
             raise DpdmError(
                 f"The calendar of {paths[0]} is {one}, that of {path} is {other}.",
-                "Give all files one calendar.",
+                "Convert all files to one calendar.",
             )
 
 
 def join_variable(
     name: str, parts: Sequence[xr.Dataset], paths: Sequence[Path]
 ) -> tuple[xr.Dataset, set[str]]:
-    """Return a variable along time, out of the files that have it, and what came twice."""
-    having = [
+    """Return a variable along time, from the files that hold it, and the repeated steps."""
+    files = [
         (select_with_bounds(part, [name]), path)
         for part, path in zip(parts, paths, strict=True)
         if name in part
     ]
-    kept, repeated = order_files(*zip(*having, strict=True))
-    fields = [ds[name] for ds, _ in kept]
-    whole = kept[0][0] if len(kept) == 1 else join_files(*map(list, zip(*kept, strict=True)))
-    return whole.assign({name: whole[name].copy(data=concat_lazily(fields))}), repeated
+    ordered, repeated = order_files(*zip(*files, strict=True))
+    fields = [ds[name] for ds, _ in ordered]
+    one = len(ordered) == 1
+    series = ordered[0][0] if one else join_files(*map(list, zip(*ordered, strict=True)))
+    return series.assign({name: series[name].copy(data=concat_lazily(fields))}), repeated
 
 
 def merge_shared_times(tracks: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Return variables side by side, at the times that all of them have."""
+    """Return variables merged at their common times."""
     tracks = align_variables(list(tracks))
     shared = reduce(pd.Index.intersection, [ds.indexes["time"] for ds in tracks])
     if not len(shared):
@@ -256,28 +251,28 @@ def merge_shared_times(tracks: Sequence[xr.Dataset]) -> xr.Dataset:
 def order_files(
     parts: Sequence[xr.Dataset], paths: Sequence[Path]
 ) -> tuple[list[tuple[xr.Dataset, Path]], set[str]]:
-    """Return the files in order of time, each step in one of them, and what came twice."""
+    """Return the files in order of time, each step in one of them, and the repeated steps."""
     named = [time_labels(part) for part in parts]
     order = sorted(range(len(parts)), key=lambda i: (named[i][0], str(paths[i])))
-    holder: dict[Any, int] = {}  # which file holds a time
-    kept: list[tuple[xr.Dataset, Path]] = []
+    holder: dict[Any, int] = {}  # the file of each time
+    unique: list[tuple[xr.Dataset, Path]] = []
     repeated: set[str] = set()
     for i in order:
         names, times = named[i], parts[i]["time"].values.tolist()
-        twice = [n for n, t in enumerate(times) if t in holder]
-        for n in twice:
+        again = [n for n, t in enumerate(times) if t in holder]
+        for n in again:
             held = holder[times[n]]
             _check_same(names[n], (parts[held], paths[held]), (parts[i], paths[i]))
-        repeated |= {names[n] for n in twice}
-        fresh = [n for n, t in enumerate(times) if t not in holder]
-        holder |= {times[n]: i for n in fresh}
-        if fresh:
-            kept.append((parts[i].isel(time=fresh) if twice else parts[i], paths[i]))
-    return kept, repeated
+        repeated |= {names[n] for n in again}
+        new = [n for n, t in enumerate(times) if t not in holder]
+        holder |= {times[n]: i for n in new}
+        if new:
+            unique.append((parts[i].isel(time=new) if again else parts[i], paths[i]))
+    return unique, repeated
 
 
 def _check_same(at: str, one: tuple[xr.Dataset, Path], other: tuple[xr.Dataset, Path]) -> None:
-    """Refuse a step that two files hold with different values."""
+    """Refuse a step with different values in two files."""
     a, b = (ds.isel(time=time_labels(ds).index(at)) for ds, _ in (one, other))
     for name in a.data_vars:
         if not np.array_equal(a[name].values, b[name].values, equal_nan=True):
@@ -290,57 +285,52 @@ def _check_same(at: str, one: tuple[xr.Dataset, Path], other: tuple[xr.Dataset, 
 def select_plan_period(
     fields: xr.Dataset, period: Sequence[str], first: xr.Dataset
 ) -> tuple[slice, tuple[str, ...]]:
-    """Return which steps lie in a period, and their names.
-
-    Args:
-        fields: The series.
-        period: Its first and last step, or nothing for all.
-        first: The first file, with its bounds, which tell how long a lone step is.
-    """
+    """Return the slice of the steps in a period, and their labels; the first file has bounds."""
     full = time_labels(fields)
-    where = [i for i, name in enumerate(full) if not period or label_in_period(name, period)]
-    if not where:
+    inside = [i for i, name in enumerate(full) if not period or label_in_period(name, period)]
+    if not inside:
         raise DpdmError(
-            f"The input runs from {full[0]} to {full[-1]}; nothing of it lies in "
-            f"{' to '.join(period)}.",
+            f"The input is from {full[0]} to {full[-1]}, which is outside {' to '.join(period)}.",
             "Change period or files under [input].",
         )
-    chosen = slice(where[0], where[-1] + 1)
-    least = DAY if len(full) == 1 and not is_monthly_step(first) else MONTH
-    return chosen, shortest_labels(full, least)[chosen]
+    chosen = slice(inside[0], inside[-1] + 1)
+    length = DAY if len(full) == 1 and not is_monthly_step(first) else MONTH
+    return chosen, shortest_labels(full, length)[chosen]
 
 
 def is_monthly_step(fields: xr.Dataset) -> bool:
-    """Return whether a single step is a month or longer: by its bounds, or by its stamp."""
+    """Return whether a single step is a month or longer, by its bounds or its time stamp."""
     if (bounds := time_bounds(fields)) is not None:
         return period_of(fields["time"], bounds) in ("month", "season", "year")
     return is_stamped_as_month(fields["time"])
 
 
 def label_in_period(label: str, period: Sequence[str]) -> bool:
-    """Tell whether a step lies in a period, whose ends count in.
+    """Return whether a step is in a period, its ends included.
 
     Example:
-        >>> inside("1862-07-16T12", ["1862-07", "1862-07"]), inside("1862", ["1863", "1864"])
-        (True, False)
+        >>> label_in_period("1862-07-16T12", ["1862-07", "1862-07"])
+        True
+        >>> label_in_period("1862", ["1863", "1864"])
+        False
     """
     first, last = period
     return first <= label[: len(first)] and label[: len(last)] <= last
 
 
-def shortest_labels(full: Sequence[str], least: int = MONTH) -> tuple[str, ...]:
-    """Return labels as short as tells all of them apart, at least to the month.
+def shortest_labels(full: Sequence[str], shortest: int = MONTH) -> tuple[str, ...]:
+    """Return labels as short as distinguishes all of them, at least down to the month.
 
     Example:
-        >>> names_of(["1862-06-16T00", "1862-07-16T12"])
+        >>> shortest_labels(["1862-06-16T00", "1862-07-16T12"])
         ('1862-06', '1862-07')
-        >>> names_of(["1862-06-16T00"], DAY)
+        >>> shortest_labels(["1862-06-16T00"], DAY)
         ('1862-06-16',)
     """
-    for length in range(least, HOUR + 1, DAY - MONTH):
+    for length in range(shortest, HOUR + 1, DAY - MONTH):
         short = tuple(name[:length] for name in full)
         if len(set(short)) == len(short):
             return short
     raise DpdmError(
-        "Steps lie less than an hour apart.", "Give a series of hours, days or months."
+        "Steps are less than an hour apart.", "Give a series of hours, days or months."
     )

@@ -1,11 +1,9 @@
-"""A plan with all that it names, opened and found to fit: a reconstruction that can begin.
+"""Open a plan with its files, and compare it with the last run.
 
-Notice what changed since the last run, before it mixes with what is done.
-
-A fingerprint is a flat mapping of all that decides values. Where it differs from the ledger's, or
-the input of a step that is done does, or a product is gone, the run is refused and the difference
-named; the user may accept it, which the ledger records, unless it would not fit the products that
-there are. What is gone is then drawn again.
+A fingerprint is a flat mapping of all settings that determine values. If it differs from that of
+the ledger, if the input of a step that is done has changed, or if an output file is missing, the
+run is refused. The user may accept such a change unless it changes the shape of the output; the
+ledger records it, and missing output is drawn again.
 """
 
 from __future__ import annotations
@@ -19,18 +17,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 
 from dpdm import __version__
-from dpdm.assimilate import guide_sampler, read_all_observations, screen
+from dpdm.assimilate.analysis import Analysis, guide_space, screen
+from dpdm.assimilate.background import CoarseError, build_coarse_error
 from dpdm.errors import DpdmError
 from dpdm.fields.read import sha256
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
+from dpdm.observations.table import read_observations
 from dpdm.prior import check_field_prior, find_prior, load_prior
 from dpdm.prior.skill import warn_if_unskilled
 from dpdm.reconstruct.bias_adjustment import BiasAdjustment, fit_bias_adjustment
-from dpdm.reconstruct.draw_unit import UnitInput, UnitSampler, build_unit_sampler
-from dpdm.reconstruct.ledger import Ledger, WorkUnit, list_work_units, step_units
+from dpdm.reconstruct.ledger import Ledger
+from dpdm.reconstruct.outputs import OUTPUT_LAYOUTS, OutputLayout, OutputSource
 from dpdm.reconstruct.plan import (
     Plan,
     find_plan_file,
@@ -41,24 +42,61 @@ from dpdm.reconstruct.plan import (
     translate_errors,
 )
 from dpdm.reconstruct.series import CoarseSeries, open_series
+from dpdm.reconstruct.units import UnitInput, UnitResult, WorkUnit, list_work_units, step_units
+from dpdm.states.ensemble import ensemble_provenance
 from dpdm.states.field_domain import make_field_space
 from dpdm.states.fields import FieldSpace
-from dpdm.states.request import DEFAULT_COVERAGE, AssimilationFiles
+from dpdm.states.options import DEFAULT_COVERAGE, AssimilationOptions
+
+
+@dataclass(frozen=True)
+class UnitSampler:
+    """A function that draws units.
+
+    Attributes:
+        space: The space of fields; the coarse fields of a step come with its work.
+        options: Options of observations, or None without observations.
+        coarse_error: Error of the coarse input, if it is stated.
+    """
+
+    space: FieldSpace
+    options: AssimilationOptions | None = None
+    coarse_error: CoarseError | None = None
+
+    def __call__(self, work: UnitInput) -> UnitResult:
+        """Draw a unit."""
+        space = replace(self.space, coarse=work.coarse)
+        numbers = list(work.unit.numbers)
+        if self.options is None or work.rows is None:
+            return UnitResult(np.stack([m.astype(np.float32) for m in space.members(0, numbers)]))
+        analysis = Analysis(space, work.rows, self.options.reject, self.coarse_error)
+        members = np.stack([m.astype(np.float32) for m in analysis.members(0, numbers)])
+        equivalents = np.ascontiguousarray(analysis.analysis[:, numbers])
+        status = tuple(analysis.table["status"])
+        return UnitResult(members, analysis.prior, equivalents, status)
+
+    def use_device(self, worker: int | None, threads: int) -> None:
+        """Set threads and device of a worker process; numbered workers share the GPUs in turn."""
+        torch.set_num_threads(threads)
+        device = self.space.sampler.device
+        if device == "cuda" and worker is not None:
+            torch.cuda.set_device(worker % torch.cuda.device_count())
+        self.space.prior.denoiser.to(device)
 
 
 @dataclass(frozen=True)
 class ReconstructionSetup:
-    """A reconstruction that can begin.
+    """A plan with all its files opened.
 
     Attributes:
         path: The plan's file.
         plan: The plan.
         prior: The prior's file.
         series: The coarse series.
-        space: The series and the prior, that fit each other.
-        adjustment: The series, whole, as the prior gets it.
-        table: All observations, checked, or nothing.
-        observations: Their files.
+        space: The space of fine fields.
+        adjustment: Bias adjustment of the complete series.
+        table: All observations after quality control, or None.
+        observations: Observation files.
     """
 
     path: Path
@@ -72,28 +110,26 @@ class ReconstructionSetup:
 
     @cached_property
     def units(self) -> list[WorkUnit]:
-        """List the units of work."""
+        """Return the units of work."""
         return list_work_units(
             self.series.labels, self.plan.draw.members, self.plan.run.member_block
         )
 
     def units_of(self, label: str) -> list[WorkUnit]:
-        """List the units of one step."""
+        """Return the units of one step."""
         return step_units(label, self.plan.draw.members, self.plan.run.member_block)
 
     @property
     def unit_sampler(self) -> UnitSampler:
-        """Give what draws the units; it carries no files to the workers."""
-        first = self.space.coarse.isel(time=[0]).compute()
-        return build_unit_sampler(
-            replace(self.space, coarse=first),
-            None if self.table is None else plan_assimilation_options(self.assimilation_options),
+        """Return the function that draws units; it holds one step and no open files."""
+        space = replace(self.space, coarse=self.space.coarse.isel(time=[0]).compute())
+        if self.table is None:
+            return UnitSampler(space)
+        options = plan_assimilation_options(self.plan.observations)
+        error = build_coarse_error(
+            space.names, space.coarse_grid, space.grid, options.coarse_error, options.coarse_length
         )
-
-    @property
-    def assimilation_options(self) -> Any:
-        """Give what the plan says of observations."""
-        return self.plan.observations
+        return UnitSampler(space, options, error)
 
     @translate_errors()
     def read_unit_input(self, unit: WorkUnit) -> UnitInput:
@@ -107,7 +143,7 @@ class ReconstructionSetup:
 
     @cached_property
     def bounds(self) -> xr.DataArray | None:
-        """Give the bounds of all steps: without them, a lone step shows no month or year."""
+        """Return the bounds of all steps, from which the period of a single step is known."""
         time, bounds = self.space.coarse["time"], time_bounds(self.space.coarse)
         if bounds is not None or period_of(time) not in MONTHS_PER_PERIOD:
             return bounds
@@ -120,7 +156,7 @@ class ReconstructionSetup:
         return self.table[self.table["step"] == step].assign(step=0).reset_index(drop=True)
 
     def digest(self, work: UnitInput) -> str:
-        """Return the SHA-256 of what is known of a step."""
+        """Return the SHA-256 of the input of a step."""
         digest = hashlib.sha256()
         for name in sorted(map(str, work.coarse.data_vars)):
             digest.update(name.encode() + work.coarse[name].values.tobytes())
@@ -129,38 +165,63 @@ class ReconstructionSetup:
         return digest.hexdigest()
 
     def inputs(self) -> dict[str, str]:
-        """Return the SHA-256 of every file of input and observations."""
+        """Return the SHA-256 of every input and observation file."""
         return {str(path): sha256(path) for path in (*self.series.paths, *self.observations)}
 
+    def output_layout(self, folder: Path, fingerprint: Mapping[str, object]) -> OutputLayout:
+        """Return the layout of the output files in a folder, made with a fingerprint."""
+        mean = "Mean of the infinite ensemble of fine fields"
+        content = "Fine fields" if self.space.options.members else mean
+        title = f"{content} reconstructed after {self.path.name} with the prior {self.prior.stem}"
+        source = OutputSource(self.series, self.space, title, self.provenance(fingerprint))
+        return OUTPUT_LAYOUTS[self.plan.output.layout](source, folder)
+
+    def provenance(self, fingerprint: Mapping[str, object]) -> dict[str, str]:
+        """Return the provenance of the output files."""
+        draw = {
+            k.removeprefix("draw."): v for k, v in fingerprint.items() if k.startswith("draw.")
+        }
+        observed = {
+            k.replace("observations.", "observations_"): v
+            for k, v in fingerprint.items()
+            if k.startswith("observations.") and v not in ({}, "")
+        }
+        before = draw | observed | self.space.notes | {"plan": self.path.name}
+        settings = {
+            "prior_sha256": fingerprint["prior_sha256"], "sampler": self.space.sampler.sampler,
+            "steps": self.space.sampler.steps, "adjustment": self.adjustment.describe(),
+        }  # fmt: skip
+        return ensemble_provenance(self.prior, (), settings, before)
+
     def fingerprint(self) -> dict[str, Any]:
-        """Return all that decides the values of the products, but for the inputs' values."""
+        """Return all settings that determine the output, except the values of the input."""
         plan, grid = self.plan, self.space.shown
         axes = hashlib.sha256(grid.lat.tobytes() + grid.lon.tobytes()).hexdigest()
-        ground = hashlib.sha256(self.space.statics.tobytes()).hexdigest()
+        statics = hashlib.sha256(self.space.statics.tobytes()).hexdigest()
         units = {str(n): a.attrs.get("source_units") for n, a in self.space.coarse.items()}
-        marks: dict[str, Any] = {
+        digests: dict[str, Any] = {
             "dpdm": __version__, "prior_sha256": sha256(self.prior), "grid": axes,
-            "statics": ground, "variables": units,
+            "statics": statics, "variables": units,
         }  # fmt: skip
         output = {key: asdict(plan.output)[key] for key in ("layout", "keep", "quantiles")}
-        seen = {k: v for k, v in asdict(plan.observations).items() if k != "files"}
-        if seen["coverage"] == DEFAULT_COVERAGE:  # ledgers of earlier versions do not know it
-            del seen["coverage"]
+        observed = {k: v for k, v in asdict(plan.observations).items() if k != "files"}
+        if observed["coverage"] == DEFAULT_COVERAGE:  # not in ledgers of earlier versions
+            del observed["coverage"]
         if not plan.observations.missing:
-            del seen["missing"]  # ledgers of earlier versions lack it
+            del observed["missing"]  # not in ledgers of earlier versions
         sections = {"draw": asdict(plan.draw), "adjust": asdict(plan.adjust), "output": output}
-        sections |= {"observations": seen} if self.table is not None else {}
+        sections |= {"observations": observed} if self.table is not None else {}
         sections |= {"input": {"missing": plan.input.missing}} if plan.input.missing else {}
         flat = {f"{s}.{key}": v for s, keys in sections.items() for key, v in keys.items()}
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in (marks | flat).items()}
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in (digests | flat).items()}
 
 
 @translate_errors()
 def prepare_reconstruction(path: Path) -> ReconstructionSetup:
-    """Return the reconstruction of a plan."""
+    """Return the setup of a plan."""
     plan, folder = read_plan(path), path.resolve().parent
-    own = folder / plan.prior.name
-    prior_file = own if own.is_file() else find_prior(plan.prior.name)
+    local = folder / plan.prior.name
+    prior_file = local if local.is_file() else find_prior(plan.prior.name)
     prior = load_prior(prior_file)
     check_field_prior(prior)
     warn_if_unskilled(prior.contract, prior_file.stem)
@@ -171,36 +232,33 @@ def prepare_reconstruction(path: Path) -> ReconstructionSetup:
     )
     grid, statics = (find_plan_file(n, folder) for n in (plan.output.grid, plan.output.statics))
     space = make_field_space(series.fields, prior, options, grid, statics, inputs[0])
-    seen = find_plan_files(plan.observations.files, folder, f"{path}, observations, files")
-    space, table = read_plan_observations(space, plan, tuple(seen)) if seen else (space, None)
-    adjusted = fit_bias_adjustment(series.whole, prior, plan.adjust.method, plan.adjust.reference)
-    return ReconstructionSetup(path, plan, prior_file, series, space, adjusted, table, tuple(seen))
+    observed = find_plan_files(plan.observations.files, folder, f"{path}, observations, files")
+    space, table = (
+        read_plan_observations(space, plan, tuple(observed)) if observed else (space, None)
+    )
+    adjusted = fit_bias_adjustment(
+        series.complete, prior, plan.adjust.method, plan.adjust.reference
+    )
+    return ReconstructionSetup(
+        path, plan, prior_file, series, space, adjusted, table, tuple(observed)
+    )
 
 
 def read_plan_observations(
     space: FieldSpace, plan: Plan, paths: tuple[Path, ...]
 ) -> tuple[FieldSpace, pd.DataFrame]:
-    """Return the space as observations pull, and the observations, checked against the fields."""
-    said = plan_assimilation_options(plan.observations)
-    space = replace(space, sampler=guide_sampler(space.sampler, space.prior, said))
-    table = read_all_observations(AssimilationFiles(paths, None, None, None, Path()), said)
-    return space, screen(table, space, said)
-
-
-def select_coarse_steps(setting: ReconstructionSetup, labels: list[str]) -> xr.Dataset:
-    """Return the lazy coarse fields of some steps, in order of time."""
-    where = sorted(setting.series.step(label) for label in labels)
-    return setting.series.fields.isel(time=where)
+    """Return the guided space, and the observations after quality control."""
+    options = plan_assimilation_options(plan.observations)
+    table = read_observations(
+        paths, options.errors, options.obs_var, options.obs_units, missing=options.obs_missing
+    )
+    space = guide_space(space, options)
+    return space, screen(table, space, options)
 
 
 FIXED_KEYS = (
-    "grid",
-    "variables",
-    "draw.members",
-    "output.layout",
-    "output.keep",
-    "output.quantiles",
-)
+    "grid", "variables", "draw.members", "output.layout", "output.keep", "output.quantiles",
+)  # fmt: skip
 KEY_LABELS = {
     "dpdm": "the version of dpdm", "prior_sha256": "the prior", "grid": "the grid",
     "statics": "the relief or land mask", "variables": "the variables or their units",
@@ -208,10 +266,10 @@ KEY_LABELS = {
 
 
 def describe_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return what two fingerprints differ in, a sentence each.
+    """Return the differences of two fingerprints, a clause each.
 
     Example:
-        >>> differences({"draw.seed": 0, "dpdm": "1"}, {"draw.seed": 7, "dpdm": "1"})
+        >>> describe_changes({"draw.seed": 0, "dpdm": "1"}, {"draw.seed": 7, "dpdm": "1"})
         ['draw.seed was 0 and is 7']
     """
     keys = [*before, *(k for k in after if k not in before)]
@@ -223,34 +281,34 @@ def describe_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
     ]
 
 
-def _shorten(said: object) -> str:
-    text = str(said)
+def _shorten(value: object) -> str:
+    text = str(value)
     return text if len(text) < 60 else f"{text[:12]}..."
 
 
-def check_changes(setting: ReconstructionSetup, ledger: Ledger, accept: bool) -> dict[str, Any]:
-    """Return the fingerprint, if it and the inputs are what they were, or the user accepts."""
-    mark = setting.fingerprint()
+def check_changes(setup: ReconstructionSetup, ledger: Ledger, accept: bool) -> dict[str, Any]:
+    """Return the fingerprint; refuse it if it or the input has changed, unless accepted."""
+    fingerprint = setup.fingerprint()
     before, lost = ledger.fingerprint, find_missing_products(ledger)
-    changed = describe_changes(before, mark) if before else []
-    fixed = [key for key in FIXED_KEYS if before and before.get(key) != mark.get(key)]
+    changed = describe_changes(before, fingerprint) if before else []
+    fixed = [key for key in FIXED_KEYS if before and before.get(key) != fingerprint.get(key)]
     if fixed:
         listed = _list_differences(
-            describe_changes(*({k: m.get(k) for k in fixed} for m in (before, mark)))
+            describe_changes(*({k: m.get(k) for k in fixed} for m in (before, fingerprint)))
         )
         raise DpdmError(
-            f"{listed}; the products in {ledger.path.parent} are of another shape.",
+            f"{listed}, which changes the shape of the output in {ledger.path.parent}.",
             "Reconstruct into another folder.",
         )
-    inputs = setting.inputs()
-    changed += find_changed_inputs(setting, ledger, inputs) + [
-        f"{product} is gone" for product in lost
+    inputs = setup.inputs()
+    changed += find_changed_inputs(setup, ledger, inputs) + [
+        f"{product} is missing" for product in lost
     ]
     if changed and not accept:
         raise DpdmError(
-            f"Since {ledger.path.parent} was begun, {_list_differences(changed)}.",
-            "Undo that, take another folder, or say --accept-change: what is done then stays as "
-            "it is, the rest follows the change, and the ledger says so.",
+            f"Since {ledger.path.parent} was started, {_list_differences(changed)}.",
+            "Undo that, use another folder, or use --accept-change: finished steps stay as they "
+            "are, the others follow the change, and the ledger records it.",
         )
     if changed:
         ledger.append("change", differences=changed)
@@ -258,16 +316,16 @@ def check_changes(setting: ReconstructionSetup, ledger: Ledger, accept: bool) ->
         ledger.append("lost", products=lost)
     if inputs != ledger.inputs:
         ledger.append("inputs", sha256=inputs)
-    return mark
+    return fingerprint
 
 
 def find_missing_products(ledger: Ledger) -> list[str]:
-    """Return the products that are there no more; of a store, all of its steps or none."""
+    """Return the output files that no longer exist; of a store, all of its steps or none."""
     folder = ledger.path.parent
     if not ledger.path.exists() and any(folder.glob("fine[_.]*")):
         raise DpdmError(
-            f"{folder} holds products, and its {ledger.path.name} is gone.",
-            "Take it from a backup, or reconstruct into another folder.",
+            f"{folder} holds output files, and its {ledger.path.name} is missing.",
+            "Restore it from a backup, or reconstruct into another folder.",
         )
     fields = (product for product in ledger.products if product.startswith("fine"))
     return [product for product in fields if not (folder / product.split("/")[0]).exists()]
@@ -279,19 +337,16 @@ def _list_differences(differences: list[str]) -> str:
 
 
 def find_changed_inputs(
-    setting: ReconstructionSetup, ledger: Ledger, inputs: Mapping[str, str]
+    setup: ReconstructionSetup, ledger: Ledger, inputs: Mapping[str, str]
 ) -> list[str]:
-    """Return the steps that are done and whose input is another now.
-
-    They are read only where a file is another than it was.
-    """
+    """Return the finished steps whose input has changed; it is read only if a file has changed."""
     if not ledger.digests or inputs == ledger.inputs:
         return []
-    found = []
+    changes = []
     for label, digest in ledger.digests.items():
-        if label in setting.series.labels:
-            now = setting.digest(setting.read_unit_input(setting.units_of(label)[0]))
-            if now != digest:
-                found.append(f"the input of {label} was {_shorten(digest)} and is {_shorten(now)}")
-                ledger.digests[label] = now
-    return found
+        if label in setup.series.labels:
+            new = setup.digest(setup.read_unit_input(setup.units_of(label)[0]))
+            if new != digest:
+                changes.append(f"the input of {label} was {_shorten(digest)}, is {_shorten(new)}")
+                ledger.digests[label] = new
+    return changes

@@ -1,4 +1,4 @@
-"""Check what was reconstructed: nothing lacks, nothing was touched, and it can be drawn again."""
+"""Verify a reconstruction: complete, unchanged, plausible and reproducible."""
 
 from __future__ import annotations
 
@@ -15,34 +15,28 @@ from dpdm.errors import DpdmError
 from dpdm.fields.levels import join_levels
 from dpdm.fields.read import check_values, open_fields
 from dpdm.fields.time import time_labels
-from dpdm.reconstruct.draw_unit import UnitSampler
 from dpdm.reconstruct.ledger import (
     LEDGER_NAME,
     Ledger,
     LedgerEntry,
-    WorkUnit,
     hold_lock,
     lock_holder,
     open_ledger,
 )
-from dpdm.reconstruct.outputs import (
-    OutputLayout,
-    choose_layout,
-    open_product,
-    product_blocks,
-    product_sources,
-)
+from dpdm.reconstruct.outputs import OutputLayout, open_product
 from dpdm.reconstruct.plan import format_hours
 from dpdm.reconstruct.setup import (
     ReconstructionSetup,
+    UnitSampler,
     describe_changes,
     prepare_reconstruction,
-    select_coarse_steps,
 )
+from dpdm.reconstruct.units import WorkUnit
+from dpdm.states.sampling import step_blocks
 
 REDRAWN_UNITS = 3
-REDRAW_TOLERANCE = 1e-4  # of a field's standard deviation
-BACKUP_HINT = "Take it from a backup."
+REDRAW_TOLERANCE = 1e-4  # of the standard deviation of a field
+BACKUP_HINT = "Restore it from a backup."
 REDRAW_HINT = " The command without --verify, with --accept-change, draws it again."
 VerifyCallback = Callable[[int, int], None]
 
@@ -53,155 +47,150 @@ def verify_products(
     report: VerifyCallback = lambda done, total: None,
     seed: int | None = None,
 ) -> Iterator[str]:
-    """Yield what was found in a folder, line by line.
-
-    Args:
-        path: The plan.
-        folder: What was reconstructed after it.
-        report: What to tell of how far it is.
-        seed: Which units are drawn again; by chance if it is not given.
-    """
-    setting = prepare_reconstruction(path)
+    """Yield the results of the checks, line by line; the seed chooses redrawn units."""
+    setup = prepare_reconstruction(path)
     with hold_lock(folder):
         ledger = open_ledger(folder)
         if not ledger.starts:
             raise DpdmError(f"{folder} holds no reconstruction.", "Run the plan first.")
-        check_same_plan(setting, ledger)
-        layout = choose_layout(setting, folder, product_sources(setting, ledger.fingerprint))
-        yield check_complete(setting, ledger)
-        products = list(dict.fromkeys(ledger.step_products[n] for n in setting.series.labels))
+        check_same_plan(setup, ledger)
+        layout = setup.output_layout(folder, ledger.fingerprint)
+        yield check_complete(setup, ledger)
+        products = list(dict.fromkeys(ledger.step_products[n] for n in setup.series.labels))
         for number, product in enumerate(products, 1):
             check_product_digest(layout, ledger, product)
             report(number, len(products))
-        yield f"{len(products)} products have the checksums of the ledger"
-        yield check_series_values(setting, folder)
-        yield from redraw_units(setting, ledger, layout, random.Random(seed))
+        yield f"{len(products)} output files have the checksums of the ledger"
+        yield check_series_values(setup, folder)
+        yield from redraw_units(setup, ledger, layout, random.Random(seed))
 
 
-def check_same_plan(setting: ReconstructionSetup, ledger: Ledger) -> None:
-    """Refuse a plan or a prior that is not the one of the last run."""
+def check_same_plan(setup: ReconstructionSetup, ledger: Ledger) -> None:
+    """Refuse a plan or a prior other than that of the last run."""
     version = {"dpdm": ledger.fingerprint["dpdm"]}
-    if changed := describe_changes(ledger.fingerprint, setting.fingerprint() | version):
+    if changed := describe_changes(ledger.fingerprint, setup.fingerprint() | version):
         raise DpdmError(
             f"Since the last run into {ledger.path.parent}, {'; '.join(changed)}.",
             "Verify it with the plan and the prior that made it.",
         )
 
 
-def check_complete(setting: ReconstructionSetup, ledger: Ledger) -> str:
-    """Say that every step of the series is in a product."""
-    lacking = [n for n in setting.series.labels if n not in ledger.step_products]
-    if lacking:
-        some = ", ".join(lacking[:6]) + (" ..." if len(lacking) > 6 else "")
+def check_complete(setup: ReconstructionSetup, ledger: Ledger) -> str:
+    """Return that all steps are written; refuse an incomplete reconstruction."""
+    missing = [n for n in setup.series.labels if n not in ledger.step_products]
+    if missing:
+        listed = ", ".join(missing[:6]) + (" ..." if len(missing) > 6 else "")
         raise DpdmError(
-            f"{len(lacking)} of {len(setting.series.labels)} steps are not done: {some}.",
-            "Give the command without --verify, which goes on; dpdm status tells of faults.",
+            f"{len(missing)} of {len(setup.series.labels)} steps are not done: {listed}.",
+            "Resume with the command without --verify; dpdm status lists failures.",
         )
-    said = f"{len(setting.series.labels)} steps are there"
-    absent = setting.series.missing
-    return f"{said}; the input lacks {', '.join(absent)}" if absent else said
+    complete = f"{len(setup.series.labels)} steps are complete"
+    gaps = setup.series.missing
+    return f"{complete}; missing in the input: {', '.join(gaps)}" if gaps else complete
 
 
 def check_product_digest(layout: OutputLayout, ledger: Ledger, product: str) -> None:
-    """Refuse a product that is not what was written."""
+    """Refuse an output file that was changed or removed."""
     try:
-        same = layout.digest(product) == ledger.products[product]
-    except FileNotFoundError as fault:
-        raise DpdmError(f"{product} is gone.", BACKUP_HINT + REDRAW_HINT) from fault
-    if not same:
+        unchanged = layout.digest(product) == ledger.products[product]
+    except FileNotFoundError as error:
+        raise DpdmError(f"{product} is missing.", BACKUP_HINT + REDRAW_HINT) from error
+    if not unchanged:
         remove = "" if "/" in product else f" Or remove it:{REDRAW_HINT}"
         raise DpdmError(f"{product} was changed since it was written.", BACKUP_HINT + remove)
 
 
-def check_series_values(setting: ReconstructionSetup, folder: Path) -> str:
-    """Say that the products make one series of finite and possible values."""
+def check_series_values(setup: ReconstructionSetup, folder: Path) -> str:
+    """Check that the output is one series of finite and plausible values."""
     paths = sorted(folder.glob("fine_*.nc")) or [folder / "fine.zarr"]
-    found: list[str] = []
+    labels: list[str] = []
     for path in paths:
         with open_fields(path) as ds:
             for step in range(ds.sizes["time"]):
                 check_values(field_variables(ds).isel(time=[step]).load(), path)
-            found += time_labels(ds)
-    wanted = time_labels(setting.series.fields)
-    if [n for n in found if n in set(wanted)] != wanted:
-        raise DpdmError(f"The time axis of {folder} is not that of the input.", "Begin anew.")
-    return f"values are finite and possible, time rises from {found[0]} to {found[-1]}"
+            labels += time_labels(ds)
+    expected = time_labels(setup.series.fields)
+    if [label for label in labels if label in set(expected)] != expected:
+        raise DpdmError(
+            f"The time axis of {folder} is not that of the input.",
+            "Reconstruct into another folder.",
+        )
+    return f"values are finite and plausible, time increases from {labels[0]} to {labels[-1]}"
 
 
 def field_variables(ds: xr.Dataset) -> xr.Dataset:
-    """Return the variables of a product that are fields, not what says how they vary."""
+    """Return the variables of an output file other than spreads."""
     return ds[[n for n in ds.data_vars if not str(n).endswith("_spread")]]
 
 
 def redraw_units(
-    setting: ReconstructionSetup, ledger: Ledger, layout: OutputLayout, dice: random.Random
+    setup: ReconstructionSetup, ledger: Ledger, layout: OutputLayout, rng: random.Random
 ) -> Iterator[str]:
-    """Draw some units again, and say that they are what they were."""
+    """Draw some units again, and yield how they compare."""
     recent = [unit for unit in ledger.drawn if unit not in ledger.outdated_units]
-    recent = [unit for unit in recent if unit.label in setting.series.labels]
-    drawer = setting.unit_sampler
-    for unit in dice.sample(recent, min(REDRAWN_UNITS, len(recent))):
-        same = drawer(setting.read_unit_input(unit)).digest == ledger.drawn[unit]["sha256"]
-        yield f"{unit.name} drawn again: " + (
-            "the same to the bit"
-            if same
-            else compare_to_product(setting, drawer, layout, unit.label)
-        )
+    recent = [unit for unit in recent if unit.label in setup.series.labels]
+    drawer = setup.unit_sampler
+    for unit in rng.sample(recent, min(REDRAWN_UNITS, len(recent))):
+        if drawer(setup.read_unit_input(unit)).digest == ledger.drawn[unit]["sha256"]:
+            yield f"{unit.name} drawn again: bit-identical"
+        else:
+            difference = compare_to_product(setup, drawer, layout, unit.label)
+            yield f"{unit.name} drawn again: {difference}"
 
 
 def compare_to_product(
-    setting: ReconstructionSetup, drawer: UnitSampler, layout: OutputLayout, label: str
+    setup: ReconstructionSetup, drawer: UnitSampler, layout: OutputLayout, label: str
 ) -> str:
-    """Say how near a step drawn again is to its product, as other processors give it."""
-    units = setting.units_of(label)
-    members = (member for u in units for member in drawer(setting.read_unit_input(u)).fields)
-    space = replace(setting.space, coarse=select_coarse_steps(setting, [label]))
+    """Return the difference of a step drawn again from its output file, as on other processors."""
+    units = setup.units_of(label)
+    members = (member for u in units for member in drawer(setup.read_unit_input(u)).fields)
+    space = replace(setup.space, coarse=setup.series.select([label]))
     with open_product(layout.path(label)) as ds:
-        there = ds.isel(time=[[n[: len(label)] for n in time_labels(ds)].index(label)])
+        stored = ds.isel(time=[[n[: len(label)] for n in time_labels(ds)].index(label)])
         worst = max(
-            max_scaled_difference(block, there) for block in product_blocks(space, 0, members)
+            max_scaled_difference(block, stored) for block in step_blocks(space, 0, members)
         )
     if worst > REDRAW_TOLERANCE:
         raise DpdmError(
             f"{label} drawn again differs by {worst:.1e} of its standard deviation.",
-            "The prior, the input or the machine is not what it was.",
+            "The prior, the input or the machine has changed.",
         )
-    return f"the same to {worst:.0e} of its standard deviation, as other processors give it"
+    return f"equal to {worst:.0e} of its standard deviation, as on other processors"
 
 
-def max_scaled_difference(block: xr.Dataset, there: xr.Dataset) -> float:
-    """Return the greatest difference between fields, in their standard deviations.
+def max_scaled_difference(block: xr.Dataset, output: xr.Dataset) -> float:
+    """Return the largest difference between fields, in their standard deviations.
 
-    A field without values, as the spread of one member, must have none; one without variance, as
-    rain of a dry month, counts in its units.
+    A field without values, such as the spread of one member, must have none in the output; a field
+    without variance, such as rain of a dry month, counts in its units.
     """
-    found = [0.0]
+    differences = [0.0]
     for name, array in join_levels(block).data_vars.items():
-        stored = there[name]
+        stored = output[name]
         if "realization" in stored.dims:
             stored = stored.isel(realization=array["realization"].values)
-        one, other = array.values.ravel(), stored.transpose(*array.dims).values.ravel()
-        known = np.isfinite(one)
-        if not np.array_equal(known, np.isfinite(other)):
+        new, old = array.values.ravel(), stored.transpose(*array.dims).values.ravel()
+        finite = np.isfinite(new)
+        if not np.array_equal(finite, np.isfinite(old)):
             return math.inf
-        if known.any():
-            gap = np.abs(one - other)[known].max()
-            found.append(float(gap / (one[known].std() or 1.0)))
-    return max(found)
+        if finite.any():
+            largest = np.abs(new - old)[finite].max()
+            differences.append(float(largest / (new[finite].std() or 1.0)))
+    return max(differences)
 
 
 @dataclass(frozen=True)
 class ReconstructionStatus:
-    """How far a reconstruction is.
+    """Progress of a reconstruction.
 
     Attributes:
-        start: The entry of its last start.
-        done: Units that need no more work.
-        total: All units, as of the last start.
-        failed: Units that failed and were not drawn since, and the fault.
-        units_per_hour: Units an hour, over the last; 0 if none is known.
-        products: Names of the products.
-        holder: Who works on it now, if somebody does.
+        start: The ledger entry of its last start.
+        done: Number of units that are done.
+        total: Number of all units, as of the last start.
+        failed: Error messages of units that failed and were not drawn since.
+        units_per_hour: Rate of the last run; 0 if unknown.
+        products: Names of the output files.
+        holder: The process that is running, or empty.
     """
 
     start: LedgerEntry
@@ -214,11 +203,11 @@ class ReconstructionStatus:
 
     @property
     def left(self) -> int:
-        """Count the units that are neither done nor failed."""
+        """Return the number of units that are neither done nor failed."""
         return max(0, self.total - self.done - len(self.failed))
 
     def text(self) -> str:
-        """Return it in lines."""
+        """Return the progress in lines."""
         hours = (
             f", {format_hours(self.left / self.units_per_hour)}"
             if self.units_per_hour and self.left
@@ -229,9 +218,9 @@ class ReconstructionStatus:
             f"done: {self.done} of {self.total} units",
             f"failed: {len(self.failed)}",
             f"left: {self.left}{hours}",
-            f"rate: {self.units_per_hour:.1f} units an hour",
-            f"products: {len(self.products)}",
-            f"at work: {self.holder or 'nobody'}",
+            f"rate: {self.units_per_hour:.1f} units per hour",
+            f"output files: {len(self.products)}",
+            f"running: {self.holder or 'no'}",
         ]
         if self.start["missing"]:
             lines.append(f"missing in the input: {', '.join(self.start['missing'])}")
@@ -239,17 +228,17 @@ class ReconstructionStatus:
 
 
 def read_status(folder: Path) -> ReconstructionStatus:
-    """Return how far the reconstruction in a folder is."""
+    """Return the progress of the reconstruction in a folder."""
     if not (folder / LEDGER_NAME).is_file():
         raise DpdmError(
             f"{folder} holds no ledger of a reconstruction.", "Name the folder OUT of one."
         )
     ledger = open_ledger(folder)
     if not ledger.starts:
-        raise DpdmError(f"{folder} was locked, and nothing begun.", "Give the command again.")
+        raise DpdmError(f"{folder} holds no started reconstruction.", "Run the command again.")
     start = ledger.starts[-1]
     done = min(ledger.done, start["units"])
-    failed = {unit: entry["error"] for unit, entry in ledger.faults.items()}
+    failed = {unit: entry["error"] for unit, entry in ledger.failures.items()}
     names = tuple(n for n in ledger.products if not n.startswith("observations/"))
     return ReconstructionStatus(
         start, done, start["units"], failed, ledger.rate, names, lock_holder(folder)

@@ -1,8 +1,8 @@
-"""What the inner layers of a denoiser say of a state: its features.
+"""Features of a state: outputs of the inner layers of a denoiser.
 
-They are taken at a noise level, either of the state as it is, as if it were noisy, or averaged
-over draws of the noise. Features of windows are joined as denoised windows are: blended in space,
-and in time each state from the window of which it is the centre.
+They are computed at a noise level, either of the state without noise, or averaged over draws of
+the noise. Features of windows are joined as denoised windows are: blended in space; in time, those
+of the window that is centred at the state.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from dpdm.states.trajectories import compute_window_features
 
 @dataclass(frozen=True)
 class FeatureOptions:
-    """How features are taken.
+    """Options of features.
 
     Attributes:
-        sigma: Noise level, in the standard deviations in which the prior works.
-        layers: Names of the layers, whose features come side by side.
-        draws: Draws of the noise to average over; 0 for the state as it is.
+        sigma: Noise level, in the prior's standard deviations.
+        layers: Names of the layers, whose features are concatenated.
+        draws: Draws of the noise to average over; 0 for no noise.
         seed: Seed of the noise.
     """
 
@@ -38,18 +38,18 @@ class FeatureOptions:
     seed: int = 0
 
     def select_layers(self, prior: Prior) -> list[nn.Module]:
-        """Return the layers in the order in which they work."""
-        least, most = prior.contract.sigma
-        if not least <= self.sigma <= most:
+        """Return the layers in the order of the network."""
+        sigma_min, sigma_max = prior.contract.sigma
+        if not sigma_min <= self.sigma <= sigma_max:
             raise DpdmError(
                 f"The noise level {self.sigma:g} is beyond the prior's range.",
-                f"Give --sigma from {least:g} to {most:g}.",
+                f"Give --sigma from {sigma_min:g} to {sigma_max:g}.",
             )
-        wanted = select_layers(prior.denoiser.backbone, self.layers)
-        return [m for m in prior.denoiser.backbone.modules() if m in wanted]
+        layers = select_layers(prior.denoiser.backbone, self.layers)
+        return [m for m in prior.denoiser.backbone.modules() if m in layers]
 
     def noisy_states(self, x: Tensor, label: str) -> Iterator[Tensor]:
-        """Yield the state, or its noisy versions, of which the mean is taken."""
+        """Yield the state, or its noisy versions to average over."""
         if not self.draws:
             yield x
         for draw in range(self.draws):
@@ -57,18 +57,20 @@ class FeatureOptions:
 
 
 @torch.no_grad()
-def state_features(space: StateSpace, step: Step, look: FeatureOptions) -> Tensor:
+def state_features(space: StateSpace, step: Step, options: FeatureOptions) -> Tensor:
     """Return the features of a state: (F, H, W) of fields, (T, F, ...) of a trajectory."""
-    x, modules = space.normalise(space.values(step), step), look.select_layers(space.prior)
+    x, modules = space.normalise(space.values(step), step), options.select_layers(space.prior)
     total = torch.zeros(0)
-    for x_t in look.noisy_states(x, space.label(step)):
-        found = space.features(x_t, step, modules, look.sigma)
-        total = found if not total.numel() else total + found
-    return total / max(1, look.draws)
+    for x_t in options.noisy_states(x, space.label(step)):
+        features = space.features(x_t, step, modules, options.sigma)
+        total = features if not total.numel() else total + features
+    return total / max(1, options.draws)
 
 
 def window_features(
-    prior: Prior, windows: Tensor, look: FeatureOptions, device: str = "cpu"
+    prior: Prior, windows: Tensor, options: FeatureOptions, device: str = "cpu"
 ) -> Tensor:
     """Return the features (B, F, ...) of normalised windows of states (B, w, C, ...)."""
-    return compute_window_features(prior, windows, look.select_layers(prior), look.sigma, device)
+    return compute_window_features(
+        prior, windows, options.select_layers(prior), options.sigma, device
+    )

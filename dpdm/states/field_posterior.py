@@ -1,4 +1,4 @@
-"""A prior of fields bound to what is known of one step: block means, relief, season."""
+"""The conditional prior of fields of one step, given coarse fields, statics and season."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What is known of one step, on the fine grid.
+    """Conditioning of one step, on the fine grid.
 
     Attributes:
-        lerp: Physical lerp of the coarse fields (C, H, W), float64, NaN where missing.
+        lerp: Bilinear interpolation of the coarse fields (C, H, W), float64, NaN where missing.
         statics: Topography (m) and land fraction (2, H, W).
-        smooth: The same, averaged to the coarse grid and lerped back.
+        smooth: The same, averaged to the coarse grid and interpolated back.
         grid: The fine grid.
-        factor: Coarse over fine spacing, along latitude and longitude; None without coarse.
-        season: Fraction of the year passed, None where no season applies.
-        climatology: Residual climatology of this step (C, H, W), or nothing.
-        blocks: Block means to honour, or nothing.
+        factor: Coarse over fine spacing, along latitude and longitude; None without coarse
+            fields.
+        season: Fraction of the year, None where no season applies.
+        climatology: Residual climatology of this step (C, H, W), or None.
+        blocks: Block means that members must equal, or None.
     """
 
     lerp: Tensor
@@ -52,87 +53,91 @@ class Conditioning:
     blocks: BlockMeans | None = None
 
 
-def choose_windows(grid: Grid, most: int, overlap: int) -> SpatialWindows:
-    """Return windows of up to ``most`` cells a side, no larger than they need to be.
+def choose_windows(grid: Grid, limit: int, overlap: int) -> SpatialWindows:
+    """Return windows of up to ``limit`` cells a side.
 
-    They may exceed those of training, for what the network says of a cell does not depend on the
-    extent around it; fewer borders cost less.
+    They may exceed those of training, because the network's output for a cell does not depend on
+    the extent of the window; fewer borders cost less.
     """
     height, width = grid.shape
-    across = min(most, width) if grid.cyclic else fit_window_size(width, most, overlap)
-    size = (fit_window_size(height, most, overlap), across)
+    columns = min(limit, width) if grid.cyclic else fit_window_size(width, limit, overlap)
+    size = (fit_window_size(height, limit, overlap), columns)
     return SpatialWindows(grid.shape, size, overlap, grid.cyclic)
 
 
 class Posterior:
-    """A prior of fields bound to what is known: the windows' features are computed once."""
+    """A prior of fields with its conditioning; the features of the windows are computed once."""
 
-    def __init__(self, prior: Prior, known: Conditioning, sampler: SamplerConfig) -> None:
-        self.prior, self.known, self.sampler = prior, known, sampler
-        coarse = prior.normaliser.forward(known.lerp)
-        factor = geometric_mean_factor(known.factor) if known.factor else prior.contract.factors[1]
-        self.base, self.scale = prior.normaliser.base_and_scale(coarse, factor, known.climatology)
-        ground = make_static_tensors(known.statics, known.smooth, known.grid.lat)
-        standard = prior.normaliser.standardise(coarse).float()
-        fields = make_conditioning_channels(standard, ground, known.factor, known.season).to(
-            sampler.device
+    def __init__(self, prior: Prior, conditioning: Conditioning, sampler: SamplerConfig) -> None:
+        self.prior, self.conditioning, self.sampler = prior, conditioning, sampler
+        coarse = prior.normaliser.forward(conditioning.lerp)
+        factor = (
+            geometric_mean_factor(conditioning.factor)
+            if conditioning.factor
+            else prior.contract.factors[1]
         )
-        most = sampler.widest * prior.contract.window
-        self.windows = choose_windows(known.grid, most, sampler.overlap)
+        self.base, self.scale = prior.normaliser.base_and_scale(
+            coarse, factor, conditioning.climatology
+        )
+        ground = make_static_tensors(
+            conditioning.statics, conditioning.smooth, conditioning.grid.lat
+        )
+        standard = prior.normaliser.standardise(coarse).float()
+        fields = make_conditioning_channels(
+            standard, ground, conditioning.factor, conditioning.season
+        ).to(sampler.device)
+        limit = sampler.widest * prior.contract.window
+        self.windows = choose_windows(conditioning.grid, limit, sampler.overlap)
         with torch.no_grad():
             self.features = [
                 prior.denoiser.features(fields[None][place])
                 for place in self.windows.window_slices()
             ]
 
-    def tiled(self, which: int) -> Denoise:
-        """Return the mean (0) or the variance (1) of the whole domain."""
+    def domain_moment(self, order: int) -> Denoise:
+        """Return the mean (0) or the variance (1) on the domain, tiled from windows."""
 
-        def one(features: list[Tensor]) -> Denoise:
+        def window_moment(features: list[Tensor]) -> Denoise:
             def local(x_t: Fields, sigma: Sigma) -> Fields:
-                return self.prior.denoiser.moments(x_t, sigma, features)[which]
+                return self.prior.denoiser.moments(x_t, sigma, features)[order]
 
             return local
 
-        return tile_denoiser([one(f) for f in self.features], self.windows)
+        return tile_denoiser([window_moment(f) for f in self.features], self.windows)
 
     @torch.no_grad()
     def moments(self) -> tuple[Tensor, Tensor]:
-        """Return mean and variance of modelled values (C, H, W), in one evaluation each."""
-        mean, variance = (self.first(which)[0].cpu().double() for which in (0, 1))
+        """Return mean and variance of transformed values (C, H, W), in one evaluation each."""
+        mean, variance = (self.prior_moment(order)[0].cpu().double() for order in (0, 1))
         return self.base + self.scale * mean, self.scale**2 * variance
 
     @torch.no_grad()
-    def first(self, which: int) -> Fields:
-        """Return the mean (0) or variance (1) of x where noise hides all, (1, C, H, W)."""
+    def prior_moment(self, order: int) -> Fields:
+        """Return the mean (0) or variance (1) of x at the highest noise level, (1, C, H, W)."""
         zero = torch.zeros(1, *self.base.shape, device=self.sampler.device)
         sigma = torch.full((1,), self.prior.contract.sigma[1], device=self.sampler.device)
-        return self.tiled(which)(zero, sigma)
+        return self.domain_moment(order)(zero, sigma)
 
-    def denoise(self, sampler: SamplerConfig, seen: Observation | None = None) -> Denoise:
-        """Return the denoiser to sample from: tiled, as wide as it should be, and honouring.
-
-        Args:
-            sampler: By how much it is widened, and how observations pull.
-            seen: Observations of x, or nothing.
-        """
-        wide = inflate(self.tiled(0), self.first(0), sampler.inflation)
-        if seen is not None:
-            wide = sampler.guide(wide, seen)
-        return wide if self.match is None else self.match.constrain_denoiser(wide)
+    def denoise(self, sampler: SamplerConfig, observation: Observation | None = None) -> Denoise:
+        """Return the denoiser with inflation, guidance by observations, and block means."""
+        denoise = inflate(self.domain_moment(0), self.prior_moment(0), sampler.inflation)
+        if observation is not None:
+            denoise = sampler.guide(denoise, observation)
+        constraint = self.constraint
+        return denoise if constraint is None else constraint.constrain_denoiser(denoise)
 
     @cached_property
-    def match(self) -> BlockMeanConstraint | None:
-        """Give what makes members honour the block means, if there are any."""
-        if self.known.blocks is None:
+    def constraint(self) -> BlockMeanConstraint | None:
+        """Return the constraint of members to block means, if there are any."""
+        if self.conditioning.blocks is None:
             return None
         transforms = tuple(c.transform for c in self.prior.normaliser.channels)
         return BlockMeanConstraint(
-            self.known.blocks, transforms, self.base, self.scale, self.moments()[1]
+            self.conditioning.blocks, transforms, self.base, self.scale, self.moments()[1]
         )
 
     def normalise(self, values: Array) -> Tensor:
-        """Return x of physical fields (C, H, W)."""
+        """Return the normalised x of physical fields (C, H, W)."""
         forward = self.prior.normaliser.forward(torch.from_numpy(values))
         return ((forward - self.base) / self.scale).float()
 
@@ -141,43 +146,44 @@ class Posterior:
         return self.prior.normaliser.inverse(self.base.to(x) + self.scale.to(x) * x)
 
     def member(self, x: Tensor) -> Array:
-        """Return the physical member (C, H, W), which honours block means exactly."""
+        """Return the physical member (C, H, W), with exact block means."""
         u = self.base + self.scale * x.double()
-        u = u if self.match is None else self.match.solve_means(u[None])[0]
+        u = u if self.constraint is None else self.constraint.solve_means(u[None])[0]
         out: Array = self.prior.normaliser.inverse(u[None])[0].numpy()
         return out
 
-    def modelled(self, seen: Observation) -> Observation:
+    def observation_of_x(self, observation: Observation) -> Observation:
         """Return observations of physical fields as observations of x."""
 
         def operator(x: Fields) -> Values:
-            return seen.operator(self.physical(x))
+            return observation.operator(self.physical(x))
 
-        return replace(seen, operator=operator, scale=operator_variance(operator, self.first(0)))
+        return replace(
+            observation, operator=operator, scale=operator_variance(operator, self.prior_moment(0))
+        )
 
     def expectation(self) -> Array:
-        """Return the physical mean (C, H, W) in one evaluation: the infinite ensemble's."""
+        """Return the physical ensemble mean (C, H, W), in one evaluation."""
         normaliser = self.prior.normaliser
         physical = normaliser.expectation(*self.moments())
-        if self.match is not None:
-            honoured = self.match.solve_means(normaliser.forward(physical)[None])[0]
-            physical = normaliser.inverse(honoured)
+        if self.constraint is not None:
+            u = self.constraint.solve_means(normaliser.forward(physical)[None])[0]
+            physical = normaliser.inverse(u)
         out: Array = physical.numpy()
         return out
 
-    def equivalents(self, operator: Operator, of_wind: NDArray[np.bool_]) -> Array:
+    def equivalents(self, operator: Operator, wind: NDArray[np.bool_]) -> Array:
         """Return quantiles of the prior at observations (N, Q), from one evaluation.
 
-        Modelled values are taken as Gaussian, with the mean and the variance that the network
-        gives, as wide as the members' are made. In each of the fields drawn from that, all cells
-        have the same rank: so every value at a point runs through its quantiles. Functions of the
-        wind are the exception, for there components and neighbours would cancel: each cell has a
-        rank of its own. How cells go together is not asked, so means over areas, and slopes, come
-        out too wide rather than too narrow, and nothing is turned away that should not be.
+        Transformed values are taken as Gaussian, with the mean and the variance of the network,
+        inflated as members are. In each field drawn from that, all cells have the same rank, so a
+        value at a point runs through its quantiles. For functions of the wind, whose components
+        would cancel, each cell has its own rank. Correlations between cells are ignored, so the
+        spread of area means and gradients is overestimated, and none is rejected wrongly.
 
         Args:
             operator: From physical fields to values.
-            of_wind: Which of the values are functions of both components of the wind, (N,).
+            wind: Which values are functions of both wind components, (N,).
         """
         mean, variance = self.moments()
         deviation = self.sampler.inflation * variance.sqrt()
@@ -185,14 +191,14 @@ class Posterior:
             (torch.arange(CLIMATE_STATES).double() + 0.5) / CLIMATE_STATES
         )
 
-        def seen(ranks: Tensor) -> Array:
+        def quantiles(ranks: Tensor) -> Array:
             physical = self.prior.normaliser.inverse(mean + deviation * ranks)
             values: Array = operator(physical).T.numpy()
             return values
 
-        out = seen(normal.reshape(-1, *[1] * mean.ndim))
-        if of_wind.any():
+        out = quantiles(normal.reshape(-1, *[1] * mean.ndim))
+        if wind.any():
             generator = torch.Generator().manual_seed(0)
             order = torch.rand(CLIMATE_STATES, *mean.shape, generator=generator).argsort(0)
-            out[of_wind] = seen(normal[order])[of_wind]
+            out[wind] = quantiles(normal[order])[wind]
         return out

@@ -1,15 +1,10 @@
-"""Fields on the Earth as states: each a time step, on a fine grid around coarse fields, if any.
-
-A field is a residual to the lerp of its own block means, if the prior is to know them, or a whole
-field of which nothing is known beside.
-"""
+"""Fields on the Earth as states: time steps on a fine grid, given coarse fields or not."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +37,16 @@ from dpdm.operators.geometry import globe_layout
 from dpdm.operators.registry import WIND_OPERATORS, ObsLocations
 from dpdm.prior import CLIMATE_STATES, Prior
 from dpdm.prior.conditioning import to_tensor
-from dpdm.states.ensemble import (
-    EnsembleOptions,
-    add_statistic_attrs,
-    ensemble_blocks,
-    ensemble_layout,
-)
+from dpdm.states.ensemble import add_statistic_attrs, ensemble_layout
 from dpdm.states.field_posterior import Conditioning, Posterior
+from dpdm.states.options import EnsembleOptions
+from dpdm.states.requirements import check_no_gaps
 from dpdm.states.sampling import (
     Background,
     Completion,
     Modules,
     Numbers,
     SamplerConfig,
-    Seen,
     Step,
     draw_ensemble,
 )
@@ -63,15 +54,13 @@ from dpdm.system import check_required_memory
 from dpdm.types import Denoise, Operator
 
 Array = NDArray[np.float64]
-STATISTICS_BYTES = (
-    20  # of a member's value for statistics: single precision twice, deviations in double
-)
+STATISTICS_BYTES = 20  # of a value: single precision twice, deviations in double precision
 MEMBER_BYTES = 64  # of a value of the member that is drawn
 
 
 @dataclass(frozen=True)
 class FieldFile:
-    """Fields of a file as states, with the cells along each side of the blocks that are known."""
+    """Fields of a file, and the factor of the block means that condition the prior, 0 for none."""
 
     path: Path
     fields: xr.Dataset
@@ -80,22 +69,22 @@ class FieldFile:
 
 @dataclass(frozen=True)
 class FieldSpace:
-    """A coarse file and a prior that fit each other, and the grid between them.
+    """Fields on a fine grid, given coarse fields and a prior.
 
     Attributes:
-        coarse: Canonical coarse fields, lazy; only variables that the prior has. Where there are
-            none, fields on the fine grid of which nothing is known.
+        coarse: Canonical coarse fields of variables of the prior, lazy; without coarse fields,
+            missing values on the fine grid.
         prior: The prior.
         grid: The fine grid.
         statics: Statics on it (2, H, W).
-        smooth: Statics averaged to the coarse grid and lerped back (2, H, W).
-        options: What the user asks.
-        sampler: How to sample.
+        smooth: Statics averaged to the coarse grid and interpolated back (2, H, W).
+        options: Options of the ensemble.
+        sampler: Settings of the sampler.
         blind: Whether there are no coarse fields.
-        outside: Which cells of a file are missing because the mask says so; none without one.
-        kept: The grid of the file, where it is a box of the fine grid.
-        note: How the period of the coarse fields differs from the prior's, if it does.
-        file: The fine fields that something is made of, if there are any.
+        outside: Cells of the output outside the polygons of a mask, or None.
+        output_grid: The grid of the output, if it is a part of the fine grid.
+        note: Difference between the periods of the coarse fields and of the prior, if any.
+        file: The fields of a file of fine fields, or None.
     """
 
     coarse: xr.Dataset
@@ -107,75 +96,80 @@ class FieldSpace:
     sampler: SamplerConfig
     blind: bool = False
     outside: NDArray[np.bool_] | None = None
-    kept: Grid | None = None
+    output_grid: Grid | None = None
     note: str = ""
     file: FieldFile | None = None
     cache: dict[int, Posterior] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def names(self) -> list[str]:
-        """Name the variables."""
+        """Return the names of the variables."""
         return self.prior.normaliser.names
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Give the shape (C, H, W) of x."""
+        """Return the shape (C, H, W) of x."""
         return len(self.names), *self.grid.shape
 
     @property
     def weights(self) -> Array:
-        """Give the areas of the cells over their mean (H, W)."""
+        """Return the areas of the cells over their mean (H, W)."""
         return self.grid.weights
 
     @property
     def attrs(self) -> Mapping[str, Any]:
-        """Give what the file says of itself."""
+        """Return the global attributes of the file."""
         return self.coarse.attrs if self.file is None else self.file.fields.attrs
 
     @property
     def shown(self) -> Grid:
-        """Give the grid of the file."""
-        return self.grid if self.kept is None else self.kept
+        """Return the grid of the output."""
+        return self.grid if self.output_grid is None else self.output_grid
 
     @property
     def notes(self) -> dict[str, object]:
-        """Give what provenance must tell of the input, beside its name."""
+        """Return the provenance of the input other than its name."""
         notes: dict[str, object] = {"period": self.note} if self.note else {}
         return notes if self.file is None else notes | {"factor": self.file.factor}
 
     @property
     def steps(self) -> Sequence[int]:
-        """List the time steps; a field without time is one."""
+        """Return the time steps; a field without time is one step."""
         return range(int(self.coarse.sizes.get("time", 1)))
 
     @property
+    def coarse_grid(self) -> Grid | None:
+        """Return the grid of the coarse fields, None without any."""
+        return None if self.blind else grid_of(self.coarse)
+
+    @property
     def factor(self) -> tuple[float, float] | None:
-        """Give coarse over fine spacing, along latitude and longitude, if anything is known."""
-        if self.blind:
+        """Return coarse over fine spacing of latitude and longitude, None if unconditional."""
+        if self.coarse_grid is None:
             return None
-        (a, b), (c, d) = grid_of(self.coarse).spacing, self.grid.spacing
+        (a, b), (c, d) = self.coarse_grid.spacing, self.grid.spacing
         return a / c, b / d
 
     @property
     def ground(self) -> xr.Dataset:
-        """Give topography (m) and land fraction."""
+        """Return topography (m) and land fraction."""
         arrays = zip(("topography", "land_fraction"), self.statics, strict=True)
         return xr.Dataset({n: (("lat", "lon"), v) for n, v in arrays}, self.grid.coords())
 
     def label(self, step: Step) -> str:
-        """Return what decides the noise of a step, beside the seed."""
+        """Return the label that, with the seed, determines the noise of a step."""
         return time_label(self.coarse, step or 0)
 
-    def at(self, step: int) -> xr.Dataset:
+    def coarse_step(self, step: int) -> xr.Dataset:
         """Return one step's coarse fields, loaded and checked."""
         one = self.coarse.isel(time=step) if "time" in self.coarse.dims else self.coarse
         return one if self.blind else load_checked_fields(one)
 
     def conditioning(self, step: int) -> Conditioning:
-        """Return what is known of one step."""
-        fields, shape = self.at(step), self.grid.shape
+        """Return the conditioning of one step."""
+        fields, shape = self.coarse_step(step), self.grid.shape
         season = year_fractions(self.coarse.get("time"), self.coarse.get("time_bnds"))[step]
-        known = to_tensor(interpolate_bilinear(fields, self.grid), self.names, shape)
+        lerp = to_tensor(interpolate_bilinear(fields, self.grid), self.names, shape)
         means = None
         if self.options.consistent:
             rows, columns = mean_matrices(self.grid, grid_of(fields))
@@ -184,24 +178,26 @@ class FieldSpace:
             means = BlockMeans(row_means, column_means, value)
         monthly = select_residual_climatology(self.prior, self.grid, season)
         return Conditioning(
-            known, self.statics, self.smooth, self.grid, self.factor, season, monthly, means
+            lerp, self.statics, self.smooth, self.grid, self.factor, season, monthly, means
         )
 
     def posterior(self, step: Step) -> Posterior:
-        """Return the prior, bound to what is known of a step; the last one is kept."""
+        """Return the conditional prior of a step; the last one is cached."""
         number = step or 0
         if number not in self.cache:
             self.cache.clear()
-            known = self.conditioning(number)
-            self.cache[number] = Posterior(self.prior, known, self.sampler)
+            conditioning = self.conditioning(number)
+            self.cache[number] = Posterior(self.prior, conditioning, self.sampler)
         return self.cache[number]
 
-    def denoiser(self, step: Step, sampler: SamplerConfig, seen: Seen = None) -> Denoise:
-        """Return the denoiser of the whole domain at one step."""
-        return self.posterior(step).denoise(sampler, seen)
+    def denoiser(
+        self, step: Step, sampler: SamplerConfig, observation: Observation | None = None
+    ) -> Denoise:
+        """Return the denoiser on the domain at one step."""
+        return self.posterior(step).denoise(sampler, observation)
 
     def normalise(self, values: Array, step: Step) -> Tensor:
-        """Return x of physical fields (C, H, W)."""
+        """Return the normalised x of physical fields (C, H, W)."""
         return self.posterior(step).normalise(values)
 
     def completion(
@@ -212,20 +208,20 @@ class FieldSpace:
         return lambda x, number: posterior.member(x)
 
     def mask_unknown(self, member: Array, step: Step) -> Array:
-        """Return the part of a member that is written, missing where nothing is known."""
-        lost = self.posterior(step).known.lerp.isnan().numpy() & (not self.blind)
-        for name, values, gone in zip(self.names, member, lost, strict=True):
-            if not gone.all() and not np.isfinite(values[~gone]).any():
+        """Return the part of a member that is written, NaN where the input is missing."""
+        missing = self.posterior(step).conditioning.lerp.isnan().numpy() & (not self.blind)
+        for name, values, cells in zip(self.names, member, missing, strict=True):
+            if not cells.all() and not np.isfinite(values[~cells]).any():
                 raise DpdmError(
                     f"The prior draws no finite value of {name}.",
                     "Its training may have diverged: use another --prior, or train it again.",
                 )
         part = (..., *locate_subgrid(self.shown, self.grid))
-        gone = lost[part] if self.outside is None else lost[part] | self.outside
-        return np.where(gone, np.nan, member[part])
+        masked = missing[part] if self.outside is None else missing[part] | self.outside
+        return np.where(masked, np.nan, member[part])
 
     def members(self, step: int, numbers: Sequence[int]) -> Iterator[Array]:
-        """Yield what is written of some members, or of the mean if there are none to be drawn."""
+        """Yield members as they are written, or the mean for an ensemble of 0 members."""
         if not self.options.members:
             yield self.mask_unknown(self.posterior(step).expectation(), step)
             return
@@ -233,7 +229,7 @@ class FieldSpace:
             yield self.mask_unknown(member, step)
 
     def check_analysis(self, count: int) -> None:
-        """Refuse an analysis whose members' values at observations do not fit into memory."""
+        """Refuse an analysis whose equivalents of observations do not fit into memory."""
         needed = 8 * count * (CLIMATE_STATES + self.options.members)
         check_required_memory(needed, "Members at observations take", "Give fewer --members.")
 
@@ -248,9 +244,9 @@ class FieldSpace:
         )
 
     def rows(self, table: pd.DataFrame, step: Step) -> NDArray[np.bool_]:
-        """Return which observations are of a step."""
-        found: NDArray[np.bool_] = (table["step"] == step).to_numpy()
-        return found
+        """Return a mask of the observations of a step."""
+        mask: NDArray[np.bool_] = (table["step"] == step).to_numpy()
+        return mask
 
     def operator(self, rows: pd.DataFrame, tried: bool = False) -> Operator:
         """Return the operator from fields (B, C, H, W) to the values of rows (B, N)."""
@@ -258,7 +254,7 @@ class FieldSpace:
         return observation_operator(rows, self.sites, shape)
 
     def sites(self, rows: pd.DataFrame) -> ObsLocations:
-        """Return where some rows were measured."""
+        """Return the locations of some rows."""
         cells = globe_layout(self.grid.lat, self.grid.lon)
         return station_locations(rows, cells, self.names, self.statics[0])
 
@@ -271,10 +267,10 @@ class FieldSpace:
     def observation(
         self, step: Step, rows: pd.DataFrame, operator: Operator, background: Background
     ) -> Observation:
-        """Return rows as observations of x."""
+        """Return the observation of x from some rows."""
         value, error = values_and_errors(rows)
-        seen = Observation(operator, value, error**2, shared=background[1])
-        return self.posterior(step).modelled(seen)
+        observation = Observation(operator, value, error**2, shared=background[1])
+        return self.posterior(step).observation_of_x(observation)
 
     def values(self, step: Step) -> Array:
         """Return physical fields (C, H, W) of the file."""
@@ -283,12 +279,12 @@ class FieldSpace:
         one = load_checked_fields(
             fields.isel(time=step) if "time" in fields.dims else fields, path
         )
-        found: Array = to_tensor(one, self.names, self.grid.shape).numpy()
-        check_no_gaps(path, dict(zip(self.names, found, strict=True)))
-        return found
+        values: Array = to_tensor(one, self.names, self.grid.shape).numpy()
+        check_no_gaps(path, dict(zip(self.names, values, strict=True)))
+        return values
 
     def centre(self, members: Array, step: Step) -> Array:
-        """Move modelled values: where it hardly rains, no member's rain turns negative."""
+        """Return members shifted so that their mean is the state, in transformed values."""
         normaliser = self.prior.normaliser
         u, state = map(normaliser.forward, map(torch.from_numpy, (members, self.values(step))))
         moved: Array = normaliser.inverse(u - u.mean(0) + state).numpy()
@@ -296,18 +292,20 @@ class FieldSpace:
 
     @torch.no_grad()
     def features(self, x: Tensor, step: Step, modules: Modules, sigma: float) -> Tensor:
-        """Return the outputs of layers at noisy x (F, H, W), blended as windows are."""
+        """Return the outputs of layers at noisy x (F, H, W), blended from windows."""
         posterior, fields = self.posterior(step), x[None].to(self.sampler.device)
-        windows, answers = posterior.windows, []
-        for where, known in zip(windows.window_slices(), posterior.features, strict=True):
-            with record_outputs(modules) as kept:
-                self.prior.denoiser.moments(fields[where], fields.new_full((1,), sigma), known)
-            answers.append(concatenate_features(kept, windows.extent))
-        blank = fields.new_zeros(1, answers[0].shape[1], *x.shape[1:])
-        return windows.join(answers, blank)[0].cpu()
+        windows, outputs = posterior.windows, []
+        for window, conditioning in zip(windows.window_slices(), posterior.features, strict=True):
+            with record_outputs(modules) as recorded:
+                self.prior.denoiser.moments(
+                    fields[window], fields.new_full((1,), sigma), conditioning
+                )
+            outputs.append(concatenate_features(recorded, windows.extent))
+        blank = fields.new_zeros(1, outputs[0].shape[1], *x.shape[1:])
+        return windows.join(outputs, blank)[0].cpu()
 
     def axes(self, step: Step = None) -> dict[str, xr.DataArray]:
-        """Return time, if there is any, latitude and longitude."""
+        """Return latitude, longitude, and time if there is any."""
         sides = xr.Dataset(coords=self.grid.coords())
         axes = {n: sides[n] for n in ("lat", "lon")}
         if "time" not in self.coarse.dims:
@@ -315,19 +313,19 @@ class FieldSpace:
         time = self.coarse["time"].reset_coords(drop=True)
         return {"time": time if step is None else time[[step]]} | axes
 
-    def add_times(self, laid_out: xr.Dataset) -> xr.Dataset:
+    def add_times(self, layout: xr.Dataset) -> xr.Dataset:
         """Return a layout with the bounds of its times, if there are any."""
-        known = {n: self.coarse[n] for n in ("time_bnds",) if n in self.coarse.coords}
-        return laid_out.assign_coords(known)
+        bounds = {n: self.coarse[n] for n in ("time_bnds",) if n in self.coarse.coords}
+        return layout.assign_coords(bounds)
 
     def bounds(self, step: int) -> xr.DataArray | None:
-        """Return the time bounds of a step, which amounts need, if there are any."""
+        """Return the time bounds of a step, if there are any; amounts need them."""
         return self.coarse["time_bnds"].isel(time=[step]) if "time_bnds" in self.coarse else None
 
     def label_values(
         self, values: Numbers, member: int | None = None, statistic: str = "", step: Step = None
     ) -> xr.Dataset:
-        """Return physical fields (C, H, W), labelled, in the units of the input."""
+        """Return physical fields (C, H, W) with axes and metadata, in the units of the input."""
         coords: dict[str, Any] = dict(self.shown.coords())
         dims, number = ["lat", "lon"], step or 0
         if "time" in self.coarse.dims:
@@ -335,26 +333,22 @@ class FieldSpace:
         if member is not None:
             coords["realization"], dims = ("realization", [member]), ["realization", *dims]
         out = {}
-        for name, found in zip(self.names, values, strict=True):
+        for name, field_values in zip(self.names, values, strict=True):
             if name in self.coarse:
-                whole = found.astype(np.float32)[(None,) * (len(dims) - 2)]
-                array = xr.DataArray(whole, coords, dims, name, self.coarse[name].attrs)
-                back = from_canonical(array, self.bounds(number), statistic == "spread")
+                expanded = field_values.astype(np.float32)[(None,) * (len(dims) - 2)]
+                array = xr.DataArray(expanded, coords, dims, name, self.coarse[name].attrs)
+                converted = from_canonical(array, self.bounds(number), statistic == "spread")
                 out[f"{name}_{statistic}" if statistic else name] = add_statistic_attrs(
-                    back, statistic
+                    converted, statistic
                 )
         return xr.Dataset(out)
-
-    def blocks(self, step: int, members: Iterable[NDArray[Any]]) -> Iterator[xr.Dataset]:
-        """Yield what one step writes of its members (C, H, W), or of the mean alone."""
-        yield from ensemble_blocks(members, self.options, partial(self.label_values, step=step))
 
     def template(self) -> xr.Dataset:
         """Return the layout of the file."""
         self.check_members()
         sides = xr.Dataset(coords=self.shown.coords())
-        known = [n for n in ("time", "time_bnds") if n in self.coarse.variables]
-        times = {n: self.coarse[n].load() for n in known}
+        time_names = [n for n in ("time", "time_bnds") if n in self.coarse.variables]
+        times = {n: self.coarse[n].load() for n in time_names}
         axes = {"lat": sides["lat"], "lon": sides["lon"], "realization": None, **times}
         shape = (len(self.names), *self.shown.shape)
         return ensemble_layout(shape, self.options, self.label_values, axes).assign_attrs(
@@ -364,8 +358,8 @@ class FieldSpace:
     def check_members(self) -> None:
         """Refuse an ensemble whose members of one step do not fit into memory."""
         values = len(self.names) * math.prod(self.shown.shape)
-        kept = 0 if self.options.keep == "members" else self.options.members
-        needed = values * (STATISTICS_BYTES * kept + MEMBER_BYTES)
+        stored = 0 if self.options.keep == "members" else self.options.members
+        needed = values * (STATISTICS_BYTES * stored + MEMBER_BYTES)
         hint = "Give fewer --members, --keep members, or a smaller region with --bbox."
         check_required_memory(
             needed, f"{self.options.members} members of one step take", hint, share=0.8
@@ -375,11 +369,11 @@ class FieldSpace:
 def select_residual_climatology(
     prior: Prior, grid: Grid, season: float | None
 ) -> torch.Tensor | None:
-    """Return the prior's residual climatology of a season, if it has one for this grid."""
+    """Return the prior's residual climatology of a season, if it has one."""
     if not prior.climatology:
         return None
-    own = Grid(prior.climatology["lat"].numpy(), prior.climatology["lon"].numpy())
-    if not own.is_same(grid):
+    trained = Grid(prior.climatology["lat"].numpy(), prior.climatology["lon"].numpy())
+    if not trained.is_same(grid):
         raise DpdmError(
             "The prior holds the residual climatology of its training region, and the target is "
             "another grid.",
@@ -387,13 +381,3 @@ def select_residual_climatology(
         )
     fields = prior.climatology["fields"].double()
     return fields.mean(0) if season is None else fields[int(season * 12)]
-
-
-def check_no_gaps(path: Path, fields: Mapping[str, Array]) -> None:
-    """Refuse fields with missing values."""
-    for name, values in fields.items():
-        if count := int(np.isnan(values).sum()):
-            raise DpdmError(
-                f"{path}: {name} is missing in {count} of {values.size} cells.",
-                "A state must be whole: cut the field, or fill them.",
-            )

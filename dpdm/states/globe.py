@@ -1,8 +1,8 @@
-"""States on the globe, one after the other, as one trajectory: as such priors know them.
+"""States of the globe: one trajectory of fields on the prior's grid.
 
-Where the prior knows codes, its denoiser draws codes of states. What the code cannot hold widens
-the errors of observations, and members are given some of it; members around a state keep what
-that state's code cannot hold, so that without noise a member is the state.
+A prior of codes draws codes of states. The reconstruction error of the code inflates the errors of
+observations, and examples of it are added to members. Members around a state have the
+reconstruction error of that state, so without noise a member is the state.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.diffusion.noise import MemberNoise, draw_noise
+from dpdm.diffusion.observation import Observation
 from dpdm.diffusion.tile import TimeWindows, tile_denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
@@ -42,48 +43,45 @@ from dpdm.operators.geometry import GridLayout, globe_layout
 from dpdm.operators.registry import ObsLocations
 from dpdm.prior import Prior, check_trajectory_length
 from dpdm.prior.bound_denoiser import add_covariance, state_scaling, window_denoiser
-from dpdm.states.ensemble import EnsembleOptions
-from dpdm.states.field_domain import check_complete_state
-from dpdm.states.fields import check_no_gaps
-from dpdm.states.sampling import (
-    Completion,
-    Modules,
-    SamplerConfig,
-    Seen,
-    Step,
-    choose_sampler_config,
+from dpdm.states.options import EnsembleOptions, FieldConditioning
+from dpdm.states.requirements import (
+    check_cadence,
+    check_complete_state,
+    check_no_gaps,
+    check_state_count,
+    refuse_field_options,
 )
+from dpdm.states.sampling import Completion, Modules, SamplerConfig, Step, choose_sampler_config
 from dpdm.states.trajectories import StateFile, TrajectorySpace, compute_window_features
-from dpdm.states.trajectory_domain import check_cadence, check_state_count
 from dpdm.types import Denoise, Fields, Operator
 
 Array = NDArray[np.float64]
-SEASON_PARTS = 24  # of the year, within each of which the season given to the network is the same
+SEASON_PARTS = 24  # of the year, each with one season for the network
 GLOBE_DIMS = ("time", "lat", "lon")
 
 
 @dataclass(frozen=True)
 class GlobalSpace(TrajectorySpace):
-    """States on the globe: seasons, relief, levels, and where instruments stand."""
+    """States of the globe, with seasons, topography, levels and sounder."""
 
     @cached_property
     def grid(self) -> Grid:
-        """Give the prior's grid."""
+        """Return the prior's grid."""
         return prior_grid(self.prior)
 
     @property
     def weights(self) -> Array:
-        """Give the areas of the cells over their mean (H, W)."""
+        """Return the areas of the cells over their mean (H, W)."""
         return self.grid.weights
 
     @cached_property
     def season(self) -> list[float | None]:
-        """Give the fraction of the year passed at each state."""
+        """Return the fraction of the year of each state."""
         return year_fractions(self.time)
 
     @cached_property
     def ground(self) -> xr.Dataset:
-        """Give topography (m) and land fraction, as the prior was given them."""
+        """Return topography (m) and land fraction of the prior."""
         height, land = self.prior.climatology["ground"][:2].double().numpy()
         sides = ("lat", "lon")
         arrays = {"topography": (sides, 1000 * height), "land_fraction": (sides, land)}
@@ -91,35 +89,37 @@ class GlobalSpace(TrajectorySpace):
 
     @cached_property
     def layout(self) -> GridLayout:
-        """Give the cells of a state."""
+        """Return the cells of a state."""
         return globe_layout(self.grid.lat, self.grid.lon)
 
     @cached_property
     def frame(self) -> tuple[Tensor, Tensor]:
-        """Give the seasonal mean of each state (T, C, H, W), and the scale (C, 1, 1)."""
+        """Return the seasonal mean of each state (T, C, H, W), and the scale (C, 1, 1)."""
         return state_scaling(self.prior, self.season)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Give the shape (T, C, H, W) of x, of codes where the prior knows codes."""
+        """Return the shape (T, C, H, W) of x, states or codes."""
         if self.prior.coder is None:
             return self.extent
         height, width = (n // CODE_FACTOR for n in self.prior.contract.plane)
         return self.time.size, self.prior.coder.codes, height, width
 
-    def denoiser(self, step: Step, sampler: SamplerConfig, seen: Seen = None) -> Denoise:
-        """Return the denoiser of whole trajectories, each window in its own season."""
+    def denoiser(
+        self, step: Step, sampler: SamplerConfig, observation: Observation | None = None
+    ) -> Denoise:
+        """Return the denoiser of trajectories, each window in its season."""
         width = self.prior.contract.states
         spans = TimeWindows(self.time.size, width)
         parts = [
             self.season_part(first + width // 2) for first in range(self.time.size - width + 1)
         ]
         bound = {part: window_denoiser(self.prior, sampler.device, part) for part in set(parts)}
-        each = tile_denoiser(
+        tiled = tile_denoiser(
             bound[parts[0]] if len(bound) == 1 else [bound[p] for p in parts], spans
         )
-        denoise = add_covariance(each, self.prior, self.time.size)
-        return denoise if seen is None else sampler.guide(denoise, seen)
+        denoise = add_covariance(tiled, self.prior, self.time.size)
+        return denoise if observation is None else sampler.guide(denoise, observation)
 
     def season_part(self, state: int) -> float | None:
         """Return the season of a state, rounded to parts of the year."""
@@ -153,38 +153,38 @@ class GlobalSpace(TrajectorySpace):
     ) -> Completion:
         """Return the function from x of a member to the physical member (C, T, H, W)."""
 
-        def bare(x: Tensor) -> Array:
+        def decode(x: Tensor) -> Array:
             with torch.no_grad():
                 member: Array = self.physical(x[None].double())[0].numpy()
             return member
 
         if around is None or origin is None:
-            return lambda x, number: self.complete_member(bare(x), noise, number)
-        rest = around - bare(origin)
-        return lambda x, number: bare(x) + rest
+            return lambda x, number: self.complete_member(decode(x), noise, number)
+        remainder = around - decode(origin)
+        return lambda x, number: decode(x) + remainder
 
-    def complete_member(self, state: Array, own: MemberNoise, member: int) -> Array:
-        """Return a physical trajectory with some of what the code cannot hold, at each time."""
+    def complete_member(self, state: Array, noise: MemberNoise, member: int) -> Array:
+        """Return a physical trajectory plus an example of reconstruction errors at each time."""
         if self.prior.coder is None:
             return state
         examples = self.prior.climatology["lost"]
-        which = draw_noise((self.time.size,), own.seed, member, f"{own.label}/lost")
-        some = examples[(torch.special.ndtr(which) * len(examples)).long()].double()
-        lost: Array = (self.frame[1] * some).movedim(1, 0).numpy()
-        return state + lost
+        normal = draw_noise((self.time.size,), noise.seed, member, f"{noise.label}/lost")
+        chosen = examples[(torch.special.ndtr(normal) * len(examples)).long()].double()
+        error: Array = (self.frame[1] * chosen).movedim(1, 0).numpy()
+        return state + error
 
-    def lost_variance(self, operator: Operator) -> Tensor | float:
-        """Return the variance of observed values (N,) that the code cannot hold."""
+    def unresolved_variance(self, operator: Operator) -> Tensor | float:
+        """Return the variance of observed values (N,) of reconstruction errors."""
         if self.prior.coder is None:
             return 0.0
         examples, count = self.prior.climatology["lost"].float(), self.time.size
         values = [operator(self.unscale(x.expand(1, count, *x.shape))) for x in examples]
-        spread: Tensor = torch.cat(values).var(0)
-        return spread
+        variance: Tensor = torch.cat(values).var(0)
+        return variance
 
     @cached_property
     def climate(self) -> list[Fields]:
-        """Give states that the prior has learnt from, on their way through the seasons."""
+        """Return training states, as anomalies added to the seasonal means."""
         examples = self.prior.climatology["examples"].float()
         return [self.unscale(x.expand(1, self.time.size, *x.shape)) for x in examples]
 
@@ -194,23 +194,23 @@ class GlobalSpace(TrajectorySpace):
         return check_observations(table, self.grid, self.time, statics=self.ground)
 
     def sites(self, rows: pd.DataFrame) -> ObsLocations:
-        """Return where and when some rows were measured."""
+        """Return locations and steps of some rows."""
         first, last = self.interval(rows)
         pressure = rows["pressure"].to_numpy(float) if "pressure" in rows else None
-        seen = self.sounder_weights if (rows["variable"] == "tb").any() else {}
+        weights = self.sounder_weights if (rows["variable"] == "tb").any() else {}
         return station_locations(
             rows, self.layout, self.names, self.ground["topography"].values, first=first,
-            last=last, pressure=pressure, levels=self.levels, weights=seen,
+            last=last, pressure=pressure, levels=self.levels, weights=weights,
         )  # fmt: skip
 
     @cached_property
     def levels(self) -> tuple[float, ...]:
-        """Give the pressures of the variables, Pa; 0 for those on none."""
+        """Return the pressures of the variables, Pa; 0 for those without a level."""
         return variable_pressures(self.prior.normaliser.channels)
 
     @cached_property
     def sounder_weights(self) -> Mapping[str, Array]:
-        """Give what the channels of the sounder see, on the prior's levels."""
+        """Return the weighting functions of the sounder on the prior's levels."""
         assert self.sounder is not None
         return channel_weighting(self.names, self.levels, self.sounder)
 
@@ -218,15 +218,15 @@ class GlobalSpace(TrajectorySpace):
     def features(self, x: Tensor, step: Step, modules: Modules, sigma: float) -> Tensor:
         """Return the outputs of layers at the states of noisy x (T, F, H, W)."""
         width, device = self.prior.contract.states, self.sampler.device
-        found = []
+        features = []
         for first in range(len(x) - width + 1):
             window = x[None, first : first + width].to(device)
             season = self.season_part(first + width // 2)
-            one = compute_window_features(
+            output = compute_window_features(
                 self.prior, window, modules, sigma, device, season, self.extent[2:]
             )
-            found.append(one.cpu())
-        return self.centre_windows(torch.cat(found), len(x))
+            features.append(output.cpu())
+        return self.centre_windows(torch.cat(features), len(x))
 
     def axes(self, step: Step = None) -> dict[str, xr.DataArray]:
         """Return time, latitude and longitude."""
@@ -239,17 +239,20 @@ class GlobalSpace(TrajectorySpace):
         return from_canonical(array, None, difference=statistic == "spread")
 
 
-def open_globe_file(path: Path, prior: Prior, options: EnsembleOptions) -> GlobalSpace:
+def open_globe_file(
+    path: Path, prior: Prior, options: EnsembleOptions, conditioning: FieldConditioning
+) -> GlobalSpace:
     """Return the states of a file on the prior's grid, at even times."""
+    refuse_field_options(options, conditioning)
     space = observed_globe_states(prior, pd.DataFrame(), path, path.name, options)
     opened = open_fields(path, missing=options.missing)
     check_complete_state(opened, prior, path)
     fields = load_checked_fields(opened[list(space.names)], path)
     arrays = {n: fields[n].transpose(*GLOBE_DIMS).values for n in space.names}
     check_no_gaps(path, arrays)
-    words = {n: dict(fields[n].attrs) for n in space.names}
+    attrs = {n: dict(fields[n].attrs) for n in space.names}
     like = xr.Dataset(attrs=fields.attrs)
-    file = StateFile(path, np.stack(list(arrays.values()), axis=1)[None], like, words)
+    file = StateFile(path, np.stack(list(arrays.values()), axis=1)[None], like, attrs)
     return replace(space, sampler=replace(space.sampler, corrections=0), file=file)
 
 
@@ -257,15 +260,17 @@ def observed_globe_states(
     prior: Prior,
     table: pd.DataFrame,
     grid: Path | None,
-    named: str,
+    source: str,
     options: EnsembleOptions = EnsembleOptions(),
     sounder: SounderChannels | None = None,
 ) -> GlobalSpace:
-    """Return the states to estimate: at a file's times, or from the first observed to the last."""
+    """Return the states to estimate, at the times of a file or over all observed times."""
     sides = prior_grid(prior).coords()
     inner = xr.Dataset(coords={n: (*sides[n], AXIS_ATTRS[n]) for n in sides})
-    time = observed_dates(prior, table, named) if grid is None else globe_times(grid, prior, inner)
-    check_trajectory_length(prior, time.size, named if grid is None else grid)
+    time = (
+        observed_dates(prior, table, source) if grid is None else globe_times(grid, prior, inner)
+    )
+    check_trajectory_length(prior, time.size, source if grid is None else grid)
     sampler = choose_sampler_config(options, prior)
     return GlobalSpace(
         prior, options, sampler, time, {n: inner[n] for n in sides}, sounder=sounder
@@ -277,31 +282,31 @@ def prior_grid(prior: Prior) -> Grid:
     return Grid(*(prior.climatology[n].double().numpy() for n in ("lat", "lon")))
 
 
-def globe_times(path: Path, prior: Prior, own: xr.Dataset) -> xr.DataArray:
+def globe_times(path: Path, prior: Prior, axes: xr.Dataset) -> xr.DataArray:
     """Return the times of a file on the prior's grid."""
     like = open_fields(path)
-    if not grid_of(like).is_same(grid_of(own)):
-        height, width = own.sizes["lat"], own.sizes["lon"]
+    if not grid_of(like).is_same(grid_of(axes)):
+        height, width = axes.sizes["lat"], axes.sizes["lon"]
         raise DpdmError(
             f"{path} is not on the prior's grid of {height} by {width} cells.",
             "Give a file like those that the prior was trained on.",
         )
     if "time" not in like.dims:
-        raise DpdmError(f"{path} has no time axis.", "Give a file with the wanted times.")
+        raise DpdmError(f"{path} has no time axis.", "Give a file with the times of the analysis.")
     check_times(like, path)
     check_cadence(like, prior, path)
     return like["time"].load().reset_coords(drop=True)
 
 
-def observed_dates(prior: Prior, table: pd.DataFrame, named: str) -> xr.DataArray:
+def observed_dates(prior: Prior, table: pd.DataFrame, source: str) -> xr.DataArray:
     """Return evenly spaced dates from the first observed to the last."""
     stamps = table["time"].dropna()
     if stamps.empty or stamps.dtype.kind != "M":
         raise DpdmError(
-            f"{named} has no dates of the standard calendar.",
-            "Give --grid with a file on the wanted times.",
+            f"{source} has no dates of the standard calendar.",
+            "Give --grid with a file at the times of the analysis.",
         )
     step = pd.Timedelta(days=prior.contract.cadence)
     count = round((stamps.max() - stamps.min()) / step) + 1
-    check_state_count(count, prior, named)
+    check_state_count(count, prior, source)
     return xr.DataArray(stamps.min() + step * np.arange(count), dims="time", name="time")

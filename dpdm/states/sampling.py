@@ -1,13 +1,14 @@
-"""The one road from a space of states, and what is known of a step, to an ensemble.
+"""Draw an ensemble of any space of states.
 
 A member is a pure function of prior, input, seed, member and label: its noise is one field for the
-whole domain, drawn from those numbers alone, whatever the batch, the windows or the order.
+domain, drawn from those numbers only, independent of batch, windows and order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,39 +23,40 @@ from dpdm.diffusion.observation import Observation
 from dpdm.diffusion.sample import SAMPLERS, Sampler, langevin_sampler
 from dpdm.errors import DpdmError
 from dpdm.prior import Prior
-from dpdm.states.ensemble import EnsembleOptions
+from dpdm.states.ensemble import ensemble_blocks
+from dpdm.states.options import AssimilationOptions, EnsembleOptions
 from dpdm.system import choose_device
 from dpdm.types import Denoise, Operator
 
 Array = NDArray[np.float64]
-Step = int | None  # a time step, or the number of a trajectory; none where there is but one
+Step = int | None  # a time step, or the number of a trajectory; None for the only one
 Numbers = NDArray[Any]
 Modules = Sequence[nn.Module]
-Seen = Observation | None
+
 Completion = Callable[[Tensor, int], Array]
-Background = tuple[Array, Tensor | None]  # equivalents (N, P) of rows, and what errors share
-MAX_NORMALISED_VALUE = 1e4  # standard deviations, beyond any extreme
+Background = tuple[Array, Tensor | None]  # prior equivalents (N, P), and covariance of the errors
+MAX_NORMALISED_VALUE = 1e4  # standard deviations, above any extreme
 
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """How to sample.
+    """Settings of the sampler.
 
     Attributes:
         sampler: Key of ``SAMPLERS``.
-        steps: Noise levels.
-        sigma_max: Greatest noise level.
-        inflation: Factor of the members' deviation from their mean.
-        block: Members at a time. One, for processors sum in another order for another number;
+        steps: Number of sampling steps.
+        sigma_max: Highest noise level.
+        inflation: Spread inflation.
+        block: Members at a time. Processors sum in another order for another number, so it is 1;
             on a GPU more is faster, and members agree to rounding.
-        overlap: Cells that windows share.
-        widest: Extent of a window over that of training, at most. A cell costs the same in any.
-        device: Where to compute.
-        schedule: Key of ``SCHEDULES``: how the noise levels fall.
-        sigma_min: Least noise level.
-        guide: What turns the prior's denoiser into the posterior's, where there are observations.
-        corrections: Langevin corrections after each Euler step; 0 for the sampler as it is.
-        tau: Their length.
+        overlap: Overlap of windows, cells.
+        widest: Largest extent of a window, relative to training. The cost of a cell is the same.
+        device: Device of the computation.
+        schedule: Key of ``SCHEDULES``, the noise schedule.
+        sigma_min: Lowest noise level.
+        guide: Guidance by observations: the denoiser of the posterior from that of the prior.
+        corrections: Langevin corrections after each Euler step.
+        tau: Langevin step size.
     """
 
     sampler: str
@@ -72,97 +74,110 @@ class SamplerConfig:
     tau: float = 0.5
 
     def truncate(self, sigma: float) -> SamplerConfig:
-        """Return the same way of sampling from a lower noise level."""
+        """Return the settings from a lower noise level on."""
         return replace(self, sigma_max=sigma, sigma_min=min(self.sigma_min, sigma / 10))
 
 
 def choose_sampler_config(options: EnsembleOptions, prior: Prior) -> SamplerConfig:
-    """Return how to sample: the prior's own way, but for what the user asks."""
-    own, device = prior.contract.sampling, choose_device(options.device)
+    """Return the settings of the options, else those of the prior."""
+    default, device = prior.contract.sampling, choose_device(options.device)
     return SamplerConfig(
-        options.sampler or own["sampler"], options.steps or own["steps"], own["most"],
-        own["inflation"], 1 if device == "cpu" else 11, device=device, schedule=own["schedule"],
-        sigma_min=own["least"] or prior.contract.sigma[0], corrections=own["corrections"],
-        tau=own["tau"],
+        options.sampler or default["sampler"], options.steps or default["steps"], default["most"],
+        default["inflation"], 1 if device == "cpu" else 11, device=device,
+        schedule=default["schedule"],
+        sigma_min=default["least"] or prior.contract.sigma[0], corrections=default["corrections"],
+        tau=default["tau"],
     )  # fmt: skip
 
 
-class StateSpace(Protocol):
-    """What a state is: fields on the Earth, a trajectory, or states of the globe.
+def guide_sampler(
+    sampler: SamplerConfig, prior: Prior, options: AssimilationOptions
+) -> SamplerConfig:
+    """Return a sampler with the guidance and corrections of the options, else the prior's."""
+    count = sampler.corrections if options.corrections is None else options.corrections
+    if options.tau and not count:
+        raise DpdmError(
+            "--tau is the length of corrections, and there are none.",
+            "Use --corrections too, or leave it out.",
+        )
+    guide = options.guide(options.guidance or prior.contract.sampling["guidance"])
+    return replace(sampler, guide=guide, corrections=count, tau=options.tau or sampler.tau)
 
-    A step is what is drawn at once: a time step of fields, or a whole trajectory. Members are
-    physical arrays, the variables in front, as operators see them: (C, H, W) or (C, T, H, W).
-    Normalised states x are as the prior's denoiser knows them.
+
+class StateSpace(Protocol):
+    """States of one kind: fields on the Earth, trajectories, or states of the globe.
+
+    A step is drawn at once: a time step of fields, or a trajectory. Members are physical arrays as
+    operators take them: (C, H, W) or (C, T, H, W). Normalised states x are as the prior's denoiser
+    takes them.
     """
 
     @property
     def prior(self) -> Prior:
-        """Give the prior of such states."""
+        """Return the prior."""
 
     @property
     def options(self) -> EnsembleOptions:
-        """Give what the user asks of an ensemble."""
+        """Return the options of the ensemble."""
 
     @property
     def sampler(self) -> SamplerConfig:
-        """Give how to sample."""
+        """Return the settings of the sampler."""
 
     @property
     def steps(self) -> Sequence[Step]:
-        """List what is drawn, one by one."""
+        """Return the steps, which are drawn one by one."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Give the shape of x, of one member."""
+        """Return the shape of x of one member."""
 
     @property
     def names(self) -> list[str]:
-        """Name the variables, or the components of the one there is."""
+        """Return the names of the variables or components."""
 
     @property
     def attrs(self) -> Mapping[str, Any]:
-        """Give what the file of the states says of itself."""
+        """Return the global attributes of the file of states."""
 
     @property
     def notes(self) -> dict[str, object]:
-        """Give what provenance must tell of the input, beside its name."""
+        """Return the provenance of the input other than its name."""
 
     @property
     def weights(self) -> Array:
-        """Give the share of each cell in a mean over cells, 1 on average."""
+        """Return the weight of each cell in a mean over cells, 1 on average."""
 
     def label(self, step: Step) -> str:
-        """Return the text that, with the seed, decides the noise of a step."""
+        """Return the label that, with the seed, determines the noise of a step."""
 
-    def denoiser(self, step: Step, sampler: SamplerConfig, seen: Seen = None) -> Denoise:
-        """Return the denoiser of a whole step, given what is known and seen of it."""
+    def denoiser(
+        self, step: Step, sampler: SamplerConfig, observation: Observation | None = None
+    ) -> Denoise:
+        """Return the denoiser of a step, given conditioning and observations."""
 
     def normalise(self, values: Array, step: Step) -> Tensor:
-        """Return x of one physical state."""
+        """Return the normalised x of a physical state."""
 
     def completion(
         self, step: Step, noise: MemberNoise, around: Array | None, origin: Tensor | None
     ) -> Completion:
         """Return the function from x of a member, and its number, to the physical member.
 
-        Args:
-            step: The step.
-            noise: The members' noise.
-            around: The physical state around which members are drawn, if there is one.
-            origin: The same, normalised.
+        Members are drawn around a physical state, with normalised ``origin``, if there is one.
         """
 
     def mask_unknown(self, member: Array, step: Step) -> Array:
-        """Return the part of a member that is written, missing where nothing is known."""
+        """Return the part of a member that is written, NaN where the input is missing."""
 
     def check_analysis(self, count: int) -> None:
-        """Refuse an analysis of so many observations that does not fit into memory."""
+        """Refuse an analysis of more observations than fit into memory."""
 
     def screen(self, table: pd.DataFrame, coverage: float = 0.0) -> pd.DataFrame:
         """Return observations with the status and the step of each."""
 
     def rows(self, table: pd.DataFrame, step: Step) -> NDArray[np.bool_]:
-        """Return which observations are of a step."""
+        """Return a mask of the observations of a step."""
 
     def operator(self, rows: pd.DataFrame, tried: bool = False) -> Operator:
         """Return the operator from physical states (B, C, ...) to the values of rows (B, N)."""
@@ -170,35 +185,35 @@ class StateSpace(Protocol):
     def background_equivalents(
         self, step: Step, operator: Operator, named: NDArray[np.object_]
     ) -> Array:
-        """Return what the prior expects at observations of known operators (N, P)."""
+        """Return the prior equivalents of observations (N, P), whose operators have names."""
 
     def observation(
         self, step: Step, rows: pd.DataFrame, operator: Operator, background: Background
     ) -> Observation:
-        """Return rows as observations of x."""
+        """Return the observation of x from some rows."""
 
     def values(self, step: Step) -> Array:
-        """Return a physical state of the file, without a missing value."""
+        """Return a physical state of the file, without missing values."""
 
     def centre(self, members: Array, step: Step) -> Array:
-        """Return members (M, C, ...), moved so that their mean is the file's state."""
+        """Return members (M, C, ...), shifted so that their mean is the state of the file."""
 
     def features(self, x: Tensor, step: Step, modules: Modules, sigma: float) -> Tensor:
         """Return the outputs of layers at noisy x: (F, H, W) of fields, else (T, F, ...)."""
 
     def axes(self, step: Step = None) -> dict[str, xr.DataArray]:
-        """Return the axes of one step or, without one, of all, in order."""
+        """Return the axes of one step, or of all steps, in order."""
 
-    def add_times(self, laid_out: xr.Dataset) -> xr.Dataset:
-        """Return a layout with what else is known of its times."""
+    def add_times(self, layout: xr.Dataset) -> xr.Dataset:
+        """Return a layout with the bounds of its times, if there are any."""
 
     def label_values(
         self, values: Numbers, member: int | None = None, statistic: str = "", step: Step = None
     ) -> xr.Dataset:
-        """Return physical values of one step, labelled."""
+        """Return physical values of one step with axes and metadata."""
 
     def template(self) -> xr.Dataset:
-        """Return the layout of the file of an ensemble."""
+        """Return the layout of an ensemble file."""
 
 
 def draw_ensemble(
@@ -207,66 +222,60 @@ def draw_ensemble(
     sampler: SamplerConfig,
     members: Sequence[int],
     seed: int,
-    seen: Observation | None = None,
+    observation: Observation | None = None,
     around: Array | None = None,
 ) -> Iterator[Array]:
-    """Yield physical members of one step, in order, the same whichever are asked for.
+    """Yield physical members of one step, in order; a member does not depend on the others.
 
-    Args:
-        space: What the states are, and what is known of them.
-        step: The step.
-        sampler: How to sample.
-        members: The members' numbers.
-        seed: Seed of the ensemble.
-        seen: Observations of x, or nothing.
-        around: A physical state: noise is added to it, and taken away again; or nothing.
+    If members are drawn around a physical state, noise is added to it and removed again.
     """
-    own = MemberNoise(space.shape, seed, space.label(step))
+    noise = MemberNoise(space.shape, seed, space.label(step))
     origin = None if around is None else space.normalise(around, step)
-    complete = space.completion(step, own, around, origin)
-    denoise = space.denoiser(step, sampler, seen)
-    drawn = draw_samples(denoise, own, members, sampler, origin)
+    complete = space.completion(step, noise, around, origin)
+    denoise = space.denoiser(step, sampler, observation)
+    drawn = draw_samples(denoise, noise, members, sampler, origin)
     for number, x in zip(members, drawn, strict=True):
         yield complete(x, number)
 
 
+def step_blocks(
+    space: StateSpace, step: Step, members: Iterable[NDArray[Any]]
+) -> Iterator[xr.Dataset]:
+    """Yield the labelled members of one step, then their statistics."""
+    yield from ensemble_blocks(members, space.options, partial(space.label_values, step=step))
+
+
 def draw_samples(
     denoise: Denoise,
-    own: MemberNoise,
+    noise: MemberNoise,
     numbers: Sequence[int],
     sampler: SamplerConfig,
     origin: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """Yield what the sampler makes of each member's noise, in order, on the processor.
+    """Yield the sampled x of each member, in order, on the CPU.
 
-    Args:
-        denoise: Denoiser of the prior or the posterior.
-        own: The members' noise.
-        numbers: The members.
-        sampler: How to sample.
-        origin: Where the noise is added, shaped as one member; nothing for noise that hides all.
+    Noise is added to the normalised ``origin`` if there is one.
     """
-    falling = SCHEDULES[sampler.schedule](sampler.steps, sampler.sigma_min, sampler.sigma_max)
-    begin = None if origin is None else origin.to(sampler.device)[None]
+    levels = SCHEDULES[sampler.schedule](sampler.steps, sampler.sigma_min, sampler.sigma_max)
+    start_state = None if origin is None else origin.to(sampler.device)[None]
     for start in range(0, len(numbers), sampler.block):
         some = numbers[start : start + sampler.block]
-        z = own(some).to(sampler.device)
-        x = make_member_sampler(sampler, own, some)(denoise, z, falling, begin).cpu()
+        z = noise(some).to(sampler.device)
+        x = make_member_sampler(sampler, noise, some)(denoise, z, levels, start_state).cpu()
         if not bool((x.abs() < MAX_NORMALISED_VALUE).all()):
             raise DpdmError(
                 f"Sampling diverged: member {some[0]} lies more than {MAX_NORMALISED_VALUE:g} "
-                f"standard "
-                "deviations from the mean.",
-                "Take another --guidance, more --steps, or a smaller --tau or --zeta.",
+                "standard deviations from the mean.",
+                "Use another --guidance, more --steps, or a smaller --tau or --zeta.",
             )
         yield from x
 
 
 def make_member_sampler(
-    sampler: SamplerConfig, own: MemberNoise, numbers: Sequence[int]
+    sampler: SamplerConfig, noise: MemberNoise, numbers: Sequence[int]
 ) -> Sampler:
-    """Return the sampler, with corrections whose noise each member has for itself."""
+    """Return the sampler, with corrections whose noise is each member's own."""
     if not sampler.corrections:
         return SAMPLERS[sampler.sampler]
     count, tau = sampler.corrections, sampler.tau
-    return langevin_sampler(count, tau, lambda correction: own(numbers, f"/{correction}"))
+    return langevin_sampler(count, tau, lambda correction: noise(numbers, f"/{correction}"))

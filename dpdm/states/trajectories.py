@@ -1,8 +1,7 @@
-"""Trajectories as states: each is one, composed of the prior's windows.
+"""Trajectories as states, composed of the prior's windows.
 
-What is called smoothing elsewhere needs no model here: the prior's denoiser of windows, composed
-in time, knows what trajectories look like, and the observations, earlier and later ones at once,
-pull all states together.
+Smoothing needs no model here: the prior's denoiser of windows, composed in time, represents
+trajectories, and earlier and later observations guide all their states at once.
 """
 
 from __future__ import annotations
@@ -37,19 +36,19 @@ from dpdm.observations.quality_control import check_observations
 from dpdm.observations.sounder import SounderChannels
 from dpdm.observations.status import ObsStatus, mark_status
 from dpdm.operators.geometry import GridAxis, GridLayout
-from dpdm.operators.linear import SparseOperator, as_single_row, compose_maps, pick_cells
+from dpdm.operators.linear import as_single_row, compose_maps, pick_cells
 from dpdm.operators.registry import ObsLocations
 from dpdm.prior import CLIMATE_STATES, Prior
 from dpdm.prior.bound_denoiser import state_scaling, window_denoiser
 from dpdm.prior.normaliser import VariableSpec
-from dpdm.states.ensemble import EnsembleOptions, add_statistic_attrs, ensemble_layout
+from dpdm.states.ensemble import add_statistic_attrs, ensemble_layout
+from dpdm.states.options import EnsembleOptions
 from dpdm.states.sampling import (
     Background,
     Completion,
     Modules,
     Numbers,
     SamplerConfig,
-    Seen,
     Step,
     draw_samples,
 )
@@ -58,10 +57,10 @@ from dpdm.types import Denoise, Fields, Operator
 
 Array = NDArray[np.float64]
 TRAJECTORY_AXIS = {"long_name": "number of the trajectory"}
-TRAJECTORY_BYTES = 100  # trajectories that fit into what guidance and sampling need, and some more
+WORKING_COPIES = 100  # of a trajectory, for guidance and sampling
 BIAS_WARNING = (
-    "Without corrections, trajectories that are composed of windows are known to be biased: they "
-    "jump from state to state, and follow no observation far. Say --corrections 3."
+    "Without corrections, trajectories composed of windows are known to be biased: they jump from "
+    "state to state, and observations have little effect in time. Use --corrections 3."
 )
 
 
@@ -72,14 +71,14 @@ class StateFile:
     Attributes:
         path: The file.
         values: Trajectories (N, T, C, ...).
-        like: The axes of the file, and what it says of itself.
-        words: Metadata of each variable.
+        like: Axes and global attributes of the file.
+        attrs: Metadata of each variable.
     """
 
     path: Path
     values: NDArray[Any]
     like: xr.Dataset
-    words: Mapping[str, Mapping[str, Any]]
+    attrs: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -88,13 +87,13 @@ class TrajectorySpace:
 
     Attributes:
         prior: A prior of trajectories.
-        options: What the user asks.
-        sampler: How to sample.
+        options: Options of the ensemble.
+        sampler: Settings of the sampler.
         time: Times of the states (T,), dates or numbers.
         inner: Coordinates of a state: its components, or y and x.
-        numbers: Numbers of the trajectories; none where there is but one.
-        sounder: Channels of brightness temperatures, if their weights are known.
-        file: The trajectories that something is made of, if there are any.
+        numbers: Numbers of the trajectories; empty for a single one.
+        sounder: Channels of brightness temperatures, or None.
+        file: The trajectories of a file, or None.
     """
 
     prior: Prior
@@ -108,52 +107,52 @@ class TrajectorySpace:
 
     @property
     def steps(self) -> Sequence[Step]:
-        """List the numbers of the trajectories."""
+        """Return the numbers of the trajectories."""
         return self.numbers or (None,)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Give the shape (T, C, ...) of x."""
+        """Return the shape (T, C, ...) of x."""
         return self.extent
 
     @property
     def extent(self) -> tuple[int, ...]:
-        """Give the shape (T, C, ...) of a physical trajectory."""
+        """Return the shape (T, C, ...) of a physical trajectory."""
         return self.time.size, len(self.prior.normaliser.channels), *self.prior.contract.plane
 
     @property
     def names(self) -> list[str]:
-        """Name the variables, or the components of the one there is."""
+        """Return the names of the variables or components."""
         return self.prior.normaliser.names
 
     @property
     def like(self) -> xr.Dataset:
-        """Give the axes of the file, and what it says of itself."""
+        """Return the axes and global attributes of the file."""
         return xr.Dataset() if self.file is None else self.file.like
 
     @property
     def attrs(self) -> Mapping[str, Any]:
-        """Give what the file says of itself."""
+        """Return the global attributes of the file."""
         return self.like.attrs
 
     @property
     def notes(self) -> dict[str, object]:
-        """Give nothing: provenance need not tell more."""
+        """Return no further provenance."""
         return {}
 
     @property
     def weights(self) -> Array:
-        """Give the same to all cells."""
+        """Return equal weights."""
         return np.ones(())
 
     @property
     def variables(self) -> Sequence[str]:
-        """Give the variables that may be observed."""
+        """Return the variables that can be observed."""
         return (self.prior.contract.variable,) if self.prior.contract.variable else self.names
 
     @cached_property
     def layout(self) -> GridLayout:
-        """Give the cells of a state on a plane."""
+        """Return the cells of a state on a plane."""
         centres = [self.inner[side].values.astype(float) for side in ("y", "x")]
         periods = [
             len(c) * (c[-1] - c[0]) / (len(c) - 1) if self.prior.contract.periodic else 0.0
@@ -164,18 +163,20 @@ class TrajectorySpace:
 
     @cached_property
     def frame(self) -> tuple[Tensor, Tensor]:
-        """Give mean and standard deviation of the states, that broadcast against (T, C, ...)."""
+        """Return mean and standard deviation of the states, which broadcast to (T, C, ...)."""
         return state_scaling(self.prior)
 
     def label(self, step: Step) -> str:
-        """Return what decides the noise of a trajectory, beside the seed."""
+        """Return the label that, with the seed, determines the noise of a trajectory."""
         return "trajectory" if step is None else f"trajectory {step}"
 
-    def denoiser(self, step: Step, sampler: SamplerConfig, seen: Seen = None) -> Denoise:
-        """Return the denoiser of whole trajectories (B, T, C, ...)."""
+    def denoiser(
+        self, step: Step, sampler: SamplerConfig, observation: Observation | None = None
+    ) -> Denoise:
+        """Return the denoiser of trajectories (B, T, C, ...)."""
         spans = TimeWindows(self.time.size, self.prior.contract.states)
         denoise = tile_denoiser(window_denoiser(self.prior, sampler.device), spans)
-        return denoise if seen is None else sampler.guide(denoise, seen)
+        return denoise if observation is None else sampler.guide(denoise, observation)
 
     def normalise(self, values: Array, step: Step) -> Tensor:
         """Return x (T, C, ...) of a physical trajectory (C, T, H, W)."""
@@ -209,39 +210,39 @@ class TrajectorySpace:
         return complete
 
     def mask_unknown(self, member: Array, step: Step) -> Array:
-        """Return a member as it is."""
+        """Return the member, of which all is written."""
         return member
 
     @cached_property
     def climate(self) -> list[Fields]:
-        """Give states that the prior draws without observations, held still over all times."""
+        """Return states of the unconditional prior, constant in time."""
         states = self.prior.contract.states
-        own = MemberNoise((states, *self.shape[1:]), self.options.seed, "climate")
+        noise = MemberNoise((states, *self.shape[1:]), self.options.seed, "climate")
         sampler = replace(self.sampler, corrections=0, block=CLIMATE_STATES)
         drawn = draw_samples(
-            window_denoiser(self.prior, sampler.device), own, range(CLIMATE_STATES), sampler
+            window_denoiser(self.prior, sampler.device), noise, range(CLIMATE_STATES), sampler
         )
-        still = (self.physical(x[None, states // 2 : states // 2 + 1]) for x in drawn)
-        return [x.expand(-1, -1, self.time.size, -1, -1) for x in still]
+        constant = (self.physical(x[None, states // 2 : states // 2 + 1]) for x in drawn)
+        return [x.expand(-1, -1, self.time.size, -1, -1) for x in constant]
 
     def check_analysis(self, count: int) -> None:
-        """Refuse an analysis that does not fit into memory; warn of what is known to go wrong."""
-        kept = 1 if self.options.keep == "members" else self.options.members
+        """Refuse an analysis that does not fit into memory, and warn of a known bias."""
+        stored = 1 if self.options.keep == "members" else self.options.members
         hint = "Give fewer --members, --keep members, or a shorter trajectory."
         check_required_memory(
-            (kept + TRAJECTORY_BYTES) * 4 * math.prod(self.extent), "The members take", hint
+            (stored + WORKING_COPIES) * 4 * math.prod(self.extent), "The members take", hint
         )
-        long = self.time.size > self.prior.contract.states
-        if long and not self.sampler.corrections and self.prior.denoiser.law is None:
+        composed = self.time.size > self.prior.contract.states
+        if composed and not self.sampler.corrections and self.prior.denoiser.law is None:
             warnings.warn(BIAS_WARNING, DpdmWarning, stacklevel=2)
 
     def screen(self, table: pd.DataFrame, coverage: float = 0.0) -> pd.DataFrame:
         """Return observations with the status and the step of each."""
         table, plane = table.copy(), self.prior.contract.plane
         mark_status(table, ~table["variable"].isin(self.variables), ObsStatus.NO_VARIABLE)
-        for need in ("y", "x") if plane else ("component",):
-            there = table[need] if need in table else pd.Series("", table.index)
-            mark_status(table, there.isna() | (there == ""), ObsStatus(f"no {need}"))
+        for name in ("y", "x") if plane else ("component",):
+            column = table[name] if name in table else pd.Series("", table.index)
+            mark_status(table, column.isna() | (column == ""), ObsStatus(f"no {name}"))
         if not plane and "component" in table:
             mark_status(table, ~table["component"].isin(self.names), ObsStatus.OTHER_COMPONENT)
         if self.numbers:
@@ -249,11 +250,11 @@ class TrajectorySpace:
         return check_observations(table, time=self.time)
 
     def rows(self, table: pd.DataFrame, step: Step) -> NDArray[np.bool_]:
-        """Return which observations are of a trajectory."""
+        """Return a mask of the observations of a trajectory."""
         if step is None:
             return np.ones(len(table), bool)
-        found: NDArray[np.bool_] = (table["trajectory"] == step).to_numpy()
-        return found
+        mask: NDArray[np.bool_] = (table["trajectory"] == step).to_numpy()
+        return mask
 
     def operator(self, rows: pd.DataFrame, tried: bool = False) -> Operator:
         """Return the operator from physical trajectories (B, C, T, H, W) to the rows' values."""
@@ -263,23 +264,19 @@ class TrajectorySpace:
                 rows, self.sites, (channels, count, *plane) if tried else ()
             )
         numbers = torch.tensor([self.names.index(name) for name in rows["component"]])
-        return self.when(
-            pick_cells((1, 1), torch.zeros(len(rows), dtype=torch.long)).for_channel(numbers), rows
-        )
+        cell = pick_cells((1, 1), torch.zeros(len(rows), dtype=torch.long))
+        first, last = self.interval(rows)
+        links = cell.for_channel(numbers)
+        return links.at_step(first) if last is None else links.average_steps(first, last)
 
     def sites(self, rows: pd.DataFrame) -> ObsLocations:
-        """Return where and when some rows were measured on the plane."""
+        """Return locations and steps of some rows on the plane."""
         first, last = self.interval(rows)
         y, x = (rows[side].to_numpy(float, copy=True) for side in ("y", "x"))
         return ObsLocations(self.layout, tuple(self.names), y, x, first, last)
 
-    def when(self, links: SparseOperator, rows: pd.DataFrame) -> SparseOperator:
-        """Return links at the rows' steps."""
-        first, last = self.interval(rows)
-        return links.at_step(first) if last is None else links.average_steps(first, last)
-
     def interval(self, rows: pd.DataFrame) -> tuple[Tensor, Tensor | None]:
-        """Return the first and the last step of rows (N,); None where each has but one."""
+        """Return the first and the last step of rows (N,), None for the last of single steps."""
         names = [name for name in ("step", "last") if name in rows]
         first, *last = (torch.from_numpy(rows[n].to_numpy(np.int64, copy=True)) for n in names)
         return first, last[0] if last else None
@@ -287,12 +284,12 @@ class TrajectorySpace:
     def background_equivalents(
         self, step: Step, operator: Operator, named: NDArray[np.object_]
     ) -> Array:
-        """Return values of likely states at observations (N, P)."""
+        """Return the equivalents of states of the prior (N, P)."""
         values: Array = torch.cat([operator(x) for x in self.climate]).T.numpy()
         return values
 
-    def lost_variance(self, operator: Operator) -> Tensor | float:
-        """Return the variance of observed values (N,) that no state which is drawn can have."""
+    def unresolved_variance(self, operator: Operator) -> Tensor | float:
+        """Return the variance of observed values (N,) that drawn states do not represent."""
         return 0.0
 
     def observation(
@@ -300,18 +297,15 @@ class TrajectorySpace:
     ) -> Observation:
         """Return rows as observations of x, with independent errors."""
         value, error = values_and_errors(rows, np.float32)
-        drawn, seen = torch.from_numpy(background[0].T.copy()), operator
+        equivalents = torch.from_numpy(background[0].T.copy())
         white = whitening_operator(rows, self.sounder)
         if white is not None:
-            seen = compose_maps(seen, as_single_row, white)
-            value, drawn, error = (
-                white(as_single_row(value[None]))[0],
-                white(as_single_row(drawn)),
-                error**0,
-            )
-        variance = error**2 + torch.as_tensor(self.lost_variance(seen)).float()
-        scale = drawn.var(0, correction=0).float()
-        return Observation(compose_maps(self.physical, seen), value, variance, scale)
+            operator = compose_maps(operator, as_single_row, white)
+            value = white(as_single_row(value[None]))[0]
+            equivalents, error = white(as_single_row(equivalents)), error**0
+        variance = error**2 + torch.as_tensor(self.unresolved_variance(operator)).float()
+        scale = equivalents.var(0, correction=0).float()
+        return Observation(compose_maps(self.physical, operator), value, variance, scale)
 
     def values(self, step: Step) -> Array:
         """Return a physical trajectory (C, T, H, W) of the file."""
@@ -321,7 +315,7 @@ class TrajectorySpace:
         return states if self.prior.contract.plane else states[..., None, None]
 
     def centre(self, members: Array, step: Step) -> Array:
-        """Move members so that their mean is the trajectory."""
+        """Return members shifted so that their mean is the trajectory."""
         moved: Array = members - members.mean(0) + self.values(step)
         return moved
 
@@ -330,13 +324,15 @@ class TrajectorySpace:
         """Return the outputs of layers at the states of noisy x (T, F, ...)."""
         windows = x.unfold(0, self.prior.contract.states, 1).movedim(-1, 1)
         windows = windows.to(self.sampler.device)
-        found = compute_window_features(self.prior, windows, modules, sigma, self.sampler.device)
-        return self.centre_windows(found.cpu(), len(x))
+        features = compute_window_features(
+            self.prior, windows, modules, sigma, self.sampler.device
+        )
+        return self.centre_windows(features.cpu(), len(x))
 
     def centre_windows(self, windows: Tensor, count: int) -> Tensor:
-        """Return for each of so many states what is of the window around it."""
-        which = torch.arange(count) - self.prior.contract.states // 2
-        return windows[which.clamp(0, len(windows) - 1)]
+        """Return for each state the features of the window that is centred at it."""
+        index = torch.arange(count) - self.prior.contract.states // 2
+        return windows[index.clamp(0, len(windows) - 1)]
 
     def axes(self, step: Step = None) -> dict[str, xr.DataArray]:
         """Return trajectory, time and, on a plane, y and x."""
@@ -345,33 +341,33 @@ class TrajectorySpace:
         sides = ("y", "x") if self.prior.contract.plane else ()
         return {n: like[n].reset_coords(drop=True) for n in ("trajectory", "time", *sides)}
 
-    def add_times(self, laid_out: xr.Dataset) -> xr.Dataset:
-        """Return a layout as it is."""
-        return laid_out
+    def add_times(self, layout: xr.Dataset) -> xr.Dataset:
+        """Return the layout: trajectories have no bounds of times."""
+        return layout
 
     @cached_property
     def variables_written(self) -> Mapping[str, Mapping[str, Any]]:
-        """Give the metadata of each variable that is written."""
-        channels, own = self.prior.normaliser.channels, self.prior.contract.variable
+        """Return the metadata of each variable that is written."""
+        channels, variable = self.prior.normaliser.channels, self.prior.contract.variable
         if self.file is not None:
-            return self.file.words
-        if own:
-            return {own: {"long_name": own, "units": channels[0].units or "1"}}
+            return self.file.attrs
+        if variable:
+            return {variable: {"long_name": variable, "units": channels[0].units or "1"}}
         return {channel.name: channel_attrs(channel) for channel in channels}
 
     def label_values(
         self, values: Numbers, member: int | None = None, statistic: str = "", step: Step = None
     ) -> xr.Dataset:
-        """Return physical states (C, T, H, W), labelled."""
+        """Return physical states (C, T, H, W) with axes and metadata."""
         axes: dict[str, Any] = {} if member is None else {"realization": [member]}
         axes |= {"trajectory": [self.numbers[0] if step is None else step]} if self.numbers else {}
         coords: dict[str, Any] = axes | {"time": self.time} | dict(self.inner)
         arrays = {}
-        for c, (name, words) in enumerate(self.variables_written.items()):
-            own = values[c] if self.prior.contract.plane else values[..., 0, 0].T
-            array = xr.DataArray(own[(None,) * len(axes)], coords, list(coords), name, words)
-            told = add_statistic_attrs(self.to_file_units(array, statistic), statistic)
-            arrays[f"{name}_{statistic}" if statistic else name] = told
+        for c, (name, attrs) in enumerate(self.variables_written.items()):
+            states = values[c] if self.prior.contract.plane else values[..., 0, 0].T
+            array = xr.DataArray(states[(None,) * len(axes)], coords, list(coords), name, attrs)
+            array = add_statistic_attrs(self.to_file_units(array, statistic), statistic)
+            arrays[f"{name}_{statistic}" if statistic else name] = array
         return xr.Dataset(arrays)
 
     def to_file_units(self, array: xr.DataArray, statistic: str) -> xr.DataArray:
@@ -379,7 +375,7 @@ class TrajectorySpace:
         return array
 
     def template(self) -> xr.Dataset:
-        """Return the layout of the file to write: with the axes of a file, if there is one."""
+        """Return the layout of the output, with the axes of the input file if there is one."""
         count, channels, *plane = self.extent
         numbers = np.array(self.numbers, np.int32)
         many = {"trajectory": ("trajectory", numbers, TRAJECTORY_AXIS)} if numbers.size else {}
@@ -387,10 +383,10 @@ class TrajectorySpace:
         if self.file is not None and many:
             axes = {str(n): axis for n, axis in self.like.coords.items()}
         shape = (channels, count, *(plane or (1, 1)))
-        whole = ensemble_layout(
+        layout = ensemble_layout(
             shape, self.options, self.label_values, {"realization": None, **axes}
         )
-        return whole.assign_attrs(self.attrs)
+        return layout.assign_attrs(self.attrs)
 
 
 def compute_window_features(
@@ -402,18 +398,15 @@ def compute_window_features(
     season: float | None = None,
     extent: tuple[int, ...] | None = None,
 ) -> Tensor:
-    """Return the outputs of layers at normalised windows of states (B, w, C, ...).
-
-    They are on the cells of the extent, if that is not the windows' own.
-    """
-    with record_outputs(modules) as kept:
+    """Return the outputs of layers at normalised windows (B, w, C, ...), on an extent."""
+    with record_outputs(modules) as recorded:
         window_denoiser(prior, device, season)(windows, windows.new_full((len(windows),), sigma))
-    return concatenate_features(kept, tuple(windows.shape[3:]) if extent is None else extent)
+    return concatenate_features(recorded, tuple(windows.shape[3:]) if extent is None else extent)
 
 
 def channel_attrs(channel: VariableSpec) -> dict[str, Any]:
     """Return the metadata of a channel's variable."""
-    said = {"long_name": channel.long_name or channel.name, "units": channel.units or "1"}
-    said |= {"standard_name": channel.standard_name} if channel.standard_name else {}
-    where = parse_level(channel.name, channel.family)
-    return said if where is None else said | where.attributes
+    attrs = {"long_name": channel.long_name or channel.name, "units": channel.units or "1"}
+    attrs |= {"standard_name": channel.standard_name} if channel.standard_name else {}
+    level = parse_level(channel.name, channel.family)
+    return attrs if level is None else attrs | level.attributes

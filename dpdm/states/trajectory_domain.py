@@ -1,8 +1,7 @@
-"""Which trajectories there are: those of a file, or those that observations are of."""
+"""Open spaces of trajectories: those of a file, or those to estimate from observations."""
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,183 +11,112 @@ import pandas as pd
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.trajectories import (
-    check_times,
-    open_trajectories,
-    stack_trajectories,
-    trajectory_cadence,
-)
+from dpdm.fields.trajectories import open_trajectories, stack_trajectories
 from dpdm.observations.sounder import SounderChannels
 from dpdm.prior import Prior, check_trajectory_length
-from dpdm.states.ensemble import EnsembleOptions
-from dpdm.states.request import Request
+from dpdm.states.options import EnsembleOptions, FieldConditioning
+from dpdm.states.requirements import (
+    check_components,
+    check_state_count,
+    check_trajectory_axes,
+    refuse_field_options,
+)
 from dpdm.states.sampling import choose_sampler_config
 from dpdm.states.trajectories import TRAJECTORY_AXIS, StateFile, TrajectorySpace
 from dpdm.system import check_field_memory
 
-MAX_STATES = 1_000_000  # states
 
-
-def open_trajectory_file(path: Path, prior: Prior, options: EnsembleOptions) -> TrajectorySpace:
+def open_trajectory_file(
+    path: Path,
+    prior: Prior,
+    options: EnsembleOptions,
+    conditioning: FieldConditioning = FieldConditioning(),
+) -> TrajectorySpace:
     """Return the trajectories of a file as states."""
+    refuse_field_options(options, conditioning, bool(options.missing))
     with open_trajectories(path) as ds:
-        # A prior of single states does not know how far apart they are.
-        check_like(ds if prior.contract.states > 1 else ds.isel(time=[0]), prior, path)
+        # A prior of single states has no time step.
+        check_trajectory_axes(ds if prior.contract.states > 1 else ds.isel(time=[0]), prior, path)
         check_field_memory(ds)
         values = stack_trajectories(ds, path)
         like = number_trajectories(ds.drop_vars(ds.data_vars).load(), len(values))
-        words = {str(n): dict(a.attrs) for n, a in ds.data_vars.items()}
+        attrs = {str(n): dict(a.attrs) for n, a in ds.data_vars.items()}
     check_components(values.shape[2], prior, path)
     check_trajectory_length(prior, values.shape[1], path)
-    # Corrections wander, and would forget the state at any level.
+    # Corrections would lose the state at any noise level.
     sampler = replace(choose_sampler_config(options, prior), corrections=0)
     inner = {n: like.coords.get(n, axis) for n, axis in file_axes(like, prior).items()}
     return TrajectorySpace(
         prior, options, sampler, trajectory_times(like, prior), inner,
-        tuple(like["trajectory"].values.tolist()), None, StateFile(path, values, like, words),
+        tuple(like["trajectory"].values.tolist()), None, StateFile(path, values, like, attrs),
     )  # fmt: skip
-
-
-def trajectory_request(
-    request: Request,
-) -> tuple[Path | None, str, EnsembleOptions, SounderChannels | None]:
-    """Return what of a request `observed_space` needs."""
-    files, ensemble = request.files, request.ensemble
-    said = {
-        "--coarse": files.coarse, "--statics": files.statics, "--bbox": ensemble.bbox,
-        "--var": ensemble.rename, "--units": ensemble.units, "--missing": ensemble.missing,
-        "--coarse-error": request.observations.coarse_error,
-    }  # fmt: skip
-    for option, value in said.items():
-        if value:
-            raise DpdmError(
-                f"{option} says something of fields on the Earth, and this prior knows "
-                "trajectories.",
-                "Leave it out, or choose another --prior.",
-            )
-    named = ", ".join(path.name for path in files.observations)
-    return files.grid, named, ensemble, request.sounder
 
 
 def observed_trajectories(
     prior: Prior,
     table: pd.DataFrame,
     grid: Path | None,
-    named: str,
+    source: str,
     options: EnsembleOptions = EnsembleOptions(),
     sounder: SounderChannels | None = None,
 ) -> TrajectorySpace:
-    """Return the trajectories to estimate: on a file's axes, or from the first time to the last.
-
-    Args:
-        prior: A prior of trajectories.
-        table: Observations.
-        grid: A file of trajectories whose axes are to be taken, or nothing.
-        named: What a message calls the observations.
-        options: What the user asks.
-        sounder: Channels of brightness temperatures, if their weights are known.
-    """
+    """Return the trajectories to estimate, on the axes of a file or over all observed times."""
     with ExitStack() as stack:
         like = None if grid is None else stack.enter_context(open_trajectories(grid))
         if like is not None:
-            check_like(like, prior, grid)
+            check_trajectory_axes(like, prior, grid)
         time = (
-            observed_times(prior, table, named) if like is None else trajectory_times(like, prior)
+            observed_times(prior, table, source) if like is None else trajectory_times(like, prior)
         )
-        check_trajectory_length(prior, time.size, named if grid is None else grid)
+        check_trajectory_length(prior, time.size, source if grid is None else grid)
         inner = prior_axes(prior) if like is None else file_axes(like, prior)
     numbers: tuple[int, ...] = ()
-    if "trajectory" in table and (there := table["trajectory"].dropna()).size:
-        numbers = tuple(sorted(map(int, there.unique())))
+    if "trajectory" in table and (observed := table["trajectory"].dropna()).size:
+        numbers = tuple(sorted(map(int, observed.unique())))
     sampler = choose_sampler_config(options, prior)
     return TrajectorySpace(prior, options, sampler, time, inner, numbers, sounder)
 
 
-def observed_times(prior: Prior, table: pd.DataFrame, named: str) -> xr.DataArray:
+def observed_times(prior: Prior, table: pd.DataFrame, source: str) -> xr.DataArray:
     """Return evenly spaced times from the first observed to the last."""
     stamps = table["time"].dropna()
     if stamps.empty or not pd.api.types.is_numeric_dtype(stamps):
         raise DpdmError(
-            f"The times of {named} are {'missing' if stamps.empty else 'dates'}: they do not "
-            "say which states are wanted.",
-            "Give --grid with a file of trajectories on the wanted times.",
+            f"The times of {source} are {'missing' if stamps.empty else 'dates'}: they do not "
+            "determine the times of the states.",
+            "Give --grid with a file of trajectories at these times.",
         )
     step, first = prior.contract.cadence, float(stamps.min())
     count = round((float(stamps.max()) - first) / step) + 1
-    check_state_count(count, prior, named)
+    check_state_count(count, prior, source)
     values = first + step * np.arange(count)
     return xr.DataArray(values, dims="time", attrs={"long_name": "model time", "units": "1"})
 
 
-def check_state_count(count: int, prior: Prior, named: str) -> None:
-    """Refuse more states than make sense."""
-    if not 0 < count <= MAX_STATES:
-        raise DpdmError(
-            f"From first to last time of {named} there are {count} states, "
-            f"{prior.contract.cadence:g} apart.",
-            "Check the times, or say with --grid which are wanted.",
-        )
-
-
 def trajectory_times(like: xr.Dataset, prior: Prior) -> xr.DataArray:
-    """Return the times of a file of trajectories; numbers where it has none."""
+    """Return the times of a file of trajectories, multiples of the time step where it has none."""
     if "time" in like.coords:
         return like["time"].load().reset_coords(drop=True)
     values = prior.contract.cadence * np.arange(like.sizes["time"])
     return xr.DataArray(values, dims="time", attrs={"long_name": "model time", "units": "1"})
 
 
-def check_like(like: xr.Dataset, prior: Prior, path: Path | None) -> None:
-    """Refuse a file whose states are not the prior's."""
-    said, plane = prior.contract, tuple(like.sizes.get(side, 0) for side in ("y", "x"))
-    if (plane if any(plane) else ()) != tuple(said.plane):
-        raise DpdmError(
-            f"The states of {path} are {describe_plane(plane)}, the prior's "
-            f"{describe_plane(said.plane)}.",
-            "Give a file like those that the prior was trained on.",
-        )
-    if path is not None:
-        check_times(like, path)
-    check_cadence(like, prior, path)
-
-
-def check_cadence(like: xr.Dataset, prior: Prior, path: Path | None) -> None:
-    """Refuse states that are further apart, or closer, than the prior's."""
-    cadence = prior.contract.cadence
-    if like.sizes["time"] > 1 and not math.isclose(
-        trajectory_cadence(like), cadence, rel_tol=1e-2
-    ):
-        raise DpdmError(
-            f"The states of {path} are {trajectory_cadence(like):g} apart, the prior's "
-            f"{cadence:g}.",
-            "Give the times that the prior was trained for.",
-        )
-
-
-def describe_plane(plane: tuple[int, ...]) -> str:
-    """Say what a state is.
-
-    Example:
-        >>> describe_plane((32, 64)), describe_plane(())
-        ('fields of 32 by 64 cells', 'components')
-    """
-    return f"fields of {plane[0]} by {plane[1]} cells" if any(plane) else "components"
-
-
 def file_axes(like: xr.Dataset, prior: Prior) -> dict[str, xr.DataArray]:
-    """Return the coordinates of a file's states, or those that the prior implies."""
-    own = prior_axes(prior)
-    return {n: like[n].load() if n in like.coords and n != "component" else own[n] for n in own}
+    """Return the coordinates of a file's states, else those of the prior."""
+    default = prior_axes(prior)
+    return {
+        n: like[n].load() if n in like.coords and n != "component" else default[n] for n in default
+    }
 
 
 def prior_axes(prior: Prior) -> dict[str, xr.DataArray]:
     """Return the coordinates of the prior's states."""
-    said = prior.contract
-    if not said.plane:
+    contract = prior.contract
+    if not contract.plane:
         names = np.array(prior.normaliser.names)
-        words = {"long_name": "component"}
-        return {"component": xr.DataArray(names, dims="component", attrs=words)}
-    axes = zip(("y", "x"), said.plane, said.spacing, strict=True)
+        attrs = {"long_name": "component"}
+        return {"component": xr.DataArray(names, dims="component", attrs=attrs)}
+    axes = zip(("y", "x"), contract.plane, contract.spacing, strict=True)
     return {
         n: xr.DataArray((np.arange(size) + 0.5) * (step or 1.0), dims=n, attrs={"units": "1"})
         for n, size, step in axes
@@ -196,20 +124,9 @@ def prior_axes(prior: Prior) -> dict[str, xr.DataArray]:
 
 
 def number_trajectories(axes: xr.Dataset, count: int) -> xr.Dataset:
-    """Return axes whose trajectories have numbers."""
+    """Return axes with numbers of the trajectories."""
     if "trajectory" in axes.coords:
         return axes
     return axes.assign_coords(
         trajectory=("trajectory", np.arange(count, dtype=np.int32), TRAJECTORY_AXIS)
     )
-
-
-def check_components(count: int, prior: Prior, path: Path) -> None:
-    """Refuse states of another number of components or variables."""
-    names = prior.normaliser.names
-    if count != len(names):
-        raise DpdmError(
-            f"The states of {path} have {count} components or variables, the prior's "
-            f"{len(names)}: {', '.join(names)}.",
-            "Give a file like those that the prior was trained on.",
-        )

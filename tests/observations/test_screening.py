@@ -25,8 +25,8 @@ from dpdm.operators.geometry import globe_layout
 from dpdm.operators.radiance import STEFAN_BOLTZMANN, emission_shares
 from dpdm.operators.registry import ObsLocations
 from dpdm.prior import Prior, load_prior
-from dpdm.states.ensemble import EnsembleOptions
 from dpdm.states.globe import GlobalSpace, observed_globe_states
+from dpdm.states.options import EnsembleOptions
 from dpdm.states.sampling import SamplerConfig
 from tests.helpers.globe_states import taught, weather
 from tests.helpers.small_world import done, refused

@@ -190,18 +190,18 @@ def test_the_table_says_what_was_wrong_and_what_is_left(trained: Prior) -> None:
         for method in ("mean", "quantile")
         for row in fit_bias_adjustment(fields, trained, method, REFERENCE).table()
     }
-    before = rows["t2m", "before"]
+    before = rows["t2m", "unadjusted"]
     assert before["units"] == "K"
     assert before["bias"] == pytest.approx(3, abs=0.15)  # 2 K of noise in 2400 values: 0.04
     assert before["rmse"] == pytest.approx(3.1, abs=0.2)  # with 0.7 K of noise in each mean
     assert before["spread"] == pytest.approx(2, abs=0.1)
-    assert rows["tp", "before"]["bias"] > 2
+    assert rows["tp", "unadjusted"]["bias"] > 2
     for method, spread in (("mean", 2), ("quantile", 1)):
-        after = rows["t2m", method]
+        after = rows["t2m", f"{method}-adjusted"]
         assert abs(after["bias"]) < (1e-5 if method == "mean" else 0.05)
         assert after["rmse"] < (1e-4 if method == "mean" else 0.2)  # 12 years seen as 10
         assert after["spread"] == pytest.approx(spread, abs=0.1)
-    assert abs(rows["tp", "mean"]["bias"]) < 1e-5
+    assert abs(rows["tp", "mean-adjusted"]["bias"]) < 1e-5
 
 
 def test_the_sentence_names_method_periods_and_digest(trained: Prior) -> None:
@@ -222,7 +222,13 @@ CASES = {
     "outside": (GRID, "mean", ["1961", "1990"], "1976-01 to 1995-12, .* 1961-01 to 1990-12", ""),
     "one": (GRID, "mean", ["1981-01", "1982-06"], "1 years of month 7 .* 2 are", "longer"),
     "nine": (GRID, "quantile", ["1981", "1989"], "9 years of month 1 .* 10 are", '"mean"'),
-    "grid": (LONG, "mean", REFERENCE, "8 x 5 cells, .* reaches beyond .*4 x 5 cells", "Cut"),
+    "grid": (
+        LONG,
+        "mean",
+        REFERENCE,
+        "8 x 5 cells, .* reaches beyond .*4 x 5 cells",
+        "smaller region",
+    ),
 }
 
 
@@ -256,11 +262,11 @@ def test_cells_of_which_the_training_data_tell_nothing_are_refused() -> None:
 @pytest.mark.parametrize("frequency", ["YS", "D"])
 def test_years_and_days_are_no_months(frequency: str, trained: Prior) -> None:
     time = xr.date_range("1976-01-01", periods=48, freq=frequency)
-    with pytest.raises(DpdmError, match="steps are not months"):
+    with pytest.raises(DpdmError, match="input is not monthly"):
         fit_bias_adjustment(series(years=4).assign_coords(time=time), trained, "mean", REFERENCE)
 
 
 @pytest.mark.parametrize("time", [None, xr.DataArray(np.arange(5), dims="time")])
 def test_numbers_are_no_months(time: xr.DataArray | None) -> None:
-    with pytest.raises(DpdmError, match="steps are not months"):
+    with pytest.raises(DpdmError, match="input is not monthly"):
         month_indices(xr.Dataset() if time is None else xr.Dataset(coords={"time": time}))

@@ -34,7 +34,7 @@ def missed(command: str, what: str, hint: str) -> None:
 def test_a_product_that_is_gone_is_missed_and_drawn_again(site: Path) -> None:
     whole = tree(Path("out"))
     Path("out/fine_2000.nc").unlink()
-    missed(RUN, "Since out was begun, fine_2000.nc is gone", "--accept-change")
+    missed(RUN, "Since out was started, fine_2000.nc is missing", "--accept-change")
     assert "3 of them done" in done(*RUN.split(), "--accept-change").stderr
     assert tree(Path("out")) == whole
     assert "done: 6 of 6" in done("status", "out").stdout
@@ -47,14 +47,14 @@ def test_a_store_that_is_gone_is_drawn_again(site: Path) -> None:
     done("reconstruct", "plan.toml", "cube")
     whole = tree(Path("cube"))
     Path("cube/fine.zarr").rename("aside.zarr")
-    missed("reconstruct plan.toml cube", "fine.zarr/0 is gone", "--accept-change")
+    missed("reconstruct plan.toml cube", "fine.zarr/0 is missing", "--accept-change")
     assert "0 of them done" in done("reconstruct", "plan.toml", "cube", "--accept-change").stderr
     assert tree(Path("cube")) == whole
 
 
 def test_products_without_their_ledger_are_left_alone(site: Path) -> None:
     Path("out/ledger.jsonl").rename("aside.jsonl")
-    missed(RUN, "out holds products, and its ledger.jsonl is gone", "backup")
+    missed(RUN, "out holds output files, and its ledger.jsonl is missing", "backup")
     refused("status out", "holds no ledger")
     Path("aside.jsonl").rename("out/ledger.jsonl")
     done(*RUN.split())

@@ -63,7 +63,7 @@ def test_the_climate_of_the_reference_becomes_that_of_the_prior(site: Path) -> N
     plan(site, members=0, input='period = ["2002-11", "2002-12"]')
     add("adjust", 'method = "mean"\nreference = ["2000-01", "2001-12"]')
     setting = prepare_reconstruction(Path("plan.toml"))
-    climate, plain = setting.space.prior.coarse["mean"].numpy(), setting.series.whole
+    climate, plain = setting.space.prior.coarse["mean"].numpy(), setting.series.complete
     for unit, month in zip(setting.units, (10, 11), strict=True):
         coarse, past = (
             setting.read_unit_input(unit).coarse,
@@ -84,7 +84,7 @@ def test_quantiles_need_a_prior_that_stores_them(site: Path) -> None:
     put(coarse_world(24))
     plan(site)
     add("adjust", 'method = "quantile"\nreference = ["2000-01", "2001-12"]')
-    refused(RUN, "stores means of its training data and no quantiles", "longer series")
+    refused(RUN, "stores no quantiles of its training data", "longer series")
 
 
 def test_names_in_a_plan_start_from_its_folder(

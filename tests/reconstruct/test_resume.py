@@ -50,7 +50,7 @@ def test_of_two_at_once_one_works(site: Path, nursery: Nursery) -> None:
     assert winner.returncode == 0
     if loser.returncode != 0:  # or the second began when the first had ended
         assert loser.returncode == 75
-        assert "out is being worked on by process" in loser.stderr
+        assert "out is in use by process" in loser.stderr
 
 
 def test_the_lock_says_who_holds_it_and_dies_with_him(site: Path) -> None:

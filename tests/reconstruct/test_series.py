@@ -148,7 +148,7 @@ def test_a_month_under_two_stamps_is_refused(site: Path) -> None:
     put(ds, [0, 1, 2, 3])
     late = ds.isel(time=[3, 4, 5])
     late.assign_coords(time=late["time"] + np.timedelta64(14, "D")).to_netcdf("in_1.nc")
-    refused(RUN, "Two steps of this series of months lie in 2001-01", "time stamps")
+    refused(RUN, "Two steps of this monthly series are in 2001-01", "time stamps")
 
 
 # Many files

@@ -25,7 +25,8 @@ from dpdm.observations.status import (
     status_reasons,
 )
 from dpdm.states import STATE_KINDS
-from dpdm.states.ensemble import EnsembleOptions, add_statistic_attrs, ensemble_layout
+from dpdm.states.ensemble import add_statistic_attrs, ensemble_layout
+from dpdm.states.options import EnsembleOptions
 from dpdm.states.sampling import SamplerConfig, draw_ensemble
 from dpdm.types import Denoise, Fields, Operator
 

@@ -12,23 +12,20 @@ import pytest
 import torch
 
 from dpdm.errors import DpdmError
-from dpdm.reconstruct.workers import pack_answer, process_executor
+from dpdm.reconstruct.executors import pack_answer, process_executor
 from tests.helpers.child_processes import children
 from tests.helpers.commands import Child, Nursery
 from tests.helpers.reconstruction import plan, settle, tree
 from tests.helpers.small_world import Taught, done
 
-OURS = b"reconstruct.workers"
+OURS = b"reconstruct.executors"
 
 
 class Drawer:
-    """Draws a number by doing what the unit is called."""
+    """Draws a number, or does what the unit is called."""
 
-    def __init__(self) -> None:
-        how = SimpleNamespace(device="cpu")
-        self.space = SimpleNamespace(
-            sampler=how, prior=SimpleNamespace(denoiser=torch.nn.Identity())
-        )
+    def use_device(self, worker: int | None, threads: int) -> None:
+        torch.set_num_threads(threads)
 
     def __call__(self, work: Any) -> int:
         if work.unit.name == "fail":
