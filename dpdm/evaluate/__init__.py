@@ -44,31 +44,6 @@ from dpdm.interrupt import check_interrupt
 Scores = dict[str, xr.Dataset]
 Watch = Callable[[Comparison, Snapshot, Scores], None]
 
-__all__ = [
-    "Case",
-    "Metric",
-    "Moment",
-    "Sample",
-    "Scores",
-    "Statistic",
-    "Table",
-    "Watch",
-    "acc",
-    "area_weights",
-    "bias",
-    "consistency",
-    "crps",
-    "evaluate",
-    "psnr",
-    "rank_histogram",
-    "register",
-    "rmse",
-    "spectrum",
-    "spectrum_ratio",
-    "ssim",
-    "ssr",
-]
-
 
 def ignore_scores(case: Comparison, moment: Snapshot, scores: Scores) -> None:
     """Let a moment pass."""

@@ -252,7 +252,7 @@ def ratio_verdict(low: float, high: float) -> str:
     """Say what a 95% interval of the ratio to lerp means.
 
     Example:
-        >>> verdict(0.8, 0.9), verdict(0.9, 1.1)
+        >>> ratio_verdict(0.8, 0.9), ratio_verdict(0.9, 1.1)
         ('better than lerp at the 95% level', 'no different from lerp at the 95% level')
     """
     if np.isnan(low):

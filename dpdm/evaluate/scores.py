@@ -109,7 +109,7 @@ def mean_of_valid(values: Array, weights: Array) -> Array:
     """Return the weighted mean over the last two axes, NaN where nothing is seen.
 
     Example:
-        >>> float(mean_of_seen(np.array([[1.0, np.nan, 4.0]]), np.array([[2.0, 9.0, 4.0]])))
+        >>> float(mean_of_valid(np.array([[1.0, np.nan, 4.0]]), np.array([[2.0, 9.0, 4.0]])))
         3.0
     """
     seen = ~np.isnan(values)
@@ -242,7 +242,7 @@ def fair_crps(errors: Array) -> Array:
     """Return the fair CRPS of members minus truth, with shape (..., M).
 
     Example:
-        >>> float(fair(np.array([-1.0, 3.0])))
+        >>> float(fair_crps(np.array([-1.0, 3.0])))
         0.0
     """
     count = errors.shape[-1]

@@ -108,7 +108,7 @@ def relative_histogram(histogram: Sequence[float]) -> list[float]:
     """Return a histogram over its flat value, in at most 11 bins of like numbers of ranks.
 
     Example:
-        >>> flatness([0.5, 0.25, 0.25])
+        >>> relative_histogram([0.5, 0.25, 0.25])
         [1.5, 0.75, 0.75]
     """
     count = len(histogram)

@@ -37,9 +37,9 @@ def is_self_contained(text: str) -> bool:
     """Tell whether a text is a code, a PROJ string or WKT that refers to nothing elsewhere.
 
     Example:
-        >>> readable("EPSG:3035"), readable("+proj=moll +lon_0=10"), readable("http://a.b/c")
+        >>> is_self_contained("EPSG:3035"), is_self_contained("+proj=moll +lon_0=10"), is_self_contained("http://a.b/c")
         (True, True, False)
-        >>> readable("+proj=longlat +nadgrids=/etc/passwd")
+        >>> is_self_contained("+proj=longlat +nadgrids=/etc/passwd")
         False
     """
     here = text.replace("+nadgrids=@null", "")  # no grid, as in Web Mercator

@@ -113,7 +113,7 @@ def nearest_index(values: Array, centres: Array) -> Array:
     """Return the centres next to values.
 
     Example:
-        >>> nearest(np.array([0.4, 9.0]), np.array([0.0, 1.0, 2.0])).tolist()
+        >>> nearest_index(np.array([0.4, 9.0]), np.array([0.0, 1.0, 2.0])).tolist()
         [0.0, 2.0]
     """
     step = (centres[-1] - centres[0]) / (len(centres) - 1)

@@ -142,7 +142,7 @@ def overview_factors(shape: tuple[int, int]) -> list[int]:
     """Return the factors of the smaller copies, until one fits into a tile.
 
     Example:
-        >>> smaller((720, 1440)), smaller((180, 240))
+        >>> overview_factors((720, 1440)), overview_factors((180, 240))
         ([2, 4, 8], [])
     """
     factors = [2**n for n in range(1, 32)]

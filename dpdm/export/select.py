@@ -229,7 +229,7 @@ def iso_dates(time: xr.DataArray) -> list[str]:
 
     Example:
         >>> times = xr.DataArray(["2012-01-16", "2012-02-15T12"], dims="time").astype("M8[ns]")
-        >>> dates(times)
+        >>> iso_dates(times)
         ['2012-01-16', '2012-02-15T12:00:00']
     """
     texts = time.dt.strftime("%Y-%m-%dT%H:%M:%S").values

@@ -118,7 +118,7 @@ def intersect_bounds(bounds: Bounds, cyclic: bool, area: Bounds | None) -> Bound
     """Return what bounds and an area share, on the turn of the circle where that is most.
 
     Example:
-        >>> meeting((-190.0, 0.0, -170.0, 90.0), False, (160.0, -60.0, -160.0, 60.0))
+        >>> intersect_bounds((-190.0, 0.0, -170.0, 90.0), False, (160.0, -60.0, -160.0, 60.0))
         (-190.0, 0.0, -170.0, 60.0)
     """
     if area is None:
@@ -141,9 +141,10 @@ def recentre_grid(grid: Grid) -> Grid:
     """Return the same cells, from the west in -180 to 180.
 
     Example:
-        >>> placed(Grid(np.array([0.0, 1.0]), np.arange(0.5, 360))).lon[[0, -1]].tolist()
+        >>> lat = np.array([0.0, 1.0])
+        >>> recentre_grid(Grid(lat, np.arange(0.5, 360))).lon[[0, -1]].tolist()
         [-179.5, 179.5]
-        >>> placed(Grid(np.array([0.0, 1.0]), np.arange(-190.0, -170))).lon[[0, -1]].tolist()
+        >>> recentre_grid(Grid(lat, np.arange(-190.0, -170))).lon[[0, -1]].tolist()
         [170.0, 189.0]
     """
     slack = 1e-6 * grid.spacing[1]  # a centre at 180 stands at -180, whatever its last digits

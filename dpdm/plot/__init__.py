@@ -28,8 +28,6 @@ from dpdm.plot.options import PlotOptions
 from dpdm.plot.page import PICTURE_FORMATS, Page, page_style, save_page
 from dpdm.plot.vertical import draw_profile, draw_section
 
-__all__ = ["KINDS", "Ask", "draw", "kind_of", "plot"]
-
 PLOT_KINDS: dict[str, Callable[[PlotData], Page]] = {
     "map": draw_field,
     "compare": draw_comparison,

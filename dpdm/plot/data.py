@@ -36,7 +36,8 @@ def time_resolution(time: xr.DataArray) -> str:
     """Return what a step of an axis stands for: year, season, month, day or moment.
 
     Example:
-        >>> pace(xr.date_range("2000-01", periods=3, freq="MS").to_series().to_xarray()["index"])
+        >>> months = xr.date_range("2000-01", periods=3, freq="MS")
+        >>> time_resolution(months.to_series().to_xarray()["index"])
         'month'
     """
     period = period_of(time, lone="day")
@@ -49,7 +50,7 @@ def format_date(stamp: xr.DataArray, step: str) -> str:
     """Say a date as long as its step deserves.
 
     Example:
-        >>> said(xr.DataArray("2012-07-16T12:00").astype("M8[ns]"), "month")
+        >>> format_date(xr.DataArray("2012-07-16T12:00").astype("M8[ns]"), "month")
         'July 2012'
     """
     spelled = {"year": "%Y", "season": "%B %Y", "month": "%B %Y", "day": "%Y-%m-%d"}
@@ -264,7 +265,7 @@ def display_unit(stored: str) -> tuple[str, float, float]:
     """Return what a unit is shown as, however it is spelled, with factor and offset to get there.
 
     Example:
-        >>> shown("kg m**-2 s**-1")[0], shown("celsius")[0], shown("Sv")[0]
+        >>> display_unit("kg m**-2 s**-1")[0], display_unit("celsius")[0], display_unit("Sv")[0]
         ('mm/day', '°C', 'Sv')
     """
     with suppress(DpdmError):
@@ -395,7 +396,7 @@ def join_names(names: Sequence[str]) -> str:
     """Join names for a sentence.
 
     Example:
-        >>> listed(["a", "b", "c"])
+        >>> join_names(["a", "b", "c"])
         'a, b or c'
     """
     return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

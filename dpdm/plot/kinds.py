@@ -127,7 +127,7 @@ def colour_quantity(name: str) -> str:
     """Return the quantity that a variable is, by which it is coloured.
 
     Example:
-        >>> kind_of("t2m_spread"), kind_of("tp_p90"), kind_of("t2m")
+        >>> colour_quantity("t2m_spread"), colour_quantity("tp_p90"), colour_quantity("t2m")
         ('spread', 'tp', 't2m')
     """
     stem, statistic = split_statistic(name)

@@ -66,7 +66,7 @@ def format_position(lat: float, lon: float) -> str:
     """Write a place as people do.
 
     Example:
-        >>> named(37.5, -127.0)
+        >>> format_position(37.5, -127.0)
         '37.5°N 127°W'
     """
     east = (lon + 180) % 360 - 180

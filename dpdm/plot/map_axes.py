@@ -271,7 +271,7 @@ def format_degree(degree: float, sides: str) -> str:
     """Write a latitude or longitude.
 
     Example:
-        >>> said(-20.0, "NS"), said(180.0, "EW")
+        >>> format_degree(-20.0, "NS"), format_degree(180.0, "EW")
         ('20°S', '180°')
     """
     side = "" if abs(degree) in (0, 180) else sides[degree < 0]
@@ -300,7 +300,7 @@ def graticule_steps(edges: Array, most: int) -> list[float]:
     """Return at most so many round degrees within an axis.
 
     Example:
-        >>> round_steps(np.array([-30.0, 30.0]), 4)
+        >>> graticule_steps(np.array([-30.0, 30.0]), 4)
         [-20.0, 0.0, 20.0]
     """
     low, high = float(edges[0]), float(edges[-1])

@@ -155,7 +155,7 @@ def picture_provenance(attrs: Mapping[str, Any], files: Sequence[Path]) -> str:
     """Say who drew a picture from which files, and from what else the first of them was made.
 
     Example:
-        >>> provenance({"dpdm_prior": "default"}, [Path("a/fine.nc")]).partition("; ")[2]
+        >>> picture_provenance({"dpdm_prior": "default"}, [Path("a/fine.nc")]).partition("; ")[2]
         'fine.nc; prior default'
     """
     names = [path.name for path in files]
@@ -259,7 +259,7 @@ def round_up(value: float) -> float:
     """Return the next round number above.
 
     Example:
-        >>> neat(0.073), neat(12.0), neat(0.0)
+        >>> round_up(0.073), round_up(12.0), round_up(0.0)
         (0.08, 15.0, 1.0)
     """
     if value <= 0:

@@ -204,7 +204,7 @@ def level_labels(low: float, top: float, high: float) -> list[float]:
     """Return round pressures within the ends of an axis that stand far enough apart.
 
     Example:
-        >>> labels(100.0, 1000.0, 2.0), labels(100.0, 1000.0, 1.0)
+        >>> level_labels(100.0, 1000.0, 2.0), level_labels(100.0, 1000.0, 1.0)
         ([1000, 700, 500, 300, 200, 100], [1000, 500, 300, 100])
     """
     kept: list[float] = []

@@ -33,7 +33,7 @@ def bin_values(values: Array, weights: Array, width: float) -> BinWeights:
     """Return the weight in each bin that has some, by its number; NaN is left out.
 
     Example:
-        >>> binned(np.array([0.1, 0.7, 0.9, np.nan]), np.ones(4), 0.5).to_dict()
+        >>> bin_values(np.array([0.1, 0.7, 0.9, np.nan]), np.ones(4), 0.5).to_dict()
         {0: 1.0, 1: 2.0}
     """
     seen = ~np.isnan(values)
@@ -50,7 +50,7 @@ def binned_quantile(mass: BinWeights, width: float, share: float) -> float:
     """Return the value below which a share of the weight lies, NaN of nothing.
 
     Example:
-        >>> quantile(binned(np.arange(100.0), np.ones(100), 1.0), 1.0, 0.25)
+        >>> binned_quantile(bin_values(np.arange(100.0), np.ones(100), 1.0), 1.0, 0.25)
         25.0
     """
     if mass.empty:

@@ -210,8 +210,8 @@ def format_longitude(degrees: float) -> str:
     """Return a longitude as maps have it.
 
     Example:
-        >>> east(190.0), east(20.0), east(-180.0), east(360.0)
-        ('170°W', '20°E', '180°', '0°')
+        >>> [format_longitude(degrees) for degrees in (190.0, 20.0, -180.0, 360.0)]
+        ['170°W', '20°E', '180°', '0°']
     """
     value = (degrees + 180) % 360 - 180
     side = "" if value in (0, -180) else "W" if value < 0 else "E"

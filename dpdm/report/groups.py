@@ -145,8 +145,10 @@ def shorten_verdict(verdict: str) -> str:
     """Return a verdict in a word or two.
 
     Example:
-        >>> worded("better than lerp at the 95% level"), worded("not tested against lerp")
-        ('better', 'not tested')
+        >>> shorten_verdict("better than lerp at the 95% level")
+        'better'
+        >>> shorten_verdict("not tested against lerp")
+        'not tested'
     """
     words = verdict.partition(" lerp")[0] if verdict.endswith(("lerp", "level")) else verdict
     return words.removesuffix(" than").removesuffix(" from").removesuffix(" against")

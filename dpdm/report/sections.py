@@ -87,7 +87,7 @@ def identifier_key(name: str) -> str:
     """Return a variable's name as part of an identifier; no two names have the same.
 
     Example:
-        >>> key_of("t2m"), key_of("2 m, dew")
+        >>> identifier_key("t2m"), identifier_key("2 m, dew")
         ('v-t2m', 'v-2-m-dew-e42bdbcb')
     """
     plain = re.sub(r"\W+", "-", name)
@@ -157,7 +157,7 @@ def describe_maps(kind: str, panels: Mapping[str, Array], unit: str) -> str:
     """Say in numbers what maps show.
 
     Example:
-        >>> described("RMSE", {"lerp": np.array([[1.0, 2.0, 3.0]])}, "K")
+        >>> describe_maps("RMSE", {"lerp": np.array([[1.0, 2.0, 3.0]])}, "K")
         'Maps of RMSE. lerp: median 2, 5% to 95% of the cells 1.1 to 2.9 K.'
     """
     said = []

@@ -45,7 +45,7 @@ def name_best_method(rows: Sequence[Row], row: Row, unit: str) -> str:
 
     Example:
         >>> rows = [{"method": "lerp", "rmse": 0.5}, {"method": "forecast", "rmse": 1.0}]
-        >>> outdone(rows, rows[1], "K")
+        >>> name_best_method(rows, rows[1], "K")
         '; lerp has the least, 0.50 K'
     """
     least = min((other for other in rows if "rmse" in other), key=lambda other: other["rmse"])
@@ -61,7 +61,8 @@ def describe_test(row: Row) -> str:
     """Say how a method stands to lerp.
 
     Example:
-        >>> tested({"rmse_ratio_low": 0.8, "rmse_ratio_high": 0.91, "verdict": "better than lerp"})
+        >>> row = {"rmse_ratio_low": 0.8, "rmse_ratio_high": 0.91, "verdict": "better than lerp"}
+        >>> describe_test(row)
         'better than lerp (ratio 0.80 to 0.91)'
     """
     low, high = row["rmse_ratio_low"], row["rmse_ratio_high"]
@@ -73,7 +74,7 @@ def count_tested_months(months: Sequence[PartScores]) -> str:
     """Say in how many of the months that were tested the forecast is better, or worse, than lerp.
 
     Example:
-        >>> in_months([])
+        >>> count_tested_months([])
         ''
     """
     words = [month.short_verdict for month in months if month.short_verdict in TEST_OUTCOMES]
@@ -99,7 +100,7 @@ def describe_variable(name: str) -> str:
     """Return a variable in words, with its name.
 
     Example:
-        >>> called("tp"), called("hail")
+        >>> describe_variable("tp"), describe_variable("hail")
         ('Precipitation (tp)', 'hail')
     """
     known = SURFACE_VARIABLES.get(name)
@@ -110,7 +111,7 @@ def format_unit(text: str) -> str:
     """Return a unit as it is printed.
 
     Example:
-        >>> units("mm day-1"), units("W m**-2"), units("1")
+        >>> format_unit("mm day-1"), format_unit("W m**-2"), format_unit("1")
         ('mm day⁻¹', 'W m⁻²', '')
     """
     words = [
@@ -128,7 +129,7 @@ def format_decimal(value: float | None, places: int) -> str:
     """Return a number with so many decimals and a true minus, a dash for none.
 
     Example:
-        >>> number(-0.0312, 2) == MINUS + "0.03", number(float("nan"), 2) == DASH
+        >>> format_decimal(-0.0312, 2) == MINUS + "0.03", format_decimal(float("nan"), 2) == DASH
         (True, True)
     """
     if value is None or not math.isfinite(value):
@@ -177,7 +178,7 @@ def join_in_sentence(words: Sequence[str]) -> str:
     """Return words as a list in a sentence.
 
     Example:
-        >>> listed(["RMSE", "bias", "CRPS"])
+        >>> join_in_sentence(["RMSE", "bias", "CRPS"])
         'RMSE, bias and CRPS'
     """
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
