@@ -79,7 +79,7 @@ def value_range(values: list[float]) -> str:
     """Return the least and the greatest of some numbers.
 
     Example:
-        >>> span([0.512, 0.3]), span([638.9])
+        >>> value_range([0.512, 0.3]), value_range([638.9])
         ('0.3 to 0.51', '640')
     """
     ends = dict.fromkeys(f"{float(f'{v:.2g}'):g}" for v in (min(values), max(values)))
@@ -100,9 +100,9 @@ def group_by_family(said: Mapping[str, Any], homes: Mapping[str, str]) -> dict[s
 
     Example:
         >>> homes = {"t850": "t", "t500": "t"}
-        >>> by_family({"t850": 1.0, "t500": 2.0, "tp": 3.0}, homes)
+        >>> group_by_family({"t850": 1.0, "t500": 2.0, "tp": 3.0}, homes)
         {'t': [1.0, 2.0], 'tp': 3.0}
-        >>> by_family({"t850": "[K]", "t500": "[K]"}, homes)
+        >>> group_by_family({"t850": "[K]", "t500": "[K]"}, homes)
         {'t': '[K]'}
     """
     groups: dict[str, list[Any]] = {}
@@ -115,7 +115,7 @@ def describe_levels(places: Iterable[Level | None]) -> dict[str, dict[str, str]]
     """Return the entry on the levels of each family; none where there are no levels.
 
     Example:
-        >>> levels([Place("t", 85000.0, "Pa"), None, Place("t", 50000.0, "Pa")])
+        >>> describe_levels([Level("t", 85000.0, "Pa"), None, Level("t", 50000.0, "Pa")])
         {'levels': {'t': '850, 500 hPa'}}
     """
     found: dict[str, list[str]] = {}
@@ -130,7 +130,7 @@ def join_quantities(words: list[str]) -> str:
     """Return quantities of one unit in a line that says it once.
 
     Example:
-        >>> in_line(["850 hPa", "500 hPa"])
+        >>> join_quantities(["850 hPa", "500 hPa"])
         '850, 500 hPa'
     """
     return f"{', '.join(word.split()[0] for word in words)} {words[-1].split()[1]}"
@@ -242,7 +242,8 @@ def format_description(said: dict[str, Any], indent: str = "") -> str:
     """Return a description as lines of ``name: value``.
 
     Example:
-        >>> print(text({"file": "a.nc", "variables": {"t2m": "[K]"}, "shape": [2, 3]}))
+        >>> description = {"file": "a.nc", "variables": {"t2m": "[K]"}, "shape": [2, 3]}
+        >>> print(format_description(description))
         file: a.nc
         variables:
           t2m: [K]

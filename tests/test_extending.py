@@ -17,7 +17,7 @@ from torch.nn.functional import mse_loss
 from dpdm import choices
 from dpdm.diffusion import guidance, noise, sample
 from dpdm.evaluate.metrics import METRICS
-from dpdm.export.formats import FORMATS
+from dpdm.export import FORMATS
 from dpdm.operators.geometry import globe_layout
 from dpdm.operators.registry import ObsLocations, build_operator
 from dpdm.plot import PLOT_KINDS

@@ -22,7 +22,7 @@ from typing import Any
 from benchmarks import common
 from benchmarks.downscaling import ablation, samplers
 from benchmarks.downscaling.region import EAST_ASIA, cut
-from dpdm.evaluate.files import evaluate_files
+from dpdm.evaluate import evaluate_files
 
 Figures = dict[str, float]
 TARGETS = {"t2m": {"rmse": 0.45, "crps": 0.33}, "tp": {"rmse": 0.85, "crps": 0.57}}

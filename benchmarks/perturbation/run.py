@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from benchmarks import common
-from dpdm.evaluate.spectra import spectrum
+from dpdm.evaluate.scores import spectrum
 from dpdm.fields.regrid import coarsen_fields
 from dpdm.perturb import PerturbationOptions, ensemble_around, spread_by_variable, strength_sigma
 from dpdm.prior import find_prior, load_prior

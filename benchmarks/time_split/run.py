@@ -18,7 +18,7 @@ from typing import Any
 import xarray as xr
 
 from benchmarks import common
-from dpdm.evaluate.files import evaluate_files
+from dpdm.evaluate import evaluate_files
 from dpdm.fields.regrid import coarsen_fields
 
 SETTINGS = Path(__file__).with_name("prior.toml")

@@ -57,7 +57,7 @@ def evaluate(
     said = FileOptions(history=options.command_line(), **rest)
     given = forecast, truth, coarse, climatology, others, statics, said
     if report is None:
-        from dpdm.evaluate.files import evaluate_files
+        from dpdm.evaluate import evaluate_files
 
         table = evaluate_files(*given)
     else:

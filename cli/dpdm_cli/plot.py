@@ -40,16 +40,15 @@ from dpdm_cli.console import echo
 @options.units
 @options.missing
 @options.overwrite
-def plot(field: Path, out: Path, kind: str | None, bbox: Any, **rest: Any) -> None:
-    """Draw FIELD as OUT, a .png, .pdf or .svg of one printed column.
+def plot(field: Path, out: Path, kind: str | None, **plot_options: Any) -> None:
+    """Draw FIELD as OUT, a .png, .pdf or .svg of single-column width (8.9 cm).
 
-    A map, or with --truth, --coarse or an ensemble a comparison; with --at a series, with --report
-    observations; of a variable on levels a profile, of all dates without --time. Coastlines and
-    relief come with dpdm: nothing is fetched.
+    A map; with --truth, --coarse or an ensemble a comparison; with --at a series; with --report
+    observation misfits; of a variable on levels a profile, over all dates without --time.
+    Coastlines and relief come with dpdm; nothing is downloaded.
     """
     from dpdm.plot import plot
-    from dpdm.plot.options import PlotOptions
+    from dpdm.plot.data import PlotOptions
 
-    ask = PlotOptions(kind or "", box=bbox, **rest)
-    drawn = plot(field, out, ask)
+    drawn = plot(field, out, PlotOptions(kind=kind or "", **plot_options))
     echo(f"Wrote {out}: {drawn}", err=True)

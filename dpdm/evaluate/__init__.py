@@ -1,22 +1,24 @@
-"""Judge a forecast against the truth, beside what can be had without it.
+"""Score a forecast against the truth, next to reference methods.
 
-A method's score means little alone: an RMSE of half a kelvin is good where lerp has one and poor
-where the mean of past years has a tenth. So each table holds the baselines, the single member, the
-ensemble means and the ensemble, on the same cells and times, with ratios to lerp.
-
-The scores themselves are in ``scores``, ``ensemble`` and ``spectra``, and can be used alone; what
-the table compares with is in ``baselines``.
+A score means little alone: an RMSE of half a kelvin is good where bilinear interpolation has one
+kelvin and poor where the mean of past years has a tenth. So each table holds the reference
+methods of ``baselines``, single members, ensemble means and the ensemble, on the same cells and
+times, with ratios to bilinear interpolation ("lerp").
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 
 import xarray as xr
 
+from dpdm.choices import load_plugins
 from dpdm.constants import LAPSE_RATE
+from dpdm.errors import DpdmError, variables_not_found
 from dpdm.evaluate.bootstrap import RESAMPLES, TILE_DEGREES
 from dpdm.evaluate.comparison import (
     MAX_SINGLE_MEMBERS,
@@ -30,48 +32,79 @@ from dpdm.evaluate.metrics import (
     FIELDS,
     MEMBERS,
     METRICS,
-    Row,
     ScoredField,
+    Scores,
     compute_statistics,
     level_family_rows,
-    mean_over_time,
-    method_rows,
+    variable_rows,
 )
 from dpdm.evaluate.table import Table
+from dpdm.fields.grid import extend_grid, grid_of
+from dpdm.fields.input import FileOptions
 from dpdm.fields.levels import group_families
+from dpdm.fields.read import open_fields
+from dpdm.fields.statics import make_statics
+from dpdm.fields.statistics import statistic_name
+from dpdm.fields.value_checks import MissingCodes, common_missing_codes
 from dpdm.interrupt import check_interrupt
 
-Scores = dict[str, xr.Dataset]
 Watch = Callable[[Comparison, Snapshot, Scores], None]
 
-__all__ = [
-    "Case",
-    "Metric",
-    "Moment",
-    "Sample",
-    "Scores",
-    "Statistic",
-    "Table",
-    "Watch",
-    "acc",
-    "area_weights",
-    "bias",
-    "consistency",
-    "crps",
-    "evaluate",
-    "psnr",
-    "rank_histogram",
-    "register",
-    "rmse",
-    "spectrum",
-    "spectrum_ratio",
-    "ssim",
-    "ssr",
-]
+
+def ignore_scores(comparison: Comparison, snapshot: Snapshot, scores: Scores) -> None:
+    """Do nothing with the scores of a time step."""
 
 
-def ignore_scores(case: Comparison, moment: Snapshot, scores: Scores) -> None:
-    """Let a moment pass."""
+def evaluate_files(
+    forecast: Path,
+    truth: Path,
+    coarse: Path | None = None,
+    climatology: Path | None = None,
+    also: Mapping[str, Path] = {},
+    statics: Path | None = None,
+    options: FileOptions = FileOptions(),
+    watch: Watch = ignore_scores,
+) -> Table:
+    """Score a forecast file as `evaluate` does; ``also`` names further files to score."""
+    load_plugins()
+    names = [*map(str, options.open(truth).data_vars)]
+    true = open_compared(truth, names, options)
+    opened = {
+        str(path): open_compared(path, names, options)
+        for path in (forecast, coarse, climatology, *also.values())
+        if path
+    }
+    rough = opened.get(str(coarse))
+    topography = None if rough is None else read_topography(true, rough, statics, options.missing)
+    rivals = {name: opened[str(path)] for name, path in also.items()}
+    normal = opened.get(str(climatology))
+    return evaluate(opened[str(forecast)], true, rough, normal, topography, rivals, watch)
+
+
+def open_compared(path: Path, names: list[str], options: FileOptions) -> xr.Dataset:
+    """Return the variables that a file shares with the truth, as means where it has no members."""
+    fields = options.open(path)
+    means = {statistic_name(n, "mean"): n for n in names if n not in fields}
+    fields = fields.rename({old: new for old, new in means.items() if old in fields})
+    shared = [n for n in names if n in fields]
+    if not shared:
+        raise variables_not_found(path, "the truth's", names, fields.data_vars)
+    return xr.Dataset({n: fields[n] for n in shared}, attrs=fields.attrs)
+
+
+def read_topography(
+    truth: xr.Dataset, coarse: xr.Dataset, statics: Path | None, missing: MissingCodes = {}
+) -> xr.DataArray | None:
+    """Return the topography of the truth's cells, with a margin of a coarse cell if possible."""
+    grid, other = grid_of(truth), grid_of(coarse)
+    margin = [math.ceil(c / f) for c, f in zip(other.spacing, grid.spacing, strict=True)]
+    own = None if statics is None else open_fields(statics, missing=common_missing_codes(missing))
+    for target in (extend_grid(grid, *margin), grid):
+        try:
+            return make_statics(target, own)["topography"]
+        except DpdmError:
+            continue
+    return None
 
 
 def evaluate(
@@ -83,64 +116,72 @@ def evaluate(
     also: Mapping[str, xr.Dataset] = MappingProxyType({}),
     watch: Watch = ignore_scores,
 ) -> Table:
-    """Score a forecast and its baselines, one time step in memory at a time.
+    """Score a forecast and the reference methods, one time step in memory at a time.
 
     Args:
-        forecast: Canonical fields, with dimension ``realization`` where there are members; it may
+        forecast: Canonical fields, with dimension ``realization`` where there are members; may
             cover more cells and times than the truth.
-        truth: Canonical fields; their cells, and the times that all files share, are scored.
-        coarse: What the forecast was made from; needed for lerp and all that is compared with it.
+        truth: Canonical fields; scores are taken on its cells, at the times that all files share.
+        coarse: Input of the forecast; needed for bilinear interpolation and ratios to it.
         climatology: Fine fields of other years, for anomalies and the residual climatology.
         topography: Surface altitude (m), for the lapse rate, on the truth's cells; with a margin
-            of a coarse cell around them, the outermost half coarse cell is right too.
+            of a coarse cell around them, the outermost half coarse cell is correct as well.
         also: Further forecasts, by the name of their row.
-        watch: Shown each variable at each time while it is in memory, with its scores.
+        watch: Called for each variable at each time with the fields in memory and their scores.
     """
-    case = prepare_comparison(forecast, truth, coarse, climatology, topography, also)
-    found: dict[str, list[Scores]] = {name: [] for name in case.names}
-    for step in range(case.steps):
-        rivals = read_rivals(case, step)
-        for name in case.names:
+    comparison = prepare_comparison(forecast, truth, coarse, climatology, topography, also)
+    scores: dict[str, list[Scores]] = {name: [] for name in comparison.names}
+    for step in range(comparison.steps):
+        rivals = read_rivals(comparison, step)
+        for name in comparison.names:
             check_interrupt()
-            moment = read_snapshot(case, name, step, rivals)
-            found[name].append(score_step(case, moment))
-            watch(case, moment, found[name][-1])
-    rows = [row for name in case.names for row in variable_rows(case, name, found[name])]
-    return Table(rows, score_notes(case), level_family_rows(rows, group_families(case.truth)))
+            snapshot = read_snapshot(comparison, name, step, rivals)
+            scores[name].append(score_step(comparison, snapshot))
+            watch(comparison, snapshot, scores[name][-1])
+    rows = [
+        row
+        for name in comparison.names
+        for row in variable_rows(
+            comparison.truth[name], scores[name], comparison.value_range[name]
+        )
+    ]
+    means = level_family_rows(rows, group_families(comparison.truth))
+    return Table(rows, score_notes(comparison), means)
 
 
-def score_step(case: Comparison, moment: Snapshot) -> Scores:
-    """Return the statistics of one variable at one time, of the methods and of the ensemble.
+def score_step(comparison: Comparison, snapshot: Snapshot) -> Scores:
+    """Return the statistics of one variable at one time, of each method and of the ensemble.
 
-    Only cells count that no method misses, so that all methods are judged on the same ones.
+    Only cells that no method misses count, so that all methods are scored on the same cells.
     """
-    here = None if case.coarse is None else case.coarse.isel(time=moment.step, drop=True)
-    coarse = None if here is None else here.compute()
-    name, normal = moment.name, case.climatology_at(moment.name, moment.step)
-    truth, weights, span = moment.valid_truth, case.weights, case.value_range[name]
-    alone = ScoredField(name, moment.fields, truth.astype(float), normal, weights, span, coarse)
-    found = {FIELDS: compute_statistics(alone, FIELDS)}
-    if moment.ensemble.sizes.get("realization", 1) > 1:
-        together = replace(alone, fields=moment.ensemble, truth=truth)
-        found[MEMBERS] = compute_statistics(together, MEMBERS)
-    return found
-
-
-def variable_rows(case: Comparison, name: str, steps: list[Scores]) -> list[Row]:
-    """Return the rows of one variable from the scores of some time steps."""
-    units = case.truth[name].attrs.get("units", "1")
-    rows = method_rows(mean_over_time(steps), case.value_range[name])
-    return [{"variable": name, "units": units, **row} for row in rows]
-
-
-def score_notes(case: Comparison) -> list[str]:
-    """Say how the scores were taken, a sentence each."""
-    height, width = case.truth.sizes["lat"], case.truth.sizes["lon"]
-    normal = (
-        "the truth over time" if case.climatology is None else "the climatology file, by month"
+    name, step, coarse = snapshot.name, snapshot.step, comparison.coarse
+    truth = snapshot.valid_truth
+    methods = ScoredField(
+        name,
+        snapshot.fields,
+        truth.astype(float),
+        comparison.climatology_at(name, step),
+        comparison.weights,
+        comparison.value_range[name],
+        None if coarse is None else coarse.isel(time=step, drop=True).compute(),
     )
-    said = [
-        f"{case.steps} times, {height} x {width} cells, weighted by area.",
+    scores = {FIELDS: compute_statistics(methods, FIELDS)}
+    if snapshot.ensemble.sizes.get("realization", 1) > 1:
+        members = replace(methods, fields=snapshot.ensemble, truth=truth)
+        scores[MEMBERS] = compute_statistics(members, MEMBERS)
+    return scores
+
+
+def score_notes(comparison: Comparison) -> list[str]:
+    """Return notes on how the scores were computed, a sentence each."""
+    height, width = comparison.truth.sizes["lat"], comparison.truth.sizes["lon"]
+    normal = (
+        "the truth over time"
+        if comparison.climatology is None
+        else "the climatology file, by month"
+    )
+    notes = [
+        f"{comparison.steps} times, {height} x {width} cells, weighted by area.",
         "A cell that one method misses is left out for all.",
         "RMSE and PSNR come from the squared error averaged over time, the rest are time means.",
         "PSNR and SSIM take the range of the truth.",
@@ -148,18 +189,18 @@ def score_notes(case: Comparison) -> list[str]:
         "CRPS of a single field is its mean absolute error, of an ensemble the fair CRPS.",
         "fine power: variance over the truth's in the smallest-scale third of the wavenumbers.",
     ]
-    if "realization" in case.forecast.dims:
-        said.append(
+    if "realization" in comparison.forecast.dims:
+        notes.append(
             f"one member: scores averaged over the first {MAX_SINGLE_MEMBERS} members at most."
         )
-    if case.coarse is not None:
-        said.append(
+    if comparison.coarse is not None:
+        notes.append(
             f"95% interval of the RMSE ratio: paired bootstrap, {RESAMPLES} draws of times and of "
             f"tiles of about {TILE_DEGREES:g} degrees."
         )
-        said.append("consistency: RMS difference of means over coarse cells to the coarse file.")
-    if case.height is not None:
-        said.append(
+        notes.append("consistency: RMS difference of means over coarse cells to the coarse file.")
+    if comparison.height is not None:
+        notes.append(
             f"lapse rate: {1e3 * LAPSE_RATE:g} K/km, for pressure the hypsometric equation."
         )
-    return said + [metric.note for metric in METRICS.values() if metric.note]
+    return notes + [metric.note for metric in METRICS.values() if metric.note]

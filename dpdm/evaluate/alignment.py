@@ -1,7 +1,7 @@
-"""Bring fields to common cells and times, by label and never by position.
+"""Align fields in time by label.
 
 Times match by date and hour; between calendars, by year, month and day. A field without time
-meets only fields without time or with a single one.
+matches only fields without time or with a single time.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ GREGORIAN_CALENDARS = {"standard", "gregorian", "proleptic_gregorian"}
 
 
 def match_times(fields: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
-    """Return the fields at the times that all of them hold, with the first one's stamps.
+    """Select the times that all fields share, with the time stamps of the first.
 
-    Days, months, seasons and years are the same wherever within them they are stamped.
-
-    Fields without time come back with a single time.
+    Days, months, seasons and years match whatever their time stamps. Fields without time get a
+    single time.
     """
     timed = {name: f for name, f in fields.items() if "time" in f.dims}
     if len(timed) < len(fields):
@@ -42,41 +41,44 @@ def match_times(fields: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     period = common_period(list(fields.values()))
     if not period and len({calendar_name(f) for f in fields.values()}) > 1:
         period = "day"
-    found = {name: index_times(f, name, period) for name, f in fields.items()}
-    first = next(iter(found.values()))
-    common = [label for label in first if all(label in other for other in found.values())]
+    labels = {name: index_times(f, name, period) for name, f in fields.items()}
+    first = next(iter(labels.values()))
+    common = [label for label in first if all(label in other for other in labels.values())]
     if not common:
         raise DpdmError(
-            f"The {' and the '.join(found)} share no time (they begin with "
-            f"{' and '.join(next(iter(labels), 'nothing') for labels in found.values())}).",
+            f"The {' and the '.join(labels)} share no time (they begin with "
+            f"{' and '.join(next(iter(own), 'nothing') for own in labels.values())}).",
             "Give files of the same period.",
         )
-    picked = {name: slice_steps(f, [found[name][c] for c in common]) for name, f in fields.items()}
-    times = next(iter(picked.values()))["time"]
-    return {name: f.assign_coords(time=times.values) for name, f in picked.items()}
+    aligned = {
+        name: f.isel(time=as_slice(np.array([labels[name][label] for label in common])))
+        for name, f in fields.items()
+    }
+    times = next(iter(aligned.values()))["time"]
+    return {name: f.assign_coords(time=times.values) for name, f in aligned.items()}
 
 
 def check_periods(fields: Mapping[str, xr.Dataset]) -> None:
-    """Refuse months, seasons or years beside steps of another length; lone steps may be any."""
+    """Refuse months, seasons or years with steps of another length, single steps excepted."""
     axes = {name: (f["time"], time_bounds(f)) for name, f in fields.items()}
-    shown = {
+    periods = {
         n: period_of(*axis) for n, axis in axes.items() if axis[0].size > 1 or axis[1] is not None
     }
-    for (one, period), (other, found) in combinations(shown.items(), 2):
-        if period != found and found and period and {period, found} & MONTHS_PER_PERIOD.keys():
+    for (one, first), (other, second) in combinations(periods.items(), 2):
+        if first != second and first and second and {first, second} & MONTHS_PER_PERIOD.keys():
             raise DpdmError(
-                f"The steps of the {other} are {found}s, those of the {one} {period}s.",
+                f"The steps of the {other} are {second}s, those of the {one} {first}s.",
                 "Give means over the same periods.",
             )
 
 
 def add_single_time(fields: xr.Dataset, name: str, timed: Mapping[str, xr.Dataset]) -> xr.Dataset:
-    """Return fields of one time or none with a time axis of length one."""
+    """Return fields of at most one time with a time axis of length one."""
     label = next((f["time"].values[:1] for f in timed.values()), np.array([0]))
     if fields.sizes.get("time", 1) != 1:
         raise DpdmError(
-            f"The {name} has {fields.sizes['time']} times where another field has no time axis.",
-            "Choose one: cdo seltimestep,1 IN.nc OUT.nc.",
+            f"The {name} has {fields.sizes['time']} times, but another field has no time axis.",
+            "Select one time: cdo seltimestep,1 IN.nc OUT.nc.",
         )
     return (
         fields.squeeze("time", drop=True).expand_dims(time=label)
@@ -85,13 +87,8 @@ def add_single_time(fields: xr.Dataset, name: str, timed: Mapping[str, xr.Datase
     )
 
 
-def slice_steps(fields: xr.Dataset, steps: list[int]) -> xr.Dataset:
-    """Return the given time steps, as a slice where they are neighbours."""
-    return fields.isel(time=as_slice(np.asarray(steps)))
-
-
 def calendar_name(fields: xr.Dataset) -> str:
-    """Name the calendar of the times; all Gregorian ones are one."""
+    """Return the calendar of the times, with one name for all Gregorian ones."""
     if not is_dated(fields["time"]):
         return "none"
     name = str(fields["time"].dt.calendar)
@@ -99,19 +96,19 @@ def calendar_name(fields: xr.Dataset) -> str:
 
 
 def index_times(fields: xr.Dataset, name: str, period: str) -> dict[str, int]:
-    """Return the place of each time by the period that it is, or by its moment."""
-    found = label_times(fields, period)
-    places = {label: place for place, label in enumerate(found)}
-    if len(places) < len(found):
+    """Return the index of each time by its label."""
+    labels = label_times(fields, period)
+    index = {label: step for step, label in enumerate(labels)}
+    if len(index) < len(labels):
         raise DpdmError(
             f"The {name} has two times with the same label.",
-            "Drop one, or give all files one calendar if they are sub-daily.",
+            "Drop one of them; sub-daily files must all have the same calendar.",
         )
-    return places
+    return index
 
 
 def label_times(fields: xr.Dataset, period: str) -> list[str]:
-    """Return the label of each time: its day, month or year, or else its moment or its number."""
+    """Return the label of each time: its period, its date and hour, or its number."""
     time = fields["time"]
     if not is_dated(time):
         return [str(value) for value in time.values]

@@ -1,13 +1,13 @@
-r"""What a forecaster can do with the coarse field alone: the rows that a prior has to beat.
+r"""Compute the reference methods from the coarse field.
 
 - **lerp**: bilinear interpolation.
-- **lerp + lapse rate**: the classical correction for height. The *elevation detail* is the
-  topography minus the lerp of its means over the coarse cells; temperature falls by 6.5 K for each
-  kilometre of it, and surface pressure follows the hypsometric equation,
+- **lerp + lapse rate**: the classical elevation correction. The *elevation detail* is the
+  topography minus the bilinear interpolation of its coarse-cell means; temperature falls by 6.5 K
+  per kilometre of it, and surface pressure follows the hypsometric equation,
   :math:`p' = p \exp(-g z / R T)`.
-- **lerp + residual climatology**: adds what lerp missed on average, for each calendar month, in a
-  fine training file. Both averaging and lerp are linear, so the mean residual is the residual of
-  the mean.
+- **lerp + residual climatology**: adds the mean residual of bilinear interpolation for each
+  calendar month of a fine training file. Both operations are linear, so the mean residual is the
+  residual of the mean.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ from dpdm.fields.time import is_dated
 
 
 def smooth_to_coarse(fine: xr.Dataset, coarse: Grid) -> xr.Dataset:
-    """Return the lerp of the means over those coarse cells that the fine field covers whole."""
-    frame = select_covered(xr.Dataset(coords=coarse.coords()), grid_of(fine))
-    if frame is None:
+    """Interpolate the means over the coarse cells that the fine field covers entirely."""
+    covered = select_covered(xr.Dataset(coords=coarse.coords()), grid_of(fine))
+    if covered is None:
         raise DpdmError(
             "The topography or climatology covers fewer than 2 x 2 cells of the coarse grid.",
             "Give a file of a larger domain.",
         )
-    return interpolate_bilinear(average_conservative(fine, grid_of(frame)), grid_of(fine))
+    return interpolate_bilinear(average_conservative(fine, grid_of(covered)), grid_of(fine))
 
 
 def subgrid_detail(fine: xr.Dataset, coarse: Grid) -> xr.Dataset:
-    """Return the fine field minus ``smooth_to_coarse``: what interpolation cannot show."""
+    """Return the detail that interpolation from the coarse grid cannot represent."""
     return fine - smooth_to_coarse(fine, coarse)
 
 
 def apply_lapse_rate(lerped: xr.Dataset, height: xr.DataArray) -> xr.Dataset:
-    """Return t2m (K) and sp (Pa), moved by a height (m) from where the lerp puts them.
+    """Adjust interpolated t2m (K) and sp (Pa) to an elevation detail (m).
 
     Pressure takes the mean temperature of the layer; without t2m, the standard atmosphere's.
     """
-    moved = xr.Dataset()
+    adjusted = xr.Dataset()
     if "t2m" in lerped:
-        moved["t2m"] = lerped["t2m"] - LAPSE_RATE * height
+        adjusted["t2m"] = lerped["t2m"] - LAPSE_RATE * height
     if "sp" in lerped:
         ground = lerped["t2m"] if "t2m" in lerped else standard_temperature(lerped["sp"])
         layer = ground - LAPSE_RATE * height / 2
-        moved["sp"] = lerped["sp"] * np.exp(-GRAVITY * height / (GAS_CONSTANT * layer))
-    return moved
+        adjusted["sp"] = lerped["sp"] * np.exp(-GRAVITY * height / (GAS_CONSTANT * layer))
+    return adjusted
 
 
 def standard_temperature(pressure: xr.DataArray) -> xr.DataArray:
@@ -67,7 +67,7 @@ def standard_temperature(pressure: xr.DataArray) -> xr.DataArray:
 def monthly_means(fields: xr.Dataset) -> xr.Dataset:
     """Return the mean of each calendar month, one time step in memory at a time.
 
-    Fields without dates give one mean, under month 0.
+    Fields without dates have one mean, of month 0.
     """
     if "time" not in fields.dims:
         return fields.expand_dims(month=[0]).astype(float)
@@ -79,7 +79,7 @@ def monthly_means(fields: xr.Dataset) -> xr.Dataset:
 
 
 def running_mean(fields: xr.Dataset) -> xr.Dataset:
-    """Return the mean over time where values are not missing, reading step by step."""
+    """Return the mean of valid values over time, reading step by step."""
     total = count = xr.Dataset()
     for step in range(fields.sizes["time"]):
         field = fields.isel(time=step, drop=True).compute().astype(float)
@@ -96,6 +96,6 @@ def select_month_mean(means: xr.Dataset, month: int) -> xr.Dataset:
     if month not in present:
         raise DpdmError(
             f"The climatology has no month {month} (it has {', '.join(map(str, present))}).",
-            "Give one that covers all months of the truth, or none.",
+            "Give a file with all months of the truth, or none.",
         )
     return means.sel(month=month, drop=True)

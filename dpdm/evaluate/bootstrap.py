@@ -1,9 +1,9 @@
-"""How sure a ratio of RMSEs is: a paired bootstrap over time steps and tiles of about 10 degrees.
+"""Estimate the uncertainty of a ratio of RMSEs by a paired bootstrap over times and tiles.
 
-Errors are alike in neighbouring cells and, where the ground makes them, in all time steps. So both
-factors are drawn again, times and tiles each with replacement, and a block counts as often as its
-time and its tile together (Owen 2007, doi:10.1214/07-AOAS122). Drawing the blocks one by one would
-take a tile's twelve months for twelve independent witnesses.
+Errors are correlated between neighbouring cells and, where topography causes them, between time
+steps. So times and tiles of about 10 degrees are both resampled with replacement (Owen 2007,
+doi:10.1214/07-AOAS122). Resampling single blocks would take the twelve months of a tile as
+independent.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ def ratio_interval(errors: Array, reference: Array, seed: int = 0) -> tuple[floa
 
     Args:
         errors: Sums of squared errors, with shape (time, tile).
-        reference: The same of the reference, in the same blocks.
-        seed: Of the resampling.
+        reference: The same for the reference method.
+        seed: Seed of the resampling.
 
     Returns:
-        The 2.5th and 97.5th percentile of 1000 resamples; NaN when there is but one block.
+        The 2.5th and 97.5th percentile of 1000 resamples; NaN for a single block.
     """
     if errors.size < 2:
         return np.nan, np.nan

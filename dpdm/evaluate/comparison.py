@@ -1,4 +1,4 @@
-"""Everything that is compared, on the truth's cells and times, and the fields of one time step."""
+"""Align forecasts and reference methods to the cells and times of the truth."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from dpdm.fields.regrid import interpolate_bilinear
 from dpdm.fields.subset import cut_to_grid, describe_extent, select_spatial
 from dpdm.fields.time import is_dated
 
-MAX_SINGLE_MEMBERS = 5  # members whose scores are averaged as those of one member
-SUBENSEMBLE_SIZES = (10, 33)  # of the ensemble means, beside that of all members
+MAX_SINGLE_MEMBERS = 5  # members whose scores are averaged as "one member"
+SUBENSEMBLE_SIZES = (10, 33)  # of the ensemble means, besides that of all members
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,15 @@ class Comparison:
     """Forecasts and truth with equal cells and times.
 
     Attributes:
-        truth: With dimensions time, lat and lon; read step by step, as are the next three.
+        truth: With dimensions time, lat and lon; lazy, as are the next three.
         forecast: With or without dimension ``realization``.
         rivals: Further forecasts to score, by method.
-        coarse: The coarse fields, on cells of their own.
-        climatology: The climatology of each month, None for the truth's own mean.
-        climatology_residual: What lerp misses in the climatology, by month.
+        coarse: The coarse fields, on their own cells.
+        climatology: The climatology of each month; None for the truth's own mean.
+        climatology_residual: Climatology minus its bilinear interpolation, by month.
         height: Elevation detail (m).
         mean: The truth's mean over time.
-        value_range: The truth's largest less its smallest value, by variable.
+        value_range: Range of the truth, by variable.
         weights: Area of the truth's cells.
     """
 
@@ -66,25 +66,25 @@ class Comparison:
         return int(self.truth.sizes["time"])
 
     def month(self, step: int) -> int:
-        """Return the calendar month of a time step, 0 where times are not dates."""
+        """Return the calendar month of a time step, 0 if times are not dates."""
         return int(self.truth["time"].dt.month[step]) if is_dated(self.truth["time"]) else 0
 
     def climatology_at(self, name: str, step: int) -> xr.DataArray:
-        """Return the field that anomalies are taken from."""
+        """Return the climatology that anomalies refer to."""
         if self.climatology is None or name not in self.climatology:
             return self.mean[name]
         return select_month_mean(self.climatology, self.month(step))[name]
 
 
 class Snapshot(NamedTuple):
-    """Hold what is compared of one variable at one time, in memory.
+    """The fields of one variable at one time, in memory.
 
     Attributes:
         name: The variable.
-        step: Which time.
+        step: The time step.
         truth: With dimensions lat and lon.
-        ensemble: With dimension ``realization`` where there are members.
-        fields: What is scored one by one, on dimension ``method``.
+        ensemble: With dimension ``realization`` if there are members.
+        fields: The fields to score one by one, on dimension ``method``.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Snapshot(NamedTuple):
 
     @property
     def valid_truth(self) -> xr.DataArray:
-        """Return the truth where no method misses."""
+        """Return the truth in cells that no method misses."""
         return self.truth.where(self.fields.notnull().all("method"))
 
 
@@ -107,7 +107,7 @@ def prepare_comparison(
     topography: xr.DataArray | None,
     also: Mapping[str, xr.Dataset],
 ) -> Comparison:
-    """Bring everything to the truth's cells and to the times that all share."""
+    """Align all fields to the truth's cells and the times that all files share."""
     rivals = {"forecast": forecast} | {f"'{method}'": fields for method, fields in also.items()}
     truth = shared_variables(
         truth, {**rivals, **({} if coarse is None else {"coarse file": coarse})}
@@ -134,13 +134,13 @@ def prepare_comparison(
 
 
 def shared_variables(truth: xr.Dataset, others: Mapping[str, xr.Dataset]) -> xr.Dataset:
-    """Return the truth's variables that the forecast has too, with units checked."""
+    """Select the truth's variables that the forecast has, and check their units."""
     names = [name for name in select_spatial(truth).data_vars if name in others["forecast"]]
     if not names:
         raise DpdmError(
             f"The forecast ({', '.join(map(str, others['forecast'].data_vars))}) and the truth "
             f"({', '.join(map(str, truth.data_vars))}) share no variable.",
-            "Say which one is meant, as in --var "
+            "Name the variable with --var, as in --var "
             f"{next(iter(truth.data_vars))}={next(iter(others['forecast'].data_vars))}.",
         )
     for what, fields in others.items():
@@ -155,7 +155,7 @@ def shared_variables(truth: xr.Dataset, others: Mapping[str, xr.Dataset]) -> xr.
 
 
 def require_coverage(coarse: xr.Dataset, grid: Grid) -> xr.Dataset:
-    """Return the coarse fields, which must cover a grid."""
+    """Require that the coarse fields cover a grid."""
     if grid_of(coarse).covers(grid):
         return coarse
     raise DpdmError(
@@ -168,7 +168,7 @@ def require_coverage(coarse: xr.Dataset, grid: Grid) -> xr.Dataset:
 def align_climatology(
     truth: xr.Dataset, coarse: xr.Dataset | None, climatology: xr.Dataset | None
 ) -> tuple[xr.Dataset | None, xr.Dataset | None]:
-    """Return the climatology and what lerp misses in it, by month, on the truth's cells."""
+    """Return the climatology and its subgrid detail, by month, on the truth's cells."""
     if climatology is None:
         return None, None
     names = [name for name in truth.data_vars if name in select_spatial(climatology)]
@@ -184,7 +184,7 @@ def align_climatology(
 def elevation_detail(
     truth: xr.Dataset, coarse: xr.Dataset | None, topography: xr.DataArray | None
 ) -> xr.DataArray | None:
-    """Return the topography that the coarse grid cannot show (m), on the truth's cells."""
+    """Return the elevation detail (m) on the truth's cells."""
     if coarse is None or topography is None:
         return None
     height = subgrid_detail(topography.to_dataset(name="height"), grid_of(coarse))
@@ -198,50 +198,51 @@ def value_ranges(truth: xr.Dataset) -> dict[str, float]:
     return {str(name): float(v) for name, v in (ends.max() - ends.min()).data_vars.items()}
 
 
-def read_rivals(case: Comparison, step: int) -> dict[str, xr.Dataset]:
-    """Return the fields of a time step that the forecast is compared with, by method."""
-    also = {m: f.isel(time=step, drop=True).compute() for m, f in case.rivals.items()}
-    centres = {
+def read_rivals(comparison: Comparison, step: int) -> dict[str, xr.Dataset]:
+    """Read the reference methods and further forecasts of a time step, by method."""
+    also = {m: f.isel(time=step, drop=True).compute() for m, f in comparison.rivals.items()}
+    means = {
         m: f.mean("realization", skipna=False) if "realization" in f.dims else f
         for m, f in also.items()
     }
-    return {**compute_baselines(case, step), **centres}
+    return {**compute_baselines(comparison, step), **means}
 
 
 def read_snapshot(
-    case: Comparison, name: str, step: int, rivals: Mapping[str, xr.Dataset]
+    comparison: Comparison, name: str, step: int, rivals: Mapping[str, xr.Dataset]
 ) -> Snapshot:
     """Read one variable at one time."""
     truth, ensemble = (
-        f[name].isel(time=step, drop=True).compute() for f in (case.truth, case.forecast)
+        f[name].isel(time=step, drop=True).compute()
+        for f in (comparison.truth, comparison.forecast)
     )
     return Snapshot(name, step, truth, ensemble, stack_candidates(name, ensemble, rivals))
 
 
-def compute_baselines(case: Comparison, step: int) -> dict[str, xr.Dataset]:
-    """Return what can be made of the coarse field of a time step."""
-    if case.coarse is None:
+def compute_baselines(comparison: Comparison, step: int) -> dict[str, xr.Dataset]:
+    """Compute the reference methods of a time step from its coarse field."""
+    if comparison.coarse is None:
         return {}
     lerped = interpolate_bilinear(
-        case.coarse.isel(time=step, drop=True).compute(), grid_of(case.truth)
+        comparison.coarse.isel(time=step, drop=True).compute(), grid_of(comparison.truth)
     )
-    found = {"lerp": lerped}
-    if case.height is not None:
-        found["lerp + lapse rate"] = apply_lapse_rate(lerped, case.height)
-    if case.climatology_residual is not None:
-        missed = select_month_mean(case.climatology_residual, case.month(step))
-        found["lerp + residual climatology"] = lerped + missed
-    return found
+    baselines = {"lerp": lerped}
+    if comparison.height is not None:
+        baselines["lerp + lapse rate"] = apply_lapse_rate(lerped, comparison.height)
+    if comparison.climatology_residual is not None:
+        residual = select_month_mean(comparison.climatology_residual, comparison.month(step))
+        baselines["lerp + residual climatology"] = lerped + residual
+    return baselines
 
 
 def stack_candidates(
-    name: str, ensemble: xr.DataArray, others: Mapping[str, xr.Dataset]
+    name: str, ensemble: xr.DataArray, rivals: Mapping[str, xr.Dataset]
 ) -> xr.DataArray:
-    """Stack the fields of a variable that are scored one by one, on dimension ``method``.
+    """Stack the fields of a variable to score one by one, on dimension ``method``.
 
-    Members that stand for one member each carry the same label.
+    All single members have the same label.
     """
-    fields = [(what, f[name]) for what, f in others.items() if name in f]
+    fields = [(what, f[name]) for what, f in rivals.items() if name in f]
     fields += [*single_members(ensemble), *subensemble_means(ensemble)]
     bare = [f.astype(float).reset_coords(drop=True).transpose("lat", "lon") for _, f in fields]
     labels = xr.DataArray([what for what, _ in fields], dims="method", name="method")
@@ -249,7 +250,7 @@ def stack_candidates(
 
 
 def single_members(ensemble: xr.DataArray) -> list[tuple[str, xr.DataArray]]:
-    """Return the first few members, or the forecast itself where it has none."""
+    """Return the first members, or the forecast itself if it has none."""
     if "realization" not in ensemble.dims:
         return [("forecast", ensemble)]
     count = min(MAX_SINGLE_MEMBERS, ensemble.sizes["realization"])

@@ -1,9 +1,8 @@
-"""The scores as objects, each registered once: what it takes from a time step, and what it prints.
+"""Register the scores of the printed table, the JSON and the report.
 
-A `Statistic` is computed from the fields of one time step. A `Metric` is made from the means of
-statistics over the time steps (or the cells) of a part: all times, a month, a class of heights.
-It is left out where one of its statistics is not known. The printed table, the JSON and the report
-show the metrics of ``METRICS`` in their order; to add a score, `register` one more.
+A `Statistic` is computed from the fields of one time step. A `Metric` is computed from the means
+of statistics over time steps or cells: all times, a month, a class of elevations. It is left out
+where one of its statistics is not available. To add a score, `register` one more.
 """
 
 from __future__ import annotations
@@ -18,38 +17,40 @@ import xarray as xr
 from dpdm.errors import DpdmError
 from dpdm.evaluate.bootstrap import ratio_interval, tile_sums
 from dpdm.evaluate.scores import (
+    SPECTRAL_BANDS,
     acc,
+    band_ratio,
     bias,
     consistency,
     corrected_variance,
     crps,
     rank_histogram,
     rmse,
+    spectrum,
     ssim,
 )
-from dpdm.evaluate.spectra import SPECTRAL_BANDS, band_ratio, spectrum
 from dpdm.fields.grid import grid_of
 from dpdm.fields.subset import select_covered
 
-Row = dict[str, Any]
-Parts = Mapping[str, xr.Dataset]  # the statistics of a part by method
+Row = dict[str, Any]  # the scores of one method
+Scores = dict[str, xr.Dataset]  # the statistics of one time step, FIELDS and MEMBERS
 
 REFERENCE = "lerp"
-FIELDS, MEMBERS = "methods", "ensemble"  # each field alone, or all members together
+FIELDS, MEMBERS = "methods", "ensemble"  # kinds of statistics: of each method, or of all members
 
 
 @dataclass(frozen=True)
 class ScoredField:
-    """Hold what is compared of one variable at one time.
+    """The fields of one variable at one time from which statistics are computed.
 
     Attributes:
         name: The variable.
         fields: With dimensions lat and lon, and ``method`` or ``realization``.
         truth: NaN in cells that one of the methods misses.
-        normal: What anomalies are taken from.
+        normal: Climatology that anomalies refer to.
         weights: Area of the cells.
-        span: The range of the truth over all times.
-        coarse: The coarse fields of that time, if there are some.
+        span: Range of the truth over all times.
+        coarse: The coarse fields of that time, if any.
     """
 
     name: str
@@ -63,12 +64,12 @@ class ScoredField:
 
 @dataclass(frozen=True)
 class Statistic:
-    """A number, or a vector, of one time step; None where it cannot be had.
+    """A number or vector of one time step.
 
     Attributes:
-        name: Its key, which no other statistic of the same kind has.
-        compute: Takes the sample of one time step.
-        kind: ``FIELDS`` for each method alone, ``MEMBERS`` for all members together.
+        name: Key, unique among the statistics of the same kind.
+        compute: Returns it for the fields of one time step, None where it is not available.
+        kind: ``FIELDS`` for each method, ``MEMBERS`` for all members together.
     """
 
     name: str
@@ -77,12 +78,12 @@ class Statistic:
 
 
 class Means:
-    """The statistics of one method in a part, and those of the reference.
+    """The statistics of one method, and those of the reference method.
 
     Attributes:
         values: One variable for each statistic, with or without dimension ``time``.
-        span: The range of the truth over all times.
-        reference: The values of bilinear interpolation, None where there is none.
+        span: Range of the truth over all times.
+        reference: The statistics of bilinear interpolation, if any.
     """
 
     def __init__(
@@ -96,35 +97,34 @@ class Means:
 
     @property
     def is_reference(self) -> bool:
-        """Tell whether these are the values of the reference itself."""
+        """Return whether the method is the reference itself."""
         return self.values is self.reference
 
     def ratio(self, name: str) -> float:
-        """Return a mean over that of the reference, NaN over nothing."""
+        """Return the ratio of a mean to that of the reference, NaN where undefined."""
         if self.is_reference:
             return 1.0
-        below = np.nan if self.reference is None else float(self.reference[name].mean())
-        return self[name] / below if below > 0 else np.nan
+        reference = np.nan if self.reference is None else float(self.reference[name].mean())
+        return self[name] / reference if reference > 0 else np.nan
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of a method over a part.
+    """A score of a method.
 
     Attributes:
-        name: Its key in the rows and in the JSON.
-        statistics: Names of what it is made from, or the statistics themselves where it is the
-            first that needs them.
-        reduce: Takes the means; returns a number, a list, or a row with each of ``keys``.
-        column: Its heading in the printed table; without one, it is in the JSON alone.
-        label: Its heading in the report, where that is another.
-        digits: Decimals; None for a score that is printed with those of the RMSE.
+        name: Key in the rows and in the JSON.
+        statistics: The statistics it needs, by name if another metric defines them.
+        reduce: Returns a number, a list, or a row with each of ``keys`` from the means.
+        column: Heading in the printed table; without one, the score is only in the JSON.
+        label: Heading in the report, if another.
+        digits: Decimals; None for those of the RMSE.
         unit: Empty for the unit of the variable.
-        keys: What ``reduce`` returns by name, if not one value.
-        levels: Whether the score of a variable on levels is the mean of theirs.
-        ratio_of: The score whose means over levels make a ratio to the reference.
-        text: Returns its entry of a row, where that is not one number.
-        note: A sentence on how it is taken.
+        keys: Keys that ``reduce`` returns, if not one value.
+        levels: Whether the score of a variable on levels is the mean over its levels.
+        ratio_of: The score whose means over levels give a ratio to the reference.
+        text: Returns the table entry of a row, if not one number.
+        note: A sentence on how the score is computed.
     """
 
     name: str
@@ -141,7 +141,7 @@ class Metric:
     note: str = ""
 
     def row(self, means: Means) -> Row:
-        """Return the score by its key or keys, nothing where a statistic is not known."""
+        """Return the score by key, an empty row where a statistic is not available."""
         needed = {s if isinstance(s, str) else s.name for s in self.statistics}
         if self.reduce is None or not needed <= means.values.keys():
             return {}
@@ -153,66 +153,72 @@ METRICS: dict[str, Metric] = {}
 
 
 def register(*metrics: Metric) -> None:
-    """Add scores to all tables, the JSON and the report."""
+    """Add scores to the tables, the JSON and the report."""
     for metric in metrics:
         if metric.name in METRICS:
-            raise DpdmError(f"There is a score {metric.name} already.", "Give it another name.")
+            raise DpdmError(f"A score {metric.name} exists already.", "Give it another name.")
         METRICS[metric.name] = metric
 
 
 def column_metrics() -> list[Metric]:
-    """Return the scores that have a column, from the left."""
+    """Return the scores that have a column, from left to right."""
     return [metric for metric in METRICS.values() if metric.column]
 
 
 def compute_statistics(sample: ScoredField, kind: str) -> xr.Dataset:
-    """Return all statistics of a kind at one time step."""
+    """Return the statistics of a kind at one time step."""
     needed = (s for metric in METRICS.values() for s in metric.statistics)
     known = {s.name: s for s in needed if isinstance(s, Statistic) and s.kind == kind}
-    found = {name: statistic.compute(sample) for name, statistic in known.items()}
-    return xr.Dataset({name: value for name, value in found.items() if value is not None})
+    values = {name: statistic.compute(sample) for name, statistic in known.items()}
+    return xr.Dataset({name: value for name, value in values.items() if value is not None})
 
 
-def mean_over_time(steps: Sequence[Mapping[str, xr.Dataset]]) -> dict[str, xr.Dataset]:
-    """Return the statistics of some time steps by method, the members together at the end."""
+def group_by_method(steps: Sequence[Scores]) -> dict[str, xr.Dataset]:
+    """Return the statistics of time steps by method, those of the ensemble last."""
     total = {kind: xr.concat([step[kind] for step in steps], "time") for kind in steps[0]}
     labels = total[FIELDS]["method"].values
-    parts = {
+    methods = {
         str(method): total[FIELDS].isel(method=np.flatnonzero(labels == method)).mean("method")
         for method in dict.fromkeys(labels)
     }
     if MEMBERS in total:
-        parts[f"ensemble of {total[MEMBERS].sizes['rank'] - 1}"] = total[MEMBERS]
-    return parts
+        methods[f"ensemble of {total[MEMBERS].sizes['rank'] - 1}"] = total[MEMBERS]
+    return methods
 
 
-def method_rows(parts: Parts, span: float) -> list[Row]:
-    """Return a row of scores for each method of a part."""
+def variable_rows(truth: xr.DataArray, steps: Sequence[Scores], span: float) -> list[Row]:
+    """Return the rows of one variable from the scores of some time steps."""
+    about = {"variable": str(truth.name), "units": truth.attrs.get("units", "1")}
+    return [about | row for row in method_rows(group_by_method(steps), span)]
+
+
+def method_rows(methods: Mapping[str, xr.Dataset], span: float) -> list[Row]:
+    """Return a row of scores for each method from its statistics."""
     return [
-        {"method": method} | compute_scores(Means(values, span, parts.get(REFERENCE)))
-        for method, values in parts.items()
+        {"method": method} | compute_scores(Means(values, span, methods.get(REFERENCE)))
+        for method, values in methods.items()
     ]
 
 
 def compute_scores(means: Means) -> Row:
-    """Return all scores that the statistics of a method give."""
+    """Return all scores of a method."""
     return {key: v for metric in METRICS.values() for key, v in metric.row(means).items()}
 
 
 def level_family_rows(rows: Sequence[Row], families: Mapping[str, Sequence[str]]) -> list[Row]:
-    """Return a row for each family of levels and each method that all its levels have."""
-    out = []
+    """Return mean rows over levels, for each family of levels and method with all its levels."""
+    means = []
     for family, names in families.items():
         own = [row for row in rows if row["variable"] in names]
         for method in dict.fromkeys(row["method"] for row in own):
             alike = [row for row in own if row["method"] == method]
             if 1 < len(alike) == len(names):
-                out.append(mean_row(family, alike))
-    return out
+                means.append(mean_row(family, alike))
+    return means
 
 
 def mean_row(family: str, rows: Sequence[Row]) -> Row:
-    """Return the means of one method's scores over levels; ratios to lerp are those of means.
+    """Return the means of a method's scores over levels; ratios to lerp are ratios of means.
 
     Example:
         >>> level = {"units": "K", "method": "mean"}
@@ -221,27 +227,27 @@ def mean_row(family: str, rows: Sequence[Row]) -> Row:
         >>> row["rmse"], row["rmse_ratio"]
         (1.5, 0.75)
     """
-    found: Row = {"variable": family, "levels": len(rows)}
-    found |= {key: rows[0][key] for key in ("units", "method")}
+    mean: Row = {"variable": family, "levels": len(rows)}
+    mean |= {key: rows[0][key] for key in ("units", "method")}
     for metric in METRICS.values():
         for key in metric.keys or (metric.name,):
             values: list[Any] = [row.get(key) for row in rows]
             if metric.ratio_of and all(values):
                 own = [row[metric.ratio_of] for row in rows]
                 other = [value / ratio for value, ratio in zip(own, values, strict=True)]
-                found[key] = float(np.mean(own)) / float(np.mean(other))
+                mean[key] = float(np.mean(own)) / float(np.mean(other))
             elif metric.levels and not metric.ratio_of and None not in values:
-                found[key] = np.mean(values, axis=0).tolist()
-    return found
+                mean[key] = np.mean(values, axis=0).tolist()
+    return mean
 
 
 def _rmse_ratio(means: Means) -> Row:
-    """Return the RMSE's ratio to that of the reference, which has no interval itself."""
+    """Return the ratio of the RMSE to that of the reference."""
     return {} if means.reference is None else {"rmse_ratio": means.ratio("mse") ** 0.5}
 
 
 def _interval(means: Means) -> Row:
-    """Return the 95% interval of the ratio of RMSEs, and what it says."""
+    """Return the 95% interval of the ratio of RMSEs, and the verdict."""
     if means.reference is None or means.is_reference:
         return {}
     low, high = ratio_interval(means.values["squares"].values, means.reference["squares"].values)
@@ -249,10 +255,10 @@ def _interval(means: Means) -> Row:
 
 
 def ratio_verdict(low: float, high: float) -> str:
-    """Say what a 95% interval of the ratio to lerp means.
+    """Return the verdict of a 95% interval of the RMSE ratio to lerp.
 
     Example:
-        >>> verdict(0.8, 0.9), verdict(0.9, 1.1)
+        >>> ratio_verdict(0.8, 0.9), ratio_verdict(0.9, 1.1)
         ('better than lerp at the 95% level', 'no different from lerp at the 95% level')
     """
     if np.isnan(low):
@@ -268,38 +274,38 @@ def _format_interval(row: Row) -> str:
 
 
 def _crps_ratio(means: Means) -> Row:
-    """Return the CRPS over that of the reference; members have the key without one too."""
+    """Return the ratio of the CRPS to that of the reference, None for members without one."""
     if means.reference is None and "rank_histogram" not in means.values:
         return {}
     return {"crps_ratio": means.ratio("crps") if means.reference is not None else None}
 
 
 def _psnr(means: Means) -> float | None:
-    """Return the peak signal-to-noise ratio of the RMSE over all times, None for no error."""
+    """Return the peak signal-to-noise ratio (dB) over all times, None without any error."""
     error = means["mse"] ** 0.5
     return 20 * float(np.log10(means.span / error)) if error > 0 else None
 
 
 def _bands(means: Means) -> Row:
-    """Return the power over the truth's in each third of the wavenumbers."""
+    """Return the ratio of power to the truth's in each third of the wavenumbers."""
     ratios = band_ratio(means.values["power"], means.values["truth_power"])
     return {f"spectrum_{band}": float(ratios.sel(band=band)) for band in SPECTRAL_BANDS}
 
 
 def _ssr(means: Means) -> float | None:
-    """Return the spread-skill ratio over all times, None for a mean without error."""
+    """Return the spread-skill ratio over all times, None if the mean has no error."""
     error = means["centre_mse"]
     return (means["variance"] / error) ** 0.5 if error > 0 else None
 
 
 def _squares(sample: ScoredField) -> xr.DataArray:
-    """Return the sums of squared errors over tiles, each cell with its share of the area."""
+    """Return the sums of squared errors over tiles, weighted by each cell's share of the area."""
     area = sample.weights / sample.weights.where(sample.truth.notnull()).sum(min_count=1)
     return tile_sums(area * (sample.fields - sample.truth) ** 2)
 
 
 def _consistency(sample: ScoredField) -> xr.DataArray | None:
-    """Return the squared difference to the coarse field, NaN where there is none to compare."""
+    """Return the squared difference to the coarse field, NaN without a common coarse cell."""
     if sample.coarse is None:
         return None
     fields, coarse = sample.fields, sample.coarse
@@ -308,7 +314,7 @@ def _consistency(sample: ScoredField) -> xr.DataArray | None:
     return consistency(fields, coarse[sample.name]) ** 2
 
 
-def _centre(sample: ScoredField) -> xr.DataArray:
+def _mean_squared_error(sample: ScoredField) -> xr.DataArray:
     """Return the mean squared error of the ensemble mean."""
     centre = sample.fields.mean("realization", skipna=False)
     return rmse(centre, sample.truth, sample.weights) ** 2
@@ -327,7 +333,7 @@ CONSISTENCY = Statistic("consistency", _consistency)
 VARIANCE = Statistic(
     "variance", lambda s: corrected_variance(s.fields, s.truth, s.weights), MEMBERS
 )
-CENTRE_MSE = Statistic("centre_mse", _centre, MEMBERS)
+CENTRE_MSE = Statistic("centre_mse", _mean_squared_error, MEMBERS)
 RANKS = Statistic(
     "rank_histogram", lambda s: rank_histogram(s.fields, s.truth, s.weights), MEMBERS
 )
@@ -361,5 +367,5 @@ register(
         "rank_histogram", (RANKS,),
         lambda m: [float(share) for share in m.values["rank_histogram"].mean("time").values],
     ),
-    Metric("spread", (), None, "/training std"),  # of the climate of a series, before a run
+    Metric("spread", (), None, "/training std"),  # of reconstruct --check
 )  # fmt: skip

@@ -1,24 +1,25 @@
-"""Hand fields over: to GIS as GeoTIFF, as NetCDF or Zarr cut to measure, to tables as points.
+"""Export fields as GeoTIFF, NetCDF or Zarr, and values at points as tables.
 
-The suffix of the target says the format. Whatever it is, `select` says what of the file is wanted,
-`statistic` what is made of members, and `frame` where the cells lie; values are in the units of
-the file, and what is outside a mask is missing.
+The suffix of the target decides the format. Values are in the units of the file, and missing
+outside a mask.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dask.array
+import numpy as np
 import pandas as pd
 import xarray as xr
 
 from dpdm.choices import load_plugins
 from dpdm.errors import DpdmError
-from dpdm.export import netcdf, points, raster, stac
-from dpdm.export.formats import FORMATS, Format, register
+from dpdm.export import points, raster, stac
 from dpdm.export.points import find_points
 from dpdm.export.select import (
     ExportOptions,
@@ -29,117 +30,188 @@ from dpdm.export.select import (
     split_names,
 )
 from dpdm.export.warp import RasterGrid, convert_gdal_errors, make_raster_grid
-from dpdm.fields.metadata import file_attributes
+from dpdm.fields.metadata import add_cf_metadata, file_attributes
 from dpdm.fields.read import sha256
-from dpdm.fields.write import OUTPUT_SUFFIXES, check_output
+from dpdm.fields.write import OUTPUT_SUFFIXES, Writer, check_output
 from dpdm.publish import open_drafts
 
 
-def export(source: Path, target: Path, ask: ExportOptions = ExportOptions()) -> list[Path]:
-    """Write a file's fields in another format, and return what was written."""
+@dataclass(frozen=True)
+class Format:
+    """A file format.
+
+    Attributes:
+        name: Name in messages.
+        suffixes: Suffixes of its files.
+        write: Takes source, target and options; returns the files that it wrote.
+        options: Options that only some formats use: split, crs and stac.
+        is_table: Whether it holds values at points, not fields.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    write: Callable[[Path, Path, ExportOptions], list[Path]]
+    options: tuple[str, ...] = ()
+    is_table: bool = False
+
+    def check(self, target: Path, options: ExportOptions) -> None:
+        """Refuse options that the format does not support."""
+        for option in ("split", "crs", "stac"):
+            if getattr(options, option) and option not in self.options:
+                other = next(f for f in FORMATS.values() if option in f.options)
+                raise DpdmError(
+                    f"--{option} requires {other.name}, which {target} is not.",
+                    f"Write a {other.suffixes[0]}.",
+                )
+        if options.points and not self.is_table:
+            what = f"--points requires a table, which {target} is not."
+            raise DpdmError(what, "Write a .csv or a .geojson.")
+        if self.is_table and not options.points:
+            raise DpdmError(
+                f"A field cannot be written to {target}, which holds values at points.",
+                "Add --points STATIONS.csv, with columns name, lat and lon, or write a .tif or "
+                ".nc.",
+            )
+
+
+FORMATS: dict[str, Format] = {}
+
+
+def register(*formats: Format) -> None:
+    """Add file formats."""
+    FORMATS.update({suffix: each for each in formats for suffix in each.suffixes})
+
+
+def export(source: Path, target: Path, options: ExportOptions = ExportOptions()) -> list[Path]:
+    """Write the fields of a file in another format, and return the files written."""
     if target.suffix not in FORMATS:
         load_plugins()
-    check_output(target, [source, ask], ask.overwrite or ask.split, [*FORMATS])
+    check_output(target, [source, options], options.overwrite or options.split, [*FORMATS])
     kind = FORMATS[target.suffix]
-    kind.check(target, ask)
-    return kind.write(source, target, ask)
+    kind.check(target, options)
+    return kind.write(source, target, options)
 
 
-def write_cube(source: Path, target: Path, ask: ExportOptions) -> list[Path]:
-    """Write a NetCDF file or a Zarr store."""
-    fields = open_selected(source, ask)
-    wanted = make_layers(fields, source, ask, ask.stat)
-    netcdf.write_cube(target, wanted, fields, output_metadata(source, fields, ask), ask)
+def write_cube(source: Path, target: Path, options: ExportOptions) -> list[Path]:
+    """Write the selected fields to a NetCDF file or a Zarr store, step by step."""
+    fields = open_selected(source, options)
+    layers = make_layers(fields, source, options, options.stat)
+    about = output_metadata(source, fields, options)
+    layout = add_cf_metadata(cube_layout(layers, fields), history=options.history, **about)
+    steps = layers[0].steps
+    with Writer(target, layout, options.overwrite) as writer:
+        for step in range(steps):
+            for layer in layers:
+                writer.write(layer.output_step(step).to_dataset())
+            options.progress(step + 1, steps)
     return [target]
 
 
-def output_metadata(source: Path, fields: xr.Dataset, ask: ExportOptions) -> dict[str, Any]:
-    """Return the title and the provenance: the input's own, and which file that was."""
-    before = {k[5:]: str(v) for k, v in fields.attrs.items() if k.startswith("dpdm_")}
-    made = before | {"exported": source.name, "exported_sha256": sha256(source)}
-    said = {"stat": ask.stat, "crs": ask.crs, "mask": ask.mask.name if ask.mask else ""}
+def cube_layout(layers: Sequence[OutputLayer], fields: xr.Dataset) -> xr.Dataset:
+    """Return the layout of all steps from that of the first."""
+    coords = {n: fields[n] for n in ("lat", "lon", "time", "time_bnds") if n in fields.variables}
+    out = {}
+    for layer in layers:
+        first = layer.output_step(0)
+        if "realization" in first.dims:
+            coords["realization"] = fields["realization"]
+        shape = [layer.steps if dim == "time" else size for dim, size in first.sizes.items()]
+        empty = dask.array.zeros(shape, dtype=np.float32)
+        out[layer.name] = xr.DataArray(empty, dims=first.dims, attrs=first.attrs)
+    return xr.Dataset(out, coords, fields.attrs)
+
+
+def output_metadata(source: Path, fields: xr.Dataset, options: ExportOptions) -> dict[str, Any]:
+    """Return title and provenance: those of the input, and its name and digest."""
+    inherited = {k[5:]: str(v) for k, v in fields.attrs.items() if k.startswith("dpdm_")}
+    provenance = inherited | {"exported": source.name, "exported_sha256": sha256(source)}
+    settings = {
+        "stat": options.stat,
+        "crs": options.crs,
+        "mask": options.mask.name if options.mask else "",
+    }
     title = str(fields.attrs.get("title", "")) or f"Fields exported from {source.name}"
-    return {"title": title, "provenance": made | {k: v for k, v in said.items() if v}}
+    return {"title": title, "provenance": provenance | {k: v for k, v in settings.items() if v}}
 
 
 def export_tables(
     write: Callable[[Path, pd.DataFrame, bool], None],
     source: Path,
     target: Path,
-    ask: ExportOptions,
+    options: ExportOptions,
 ) -> list[Path]:
-    """Write a table of values at the points of another."""
-    fields = open_selected(source, ask)
-    wanted = points.table_columns(fields, source, ask)
-    assert ask.points is not None
-    places = find_points(ask.points, wanted[0][0].grid, ask.method)
-    write(target, points.table_rows(wanted, places, ask), ask.overwrite)
+    """Write a table of values at the points of --points."""
+    fields = open_selected(source, options)
+    columns = points.table_columns(fields, source, options)
+    assert options.points is not None
+    stations = find_points(options.points, columns[0][0].grid, options.method)
+    write(target, points.table_rows(columns, stations, options), options.overwrite)
     return [target]
 
 
-def export_rasters(source: Path, target: Path, ask: ExportOptions) -> list[Path]:
-    """Write a GeoTIFF, or one a step, each with its STAC item if that is asked.
+def export_rasters(source: Path, target: Path, options: ExportOptions) -> list[Path]:
+    """Write a GeoTIFF, or one per step, with STAC items if asked.
 
-    An ensemble is written as its mean where no statistic is asked for.
+    An ensemble is written as its mean unless another statistic is selected.
     """
-    fields = open_selected(source, ask)
-    name = single_variable(fields, source, ask)
+    fields = open_selected(source, options)
+    name = single_variable(fields, source, options)
     mean = "" if "realization" not in fields[name].dims else "mean"
     (layer,) = make_layers(
-        fields, source, ExportOptions(variable=name, mask=ask.mask), ask.stat or mean
+        fields, source, ExportOptions(variable=name, mask=options.mask), options.stat or mean
     )
-    page = make_raster_grid(layer.grid, ask.crs)
-    if ask.stac:
+    pixels = make_raster_grid(layer.grid, options.crs)
+    if options.stac:
         stac.check_dated(fields)
-    parts = _files_by_step(target, layer, fields, ask)
-    items = [path.with_suffix(".json") for path in parts] if ask.stac else []
-    for path in parts:
-        check_output(path, [source, ask], ask.overwrite, [target.suffix])
+    steps = _files_by_step(target, layer, fields, options)
+    items = [path.with_suffix(".json") for path in steps] if options.stac else []
+    for path in steps:
+        check_output(path, [source, options], options.overwrite, [target.suffix])
     for path in items:
-        check_output(path, [source, ask], ask.overwrite, (".json",))
-    tags = _tags(source, fields, ask)
-    with open_drafts([*parts, *items], ask.overwrite) as names:
-        _write_rasters(layer, page, parts, names, tags, fields, ask)
-    return [*parts, *items]
+        check_output(path, [source, options], options.overwrite, (".json",))
+    tags = _tags(source, fields, options)
+    with open_drafts([*steps, *items], options.overwrite) as names:
+        _write_rasters(layer, pixels, steps, names, tags, fields, options)
+    return [*steps, *items]
 
 
 def _files_by_step(
-    target: Path, layer: OutputLayer, fields: xr.Dataset, ask: ExportOptions
+    target: Path, layer: OutputLayer, fields: xr.Dataset, options: ExportOptions
 ) -> dict[Path, range]:
-    """Return the files to write, and the steps of each."""
-    if not ask.split:
+    """Return the time steps of each file to write."""
+    if not options.split:
         return {target: range(layer.steps)}
     if "time" not in fields.dims:
-        raise DpdmError(f"{layer.path} has no time to split.", "Leave --split out.")
+        raise DpdmError(f"{layer.path} has no time axis to split.", "Leave --split out.")
     paths = split_names(target, fields["time"])
     return {path: range(step, step + 1) for step, path in enumerate(paths)}
 
 
-def _tags(source: Path, fields: xr.Dataset, ask: ExportOptions) -> dict[str, str]:
-    """Return the provenance as the tags of a raster."""
-    said = output_metadata(source, fields, ask)
-    attributes = file_attributes(fields.attrs, history=ask.history, **said)
+def _tags(source: Path, fields: xr.Dataset, options: ExportOptions) -> dict[str, str]:
+    """Return the provenance as tags of a raster."""
+    about = output_metadata(source, fields, options)
+    attributes = file_attributes(fields.attrs, history=options.history, **about)
     return {key: str(value) for key, value in attributes.items()}
 
 
 def _write_rasters(
     layer: OutputLayer,
-    page: RasterGrid,
+    pixels: RasterGrid,
     parts: dict[Path, range],
     names: Sequence[Path],
     tags: dict[str, str],
     fields: xr.Dataset,
-    ask: ExportOptions,
+    options: ExportOptions,
 ) -> None:
-    """Write the drafts of rasters and items."""
+    """Write the drafts of rasters and STAC items."""
     for index, (path, steps) in enumerate(parts.items()):
         with convert_gdal_errors(path):
-            bands = raster.write_raster(names[index], layer, page, steps, tags)
-        if ask.stac:
+            bands = raster.write_raster(names[index], layer, pixels, steps, tags)
+        if options.stac:
             time = fields["time"].isel(time=list(steps))
-            said = stac.stac_item(path, layer.grid, page, time, bands, tags)
-            names[len(parts) + index].write_text(said, encoding="utf-8")
-        ask.progress(steps[-1] + 1, layer.steps)
+            item = stac.stac_item(path, layer.grid, pixels, time, bands, tags)
+            names[len(parts) + index].write_text(item, encoding="utf-8")
+        options.progress(steps[-1] + 1, layer.steps)
 
 
 register(

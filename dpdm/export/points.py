@@ -1,9 +1,7 @@
-"""Values of fields at stations: of the cell that holds each, or bilinear between four centres.
+"""Sample fields at stations, and write tables of the values as CSV or GeoJSON.
 
-Tables of values at stations: one row a station and time, one column a variable and statistic.
-
-Headings carry the units as dpdm reads them, ``t2m [K]``, so that a table of one field can be read
-as observations again.
+A table has a row for each station and time and a column for each variable and statistic. Headings
+contain the units, as in ``t2m [K]``, so that tables can be read as observations.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from dpdm.export.select import (
     OutputLayer,
     iso_dates,
     make_layers,
-    named,
+    select_names,
     stored_statistics,
 )
 from dpdm.fields.csv_cells import guard_formulas
@@ -47,8 +45,8 @@ class StationPoints:
 
     Attributes:
         table: Columns station, lat and lon.
-        rows: Weights of the field's rows for each station, with shape (N, H), sparse.
-        columns: Weights of its columns, with shape (N, W), sparse.
+        rows: Sparse weights (N, H) of the field's rows.
+        columns: Sparse weights (N, W) of the field's columns.
     """
 
     table: pd.DataFrame
@@ -58,23 +56,23 @@ class StationPoints:
     def sample_field(self, array: xr.DataArray) -> xr.DataArray:
         """Return the values at the stations, with dimension ``point`` for ``lat`` and ``lon``.
 
-        A value is missing where its stencil holds a missing one.
+        A value is missing if its stencil contains a missing value.
         """
-        found: xr.DataArray = xr.apply_ufunc(
+        sampled: xr.DataArray = xr.apply_ufunc(
             self._sample_array, array, input_core_dims=[["lat", "lon"]],
             output_core_dims=[["point"]], keep_attrs=True,
         )  # fmt: skip
-        return found
+        return sampled
 
     def _sample_array(self, values: Array) -> Array:
         flat = values.reshape(-1, *values.shape[-2:]).astype(float)
-        found = np.stack([self._sample_step(field) for field in flat])
-        return found.reshape(*values.shape[:-2], -1)
+        sampled = np.stack([self._sample_step(field) for field in flat])
+        return sampled.reshape(*values.shape[:-2], -1)
 
     def _sample_step(self, field: Array) -> Array:
-        lost = ~np.isfinite(field)
-        value = self._weighted(np.where(lost, 0.0, field))
-        return np.where(self._weighted(lost.astype(float)) > 0, np.nan, value)
+        missing = ~np.isfinite(field)
+        value = self._weighted(np.where(missing, 0.0, field))
+        return np.where(self._weighted(missing.astype(float)) > 0, np.nan, value)
 
     def _weighted(self, field: Array) -> Array:
         total: Array = np.asarray(self.columns.multiply(self.rows @ field).sum(axis=1)).ravel()
@@ -82,19 +80,15 @@ class StationPoints:
 
 
 def find_points(path: Path, grid: Grid, method: str) -> StationPoints:
-    """Return the stations of a table that lie within a grid.
-
-    Warns:
-        DpdmWarning: Some do not, and are left out.
-    """
+    """Return the stations of a table that lie within a grid, and warn of others."""
     with prefix_file_name(path):
         table = read_station_positions(path)
         _check_stations(table)
     lat, lon = table["lat"].to_numpy(), wrap_eastward(table["lon"].to_numpy(), grid)
-    seen = (lat >= grid.lat_edges[0]) & (lat <= grid.lat_edges[-1])
-    seen &= grid.cyclic | (lon <= grid.lon_edges[-1] + 1e-9)
-    _report_outside(path, list(table["station"][~seen]), len(table), grid)
-    table, lat, lon = table[seen].reset_index(drop=True), lat[seen], lon[seen]
+    inside = (lat >= grid.lat_edges[0]) & (lat <= grid.lat_edges[-1])
+    inside &= grid.cyclic | (lon <= grid.lon_edges[-1] + 1e-9)
+    _report_outside(path, list(table["station"][~inside]), len(table), grid)
+    table, lat, lon = table[inside].reset_index(drop=True), lat[inside], lon[inside]
     if method == "nearest":
         lat, lon = nearest_index(lat, grid.lat), nearest_index(lon, grid.lon)
     return StationPoints(
@@ -103,23 +97,23 @@ def find_points(path: Path, grid: Grid, method: str) -> StationPoints:
 
 
 def wrap_eastward(lon: Array, grid: Grid) -> Array:
-    """Return longitudes on the turn that begins at the western edge of a grid."""
+    """Wrap longitudes to the 360 degrees from the western edge of a grid."""
     west = grid.lon_edges[0] - 1e-9
-    turned: Array = west + (lon - west) % 360
-    return turned
+    wrapped: Array = west + (lon - west) % 360
+    return wrapped
 
 
 def nearest_index(values: Array, centres: Array) -> Array:
-    """Return the centres next to values.
+    """Return the centres nearest to values.
 
     Example:
-        >>> nearest(np.array([0.4, 9.0]), np.array([0.0, 1.0, 2.0])).tolist()
+        >>> nearest_index(np.array([0.4, 9.0]), np.array([0.0, 1.0, 2.0])).tolist()
         [0.0, 2.0]
     """
     step = (centres[-1] - centres[0]) / (len(centres) - 1)
     index = np.rint((values - centres[0]) / step).astype(int).clip(0, len(centres) - 1)
-    found: Array = centres[index]
-    return found
+    nearest: Array = centres[index]
+    return nearest
 
 
 def _check_stations(table: pd.DataFrame) -> None:
@@ -135,7 +129,7 @@ def _check_stations(table: pd.DataFrame) -> None:
 
 
 def _report_outside(path: Path, out: list[str], count: int, grid: Grid) -> None:
-    """Say which stations lie outside."""
+    """Warn of stations outside the grid, and refuse a table without any inside."""
     if not out:
         return
     names = ", ".join(out[:5]) + (", ..." if len(out) > 5 else "")
@@ -145,7 +139,7 @@ def _report_outside(path: Path, out: list[str], count: int, grid: Grid) -> None:
     )
     if len(out) == count:
         what = f"No station of {path} lies within the field of {field}."
-        raise DpdmError(what, "Check lat and lon, or --bbox.")
+        raise DpdmError(what, "Check the columns lat and lon, or --bbox.")
     what = f"{len(out)} of {count} stations of {path} lie outside the field and are left out"
     warnings.warn(f"{what}: {names}.", DpdmWarning, stacklevel=2)
 
@@ -154,30 +148,27 @@ DEFAULT_STATISTICS = ("mean", "spread", "p10", "p50", "p90")
 
 
 def table_columns(
-    fields: xr.Dataset, path: Path, ask: ExportOptions
+    fields: xr.Dataset, path: Path, options: ExportOptions
 ) -> list[tuple[OutputLayer, list[Statistic]]]:
-    """Return the layers to look up, and the statistics to make of each one's members.
+    """Return the layers to sample, and the statistics of their members to compute.
 
-    Where the file has members, statistics are made of their values at the station, for that of an
-    interpolated percentile is another one. Where it has only statistics, those are looked up.
+    Statistics of members are computed at the station, since interpolated percentiles differ from
+    percentiles of interpolated members. In a file of statistics, those are sampled.
     """
-    if ask.stat:
-        found = make_layers(fields, path, ask, ask.stat)
-        return [(layer, [layer.stat] if layer.stat else []) for layer in found]
+    if options.stat:
+        layers = make_layers(fields, path, options, options.stat)
+        return [(layer, [layer.stat] if layer.stat else []) for layer in layers]
     with prefix_file_name(path):
-        bases = named(fields, ask, bare=True)
+        bases = select_names(fields, options, bare=True)
     names = [name for base in bases for name in _names_to_read(fields, base)]
-    found = make_layers(fields[names].assign_coords(fields.coords), path, _has_no_options(ask), "")
+    fields = fields[names].assign_coords(fields.coords)
+    layers = make_layers(fields, path, ExportOptions(mask=options.mask), "")
     ensemble = [parse_statistic(text) for text in DEFAULT_STATISTICS]
-    return [(one, ensemble if "realization" in one.array.dims else []) for one in found]
-
-
-def _has_no_options(ask: ExportOptions) -> ExportOptions:
-    return ExportOptions(mask=ask.mask)
+    return [(one, ensemble if "realization" in one.array.dims else []) for one in layers]
 
 
 def _names_to_read(fields: xr.Dataset, base: str) -> list[str]:
-    """Name the fields to look up of a variable: its members, or itself and its statistics."""
+    """Return the fields to sample for a variable: its members, or all its statistics."""
     if "realization" in fields[base].dims:
         return [base]
     return [
@@ -187,29 +178,29 @@ def _names_to_read(fields: xr.Dataset, base: str) -> list[str]:
 
 
 def table_rows(
-    wanted: Sequence[tuple[OutputLayer, list[Statistic]]],
-    places: StationPoints,
-    ask: ExportOptions,
+    columns: Sequence[tuple[OutputLayer, list[Statistic]]],
+    stations: StationPoints,
+    options: ExportOptions,
 ) -> pd.DataFrame:
-    """Return the table, step by step."""
-    steps, parts = wanted[0][0].steps, []
+    """Return the table, sampled step by step."""
+    steps, parts = columns[0][0].steps, []
     for step in range(steps):
-        parts.append(_step_rows(wanted, places, step))
-        ask.progress(step + 1, steps)
+        parts.append(_step_rows(columns, stations, step))
+        options.progress(step + 1, steps)
     return pd.concat(parts, ignore_index=True)
 
 
 def _step_rows(
-    wanted: Sequence[tuple[OutputLayer, list[Statistic]]], places: StationPoints, step: int
+    columns: Sequence[tuple[OutputLayer, list[Statistic]]], stations: StationPoints, step: int
 ) -> pd.DataFrame:
-    """Return one step's rows, a station each."""
-    table = places.table[["station"]].copy()
-    for layer, stats in wanted:
-        members = places.sample_field(layer.members(step))
+    """Return the rows of one step, one for each station."""
+    table = stations.table[["station"]].copy()
+    for layer, stats in columns:
+        members = stations.sample_field(layer.members(step))
         if "time" in members.dims:
             table["time"] = iso_dates(members["time"])[0]
             members = members.squeeze("time")
-        table[["lat", "lon"]] = places.table[["lat", "lon"]]
+        table[["lat", "lon"]] = stations.table[["lat", "lon"]]
         for name, values in _values(layer, stats, members):
             unit = values.attrs.get("units", "")
             table[f"{name} [{unit}]" if unit else name] = values.values.astype(np.float32)
@@ -219,6 +210,7 @@ def _step_rows(
 def _values(
     layer: OutputLayer, stats: list[Statistic], members: xr.DataArray
 ) -> Iterator[tuple[str, xr.DataArray]]:
+    """Yield the columns of a layer by name."""
     for stat in stats:
         yield f"{members.name}{stat.suffix}", stat.of(members)
     if not stats:
@@ -226,15 +218,15 @@ def _values(
 
 
 def write_csv(path: Path, table: pd.DataFrame, overwrite: bool = False) -> None:
-    """Write a table as CSV; what is missing is empty."""
+    """Write a table as CSV, with empty fields for missing values."""
     write_text(path, guard_formulas(table).to_csv(index=False, lineterminator="\n"), overwrite)
 
 
 def write_geojson(path: Path, table: pd.DataFrame, overwrite: bool = False) -> None:
-    """Write a table as GeoJSON, a point a row; what is missing is null."""
+    """Write a table as GeoJSON, a point for each row, with null for missing values."""
     features = [_feature(row) for row in table.to_dict("records")]
-    said = {"type": "FeatureCollection", "features": features}
-    write_text(path, json.dumps(said, indent=1, ensure_ascii=False) + "\n", overwrite)
+    collection = {"type": "FeatureCollection", "features": features}
+    write_text(path, json.dumps(collection, indent=1, ensure_ascii=False) + "\n", overwrite)
 
 
 def _feature(row: dict[str, Any]) -> dict[str, Any]:
@@ -247,5 +239,5 @@ def _feature(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    """Return a single-precision number in as few digits as it has, or nothing."""
+    """Return a single-precision number with its shortest digits, None if not finite."""
     return float(str(np.float32(value))) if np.isfinite(value) else None

@@ -1,23 +1,18 @@
-"""Where the pixels are.
+"""Choose the pixels of a raster, and resample fields to them.
 
-Rasters are read north up and from the west, with longitudes from -180 to 180. So a field that
-goes round the Earth is rolled until its westernmost cell is the first at or after -180; a region
-keeps together, on the turn on which it begins between -180 and 180. One that crosses the dateline
-runs on past 180, as in 170 to 190, which GDAL and QGIS draw in one piece.
+GDAL chooses as many pixels along the diagonal as the field has. Near the pole in Mercator, or
+beyond the equator in a polar projection, the extent is unbounded and the pixels are huge; then the
+field is cut to the area of use of the reference system in the EPSG register.
 
-How far a warped raster reaches, and how large its pixels are.
-
-GDAL chooses pixels that are as many along the diagonal as those of the field, over all that the
-field becomes. Near the pole in Mercator, or beyond the equator in a polar projection, that is
-without bound, and the pixels are huge. Then the field is taken only within the area for which the
-reference system was made, as the register of EPSG has it.
+Reference systems are codes, PROJ strings or WKT. GDAL and PROJ also accept URLs, file names and
+shift grids, which are refused.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +22,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.export.crs import parse_crs
 from dpdm.fields.grid import Grid
 from dpdm.system import import_extra
+
+Bounds = tuple[float, float, float, float]  # west, south, east, north
+NOMINAL_METRES_PER_DEGREE = 111e3  # m
+RASTER_FORMAT = "GeoTIFFs"
+MAX_CRS_LENGTH = 20_000  # characters
+CODE_PATTERN = re.compile(r"(?i)[a-z][a-z0-9_]{1,15}:[a-z0-9.]{1,20}")
+PROJ_PATTERN = re.compile(r"\+[a-z_0-9]+(=[-+\w.,^]*)?")  # one word, neither path nor URL
+WKT_PATTERN = re.compile(r"(?s)[A-Z0-9_]{4,20}\s*\[.*\]")
+EXTERNAL_PATTERN = re.compile(r"(?i)grids|PARAMETERFILE|\+init|\+file")
+CRS_ADVICE = "Use a code such as EPSG:3035, a PROJ string or WKT."
 
 
 @contextmanager
 def convert_gdal_errors(path: Path) -> Iterator[None]:
-    """Say a fault of GDAL's as a sentence."""
-    faults = (import_extra("rasterio.errors", "GeoTIFFs").RasterioError, gdal_error_class())
+    """Convert errors of GDAL to a DpdmError."""
+    faults = (import_extra("rasterio.errors", RASTER_FORMAT).RasterioError, gdal_error_class())
     try:
         yield
     except faults as fault:
@@ -46,27 +50,57 @@ def convert_gdal_errors(path: Path) -> Iterator[None]:
 
 
 def gdal_error_class() -> type[Exception]:
-    """Return the kind of faults that GDAL itself throws."""
-    kind: type[Exception] = import_extra("rasterio._err", "GeoTIFFs").CPLE_BaseError
+    """Return the class of errors that GDAL raises."""
+    kind: type[Exception] = import_extra("rasterio._err", RASTER_FORMAT).CPLE_BaseError
     return kind
 
 
-Bounds = tuple[float, float, float, float]  # west, south, east, north
-NOMINAL_METRES_PER_DEGREE = 111e3  # m
-RASTER_FORMAT = "GeoTIFFs"
+def parse_crs(text: str) -> Any:
+    """Parse a coordinate reference system."""
+    name = f"EPSG:{text.strip()}" if text.strip().isdecimal() else text.strip()
+    rasterio = import_extra("rasterio", RASTER_FORMAT)
+    if not is_self_contained(name):
+        raise _unreadable_error(text)
+    try:
+        with rasterio.Env():  # captures messages of PROJ
+            return rasterio.crs.CRS.from_user_input(name)
+    except rasterio.errors.CRSError as fault:
+        raise _unreadable_error(text) from fault
+
+
+def is_self_contained(text: str) -> bool:
+    """Return whether a text is a code, a PROJ string or WKT without external references.
+
+    Example:
+        >>> is_self_contained("EPSG:3035"), is_self_contained("+proj=moll +lon_0=10"), is_self_contained("http://a.b/c")
+        (True, True, False)
+        >>> is_self_contained("+proj=longlat +nadgrids=/etc/passwd")
+        False
+    """
+    text = text.replace("+nadgrids=@null", "")  # no grid, as in Web Mercator
+    if len(text) > MAX_CRS_LENGTH or not text or EXTERNAL_PATTERN.search(text):
+        return False
+    return bool(CODE_PATTERN.fullmatch(text) or WKT_PATTERN.fullmatch(text)) or all(
+        PROJ_PATTERN.fullmatch(word) for word in text.split()
+    )
+
+
+def _unreadable_error(text: str) -> DpdmError:
+    return DpdmError(f"'{text[:100]}' is not a readable coordinate reference system.", CRS_ADVICE)
 
 
 def raster_layout(grid: Grid, crs: Any) -> tuple[Any, tuple[int, int]]:
-    """Return the affine map and the shape of the pixels that a grid becomes."""
-    whole = grid_bounds(grid)
-    found = suggest_pixels(grid, crs, whole)
-    if found is None or not _similar_to_cells(found[0], grid, crs):
-        found = suggest_pixels(
-            grid, crs, intersect_bounds(whole, grid.cyclic, area_of_use(crs)) or whole
+    """Return the affine transform and the shape of the pixels of a grid."""
+    bounds = grid_bounds(grid)
+    layout = suggest_pixels(grid, crs, bounds)
+    if layout is None or not _similar_to_cells(layout[0], grid, crs):
+        bounds = intersect_bounds(bounds, grid.cyclic, area_of_use(crs)) or bounds
+        layout = suggest_pixels(grid, crs, bounds)
+    if layout is None:
+        raise DpdmError(
+            f"The field does not lie within {crs}.", "Choose a reference system of that region."
         )
-    if found is None:
-        raise _outside_error(crs)
-    return found
+    return layout
 
 
 def grid_bounds(grid: Grid) -> Bounds:
@@ -97,7 +131,7 @@ def suggest_pixels(grid: Grid, crs: Any, bounds: Bounds) -> tuple[Any, tuple[int
 
 
 def _similar_to_cells(transform: Any, grid: Grid, crs: Any) -> bool:
-    """Tell whether pixels are about as large as the cells."""
+    """Return whether pixels are about as large as the cells."""
     if not crs.is_projected:
         return True
     size = transform.a * crs.linear_units_factor[1] / NOMINAL_METRES_PER_DEGREE
@@ -105,9 +139,9 @@ def _similar_to_cells(transform: Any, grid: Grid, crs: Any) -> bool:
 
 
 def area_of_use(crs: Any) -> Bounds | None:
-    """Return the area for which a reference system was made, if that is known."""
-    known = crs.to_wkt(version=import_extra("rasterio.enums", RASTER_FORMAT).WktVersion.WKT2_2019)
-    boxes = re.findall(r"BBOX\[([^\]]+)\]", known)
+    """Return the area of use of a reference system, if known."""
+    wkt = crs.to_wkt(version=import_extra("rasterio.enums", RASTER_FORMAT).WktVersion.WKT2_2019)
+    boxes = re.findall(r"BBOX\[([^\]]+)\]", wkt)
     if not boxes:
         return None
     south, west, north, east = map(float, boxes[-1].split(","))
@@ -115,44 +149,26 @@ def area_of_use(crs: Any) -> Bounds | None:
 
 
 def intersect_bounds(bounds: Bounds, cyclic: bool, area: Bounds | None) -> Bounds | None:
-    """Return what bounds and an area share, on the turn of the circle where that is most.
+    """Return the largest intersection of bounds and an area, over all shifts by 360 degrees.
 
     Example:
-        >>> meeting((-190.0, 0.0, -170.0, 90.0), False, (160.0, -60.0, -160.0, 60.0))
+        >>> intersect_bounds((-190.0, 0.0, -170.0, 90.0), False, (160.0, -60.0, -160.0, 60.0))
         (-190.0, 0.0, -170.0, 60.0)
     """
     if area is None:
         return None
     west, south, east, north = area
     east += 360 * (east < west)
-    sides = [(max(bounds[0], west + turn), min(bounds[2], east + turn)) for turn in (-360, 0, 360)]
-    left, right = (west, east) if cyclic else max(sides, key=lambda side: side[1] - side[0])
-    below, above = max(bounds[1], south), min(bounds[3], north)
-    return (left, below, right, above) if left < right and below < above else None
-
-
-def _outside_error(crs: Any) -> DpdmError:
-    return DpdmError(
-        f"The field does not lie within {crs}.", "Choose a reference system of that region."
-    )
-
-
-def recentre_grid(grid: Grid) -> Grid:
-    """Return the same cells, from the west in -180 to 180.
-
-    Example:
-        >>> placed(Grid(np.array([0.0, 1.0]), np.arange(0.5, 360))).lon[[0, -1]].tolist()
-        [-179.5, 179.5]
-        >>> placed(Grid(np.array([0.0, 1.0]), np.arange(-190.0, -170))).lon[[0, -1]].tolist()
-        [170.0, 189.0]
-    """
-    slack = 1e-6 * grid.spacing[1]  # a centre at 180 stands at -180, whatever its last digits
-    turns = 360 * np.floor((grid.lon + 180 + slack) / 360)
-    return Grid(grid.lat, np.sort(grid.lon - turns) if grid.cyclic else grid.lon - turns[0])
+    overlaps = [
+        (max(bounds[0], west + turn), min(bounds[2], east + turn)) for turn in (-360, 0, 360)
+    ]
+    left, right = (west, east) if cyclic else max(overlaps, key=lambda ends: ends[1] - ends[0])
+    bottom, top = max(bounds[1], south), min(bounds[3], north)
+    return (left, bottom, right, top) if left < right and bottom < top else None
 
 
 def pixel_transform(grid: Grid) -> Any:
-    """Return the affine map from (column, row) of north-up pixels to the edges, in degrees."""
+    """Return the affine transform from (column, row) of north-up pixels to degrees."""
     affine = import_extra("rasterio", RASTER_FORMAT).Affine
     (dlat, dlon), north = grid.spacing, grid.lat[-1]
     return affine(dlon, 0.0, grid.lon[0] - dlon / 2, 0.0, -dlat, north + dlat / 2)
@@ -160,13 +176,13 @@ def pixel_transform(grid: Grid) -> Any:
 
 @dataclass(frozen=True)
 class RasterGrid:
-    """The pixels of a raster, and those that it is made from.
+    """The pixels of a raster.
 
     Attributes:
-        crs: Its reference system.
-        transform: From (column, row) to its coordinates.
+        crs: The coordinate reference system.
+        transform: The affine transform from (column, row) to its coordinates.
         shape: Rows and columns.
-        source: The affine map of the field's own pixels.
+        source: The affine transform of the field's own cells.
     """
 
     crs: Any
@@ -175,7 +191,7 @@ class RasterGrid:
     source: Any
 
     def resample_field(self, field: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return north-up values on these pixels, bilinear between the field's own."""
+        """Interpolate north-up values to these pixels, bilinearly."""
         if self.transform == self.source:
             return field
         warp = import_extra("rasterio.warp", RASTER_FORMAT)
@@ -189,10 +205,27 @@ class RasterGrid:
 
 
 def make_raster_grid(grid: Grid, crs: str = "") -> RasterGrid:
-    """Return the pixels of a grid, in longitude and latitude or in another reference system."""
+    """Return the pixels of a grid in a reference system, by default longitude and latitude."""
     source = pixel_transform(grid)
     target = parse_crs(crs or "EPSG:4326")
     if target == parse_crs("EPSG:4326"):
         return RasterGrid(target, source, grid.shape, source)
     transform, shape = raster_layout(grid, target)
     return RasterGrid(target, transform, shape, source)
+
+
+@dataclass(frozen=True)
+class BandInfo:
+    """A band of a raster.
+
+    Attributes:
+        date: ISO date of the step, empty without time.
+        name: The variable.
+        unit: Its unit.
+        statistics: Minimum, maximum, mean and so on of its values, by GDAL's names.
+    """
+
+    date: str
+    name: str
+    unit: str
+    statistics: Mapping[str, float]

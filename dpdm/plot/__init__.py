@@ -1,9 +1,8 @@
-"""Look at fields: maps, ensembles, series and scores, as pictures of one printed column.
+"""Draw maps, ensembles, series and scores as pictures of one printed column.
 
-`plot` opens what is asked for as a `Scene`, and one function makes a `Page` of it. A map is drawn
-on a `Sheet`, whose pixels look up their cells; so the projection is free, and a field of a million
-cells costs no more than the picture has pixels. Everything is on this machine: coastlines and
-relief come with dpdm, and nothing is fetched.
+`plot` opens the files as `PlotData`, and the function of the kind draws a `Page` of it. Maps are
+drawn on a `ProjectedGrid`, whose pixels look up their cells, so that the cost is that of the
+picture's pixels. Coastlines and relief come with dpdm; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 from dpdm.errors import DpdmError
 from dpdm.fields.levels import LEVEL_DIM
 from dpdm.fields.write import check_output
-from dpdm.plot.data import PlotData, join_names, open_plot_data
+from dpdm.plot.data import PlotData, PlotOptions, join_names, open_plot_data
 from dpdm.plot.graphs import draw_ranks, draw_series, draw_spectrum
 from dpdm.plot.kinds import (
     draw_comparison,
@@ -24,11 +23,8 @@ from dpdm.plot.kinds import (
     draw_spread,
     draw_trend,
 )
-from dpdm.plot.options import PlotOptions
 from dpdm.plot.page import PICTURE_FORMATS, Page, page_style, save_page
 from dpdm.plot.vertical import draw_profile, draw_section
-
-__all__ = ["KINDS", "Ask", "draw", "kind_of", "plot"]
 
 PLOT_KINDS: dict[str, Callable[[PlotData], Page]] = {
     "map": draw_field,
@@ -43,7 +39,7 @@ PLOT_KINDS: dict[str, Callable[[PlotData], Page]] = {
     "profile": draw_profile,
     "section": draw_section,
 }
-# Which of the options that not every picture heeds a kind does heed.
+# The options of CHECKED_OPTIONS that each kind uses.
 KIND_OPTIONS: dict[str, tuple[str, ...]] = {
     "map": ("time",),
     "compare": ("time", "truth", "coarse"),
@@ -60,42 +56,44 @@ KIND_OPTIONS: dict[str, tuple[str, ...]] = {
 CHECKED_OPTIONS = ("time", "truth", "coarse", "background", "at", "points", "report")
 
 
-def plot(path: Path, out: Path, ask: PlotOptions) -> str:
+def plot(path: Path, out: Path, options: PlotOptions) -> str:
     """Draw a file, and return the kind of the picture."""
-    check_output(out, [path, ask], ask.overwrite, PICTURE_FORMATS)
-    check_used_options(ask, ask.kind)
-    view = open_plot_data(path, ask)
-    kind = ask.kind or default_kind(view)
-    check_used_options(ask, kind)
+    check_output(out, [path, options], options.overwrite, PICTURE_FORMATS)
+    check_used_options(options, options.kind)
+    data = open_plot_data(path, options)
+    kind = options.kind or default_kind(data)
+    check_used_options(options, kind)
     with page_style():
-        save_page(draw_page(view, kind), out, " ".join(view.heading(kind)), ask.overwrite)
+        save_page(draw_page(data, kind), out, " ".join(data.heading(kind)), options.overwrite)
     return kind
 
 
-def default_kind(view: PlotData) -> str:
-    """Choose a kind from what there is."""
-    if view.options.report:
+def default_kind(data: PlotData) -> str:
+    """Choose the kind of a picture by the contents of its files."""
+    if data.options.report:
         return "obs"
-    if LEVEL_DIM in view.source.full_array.dims:
+    if LEVEL_DIM in data.source.full_array.dims:
         return "profile"
-    if view.options.at:
+    if data.options.at:
         return "series"
-    beside = view.truth or view.coarse or view.source.spread is not None
-    return "compare" if beside else "map"
+    several = data.truth or data.coarse or data.source.spread is not None
+    return "compare" if several else "map"
 
 
-def check_used_options(ask: PlotOptions, kind: str) -> None:
-    """Refuse an option that would change nothing."""
+def check_used_options(options: PlotOptions, kind: str) -> None:
+    """Refuse an option that a kind does not use."""
     for name in CHECKED_OPTIONS:
-        if getattr(ask, name) and name not in KIND_OPTIONS.get(kind, CHECKED_OPTIONS):
+        if getattr(options, name) and name not in KIND_OPTIONS.get(kind, CHECKED_OPTIONS):
             raise DpdmError(
-                f"A picture of kind {kind} does not heed --{name}.",
+                f"A picture of kind {kind} does not use --{name}.",
                 "Leave it out, or choose another kind.",
             )
 
 
-def draw_page(view: PlotData, kind: str) -> Page:
-    """Make the page of a kind."""
+def draw_page(data: PlotData, kind: str) -> Page:
+    """Draw the page of a kind."""
     if kind not in PLOT_KINDS:
-        raise DpdmError(f"There is no kind {kind}.", f"Choose {join_names(list(PLOT_KINDS))}.")
-    return PLOT_KINDS[kind](view)
+        raise DpdmError(
+            f"There is no picture of kind {kind}.", f"Choose {join_names(list(PLOT_KINDS))}."
+        )
+    return PLOT_KINDS[kind](data)

@@ -1,25 +1,24 @@
-"""One variable of a file, with all that the file says of it, in the units that a picture shows.
+"""Open the variable of a picture, with truth and input, in the units that the picture shows.
 
-A forecast holds members, or what became of them: mean, spread, percentiles. Whoever draws asks for
-the mean or the spread and need not know which of them was stored.
+A file holds members, or statistics of them (mean, spread, percentiles); `PlotVariable` gives mean
+and spread in either case.
 """
 
 from __future__ import annotations
 
-import calendar
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from dpdm import __version__
 from dpdm.errors import DpdmError, escape_controls
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.fields.input import find_variable
+from dpdm.fields.input import FileOptions, find_variable
 from dpdm.fields.level_names import base_name
 from dpdm.fields.levels import LEVEL_DIM, group_families, is_level_dim, join_levels
 from dpdm.fields.read import check_values, open_fields
@@ -28,15 +27,14 @@ from dpdm.fields.subset import Box, cut_to_grid, select_box
 from dpdm.fields.time import period_of, step_labels, time_spacing
 from dpdm.fields.units import from_canonical, parse_unit
 from dpdm.fields.value_checks import MissingCodes
-from dpdm.plot.options import PlotOptions
-from dpdm.plot.page import picture_provenance
 
 
 def time_resolution(time: xr.DataArray) -> str:
-    """Return what a step of an axis stands for: year, season, month, day or moment.
+    """Return the period of the steps of an axis: year, season, month, day or moment.
 
     Example:
-        >>> pace(xr.date_range("2000-01", periods=3, freq="MS").to_series().to_xarray()["index"])
+        >>> months = xr.date_range("2000-01", periods=3, freq="MS")
+        >>> time_resolution(months.to_series().to_xarray()["index"])
         'month'
     """
     period = period_of(time, lone="day")
@@ -46,10 +44,10 @@ def time_resolution(time: xr.DataArray) -> str:
 
 
 def format_date(stamp: xr.DataArray, step: str) -> str:
-    """Say a date as long as its step deserves.
+    """Format a date to the precision of its period.
 
     Example:
-        >>> said(xr.DataArray("2012-07-16T12:00").astype("M8[ns]"), "month")
+        >>> format_date(xr.DataArray("2012-07-16T12:00").astype("M8[ns]"), "month")
         'July 2012'
     """
     spelled = {"year": "%Y", "season": "%B %Y", "month": "%B %Y", "day": "%Y-%m-%d"}
@@ -57,57 +55,33 @@ def format_date(stamp: xr.DataArray, step: str) -> str:
     return str(stamp.dt.strftime(style).item())
 
 
-def find_first_step(time: xr.DataArray, wanted: str, path: Any) -> int:
-    """Return the first step whose date begins as the user wrote it; without a wish, the first."""
+def find_first_step(time: xr.DataArray, date: str, path: Any) -> int:
+    """Return the first step whose date begins with the given text, which may be empty."""
     texts = time.dt.strftime("%Y-%m-%dT%H:%M:%S").values.tolist()
-    sought = wanted.strip().replace(" ", "T")
-    for place, text in enumerate(texts):
-        if text.startswith(sought):
-            return place
+    start = date.strip().replace(" ", "T")
+    for step, text in enumerate(texts):
+        if text.startswith(start):
+            return step
     raise DpdmError(
-        f"{path} has no time {wanted}; it reaches from {texts[0][:10]} to {texts[-1][:10]}.",
-        f"Give the beginning of a date that it has, as --time {texts[0][:7]}.",
+        f"{path} has no time {date}; its dates are {texts[0][:10]} to {texts[-1][:10]}.",
+        f"Give the beginning of one of its dates, as in --time {texts[0][:7]}.",
     )
 
 
 def find_same_step(time: xr.DataArray, stamp: xr.DataArray, step: str, path: Any) -> int:
-    """Return the step of another axis that has the same year, month, day or moment."""
-    wanted = step_labels(stamp.expand_dims("time"), period=step)[0]
-    for place, text in enumerate(step_labels(time, period=step)):
-        if text == wanted:
-            return place
+    """Return the step of another axis with the same year, month, day or moment."""
+    (label,) = step_labels(stamp.expand_dims("time"), period=step)
+    for index, other in enumerate(step_labels(time, period=step)):
+        if other == label:
+            return index
     raise DpdmError(
-        f"{path} has no field of {format_date(stamp, step)}.", "Give a file of the same period."
+        f"{path} has no field of {format_date(stamp, step)}.", "Give a file with that date."
     )
 
 
-def has_remote_dates(time: xr.DataArray) -> bool:
-    """Tell whether a graph's axis of dates, of the years 1 to 9999, does not hold some dates."""
-    years = time.dt.year.values
-    return bool(years.min() < 100 or years.max() > 9900)
-
-
-def graph_dates(time: xr.DataArray, remote: bool = False) -> list[datetime] | list[float]:
-    """Return dates that an axis of a graph knows; a 30 February becomes the month's last day.
-
-    Args:
-        time: A time axis.
-        remote: Whether to return decimal years instead.
-    """
-    if remote:
-        days = time.dt.dayofyear.values - 1 + time.dt.hour.values / 24
-        decimal: list[float] = (time.dt.year.values + days / 366).tolist()
-        return decimal
-    parts = (time.dt.year, time.dt.month, time.dt.day, time.dt.hour)
-    rows = zip(*(part.values.tolist() for part in parts), strict=True)
-    return [
-        datetime(year, month, min(day, calendar.monthrange(year, month)[1]), hour)
-        for year, month, day, hour in rows
-    ]
-
-
-VERTICAL_KINDS = ("profile", "section")  # the kinds that show a variable with height
-# What people read, of what files hold: unit, factor, offset.
+PROVENANCE_KEYS = ("prior", "input", "observations")  # attributes dpdm_KEY of a file
+VERTICAL_KINDS = ("profile", "section")  # kinds that show variables on levels
+# Units of pictures by unit of the file: unit, factor, offset.
 DISPLAY_UNITS = {
     "K": ("°C", 1.0, -273.15),
     "degC": ("°C", 1.0, 0.0),
@@ -119,18 +93,47 @@ DISPLAY_UNITS = {
 
 
 @dataclass(frozen=True)
+class PlotOptions(FileOptions):
+    """Options of a picture; missing ones are chosen by the contents of the file.
+
+    Attributes:
+        kind: One of `dpdm.plot.PLOT_KINDS`.
+        variable: Its name in the file, or canonical.
+        time: The beginning of a date, as 2012-07.
+        truth: A fine field to compare with.
+        coarse: The input of downscaling.
+        background: The field before observations were assimilated.
+        at: LAT,LON or the name of a station in `points`.
+        points: A table of stations with columns station, lat and lon.
+        report: The report of ``dpdm assimilate --report``.
+        bbox: West, east, south and north, degrees.
+    """
+
+    kind: str = ""
+    variable: str = ""
+    time: str = ""
+    truth: Path | None = None
+    coarse: Path | None = None
+    background: Path | None = None
+    at: str = ""
+    points: Path | None = None
+    report: Path | None = None
+    bbox: Box | None = None
+
+
+@dataclass(frozen=True)
 class PlotVariable:
     """One variable of one file.
 
     Attributes:
         path: The file.
-        name: The variable, canonical where it is known.
-        title: What it is called in a picture.
-        file_units: The unit in the file, to which other files are brought.
-        units: The unit that is shown.
-        full_array: The members, or the one field, with time where the file has it.
-        statistics: What the file holds of the ensemble: mean, spread, p10 and so on.
-        attrs: The file's attributes.
+        name: Its name, canonical if known.
+        title: Its name in a picture.
+        file_units: Units in the file, to which other files are converted.
+        units: Units in the picture.
+        full_array: The members, or a single field, with time if the file has it.
+        statistics: Statistics of the ensemble in the file: mean, spread, p10 and so on.
+        attrs: Attributes of the file.
     """
 
     path: Path
@@ -144,12 +147,12 @@ class PlotVariable:
 
     @property
     def grid(self) -> Grid:
-        """Return the cells."""
+        """Return the grid."""
         return grid_of(self.full_array)
 
     @property
     def count(self) -> int:
-        """Count the members; 0 where there are none."""
+        """Return the number of members, which may be 0."""
         return int(self.full_array.sizes.get("realization", 0))
 
     @property
@@ -157,28 +160,28 @@ class PlotVariable:
         """Return the members."""
         if self.count == 0:
             raise DpdmError(
-                f"{self.path} holds no members of {self.name}.",
-                "Keep them: dpdm downscale --keep members; or draw another kind.",
+                f"{self.path} has no members of {self.name}.",
+                "Write them with dpdm downscale --keep members, or draw another kind.",
             )
         return self.full_array
 
     @property
     def mean(self) -> xr.DataArray:
-        """Return the ensemble mean, or the one field there is."""
+        """Return the ensemble mean, or the single field."""
         if self.count:
             return self.full_array.mean("realization", skipna=False, keep_attrs=True)
         return self.statistics.get("mean", self.full_array)
 
     @property
     def spread(self) -> xr.DataArray | None:
-        """Return the standard deviation over the members, if the file knows it."""
+        """Return the ensemble standard deviation, if available."""
         if "spread" in self.statistics:
             return self.statistics["spread"]
         return self.full_array.std("realization", ddof=1) if self.count > 1 else None
 
     @property
     def mean_label(self) -> str:
-        """Say what the mean is a mean of."""
+        """Return a label of the mean."""
         if self.count:
             return f"mean of {self.count}" if self.count > 1 else "one member"
         return "mean" if self.statistics else "field"
@@ -187,24 +190,26 @@ class PlotVariable:
     def time(self) -> xr.DataArray:
         """Return the time axis."""
         if "time" not in self.full_array.dims:
-            raise DpdmError(f"{self.path} has no time axis.", "Draw a map: --kind map.")
+            raise DpdmError(f"{self.path} has no time axis.", "Draw a map with --kind map.")
         return self.full_array["time"]
 
 
-def open_variable(path: Path, ask: PlotOptions) -> PlotVariable:
-    """Open the variable that is asked for, or the first."""
-    fields = ask.open(path, (ask.variable,) if ask.variable else None)
-    if ask.kind in VERTICAL_KINDS or ask.variable in group_families(fields):
+def open_variable(path: Path, options: PlotOptions) -> PlotVariable:
+    """Open the selected variable of a file, by default the first."""
+    fields = options.open(path, (options.variable,) if options.variable else None)
+    if options.kind in VERTICAL_KINDS or options.variable in group_families(fields):
         return _make_variable(
-            path, *select_variable_levels(path, fields, ask.variable), "", ask.box
+            path, *select_variable_levels(path, fields, options.variable), "", options.bbox
         )
-    return _make_variable(path, fields, _variable(path, fields, ask.variable), "", ask.box)
+    return _make_variable(
+        path, fields, _variable(path, fields, options.variable), "", options.bbox
+    )
 
 
 def open_same_variable(
     path: Path, source: PlotVariable, missing: MissingCodes = {}
 ) -> PlotVariable:
-    """Open the same variable in another file, in the units of the first."""
+    """Open the same variable of another file, in the units of the first."""
     fields = open_fields(path, needed=(source.name,), missing=missing)
     if LEVEL_DIM in source.full_array.dims:
         return _make_variable(
@@ -215,22 +220,22 @@ def open_same_variable(
 
 
 def select_variable_levels(path: Path, fields: xr.Dataset, wanted: str) -> tuple[xr.Dataset, str]:
-    """Return the fields on the levels of a variable, the first without a wish, and its name."""
+    """Return a variable on all its levels, by default the first, and its name."""
     groups = group_families(fields)
     if not groups:
         raise DpdmError(f"{path} has no variable on levels.", "Draw another kind of picture.")
     parts = [part for group in groups.values() for part in group]
-    whole = join_levels(fields[parts])
-    name = _variable(path, whole, base_name(fields[wanted]) if wanted in parts else wanted)
-    (dim,) = (str(dim) for dim in whole[name].dims if is_level_dim(dim))
-    kin = [other for other, array in whole.data_vars.items() if dim in array.dims]
-    for other in kin:  # what is drawn is in the unit that dpdm works in
-        whole[other].attrs["source_units"] = whole[other].attrs.get("units", "")
-    return whole[kin].rename({dim: LEVEL_DIM}), name
+    joined = join_levels(fields[parts])
+    name = _variable(path, joined, base_name(fields[wanted]) if wanted in parts else wanted)
+    (dim,) = (str(dim) for dim in joined[name].dims if is_level_dim(dim))
+    related = [other for other, array in joined.data_vars.items() if dim in array.dims]
+    for other in related:  # pictures show canonical units
+        joined[other].attrs["source_units"] = joined[other].attrs.get("units", "")
+    return joined[related].rename({dim: LEVEL_DIM}), name
 
 
 def _variable(path: Path, fields: xr.Dataset, wanted: str) -> str:
-    """Find a variable, the first without a wish."""
+    """Return the name of a variable, by default the first."""
     if not wanted:
         return str(next(iter(fields.data_vars)))
     return find_variable(fields, wanted, "Did you mean --variable {}?", path)
@@ -239,66 +244,72 @@ def _variable(path: Path, fields: xr.Dataset, wanted: str) -> str:
 def _make_variable(
     path: Path, fields: xr.Dataset, name: str, unit: str, box: Box | None
 ) -> PlotVariable:
+    """Convert a variable and its statistics to the units of a picture."""
     bounds = fields["time_bnds"] if "time_bnds" in fields.coords else None
     if box is not None:
         fields = cut_to_grid(fields, select_box(grid_of(fields), box), str(path))
     array = fields[name]
     stored = unit or str(array.attrs.get("source_units", array.attrs.get("units", "")))
-    kin = {
+    statistics = {
         kind: _convert_to_display(fields[statistic_name(name, kind)], stored, kind == "spread")
         for stem, kind in map(split_statistic, fields.data_vars)
         if kind and stem == name
     }
-    back = from_canonical(array.assign_attrs(source_units=stored), bounds)
+    values = from_canonical(array.assign_attrs(source_units=stored), bounds)
     difference = split_statistic(name)[1] == "spread"
-    words = escape_controls(str(array.attrs.get("long_name", name)))
-    words = words.removeprefix("mean over the ensemble of ")
-    whole = _convert_to_display(back, stored, difference)
+    title = escape_controls(str(array.attrs.get("long_name", name)))
+    title = title.removeprefix("mean over the ensemble of ")
+    values = _convert_to_display(values, stored, difference)
     units = display_unit(stored)[0]
-    units = "K" if difference and units == "°C" else units
-    return PlotVariable(path, name, words, stored, units, whole, kin, fields.attrs)
+    units = difference_unit(units) if difference else units
+    return PlotVariable(path, name, title, stored, units, values, statistics, fields.attrs)
 
 
 @cache
 def display_unit(stored: str) -> tuple[str, float, float]:
-    """Return what a unit is shown as, however it is spelled, with factor and offset to get there.
+    """Return the unit of a picture for a unit of a file, with factor and offset.
 
     Example:
-        >>> shown("kg m**-2 s**-1")[0], shown("celsius")[0], shown("Sv")[0]
+        >>> display_unit("kg m**-2 s**-1")[0], display_unit("celsius")[0], display_unit("Sv")[0]
         ('mm/day', '°C', 'Sv')
     """
     with suppress(DpdmError):
         unit = parse_unit(stored)
-        for known, words in DISPLAY_UNITS.items():
+        for known, conversion in DISPLAY_UNITS.items():
             if unit == parse_unit(known):
-                return words
+                return conversion
     return escape_controls(stored), 1.0, 0.0
 
 
 def _convert_to_display(array: xr.DataArray, stored: str, difference: bool) -> xr.DataArray:
-    """Bring values to the unit that is shown; differences know no offset."""
+    """Convert values to the unit of a picture; differences have no offset."""
     _, factor, offset = display_unit(stored)
     return array * factor + (0.0 if difference else offset)
 
 
+def difference_unit(units: str) -> str:
+    """Return the unit of a difference: K for degrees Celsius."""
+    return "K" if units == "°C" else units
+
+
 def read_step(array: xr.DataArray, step: int, path: Path) -> xr.DataArray:
-    """Read one step."""
+    """Read one step and check its values."""
     one = array.isel(time=step) if "time" in array.dims else array
     loaded = one.compute()
     check_values(xr.Dataset({"the field": loaded.drop_vars("time", errors="ignore")}), path)
     return loaded
 
 
-def find_date(source: PlotVariable, wanted: str) -> tuple[int, str]:
-    """Return the step that is asked for, and its date in words; 0 and nothing without time."""
-    if "time" not in source.full_array.dims and not wanted:
+def find_date(source: PlotVariable, date: str) -> tuple[int, str]:
+    """Return the step of a date and the date as text; 0 and an empty text without time."""
+    if "time" not in source.full_array.dims and not date:
         return 0, ""
-    step = find_first_step(source.time, wanted, source.path)
+    step = find_first_step(source.time, date, source.path)
     return step, format_date(source.time[step], time_resolution(source.time))
 
 
 def find_matching_step(other: PlotVariable, source: PlotVariable, step: int) -> int:
-    """Return the step of another file that has the date of a step of the first."""
+    """Return the step of another file with the date of a step of the first."""
     if (
         "time" not in source.full_array.dims
         or other.full_array.sizes.get("time", 1) == 1 == (source.full_array.sizes["time"])
@@ -309,14 +320,14 @@ def find_matching_step(other: PlotVariable, source: PlotVariable, step: int) -> 
 
 @dataclass(frozen=True)
 class PlotData:
-    """One variable in up to four files, all in one unit.
+    """One variable of up to four files, in the same units.
 
     Attributes:
-        options: What the user wants.
+        options: Options of the picture.
         source: The field.
-        truth: What it should be.
-        coarse: What it was made from.
-        background: What it was before observations were seen.
+        truth: The truth.
+        coarse: The input of downscaling.
+        background: The field before observations were assimilated.
     """
 
     options: PlotOptions
@@ -327,75 +338,70 @@ class PlotData:
 
     @property
     def footer(self) -> str:
-        """Say what the picture was made from."""
-        ask = self.options
-        files = [self.source.path, ask.truth, ask.coarse, ask.background, ask.report]
+        """Return the provenance of the picture."""
+        options = self.options
+        files = [
+            self.source.path,
+            options.truth,
+            options.coarse,
+            options.background,
+            options.report,
+        ]
         return picture_provenance(self.source.attrs, [path for path in files if path])
 
     def heading(self, *more: str) -> list[str]:
-        """Return the variable's name and a line of more words."""
-        words = self.source.title
-        name = words if words == self.source.name else words[:1].upper() + words[1:]
-        return [name, ", ".join(word for word in more if word)]
+        """Return the title of the variable, and a line of further words."""
+        title = self.source.title
+        title = title if title == self.source.name else title[:1].upper() + title[1:]
+        return [title, ", ".join(word for word in more if word)]
 
     def need_truth(self, kind: str) -> PlotVariable:
         """Return the truth."""
         if self.truth is None:
-            raise DpdmError(f"A picture of kind {kind} needs the truth.", "Say --truth TRUTH.nc.")
+            raise DpdmError(f"A picture of kind {kind} needs the truth.", "Add --truth TRUTH.nc.")
         return self.truth
 
 
-def open_plot_data(path: Path, ask: PlotOptions) -> PlotData:
-    """Open all files."""
-    source = open_variable(path, ask)
+def open_plot_data(path: Path, options: PlotOptions) -> PlotData:
+    """Open the files of a picture."""
+    source = open_variable(path, options)
     truth, coarse, background = (
-        None if other is None else open_same_variable(other, source, ask.missing)
-        for other in (ask.truth, ask.coarse, ask.background)
+        None if other is None else open_same_variable(other, source, options.missing)
+        for other in (options.truth, options.coarse, options.background)
     )
-    return PlotData(ask, source, truth, coarse, background)
+    return PlotData(options, source, truth, coarse, background)
 
 
-@dataclass(frozen=True)
-class DateFields:
-    """All fields of one date.
+def shared_grid(source: PlotVariable, truth: PlotVariable | None) -> Grid:
+    """Return the grid to compare on: the field's, or the truth's if it has fewer cells."""
+    fewer = truth and truth.grid.lat.size * truth.grid.lon.size
+    cells = source.grid.lat.size * source.grid.lon.size
+    return truth.grid if truth and fewer and fewer < cells else source.grid
 
-    Attributes:
-        step: Which step of the field's axis.
-        date: Its date in words.
-        fields: By title: coarse, mean, truth, as far as there are any.
-        spread: The ensemble's standard deviation.
+
+def cut_field(grid: Grid, array: xr.DataArray, what: str) -> xr.Dataset:
+    """Cut a field to a grid, as variable `field`."""
+    return cut_to_grid(array.to_dataset(name="field"), grid, what)
+
+
+def picture_provenance(attrs: Mapping[str, Any], files: Sequence[Path]) -> str:
+    """Return the version of dpdm, the files of a picture, and the inputs of the first of them.
+
+    Example:
+        >>> picture_provenance({"dpdm_prior": "default"}, [Path("a/fine.nc")]).partition("; ")[2]
+        'fine.nc; prior default'
     """
-
-    step: int
-    date: str
-    fields: dict[str, xr.DataArray]
-    spread: xr.DataArray | None
-
-
-def read_date_fields(view: PlotData) -> DateFields:
-    """Read the fields of the date that is asked for."""
-    source = view.source
-    step, date = find_date(source, view.options.time)
-    fields = {}
-    if view.coarse:
-        fields["coarse"] = _matching_fields(view.coarse, source, step)
-    fields[source.mean_label] = read_step(source.mean, step, source.path)
-    if view.truth:
-        fields["truth"] = _matching_fields(view.truth, source, step)
-    spread = source.spread
-    wide = None if spread is None else read_step(spread, step, source.path)
-    return DateFields(step, date, fields, wide)
-
-
-def _matching_fields(other: PlotVariable, source: PlotVariable, step: int) -> xr.DataArray:
-    return read_step(other.mean, find_matching_step(other, source, step), other.path)
+    names = [path.name for path in files]
+    inputs = {word: Path(str(attrs.get(f"dpdm_{word}", ""))).name for word in PROVENANCE_KEYS}
+    others = [f"{word} {name}" for word, name in inputs.items() if name and name not in names]
+    return escape_controls("; ".join([f"dpdm {__version__}", ", ".join(names), *others]))
 
 
 def join_names(names: Sequence[str]) -> str:
     """Join names for a sentence.
 
     Example:
-        >>> listed(["a", "b", "c"])
+        >>> join_names(["a", "b", "c"])
         'a, b or c'
     """
     return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,21 +1,20 @@
-r"""The pictures that are maps: one field, fields beside each other, members, trend, misfits.
+r"""Draw maps: one field, a comparison of fields, members, spread, trend, observation misfits.
 
-The straight line through a series, and whether it is more than weather.
-
-Of annual means, so that the season is gone; only years count that have the usual months. The slope
-is that of least squares. Residuals that remember the year before hold less than they count, so
+Trends are least-squares slopes of annual means, of years with the usual number of steps. Their
+significance accounts for the lag-1 autocorrelation :math:`r_1` of the residuals:
 
 .. math:: n_e = n \frac{1 - r_1}{1 + r_1}, \qquad
           t = b \Big/ \sqrt{\frac{\sum e^2}{(n_e - 2) \sum (x - \bar x)^2}},
 
-with their lag-1 correlation :math:`r_1`, and t is compared with Student's distribution of
-:math:`n_e - 2` degrees of freedom (Santer et al. 2000, doi:10.1029/1999JD901105).
+and t has Student's distribution of :math:`n_e - 2` degrees of freedom (Santer et al. 2000,
+doi:10.1029/1999JD901105).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial, reduce
 from io import StringIO
 from operator import add
@@ -32,7 +31,14 @@ from dpdm.fields.grid import Array, Grid
 from dpdm.fields.statistics import split_statistic
 from dpdm.observations.collocation import footprints_in_domain, wrap_longitudes
 from dpdm.observations.status import ObsStatus
-from dpdm.plot.data import PlotData, find_date, read_date_fields, read_step
+from dpdm.plot.data import (
+    PlotData,
+    PlotVariable,
+    difference_unit,
+    find_date,
+    find_matching_step,
+    read_step,
+)
 from dpdm.plot.map_axes import MapPanel, draw_atlas, layout_sheet
 from dpdm.plot.page import ColourScale, Page, ccrs, make_colour_scale
 from dpdm.plot.projection import ProjectedGrid, sample_nearest
@@ -43,13 +49,13 @@ SIGNIFICANCE_LEVEL = 0.05
 
 
 class Trend(NamedTuple):
-    """A trend, cell by cell.
+    """The trend of each cell.
 
     Attributes:
-        slope: Per decade.
-        p: The probability of as steep a slope without any, two-sided.
+        slope: Slope per decade.
+        p: Two-sided p-value.
         first: The first year.
-        last: The last.
+        last: The last year.
     """
 
     slope: xr.DataArray
@@ -59,49 +65,49 @@ class Trend(NamedTuple):
 
 
 def annual_means(field: xr.DataArray, path: Any) -> xr.DataArray:
-    """Return the means of the years that have the usual steps, read step by step."""
+    """Return the means of years with the usual number of steps, reading step by step."""
     years, usual = field["time"].dt.year.values, _usual_step_count(field["time"])
-    kept = [y for y in np.unique(years) if np.sum(years == y) == usual]
-    if len(kept) < MIN_YEARS:
+    whole = [y for y in np.unique(years) if np.sum(years == y) == usual]
+    if len(whole) < MIN_YEARS:
         raise DpdmError(
-            f"{path} has {len(kept)} whole year{'s' * (len(kept) != 1)}, too few for a trend.",
+            f"{path} has {len(whole)} whole year{'s' * (len(whole) != 1)}, too few for a trend.",
             f"Give {MIN_YEARS} years or more.",
         )
-    means = [_mean_of_steps(field, np.flatnonzero(years == year)) for year in kept]
-    return xr.concat(means, xr.DataArray(np.array(kept, float), dims="year", name="year"))
+    means = [_mean_of_steps(field, np.flatnonzero(years == year)) for year in whole]
+    return xr.concat(means, xr.DataArray(np.array(whole, float), dims="year", name="year"))
 
 
 def _usual_step_count(time: xr.DataArray) -> int:
-    """Return how many steps most years have; of equals, the more."""
+    """Return the most frequent number of steps of a year, of ties the largest."""
     counts = Counter(Counter(time.dt.year.values.tolist()).values())
     return max(counts, key=lambda steps: (counts[steps], steps))
 
 
 def _mean_of_steps(field: xr.DataArray, steps: Any) -> xr.DataArray:
-    """Return the mean of some steps with one of them in memory at a time."""
-    each = (field.isel(time=int(i), drop=True).compute().astype(float) for i in steps)
-    mean: xr.DataArray = reduce(add, each) / len(steps)
+    """Return the mean of steps with one step in memory at a time."""
+    fields = (field.isel(time=int(i), drop=True).compute().astype(float) for i in steps)
+    mean: xr.DataArray = reduce(add, fields) / len(steps)
     return mean
 
 
 def fit_trend(years: xr.DataArray) -> Trend:
-    """Return the trend of annual fields (year, lat, lon)."""
+    """Fit the trend of annual fields (year, lat, lon)."""
     x = years["year"].values
     slope, p = fit_line(x, years.transpose("year", ...).values)
-    like = years.isel(year=0, drop=True)
-    return Trend(like.copy(data=10 * slope), like.copy(data=p), int(x[0]), int(x[-1]))
+    layout = years.isel(year=0, drop=True)
+    return Trend(layout.copy(data=10 * slope), layout.copy(data=p), int(x[0]), int(x[-1]))
 
 
 def fit_line(x: Array, y: Array) -> tuple[Array, Array]:
-    """Return the slope of y (N, ...) along x (N,), and the probability p that it is chance."""
-    across = (x - x.mean()).reshape(-1, *(1,) * (y.ndim - 1))
-    square = float((across**2).sum())
-    slope = (across * y).sum(0) / square
-    left = y - y.mean(0) - slope * across
-    power = (left**2).sum(0)
+    """Return the slope of y (N, ...) against x (N,), and its p-value."""
+    deviation = (x - x.mean()).reshape(-1, *(1,) * (y.ndim - 1))
+    square = float((deviation**2).sum())
+    slope = (deviation * y).sum(0) / square
+    residual = y - y.mean(0) - slope * deviation
+    power = (residual**2).sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        memory = np.clip((left[1:] * left[:-1]).sum(0) / power, 0.0, None)
-        count = len(x) * (1 - memory) / (1 + memory)
+        lag = np.clip((residual[1:] * residual[:-1]).sum(0) / power, 0.0, None)
+        count = len(x) * (1 - lag) / (1 + lag)
         t = np.abs(slope) / np.sqrt(power / (count - 2) / square)
         p: Array = np.where(count > 2, 2 * stats.t.sf(t, np.maximum(count - 2, 1e-9)), 1.0)
     return slope, np.where(np.isfinite(slope), p, np.nan)
@@ -111,133 +117,176 @@ MAX_MEMBER_MAPS = 6  # members on a page
 STATUS_MARKERS = {ObsStatus.ASSIMILATED.value: "o", ObsStatus.WITHHELD.value: "s"}
 
 
-def draw_field(view: PlotData) -> Page:
-    """Draw one field: the mean, where there are members."""
-    now, source = read_date_fields(view), view.source
+@dataclass(frozen=True)
+class DateFields:
+    """The fields of one date.
+
+    Attributes:
+        step: The step of the field.
+        date: Its date as text.
+        fields: Available fields by title: coarse, mean, truth.
+        spread: The ensemble standard deviation, if available.
+    """
+
+    step: int
+    date: str
+    fields: dict[str, xr.DataArray]
+    spread: xr.DataArray | None
+
+
+def read_date_fields(data: PlotData) -> DateFields:
+    """Read the fields of the selected date."""
+    source = data.source
+    step, date = find_date(source, data.options.time)
+    fields = {}
+    if data.coarse:
+        fields["coarse"] = _matching_fields(data.coarse, source, step)
+    fields[source.mean_label] = read_step(source.mean, step, source.path)
+    if data.truth:
+        fields["truth"] = _matching_fields(data.truth, source, step)
+    spread = source.spread
+    return DateFields(
+        step,
+        date,
+        fields,
+        None if spread is None else read_step(spread, step, source.path),
+    )
+
+
+def _matching_fields(other: PlotVariable, source: PlotVariable, step: int) -> xr.DataArray:
+    """Read the mean of another file at the date of a step."""
+    return read_step(other.mean, find_matching_step(other, source, step), other.path)
+
+
+def draw_field(data: PlotData) -> Page:
+    """Draw one field, of an ensemble the mean."""
+    now, source = read_date_fields(data), data.source
     field = now.fields[source.mean_label]
-    where = layout_sheet(field, 1)
-    values = sample_nearest(where, field)
+    sheet = layout_sheet(field, 1)
+    values = sample_nearest(sheet, field)
     panel = MapPanel("", values, make_colour_scale(colour_quantity(source.name), [values]))
-    called = "" if source.mean_label == "field" else f"ensemble {source.mean_label}"
-    called = called.replace("ensemble one member", "one member")
-    return draw_atlas(view.heading(called, now.date), [panel], where, view.footer, [source.units])
+    label = "" if source.mean_label == "field" else f"ensemble {source.mean_label}"
+    label = label.replace("ensemble one member", "one member")
+    return draw_atlas(data.heading(label, now.date), [panel], sheet, data.footer, [source.units])
 
 
 def colour_quantity(name: str) -> str:
-    """Return the quantity that a variable is, by which it is coloured.
+    """Return the quantity that decides the colours of a variable.
 
     Example:
-        >>> kind_of("t2m_spread"), kind_of("tp_p90"), kind_of("t2m")
+        >>> colour_quantity("t2m_spread"), colour_quantity("tp_p90"), colour_quantity("t2m")
         ('spread', 'tp', 't2m')
     """
     stem, statistic = split_statistic(name)
     return "spread" if statistic == "spread" else stem
 
 
-def draw_comparison(view: PlotData) -> Page:
-    """Draw coarse, mean and truth on one scale, and the spread on its own."""
-    now, source = read_date_fields(view), view.source
+def draw_comparison(data: PlotData) -> Page:
+    """Draw coarse field, mean and truth on one scale, and the spread on its own."""
+    now, source = read_date_fields(data), data.source
     if len(now.fields) + (now.spread is not None) < 2:
         raise DpdmError(
             f"There is nothing to compare {source.path} with: it has no spread.",
-            "Say --truth TRUTH.nc or --coarse COARSE.nc, or draw --kind map.",
+            "Add --truth TRUTH.nc or --coarse COARSE.nc, or draw --kind map.",
         )
-    where = layout_sheet(now.fields[source.mean_label], 2)
-    values = {title: sample_nearest(where, field) for title, field in now.fields.items()}
+    sheet = layout_sheet(now.fields[source.mean_label], 2)
+    values = {title: sample_nearest(sheet, field) for title, field in now.fields.items()}
     check_not_empty(values, source.path)
     shared = make_colour_scale(source.name, list(values.values()))
     panels = [MapPanel(title, field, shared) for title, field in values.items()]
     units = [source.units]
     if now.spread is not None:
-        wide = sample_nearest(where, now.spread)
-        panels.append(MapPanel("spread", wide, make_colour_scale("spread", [wide])))
+        spread = sample_nearest(sheet, now.spread)
+        panels.append(MapPanel("spread", spread, make_colour_scale("spread", [spread])))
         units.append(f"spread, {difference_unit(source.units)}")
-    return draw_atlas(view.heading(now.date), panels, where, view.footer, units)
+    return draw_atlas(data.heading(now.date), panels, sheet, data.footer, units)
 
 
 def check_not_empty(values: Mapping[str, Array], path: Path) -> None:
-    """Refuse a panel without a single value."""
+    """Refuse a panel without any value."""
     for title, field in values.items():
         if not np.isfinite(field).any():
             raise DpdmError(
-                f"The field called {title} has no value where {path} lies.",
+                f"The field {title} has no value in the domain of {path}.",
                 "Give a file of the same region.",
             )
 
 
-def difference_unit(units: str) -> str:
-    """Return the unit of a difference: a degree is a kelvin then."""
-    return "K" if units == "°C" else units
-
-
-def draw_members(view: PlotData) -> Page:
+def draw_members(data: PlotData) -> Page:
     """Draw the first members on one scale."""
-    source = view.source
-    step, date = find_date(source, view.options.time)
-    each = read_step(source.members.isel(realization=slice(MAX_MEMBER_MAPS)), step, source.path)
-    where = layout_sheet(each, 2)
+    source = data.source
+    step, date = find_date(source, data.options.time)
+    members = read_step(source.members.isel(realization=slice(MAX_MEMBER_MAPS)), step, source.path)
+    sheet = layout_sheet(members, 2)
     values = [
-        sample_nearest(where, each.isel(realization=i)) for i in range(each.sizes["realization"])
+        sample_nearest(sheet, members.isel(realization=i))
+        for i in range(members.sizes["realization"])
     ]
     shared = make_colour_scale(source.name, values)
-    names = each["realization"].values if "realization" in each.coords else range(len(values))
+    names = (
+        members["realization"].values if "realization" in members.coords else range(len(values))
+    )
     panels = [MapPanel(f"member {n}", v, shared) for n, v in zip(names, values, strict=True)]
-    some = f"{len(values)} of {source.count} members" if source.count > MAX_MEMBER_MAPS else ""
-    return draw_atlas(view.heading(some, date), panels, where, view.footer, [source.units])
+    label = f"{len(values)} of {source.count} members" if source.count > MAX_MEMBER_MAPS else ""
+    return draw_atlas(data.heading(label, date), panels, sheet, data.footer, [source.units])
 
 
-def draw_spread(view: PlotData) -> Page:
+def draw_spread(data: PlotData) -> Page:
     """Draw the standard deviation over the members."""
-    source = view.source
-    step, date = find_date(source, view.options.time)
-    wide = source.spread
-    if wide is None:
+    source = data.source
+    step, date = find_date(source, data.options.time)
+    if source.spread is None:
         raise DpdmError(
-            f"{source.path} holds no spread of {source.name}, and not two members to make it of.",
+            f"{source.path} has no spread of {source.name}, and fewer than two members.",
             "Downscale with --members 2 or more, or draw --kind map.",
         )
-    field = read_step(wide, step, source.path)
-    where = layout_sheet(field, 1)
-    values = sample_nearest(where, field)
+    field = read_step(source.spread, step, source.path)
+    sheet = layout_sheet(field, 1)
+    values = sample_nearest(sheet, field)
     panel = MapPanel("", values, make_colour_scale("spread", [values]))
     units = [difference_unit(source.units)]
-    return draw_atlas(view.heading("ensemble spread", date), [panel], where, view.footer, units)
+    return draw_atlas(data.heading("ensemble spread", date), [panel], sheet, data.footer, units)
 
 
-def draw_trend(view: PlotData) -> Page:
-    """Draw the linear trend, hatched where it may be chance."""
-    source = view.source
-    source.time  # noqa: B018  (says that there is none)
-    found = fit_trend(annual_means(source.mean, source.path))
-    where = layout_sheet(found.slope, 1)
-    values, chance = sample_nearest(where, found.slope), sample_nearest(where, found.p)
-    over = partial(hatch_insignificant, where, chance)
-    panel = MapPanel("", values, make_colour_scale("trend", [values]), over)
-    words = view.heading(f"trend {found.first} to {found.last}", "hatched: not significant (5%)")
+def draw_trend(data: PlotData) -> Page:
+    """Draw the linear trend, hatched where it is not significant."""
+    source = data.source
+    source.time  # noqa: B018  (raises without a time axis)
+    trend = fit_trend(annual_means(source.mean, source.path))
+    sheet = layout_sheet(trend.slope, 1)
+    values, p = sample_nearest(sheet, trend.slope), sample_nearest(sheet, trend.p)
+    overlay = partial(hatch_insignificant, sheet, p)
+    panel = MapPanel("", values, make_colour_scale("trend", [values]), overlay)
+    heading = data.heading(f"trend {trend.first} to {trend.last}", "hatched: not significant (5%)")
     units = [f"{difference_unit(source.units)} per decade"]
-    return draw_atlas(words, [panel], where, view.footer, units)
+    return draw_atlas(heading, [panel], sheet, data.footer, units)
 
 
-def hatch_insignificant(where: ProjectedGrid, chance: Array, axes: Any) -> None:
-    """Hatch what is not significant."""
-    doubtful = np.where(np.isfinite(chance), chance > SIGNIFICANCE_LEVEL, 0.0)
+def hatch_insignificant(sheet: ProjectedGrid, p: Array, axes: Any) -> None:
+    """Hatch cells whose trend is not significant."""
+    insignificant = np.where(np.isfinite(p), p > SIGNIFICANCE_LEVEL, 0.0)
     axes.contourf(
-        *where.centres(), doubtful, levels=[0.5, 1.5], colors="none", hatches=["/////"], zorder=5
+        *sheet.centres(),
+        insignificant,
+        levels=[0.5, 1.5],
+        colors="none",
+        hatches=["/////"],
+        zorder=5,
     )
 
 
-def draw_misfits(view: PlotData) -> Page:
-    """Draw what prior and analysis miss at the stations."""
-    if view.options.report is None:
+def draw_misfits(data: PlotData) -> Page:
+    """Draw the departures of background and analysis at the stations."""
+    if data.options.report is None:
         raise DpdmError(
             "A picture of kind obs needs the report of an assimilation.",
-            "Say --report OBS_REPORT.csv, which dpdm assimilate --report writes.",
+            "Add --report OBS_REPORT.csv, as written by dpdm assimilate --report.",
         )
-    source = view.source
-    step, date = find_date(source, view.options.time)
-    rows = select_report_rows(view.options.report, source.name, step, date, source.grid)
-    where = layout_sheet(source.full_array, 2)
-    blank = np.full(where.lat.shape, np.nan)
+    source = data.source
+    step, date = find_date(source, data.options.time)
+    rows = select_report_rows(data.options.report, source.name, step, date, source.grid)
+    sheet = layout_sheet(source.full_array, 2)
+    blank = np.full(sheet.lat.shape, np.nan)
     both = [rows[name].to_numpy(float) * _display_factor(source.units) for name in MISFIT_LABELS]
     shared = make_colour_scale("difference", both)
     panels = [
@@ -249,45 +298,45 @@ def draw_misfits(view: PlotData) -> Page:
         )
         for name, misfit in zip(MISFIT_LABELS.values(), both, strict=True)
     ]
-    heading = view.heading(f"observed minus prior and analysis, {date}")
+    heading = data.heading(f"observed minus prior and analysis, {date}")
     legend = f"{difference_unit(source.units)}; squares: withheld"
-    return draw_atlas(heading, panels, where, view.footer, [legend])
+    return draw_atlas(heading, panels, sheet, data.footer, [legend])
 
 
 MISFIT_LABELS = {"innovation": "prior", "residual": "analysis"}
 
 
 def _display_factor(units: str) -> float:
-    """Return what brings canonical differences to the unit that is shown."""
+    """Return the factor from canonical differences to the units of the picture."""
     return 0.01 if units == "hPa" else 1.0
 
 
 def rms(values: Array) -> float:
-    """Return the root of the mean square."""
+    """Return the root mean square."""
     return float(np.sqrt(np.mean(np.square(values))))
 
 
 def select_report_rows(path: Path, name: str, step: int, date: str, domain: Grid) -> pd.DataFrame:
-    """Return the rows of a report that were used or withheld, of one variable, step and domain."""
+    """Return the used and withheld observations of one variable, step and domain of a report."""
     table = read_report(path)
-    mine = (
+    matching = (
         (table["variable"] == name)
         & (table["step"] == step)
         & table["status"].isin(STATUS_MARKERS)
     )
-    rows = table[mine].dropna(subset=["lat", "lon", *MISFIT_LABELS])
+    rows = table[matching].dropna(subset=["lat", "lon", *MISFIT_LABELS])
     rows = rows[footprints_in_domain(rows[["lat", "lon"]], domain)]
     if rows.empty:
         known = sorted(set(table["variable"].dropna()))
         raise DpdmError(
             f"{path} has no observation of {name} in the field{' of ' + date if date else ''}.",
-            f"It has {', '.join(known)}; choose with --variable, --time and --bbox.",
+            f"It has {', '.join(known)}; select with --variable, --time and --bbox.",
         )
     return rows.assign(lon=wrap_longitudes(rows["lon"].to_numpy(float), domain))
 
 
 def read_report(path: Path) -> pd.DataFrame:
-    """Read what an assimilation reports of its observations."""
+    """Read the report of an assimilation."""
     try:
         table = pd.read_csv(StringIO(read_text(path)))
     except ValueError as fault:
@@ -296,8 +345,8 @@ def read_report(path: Path) -> pd.DataFrame:
     needed = ("variable", "lat", "lon", "step", "status", *MISFIT_LABELS)
     if absent := [column for column in needed if column not in table]:
         raise DpdmError(
-            f"{path} is no report of an assimilation: it has no column {', '.join(absent)}.",
-            "Give what dpdm assimilate --report wrote.",
+            f"{path} is not a report of an assimilation: it has no column {', '.join(absent)}.",
+            "Give the file of dpdm assimilate --report.",
         )
     return table
 
@@ -305,12 +354,12 @@ def read_report(path: Path) -> pd.DataFrame:
 def draw_station_misfits(
     rows: pd.DataFrame, values: Array, shared: ColourScale, axes: Any
 ) -> None:
-    """Draw a mark for each station, coloured by what was missed; below zero it has a bar."""
-    for status, mark in STATUS_MARKERS.items():
-        some = (rows["status"] == status).to_numpy()
+    """Draw a marker for each station, coloured by its departure, with a bar if negative."""
+    for status, marker in STATUS_MARKERS.items():
+        selected = (rows["status"] == status).to_numpy()
         axes.scatter(
-            rows["lon"][some], rows["lat"][some], c=values[some], marker=mark, s=26, zorder=6,
-            cmap=shared.colours, norm=shared.norm, edgecolors="black", linewidths=0.5,
+            rows["lon"][selected], rows["lat"][selected], c=values[selected], marker=marker, s=26,
+            zorder=6, cmap=shared.colours, norm=shared.norm, edgecolors="black", linewidths=0.5,
             transform=ccrs.PlateCarree(),
         )  # fmt: skip
     low = values < 0

@@ -1,4 +1,4 @@
-"""A point on the grid, by its coordinates or by the name of a station."""
+"""Find points by coordinates or station names, and interpolate fields to them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,16 @@ from dpdm.fields.grid import Array, Grid, align_longitudes, grid_of
 from dpdm.fields.read import prefix_file_name
 from dpdm.fields.regrid import bilinear_matrices
 from dpdm.observations.csv_reader import read_station_positions
-from dpdm.plot.data import PlotVariable
-from dpdm.plot.options import PlotOptions
 
 
 @dataclass(frozen=True)
 class PlotPoint:
-    """A point.
+    """A point on the Earth.
 
     Attributes:
         lat: Degrees north.
         lon: Degrees east.
-        label: What it is called.
+        label: Coordinates or station's name.
     """
 
     lat: float
@@ -35,24 +33,22 @@ class PlotPoint:
     label: str
 
 
-def find_point(ask: PlotOptions, source: PlotVariable) -> PlotPoint:
-    """Return the point that is asked for."""
-    if not ask.at:
-        raise DpdmError("A series needs a place.", "Say --at LAT,LON, or a station's name.")
-    here = _parse_pair(ask.at) or _find_station(ask)
-    grid = source.grid
-    point = Grid(np.array([here.lat]), np.array([here.lon]))
-    if not grid.covers(point):
+def find_point(at: str, points: Path | None, grid: Grid, path: Path) -> PlotPoint:
+    """Return the point LAT,LON or the station of a table, which must lie on the grid of a file."""
+    if not at:
+        raise DpdmError("A series needs a location.", "Give --at LAT,LON, or a station's name.")
+    point = _parse_pair(at) or _find_station(at, points)
+    if not grid.covers(Grid(np.array([point.lat]), np.array([point.lon]))):
         raise DpdmError(
-            f"{here.label} lies outside {source.path}, which has latitudes {grid.lat[0]:g} to "
+            f"{point.label} lies outside {path}, which has latitudes {grid.lat[0]:g} to "
             f"{grid.lat[-1]:g} and longitudes {grid.lon[0]:g} to {grid.lon[-1]:g}.",
-            "Give a place within it, latitude first: --at LAT,LON.",
+            "Give a location within the grid, latitude first: --at LAT,LON.",
         )
-    return here
+    return point
 
 
 def _parse_pair(text: str) -> PlotPoint | None:
-    """Read LAT,LON."""
+    """Return the point LAT,LON, or None for any other text."""
     try:
         lat, lon = (float(part) for part in text.split(","))
     except ValueError:
@@ -63,69 +59,71 @@ def _parse_pair(text: str) -> PlotPoint | None:
 
 
 def format_position(lat: float, lon: float) -> str:
-    """Write a place as people do.
+    """Format coordinates.
 
     Example:
-        >>> named(37.5, -127.0)
+        >>> format_position(37.5, -127.0)
         '37.5°N 127°W'
     """
     east = (lon + 180) % 360 - 180
     return f"{abs(lat):g}°{'S' if lat < 0 else 'N'} {abs(east):g}°{'W' if east < 0 else 'E'}"
 
 
-def _find_station(ask: PlotOptions) -> PlotPoint:
-    if ask.points is None:
+def _find_station(name: str, points: Path | None) -> PlotPoint:
+    """Return the position of a station in a table."""
+    if points is None:
         raise DpdmError(
-            f"--at {ask.at} is no LAT,LON, and no table of stations was given.",
-            "Say --points STATIONS.csv too, or write --at LAT,LON.",
+            f"--at {name} is not LAT,LON, and there is no table of stations.",
+            "Add --points STATIONS.csv, or give --at LAT,LON.",
         )
-    with prefix_file_name(ask.points):
-        table = read_station_positions(ask.points, ("station", "lat", "lon"))
-    found = table[table["station"].str.casefold() == ask.at.strip().casefold()]
-    if found.empty:
-        names = sorted(set(table["station"]))
-        close = nearest_names(ask.at, names, 3)
+    with prefix_file_name(points):
+        table = read_station_positions(points, ("station", "lat", "lon"))
+    matches = table[table["station"].str.casefold() == name.strip().casefold()]
+    if matches.empty:
+        close = nearest_names(name, sorted(set(table["station"])), 3)
         raise DpdmError(
-            f"{ask.points} has no station {ask.at}.", f"Nearest by name: {', '.join(close)}."
+            f"{points} has no station {name}.", f"Similar names are {', '.join(close)}."
         )
-    row = found.iloc[0]
-    return PlotPoint(
-        row["lat"], row["lon"], f"{row['station']}, {format_position(row['lat'], row['lon'])}"
-    )
+    row = matches.iloc[0]
+    label = f"{row['station']}, {format_position(row['lat'], row['lon'])}"
+    return PlotPoint(row["lat"], row["lon"], label)
 
 
 def interpolate_point(array: xr.DataArray, at: PlotPoint) -> xr.DataArray:
-    """Return the field at a point, bilinear between the four centres around it."""
-    _, columns = _bilinear_shares(array, at)
+    """Interpolate a field to a point, bilinearly."""
+    _, columns = _bilinear_weights(array, at)
     return _weighted_sum(interpolate_parallel(array, at), "lon", columns)
 
 
 def interpolate_parallel(array: xr.DataArray, at: PlotPoint) -> xr.DataArray:
-    """Return the field along the parallel of a point, linear between the rows on both sides."""
-    rows, _ = _bilinear_shares(array, at)
+    """Interpolate a field to the parallel of a point, linearly."""
+    rows, _ = _bilinear_weights(array, at)
     return _weighted_sum(array, "lat", rows)
 
 
-def _bilinear_shares(
+def _bilinear_weights(
     array: xr.DataArray, at: PlotPoint
 ) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the rows and columns around a point, and what each adds to the value there."""
+    """Return the weights of the rows and of the columns around a point."""
     grid = grid_of(array)
     lon = float(align_longitudes(np.array([at.lon]), grid.lon)[0])
     point = Grid(np.array([at.lat]), np.array([lon]))
-    rows, columns = (m.tocoo() for m in bilinear_matrices(grid, point))
-    both = [dict(zip(m.col.tolist(), m.data.tolist(), strict=True)) for m in (rows, columns)]
-    return both[0], both[1]
+    rows, columns = (
+        dict(zip(m.col.tolist(), m.data.tolist(), strict=True))
+        for m in (matrix.tocoo() for matrix in bilinear_matrices(grid, point))
+    )
+    return rows, columns
 
 
-def _weighted_sum(array: xr.DataArray, dim: str, shares: Mapping[int, float]) -> xr.DataArray:
-    parts = (share * array.isel({dim: i}, drop=True) for i, share in shares.items())
+def _weighted_sum(array: xr.DataArray, dim: str, weights: Mapping[int, float]) -> xr.DataArray:
+    """Return the weighted sum of a few rows or columns."""
+    parts = (weight * array.isel({dim: i}, drop=True) for i, weight in weights.items())
     return reduce(add, parts)
 
 
 def read_point_values(array: xr.DataArray, at: PlotPoint, path: Path) -> Array:
-    """Return the values at a point."""
+    """Return the values (time,) of fields at a point."""
     values: Array = np.asarray(interpolate_point(array, at).values, float)
     if not np.isfinite(values).any():
-        raise DpdmError(f"{path} has no value at {at.label}.", "Choose another place.")
+        raise DpdmError(f"{path} has no value at {at.label}.", "Choose another location.")
     return values

@@ -1,4 +1,4 @@
-"""A map: the field, a faint relief, the coast, and the bar that says what its colours mean."""
+"""Draw maps with relief, coastlines, graticule and colour bars."""
 
 from __future__ import annotations
 
@@ -35,15 +35,13 @@ from dpdm.plot.projection import (
     wrap_longitude,
 )
 
-COAST_UNITS = 100.0  # of the stored integers, to a degree
-MAX_SEGMENT = (
-    0.25  # of the sheet's larger side, beyond which neighbours lie on either end of the map
-)
+COAST_UNITS = 100.0  # stored integers per degree
+MAX_SEGMENT = 0.25  # of the sheet's larger side; longer segments cross the edge of the map
 
 
 @cache
 def read_coastlines() -> tuple[Array, Array]:
-    """Read longitudes and latitudes (N, 2), and which point does not follow the one before."""
+    """Read longitudes and latitudes (N, 2) of the coastlines, and which points begin a line."""
     with as_file(files("dpdm") / "data" / "coastlines.npz") as path, np.load(path) as file:
         points, starts = file["points"] / COAST_UNITS, file["starts"]
     first = np.zeros(len(points), bool)
@@ -53,10 +51,9 @@ def read_coastlines() -> tuple[Array, Array]:
 
 @lru_cache(maxsize=1)
 def project_coast(sheet: ProjectedGrid) -> list[Array]:
-    """Return the lines (N, 2) of the coast on a sheet, in its own coordinates.
+    """Return the coastlines (N, 2) on a sheet, in projected coordinates.
 
-    A line ends where it leaves the sheet or comes to the edge of the world, and has no more points
-    than pixels.
+    Lines are cut at the edges of the sheet and of the projection, and thinned to a point a pixel.
     """
     points, first = read_coastlines()
     xy = sheet.crs.transform_points(ccrs.PlateCarree(), points[:, 0], points[:, 1])[:, :2]
@@ -66,13 +63,13 @@ def project_coast(sheet: ProjectedGrid) -> list[Array]:
     begins = first | np.r_[True, jump | ~inside[:-1]]
     pixels = np.round(xy[inside] / sheet.pixel)
     moved = np.r_[True, np.any(np.diff(pixels, axis=0) != 0, axis=1)]
-    kept = moved | begins[inside]
-    lines = np.split(xy[inside][kept], np.flatnonzero(begins[inside][kept]))
+    needed = moved | begins[inside]
+    lines = np.split(xy[inside][needed], np.flatnonzero(begins[inside][needed]))
     return [line for line in lines if len(line) > 1]
 
 
 def points_near_sheet(xy: Array, sheet: ProjectedGrid) -> NDArray[np.bool_]:
-    """Tell which points lie on a sheet, or just beside it."""
+    """Return which points lie on a sheet, or just outside."""
     west, east, south, north = sheet.extent
     room = 0.02 * max(sheet.size)
     x, y = xy.T
@@ -83,22 +80,22 @@ def points_near_sheet(xy: Array, sheet: ProjectedGrid) -> NDArray[np.bool_]:
 
 MAP_GAP = 0.12  # inches between panels
 LABEL_ROOM = 0.5, 0.24  # inches left of a map and below it, for degrees
-BAR, BAR_ENDS = 0.12, 0.25  # inches: how high, and left free at either end
+BAR, BAR_ENDS = 0.12, 0.25  # inches: height of a colour bar, margin at either end
 BAR_ROW = BAR + 3 * PAGE_MARGIN + 2 * LINE_HEIGHT
-RELIEF_SHADE = 0.2  # of the darkest shade
+RELIEF_SHADE = 0.2  # opacity of the darkest shade
 DEGREE_STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0)  # degrees
-LABEL_MARGIN = 0.06  # of the map's width, left free of words at the right
-CONTOUR_SMOOTHING = 0.01  # of the map's width: what a line leaves out
+LABEL_MARGIN = 0.06  # of the map's width, without labels at the right
+CONTOUR_SMOOTHING = 0.01  # of the map's width, scale of the smoothing before contouring
 
 
 class MapPanel(NamedTuple):
-    """One map among others.
+    """One map of a page.
 
     Attributes:
-        title: A few words.
+        title: A short title.
         values: The field at the pixels.
         colour_scale: Its colours.
-        overlay: What else is drawn on it.
+        overlay: Draws further elements on the map.
     """
 
     title: str
@@ -108,104 +105,104 @@ class MapPanel(NamedTuple):
 
 
 def layout_sheet(field: xr.DataArray, columns: int) -> ProjectedGrid:
-    """Lay out the sheet for a field, so many maps to a row."""
+    """Return the sheet of a field for a page with maps in columns."""
     return project_grid(grid_of(field), round(PAGE_DPI * map_width(columns, 0.0)))
 
 
 def map_width(columns: int, left: float) -> float:
-    """Return the width of a map, inches, with so much room to its left."""
+    """Return the width of a map, with a margin at its left (inches)."""
     return (PAGE_WIDTH - 2 * PAGE_MARGIN - left - MAP_GAP * (columns - 1)) / columns
 
 
 def draw_atlas(
     heading: Sequence[str],
     panels: Sequence[MapPanel],
-    where: ProjectedGrid,
+    sheet: ProjectedGrid,
     footer: str,
     units: Sequence[str],
 ) -> Page:
-    """Lay out maps, two to a row if there are several, with a bar for each look.
+    """Draw maps, at most two to a row, with a bar for each colour scale.
 
     Args:
-        heading: Lines above.
-        panels: The maps, all on one sheet.
-        where: The sheet.
-        footer: What the picture was made from.
-        units: What stands under the bar of each look, in order of appearance.
+        heading: Lines above the maps.
+        panels: The maps.
+        sheet: Projection and pixels of the maps.
+        footer: Provenance of the picture.
+        units: Labels of the colour bars, in order of appearance.
     """
     columns = min(2, len(panels))
-    labelled = columns == 1 and not (where.is_global or where.is_polar_cap)
+    labelled = columns == 1 and not (sheet.is_global or sheet.is_polar_cap)
     left, below = LABEL_ROOM if labelled else (0.0, 0.0)
     width = map_width(columns, left)
     title = LINE_HEIGHT if panels[0].title else 0.0
-    height = width * where.aspect
+    height = width * sheet.aspect
     rows = [title + height + below + PAGE_MARGIN] * -(-len(panels) // columns)
     page = Page(heading, [PAGE_MARGIN, *rows, BAR_ROW], footer)
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
-        place = PAGE_MARGIN + left + (width + MAP_GAP) * column
-        axes = page.axes(1 + row, place, width, height, title, projection=where.crs)
-        draw_map(axes, panel, where, labelled)
+        position = PAGE_MARGIN + left + (width + MAP_GAP) * column
+        axes = page.axes(1 + row, position, width, height, title, projection=sheet.crs)
+        draw_map(axes, panel, sheet, labelled)
     draw_colour_bars(page, 1 + len(rows), [panel.colour_scale for panel in panels], units)
     return page
 
 
 def draw_colour_bars(
-    page: Page, row: int, looks: Sequence[ColourScale], units: Sequence[str]
+    page: Page, row: int, scales: Sequence[ColourScale], units: Sequence[str]
 ) -> None:
-    """Draw the bar of each look beside the others."""
-    apart = list({id(look): look for look in looks}.values())
-    room = (PAGE_WIDTH - 2 * PAGE_MARGIN) / len(apart)
-    for number, (look, unit) in enumerate(zip(apart, units, strict=True)):
+    """Draw the bars of the distinct colour scales side by side."""
+    distinct = list({id(scale): scale for scale in scales}.values())
+    room = (PAGE_WIDTH - 2 * PAGE_MARGIN) / len(distinct)
+    for number, (scale, unit) in enumerate(zip(distinct, units, strict=True)):
         left = PAGE_MARGIN + room * number + BAR_ENDS
         draw_colour_bar(
-            page, page.axes(row, left, room - 2 * BAR_ENDS, BAR, PAGE_MARGIN), look, unit
+            page, page.axes(row, left, room - 2 * BAR_ENDS, BAR, PAGE_MARGIN), scale, unit
         )
 
 
-def draw_map(axes: Any, panel: MapPanel, where: ProjectedGrid, labels: bool) -> None:
+def draw_map(axes: Any, panel: MapPanel, sheet: ProjectedGrid, labels: bool) -> None:
     """Draw one map."""
-    frame_map(axes, where)
-    look = panel.colour_scale
+    frame_map(axes, sheet)
+    scale = panel.colour_scale
     axes.imshow(
-        panel.values, extent=where.extent, origin="upper", cmap=look.colours, norm=look.norm,
-        interpolation="none", transform=where.crs, zorder=1,
+        panel.values, extent=sheet.extent, origin="upper", cmap=scale.colours, norm=scale.norm,
+        interpolation="none", transform=sheet.crs, zorder=1,
     )  # fmt: skip
-    shade_relief(axes, where, np.isfinite(panel.values))
-    if look.signed:
-        draw_contours(axes, panel.values, look, where)
+    shade_relief(axes, sheet, np.isfinite(panel.values))
+    if scale.signed:
+        draw_contours(axes, panel.values, scale, sheet)
     axes.add_collection(
-        collections.LineCollection(project_coast(where), colors="black", linewidths=0.5, zorder=4)
+        collections.LineCollection(project_coast(sheet), colors="black", linewidths=0.5, zorder=4)
     )
-    draw_graticule(axes, where, labels)
+    draw_graticule(axes, sheet, labels)
     if panel.overlay:
         panel.overlay(axes)
     if panel.title:
         axes.set_title(panel.title, pad=3, parse_math=False)
 
 
-def frame_map(axes: Any, where: ProjectedGrid) -> None:
-    """Give a map its edges: those of its domain; a polar cap is a disc."""
-    west, east, south, north = where.extent
+def frame_map(axes: Any, sheet: ProjectedGrid) -> None:
+    """Set the boundary of a map to that of its domain, of a polar cap to a circle."""
+    west, east, south, north = sheet.extent
     axes.set_aspect("auto")
     axes.set_facecolor("white")
     axes.set_xlim(west, east)
     axes.set_ylim(south, north)
-    if where.is_polar_cap:
+    if sheet.is_polar_cap:
         angle = np.linspace(0, 2 * np.pi, 361)
         disc = np.stack([np.cos(angle), np.sin(angle)], axis=-1) * east
         axes.set_boundary(Outline(disc, closed=True), transform=axes.transData)
-    elif not where.is_global:
-        axes.set_boundary(Outline(where.outline(), closed=True), transform=axes.transData)
+    elif not sheet.is_global:
+        axes.set_boundary(Outline(sheet.outline(), closed=True), transform=axes.transData)
 
 
-def shade_relief(axes: Any, where: ProjectedGrid, known: NDArray[np.bool_]) -> None:
-    """Lay a faint relief over a map, lit from the northwest, in units of its own steepness."""
-    height = sample_spline(where, read_bundled_statics()["topography"])
-    known = known if known.any() else np.isfinite(where.lat)
+def shade_relief(axes: Any, sheet: ProjectedGrid, known: NDArray[np.bool_]) -> None:
+    """Shade the relief of a map, lit from the northwest, relative to its own steepness."""
+    height = sample_spline(sheet, read_bundled_statics()["topography"])
+    known = known if known.any() else np.isfinite(sheet.lat)
     height = np.where(known, height, np.nan)
     down, right = np.gradient(height)
-    slope = down + right  # towards the southeast: falling is in shadow
+    slope = down + right  # southeast slopes lie in shadow
     size = np.nanpercentile(np.abs(slope), 99) if np.isfinite(slope).any() else 0.0
     if not size > 0:
         return
@@ -213,27 +210,27 @@ def shade_relief(axes: Any, where: ProjectedGrid, known: NDArray[np.bool_]) -> N
     tint = np.zeros((*light.shape, 4))
     tint[..., :3] = (light > 0)[..., None]
     tint[..., 3] = RELIEF_SHADE * np.abs(light)
-    axes.imshow(tint, extent=where.extent, origin="upper", transform=where.crs, zorder=2)
+    axes.imshow(tint, extent=sheet.extent, origin="upper", transform=sheet.crs, zorder=2)
 
 
-def draw_contours(axes: Any, values: Array, look: ColourScale, where: ProjectedGrid) -> None:
-    """Draw lines of equal value, dashed below zero, so that the sign is seen without colour."""
+def draw_contours(axes: Any, values: Array, scale: ColourScale, sheet: ProjectedGrid) -> None:
+    """Draw contours, dashed below zero, so that the sign is visible without colour."""
     levels = [
-        level for level in look.round_values(8) if look.low < level < look.high and level != 0
+        level for level in scale.round_values(8) if scale.low < level < scale.high and level != 0
     ]
     if levels and np.isfinite(values).any():
         axes.contour(
-            *where.centres(), smooth_values(values, where), levels=levels, colors="0.2",
+            *sheet.centres(), smooth_values(values, sheet), levels=levels, colors="0.2",
             linewidths=0.5,
             zorder=3,
         )  # fmt: skip
 
 
-def smooth_values(values: Array, where: ProjectedGrid) -> Any:
-    """Return values without cells' corners, nor details too small for a line."""
+def smooth_values(values: Array, sheet: ProjectedGrid) -> Any:
+    """Smooth values for contours, without the corners of cells."""
     known = np.isfinite(values)
-    cell = where.lat.shape[1] / len(where.grid.lon)
-    width = max(cell, CONTOUR_SMOOTHING * where.lat.shape[1])
+    cell = sheet.lat.shape[1] / len(sheet.grid.lon)
+    width = max(cell, CONTOUR_SMOOTHING * sheet.lat.shape[1])
     total, share = (
         ndimage.gaussian_filter(part, width, mode="nearest")
         for part in (np.where(known, values, 0.0), known.astype(float))
@@ -241,25 +238,25 @@ def smooth_values(values: Array, where: ProjectedGrid) -> Any:
     return np.ma.masked_where(~known, total / np.maximum(share, 1e-9))
 
 
-def draw_graticule(axes: Any, where: ProjectedGrid, labels: bool) -> None:
-    """Draw a few parallels and meridians; a single map of a region says which they are."""
-    lat, lon = graticule_steps(where.grid.lat_edges, 4), graticule_steps(where.grid.lon_edges, 4)
-    if where.is_global or where.is_polar_cap:
+def draw_graticule(axes: Any, sheet: ProjectedGrid, labels: bool) -> None:
+    """Draw a few parallels and meridians, and label them if asked."""
+    lat, lon = graticule_steps(sheet.grid.lat_edges, 4), graticule_steps(sheet.grid.lon_edges, 4)
+    if sheet.is_global or sheet.is_polar_cap:
         lat, lon = [-60.0, -30.0, 0.0, 30.0, 60.0], [60.0 * each for each in range(-3, 3)]
     axes.gridlines(
         crs=ccrs.PlateCarree(), linewidth=0.4, color="0.4", alpha=0.6, zorder=3,
         xlocs=[wrap_longitude(each) for each in lon], ylocs=lat,
     )  # fmt: skip
     if labels:
-        west, _, south, _ = domain_edges(where.grid)
+        west, _, south, _ = domain_edges(sheet.grid)
         for each in lat:
             draw_label(
-                axes, where, (west, each), format_degree(each, "NS"), (-4, 0), ("right", "center")
+                axes, sheet, (west, each), format_degree(each, "NS"), (-4, 0), ("right", "center")
             )
         for each in lon:
             draw_label(
                 axes,
-                where,
+                sheet,
                 (each, south),
                 format_degree(wrap_longitude(each), "EW"),
                 (0, -4),
@@ -268,10 +265,10 @@ def draw_graticule(axes: Any, where: ProjectedGrid, labels: bool) -> None:
 
 
 def format_degree(degree: float, sides: str) -> str:
-    """Write a latitude or longitude.
+    """Format a latitude or longitude.
 
     Example:
-        >>> said(-20.0, "NS"), said(180.0, "EW")
+        >>> format_degree(-20.0, "NS"), format_degree(180.0, "EW")
         ('20°S', '180°')
     """
     side = "" if abs(degree) in (0, 180) else sides[degree < 0]
@@ -280,42 +277,46 @@ def format_degree(degree: float, sides: str) -> str:
 
 def draw_label(
     axes: Any,
-    where: ProjectedGrid,
-    at: tuple[float, float],
-    word: str,
-    off: tuple[int, int],
-    aligned: tuple[str, str],
+    sheet: ProjectedGrid,
+    position: tuple[float, float],
+    text: str,
+    offset: tuple[int, int],
+    alignment: tuple[str, str],
 ) -> None:
-    """Write a word beside a longitude and latitude."""
-    place = project_places(where.crs, where.grid, np.array([at[0]]), np.array([at[1]]))[0]
-    if place[0] > where.extent[1] - LABEL_MARGIN * where.size[0]:
-        return  # half of it would lie beyond the page
+    """Write a label next to a longitude and latitude."""
+    xy = project_places(sheet.crs, sheet.grid, np.array([position[0]]), np.array([position[1]]))[0]
+    if xy[0] > sheet.extent[1] - LABEL_MARGIN * sheet.size[0]:
+        return  # half of the label would lie beyond the page
     axes.annotate(
-        word, place, off, textcoords="offset points",
-        ha=aligned[0], va=aligned[1], annotation_clip=False,
+        text, xy, offset, textcoords="offset points",
+        ha=alignment[0], va=alignment[1], annotation_clip=False,
     )  # fmt: skip
 
 
-def graticule_steps(edges: Array, most: int) -> list[float]:
-    """Return at most so many round degrees within an axis.
+def graticule_steps(edges: Array, count: int) -> list[float]:
+    """Return at most ``count`` round degrees within the edges of an axis.
 
     Example:
-        >>> round_steps(np.array([-30.0, 30.0]), 4)
+        >>> graticule_steps(np.array([-30.0, 30.0]), 4)
         [-20.0, 0.0, 20.0]
     """
     low, high = float(edges[0]), float(edges[-1])
     for step in DEGREE_STEPS:
         first, last = int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9))
-        if last - first < most:
+        if last - first < count:
             break
     return [step * each for each in range(first, last + 1)]
 
 
-def draw_colour_bar(page: Page, axes: Any, look: ColourScale, unit: str) -> None:
-    """Draw the bar of a look with its unit."""
-    shown = mpl.cm.ScalarMappable(look.norm, look.colours)
-    drawn = page.figure.colorbar(
-        shown, cax=axes, orientation="horizontal", extend=look.extend, ticks=look.round_values(4)
+def draw_colour_bar(page: Page, axes: Any, scale: ColourScale, unit: str) -> None:
+    """Draw the bar of a colour scale with its unit."""
+    mappable = mpl.cm.ScalarMappable(scale.norm, scale.colours)
+    bar = page.figure.colorbar(
+        mappable,
+        cax=axes,
+        orientation="horizontal",
+        extend=scale.extend,
+        ticks=scale.round_values(4),
     )
-    drawn.set_label(unit, parse_math=False)
-    drawn.ax.tick_params(pad=2)
+    bar.set_label(unit, parse_math=False)
+    bar.ax.tick_params(pad=2)

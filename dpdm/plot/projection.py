@@ -1,8 +1,7 @@
-"""The sheet of paper that a domain is drawn on: its projection and its pixels.
+"""Choose the projection of a domain, and sample fields at the pixels of its map.
 
-Each pixel of the sheet is sent back to the Earth, and shows the cell that it falls in. So a cell
-is where its edges are, on any projection, across the dateline and over a pole; no value is
-interpolated; and the work is that of the pixels, whatever the field's size.
+Each pixel shows the value of the cell that it lies in, whatever the projection, also across the
+dateline and over a pole. No value is interpolated, and the cost is that of the pixels.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from scipy import ndimage
 from dpdm.fields.grid import Array, Grid, grid_of
 from dpdm.plot.page import ccrs
 
-GLOBAL_WIDTH = 300.0  # degrees of longitude from which a domain is the globe or a cap of it
-CAP_LATITUDE = 25.0  # latitude from which a domain around the globe is a polar cap
-POLAR_LATITUDE, TROPICAL_LATITUDE = 66.0, 15.0  # latitudes of a region's middle
-MAX_CONE_WIDTH, MAX_CONE_HEIGHT = 120.0, 75.0  # degrees beyond which a cone does not fit
-OUTLINE_POINTS = 181  # points of an edge that is drawn as a curve
+GLOBAL_WIDTH = 300.0  # degrees of longitude, minimum of the globe or a polar cap
+CAP_LATITUDE = 25.0  # minimum latitude of a polar cap
+POLAR_LATITUDE, TROPICAL_LATITUDE = 66.0, 15.0  # latitudes of a region's centre
+MAX_CONE_WIDTH, MAX_CONE_HEIGHT = 120.0, 75.0  # degrees, maximum of a conic projection
+OUTLINE_POINTS = 181  # points of a curved edge
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +29,12 @@ class ProjectedGrid:
 
     Attributes:
         crs: The projection.
-        extent: West, east, south and north edge, in its coordinates.
+        extent: West, east, south and north edge, in projected coordinates.
         grid: The domain.
-        lat: Latitudes of the pixels, north down, NaN off the Earth or off the domain.
+        lat: Latitudes of the pixels from the north, NaN outside the domain.
         lon: Longitudes of the pixels.
         is_polar_cap: Whether the domain is a polar cap, drawn as a disc.
-        is_global: Whether the sheet is the whole Earth, whose edge is its frame.
+        is_global: Whether the map shows the whole Earth.
     """
 
     crs: Any
@@ -48,7 +47,7 @@ class ProjectedGrid:
 
     @property
     def size(self) -> tuple[float, float]:
-        """Return width and height, in the projection's coordinates."""
+        """Return width and height, in projected coordinates."""
         west, east, south, north = self.extent
         return east - west, north - south
 
@@ -60,11 +59,11 @@ class ProjectedGrid:
 
     @property
     def pixel(self) -> float:
-        """Return the width of a pixel, in the projection's coordinates."""
+        """Return the width of a pixel, in projected coordinates."""
         return self.size[0] / int(self.lat.shape[1])
 
     def outline(self) -> Array:
-        """Return the domain's edge (N, 2), from its southwest corner on, against the clock."""
+        """Return the domain's edge (N, 2), anticlockwise from the southwest."""
         west, east, south, north = domain_edges(self.grid)
         along, up = (
             np.linspace(west, east, OUTLINE_POINTS),
@@ -77,48 +76,48 @@ class ProjectedGrid:
         return project_places(self.crs, self.grid, lon, lat)
 
     def centres(self) -> tuple[Array, Array]:
-        """Return the pixels' columns and rows, in the projection's coordinates."""
+        """Return the centres of columns and rows, in projected coordinates."""
         return pixel_centres(self.extent, self.lat.shape)
 
 
 def choose_projection(grid: Grid) -> Any:
-    """Choose the projection for a domain.
+    """Choose the projection of a domain.
 
-    The globe is drawn on equal areas, a cap or a high region from above its pole, a region of
-    middle latitudes on a cone, and what lies around the equator on plain latitudes and longitudes.
+    Equal areas for the globe, stereographic for polar caps and regions, conic for regions of
+    middle latitudes, and plain latitudes and longitudes in the tropics.
     """
     west, east, south, north = domain_edges(grid)
     middle, width = (south + north) / 2, east - west
-    around = wrap_longitude((west + east) / 2)
+    centre = wrap_longitude((west + east) / 2)
     if width >= GLOBAL_WIDTH:
         if min(abs(south), abs(north)) >= CAP_LATITUDE and south * north > 0:
             return ccrs.Stereographic(90.0 if middle > 0 else -90.0, 0.0)
-        return ccrs.EqualEarth(0.0) if north - south > 90 else ccrs.PlateCarree(around)
+        return ccrs.EqualEarth(0.0) if north - south > 90 else ccrs.PlateCarree(centre)
     if abs(middle) > POLAR_LATITUDE:
-        return ccrs.Stereographic(90.0 if middle > 0 else -90.0, around)
+        return ccrs.Stereographic(90.0 if middle > 0 else -90.0, centre)
     if (
         abs(middle) < TROPICAL_LATITUDE
         or width > MAX_CONE_WIDTH
         or north - south > MAX_CONE_HEIGHT
     ):
-        return ccrs.PlateCarree(around)
+        return ccrs.PlateCarree(centre)
     sixth = (north - south) / 6
     parallels = (south + sixth, north - sixth)
     return ccrs.LambertConformal(
-        around, middle, standard_parallels=parallels, cutoff=-30.0 if middle > 0 else 30.0
+        centre, middle, standard_parallels=parallels, cutoff=-30.0 if middle > 0 else 30.0
     )
 
 
 def wrap_longitude(lon: float) -> float:
-    """Return a longitude from -180 to 180."""
+    """Return a longitude in -180 to 180."""
     return (lon + 180.0) % 360.0 - 180.0
 
 
 def project_grid(grid: Grid, columns: int) -> ProjectedGrid:
-    """Lay out the sheet of a domain, so many pixels wide."""
+    """Return projection and pixels of a domain, with a number of columns."""
     crs = choose_projection(grid)
-    whole = isinstance(crs, ccrs.EqualEarth)
-    extent = (*crs.x_limits, *crs.y_limits) if whole else projected_extent(grid, crs)
+    is_global = isinstance(crs, ccrs.EqualEarth)
+    extent = (*crs.x_limits, *crs.y_limits) if is_global else projected_extent(grid, crs)
     rows = max(2, round(columns * (extent[3] - extent[2]) / (extent[1] - extent[0])))
     x, y = np.meshgrid(*pixel_centres(extent, (rows, columns)))
     earth = ccrs.PlateCarree().transform_points(crs, x, y)[..., :2]
@@ -130,13 +129,13 @@ def project_grid(grid: Grid, columns: int) -> ProjectedGrid:
     inside = np.isfinite(grid_positions(grid, lat, lon)[0])
     lat, lon = (np.where(inside, axis, np.nan) for axis in (lat, lon))
     cap = isinstance(crs, ccrs.Stereographic) and bool(np.ptp(grid.lon_edges) >= GLOBAL_WIDTH)
-    return ProjectedGrid(crs, extent, grid, lat, lon, cap, whole)
+    return ProjectedGrid(crs, extent, grid, lat, lon, cap, is_global)
 
 
 def pixel_centres(
     extent: tuple[float, float, float, float], shape: tuple[int, int]
 ) -> tuple[Array, Array]:
-    """Return the middles of columns, from the west, and of rows, from the north."""
+    """Return the centres of columns from the west, and of rows from the north."""
     (west, east, south, north), (rows, columns) = extent, shape
     x = west + (east - west) * (np.arange(columns) + 0.5) / columns
     y = north - (north - south) * (np.arange(rows) + 0.5) / rows
@@ -144,7 +143,7 @@ def pixel_centres(
 
 
 def projected_extent(grid: Grid, crs: Any) -> tuple[float, float, float, float]:
-    """Return the edges of a domain in the coordinates of a projection."""
+    """Return the edges of a domain in projected coordinates."""
     west, east, south, north = domain_edges(grid)
     lat, lon = (
         np.linspace(south, north, OUTLINE_POINTS),
@@ -164,7 +163,7 @@ def domain_edges(grid: Grid) -> tuple[float, float, float, float]:
 
 
 def project_places(crs: Any, grid: Grid, lon: Array, lat: Array) -> Array:
-    """Return places of a domain in a projection's coordinates (N, 2); its two ends stay apart."""
+    """Return projected coordinates (N, 2) of positions, with both ends of a domain distinct."""
     if isinstance(crs, ccrs.PlateCarree):
         middle = (grid.lon_edges[0] + grid.lon_edges[-1]) / 2
         return np.stack([lon - middle, lat], axis=-1)
@@ -173,34 +172,34 @@ def project_places(crs: Any, grid: Grid, lon: Array, lat: Array) -> Array:
 
 
 def grid_positions(grid: Grid, lat: Array, lon: Array) -> tuple[Array, Array]:
-    """Return rows and columns, in cells from the first edge, of places; NaN off the domain."""
+    """Return positions in rows and columns from the first edge, NaN outside the domain."""
     west, _, south, north = domain_edges(grid)
-    tall, wide = grid.spacing
-    first = grid.lat[0] - tall / 2  # a polar row is cut off at the pole
-    rows, columns = (lat - first) / tall, ((lon - west) % 360.0) / wide
+    dlat, dlon = grid.spacing
+    first = grid.lat[0] - dlat / 2  # a polar row is cut off at the pole
+    rows, columns = (lat - first) / dlat, ((lon - west) % 360.0) / dlon
     with np.errstate(invalid="ignore"):
         inside = (lat >= south) & (lat <= north) & (columns <= len(grid.lon) + 1e-9)
     return np.where(inside, rows, np.nan), np.where(inside, columns, np.nan)
 
 
-def sample_nearest(paper: ProjectedGrid, field: xr.DataArray) -> Array:
-    """Return the value of the cell that each pixel falls in, NaN where there is none."""
+def sample_nearest(sheet: ProjectedGrid, field: xr.DataArray) -> Array:
+    """Return the value of the cell of each pixel, NaN outside the field."""
     grid = grid_of(field)
-    rows, columns = grid_positions(grid, paper.lat, paper.lon)
+    rows, columns = grid_positions(grid, sheet.lat, sheet.lon)
     known = np.isfinite(rows)
-    out = np.full(paper.lat.shape, np.nan)
+    out = np.full(sheet.lat.shape, np.nan)
     i = np.clip(np.floor(rows[known]).astype(int), 0, len(grid.lat) - 1)
     j = np.clip(np.floor(columns[known]).astype(int), 0, len(grid.lon) - 1)
     out[known] = field.transpose("lat", "lon").values[i, j]
     return out
 
 
-def sample_spline(paper: ProjectedGrid, field: xr.DataArray) -> Array:
-    """Return a global field at the pixels, by splines, NaN off the domain."""
+def sample_spline(sheet: ProjectedGrid, field: xr.DataArray) -> Array:
+    """Interpolate a global field to the pixels by splines, NaN outside the domain."""
     grid = grid_of(field)
-    rows, columns = grid_positions(grid, paper.lat, paper.lon)
+    rows, columns = grid_positions(grid, sheet.lat, sheet.lon)
     known = np.isfinite(rows)
-    out = np.full(paper.lat.shape, np.nan)
+    out = np.full(sheet.lat.shape, np.nan)
     at = np.stack([rows[known], columns[known]]) - 0.5
     out[known] = ndimage.map_coordinates(field.values, at, order=3, mode="nearest")
     return out

@@ -1,49 +1,64 @@
-"""One HTML file that says how a forecast did: sentences first, then tables, maps and charts.
+"""Write the scores of a forecast as one HTML file: conclusions, tables, maps and charts.
 
-`report` watches the evaluation and keeps sums over time (`gather`), so the file costs no second
-reading and its size does not grow with the series. The numbers are those of `dpdm evaluate`, and
-the same functions give those of parts: months, heights, distances to the coast (`parts`,
-`strata`). The file holds its pictures and its style, and asks nothing of the network.
+`report` watches the evaluation and accumulates sums over time, so that fields are read once and
+the size of the file does not grow with the series. The scores are those of `dpdm evaluate`, also
+by month, elevation and distance to the coast. Pictures and style are in the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import xarray as xr
 
 from dpdm import __version__
 from dpdm.errors import DpdmError
+from dpdm.evaluate import evaluate_files
 from dpdm.evaluate.comparison import Comparison
-from dpdm.evaluate.files import evaluate_files
-from dpdm.evaluate.table import Table
-from dpdm.fields.grid import Grid, grid_of
+from dpdm.evaluate.metrics import FIELDS, REFERENCE, Row
+from dpdm.evaluate.table import Table, rmse_decimals
+from dpdm.fields.grid import Array, Grid, grid_of
 from dpdm.fields.input import FileOptions
 from dpdm.fields.read import open_fields, sha256
 from dpdm.fields.statics import make_statics, read_bundled_statics, regrid_statics
 from dpdm.fields.value_checks import MissingCodes, common_missing_codes
 from dpdm.fields.write import check_output, iterate_paths, write_text
-from dpdm.report.accumulate import ReportAccumulator
+from dpdm.report import figures, tables
+from dpdm.report.accumulate import (
+    SINGLE_LABEL,
+    TRUTH_LABEL,
+    PartScores,
+    ReportAccumulator,
+    VariableSums,
+    binned_quantile,
+    comparison_labels,
+)
 from dpdm.report.figures import chart_style, jinja2
 from dpdm.report.groups import (
+    Breakdown,
     CellMask,
     breakdowns,
     coast_classes,
-    height_classes,
+    elevation_classes,
     interpolate_land,
 )
-from dpdm.report.sections import make_section
+from dpdm.report.tables import ReportTable
 from dpdm.system import utc_now
-
-__all__ = ["report"]
 
 REPORT_SUFFIXES = (".html", ".htm")
 REPORT_NOTES = (
-    "By month: the same bootstrap over the month's own times and tiles. Of twenty months that are "
-    "in truth no different, one will seem different.",
-    "By height and coast: sums over time; the interval is a bootstrap over tiles alone.",
-    "Height is that of the {relief}; the coast is where the bundled "
-    "land fraction passes one half. Lakes count as land.",
-    "Quantiles are right to a five-thousandth of the truth's range.",
+    "By month: the same bootstrap over the month's own times and tiles. One in twenty months "
+    "without any true difference is expected to test as different.",
+    "By elevation and coast: sums over time; the interval is a bootstrap over tiles alone.",
+    "Elevation is that of the {relief}; the coast is where the bundled "
+    "land fraction crosses one half. Lakes count as land.",
+    "Quantiles are accurate to a five-thousandth of the truth's range.",
     "Colours of a map end at the 99th percentile.",
 )
 
@@ -55,80 +70,263 @@ def report(
     coarse: Path | None = None,
     climatology: Path | None = None,
     also: Mapping[str, Path] = {},
-    own_statics: Path | None = None,
+    statics: Path | None = None,
     options: FileOptions = FileOptions(history=""),
 ) -> Table:
-    """Write a report as HTML, and return the scores, as `evaluate_files` does."""
-    inputs = list(iterate_paths([forecast, truth, coarse, climatology, own_statics, also]))
+    """Evaluate files as `evaluate_files` does, and write a report as HTML."""
+    inputs = list(iterate_paths([forecast, truth, coarse, climatology, statics, also]))
     check_output(path, inputs, options.overwrite, REPORT_SUFFIXES)
-    seen = ReportAccumulator()
-    table = evaluate_files(forecast, truth, coarse, climatology, also, own_statics, options, seen)
-    assert seen.case is not None  # an evaluation has at least one time
+    accumulator = ReportAccumulator()
+    table = evaluate_files(
+        forecast, truth, coarse, climatology, also, statics, options, accumulator
+    )
+    assert accumulator.comparison is not None  # an evaluation has at least one time
     about = {
         "forecast": forecast.name,
         "truth": truth.name,
         "command": options.history,
         "files": {str(file): sha256(file) for file in inputs},
     }
-    page = render_report(seen, seen.case, table, about, own_statics, options.missing)
+    page = render_report(
+        accumulator, accumulator.comparison, table, about, statics, options.missing
+    )
     write_text(path, page, options.overwrite)
     return table
 
 
 def render_report(
-    seen: ReportAccumulator,
-    case: Comparison,
+    accumulator: ReportAccumulator,
+    comparison: Comparison,
     table: Table,
     about: Mapping[str, object],
-    own: Path | None,
+    statics: Path | None,
     missing: MissingCodes = {},
 ) -> str:
-    """Return the page."""
-    classes, relief = classify_cells(grid_of(case.truth), own, missing)
-    land, ways = interpolate_land(grid_of(case.truth)), breakdowns(classes)
+    """Return the page as HTML."""
+    classes, relief = classify_cells(grid_of(comparison.truth), statics, missing)
+    land, ways = interpolate_land(grid_of(comparison.truth)), breakdowns(classes)
     with chart_style():
-        found = [
-            make_section(name, case, kept, table, ways, land) for name, kept in seen.kept.items()
+        sections = [
+            make_section(name, comparison, sums, table, ways, land)
+            for name, sums in accumulator.sums.items()
         ]
     notes = [*table.notes, *(note.format(relief=relief) for note in REPORT_NOTES)]
     page = load_template().render(
-        sections=found, notes=notes, version=__version__, made=utc_now(), **about
+        sections=sections, notes=notes, version=__version__, made=utc_now(), **about
     )
     return page + "\n"
 
 
 def classify_cells(
-    grid: Grid, own: Path | None, missing: MissingCodes = {}
+    grid: Grid, statics: Path | None, missing: MissingCodes = {}
 ) -> tuple[dict[str, dict[str, CellMask]], str]:
-    """Return the classes of cells, and whose topography they are by.
+    """Return the classes of cells, and the name of the topography that they are based on.
 
-    The user's own counts where it covers the grid; else the bundled one, for a class of height
-    needs no relief as fine as the cells.
+    The user's own topography is used if it covers the grid; else the bundled one, whatever the
+    spacing of the grid.
     """
-    land = interpolate_land(grid)
-    try:
-        mine = (
-            None
-            if own is None
-            else make_statics(grid, open_fields(own, missing=common_missing_codes(missing)))
-        )
-    except DpdmError:
-        mine = None
-    topography = (regrid_statics(read_bundled_statics(), grid) if mine is None else mine)[
-        "topography"
-    ]
-    word = "bundled topography" if mine is None else "topography that was given"
+    land, word = interpolate_land(grid), "bundled topography"
+    fields = regrid_statics(read_bundled_statics(), grid)
+    if statics is not None:
+        with suppress(DpdmError):
+            own = open_fields(statics, missing=common_missing_codes(missing))
+            fields, word = make_statics(grid, own), "topography that was given"
     return {
-        "height": height_classes(topography, land),
+        "elevation": elevation_classes(fields["topography"], land),
         "distance to the coast": coast_classes(grid, land),
     }, word
 
 
 def load_template() -> jinja2.Template:
-    """Load the page's template, which escapes whatever is put in."""
+    """Load the template of the page, with HTML escaping."""
     loader = jinja2.PackageLoader("dpdm.report", "")
-    made = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    return made.get_template("report.html.j2")
+    return environment.get_template("report.html.j2")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture: an SVG element, or the address of a PNG with a text alternative."""
+
+    caption: str
+    svg: str = ""
+    address: str = ""
+    words: str = ""
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class ReportBlock:
+    """Tables and pictures under one heading."""
+
+    key: str
+    heading: str
+    tables: list[ReportTable]
+    pictures: list[Picture]
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """The blocks of one variable, its conclusion, and its HTML identifier."""
+
+    key: str
+    title: str
+    conclusion: str
+    blocks: list[ReportBlock]
+
+
+def make_section(
+    name: str,
+    comparison: Comparison,
+    sums: VariableSums,
+    table: Table,
+    ways: Sequence[Breakdown],
+    land: Array,
+) -> ReportSection:
+    """Make the section of a variable."""
+    rows = [row for row in table.rows if row["variable"] == name]
+    title, unit, places = (
+        tables.describe_variable(name),
+        tables.format_unit(rows[0]["units"]),
+        rmse_decimals(rows),
+    )
+    ensemble = "" if sums.crps is None else ensemble_name(comparison)
+    parts = {way.key: way.aggregate(comparison, name, sums) for way in ways}
+    blocks = [
+        ReportBlock("scores", "Scores", [tables.scores_table(rows, title)], []),
+        *(parts_block(way, parts[way.key], name, unit, places, ensemble) for way in ways),
+        ReportBlock("maps", "Maps", [], draw_maps(name, comparison, sums, land, unit)),
+        ReportBlock(
+            "spread", "Rank histogram and spectra", [], draw_spread(name, rows, sums, unit)
+        ),
+        extremes_block(name, comparison, sums, places, unit),
+    ]
+    conclusion = tables.write_conclusion(name, rows, parts["month"], sums.methods[-1])
+    filled = [block for block in blocks if block.tables or block.pictures]
+    return ReportSection(identifier_key(name), title, conclusion, filled)
+
+
+def identifier_key(name: str) -> str:
+    """Return a unique HTML identifier for a variable's name.
+
+    Example:
+        >>> identifier_key("t2m"), identifier_key("2 m, dew")
+        ('v-t2m', 'v-2-m-dew-e42bdbcb')
+    """
+    plain = re.sub(r"\W+", "-", name)
+    return f"v-{plain}" if plain == name else f"v-{plain}-{zlib.crc32(name.encode()):x}"
+
+
+def parts_block(
+    way: Breakdown, parts: Sequence[PartScores], name: str, unit: str, places: int, ensemble: str
+) -> ReportBlock:
+    """Show the scores of months or classes."""
+    slug, heading = way.key.replace(" ", "-"), f"By {way.key}"
+    if not parts:
+        return ReportBlock(slug, heading, [], [])
+    title = f"{tables.describe_variable(name)} {heading.lower()}"
+    caption = title + f", in {unit}" * bool(unit)
+    table = tables.parts_table(parts, caption, way.key, way.size, places, ensemble)
+    pictures = []
+    if any(np.isfinite(part.ratio[0]) for part in parts):
+        ratios = {part.label: part.ratio for part in parts}
+        caption = f"{title}: RMSE over lerp's with its 95% range"
+        svg = figures.plot_ratios(ratios, f"{identifier_key(name)}-{slug}", caption)
+        pictures = [Picture(caption, svg, wide=True)]
+    return ReportBlock(slug, heading, [table], pictures)
+
+
+def draw_maps(
+    name: str, comparison: Comparison, sums: VariableSums, land: Array, unit: str
+) -> list[Picture]:
+    """Draw maps of RMSE, mean error and CRPS of the forecast and bilinear interpolation."""
+    grid, last = grid_of(comparison.truth), sums.methods[-1]
+    methods = [method for method in (REFERENCE, last) if method in sums.methods]
+    single = methods if sums.crps is None else [m for m in methods if m != last]
+    crps = {m: sums.over_time(sums.absolute[m]) for m in single}
+    if sums.crps is not None:
+        crps[ensemble_name(comparison)] = sums.over_time(sums.crps)
+    maps = {
+        "RMSE": {method: sums.rmse(method) for method in methods},
+        "Mean error": {method: sums.over_time(sums.error[method]) for method in methods},
+        "Mean absolute error" if sums.crps is None else "CRPS": crps,
+    }
+    return [
+        Picture(
+            f"{tables.describe_variable(name)}: {kind}, {unit}, over {comparison.steps} times",
+            address=figures.plot_maps(panels, grid, land, unit, kind == "Mean error"),
+            words=describe_maps(kind, panels, unit),
+            wide=len(panels) > 1,
+        )
+        for kind, panels in maps.items()
+    ]
+
+
+def ensemble_name(comparison: Comparison) -> str:
+    """Return the name of the ensemble with its size."""
+    return f"ensemble of {comparison.forecast.sizes['realization']}"
+
+
+def describe_maps(kind: str, panels: Mapping[str, Array], unit: str) -> str:
+    """Return a text alternative of maps.
+
+    Example:
+        >>> describe_maps("RMSE", {"lerp": np.array([[1.0, 2.0, 3.0]])}, "K")
+        'Maps of RMSE. lerp: median 2, 5% to 95% of the cells 1.1 to 2.9 K.'
+    """
+    sentences = [f"Maps of {kind}."]
+    for method, field in panels.items():
+        values = field[np.isfinite(field)]
+        if not values.size:
+            sentences.append(f"{method}: no values.")
+            continue
+        low, middle, high = np.percentile(values, (5, 50, 95))
+        ends = f"{low:.2g} to {high:.2g}"
+        sentences.append(f"{method}: median {middle:.2g}, 5% to 95% of the cells {ends} {unit}.")
+    return " ".join(sentences)
+
+
+def draw_spread(name: str, rows: Sequence[Row], sums: VariableSums, unit: str) -> list[Picture]:
+    """Draw the rank histogram of an ensemble, and the spectra."""
+    title, key, pictures = tables.describe_variable(name), identifier_key(name), []
+    if "rank_histogram" in rows[-1]:
+        caption = f"{title}: rank histogram; a calibrated ensemble is flat"
+        svg = figures.plot_ranks(rows[-1]["rank_histogram"], f"{key}-r", caption)
+        pictures.append(Picture(caption, svg))
+    caption = f"{title}: variance at each wavelength"
+    svg = figures.plot_spectra(method_spectra(sums), unit, f"{key}-s", caption)
+    return [*pictures, Picture(caption, svg)]
+
+
+def method_spectra(sums: VariableSums) -> dict[str, tuple[Array, Array]]:
+    """Return wavelengths in cells and the variance there, averaged over time, by method."""
+    total, truth = (
+        xr.concat([score[FIELDS][name] for score in sums.scores], "time").mean("time")
+        for name in ("power", "truth_power")
+    )
+    waves: Array = 2 / truth["wavenumber"].values
+    shown = [m for m in (REFERENCE, sums.methods[-1], SINGLE_LABEL) if m in total["method"].values]
+    means = {m: total.values[np.flatnonzero(total["method"].values == m)].mean(0) for m in shown}
+    return {m: (waves, power) for m, power in {TRUTH_LABEL: truth.values, **means}.items()}
+
+
+def extremes_block(
+    name: str, comparison: Comparison, sums: VariableSums, places: int, unit: str
+) -> ReportBlock:
+    """Show the tails of all values, and the times with the highest means."""
+    title = tables.describe_variable(name) + f", in {unit}" * bool(unit)
+    quantiles = {
+        method: [
+            binned_quantile(sums.bin_weights[method], sums.width, share)
+            for share in tables.REPORT_QUANTILES
+        ]
+        for method in tables.order_methods(sums)
+    }
+    shown = [
+        tables.quantiles_table(title, quantiles, places),
+        tables.highest_times_table(name, title, sums, comparison_labels(comparison), places),
+    ]
+    return ReportBlock("extremes", "Extremes", shown, [])

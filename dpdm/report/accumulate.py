@@ -1,12 +1,8 @@
-"""What a report keeps of an evaluation that passes by: sums over time, and a few numbers a step.
+"""Accumulate what a report shows of an evaluation: sums over time, and a few numbers a step.
 
-Maps are sums of errors over time, so they do not grow with it. Everything else of a step is
-a number for each method, or the scores that the evaluation keeps anyway.
-
-Quantiles over more values than memory holds: the area in each narrow bin of values.
-
-Bins are counted from zero, so fields that come one by one, from whatever range, add up. A quantile
-is right to the width of a bin.
+Maps are sums of errors over time. Quantiles of a series come from the area in narrow bins of
+values, which are counted from zero so that those of all steps add up; a quantile is accurate to
+the width of a bin.
 """
 
 from __future__ import annotations
@@ -18,71 +14,71 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
-from dpdm.evaluate import Scores
 from dpdm.evaluate.comparison import Comparison, Snapshot
+from dpdm.evaluate.metrics import Row, Scores
 from dpdm.evaluate.scores import fair_crps
 from dpdm.fields.grid import Array
 from dpdm.fields.time import distinct_date_labels, is_dated
 
-VALUE_BINS = 5000  # in the truth's range
+VALUE_BINS = 5000  # bins in the truth's range
 
-BinWeights: TypeAlias = pd.Series  # of weights, by the number of their bin
+BinWeights: TypeAlias = pd.Series  # weights by number of the bin
 
 
 def bin_values(values: Array, weights: Array, width: float) -> BinWeights:
-    """Return the weight in each bin that has some, by its number; NaN is left out.
+    """Return the weights in bins of values, by number of the bin; NaN is left out.
 
     Example:
-        >>> binned(np.array([0.1, 0.7, 0.9, np.nan]), np.ones(4), 0.5).to_dict()
+        >>> bin_values(np.array([0.1, 0.7, 0.9, np.nan]), np.ones(4), 0.5).to_dict()
         {0: 1.0, 1: 2.0}
     """
-    seen = ~np.isnan(values)
-    places = np.floor(values[seen] / width).astype(np.int64)
-    return pd.Series(weights[seen], dtype=float).groupby(places).sum()
+    valid = ~np.isnan(values)
+    bins = np.floor(values[valid] / width).astype(np.int64)
+    return pd.Series(weights[valid], dtype=float).groupby(bins).sum()
 
 
 def add_bins(one: BinWeights, other: BinWeights) -> BinWeights:
-    """Return the sum of two."""
+    """Return the sum of the weights of two sets of bins."""
     return one.add(other, fill_value=0.0)
 
 
 def binned_quantile(mass: BinWeights, width: float, share: float) -> float:
-    """Return the value below which a share of the weight lies, NaN of nothing.
+    """Return the value below which a share of the weight lies, NaN without any weight.
 
     Example:
-        >>> quantile(binned(np.arange(100.0), np.ones(100), 1.0), 1.0, 0.25)
+        >>> binned_quantile(bin_values(np.arange(100.0), np.ones(100), 1.0), 1.0, 0.25)
         25.0
     """
     if mass.empty:
         return np.nan
-    full = mass.cumsum().to_numpy()
-    wanted = share * full[-1]
-    place = min(int(np.searchsorted(full, wanted)), full.size - 1)
-    inside = 1 - (full[place] - wanted) / mass.iloc[place]
-    return float((mass.index[place] + inside) * width)
+    total = mass.cumsum().to_numpy()
+    target = share * total[-1]
+    i = min(int(np.searchsorted(total, target)), total.size - 1)
+    fraction = 1 - (total[i] - target) / mass.iloc[i]
+    return float((mass.index[i] + fraction) * width)
 
 
 TRUTH_LABEL = "truth"
 SINGLE_LABEL = "one member"
-HIGH_QUANTILE = 0.99  # the quantile over the cells of a field that stands for its extremes
+HIGH_QUANTILE = 0.99  # quantile over the cells of a field, for its extremes
 
 
 @dataclass
 class VariableSums:
-    """Hold what is kept of one variable.
+    """Sums over time of one variable.
 
     Attributes:
-        methods: Those with maps: all but single members and means of a part of them.
-        width: Of a bin of values.
-        count: How many times count, by cell.
-        squared_error: Sums of squared errors, by method, on cells; as are the next two.
+        methods: Methods with maps: all but single members and means of subensembles.
+        width: Width of a bin of values.
+        count: Number of valid times of each cell.
+        squared_error: Sums of squared errors on cells, by method; likewise the next two.
         error: Sums of errors.
         absolute: Sums of absolute errors.
-        crps: The sum of the members' fair CRPS on cells; None without members.
-        bin_weights: The area in bins of values, by method, of all times.
-        high: The 99th percentile over the cells at each time, by method.
-        mean: The area mean at each time, by method.
-        scores: Those of the evaluation, of each time.
+        crps: Sum of the fair CRPS on cells; None without members.
+        bin_weights: Area in bins of values over all times, by method.
+        high: 99th percentile over the cells at each time, by method.
+        mean: Area mean at each time, by method.
+        scores: Scores of the evaluation at each time.
     """
 
     methods: list[str]
@@ -98,84 +94,132 @@ class VariableSums:
     scores: list[Scores] = field(default_factory=list)
 
     def rmse(self, method: str) -> Array:
-        """Return the root of the mean squared error on cells."""
+        """Return the RMSE on cells."""
         return np.sqrt(self.over_time(self.squared_error[method]))
 
     def over_time(self, total: Array) -> Array:
-        """Return a mean over time from a sum, NaN where nothing counted."""
+        """Return the mean over time of a sum, NaN without valid times."""
         return np.divide(total, self.count, out=np.full_like(total, np.nan), where=self.count > 0)
 
 
-class ReportAccumulator:
-    """Watch an evaluation and keep what a report shows.
+def shorten_verdict(verdict: str) -> str:
+    """Shorten a verdict to a word or two.
+
+    Example:
+        >>> shorten_verdict("better than lerp at the 95% level")
+        'better'
+        >>> shorten_verdict("not tested against lerp")
+        'not tested'
+    """
+    words = verdict.partition(" lerp")[0] if verdict.endswith(("lerp", "level")) else verdict
+    return words.removesuffix(" than").removesuffix(" from").removesuffix(" against")
+
+
+@dataclass(frozen=True)
+class PartScores:
+    """The scores of one month or one class of cells.
 
     Attributes:
-        case: What is compared, once a moment has passed.
-        kept: By variable.
+        label: Name of the month or class.
+        size: Number of times, or share of the area.
+        rows: Scores of the methods with maps.
+        members: Scores of the ensemble, or of a forecast without members.
+    """
+
+    label: str
+    size: float
+    rows: dict[str, Row]
+    members: Row
+
+    @property
+    def forecast(self) -> Row:
+        """Return the scores of the forecast's mean."""
+        return list(self.rows.values())[-1]
+
+    @property
+    def ratio(self) -> tuple[float, float, float]:
+        """Return the RMSE ratio to lerp and the ends of its interval, NaN without lerp."""
+        ratio, low, high = (
+            float(self.forecast.get(f"rmse_ratio{end}", np.nan)) for end in ("", "_low", "_high")
+        )
+        return ratio, low, high
+
+    @property
+    def short_verdict(self) -> str:
+        """Return the verdict in a word or two, empty without lerp."""
+        return shorten_verdict(str(self.forecast.get("verdict", "")))
+
+
+class ReportAccumulator:
+    """Accumulate the scores of an evaluation as its callback.
+
+    Attributes:
+        comparison: The fields that are compared, after the first call.
+        sums: Sums over time, by variable.
     """
 
     def __init__(self) -> None:
-        self.case: Comparison | None = None
-        self.kept: dict[str, VariableSums] = {}
+        self.comparison: Comparison | None = None
+        self.sums: dict[str, VariableSums] = {}
 
-    def __call__(self, case: Comparison, moment: Snapshot, scores: Scores) -> None:
+    def __call__(self, comparison: Comparison, snapshot: Snapshot, scores: Scores) -> None:
         """Add one variable at one time."""
-        self.case = case
-        if moment.name not in self.kept:
-            self.kept[moment.name] = empty_sums(case, moment)
-        kept = self.kept[moment.name]
-        kept.scores.append(scores)
-        add_errors(kept, moment)
-        add_values(kept, moment, case.weights.values)
+        self.comparison = comparison
+        if snapshot.name not in self.sums:
+            self.sums[snapshot.name] = empty_sums(comparison, snapshot)
+        sums = self.sums[snapshot.name]
+        sums.scores.append(scores)
+        add_errors(sums, snapshot)
+        add_values(sums, snapshot, comparison.weights.values)
 
 
-def empty_sums(case: Comparison, moment: Snapshot) -> VariableSums:
-    """Return the sums before the first time."""
-    names = list(dict.fromkeys(str(name) for name in moment.fields["method"].values))
-    part = {n for n in names[:-1] if n.startswith("mean of ")} - case.rivals.keys()
-    methods = [n for n in names if n not in part | {SINGLE_LABEL}]
-    shape = moment.truth.shape
+def empty_sums(comparison: Comparison, snapshot: Snapshot) -> VariableSums:
+    """Return sums of zero."""
+    names = list(dict.fromkeys(str(name) for name in snapshot.fields["method"].values))
+    subensembles = {n for n in names[:-1] if n.startswith("mean of ")} - comparison.rivals.keys()
+    methods = [n for n in names if n not in subensembles | {SINGLE_LABEL}]
+    shape = snapshot.truth.shape
     square, error, absolute = ({name: np.zeros(shape) for name in methods} for _ in range(3))
-    crps = np.zeros(shape) if moment.ensemble.sizes.get("realization", 1) > 1 else None
-    width = (case.value_range[moment.name] or 1.0) / VALUE_BINS
+    crps = np.zeros(shape) if snapshot.ensemble.sizes.get("realization", 1) > 1 else None
+    width = (comparison.value_range[snapshot.name] or 1.0) / VALUE_BINS
     return VariableSums(methods, width, np.zeros(shape), square, error, absolute, crps)
 
 
-def add_errors(kept: VariableSums, moment: Snapshot) -> None:
+def add_errors(sums: VariableSums, snapshot: Snapshot) -> None:
     """Add the errors of one time to the maps."""
-    seen = moment.valid_truth.transpose("lat", "lon").values.astype(float)
-    kept.count += ~np.isnan(seen)
-    for method in kept.methods:
-        (field,) = method_values(moment, method)
-        error = np.nan_to_num(field - seen)
-        kept.error[method] += error
-        kept.absolute[method] += np.abs(error)
-        kept.squared_error[method] += error**2
-    if kept.crps is not None:
-        members = moment.ensemble.transpose("lat", "lon", "realization").values
-        kept.crps += np.nan_to_num(fair_crps(members - seen[..., None]))
+    truth = snapshot.valid_truth.transpose("lat", "lon").values.astype(float)
+    sums.count += ~np.isnan(truth)
+    for method in sums.methods:
+        (field,) = method_values(snapshot, method)
+        error = np.nan_to_num(field - truth)
+        sums.error[method] += error
+        sums.absolute[method] += np.abs(error)
+        sums.squared_error[method] += error**2
+    if sums.crps is not None:
+        members = snapshot.ensemble.transpose("lat", "lon", "realization").values
+        sums.crps += np.nan_to_num(fair_crps(members - truth[..., None]))
 
 
-def add_values(kept: VariableSums, moment: Snapshot, weights: Array) -> None:
-    """Add the distribution of the values of one time, on the cells that count."""
-    seen = moment.valid_truth.transpose("lat", "lon").values.astype(float)
-    area = np.where(np.isnan(seen), 0.0, weights)
+def add_values(sums: VariableSums, snapshot: Snapshot, weights: Array) -> None:
+    """Add the distribution of the valid values of one time."""
+    truth = snapshot.valid_truth.transpose("lat", "lon").values.astype(float)
+    area = np.where(np.isnan(truth), 0.0, weights)
     total = area.sum() or np.nan
-    kept.high.append({})
-    kept.mean.append({})
-    for method in [TRUTH_LABEL, *dict.fromkeys(map(str, moment.fields["method"].values))]:
-        if method in (TRUTH_LABEL, SINGLE_LABEL, *kept.methods):
-            fields = [seen] if method == TRUTH_LABEL else list(method_values(moment, method))
-            now = bin_areas(fields, area, kept.width)
-            kept.high[-1][method] = binned_quantile(now, kept.width, HIGH_QUANTILE)
-            kept.mean[-1][method] = float(np.nansum(np.mean(fields, axis=0) * area) / total)
-            kept.bin_weights[method] = (
-                add_bins(kept.bin_weights[method], now) if method in kept.bin_weights else now
+    sums.high.append({})
+    sums.mean.append({})
+    for method in [TRUTH_LABEL, *dict.fromkeys(map(str, snapshot.fields["method"].values))]:
+        if method in (TRUTH_LABEL, SINGLE_LABEL, *sums.methods):
+            fields = [truth] if method == TRUTH_LABEL else list(method_values(snapshot, method))
+            bins = bin_areas(fields, area, sums.width)
+            sums.high[-1][method] = binned_quantile(bins, sums.width, HIGH_QUANTILE)
+            sums.mean[-1][method] = float(np.nansum(np.mean(fields, axis=0) * area) / total)
+            sums.bin_weights[method] = (
+                add_bins(sums.bin_weights[method], bins) if method in sums.bin_weights else bins
             )
 
 
 def bin_areas(fields: Iterable[Array], area: Array, width: float) -> BinWeights:
-    """Return the area in bins of values, of several fields together."""
+    """Return the area in bins of the values of several fields."""
     inside = area > 0
     columns = [bin_values(f[inside], area[inside], width) for f in fields]
     total = columns[0]
@@ -184,14 +228,14 @@ def bin_areas(fields: Iterable[Array], area: Array, width: float) -> BinWeights:
     return total
 
 
-def method_values(moment: Snapshot, method: str) -> Iterator[Array]:
-    """Yield the fields of a method: one, or the first few members."""
-    for place in np.flatnonzero(moment.fields["method"].values == method):
-        yield moment.fields[place].transpose("lat", "lon").values
+def method_values(snapshot: Snapshot, method: str) -> Iterator[Array]:
+    """Yield the fields of a method: one, or the first members."""
+    for index in np.flatnonzero(snapshot.fields["method"].values == method):
+        yield snapshot.fields[index].transpose("lat", "lon").values
 
 
-def comparison_labels(case: Comparison) -> list[str]:
-    """Return the times in words: by month where no two are of one month."""
-    if not is_dated(case.truth["time"]):
-        return [f"time {step + 1}" for step in range(case.steps)]
-    return distinct_date_labels(case.truth["time"], ("%Y-%m", "%Y-%m-%d", "%Y-%m-%d %H:%M"))
+def comparison_labels(comparison: Comparison) -> list[str]:
+    """Return labels of the times: months, or dates where a month has several times."""
+    if not is_dated(comparison.truth["time"]):
+        return [f"time {step + 1}" for step in range(comparison.steps)]
+    return distinct_date_labels(comparison.truth["time"], ("%Y-%m", "%Y-%m-%d", "%Y-%m-%d %H:%M"))

@@ -1,7 +1,6 @@
-"""The pictures of a report: maps as PNG, charts as SVG in the colours of the page.
+"""Draw the pictures of a report, embedded in the page: maps as PNG, charts as SVG.
 
-Both go into the page itself, so that it is one file. Matplotlib draws them without a window. What
-is black in a chart is made the text's colour, which a dark page has light.
+Black elements of a chart take the colour of the page's text, which is light on a dark page.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ import numpy as np
 
 from dpdm.evaluate.table import relative_histogram
 from dpdm.fields.grid import Array, Grid
-from dpdm.report.groups import PartScores
-from dpdm.report.tables import SUPERSCRIPT
 from dpdm.system import missing_library_error
 
 try:
@@ -30,7 +27,7 @@ except ImportError as fault:
 
 __all__ = ["figure", "jinja2", "mpl", "ticker"]
 
-INK_COLOUR = "#010203"  # of charts, until it is the text's colour
+INK_COLOUR = "#010203"  # replaced by the colour of the page's text
 METHOD_COLOURS = (
     "#d55e00",
     "#2b87c8",
@@ -39,16 +36,16 @@ METHOD_COLOURS = (
     "#e69f00",
 )  # after Okabe and Ito 2008
 METHOD_DASHES = ("--", "-", ":", "-.", (0, (1, 1)))
-CHART_WIDTH = 4.6  # inches, of a chart
+CHART_WIDTH = 4.6  # inches
 WIDE_CHART_WIDTH = 6.6
-PANEL_WIDTH = 2.75  # inches, of a map
+PANEL_WIDTH = 2.75  # inches, width of a map
 MAP_DPI = 110
 MAP_TAIL_PERCENT = 1.0  # percent of the cells that may lie beyond a map's colours
 
 
 def chart_style() -> AbstractContextManager[None]:
-    """Draw with these settings, whatever the user's own are."""
-    made = {
+    """Return a context with the style of the report, whatever the user's settings."""
+    style = {
         "font.size": 9,
         "font.family": "sans-serif",
         "svg.fonttype": "none",
@@ -57,22 +54,22 @@ def chart_style() -> AbstractContextManager[None]:
         "axes.spines.right": False,
         "text.parse_math": False,
     }
-    inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    ink = dict.fromkeys(inked, INK_COLOUR)
-    context: AbstractContextManager[None] = mpl.rc_context({**mpl.rcParamsDefault, **made, **ink})
+    coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    ink = dict.fromkeys(coloured, INK_COLOUR)
+    context: AbstractContextManager[None] = mpl.rc_context({**mpl.rcParamsDefault, **style, **ink})
     return context
 
 
 def make_chart(width: float = CHART_WIDTH, height: float = 2.6) -> tuple[Any, Any]:
-    """Return a figure and its axes."""
-    made = figure.Figure(figsize=(width, height), layout="constrained")
-    return made, made.subplots()
+    """Return a figure with one pair of axes."""
+    fig = figure.Figure(figsize=(width, height), layout="constrained")
+    return fig, fig.subplots()
 
 
-def render_svg(made: Any, name: str, words: str) -> str:
-    """Return a figure as an SVG element with an accessible name; names within it are its own."""
+def render_svg(fig: Any, name: str, words: str) -> str:
+    """Return a figure as an SVG element with an accessible label and unique identifiers."""
     stream = io.StringIO()
-    made.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    fig.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", text, flags=re.S)
@@ -84,26 +81,26 @@ def render_svg(made: Any, name: str, words: str) -> str:
 
 
 def plot_ranks(histogram: Sequence[float], name: str, words: str) -> str:
-    """Draw the shares of the ranks over the flat one."""
-    made, axes = make_chart()
+    """Draw a rank histogram relative to a uniform one."""
+    fig, axes = make_chart()
     shape = relative_histogram(histogram)
     axes.bar(np.arange(len(shape)), shape, width=0.92, color=METHOD_COLOURS[1])
     axes.axhline(1, color=INK_COLOUR, linestyle="--", linewidth=1)
     axes.set(xlabel=f"rank of the truth among {len(histogram) - 1} members",
-             ylabel="share of the area over the flat one")  # fmt: skip
+             ylabel="frequency relative to uniform")  # fmt: skip
     axes.set_xticks([0, len(shape) - 1], ["below all", "above all"])
-    return render_svg(made, name, words)
+    return render_svg(fig, name, words)
 
 
 def plot_spectra(
     powers: Mapping[str, tuple[Array, Array]], unit: str, name: str, words: str
 ) -> str:
-    """Draw the variance at each wavelength, given in cells, by method."""
-    made, axes = make_chart()
-    looks = zip(METHOD_COLOURS, METHOD_DASHES, strict=True)
+    """Draw the variance at each wavelength (cells) by method."""
+    fig, axes = make_chart()
+    styles = zip(METHOD_COLOURS, METHOD_DASHES, strict=True)
     for method, (waves, power) in powers.items():
         truth = method == "truth"
-        colour, dashes = (INK_COLOUR, "-") if truth else next(looks)
+        colour, dashes = (INK_COLOUR, "-") if truth else next(styles)
         axes.plot(waves, power, color=colour, linestyle=dashes, label=method,
                   linewidth=2.2 if truth else 1.5)  # fmt: skip
     axes.set(
@@ -118,79 +115,78 @@ def plot_spectra(
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: power_of_ten(x)))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_locator(ticker.NullLocator())
-    some = np.concatenate([power[power > 0] for _, power in powers.values()])
-    if some.size:  # a lerp has next to nothing below its cells
-        axes.set_ylim(bottom=max(some.min(), 1e-7 * some.max()) / 2)
+    positive = np.concatenate([power[power > 0] for _, power in powers.values()])
+    if positive.size:  # an interpolated field has hardly any variance below its cells
+        axes.set_ylim(bottom=max(positive.min(), 1e-7 * positive.max()) / 2)
     axes.legend(frameon=False, fontsize=8)
-    return render_svg(made, name, words)
+    return render_svg(fig, name, words)
 
 
 def power_of_ten(value: float) -> str:
-    """Return a power of ten as it is printed.
+    """Format a power of ten.
 
     Example:
         >>> power_of_ten(1e-5)
         '10⁻⁵'
     """
-    return f"10{str(round(np.log10(value))).translate(SUPERSCRIPT)}"
+    exponent = str(round(np.log10(value)))
+    return "10" + exponent.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def plot_ratios(parts: Sequence[PartScores], name: str, words: str) -> str:
-    """Draw each part's RMSE over lerp's, with its 95% interval."""
-    made, axes = make_chart(WIDE_CHART_WIDTH, 0.8 + 0.19 * len(parts))
-    rows = np.arange(len(parts))
-    middle, low, high = np.array([part.ratio for part in parts]).T
+def plot_ratios(ratios: Mapping[str, tuple[float, float, float]], name: str, words: str) -> str:
+    """Draw RMSE ratios to lerp with their 95% intervals."""
+    fig, axes = make_chart(WIDE_CHART_WIDTH, 0.8 + 0.19 * len(ratios))
+    rows = np.arange(len(ratios))
+    middle, low, high = np.array([*ratios.values()]).T
     whiskers = np.nan_to_num(np.clip([middle - low, high - middle], 0, None))
     axes.errorbar(middle, rows, xerr=whiskers, fmt="o", color=METHOD_COLOURS[1], markersize=4,
                   elinewidth=1.5, capsize=2)  # fmt: skip
     axes.axvline(1, color=INK_COLOUR, linestyle="--", linewidth=1)
-    axes.set_yticks(rows, [part.label for part in parts])
-    axes.set_ylim(len(parts) - 0.5, -0.5)
+    axes.set_yticks(rows, [*ratios])
+    axes.set_ylim(len(ratios) - 0.5, -0.5)
     axes.set_xlabel("RMSE over lerp's, with its 95% range")
     axes.set_xlim(left=min(0.95, np.nanmin([middle, low]) - 0.05))
-    return render_svg(made, name, words)
+    return render_svg(fig, name, words)
 
 
 def plot_maps(
     panels: Mapping[str, Array], grid: Grid, land: Array, unit: str, signed: bool
 ) -> str:
-    """Draw maps beside each other on one scale, and return a PNG as a data address."""
-    shown = [field[np.isfinite(field)] for field in panels.values()]
+    """Draw maps side by side on one scale, and return them as the data URL of a PNG."""
+    values = [field[np.isfinite(field)] for field in panels.values()]
     most = (
-        float(np.percentile(np.abs(np.concatenate([*shown, [0.0]])), 100 - MAP_TAIL_PERCENT))
+        float(np.percentile(np.abs(np.concatenate([*values, [0.0]])), 100 - MAP_TAIL_PERCENT))
         or 1.0
     )
     stretch = 1 / np.cos(np.radians(min(60.0, float(np.abs(grid.lat).mean()))))
     tall = PANEL_WIDTH * stretch * np.ptp(grid.lat_edges) / np.ptp(grid.lon_edges)
     size = ((PANEL_WIDTH + 0.4) * len(panels) + 0.8, min(tall, 5) + 0.5)
-    made = figure.Figure(figsize=size, dpi=MAP_DPI, layout="constrained", facecolor="white")
-    between = (
-        "nearest" if len(grid.lon) < PANEL_WIDTH * MAP_DPI else "auto"
-    )  # means where cells are many
-    row = made.subplots(1, len(panels), squeeze=False)[0]
+    fig = figure.Figure(figsize=size, dpi=MAP_DPI, layout="constrained", facecolor="white")
+    resampling = "nearest" if len(grid.lon) < PANEL_WIDTH * MAP_DPI else "auto"  # averages cells
+    row = fig.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, field) in zip(row, panels.items(), strict=True):
-        drawn = axes.imshow(field, extent=map_extent(grid), origin="lower", interpolation=between,
-                            vmin=-most if signed else 0, vmax=most,
-                            cmap="RdBu_r" if signed else "magma_r")  # fmt: skip
+        picture = axes.imshow(
+            field, extent=map_extent(grid), origin="lower", interpolation=resampling,
+            vmin=-most if signed else 0, vmax=most, cmap="RdBu_r" if signed else "magma_r",
+        )  # fmt: skip
         decorate_map(axes, grid, land, title, stretch)
-    over = "both" if signed else "max"
-    made.colorbar(drawn, ax=list(row), label=unit, extend=over, aspect=18)
-    return render_png(made)
+    fig.colorbar(picture, ax=list(row), label=unit, extend="both" if signed else "max", aspect=18)
+    return render_png(fig)
 
 
 def map_extent(grid: Grid) -> tuple[float, float, float, float]:
-    """Return west, east, south and north of a picture of equal cells."""
+    """Return west, east, south and north of a picture with equal cells."""
     half = grid.spacing[0] / 2
     west, last = (float(edge) for edge in grid.lon_edges[[0, -1]])
     return west, last, float(grid.lat[0]) - half, float(grid.lat[-1]) + half
 
 
 def decorate_map(axes: Any, grid: Grid, land: Array, title: str, stretch: float) -> None:
-    """Give a map its coast, its degrees and its title."""
+    """Add coast, degree labels and title to a map."""
     if land.min() < 0.5 <= land.max():
         axes.contour(grid.lon, grid.lat, land, levels=[0.5], colors=INK_COLOUR, linewidths=0.6)
     axes.set_aspect(stretch)
-    axes.set_ylim(grid.lat_edges[0], grid.lat_edges[-1])  # half a cell less at a pole
+    axes.set_ylim(grid.lat_edges[0], grid.lat_edges[-1])  # without the half cell beyond a pole
     axes.spines[:].set_visible(True)
     axes.set_title(title, fontsize=9)
     for axis, turn in ((axes.xaxis, format_longitude), (axes.yaxis, format_latitude)):
@@ -200,18 +196,18 @@ def decorate_map(axes: Any, grid: Grid, land: Array, title: str, stretch: float)
 
 
 def degree_ticks(span: float) -> Any:
-    """Choose where an axis of so many degrees is labelled."""
+    """Return the tick locator of an axis of so many degrees."""
     if span > 150:
         return ticker.MultipleLocator(60 if span > 200 else 30)
     return ticker.MaxNLocator(4, steps=[1, 2, 3, 5, 10])
 
 
 def format_longitude(degrees: float) -> str:
-    """Return a longitude as maps have it.
+    """Format a longitude.
 
     Example:
-        >>> east(190.0), east(20.0), east(-180.0), east(360.0)
-        ('170°W', '20°E', '180°', '0°')
+        >>> [format_longitude(degrees) for degrees in (190.0, 20.0, -180.0, 360.0)]
+        ['170°W', '20°E', '180°', '0°']
     """
     value = (degrees + 180) % 360 - 180
     side = "" if value in (0, -180) else "W" if value < 0 else "E"
@@ -219,12 +215,12 @@ def format_longitude(degrees: float) -> str:
 
 
 def format_latitude(degrees: float) -> str:
-    """Return a latitude as maps have it."""
+    """Format a latitude."""
     return f"{abs(degrees):g}°{'' if degrees == 0 else 'S' if degrees < 0 else 'N'}"
 
 
-def render_png(made: Any) -> str:
-    """Return a figure as the address of a picture that is in it."""
+def render_png(fig: Any) -> str:
+    """Return a figure as the data URL of a PNG."""
     stream = io.BytesIO()
-    made.savefig(stream, format="png", bbox_inches="tight", metadata={"Software": None})
+    fig.savefig(stream, format="png", bbox_inches="tight", metadata={"Software": None})
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""The tables of a report, as text: a caption, a head, and rows that begin with their name."""
+"""Make the tables and the conclusions of a report as text."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ import numpy as np
 from dpdm.evaluate.metrics import REFERENCE, Row, column_metrics
 from dpdm.evaluate.table import format_cell, rmse_decimals
 from dpdm.fields.variables import SURFACE_VARIABLES
-from dpdm.report.accumulate import HIGH_QUANTILE, SINGLE_LABEL, TRUTH_LABEL, VariableSums
-from dpdm.report.groups import PartScores, shorten_verdict
+from dpdm.report.accumulate import (
+    HIGH_QUANTILE,
+    SINGLE_LABEL,
+    TRUTH_LABEL,
+    PartScores,
+    VariableSums,
+    shorten_verdict,
+)
 
 TEST_OUTCOMES = ("better", "worse", "no different")
-CALIBRATED_RANGE = (0.9, 1.1)  # spread-skill ratios that are called so
+CALIBRATED_RANGE = (0.9, 1.1)  # spread-skill ratios of a calibrated ensemble
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
@@ -24,44 +30,45 @@ DASH = "\N{EN DASH}"
 def write_conclusion(
     name: str, rows: Sequence[Row], months: Sequence[PartScores], method: str
 ) -> str:
-    """Say in one sentence how the forecast of a variable does."""
-    found = {row["method"]: row for row in rows}
-    row, lerp = found[method], found.get(REFERENCE)
+    """Return the conclusion on a method's forecast of a variable in one sentence."""
+    by_method = {row["method"]: row for row in rows}
+    row, lerp = by_method[method], by_method.get(REFERENCE)
     unit, places = format_unit(row["units"]), rmse_decimals(rows)
-    said = (
+    sentence = (
         f"{describe_variable(name)}: the {method} has an RMSE of "
         f"{format_decimal(row['rmse'], places)} {unit}"
     )
     if lerp is not None:
-        said += f" where lerp has {format_decimal(lerp['rmse'], places)} {unit}"
-        said += f": {describe_test(row)}{count_tested_months(months)}"
+        sentence += f" where lerp has {format_decimal(lerp['rmse'], places)} {unit}"
+        sentence += f": {describe_test(row)}{count_tested_months(months)}"
     else:
-        said += f" and a bias of {format_decimal(row['bias'], places)} {unit}"
-    return f"{said}{name_best_method(rows, row, unit)}{describe_calibration(rows[-1])}."
+        sentence += f" and a bias of {format_decimal(row['bias'], places)} {unit}"
+    return f"{sentence}{name_best_method(rows, row, unit)}{describe_calibration(rows[-1])}."
 
 
 def name_best_method(rows: Sequence[Row], row: Row, unit: str) -> str:
-    """Name the method with the least RMSE, where it is another.
+    """Name the method with the smallest RMSE, if another.
 
     Example:
         >>> rows = [{"method": "lerp", "rmse": 0.5}, {"method": "forecast", "rmse": 1.0}]
-        >>> outdone(rows, rows[1], "K")
-        '; lerp has the least, 0.50 K'
+        >>> name_best_method(rows, rows[1], "K")
+        '; lerp has the smallest, 0.50 K'
     """
     least = min((other for other in rows if "rmse" in other), key=lambda other: other["rmse"])
     if not least["rmse"] < row["rmse"]:
         return ""
     return (
-        f"; {least['method']} has the least, "
+        f"; {least['method']} has the smallest, "
         f"{format_decimal(least['rmse'], rmse_decimals(rows))} {unit}"
     )
 
 
 def describe_test(row: Row) -> str:
-    """Say how a method stands to lerp.
+    """Describe the test of a method against lerp.
 
     Example:
-        >>> tested({"rmse_ratio_low": 0.8, "rmse_ratio_high": 0.91, "verdict": "better than lerp"})
+        >>> row = {"rmse_ratio_low": 0.8, "rmse_ratio_high": 0.91, "verdict": "better than lerp"}
+        >>> describe_test(row)
         'better than lerp (ratio 0.80 to 0.91)'
     """
     low, high = row["rmse_ratio_low"], row["rmse_ratio_high"]
@@ -70,10 +77,10 @@ def describe_test(row: Row) -> str:
 
 
 def count_tested_months(months: Sequence[PartScores]) -> str:
-    """Say in how many of the months that were tested the forecast is better, or worse, than lerp.
+    """Count the tested months in which the forecast is better, or worse, than lerp.
 
     Example:
-        >>> in_months([])
+        >>> count_tested_months([])
         ''
     """
     words = [month.short_verdict for month in months if month.short_verdict in TEST_OUTCOMES]
@@ -86,20 +93,20 @@ def count_tested_months(months: Sequence[PartScores]) -> str:
 
 
 def describe_calibration(row: Row) -> str:
-    """Say whether members spread as much as their mean errs."""
+    """Describe the spread of an ensemble relative to the error of its mean."""
     ratio = row.get("ssr")
     if ratio is None or math.isnan(ratio):
         return ""
     low, high = CALIBRATED_RANGE
-    word = "too little" if ratio < low else "too much" if ratio > high else "as much as they err"
-    return f"; its members spread {word} (spread-skill ratio {ratio:.2f})"
+    word = "too small" if ratio < low else "too large" if ratio > high else "calibrated"
+    return f"; its ensemble spread is {word} (spread-skill ratio {ratio:.2f})"
 
 
 def describe_variable(name: str) -> str:
-    """Return a variable in words, with its name.
+    """Return the long name of a variable with its short name.
 
     Example:
-        >>> called("tp"), called("hail")
+        >>> describe_variable("tp"), describe_variable("hail")
         ('Precipitation (tp)', 'hail')
     """
     known = SURFACE_VARIABLES.get(name)
@@ -107,10 +114,10 @@ def describe_variable(name: str) -> str:
 
 
 def format_unit(text: str) -> str:
-    """Return a unit as it is printed.
+    """Format a unit with superscripts.
 
     Example:
-        >>> units("mm day-1"), units("W m**-2"), units("1")
+        >>> format_unit("mm day-1"), format_unit("W m**-2"), format_unit("1")
         ('mm day⁻¹', 'W m⁻²', '')
     """
     words = [
@@ -125,10 +132,10 @@ def _format_exponent(word: str) -> str:
 
 
 def format_decimal(value: float | None, places: int) -> str:
-    """Return a number with so many decimals and a true minus, a dash for none.
+    """Format a number with a fixed number of decimals and a minus sign, a dash without one.
 
     Example:
-        >>> number(-0.0312, 2) == MINUS + "0.03", number(float("nan"), 2) == DASH
+        >>> format_decimal(-0.0312, 2) == MINUS + "0.03", format_decimal(float("nan"), 2) == DASH
         (True, True)
     """
     if value is None or not math.isfinite(value):
@@ -143,12 +150,12 @@ HIGHEST_WORDS = {"tp": "wettest", "t2m": "warmest"}
 
 @dataclass(frozen=True)
 class ReportTable:
-    """Hold a table.
+    """A table of text.
 
     Attributes:
-        caption: What it shows, a sentence.
-        head: The names of the columns; the first is that of the rows' names.
-        rows: Text.
+        caption: A sentence on the contents.
+        head: Names of the columns.
+        rows: Entries of each row, of which the first is its name.
     """
 
     caption: str
@@ -157,34 +164,34 @@ class ReportTable:
 
 
 def scores_table(rows: Sequence[Row], title: str) -> ReportTable:
-    """Return the scores of all methods over all times; columns that are empty are left out."""
+    """Return the scores of all methods over all times, without empty columns."""
     decimals = rmse_decimals(rows)
     unit = format_unit(rows[0]["units"]) or "parts of one"
-    shown = column_metrics()
-    head = [metric.label or metric.column for metric in shown]
-    body = [[row["method"], *(format_cell(row, metric, decimals) for metric in shown),
+    metrics = column_metrics()
+    head = [metric.label or metric.column for metric in metrics]
+    body = [[row["method"], *(format_cell(row, metric, decimals) for metric in metrics),
              str(row.get("verdict", "-"))] for row in rows]  # fmt: skip
     table = [["method", *head, "against lerp"], *body]
-    kept = [col for col in zip(*table, strict=True) if any(text != "-" for text in col[1:])]
-    first, *rest = (list(line) for line in zip(*kept, strict=True))
+    filled = [col for col in zip(*table, strict=True) if any(text != "-" for text in col[1:])]
+    first, *rest = (list(line) for line in zip(*filled, strict=True))
     printed = [[line[0], *(_format_entry(text) for text in line[1:])] for line in rest]
-    inside = [metric.column for metric in shown if not metric.unit and metric.column in first]
-    said = f"{title}: over all times and cells; {join_in_sentence(inside)} in {unit}"
-    return ReportTable(said, first, printed)
+    in_unit = [metric.column for metric in metrics if not metric.unit and metric.column in first]
+    sentence = f"{title}: over all times and cells; {join_in_sentence(in_unit)} in {unit}"
+    return ReportTable(sentence, first, printed)
 
 
 def join_in_sentence(words: Sequence[str]) -> str:
-    """Return words as a list in a sentence.
+    """Join words as a list in a sentence.
 
     Example:
-        >>> listed(["RMSE", "bias", "CRPS"])
+        >>> join_in_sentence(["RMSE", "bias", "CRPS"])
         'RMSE, bias and CRPS'
     """
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _format_entry(text: str) -> str:
-    """Return an entry of a text table with true minus, dash and a verdict that is short."""
+    """Format an entry of a text table with a minus sign, a dash or a short verdict."""
     if text == "-":
         return DASH
     if text[:1] == "-":
@@ -193,65 +200,63 @@ def _format_entry(text: str) -> str:
 
 
 def parts_table(
-    found: Sequence[PartScores], caption: str, first: str, size: str, places: int, several: str
+    parts: Sequence[PartScores], caption: str, key: str, size: str, places: int, ensemble: str
 ) -> ReportTable:
-    """Return the scores of months or classes, a row each; `several` names the members together."""
-    methods = list(found[0].rows)
-    whole = several or methods[-1]
-    tested = any(part.short_verdict for part in found)
-    head = [first, size, *(f"RMSE of {method}" for method in methods), f"bias of {methods[-1]}"]
+    """Return the scores of months or classes, a row each."""
+    methods = list(parts[0].rows)
+    tested = any(part.short_verdict for part in parts)
+    head = [key, size, *(f"RMSE of {method}" for method in methods), f"bias of {methods[-1]}"]
     head += ["CRPS of lerp"] if tested else []
-    head += [f"CRPS of {whole}"]
+    head += [f"CRPS of {ensemble or methods[-1]}"]
     head += ["RMSE/lerp", "95% range", "against lerp"] if tested else []
     rows = []
-    for part in found:
-        many = f"{100 * part.size:.1f}%" if size == "area" else f"{part.size:g}"
+    for part in parts:
+        extent = f"{100 * part.size:.1f}%" if size == "area" else f"{part.size:g}"
         lerp = [part.rows[REFERENCE]["crps"]] if tested else []
         errors = (row["rmse"] for row in part.rows.values())
         values = [*errors, part.forecast["bias"], *lerp, part.members["crps"]]
-        row = [part.label, many, *(format_decimal(value, places) for value in values)]
+        row = [part.label, extent, *(format_decimal(value, places) for value in values)]
         rows.append(row + (format_ratio(part) if tested else []))
     return ReportTable(caption, head, rows)
 
 
 def format_ratio(part: PartScores) -> list[str]:
-    """Return a part's ratio to lerp, its interval and its verdict."""
+    """Return the RMSE ratio of a part to lerp, its interval and its verdict."""
     ratio, low, high = (format_decimal(value, 2) for value in part.ratio)
     ends = DASH if low == DASH else f"{low}-{high}"
     return [ratio, ends, part.short_verdict or DASH]
 
 
 def quantiles_table(
-    title: str, kept: VariableSums, quantile_of: Mapping[str, Sequence[float]], places: int
+    title: str, quantiles: Mapping[str, Sequence[float]], places: int
 ) -> ReportTable:
-    """Return quantiles over all cells and times, of the truth and of what is compared."""
-    methods = order_methods(kept)
+    """Return quantiles over all cells and times, by method."""
     rows = [
-        [f"{100 * share:g}%", *(format_decimal(quantile_of[m][place], places) for m in methods)]
-        for place, share in enumerate(REPORT_QUANTILES)
+        [f"{100 * share:g}%", *(format_decimal(own[i], places) for own in quantiles.values())]
+        for i, share in enumerate(REPORT_QUANTILES)
     ]
     return ReportTable(
-        f"{title}: quantiles over times and cells, by area", ["quantile", *methods], rows
+        f"{title}: quantiles over times and cells, by area", ["quantile", *quantiles], rows
     )
 
 
-def order_methods(kept: VariableSums) -> list[str]:
-    """Return the methods whose values are known, the truth first and single members last."""
+def order_methods(sums: VariableSums) -> list[str]:
+    """Return the methods with distributions, the truth first and single members last."""
     last = (
         [SINGLE_LABEL]
-        if SINGLE_LABEL in kept.bin_weights and SINGLE_LABEL not in kept.methods
+        if SINGLE_LABEL in sums.bin_weights and SINGLE_LABEL not in sums.methods
         else []
     )
-    return [TRUTH_LABEL, *kept.methods, *last]
+    return [TRUTH_LABEL, *sums.methods, *last]
 
 
 def highest_times_table(
-    name: str, title: str, kept: VariableSums, times: Sequence[str], places: int
+    name: str, title: str, sums: VariableSums, times: Sequence[str], places: int
 ) -> ReportTable:
-    """Return the times with the truth's highest means, and the extremes that they have."""
-    means = np.array([mean[TRUTH_LABEL] for mean in kept.mean])
+    """Return the times with the highest means of the truth, and their extremes."""
+    means = np.array([mean[TRUTH_LABEL] for mean in sums.mean])
     order = [int(step) for step in np.argsort(-means) if np.isfinite(means[step])][:TOP_TIMES]
-    methods = order_methods(kept)
+    methods = order_methods(sums)
     head = [
         "time",
         "mean of truth",
@@ -259,7 +264,7 @@ def highest_times_table(
     ]
     rows = [
         [times[step], format_decimal(means[step], places),
-         *(format_decimal(kept.high[step][method], places) for method in methods)]
+         *(format_decimal(sums.high[step][method], places) for method in methods)]
         for step in order
     ]  # fmt: skip
     word = HIGHEST_WORDS.get(name, "highest")

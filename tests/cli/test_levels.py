@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.evaluate.files import evaluate_files
+from dpdm.evaluate import evaluate_files
 from dpdm.fields.grid import grid_of
 from dpdm.fields.read import open_fields
 from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dpdm.errors import DpdmError
-from dpdm.export.crs import parse_crs
+from dpdm.export.warp import parse_crs
 
 MERCATOR = "+proj=merc +a=6378137 +b=6378137 +lat_ts=0 +lon_0=0 +k=1 +units=m +nadgrids=@null"
 

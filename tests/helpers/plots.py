@@ -9,8 +9,7 @@ import xarray as xr
 from dpdm.fields.grid import Grid
 from dpdm.fields.regrid import coarsen_fields
 from dpdm.plot import draw_page
-from dpdm.plot.data import open_plot_data
-from dpdm.plot.options import PlotOptions
+from dpdm.plot.data import PlotOptions, open_plot_data
 from dpdm.plot.page import PAGE_STYLE, Page
 from tests.helpers.small_world import world
 

@@ -14,8 +14,7 @@ from matplotlib.testing.compare import compare_images
 
 from dpdm import __version__
 from dpdm.plot import PLOT_KINDS, default_kind, draw_page
-from dpdm.plot.data import VERTICAL_KINDS, open_plot_data
-from dpdm.plot.options import PlotOptions
+from dpdm.plot.data import VERTICAL_KINDS, PlotOptions, open_plot_data
 from dpdm.plot.page import PAGE_STYLE, PAGE_WIDTH
 from dpdm_cli.main import main
 from tests.helpers.labelled_fields import offline  # noqa: F401
@@ -231,28 +230,28 @@ def test_a_fault_while_writing_leaves_nothing(files, tmp_path, monkeypatch):
 
 REFUSALS = {
     "fine.nc a.png --variable t2n": "has no variable t2n; it has t2m",
-    "fine.nc a.png --time 2001-07": "has no time 2001-07; it reaches from 2000-01-01 to 2000-12",
+    "fine.nc a.png --time 2001-07": "has no time 2001-07; its dates are 2000-01-01 to 2000-12",
     "fine.nc a.gif": r"a.gif ends in '.gif'",
-    "truth.nc a.png --kind members": "holds no members of t2m",
-    "truth.nc a.png --kind spread": "holds no spread of t2m",
+    "truth.nc a.png --kind members": "has no members of t2m",
+    "truth.nc a.png --kind spread": "has no spread of t2m",
     "truth.nc a.png --kind compare": "nothing to compare truth.nc with",
     "fine.nc a.png --kind rank": "needs the truth",
-    "truth.nc a.png --kind rank --truth truth.nc": "holds no members",
+    "truth.nc a.png --kind rank --truth truth.nc": "has no members",
     "truth.nc a.png --kind trend": "has 1 whole year, too few",
     "fine.nc a.png --kind obs": "needs the report",
-    "fine.nc a.png --report stations.csv": "no report of an assimilation",
+    "fine.nc a.png --report stations.csv": "not a report of an assimilation",
     "fine.nc a.png --report report.csv --time 2000-02": "no observation of t2m in the field of F",
-    "fine.nc a.png --kind series": "needs a place",
+    "fine.nc a.png --kind series": "needs a location",
     "fine.nc a.png --at 37,227": "37°N 133°W lies outside fine.nc",
     "fine.nc a.png --at 127,37": "latitude 127",
-    "fine.nc a.png --at Seoul": "no table of stations was given",
+    "fine.nc a.png --at Seoul": "there is no table of stations",
     "fine.nc a.png --at Soeul --points stations.csv": "has no station Soeul",
     "fine.nc a.png --at Seoul --points report.csv": "no column station",
     "fine.nc a.png --bbox 0,10,0,10": "is not within the grid",
-    "fine.nc a.png --kind map --truth truth.nc": "does not heed --truth",
+    "fine.nc a.png --kind map --truth truth.nc": "does not use --truth",
     "fine.nc a.png --truth years.nc": "has no field of January 2000",
     "fine.nc a.png --report report.csv --bbox 140,143,31,33": "no observation of t2m in the field",
-    "fine.nc a.png --truth far.nc": "called truth has no value where fine.nc lies",
+    "fine.nc a.png --truth far.nc": "field truth has no value in the domain of fine.nc",
     "fine.nc none/a.png": "The folder of none/a.png does not exist",
     "fine.nc fine.nc": "ends in '.nc'",
 }

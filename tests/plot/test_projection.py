@@ -9,7 +9,8 @@ from scipy import stats
 
 from dpdm.fields.grid import Grid
 from dpdm.fields.statics import read_bundled_statics
-from dpdm.plot.data import find_first_step, graph_dates
+from dpdm.plot.data import find_first_step
+from dpdm.plot.graphs import graph_dates
 from dpdm.plot.kinds import annual_means, fit_line, fit_trend
 from dpdm.plot.map_axes import project_coast, read_coastlines
 from dpdm.plot.page import (

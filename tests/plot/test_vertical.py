@@ -5,8 +5,7 @@ import pytest
 import xarray as xr
 
 from dpdm.plot import default_kind
-from dpdm.plot.data import VERTICAL_KINDS, open_plot_data
-from dpdm.plot.options import PlotOptions
+from dpdm.plot.data import VERTICAL_KINDS, PlotOptions, open_plot_data
 from tests.helpers.labelled_fields import offline  # noqa: F401
 from tests.helpers.plots import LEVELS, drawable, page_of
 from tests.helpers.small_world import done, refused
@@ -72,7 +71,7 @@ def test_pressure_falls_upwards_on_a_logarithmic_axis(pages):
 
 def test_a_profile_over_an_area_weighs_by_area_and_by_one_date(files):
     members, truth, _ = read(files)
-    page = page_of(files, "profile", at="", time="2000-01-02", box=(0, 180, 0, 90))
+    page = page_of(files, "profile", at="", time="2000-01-02", bbox=(0, 180, 0, 90))
     there = dict(lat=slice(0, 90), lon=slice(0, 180))
     mean = members.mean("realization").sel(there).isel(time=1)
     drawn = lines_of(page.figure.axes[0])
@@ -148,9 +147,9 @@ def test_a_level_is_drawn_as_a_map(files, tmp_path):
         ("fine.nc a.png --kind profile", "fine.nc has no variable on levels"),
         ("air.nc a.png --kind section --variable q", "has no variable q; it has t"),
         ("air.nc a.png --kind profile --at 99,0", "latitude 99"),
-        ("air.nc a.png --kind profile --coarse coarse.nc", "does not heed --coarse"),
+        ("air.nc a.png --kind profile --coarse coarse.nc", "does not use --coarse"),
         ("air.nc a.png --kind profile --truth fine.nc", "fine.nc has no variable on levels"),
-        ("fine.nc a.png --kind map --background fine.nc", "does not heed --background"),
+        ("fine.nc a.png --kind map --background fine.nc", "does not use --background"),
     ],
 )
 def test_refuses_in_two_lines(files, monkeypatch, words, said):

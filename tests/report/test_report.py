@@ -24,8 +24,8 @@ from dpdm.report.accumulate import ReportAccumulator, add_bins, bin_values, binn
 from dpdm.report.groups import (
     coast_classes,
     coast_distance,
+    elevation_classes,
     find_sea,
-    height_classes,
     interpolate_land,
     scores_by_class,
     scores_by_month,
@@ -127,7 +127,7 @@ def test_a_month_has_the_scores_of_its_own_times_alone() -> None:
     truth = world(0, 13)[["t2m"]].isel(time=[0, 1, 12])
     forecast, coarse = near(truth), average_conservative(truth, COARSE)
     seen, _ = watched(forecast, truth, coarse)
-    months = scores_by_month(seen.case, "t2m", seen.kept["t2m"])
+    months = scores_by_month(seen.comparison, "t2m", seen.sums["t2m"])
     assert [(m.label, m.size) for m in months] == [("January", 2), ("February", 1)]
     january = {"time": [0, 2]}
     alone = rows(evaluate(forecast.isel(january), truth.isel(january), coarse.isel(january)))
@@ -143,7 +143,7 @@ def test_one_class_of_all_cells_has_the_scores_of_the_whole() -> None:
     truth["t2m"][:, 5:9, 3:20] = np.nan
     seen, whole = watched(near(truth), truth, average_conservative(world(0)[["t2m"]], COARSE))
     every = {"all": np.ones(FINE.shape, bool), "none": np.zeros(FINE.shape, bool)}
-    (part,) = scores_by_class(every, seen.case, "t2m", seen.kept["t2m"])
+    (part,) = scores_by_class(every, seen.comparison, "t2m", seen.sums["t2m"])
     for method in ("lerp", "mean of 4"):
         assert part.rows[method]["rmse"] == pytest.approx(whole[method]["rmse"], rel=1e-12)
     assert part.forecast["bias"] == pytest.approx(whole["mean of 4"]["bias"], rel=1e-10)
@@ -156,7 +156,7 @@ def test_squared_errors_of_classes_add_up_by_area() -> None:
     truth = world(0)[["t2m"]]
     seen, whole = watched(near(truth), truth)
     land = interpolate_land(FINE)
-    found = scores_by_class(coast_classes(FINE, land), seen.case, "t2m", seen.kept["t2m"])
+    found = scores_by_class(coast_classes(FINE, land), seen.comparison, "t2m", seen.sums["t2m"])
     total = sum(part.size * part.rows["mean of 4"]["rmse"] ** 2 for part in found)
     assert len(found) > 2
     assert total == pytest.approx(whole["mean of 4"]["rmse"] ** 2, rel=1e-12)
@@ -165,9 +165,9 @@ def test_squared_errors_of_classes_add_up_by_area() -> None:
 def test_every_cell_is_of_one_class_of_height_and_one_of_coast() -> None:
     land = interpolate_land(KOREA)
     height = xr.DataArray(500 + 100 * land, KOREA.coords(), ("lat", "lon"))
-    for classes in (height_classes(height, land), coast_classes(KOREA, land)):
+    for classes in (elevation_classes(height, land), coast_classes(KOREA, land)):
         assert np.array_equal(sum(classes.values()), np.ones(KOREA.shape))
-    assert height_classes(height, land)["500 to 1000 m"].sum() == (land >= 0.5).sum()
+    assert elevation_classes(height, land)["500 to 1000 m"].sum() == (land >= 0.5).sum()
 
 
 def test_distance_to_the_coast_is_that_of_the_sphere() -> None:
@@ -239,7 +239,7 @@ def test_the_conclusion_counts_months_and_says_what_the_spread_is(files: Path) -
     row = rows(table)["mean of 4"]
     ends = f"(ratio {row['rmse_ratio_low']:.2f} to {row['rmse_ratio_high']:.2f})"
     assert f"better than lerp at the 95% level {ends}, and better in 3 of 3 months" in words
-    assert "its members spread too much" in words  # no bias in the noise, so sqrt(5) is due
+    assert "its ensemble spread is too large" in words  # no bias in the noise, so sqrt(5) is due
 
 
 def test_a_conclusion_without_lerp_or_members_says_less() -> None:
@@ -259,7 +259,7 @@ def test_a_conclusion_names_the_baseline_that_is_better() -> None:
          "rmse_ratio_high": 0.6, "verdict": "better than lerp at the 95% level"},
     ]  # fmt: skip
     said = write_conclusion("t2m", rows_, [], "forecast")
-    assert said.endswith("(ratio 0.40 to 0.60); lerp + lapse rate has the least, 0.50 K.")
+    assert said.endswith("(ratio 0.40 to 0.60); lerp + lapse rate has the smallest, 0.50 K.")
 
 
 def test_extremes_are_those_of_the_truth(files: Path) -> None:
