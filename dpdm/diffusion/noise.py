@@ -20,7 +20,7 @@ def karras_levels(steps: int, least: float = 2e-3, most: float = 80.0, rho: floa
     """Return ``steps + 1`` falling noise levels, from ``most`` through ``least`` to zero.
 
     Example:
-        >>> levels(2, 0.002, 80.0).tolist()
+        >>> karras_levels(2, 0.002, 80.0).tolist()
         [80.0, 0.002, 0.0]
     """
     ends = torch.tensor([most, least], dtype=torch.float64) ** (1 / rho)
@@ -49,9 +49,9 @@ def level_at_share(schedule: str, share: float, least: float, most: float) -> fl
     """Return the noise level at which a share of a schedule, counted from its end, is left.
 
     Example:
-        >>> level("karras", 1.0, 0.002, 80.0), level("karras", 0.0, 0.002, 80.0)
+        >>> level_at_share("karras", 1.0, 0.002, 80.0), level_at_share("karras", 0.0, 0.002, 80.0)
         (80.0, 0.0)
-        >>> level("cosine", 0.13, 0.0, 1e4)
+        >>> level_at_share("cosine", 0.13, 0.0, 1e4)
         0.207
     """
     falling = SCHEDULES[schedule](1000, least, most)
@@ -63,7 +63,7 @@ def draw_noise(shape: tuple[int, ...], seed: int, member: int, label: str) -> Te
     """Return standard normal noise that only seed, member and label decide.
 
     Example:
-        >>> torch.equal(noise((2, 3), 0, 5, "1862-07"), noise((2, 3), 0, 5, "1862-07"))
+        >>> torch.equal(draw_noise((2, 3), 0, 5, "1862-07"), draw_noise((2, 3), 0, 5, "1862-07"))
         True
     """
     digest = hashlib.sha256(f"{seed}/{member}/{label}".encode()).digest()

@@ -213,7 +213,7 @@ def count_network_evaluations(sampler: str, steps: int, corrections: int = 0) ->
     """Count the network evaluations of a sampler.
 
     Example:
-        >>> evaluations("heun", 8), evaluations("multistep", 8)
+        >>> count_network_evaluations("heun", 8), count_network_evaluations("multistep", 8)
         (15, 8)
     """
     if corrections:

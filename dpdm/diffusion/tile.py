@@ -134,7 +134,7 @@ def window_starts(count: int, width: int, overlap: int) -> list[int]:
     """Return evenly spread starts of windows that cover ``count`` cells.
 
     Example:
-        >>> spread(160, 64, 16), spread(50, 50, 16)
+        >>> window_starts(160, 64, 16), window_starts(50, 50, 16)
         ([0, 48, 96], [0])
     """
     stride = max(1, width - overlap)
@@ -146,8 +146,10 @@ def fit_window_size(count: int, most: int, overlap: int, multiple: int = 4) -> i
     """Return the least extent of windows that cover ``count`` cells with no more of them.
 
     Example:
-        >>> fitted(180, 128, 16), len(spread(180, 100, 16)), len(spread(180, 128, 16))
-        (100, 2, 2)
+        >>> fit_window_size(180, 128, 16)
+        100
+        >>> len(window_starts(180, 100, 16)), len(window_starts(180, 128, 16))
+        (2, 2)
     """
     if count <= most:
         return count
@@ -166,7 +168,7 @@ def blending_weights(count: int, overlap: int) -> Tensor:
     """Return weights that rise over ``overlap`` cells, stay, and fall; none is zero.
 
     Example:
-        >>> ramp(6, 2).tolist()
+        >>> blending_weights(6, 2).tolist()
         [0.333..., 0.666..., 1.0, 1.0, 0.666..., 0.333...]
     """
     rise = torch.arange(1, count + 1, dtype=torch.float64) / (overlap + 1)
@@ -246,7 +248,8 @@ def flatten_states_denoiser(denoise: Denoise) -> Denoise:
     """Return the denoiser of windows of states (B, w, C, ...) from one of channels (B, w C, ...).
 
     Example:
-        >>> flat(lambda x_t, sigma: x_t)(torch.zeros(2, 5, 3, 8, 8), torch.ones(2)).shape
+        >>> identity = flatten_states_denoiser(lambda x_t, sigma: x_t)
+        >>> identity(torch.zeros(2, 5, 3, 8, 8), torch.ones(2)).shape
         torch.Size([2, 5, 3, 8, 8])
     """
 

@@ -23,7 +23,7 @@ def plane_coordinates(plane: tuple[int, ...]) -> Tensor:
     """Return what is given on a plane (4, H, W): sine and cosine of either axis; else nothing.
 
     Example:
-        >>> placed((8, 16)).shape, placed(()).shape
+        >>> plane_coordinates((8, 16)).shape, plane_coordinates(()).shape
         (torch.Size([4, 8, 16]), torch.Size([0]))
     """
     angles = [2 * math.pi * (torch.arange(n) + 0.5) / n for n in plane]

@@ -463,7 +463,7 @@ def _version_numbers(version: str) -> tuple[int, ...]:
     """Return the numbers of a version, to compare it with another.
 
     Example:
-        >>> _numbers("0.10.2") > _numbers("0.9")
+        >>> _version_numbers("0.10.2") > _version_numbers("0.9")
         True
     """
     digits = [part for part in version[:30].split(".") if part.isdecimal()]

@@ -41,7 +41,7 @@ def expected_amount(mean: Tensor, variance: Tensor) -> Tensor:
     """Return E[max(exp(u) - 1, 0)] for Gaussian u.
 
     Example:
-        >>> positive_mean(torch.tensor(2.0), torch.tensor(1e-12)).exp().log().item()
+        >>> expected_amount(torch.tensor(2.0), torch.tensor(1e-12)).exp().log().item()
         6.389056...
     """
     deviation = variance.clamp_min(1e-20).sqrt()
@@ -96,7 +96,7 @@ def variable_spec_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     """Return what a channel says of its variable, from the variable's attributes.
 
     Example:
-        >>> worded({"units": "K", "family": "t", "level": 85000.0})["level"]
+        >>> variable_spec_attrs({"units": "K", "family": "t", "level": 85000.0})["level"]
         85000.0
     """
     names = ("standard_name", "long_name", "units", "family")

@@ -17,8 +17,8 @@ def reference_ratios(scores: Mapping[str, Any]) -> dict[str, float]:
     A header holds them by variable, or by test and then by variable.
 
     Example:
-        >>> ratios({"box": {"t2m": 0.34}, "Asia": {"t2m": "0.41, CRPS 0.31"}}), ratios({})
-        ({'t2m': 0.34}, {})
+        >>> reference_ratios({"box": {"t2m": 0.34}, "Asia": {"t2m": "0.41, CRPS 0.31"}})
+        {'t2m': 0.34}
     """
     for said in (scores, *scores.values()):
         if isinstance(said, Mapping) and said:
