@@ -7,7 +7,7 @@ from pathlib import Path
 from dpdm.fields.read import sha256
 from dpdm.fields.write import Writer, check_output
 from dpdm.prior import find_prior, load_prior
-from dpdm.prior.skill import warn_if_unskilled
+from dpdm.prior.model_card import warn_if_unskilled
 from dpdm.states.ensemble import (
     EnsembleOptions,
     ProgressCallback,

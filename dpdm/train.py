@@ -20,7 +20,7 @@ from dpdm.fields.trajectories import holds_trajectories, is_component_state, ope
 from dpdm.fields.value_checks import MissingCodes, common_missing_codes
 from dpdm.fields.write import check_distinct_paths, check_output
 from dpdm.prior import Prior, load_prior
-from dpdm.prior.skill import skill_warning
+from dpdm.prior.model_card import skill_warning
 from dpdm.system import check_field_memory, choose_device
 from dpdm.training.config import (
     SIZE_KEYS,

@@ -30,6 +30,8 @@ is exactly the denoiser of :math:`x'`: another denoiser, for any sampler and any
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -148,3 +150,28 @@ def inflate(denoise: Denoise, mean: Fields, factor: float) -> Denoise:
         return mean + factor * (inner - mean)
 
     return wider
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Fields x ~ N(mean, cov), flattened to N = C * H * W cells.
+
+    Attributes:
+        mean: Mean, with shape (N,).
+        cov: Covariance, with shape (N, N).
+    """
+
+    mean: Tensor
+    cov: Tensor
+
+    def __call__(self, x_t: Fields, sigma: Sigma) -> Fields:
+        """Return E[x | x_t], with the shape of ``x_t``."""
+        values, vectors = torch.linalg.eigh(self.cov)
+        keep = values / (values + sigma[:, None] ** 2)
+        flat: Tensor = self.mean + ((x_t.flatten(1) - self.mean) @ vectors * keep) @ vectors.T
+        return flat.reshape(x_t.shape)
+
+    def condition_on(self, a: Tensor, y: Tensor, r: Tensor) -> Gaussian:
+        """Return the posterior after y = a x + e, e ~ N(0, diag(r)): the Kalman update."""
+        gain = torch.linalg.solve(a @ self.cov @ a.T + torch.diag(r), a @ self.cov).T
+        return Gaussian(self.mean + gain @ (y - a @ self.mean), self.cov - gain @ a @ self.cov)

@@ -7,32 +7,27 @@ JSON in the file's header, where any safetensors reader can see it. Nothing is e
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from dpdm import __version__
-from dpdm.diffusion.denoise import Denoiser
+from dpdm.diffusion.denoise import Denoiser, expand_sigma
+from dpdm.diffusion.guidance import CovarianceDenoiser
+from dpdm.diffusion.tile import flatten_states_denoiser
 from dpdm.errors import DpdmError
-from dpdm.nets.autoencoder import Autoencoder
-from dpdm.nets.mlp import MLP
-from dpdm.nets.unet import UNet
+from dpdm.fields.climatology import harmonic_basis
+from dpdm.nets.autoencoder import CODE_FACTOR, Autoencoder
 from dpdm.nets.wiener import WienerFilter
-from dpdm.prior.conditioning import count_conditioning_channels
-from dpdm.prior.model_card import (
-    FORMAT_VERSION,
-    ModelCard,
-    PriorHeader,
-    find_network_kind,
-    read_header,
-)
+from dpdm.prior.model_card import FORMAT_VERSION, ModelCard, PriorHeader, read_header
+from dpdm.prior.networks import new_denoiser
 from dpdm.prior.normaliser import Normaliser
-from dpdm.system import check_required_memory
 from dpdm.tensor_files import (
     StoredTensor,
     SymbolicShape,
@@ -43,6 +38,7 @@ from dpdm.tensor_files import (
     select_prefixed_tensors,
     write_safetensors,
 )
+from dpdm.types import Denoise, Fields, Sigma
 
 CLIMATE_STATES = 33  # states that tell what is likely where nothing is observed
 CLIMATE_PREFIXES = (
@@ -96,34 +92,6 @@ class Prior:
     climatology: dict[str, Tensor] = field(default_factory=dict)
     coarse: dict[str, Tensor] = field(default_factory=dict)
     coder: Autoencoder | None = None
-
-
-def new_denoiser(variables: int, net: dict[str, Any]) -> Denoiser:
-    """Return an untrained denoiser for so many variables, or values of a window of states."""
-    with torch.device("meta"):
-        size = sum(p.numel() for p in _build_denoiser(variables, net).parameters())
-    hint = "Give a smaller network: [net] of the settings, or another prior."
-    check_required_memory(
-        8 * size, f"The network has {size:.2g} weights and takes", hint, share=0.9
-    )
-    return _build_denoiser(variables, net)
-
-
-def _build_denoiser(variables: int, net: dict[str, Any]) -> Denoiser:
-    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in net.items()}
-    if "kind" in plain:
-        kind = find_network_kind(net)
-        del plain["kind"]
-        return cast(Denoiser, kind.build(variables, **plain))
-    if "codes" in plain:
-        return Autoencoder(**plain)  # type: ignore[return-value]  # while it is trained
-    if "hidden" in plain:
-        return Denoiser(MLP(variables, **plain))
-    size = plain.pop("law", ())
-    plain |= {"beside": variables} if size else {}
-    backbone = UNet(variables, plain.pop("given", count_conditioning_channels(variables)), **plain)
-    law = WienerFilter(*size) if size else None
-    return Denoiser(backbone, law=law).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def check_field_prior(prior: Prior) -> None:
@@ -255,3 +223,78 @@ def load_prior(path: Path) -> Prior:
         if network is not None:
             network.eval().requires_grad_(False)
     return Prior(denoiser, Normaliser(said.channels), said.contract, climatology, coarse, coder)
+
+
+def plane_coordinates(plane: tuple[int, ...]) -> Tensor:
+    """Return what is given on a plane (4, H, W): sine and cosine of either axis; else nothing.
+
+    Example:
+        >>> plane_coordinates((8, 16)).shape, plane_coordinates(()).shape
+        (torch.Size([4, 8, 16]), torch.Size([0]))
+    """
+    angles = [2 * math.pi * (torch.arange(n) + 0.5) / n for n in plane]
+    grids = torch.meshgrid(*angles, indexing="ij") if angles else ()
+    waves = [wave for grid in grids for wave in (grid.sin(), grid.cos())]
+    return torch.stack(waves).float() if waves else torch.zeros(0)
+
+
+def window_denoiser(prior: Prior, device: str = "cpu", season: float | None = None) -> Denoise:
+    """Return a trajectory prior's denoiser of windows of normalised states (B, w, C, ...).
+
+    Args:
+        prior: A prior of trajectories.
+        device: Where to compute.
+        season: Fraction of the year passed at the window's centre, for states on the globe.
+    """
+    given = window_conditioning(prior, season)
+    return flatten_states_denoiser(prior.denoiser.to(device).bind(given[None].to(device)))
+
+
+def add_covariance(denoise: Denoise, prior: Prior, states: int) -> Denoise:
+    """Return a denoiser of trajectories with the Gaussian law that the prior sets out from."""
+    if prior.denoiser.law is None:
+        return denoise
+    law = cast(WienerFilter, prior.denoiser.law).with_length(states)
+
+    def cover(x: Fields, sigma: Sigma) -> Fields:
+        filtered: Fields = law(x.flatten(1, 2), sigma)
+        return expand_sigma(sigma, x) ** 2 * filtered.reshape(x.shape)
+
+    return CovarianceDenoiser(denoise, cover)
+
+
+def seasonal_conditioning(ground: Tensor, seasons: Sequence[float | None]) -> Tensor:
+    """Return what is given of the ground (G, H, W) and the seasons, (B, G + 4, H, W)."""
+    cycle = harmonic_basis(seasons)[:, 1:].to(ground)[..., None, None]
+    fields = cycle.expand(-1, -1, *ground.shape[-2:])
+    return torch.cat([ground.expand(len(fields), -1, -1, -1), fields], dim=1)
+
+
+def state_scaling(prior: Prior, seasons: Sequence[float | None] = ()) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of a trajectory prior's states, (C,) or (C, 1, 1).
+
+    On the globe the mean depends on place and season, and has the shape (T, C, H, W).
+    """
+    shape = (-1, *(1,) * len(prior.contract.plane))
+    pairs = torch.tensor([(c.mean, c.std) for c in prior.normaliser.channels]).double()
+    mean, std = pairs[:, 0].reshape(shape), pairs[:, 1].reshape(shape)
+    if prior.contract.globe:
+        cycle = prior.climatology["harmonics"].double()
+        mean = mean + torch.einsum("tk,kchw->tchw", harmonic_basis(seasons), cycle)
+    return mean, std
+
+
+def window_conditioning(prior: Prior, season: float | None) -> Tensor:
+    """Return what is given to the denoiser of a window (G, H, W), nothing for components."""
+    ground = prior.climatology.get("ground")
+    if ground is None:
+        return plane_coordinates(tuple(prior.contract.plane))
+    ground = ground.float() if prior.coder is None else average_code_cells(ground.float())
+    return seasonal_conditioning(ground, [season])[0]
+
+
+def average_code_cells(ground: Tensor) -> Tensor:
+    """Return the means over the cells that a cell of the code stands for, (..., H, W)."""
+    *lead, height, width = ground.shape
+    across = min(CODE_FACTOR, width)
+    return ground.reshape(*lead, height // CODE_FACTOR, CODE_FACTOR, -1, across).mean((-3, -1))

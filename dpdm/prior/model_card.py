@@ -7,14 +7,15 @@ key has a type and a range, checked before anything is allocated.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from dpdm import __version__
-from dpdm.choices import load_plugins
 from dpdm.config import (
     ValueRule,
     check_settings,
@@ -28,8 +29,15 @@ from dpdm.config import (
 from dpdm.diffusion.guidance import GUIDES
 from dpdm.diffusion.noise import SCHEDULES
 from dpdm.diffusion.sample import SAMPLERS
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.time import PERIOD_DAYS, period_of_length
+from dpdm.prior.networks import (
+    AutoencoderArguments,
+    PerceptronArguments,
+    UNetArguments,
+    find_arguments_type,
+    is_plugin_network,
+)
 from dpdm.prior.normaliser import TRANSFORMS, VariableSpec
 
 FORMAT_VERSION = 1
@@ -126,65 +134,6 @@ class ModelCard:
     def step(self) -> str:
         """Return the period of a step, which of a file of an earlier version its cadence shows."""
         return self.period or ("" if self.states else period_of_length(self.cadence))
-
-
-@dataclass(frozen=True)
-class PerceptronArguments:
-    """Arguments of the network for states of a few components."""
-
-    hidden: int = 256
-    layers: int = 5
-
-
-@dataclass(frozen=True)
-class UNetArguments:
-    """Arguments of the network for fields, and the size of the law that it corrects."""
-
-    read: tuple[int, ...] = (32, 64, 128)
-    widths: tuple[int, ...] = (64, 128)
-    depth: int = 2
-    dropout: float = 0.0
-    periodic: bool = False
-    globe: bool = False
-    given: int = 0
-    law: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class AutoencoderArguments:
-    """Arguments of an autoencoder."""
-
-    channels: int
-    given: int
-    codes: int = 32
-    encode: int = 128
-    decode: int = 64
-    depth: int = 2
-
-
-@dataclass(frozen=True)
-class NetKind:
-    """A kind of network beside those of dpdm; a header names it as ``kind`` under ``net``.
-
-    Attributes:
-        name: Its name.
-        arguments: A dataclass of its arguments, against which a header is checked.
-        build: Takes the number of values and the arguments; returns an untrained `Denoiser`.
-        states: What its priors know: "fields", or trajectories of "components" or a "plane".
-    """
-
-    name: str
-    arguments: type
-    build: Callable[..., Any]
-    states: str = "fields"
-
-
-NETWORK_KINDS: dict[str, NetKind] = {}
-
-
-def register_net(kind: NetKind) -> None:
-    """Add a kind of network."""
-    NETWORK_KINDS[kind.name] = kind
 
 
 @dataclass(frozen=True)
@@ -312,7 +261,11 @@ def check_header(header: PriorHeader) -> None:
         )
     parts = SimpleNamespace(
         contract=contract,
-        net=parse_network(contract.net),
+        net=fill_dataclass(
+            find_arguments_type(contract.net),
+            {key: value for key, value in contract.net.items() if key != "kind"},
+            "its header, contract, net",
+        ),
         sampling=fill_dataclass(
             SamplingDefaults, contract.sampling, "its header, contract, sampling"
         ),
@@ -329,43 +282,6 @@ def check_header(header: PriorHeader) -> None:
     wrong = header_conflict(contract, channels, parts.net, parts.code)
     if wrong:
         raise DpdmError(f"its header, contract, has {wrong}.")
-
-
-def parse_network(net: dict[str, Any]) -> Any:
-    """Return the arguments of a network, by what kind it is."""
-    if "kind" in net:
-        rest = {key: value for key, value in net.items() if key != "kind"}
-        return fill_dataclass(find_network_kind(net).arguments, rest, "its header, contract, net")
-    kind: type[PerceptronArguments | UNetArguments | AutoencoderArguments]
-    kind = (
-        AutoencoderArguments
-        if "codes" in net
-        else PerceptronArguments
-        if "hidden" in net
-        else UNetArguments
-    )
-    return fill_dataclass(kind, net, "its header, contract, net")
-
-
-def find_network_kind(net: Mapping[str, Any]) -> NetKind:
-    """Return the kind of network that a plug-in has registered."""
-    name = str(net["kind"])
-    if name not in NETWORK_KINDS:
-        load_plugins()
-    if name not in NETWORK_KINDS:
-        raise DpdmError(
-            f"its header, contract, net, kind is {format_setting(name)}, which no installed "
-            f"package knows.",
-            "Install the package that its network is from.",
-        )
-    return NETWORK_KINDS[name]
-
-
-def is_plugin_network(net: Any, states: str) -> bool:
-    """Tell whether arguments are those of a plug-in's network for such states."""
-    return any(
-        type(net) is kind.arguments and kind.states == states for kind in NETWORK_KINDS.values()
-    )
 
 
 def check_reconstruction(code: Mapping[str, Any], names: set[str]) -> None:
@@ -472,3 +388,48 @@ def _version_numbers(version: str) -> tuple[int, ...]:
 
 def _shorten_value(said: Any) -> str:
     return f"{said}"[:40]
+
+
+def reference_ratios(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Return the held-out RMSE over that of the reference, by variable, as far as it is known.
+
+    A header holds them by variable, or by test and then by variable.
+
+    Example:
+        >>> reference_ratios({"box": {"t2m": 0.34}, "Asia": {"t2m": "0.41, CRPS 0.31"}})
+        {'t2m': 0.34}
+    """
+    for said in (scores, *scores.values()):
+        if isinstance(said, Mapping) and said:
+            numbers = {str(n): v for n, v in said.items() if isinstance(v, int | float)}
+            if len(numbers) == len(said):
+                return {n: float(v) for n, v in numbers.items() if math.isfinite(v)}
+    return {}
+
+
+def skill_warning(contract: ModelCard, scores: Mapping[str, Any]) -> str:
+    """Return a sentence on a prior that is no better than its reference; empty if it is.
+
+    Args:
+        contract: What the prior was trained for.
+        scores: Its scores on what was held out.
+    """
+    if "codes" in contract.net:
+        return ""
+    known = reference_ratios(scores)
+    reference = "no prediction at all" if contract.states else "bilinear interpolation"
+    worse = [f"{name} ({ratio:.3g})" for name, ratio in known.items() if ratio > 1]
+    if worse:
+        return (
+            f"on held-out data the prior is worse than {reference}, by the ratio of their "
+            f"RMSE: {', '.join(worse)}. Train it for longer or on more data."
+        )
+    if not known and not contract.states and not any(scores.values()):
+        return f"no data were held out, so it is not known whether the prior beats {reference}."
+    return ""
+
+
+def warn_if_unskilled(contract: ModelCard, name: str) -> None:
+    """Issue a `DpdmWarning` on a prior that is no better than its reference."""
+    if said := skill_warning(contract, contract.scores):
+        warnings.warn(f"{name}: {said}", DpdmWarning, 3)

@@ -27,7 +27,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields.read import sha256
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
 from dpdm.prior import check_field_prior, find_prior, load_prior
-from dpdm.prior.skill import warn_if_unskilled
+from dpdm.prior.model_card import warn_if_unskilled
 from dpdm.reconstruct.bias_adjustment import BiasAdjustment, fit_bias_adjustment
 from dpdm.reconstruct.draw_unit import UnitInput, UnitSampler, build_unit_sampler
 from dpdm.reconstruct.ledger import Ledger, WorkUnit, list_work_units, step_units

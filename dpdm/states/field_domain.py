@@ -28,7 +28,7 @@ from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.value_checks import MissingCodes, common_missing_codes
 from dpdm.fields.variables import is_anomaly
 from dpdm.prior import Prior, check_field_prior
-from dpdm.prior.skill import warn_if_unskilled
+from dpdm.prior.model_card import warn_if_unskilled
 from dpdm.states.ensemble import EnsembleOptions
 from dpdm.states.fields import FieldFile, FieldSpace
 from dpdm.states.request import Request

@@ -18,8 +18,9 @@ from dpdm.fields.climatology import coarse_climate_grid, compute_climate, find_c
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.regrid import average_conservative, interpolate_bilinear
 from dpdm.fields.time import days_between, period_of, step_months, time_bounds, year_fractions
-from dpdm.prior import Prior, new_denoiser
+from dpdm.prior import Prior
 from dpdm.prior.model_card import ModelCard
+from dpdm.prior.networks import new_denoiser
 from dpdm.prior.normaliser import Normaliser, VariableSpec, variable_spec_attrs
 from dpdm.training.config import FieldRecipe
 from dpdm.training.field_windows import (

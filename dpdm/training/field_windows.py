@@ -23,12 +23,12 @@ from torch import Tensor
 from dpdm.fields.climatology import mean_ignoring_missing
 from dpdm.fields.grid import Array, Grid, Matrix
 from dpdm.fields.regrid import apply_bilinear, apply_mean, linear_matrix, overlap_matrix
-from dpdm.prior.conditioning import (
+from dpdm.prior.normaliser import (
+    Normaliser,
     geometric_mean_factor,
     make_conditioning_channels,
     make_static_tensors,
 )
-from dpdm.prior.normaliser import Normaliser
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.intp]

@@ -35,9 +35,9 @@ from dpdm.fields.time import year_fractions
 from dpdm.fields.trajectories import check_times, trajectory_cadence
 from dpdm.nets.autoencoder import Autoencoder
 from dpdm.nets.wiener import WienerFilter
-from dpdm.prior import CLIMATE_STATES, Prior, new_denoiser
-from dpdm.prior.bound_denoiser import average_code_cells, seasonal_conditioning
+from dpdm.prior import CLIMATE_STATES, Prior, average_code_cells, seasonal_conditioning
 from dpdm.prior.model_card import SAMPLING_BY_KIND, ModelCard
+from dpdm.prior.networks import new_denoiser
 from dpdm.prior.normaliser import Normaliser, VariableSpec, variable_spec_attrs
 from dpdm.training.config import GlobeRecipe
 from dpdm.training.trajectory_windows import (

@@ -28,9 +28,9 @@ from dpdm.fields.trajectories import (
     trajectory_cadence,
 )
 from dpdm.nets.mlp import MLP
-from dpdm.prior import Prior, new_denoiser
-from dpdm.prior.bound_denoiser import plane_coordinates
+from dpdm.prior import Prior, plane_coordinates
 from dpdm.prior.model_card import SAMPLING_BY_KIND, ModelCard
+from dpdm.prior.networks import new_denoiser
 from dpdm.prior.normaliser import Normaliser, VariableSpec, variable_spec_attrs
 from dpdm.system import check_field_memory
 from dpdm.training.config import PerceptronRecipe, PlaneRecipe

@@ -4,8 +4,9 @@ import numpy as np
 import xarray as xr
 
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.prior import Prior, new_denoiser
+from dpdm.prior import Prior
 from dpdm.prior.model_card import ModelCard
+from dpdm.prior.networks import new_denoiser
 from dpdm.prior.normaliser import Normaliser, VariableSpec
 from dpdm.training.config import DataSettings, FieldRecipe
 from dpdm.training.field_series import training_climate
