@@ -45,9 +45,9 @@ from dpdm.states.field_domain import FieldConditioning
 from dpdm.states.trajectories import TrajectorySpace
 from dpdm.states.trajectory_domain import open_trajectory_file
 from dpdm.tensor_files import read_prefixed_tensors
+from dpdm.training import split_trajectories
 from dpdm.training.config import PerceptronRecipe, PerceptronTrainSettings
 from dpdm.training.loop import run_training
-from dpdm.training.trajectory_windows import split_trajectories
 
 RIDGE_PENALTIES = tuple(
     10.0**n for n in range(-10, 1)
@@ -316,7 +316,7 @@ def train_surrogate(
     prior: Prior, lessons: TrajectorySpace, ahead: ForecastOptions, path: Path
 ) -> tuple[Surrogate, Tensor]:
     """Return the surrogate, and the normalised trajectories that it has not seen (N, T, C)."""
-    taught, last = split_trajectories(lessons.like, path)
+    taught, last = split_trajectories(lessons.like.sizes["trajectory"], path)
     x = torch.stack(normalise_trajectories(lessons))
     width = prior.contract.states
     fit, hold = (

@@ -21,7 +21,7 @@ def line(progress: "TrainingProgress", started: float) -> str:
     return (
         f"{progress.share:6.1%}  step {progress.step}  loss {progress.loss:.4f}  "
         f"{rate:.2f} steps/s  {left:.1f} min left"
-        + (f"  held-out {progress.score_name}: {scores}" if scores else "")
+        + (f"  held-out {progress.measure}: {scores}" if scores else "")
     )
 
 

@@ -192,7 +192,7 @@ def uneven() -> xr.Dataset:
 BAD = {
     "uneven": (uneven, "apart in time", 5),
     "missing": (missing, "missing or infinite", 5),
-    "constant": (still, "b never changes", 5),
+    "constant": (still, "b is constant", 5),
     "few": (lambda: spirals(2), "holds 2 trajectories", 5),
     "short": (
         lambda: spirals(length=4),
