@@ -232,7 +232,7 @@ def test_a_prior_of_trajectories_does_not_downscale(here: Path) -> None:
     spirals().to_netcdf("spirals.nc")
     Path("small.toml").write_text(TOML.replace("150", "2"))
     done("train", "spirals.nc", "--window", 5, "--out", "p.safetensors", "--config", "small.toml")
-    refused("downscale coarse.nc out.nc --prior p.safetensors", "knows trajectories of a, b")
+    refused("downscale coarse.nc out.nc --prior p.safetensors", "is of trajectories of a, b")
     refused(
         "train fine.nc --factor 4 --start p.safetensors --out q.safetensors --config small.toml",
         "unknown key|prior of trajectories",
