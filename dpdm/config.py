@@ -64,7 +64,7 @@ def parse_value(kind: Any, said: Any, where: str) -> Any:
     """Return one value, checked against its annotation.
 
     Example:
-        >>> value(tuple[float, ...], [1, 2.5], "a.toml, key")
+        >>> parse_value(tuple[float, ...], [1, 2.5], "a.toml, key")
         (1.0, 2.5)
     """
     if kind is Any:
@@ -105,7 +105,7 @@ def format_setting(said: Any) -> str:
     """Return a value as it was written, or its beginning where it is long.
 
     Example:
-        >>> shown("ab"), len(shown("a" * 1000))
+        >>> format_setting("ab"), len(format_setting("a" * 1000))
         ("'ab'", 100)
     """
     try:
@@ -140,7 +140,7 @@ def choice_rule(*words: str | Collection[str]) -> ValueRule:
     """Return the rule that a word is one of some, or of a registry, whatever it holds by then.
 
     Example:
-        >>> one_of("", ["heun", "ddim"])[0]("ddim")
+        >>> choice_rule("", ["heun", "ddim"])[0]("ddim")
         True
     """
     shown = ", ".join(w if isinstance(w, str) else ", ".join(w) for w in words)

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from dpdm.diffusion.gaussian import Gaussian
+from dpdm.diffusion.denoise import Gaussian
 from dpdm.diffusion.noise import karras_levels
 from dpdm.diffusion.sample import SAMPLERS
 from dpdm.errors import DpdmError

@@ -7,8 +7,13 @@ from pathlib import Path
 from dpdm.fields.read import sha256
 from dpdm.fields.write import Writer, check_output
 from dpdm.prior import find_prior, load_prior
-from dpdm.prior.skill import warn_if_unskilled
-from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_layout
+from dpdm.prior.model_card import warn_if_unskilled
+from dpdm.states.ensemble import (
+    EnsembleOptions,
+    ProgressCallback,
+    ensemble_provenance,
+    finish_layout,
+)
 from dpdm.states.field_domain import fit_field_space
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import EnsembleOptions

@@ -78,7 +78,7 @@ def name_not_found(
         kind: What the names are of.
 
     Example:
-        >>> str(not_found("t2n", ["tp", "t2m"], "Did you mean --variable {}?", "a.nc"))
+        >>> str(name_not_found("t2n", ["tp", "t2m"], "Did you mean --variable {}?", "a.nc"))
         'a.nc has no variable t2n; it has t2m, tp. Did you mean --variable t2m?'
     """
     near = nearest_names(name, there) or ["nothing"]
@@ -93,7 +93,7 @@ def variables_not_found(
     """Return the error for a file that has none of the variables that it should have.
 
     Example:
-        >>> none_found("a.nc", "the prior's", ["t2m"], ["sst"]).hint
+        >>> variables_not_found("a.nc", "the prior's", ["t2m"], ["sst"]).hint
         'Say which one is meant, as in --var t2m=sst.'
     """
     known = [str(name) for name in there] or ["nothing"]
@@ -114,7 +114,7 @@ def escape_controls(text: str) -> str:
     r"""Return a text with what a terminal would obey written as escapes.
 
     Example:
-        >>> printable("a\x1b[31m red\r")
+        >>> escape_controls("a\x1b[31m red\r")
         'a\\x1b[31m red\\r'
     """
     return CONTROL_CHARACTERS.sub(lambda found: ascii(found[0])[1:-1], text)

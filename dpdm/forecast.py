@@ -37,9 +37,9 @@ from dpdm.states.options import EnsembleOptions
 from dpdm.states.trajectories import TrajectorySpace
 from dpdm.states.trajectory_domain import open_trajectory_file
 from dpdm.tensor_files import read_prefixed_tensors
+from dpdm.training import split_trajectories
 from dpdm.training.config import PerceptronRecipe, PerceptronTrainSettings
 from dpdm.training.loop import run_training
-from dpdm.training.trajectory_windows import split_trajectories
 
 RIDGE_PENALTIES = tuple(10.0**n for n in range(-10, 1))  # over the mean variance of predictors
 MAX_FITTING_PAIRS = 200_000
@@ -303,7 +303,7 @@ def train_surrogate(
     prior: Prior, training: TrajectorySpace, options: ForecastOptions, path: Path
 ) -> tuple[Surrogate, Tensor]:
     """Return the surrogate, and normalised test trajectories (N, T, C)."""
-    fitted, validated = split_trajectories(training.like, path)
+    fitted, validated = split_trajectories(training.like.sizes["trajectory"], path)
     x = torch.stack(normalise_trajectories(training))
     width = prior.contract.states
     fit, validation = (

@@ -17,8 +17,7 @@ from dpdm.fields.read import OmittedVariableWarning, open_fields, sha256
 from dpdm.fields.trajectories import holds_trajectories, trajectory_cadence
 from dpdm.fields.value_checks import MissingCodes
 from dpdm.prior import find_prior, read_prior_header
-from dpdm.prior.model_card import ModelCard, PriorHeader
-from dpdm.prior.skill import skill_warning
+from dpdm.prior.model_card import ModelCard, PriorHeader, skill_warning
 from dpdm.tensor_files import read_prefixed_tensors
 
 

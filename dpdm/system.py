@@ -31,7 +31,7 @@ def choose_device(name: str) -> str:
     """Return the torch device for ``auto``, ``cpu`` or ``cuda``.
 
     Example:
-        >>> choose("cpu")
+        >>> choose_device("cpu")
         'cpu'
     """
     import torch
@@ -137,7 +137,7 @@ def format_bytes(size: float) -> str:
     """Return a number of bytes as people read it.
 
     Example:
-        >>> shown(2.34e9), shown(8e18), shown(1e27)
+        >>> format_bytes(2.34e9), format_bytes(8e18), format_bytes(1e27)
         ('2.3 GB', '8000000.0 TB', '1e+15 TB')
     """
     if size < 1e12:
@@ -212,7 +212,7 @@ def import_extra(name: str, what: str, group: str = "gis") -> Any:
         group: The extra that brings it.
 
     Example:
-        >>> extra("parsnip", "Vegetables")
+        >>> import_extra("parsnip", "Vegetables")
         Traceback (most recent call last):
         ...
         dpdm.errors.DpdmError: Vegetables need parsnip, which is not installed. Run: pip install...

@@ -21,8 +21,8 @@ from dpdm.export import FORMATS
 from dpdm.operators.geometry import globe_layout
 from dpdm.operators.registry import ObsLocations, build_operator
 from dpdm.plot import PLOT_KINDS
-from dpdm.prior import load_prior, new_denoiser, save_prior
-from dpdm.prior.model_card import NETWORK_KINDS
+from dpdm.prior import load_prior, save_prior
+from dpdm.prior.networks import NETWORK_KINDS, new_denoiser
 from dpdm.reconstruct.plan import PLAN_RULES
 from tests.helpers.small_world import done, refused
 
@@ -33,7 +33,7 @@ from functools import partial
 import torch
 from torch import nn
 from dpdm import export
-from dpdm.prior.model_card import NetKind, register_net
+from dpdm.prior.networks import NetKind, register_net
 from dpdm.diffusion import sample
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.evaluate import metrics

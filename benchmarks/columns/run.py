@@ -52,12 +52,10 @@ from benchmarks.columns.state import (
     write_states,
 )
 from dpdm.diffusion.denoise import expand_sigma
-from dpdm.diffusion.guidance import CovarianceDenoiser, static_covariance
+from dpdm.diffusion.guidance import CovarianceDenoiser, Observation, static_covariance
 from dpdm.diffusion.noise import MemberNoise
-from dpdm.diffusion.observation import Observation
 from dpdm.nets.mlp import MLP
-from dpdm.prior import Prior, find_prior, load_prior
-from dpdm.prior.bound_denoiser import state_scaling, window_denoiser
+from dpdm.prior import Prior, find_prior, load_prior, state_scaling, window_denoiser
 from dpdm.states.sampling import SamplerConfig, draw_samples
 from dpdm.types import Fields, Sigma
 

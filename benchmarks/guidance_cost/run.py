@@ -16,8 +16,7 @@ import torch
 
 from benchmarks import common
 from benchmarks.draws import task_of
-from dpdm.diffusion.guidance import Guide, dps, mmps, sda
-from dpdm.diffusion.observation import Observation
+from dpdm.diffusion.guidance import Guide, Observation, dps, mmps, sda
 from dpdm.operators.geometry import globe_layout
 from dpdm.operators.interpolation import point_operator
 from dpdm.operators.linear import apply_per_channel

@@ -18,7 +18,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from dpdm.training.trajectory_windows import split_trajectories
+from dpdm.training import split_trajectories
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def filtered(x: Tensor, gains: Tensor) -> Tensor:
 def climate(path: Path, states: int) -> Climate:
     """Return the law of trajectories of so many states, from those that a prior learns from."""
     with xr.open_dataset(path) as ds:
-        taught, _ = split_trajectories(ds, path)
+        taught, _ = split_trajectories(ds.sizes["trajectory"], path)
         fields = ds[["u", "v"]].isel(trajectory=slice(taught)).to_array()
         axes = ("trajectory", "variable", "time", "y", "x")
         x = torch.from_numpy(fields.transpose(*axes).values).double()

@@ -31,16 +31,14 @@ from torch import Tensor
 
 from benchmarks import common
 from benchmarks.lorenz63 import kalman_smoother
-from dpdm.diffusion.guidance import sda
+from dpdm.diffusion.guidance import Observation, sda
 from dpdm.diffusion.noise import karras_levels
-from dpdm.diffusion.observation import Observation
 from dpdm.diffusion.sample import langevin_sampler
 from dpdm.diffusion.tile import TimeWindows, tile_denoiser
-from dpdm.prior import Prior, find_prior, load_prior
-from dpdm.prior.bound_denoiser import state_scaling, window_denoiser
+from dpdm.prior import Prior, find_prior, load_prior, state_scaling, window_denoiser
 from dpdm.prior.model_card import SAMPLING_BY_KIND
 from dpdm.testbeds import lorenz63
-from dpdm.testbeds.particle_smoother import run_smoother
+from dpdm.testbeds.lorenz63 import run_smoother
 from dpdm.types import Fields, Values
 
 LENGTH, DRAWS = 65, 512

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from dpdm.forecast import LeadPairs, Surrogate, fit_head, pair_rmse
 from dpdm.nets.mlp import MLP
-from dpdm.prior import Prior, new_denoiser
+from dpdm.prior import Prior
+from dpdm.prior.networks import new_denoiser
 from dpdm.states.features import FeatureOptions, window_features
 
 Ahead = Callable[[Tensor], Tensor]

@@ -17,7 +17,7 @@ from dpdm.fields.read import load_checked_fields as load_fields
 from dpdm.fields.read import open_fields
 from dpdm.prior import load_prior, save_prior
 from dpdm.training.config import FieldRecipe
-from dpdm.training.field_series import training_climate
+from dpdm.training.field_statistics import training_climate
 
 FACTOR = 10  # of 0.25 degrees
 PERIOD = ["2000-01", "2025-12"]  # of the means, which are dated in 2012

@@ -25,8 +25,7 @@ from torch import Tensor
 
 from benchmarks.observed import Observed
 from benchmarks.profiles.gaussian import Law
-from dpdm.diffusion.guidance import conjugate_gradients
-from dpdm.diffusion.observation import linearise
+from dpdm.diffusion.guidance import conjugate_gradients, linearise
 from dpdm.fields.grid import Grid
 
 Array = NDArray[np.float64]

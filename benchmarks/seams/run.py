@@ -30,7 +30,7 @@ from benchmarks.draws import Array, blocks, draw, one_window, task_of, touching
 from dpdm.fields.grid import grid_of
 from dpdm.fields.read import open_fields
 from dpdm.fields.subset import centre_positions
-from dpdm.prior.conditioning import to_tensor
+from dpdm.prior.normaliser import to_tensor
 from dpdm.states.field_posterior import Posterior
 from dpdm.states.fields import FieldSpace
 

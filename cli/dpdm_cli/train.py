@@ -101,7 +101,8 @@ def train(
     The same command again goes on where it was stopped.
     """  # fmt: skip
     from dpdm.prior import find_prior
-    from dpdm.train import TrainingFiles, train
+    from dpdm.train import train
+    from dpdm.training import TrainingFiles
     from dpdm_cli.training import reporter
 
     if sum((factor is not None, bool(coarse), window is not None)) != 1:

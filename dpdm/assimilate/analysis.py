@@ -20,8 +20,8 @@ from torch import Tensor
 
 from dpdm.assimilate.background import CoarseError, condition_error, innovation_covariance
 from dpdm.assimilate.departures import background_check
+from dpdm.diffusion.guidance import Observation
 from dpdm.diffusion.noise import draw_noise
-from dpdm.diffusion.observation import Observation
 from dpdm.errors import DpdmError
 from dpdm.observations.observation_operator import operator_names, values_and_errors
 from dpdm.observations.quality_control import withhold_stations

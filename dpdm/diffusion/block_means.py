@@ -1,16 +1,16 @@
-r"""Turn a prior denoiser into one that honours what is known of the field.
+r"""Constrain a denoiser to known block means.
 
-Block means known without error are the simplest observation, y = A(x). With the denoiser's own
-error variance V in each cell, the posterior mean moves within a block along V until the means
+Block means known without error are the simplest observation, y = A(x). With the error variance V
+of the denoiser in each cell, the posterior mean is shifted along V in each block until the means
 agree:
 
 .. math:: u' = u + \lambda V, \qquad A(f(u')) = y
 
-where u are modelled values, f turns them into physical ones, and there is one :math:`\lambda` a
-block. For f linear this is the Kalman update with background covariance diag(V); for
-precipitation f is :math:`\max(e^u - 1, 0)` and :math:`\lambda` solves a rising equation, so no
-value turns negative. Done at every noise level, the means are honoured by the field's own texture
-and not by a shift afterwards.
+where u are modelled values, f converts them to physical values, and each block has one
+:math:`\lambda`. For linear f this is the Kalman update with background covariance diag(V); for
+precipitation f is :math:`\max(e^u - 1, 0)` and :math:`\lambda` solves a monotonic equation, so no
+value becomes negative. At every noise level, the constraint acts on the texture of the field,
+which a shift afterwards would not.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class BlockMeans:
         return self.rows.to(physical) @ physical @ self.columns.to(physical).T
 
     def broadcast_to_cells(self, blocks: Tensor) -> Tensor:
-        """Return each block's value in all its cells."""
+        """Return the value of each block in all its cells."""
         return blocks[..., self.rows.argmax(0)[:, None], self.columns.argmax(0)]
 
 
@@ -51,16 +51,16 @@ BlockMeanSolver = Callable[[Tensor, Tensor, BlockMeans, int], Tensor]
 
 
 def solve_identity(u: Tensor, variance: Tensor, blocks: BlockMeans, channel: int) -> Tensor:
-    """Return modelled values whose block means are as known, for physical = modelled."""
+    """Return modelled values with the known block means, for physical = modelled."""
     miss = blocks.value[channel].to(u) - blocks.mean(u)
     shift = miss / blocks.mean(variance)
     return u + variance * blocks.broadcast_to_cells(shift.nan_to_num(0.0, 0.0, 0.0))
 
 
 def solve_log1p(u: Tensor, variance: Tensor, blocks: BlockMeans, channel: int) -> Tensor:
-    """Return modelled values whose block means are as known, for physical = max(exp(u) - 1, 0).
+    """Return modelled values with the known block means, for physical = max(exp(u) - 1, 0).
 
-    The mean rises with the shift, so a bracket always closes; 60 halvings are exact to float64.
+    The mean increases with the shift, so bisection converges; 60 steps are exact to float64.
     """
     known = blocks.value[channel].to(u)
     direction = variance / blocks.broadcast_to_cells(blocks.mean(variance))
@@ -80,14 +80,14 @@ BLOCK_MEAN_SOLVERS: dict[str, BlockMeanSolver] = {"identity": solve_identity, "l
 
 @dataclass(frozen=True)
 class BlockMeanConstraint:
-    """Make fields honour block means.
+    """The constraint of fields to block means.
 
     Attributes:
-        blocks: What is known.
-        transforms: Each variable's transform.
+        blocks: The known means.
+        transforms: Transform of each variable.
         base: Modelled values at x = 0, with shape (C, H, W).
         scale: Modelled values per unit of x, with shape (C, H, W).
-        variance: Error variance of modelled values (C, H, W): along what the fields give way.
+        variance: Error variance of modelled values (C, H, W), the direction of the shift.
     """
 
     blocks: BlockMeans
@@ -97,7 +97,7 @@ class BlockMeanConstraint:
     variance: Tensor
 
     def solve_means(self, u: Tensor) -> Tensor:
-        """Return modelled values (B, C, H, W) that honour the means."""
+        """Return modelled values (B, C, H, W) with the known means."""
         solved = [
             BLOCK_MEAN_SOLVERS[name](u[:, c], self.variance[c].to(u), self.blocks, c)
             for c, name in enumerate(self.transforms)
@@ -105,7 +105,7 @@ class BlockMeanConstraint:
         return torch.stack(solved, dim=1)
 
     def constrain_denoiser(self, prior: Denoise) -> Denoise:
-        """Return the prior's denoiser, honouring the means at every noise level."""
+        """Return the prior's denoiser, constrained to the means at every noise level."""
 
         def posterior(x_t: Fields, sigma: Sigma) -> Fields:
             x_hat = prior(x_t, sigma)

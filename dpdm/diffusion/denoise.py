@@ -1,34 +1,38 @@
-r"""The one trained function: from a noisy field to the expected clean one.
+r"""Denoisers: from a noisy field to the expected clean field.
 
 A noisy field is :math:`x_t = x + \sigma z` with :math:`z \sim N(0, I)`. A denoiser estimates
-:math:`E[x \mid x_t]`, which is the score in other clothes (Tweedie's formula):
+:math:`E[x \mid x_t]`, which is equivalent to the score (Tweedie's formula):
 
 .. math:: \nabla \log p(x_t) = (E[x \mid x_t] - x_t) / \sigma^2
 
-The network F inside sees unit variance at every noise level:
+The input of the network F has unit variance at every noise level:
 
 .. math:: D(x_t, \sigma) = c_{skip} x_t + c_{out} F(c_{in} x_t, c_{noise})
 
-It also gives the logarithm s of the variance of its own error, learned by the Gaussian
-likelihood, so that one evaluation yields mean and variance:
+The network also estimates the logarithm s of its error variance, trained by the Gaussian
+likelihood, so that one evaluation gives mean and variance:
 :math:`V[x \mid x_t] \approx c_{out}^2 e^s` in each cell.
 
 References:
     Karras et al. (2022), Elucidating the design space of diffusion-based generative models,
     Table 1. https://arxiv.org/abs/2206.00364
 
-Widen an ensemble that is too sure of itself.
+**Spread inflation.** In new regions or years ensembles tend to be underdispersive. The inflated
+members :math:`x' = m + k (x - m)` have the same mean m and k times the spread; k is estimated on
+validation data. Their denoiser is exactly
 
-A network is surer of what it has seen than of a new region or year, and its members lie too close
-together. With :math:`x' = m + k (x - m)` the members keep their mean m and their texture, and
-their spread grows by k, which is measured where nothing was trained. As noise adds to either,
+.. math:: D'(x_t, \sigma) = m + k \, (D(m + (x_t - m) / k, \; \sigma / k) - m).
 
-.. math:: D'(x_t, \sigma) = m + k \, (D(m + (x_t - m) / k, \; \sigma / k) - m)
+**Gaussian fields** have a denoiser in closed form: the exact reference of the tests, the self-test
+of ``dpdm doctor``, and a baseline, as its posterior is optimal interpolation. For
+:math:`x \sim N(m, C)` with :math:`C = U \Lambda U^T`,
 
-is exactly the denoiser of :math:`x'`: another denoiser, for any sampler and any condition.
+.. math:: E[x \mid x_t] = m + U \Lambda (\Lambda + \sigma^2)^{-1} U^T (x_t - m).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -43,15 +47,15 @@ def expand_sigma(sigma: Sigma, x: Fields) -> Tensor:
 
 
 class Denoiser(nn.Module):
-    """Precondition a backbone, and bind it to what is known.
+    """Precondition a backbone, and bind it to conditioning fields.
 
     Args:
-        backbone: Module with ``features(given)``, what the conditioning fields say, and
+        backbone: Module with ``features(given)``, the features of the conditioning fields, and
             ``forward(x, c_noise, features)``, twice the channels of ``x``: F and s.
         sigma_data: Standard deviation of the clean, normalised fields.
-        law: Denoiser of a Gaussian law, with its ``spread(sigma)``, that the network corrects:
-            it takes the place of c_skip x_t, its spread that of c_out, and the network sees
-            its answer beside x_t.
+        law: Denoiser of a Gaussian distribution that the network corrects: it replaces
+            c_skip x_t, its ``spread(sigma)`` replaces c_out, and its mean is another input of
+            the network.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class Denoiser(nn.Module):
         self.law = law
 
     def features(self, given: Fields) -> list[Tensor]:
-        """Return what the conditioning fields say, computed once for all members and levels."""
+        """Return the features of conditioning fields, the same for all members and levels."""
         out: list[Tensor] = self.backbone.features(given)  # type: ignore[operator]
         return out
 
@@ -85,11 +89,11 @@ class Denoiser(nn.Module):
         check_interrupt()
         c_skip, c_out, c_in, c_noise = self.scalings(sigma, x_t)
         if self.law is None:
-            guess, seen = c_skip * x_t, c_in * x_t
+            guess, inputs = c_skip * x_t, c_in * x_t
         else:
             guess = self.law(x_t, sigma)
-            seen = torch.cat([c_in * x_t, guess], dim=1)
-        f, s = self.backbone(seen, c_noise, features).to(x_t.dtype).chunk(2, dim=1)
+            inputs = torch.cat([c_in * x_t, guess], dim=1)
+        f, s = self.backbone(inputs, c_noise, features).to(x_t.dtype).chunk(2, dim=1)
         return guess + c_out * f, c_out**2 * s.exp()
 
     def forward(self, x_t: Fields, sigma: Sigma, given: Fields) -> Fields:
@@ -108,24 +112,24 @@ class Denoiser(nn.Module):
     def loss(
         self, x: Fields, sigma: Sigma, noise: Fields, given: Fields, area: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the weighted error and the likelihood of one denoising, one value per draw.
+        """Return the weighted error and the negative log-likelihood, one value per draw.
 
         Several draws may share a field: ``sigma`` (K * B,) and ``noise`` (K * B, C, H, W) for
-        ``x`` (B, C, H, W), whose features are computed once. Cells where ``x`` is NaN are left
-        out; the others count by their ``area``, if one is given, that broadcasts against ``x``.
+        ``x`` (B, C, H, W), whose features are computed once. Cells where ``x`` is NaN are
+        ignored; the others are weighted by ``area``, if given, which broadcasts against ``x``.
         The error is weighted by 1 / c_out^2 (Karras et al. 2022, equation 8).
         """
         draws = len(sigma) // len(x)
         features = [f.repeat(draws, 1, 1, 1) for f in self.features(given)]
         x = x.repeat(draws, *(1,) * (x.ndim - 1))
-        seen = x.isfinite()
+        valid = x.isfinite()
         x = x.nan_to_num()
         x_hat, variance = self.moments(x + expand_sigma(sigma, x) * noise, sigma, features)
         c_out = self.scalings(sigma, x)[1]
         error = ((x_hat - x) / c_out).square()
         relative = variance / c_out**2
         nats = (error.detach() / relative + relative.log()) / 2
-        share = seen.to(x) if area is None else seen * area
+        share = valid.to(x) if area is None else valid * area
         count = share.flatten(1).sum(1).clamp_min(1)
         return tuple(  # type: ignore[return-value]
             (share * each).flatten(1).sum(1) / count for each in (error, nats)
@@ -133,18 +137,43 @@ class Denoiser(nn.Module):
 
 
 def inflate(denoise: Denoise, mean: Fields, factor: float) -> Denoise:
-    """Return the denoiser of fields whose deviation from the mean is ``factor`` times as wide.
+    """Return the denoiser of fields with ``factor`` times the deviation from the mean.
 
     Args:
         denoise: Denoiser of the fields x.
         mean: Their mean m, with shape (1, C, H, W).
-        factor: The factor k; 1 changes nothing.
+        factor: The factor k; 1 for no inflation.
     """
     if factor == 1.0:
         return denoise
 
-    def wider(x_t: Fields, sigma: Sigma) -> Fields:
-        inner = denoise(mean + (x_t - mean) / factor, sigma / factor)
-        return mean + factor * (inner - mean)
+    def inflated(x_t: Fields, sigma: Sigma) -> Fields:
+        x_hat = denoise(mean + (x_t - mean) / factor, sigma / factor)
+        return mean + factor * (x_hat - mean)
 
-    return wider
+    return inflated
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Fields x ~ N(mean, cov), flattened to N = C * H * W cells.
+
+    Attributes:
+        mean: Mean, with shape (N,).
+        cov: Covariance, with shape (N, N).
+    """
+
+    mean: Tensor
+    cov: Tensor
+
+    def __call__(self, x_t: Fields, sigma: Sigma) -> Fields:
+        """Return E[x | x_t], with the shape of ``x_t``."""
+        values, vectors = torch.linalg.eigh(self.cov)
+        keep = values / (values + sigma[:, None] ** 2)
+        flat: Tensor = self.mean + ((x_t.flatten(1) - self.mean) @ vectors * keep) @ vectors.T
+        return flat.reshape(x_t.shape)
+
+    def condition_on(self, a: Tensor, y: Tensor, r: Tensor) -> Gaussian:
+        """Return the posterior after y = a x + e, e ~ N(0, diag(r)): the Kalman update."""
+        gain = torch.linalg.solve(a @ self.cov @ a.T + torch.diag(r), a @ self.cov).T
+        return Gaussian(self.mean + gain @ (y - a @ self.mean), self.cov - gain @ a @ self.cov)

@@ -1,19 +1,18 @@
-r"""Turn the denoiser of a prior into that of a posterior, given observations.
+r"""Observations, and the denoiser of the posterior that they give (guidance).
 
-Whatever the guidance, the posterior's denoiser is the prior's, pulled along its own Jacobian
-:math:`J = \partial \hat x / \partial x_t`:
+Observations are :math:`y = A(x) + e` with :math:`e \sim N(0, R)`. The denoiser of the posterior is
+that of the prior plus a correction by its Jacobian :math:`J = \partial \hat x / \partial x_t`:
 
 .. math:: E[x \mid x_t, y] \approx \hat x + \sigma^2 J^T \nabla_{\hat x} \log p(y \mid x_t)
 
-They differ in what they take :math:`V = V[x \mid x_t]` to be, the uncertainty that is left in the
-fields and spreads into the observed values:
+The methods differ in the covariance :math:`V = V[x \mid x_t]` of the fields:
 
-- **SDA** takes :math:`R + \sigma^2 \Gamma` for :math:`R + A V A^T`: one gradient.
-- **MMPS** matches moments, :math:`V = \sigma^2 J`, and solves for the weights by conjugate
-  gradients: exact for Gaussian fields and linear operators, a gradient more for each iteration.
-- **law** takes the covariance that a Gaussian law leaves, where the prior sets out from one: no
-  gradient of the network at all, and iterations until what is left is small.
-- **DPS** knows no V, and takes a step along the gradient of the misfit's norm.
+- **SDA** approximates :math:`R + A V A^T` by :math:`R + \sigma^2 \Gamma`: one gradient.
+- **MMPS** uses :math:`V = \sigma^2 J`, and solves for the weights by conjugate gradients: exact
+  for Gaussian fields and linear operators, with one more gradient for each iteration.
+- **law** uses the static background covariance of the prior's Wiener filter: no gradient of the
+  network, and iterations until the residual is small.
+- **DPS** uses no V, but a step along the gradient of the norm of the misfit.
 
 References:
     Rozet and Louppe (2023), SDA, https://arxiv.org/abs/2306.10574, equation 15, algorithm 3.
@@ -24,21 +23,94 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dpdm import choices
 from dpdm.diffusion.denoise import expand_sigma
-from dpdm.diffusion.observation import Observation, linearise
 from dpdm.errors import DpdmError
-from dpdm.types import Denoise, Fields, Sigma, Values
+from dpdm.types import Denoise, Fields, Operator, Sigma, Values
+
+Adjoint = Callable[[Values], Fields]
+Tangent = Callable[[Fields], Values]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Observed values with their observation operator and error covariance.
+
+    Attributes:
+        operator: Observation operator A, from fields (B, ...) to values (B, N), differentiable.
+        value: Observed values y, with shape (N,).
+        variance: Uncorrelated error variance, with shape (N,).
+        shared: Correlated error covariance (N, N), added to R, or nothing.
+        scale: Climatological variance of A(x), or that for fields x of unit variance, with shape
+            (N,): it makes SDA's Gamma dimensionless. None for values of unit variance.
+    """
+
+    operator: Operator
+    value: Tensor
+    variance: Tensor
+    scale: Tensor | None = None
+    shared: Tensor | None = None
+
+    def apply_r(self, v: Values) -> Values:
+        """Return R v, with the shape (B, N) of v."""
+        diagonal = self.variance.to(v) * v
+        return diagonal if self.shared is None else diagonal + v @ self.shared.to(v).T
+
+    def solve_r(self, v: Values, more: Tensor) -> Values:
+        """Return (R + diag(more))^-1 v, for ``more`` that broadcasts against v (B, N)."""
+        diagonal = self.variance.to(v) + more
+        if self.shared is None:
+            return v / diagonal
+        covariance = self.shared.to(v) + torch.diag_embed(diagonal.expand(len(v), -1))
+        weights: Values = torch.linalg.solve(covariance, v)
+        return weights
+
+    def misfit(self, x: Fields) -> Values:
+        """Return y - A(x), with shape (B, N)."""
+        return self.value.to(x) - self.operator(x)
+
+
+def linearise(operator: Operator, at: Fields) -> tuple[Values, Adjoint, Tangent]:
+    """Return A(at), the adjoint v -> A'^T v, and the tangent dx -> A' dx, by reverse gradients."""
+    with torch.enable_grad():
+        at = at.detach().requires_grad_()
+        values = operator(at)
+        probe = torch.zeros_like(values, requires_grad=True)
+        (gradient,) = torch.autograd.grad(values, at, probe, create_graph=True)
+
+    def pull(v: Values) -> Fields:
+        return torch.autograd.grad(values, at, v, retain_graph=True)[0]
+
+    def push(dx: Fields) -> Values:
+        return torch.autograd.grad(gradient, probe, dx, retain_graph=True)[0]
+
+    return values.detach(), pull, push
+
+
+def operator_variance(operator: Operator, at: Fields, probes: int = 64) -> Tensor:
+    """Estimate the variance of A(x) for x of unit variance around ``at`` (1, ...), shape (N,).
+
+    The diagonal of A' A'^T, by random signs: exact for values of one cell, else within 20%.
+    """
+    values, _, push = linearise(operator, at)
+    total = torch.zeros_like(values[0])
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(probes):
+        signs = torch.randint(0, 2, at.shape, generator=generator) * 2 - 1
+        total += push(signs.to(at))[0].square()
+    return total / probes
+
 
 Guide = Callable[[Denoise, Observation], Denoise]
 
 
 def denoise_with_graph(denoise: Denoise, x_t: Fields, sigma: Sigma) -> tuple[Fields, Fields]:
-    """Return noisy fields and their mean, with the graph between them."""
+    """Return noisy fields and their denoised mean, connected by the autograd graph."""
     x_t = x_t.detach().requires_grad_()
     return x_t, denoise(x_t, sigma)
 
@@ -48,8 +120,8 @@ def sda(denoise: Denoise, seen: Observation, gamma: float = 1e-2) -> Denoise:
 
     Args:
         denoise: Denoiser of the prior.
-        seen: What was measured.
-        gamma: Gamma for fields of unit variance: what V is over sigma^2.
+        seen: The observations.
+        gamma: Gamma for fields of unit variance: V / sigma^2.
     """
 
     def posterior(x_t: Fields, sigma: Sigma) -> Fields:
@@ -66,12 +138,12 @@ def sda(denoise: Denoise, seen: Observation, gamma: float = 1e-2) -> Denoise:
 
 
 def mmps(denoise: Denoise, seen: Observation, iterations: int = 3) -> Denoise:
-    """Return the denoiser of p(x | y) with the denoiser's own covariance.
+    """Return the denoiser of p(x | y) with the covariance of the denoiser, sigma^2 J.
 
     Args:
         denoise: Denoiser of the prior.
-        seen: What was measured.
-        iterations: Steps of conjugate gradients; as many as there are values is exact.
+        seen: The observations.
+        iterations: Steps of conjugate gradients; exact with as many as there are values.
     """
 
     def posterior(x_t: Fields, sigma: Sigma) -> Fields:
@@ -93,12 +165,11 @@ def mmps(denoise: Denoise, seen: Observation, iterations: int = 3) -> Denoise:
 
 
 class CovarianceDenoiser:
-    """A denoiser that knows what a Gaussian law leaves unknown.
+    """A denoiser with a static posterior covariance.
 
     Args:
         denoise: The denoiser.
-        cover: Maps fields and noise level to the law's posterior covariance of x given x_t,
-            applied to the fields.
+        cover: Applies the covariance of x given x_t to fields, for a noise level.
     """
 
     def __init__(self, denoise: Denoise, cover: Denoise) -> None:
@@ -112,19 +183,18 @@ class CovarianceDenoiser:
 def static_covariance(
     denoise: Denoise, seen: Observation, iterations: int = 20, tolerance: float = 0.3
 ) -> Denoise:
-    """Return the denoiser of p(x | y) with the covariance of a Gaussian law.
+    """Return the denoiser of p(x | y) with a static covariance.
 
     Args:
-        denoise: A :class:`Lawful` denoiser of the prior.
-        seen: What was measured.
-        iterations: Steps of conjugate gradients at most, over values in units of their errors.
-        tolerance: Residual at which they stop: what is left is seen again at the next noise
-            level, and at the last levels a step or two suffice.
+        denoise: A :class:`CovarianceDenoiser` of the prior.
+        seen: The observations.
+        iterations: Steps of conjugate gradients at most, for values in units of their errors.
+        tolerance: Relative residual at which they stop; the next noise level reduces it further.
     """
     if not isinstance(denoise, CovarianceDenoiser):
         raise DpdmError(
-            "--guidance law needs a prior that sets out from a Gaussian law, and this does not.",
-            "Say --guidance mmps or sda.",
+            "--guidance law needs a prior with a Wiener filter, and this prior has none.",
+            "Use --guidance mmps or sda.",
         )
     cover = denoise.cover
 
@@ -152,9 +222,9 @@ def conjugate_gradients(
 
     Args:
         matvec: The map.
-        b: What it is to give.
+        b: The right-hand side.
         iterations: Steps at most.
-        tolerance: Residual over b, by their norms, that is good enough for a member.
+        tolerance: Norm of the residual, relative to that of b, at which a member has converged.
     """
     tiny = torch.finfo(b.dtype).tiny
     x, r = torch.zeros_like(b), b
@@ -174,12 +244,12 @@ def conjugate_gradients(
 
 
 def dps(denoise: Denoise, seen: Observation, zeta: float = 1.0) -> Denoise:
-    """Return the prior's denoiser pulled along the gradient of the misfit's norm.
+    """Return the prior's denoiser plus a step along the gradient of the norm of the misfit.
 
     Args:
         denoise: Denoiser of the prior.
-        seen: What was measured.
-        zeta: Length of the pull.
+        seen: The observations.
+        zeta: Length of the step.
     """
 
     def posterior(x_t: Fields, sigma: Sigma) -> Fields:
@@ -197,7 +267,7 @@ GUIDES: dict[str, Guide] = {}
 
 
 def register(name: str, guide: Guide) -> None:
-    """Add a guidance to those of `GUIDES` and of the option ``--guidance``."""
+    """Add a guidance method to `GUIDES` and to the option ``--guidance``."""
     GUIDES[name] = guide
     choices.add_choice(choices.GUIDANCES, name)
 

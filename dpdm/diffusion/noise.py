@@ -1,7 +1,7 @@
 """Noise levels of a sampler, and the noise of each member.
 
-A member's noise depends only on the seed, the member's number and the label of its time step, so
-that any member can be drawn again by itself.
+The noise of a member depends only on the seed, the number of the member and the label of its time
+step, so that each member can be reproduced separately.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch import Tensor
 
 
 def karras_levels(steps: int, least: float = 2e-3, most: float = 80.0, rho: float = 7.0) -> Tensor:
-    """Return ``steps + 1`` falling noise levels, from ``most`` through ``least`` to zero.
+    """Return ``steps + 1`` decreasing noise levels, from ``most`` through ``least`` to zero.
 
     Example:
-        >>> levels(2, 0.002, 80.0).tolist()
+        >>> karras_levels(2, 0.002, 80.0).tolist()
         [80.0, 0.002, 0.0]
     """
     ends = torch.tensor([most, least], dtype=torch.float64) ** (1 / rho)
@@ -46,24 +46,24 @@ SCHEDULES: dict[str, Callable[[int, float, float], Tensor]] = {
 
 
 def level_at_share(schedule: str, share: float, least: float, most: float) -> float:
-    """Return the noise level at which a share of a schedule, counted from its end, is left.
+    """Return the noise level at which a share of a schedule remains.
 
     Example:
-        >>> level("karras", 1.0, 0.002, 80.0), level("karras", 0.0, 0.002, 80.0)
+        >>> level_at_share("karras", 1.0, 0.002, 80.0), level_at_share("karras", 0.0, 0.002, 80.0)
         (80.0, 0.0)
-        >>> level("cosine", 0.13, 0.0, 1e4)
+        >>> level_at_share("cosine", 0.13, 0.0, 1e4)
         0.207
     """
-    falling = SCHEDULES[schedule](1000, least, most)
-    shares = torch.linspace(1, 0, len(falling), dtype=torch.float64)
-    return float(np.interp(share, shares.flip(0).numpy(), falling.flip(0).numpy()))
+    levels = SCHEDULES[schedule](1000, least, most)
+    shares = torch.linspace(1, 0, len(levels), dtype=torch.float64)
+    return float(np.interp(share, shares.flip(0).numpy(), levels.flip(0).numpy()))
 
 
 def draw_noise(shape: tuple[int, ...], seed: int, member: int, label: str) -> Tensor:
-    """Return standard normal noise that only seed, member and label decide.
+    """Return standard normal noise, a function of seed, member and label.
 
     Example:
-        >>> torch.equal(noise((2, 3), 0, 5, "1862-07"), noise((2, 3), 0, 5, "1862-07"))
+        >>> torch.equal(draw_noise((2, 3), 0, 5, "1862-07"), draw_noise((2, 3), 0, 5, "1862-07"))
         True
     """
     digest = hashlib.sha256(f"{seed}/{member}/{label}".encode()).digest()
@@ -74,13 +74,13 @@ def draw_noise(shape: tuple[int, ...], seed: int, member: int, label: str) -> Te
 
 @dataclass(frozen=True)
 class MemberNoise:
-    """The noise of an ensemble: its shape, seed and label decide that of every member."""
+    """The noise of an ensemble, a function of shape, seed and label."""
 
     shape: tuple[int, ...]
     seed: int
     label: str
 
-    def __call__(self, numbers: Sequence[int], beside: str = "") -> Tensor:
-        """Return the noise of some members (B, ...), or another that goes beside it."""
-        label = self.label + beside
+    def __call__(self, numbers: Sequence[int], suffix: str = "") -> Tensor:
+        """Return the noise of some members (B, ...), independent for each label suffix."""
+        label = self.label + suffix
         return torch.stack([draw_noise(self.shape, self.seed, m, label) for m in numbers])

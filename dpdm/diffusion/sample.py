@@ -1,16 +1,16 @@
-r"""Draw fields from a denoiser, prior or posterior alike.
+r"""Samplers: draw fields from the denoiser of a prior or posterior.
 
-A sampler is a function of a denoiser, of standard normal noise, and of falling noise levels that
-end in zero. All but the noise is deterministic: it integrates the probability flow
+A sampler is a function of a denoiser, of standard normal noise, and of decreasing noise levels
+that end in zero. It integrates the probability flow, which is deterministic but for the noise,
 
 .. math:: dx / d\sigma = (x - D(x, \sigma)) / \sigma
 
-from :math:`x = \sigma z + D(\sigma z, \sigma)`: at finite noise the mean is not yet forgotten, and
-leaving it out costs an error that no number of steps removes. The mean's evaluation also serves as
-the first slope, so it costs nothing.
+from :math:`x = \sigma z + D(\sigma z, \sigma)`: at a finite sigma_max the mean is not negligible,
+and its neglect is an error that does not vanish with more steps. Its evaluation is also the first
+slope, so it adds no cost.
 
-Where there is an origin :math:`x_0`, the flow begins at :math:`x_0 + \sigma z`: noise up to a
-level, taken away again, leads to fields near by that are as likely as any.
+With an origin :math:`x_0` the flow begins at :math:`x_0 + \sigma z`: adding and removing noise
+gives fields near the origin from the same distribution.
 
 References:
     Karras et al. (2022), https://arxiv.org/abs/2206.00364, algorithm 1 and equation 5.
@@ -39,7 +39,7 @@ NoiseSource = Callable[[int], Fields]
 
 
 class Sampler(Protocol):
-    """Turns standard normal noise into fields, along falling levels, from an origin if any."""
+    """Maps standard normal noise to fields, along decreasing noise levels."""
 
     def __call__(
         self, denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None
@@ -50,7 +50,7 @@ class Sampler(Protocol):
 def start_sampling(
     denoise: Denoise, noise: Fields, most: float, origin: Fields | None = None
 ) -> tuple[Fields, Fields]:
-    """Return the noisiest fields, around an origin or what the noise hides, and their mean."""
+    """Return the initial noisy fields, around the origin if any, and their denoised mean."""
     x = noise * most if origin is None else origin + noise * most
     mean = denoise(x, noise.new_full((len(noise),), most))
     return x + mean if origin is None else x, mean
@@ -58,7 +58,7 @@ def start_sampling(
 
 @torch.no_grad()
 def ddim(denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None) -> Fields:
-    """Take Euler steps: first order, the published system's way."""
+    """Integrate by Euler steps of first order."""
     x, x_hat = start_sampling(denoise, noise, float(levels[0]), origin)
     for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
         if now != levels[0]:
@@ -69,7 +69,7 @@ def ddim(denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None 
 
 @torch.no_grad()
 def heun(denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None) -> Fields:
-    """Take Heun steps: second order, two evaluations a step but for the first and the last."""
+    """Integrate by Heun steps of second order, with two evaluations each (one for the last)."""
     x, x_hat = start_sampling(denoise, noise, float(levels[0]), origin)
     for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
         if now != levels[0]:
@@ -87,7 +87,7 @@ def heun(denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None 
 def multistep(
     denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None
 ) -> Fields:
-    """Take steps of order up to three from the means already known: one evaluation a step."""
+    """Integrate by multistep extrapolation of third order, with one evaluation a step."""
     x, x_hat = start_sampling(denoise, noise, float(levels[0]), origin)
     known: list[tuple[float, Fields]] = []
     for now, then in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
@@ -106,16 +106,16 @@ def langevin_sampler(corrections: int, tau: float, renew: NoiseSource) -> Sample
     .. math:: x \leftarrow x - \delta \epsilon / \sigma + \sqrt{2 \delta} \, (z_n + z_{n+1}) / 2,
               \qquad \delta = \tau \sigma^2 / \overline{\epsilon^2}
 
-    with :math:`\epsilon = (x - D(x, \sigma)) / \sigma`: guidance and composed windows leave errors
-    that no smaller step removes, and the noise makes good for them. Each noise serves twice, in
-    two steps that follow each other: so a Gaussian's law is kept exactly by steps of any length,
-    where fresh noise, as published, widens it by 1 / (1 - tau / 2). A step that is sized by its
-    own epsilon widens the law by 2 / N of N values: nothing in a large field.
+    with :math:`\epsilon = (x - D(x, \sigma)) / \sigma`: the noise removes errors of guidance and
+    of composed windows that remain with smaller steps. Each noise is used in two successive steps, so
+    that steps of any length preserve a Gaussian distribution exactly, where independent noise, as
+    published, inflates its variance by 1 / (1 - tau / 2). The step length from epsilon inflates it
+    by 2 / N for N values, which is negligible for large fields.
 
     Args:
-        corrections: Corrections C after each step.
-        tau: Their length.
-        renew: Gives fresh standard normal noise z for each count of corrections so far.
+        corrections: Number of corrections C after each step.
+        tau: Step length.
+        renew: Returns independent standard normal noise z for each number of a correction.
     """
 
     @torch.no_grad()
@@ -138,7 +138,7 @@ def langevin_sampler(corrections: int, tau: float, renew: NoiseSource) -> Sample
 
 
 def langevin(denoise: Denoise, x: Fields, sigma: float, tau: float, z: Fields) -> Fields:
-    """Return fields after one step of Langevin dynamics at one noise level."""
+    """Return fields after one Langevin step at a noise level."""
     epsilon = (x - denoise(x, x.new_full((len(x),), sigma))) / sigma
     size = epsilon.square().flatten(1).mean(1).clamp_min(torch.finfo(x.dtype).tiny)
     delta = expand_sigma(tau / size, x)
@@ -167,7 +167,7 @@ def integrate_polynomial(known: list[tuple[float, Fields]], end: float) -> Field
 
 
 def divided_difference(pair: list[tuple[float, Fields]]) -> Fields:
-    """Return the slope between two known means."""
+    """Return the slope between two means."""
     (new, x_new), (old, x_old) = pair
     return (x_new - x_old) / (new - old)
 
@@ -177,10 +177,10 @@ class SamplingMethod:
     """A sampler with its properties; to add one, `register` it.
 
     Attributes:
-        name: What the user calls it.
+        name: Its name in ``--sampler``.
         draw: The sampler.
         order: Its order of convergence in the number of steps.
-        evaluations: Returns the evaluations of the network for a number of steps.
+        evaluations: Returns the number of network evaluations for a number of steps.
     """
 
     name: str
@@ -199,7 +199,7 @@ SAMPLERS: dict[str, SamplingMethod] = {}
 
 
 def register(method: SamplingMethod) -> None:
-    """Add a sampler to those of `SAMPLERS` and of the option ``--sampler``."""
+    """Add a sampler to `SAMPLERS` and to the option ``--sampler``."""
     SAMPLERS[method.name] = method
     choices.add_choice(choices.SAMPLERS, method.name)
 
@@ -213,7 +213,7 @@ def count_network_evaluations(sampler: str, steps: int, corrections: int = 0) ->
     """Count the network evaluations of a sampler.
 
     Example:
-        >>> evaluations("heun", 8), evaluations("multistep", 8)
+        >>> count_network_evaluations("heun", 8), count_network_evaluations("multistep", 8)
         (15, 8)
     """
     if corrections:

@@ -1,15 +1,15 @@
-r"""One denoiser of a domain of any extent, out of denoisers of windows.
+r"""Compose denoisers of windows to a denoiser of a domain of any extent.
 
-In space the windows overlap, and their answers are blended **at every noise level** with weights
-that fall linearly towards each window's edge; the noise is one field, drawn for the whole domain.
-So no window is ever finished on its own, and none leaves a seam:
+In space the windows overlap, and their outputs are blended **at every noise level** with weights
+that decrease linearly towards the edges of the window; the noise is one field of the domain. So
+there are no seams:
 
 .. math:: D(x_t) = \sum_k w_k D_k(x_t^{(k)}) / \sum_k w_k
 
-In time nothing is blended. Given its neighbours, a state of a Markov chain knows no more of the
-past or the future, so the score of a long trajectory at one state is that of a window around it:
-each state is taken from the window of which it is the centre, the first and the last from those at
-the ends. Averages of windows would not be a score of anything.
+In time nothing is blended. A state of a Markov chain depends on its neighbours alone, so the score
+of a long trajectory at one state is that of a window around it: each state is taken from the
+window of which it is the centre, the first and the last from those at the ends. An average of
+windows would not be a score.
 
 References:
     Rozet and Louppe (2023), SDA, https://arxiv.org/abs/2306.10574, algorithm 2.
@@ -29,19 +29,19 @@ from torch.utils.checkpoint import checkpoint
 
 from dpdm.types import Denoise, Fields, Sigma
 
-CHECKPOINT_WINDOWS = 16  # windows of which the gradients' intermediate values are kept
+CHECKPOINT_WINDOWS = 16  # windows whose activations are stored for gradients, at most
 WindowSlices: TypeAlias = tuple[Any, ...]
-"""What picks a window out of the fields, ``x_t[place]``."""
+"""The index of a window in the fields, ``x_t[index]``."""
 
 
 class WindowCover(Protocol):
-    """Windows that cover a domain, and how their answers become one."""
+    """Windows that cover a domain."""
 
     def window_slices(self) -> list[WindowSlices]:
-        """List where the windows lie."""
+        """List the indices of the windows."""
 
-    def join(self, answers: Iterable[Fields], x_t: Fields) -> Fields:
-        """Return what the windows, in the order of their places, say of the domain of ``x_t``."""
+    def join(self, outputs: Iterable[Fields], x_t: Fields) -> Fields:
+        """Compose the outputs of the windows, in order, to fields shaped as ``x_t``."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class SpatialWindows:
     Attributes:
         shape: Rows and columns of the domain.
         size: Rows and columns of a window; one that exceeds the domain is cut to it.
-        overlap: Cells that neighbours share, at least.
-        cyclic: Whether the columns close the circle.
+        overlap: Cells shared by neighbours, at least.
+        cyclic: Whether the columns are cyclic.
     """
 
     shape: tuple[int, int]
@@ -66,7 +66,7 @@ class SpatialWindows:
         return min(self.size[0], self.shape[0]), min(self.size[1], self.shape[1])
 
     def window_slices(self) -> list[WindowSlices]:
-        """List each window's rows and columns; columns run around the globe where it is cyclic."""
+        """List the rows and columns of the windows; cyclic columns continue across the edge."""
         height, width = self.extent
         around = self.cyclic and width < self.shape[1]
         rows = [
@@ -87,23 +87,23 @@ class SpatialWindows:
 
     @cached_property
     def weight_sum(self) -> Tensor:
-        """Give the sum of all windows' weights in each cell."""
+        """Give the sum of the weights of all windows in each cell."""
         total = torch.zeros(self.shape, dtype=torch.float64)
-        for place in self.window_slices():
-            total[place] += self.weights()
+        for index in self.window_slices():
+            total[index] += self.weights()
         return total
 
-    def join(self, answers: Iterable[Fields], x_t: Fields) -> Fields:
-        """Return the weighted mean of the windows' answers."""
+    def join(self, outputs: Iterable[Fields], x_t: Fields) -> Fields:
+        """Return the weighted mean of the outputs of the windows."""
         share, sums = self.weights().to(x_t), torch.zeros_like(x_t)
-        for place, x_hat in zip(self.window_slices(), answers, strict=True):
-            sums[place] += share * x_hat
+        for index, x_hat in zip(self.window_slices(), outputs, strict=True):
+            sums[index] += share * x_hat
         return sums / self.weight_sum.to(x_t)
 
 
 @dataclass(frozen=True)
 class TimeWindows:
-    """Windows of successive states, which cover a trajectory (B, T, ...) one state apart.
+    """Windows of successive states that cover a trajectory (B, T, ...), one at each state.
 
     Attributes:
         count: States T of the trajectory, at least ``width``.
@@ -114,27 +114,27 @@ class TimeWindows:
     width: int
 
     def window_slices(self) -> list[WindowSlices]:
-        """List each window's states."""
+        """List the states of the windows."""
         starts = range(self.count - self.width + 1)
         return [(slice(None), slice(first, first + self.width)) for first in starts]
 
-    def join(self, answers: Iterable[Fields], x_t: Fields) -> Fields:
-        """Return each window's centre, with the first one's beginning and the last one's end."""
+    def join(self, outputs: Iterable[Fields], x_t: Fields) -> Fields:
+        """Return the centres of all windows, the start of the first and the end of the last."""
         centre, last = self.width // 2, self.count - self.width
         return torch.cat(
             [
                 x_hat[:, 0 if first == 0 else centre : self.width if first == last else centre + 1]
-                for first, x_hat in enumerate(answers)
+                for first, x_hat in enumerate(outputs)
             ],
             dim=1,
         )
 
 
 def window_starts(count: int, width: int, overlap: int) -> list[int]:
-    """Return evenly spread starts of windows that cover ``count`` cells.
+    """Return evenly spaced starts of windows that cover ``count`` cells.
 
     Example:
-        >>> spread(160, 64, 16), spread(50, 50, 16)
+        >>> window_starts(160, 64, 16), window_starts(50, 50, 16)
         ([0, 48, 96], [0])
     """
     stride = max(1, width - overlap)
@@ -143,11 +143,13 @@ def window_starts(count: int, width: int, overlap: int) -> list[int]:
 
 
 def fit_window_size(count: int, most: int, overlap: int, multiple: int = 4) -> int:
-    """Return the least extent of windows that cover ``count`` cells with no more of them.
+    """Return the smallest size of windows that cover ``count`` cells in the least number.
 
     Example:
-        >>> fitted(180, 128, 16), len(spread(180, 100, 16)), len(spread(180, 128, 16))
-        (100, 2, 2)
+        >>> fit_window_size(180, 128, 16)
+        100
+        >>> len(window_starts(180, 100, 16)), len(window_starts(180, 128, 16))
+        (2, 2)
     """
     if count <= most:
         return count
@@ -157,16 +159,16 @@ def fit_window_size(count: int, most: int, overlap: int, multiple: int = 4) -> i
 
 
 def cyclic_window_starts(count: int, width: int, overlap: int) -> list[int]:
-    """Return evenly spread starts of windows that cover a circle of ``count`` cells."""
+    """Return evenly spaced starts of windows that cover a circle of ``count`` cells."""
     number = math.ceil(count / max(1, width - overlap))
     return [round(k * count / number) for k in range(number)]
 
 
 def blending_weights(count: int, overlap: int) -> Tensor:
-    """Return weights that rise over ``overlap`` cells, stay, and fall; none is zero.
+    """Return trapezoidal weights with ramps of ``overlap`` cells; none is zero.
 
     Example:
-        >>> ramp(6, 2).tolist()
+        >>> blending_weights(6, 2).tolist()
         [0.333..., 0.666..., 1.0, 1.0, 0.666..., 0.333...]
     """
     rise = torch.arange(1, count + 1, dtype=torch.float64) / (overlap + 1)
@@ -176,46 +178,45 @@ def blending_weights(count: int, overlap: int) -> Tensor:
 def tile_denoiser(
     denoise: Denoise | Sequence[Denoise], cover: WindowCover, most: int = 1 << 19
 ) -> Denoise:
-    """Return the denoiser of the whole domain.
+    """Return the denoiser of a domain.
 
     Args:
-        denoise: Denoiser of any window, or one for each of ``cover.places()`` where each is
-            bound to its own conditioning fields.
-        cover: How the windows lie.
-        most: Values that one denoiser of all windows takes at a time, as many windows of as many
-            members as they make. Gradients of more than that are computed block by block, in
-            bounded memory.
+        denoise: Denoiser of any window, or one for each window if each is bound to its own
+            conditioning fields.
+        cover: The windows.
+        most: Values (of windows and members) that one denoiser of all windows takes at a time.
+            Gradients of more values are computed block by block, in bounded memory.
     """
-    places = cover.window_slices()
-    if len(places) == 1:
+    indices = cover.window_slices()
+    if len(indices) == 1:
         return denoise if callable(denoise) else denoise[0]
     local = denoise_in_batches(denoise, most) if callable(denoise) else denoise_separately(denoise)
 
-    def whole(x_t: Fields, sigma: Sigma) -> Fields:
-        return cover.join(local(x_t, sigma, places), x_t)
+    def domain(x_t: Fields, sigma: Sigma) -> Fields:
+        return cover.join(local(x_t, sigma, indices), x_t)
 
-    return whole
+    return domain
 
 
 WindowDenoiser: TypeAlias = Callable[[Fields, Sigma, list[WindowSlices]], Iterator[Fields]]
 
 
 def denoise_separately(denoise: Sequence[Denoise]) -> WindowDenoiser:
-    """Return what gives each window to its own denoiser."""
+    """Return a function that applies to each window its own denoiser."""
 
-    def local(x_t: Fields, sigma: Sigma, places: list[WindowSlices]) -> Iterator[Fields]:
-        for one, place in zip(denoise, places, strict=True):
+    def local(x_t: Fields, sigma: Sigma, indices: list[WindowSlices]) -> Iterator[Fields]:
+        for one, index in zip(denoise, indices, strict=True):
             yield (
-                denoise_with_checkpoint(one, x_t[place], sigma)
-                if len(places) > CHECKPOINT_WINDOWS
-                else one(x_t[place], sigma)
+                denoise_with_checkpoint(one, x_t[index], sigma)
+                if len(indices) > CHECKPOINT_WINDOWS
+                else one(x_t[index], sigma)
             )
 
     return local
 
 
 def denoise_with_checkpoint(denoise: Denoise, x_t: Fields, sigma: Sigma) -> Fields:
-    """Return what a denoiser says, which gradients compute once more instead of storing it."""
+    """Denoise with gradient checkpointing: recompute activations instead of storing them."""
     if not torch.is_grad_enabled():
         return denoise(x_t, sigma)
     out: Fields = checkpoint(denoise, x_t, sigma, use_reentrant=False, preserve_rng_state=False)
@@ -223,14 +224,14 @@ def denoise_with_checkpoint(denoise: Denoise, x_t: Fields, sigma: Sigma) -> Fiel
 
 
 def denoise_in_batches(denoise: Denoise, most: int) -> WindowDenoiser:
-    """Return what gives blocks of windows to one denoiser."""
+    """Return a function that applies one denoiser to blocks of windows."""
 
-    def local(x_t: Fields, sigma: Sigma, places: list[WindowSlices]) -> Iterator[Fields]:
-        stride = max(1, most // x_t[places[0]].numel())
-        forget = len(places) > stride
-        for first in range(0, len(places), stride):
-            some = places[first : first + stride]
-            batch = torch.cat([x_t[place] for place in some])
+    def local(x_t: Fields, sigma: Sigma, indices: list[WindowSlices]) -> Iterator[Fields]:
+        stride = max(1, most // x_t[indices[0]].numel())
+        forget = len(indices) > stride
+        for first in range(0, len(indices), stride):
+            some = indices[first : first + stride]
+            batch = torch.cat([x_t[index] for index in some])
             levels = sigma.repeat(len(some))
             x_hat = (
                 denoise_with_checkpoint(denoise, batch, levels)
@@ -246,7 +247,8 @@ def flatten_states_denoiser(denoise: Denoise) -> Denoise:
     """Return the denoiser of windows of states (B, w, C, ...) from one of channels (B, w C, ...).
 
     Example:
-        >>> flat(lambda x_t, sigma: x_t)(torch.zeros(2, 5, 3, 8, 8), torch.ones(2)).shape
+        >>> identity = flatten_states_denoiser(lambda x_t, sigma: x_t)
+        >>> identity(torch.zeros(2, 5, 3, 8, 8), torch.ones(2)).shape
         torch.Size([2, 5, 3, 8, 8])
     """
 

@@ -65,7 +65,7 @@ def upsample_features(features: Tensor, extent: tuple[int, ...]) -> Tensor:
     """Return features of coarser cells (B, F, h, w) on all cells that these stand for.
 
     Example:
-        >>> grown(torch.tensor([[[[1.0, 2.0]]]]), (2, 3))[0, 0].tolist()
+        >>> upsample_features(torch.tensor([[[[1.0, 2.0]]]]), (2, 3))[0, 0].tolist()
         [[1.0, 1.0, 2.0], [1.0, 1.0, 2.0]]
     """
     times = -(-extent[0] // features.shape[-2])

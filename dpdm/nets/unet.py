@@ -37,7 +37,7 @@ def pad_globe(x: Tensor) -> Tensor:
     Columns close the circle; beyond a pole lies the opposite meridian.
 
     Example:
-        >>> around(torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]]))[0, 0, 1:].tolist()
+        >>> pad_globe(torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]]))[0, 0, 1:].tolist()
         [[4.0, 1.0, 2.0, 3.0, 4.0, 1.0], [2.0, 3.0, 4.0, 1.0, 2.0, 3.0]]
     """
     half = x.shape[-1] // 2

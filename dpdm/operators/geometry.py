@@ -168,7 +168,7 @@ def globe_layout(lat: ArrayLike, lon: ArrayLike) -> GridLayout:
     """Return the layout of a regular latitude-longitude grid, both axes ascending, in degrees.
 
     Example:
-        >>> globe(np.arange(-88.75, 90, 2.5), np.arange(0, 360, 2.5)).columns.closed
+        >>> globe_layout(np.arange(-88.75, 90, 2.5), np.arange(0, 360, 2.5)).columns.is_cyclic
         True
     """
     rows = GridAxis("latitude", np.asarray(lat, dtype=float))
@@ -182,7 +182,7 @@ def plane_layout(y: ArrayLike, x: ArrayLike, period: float = 0.0) -> GridLayout:
 
     Example:
         >>> sides = np.arange(64) * 2 * np.pi / 64
-        >>> plane(sides, sides, 2 * np.pi).rows.closed
+        >>> plane_layout(sides, sides, 2 * np.pi).rows.is_cyclic
         True
     """
     rows = GridAxis("y", np.asarray(y, dtype=float), period)

@@ -41,8 +41,8 @@ def point_operator(layout: GridLayout, rows: ArrayLike, columns: ArrayLike) -> S
         columns: Longitudes on any turn, or x, with shape (N,).
 
     Example:
-        >>> from dpdm.operators.geometry import globe
-        >>> halfway = points(globe([10, 11], [358, 359]), [10.5], [-1.5])
+        >>> from dpdm.operators.geometry import globe_layout
+        >>> halfway = point_operator(globe_layout([10, 11], [358, 359]), [10.5], [-1.5])
         >>> halfway(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]], dtype=torch.float64))
         tensor([[2.5000]], dtype=torch.float64)
     """

@@ -62,7 +62,7 @@ class SparseOperator:
 
     Example:
         >>> weight = torch.tensor([0.25, 0.75], dtype=torch.float64)
-        >>> pair = Links((1, 3), 1, torch.tensor([0, 0]), torch.tensor([0, 2]), weight)
+        >>> pair = SparseOperator((1, 3), 1, torch.tensor([0, 0]), torch.tensor([0, 2]), weight)
         >>> pair(torch.tensor([[[[1.0, 9.0, 5.0]]]]))
         tensor([[4.]])
     """
@@ -154,8 +154,8 @@ def pick_cells(shape: tuple[int, int], cell: Tensor) -> SparseOperator:
     component.
 
     Example:
-        >>> first = picks((1, 1), torch.zeros(2, dtype=int)).of(0).at(torch.tensor([0, 8]))
-        >>> first(torch.arange(30.0).reshape(1, 3, 10, 1, 1))
+        >>> first = pick_cells((1, 1), torch.zeros(2, dtype=int)).for_channel(0)
+        >>> first.at_step(torch.tensor([0, 8]))(torch.arange(30.0).reshape(1, 3, 10, 1, 1))
         tensor([[0., 8.]])
     """
     count = len(cell)
@@ -201,7 +201,7 @@ def saturate(w: Tensor) -> Tensor:
     """Return w / (1 + |w|), between -1 and 1.
 
     Example:
-        >>> saturating(torch.tensor([-1.0, 0.0, 3.0]))
+        >>> saturate(torch.tensor([-1.0, 0.0, 3.0]))
         tensor([-0.5000,  0.0000,  0.7500])
     """
     return w / (1 + w.abs())
@@ -217,7 +217,7 @@ def smooth_threshold(level: float, width: float) -> TensorMap:
     """Return the smooth step from 0 to 1 at a level, with 46% of it within a width.
 
     Example:
-        >>> threshold(1.0, 0.5)(torch.tensor([-9.0, 1.0, 11.0]))
+        >>> smooth_threshold(1.0, 0.5)(torch.tensor([-9.0, 1.0, 11.0]))
         tensor([0.0000, 0.5000, 1.0000])
     """
     return lambda w: torch.sigmoid((w - level) / width)
@@ -247,7 +247,7 @@ def compose_maps(*functions: TensorMap) -> TensorMap:
     """Return the function that applies the first function first.
 
     Example:
-        >>> compose(select(1), saturating, flat)(torch.ones(2, 3, 1, 2))
+        >>> compose_maps(select_channel(1), saturate, flatten_values)(torch.ones(2, 3, 1, 2))
         tensor([[0.5000, 0.5000],
                 [0.5000, 0.5000]])
     """

@@ -73,8 +73,8 @@ def find_level_column(names: Sequence[str], levels: Sequence[float], variable: s
         variable: The name that all levels of the variable share.
 
     Example:
-        >>> column(["sp", "t850", "t500"], [0, 85000, 50000], "t")
-        Column(variable='t', channel=(2, 1), level=(50000.0, 85000.0))
+        >>> find_level_column(["sp", "t850", "t500"], [0, 85000, 50000], "t")
+        LevelColumn(variable='t', channel=(2, 1), level=(50000.0, 85000.0))
     """
     pairs = enumerate(zip(names, levels, strict=True))
     found = [
@@ -93,7 +93,7 @@ def variable_family(name: str, level: float) -> str:
     """Return what all levels of a variable share, of the name of one.
 
     Example:
-        >>> family("t92.5", 9250.0), family("u10hPa", 1000.0)
+        >>> variable_family("t92.5", 9250.0), variable_family("u10hPa", 1000.0)
         ('t', 'u')
     """
     return name.removesuffix("hPa").removesuffix(f"{level / 100:g}")
@@ -107,7 +107,7 @@ def hat_weights(levels: ArrayLike, pressure: ArrayLike) -> NDArray[np.float64]:
         pressure: With shape (N,), Pa.
 
     Example:
-        >>> hats([25000.0, 100000.0], [50000.0, 101000.0])
+        >>> hat_weights([25000.0, 100000.0], [50000.0, 101000.0])
         array([[0.5, 0.5],
                [0. , 1. ]])
     """

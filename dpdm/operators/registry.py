@@ -372,7 +372,7 @@ def join_settings(words: list[str]) -> str:
     """Return words as a sentence has them.
 
     Example:
-        >>> spoken([]), spoken(["level", "width"])
+        >>> join_settings([]), join_settings(["level", "width"])
         ('no settings', 'level and width')
     """
     return " and ".join(words) or "no settings"

@@ -49,7 +49,7 @@ def wind_direction(u: int = 0, v: int = 1) -> FieldMap:
     """Return where the wind comes from, in degrees clockwise from north; 0 in a dead calm.
 
     Example:
-        >>> direction()(torch.tensor([[[1.0, 0.0], [0.0, -2.0]]]))
+        >>> wind_direction()(torch.tensor([[[1.0, 0.0], [0.0, -2.0]]]))
         tensor([[[270.,   0.]]])
     """
 

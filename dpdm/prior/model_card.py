@@ -1,20 +1,21 @@
-"""What the header of a prior states, and what of it can be true.
+"""The model card of a prior: the header of its file, checked, and its held-out skill.
 
-A prior comes from anywhere, and its header decides how much memory and time are taken. So every
-key has a type and a range, checked before anything is allocated.
+The header of a file from an unknown source determines memory and time. So every key has a type and
+a range, which are checked before anything is allocated.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from dpdm import __version__
-from dpdm.choices import load_plugins
 from dpdm.config import (
     ValueRule,
     check_settings,
@@ -28,19 +29,26 @@ from dpdm.config import (
 from dpdm.diffusion.guidance import GUIDES
 from dpdm.diffusion.noise import SCHEDULES
 from dpdm.diffusion.sample import SAMPLERS
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.time import PERIOD_DAYS, period_of_length
+from dpdm.prior.networks import (
+    AutoencoderArguments,
+    PerceptronArguments,
+    UNetArguments,
+    find_arguments_type,
+    is_plugin_network,
+)
 from dpdm.prior.normaliser import TRANSFORMS, VariableSpec
 
 FORMAT_VERSION = 1
 MAX_JSON_DEPTH = 8  # nesting of a header
-MAX_HEADER_LENGTH = 10_000  # characters of a text in it
+MAX_HEADER_LENGTH = 10_000  # characters of a string in a header
 REFETCH_HINT = "Get the file again from its source, or train a prior with dpdm train."
 
 
 @dataclass(frozen=True)
 class SamplingDefaults:
-    """How a prior is best sampled, where its header does not state it."""
+    """Sampling defaults of a prior, where its header gives none."""
 
     sampler: str = "multistep"
     steps: int = 12
@@ -57,8 +65,7 @@ DEFAULT_SAMPLING = asdict(SamplingDefaults())
 _SMOOTHER = {
     "sampler": "ddim", "steps": 64, "least": 0.005, "guidance": "sda", "corrections": 3, "tau": 1.0
 }  # fmt: skip
-# How a new prior of trajectories or of the globe is sampled; ``most`` is the noise that hides the
-# largest structure, nearly.
+# Sampling defaults of new priors of trajectories and global states; ``most`` is sigma_max.
 SAMPLING_BY_KIND: dict[str, dict[str, Any]] = {
     "components": _SMOOTHER | {"most": 4.0},
     "plane": _SMOOTHER | {"most": 20.0},
@@ -70,31 +77,30 @@ SAMPLING_BY_KIND: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a prior was trained for.
+    """The properties of a prior.
 
     Attributes:
         spacing: Fine grid spacing, degrees of latitude and longitude.
-        factors: Least and greatest coarse over fine spacing.
+        factors: Least and greatest ratio of coarse to fine spacing.
         window: Cells along each side of a window.
         cadence: Median step of the training series, in days; 0 without a time axis.
         sigma: Least and greatest noise level of training.
         net: Arguments of the network.
         training: Period, region, source and cost of the training.
         scores: Held-out scores.
-        sampling: Sampler, steps, schedule, greatest and least (0: of ``sigma``) noise level and
-            inflation that serve it best, chosen on what was held out, and the guidance and
-            Langevin corrections of its posteriors; `SAMPLING` gives what it does not say.
+        sampling: Sampler, steps, schedule, sigma_max (``most``), sigma_min (``least``; 0 for that
+            of ``sigma``) and spread inflation, chosen on validation data, and guidance and
+            Langevin corrections of posteriors; missing keys are from `SamplingDefaults`.
         states: States of a window of a trajectory; 0 for single fields of the Earth. For
-            trajectories ``cadence`` is in their own time, and ``factors`` and ``window`` say
-            nothing.
-        variable: Variable whose components are the channels; empty where each is a variable.
+            trajectories ``cadence`` is in model time, and ``factors`` and ``window`` are unused.
+        variable: Variable whose components are the channels; empty if each is a variable.
         plane: Rows and columns of a state on a plane; empty for components.
-        periodic: Whether the plane closes on itself.
-        globe: Whether the plane is the globe, its rows and columns latitudes and longitudes.
-        period: What a step of the training series stands for: hour, day, month, season or year;
-            empty where nothing shows it, or in files of earlier versions.
-        code: Arguments ``net`` of the autoencoder of whose codes the denoiser knows windows, and
-            its ``reconstruction`` error by variable, RMSE in the variable's units; or nothing.
+        periodic: Whether the plane is periodic.
+        globe: Whether the plane is the globe, with latitudes and longitudes.
+        period: Period of a step of the training series: hour, day, month, season or year; empty
+            if unknown, and in files of earlier versions.
+        code: Arguments ``net`` of the autoencoder whose codes are denoised, and its
+            ``reconstruction`` RMSE by variable, in the variable's units; or nothing.
     """
 
     spacing: tuple[float, float]
@@ -124,72 +130,13 @@ class ModelCard:
 
     @property
     def step(self) -> str:
-        """Return the period of a step, which of a file of an earlier version its cadence shows."""
+        """Return the period of a step, from the cadence in files of earlier versions."""
         return self.period or ("" if self.states else period_of_length(self.cadence))
 
 
 @dataclass(frozen=True)
-class PerceptronArguments:
-    """Arguments of the network for states of a few components."""
-
-    hidden: int = 256
-    layers: int = 5
-
-
-@dataclass(frozen=True)
-class UNetArguments:
-    """Arguments of the network for fields, and the size of the law that it corrects."""
-
-    read: tuple[int, ...] = (32, 64, 128)
-    widths: tuple[int, ...] = (64, 128)
-    depth: int = 2
-    dropout: float = 0.0
-    periodic: bool = False
-    globe: bool = False
-    given: int = 0
-    law: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class AutoencoderArguments:
-    """Arguments of an autoencoder."""
-
-    channels: int
-    given: int
-    codes: int = 32
-    encode: int = 128
-    decode: int = 64
-    depth: int = 2
-
-
-@dataclass(frozen=True)
-class NetKind:
-    """A kind of network beside those of dpdm; a header names it as ``kind`` under ``net``.
-
-    Attributes:
-        name: Its name.
-        arguments: A dataclass of its arguments, against which a header is checked.
-        build: Takes the number of values and the arguments; returns an untrained `Denoiser`.
-        states: What its priors know: "fields", or trajectories of "components" or a "plane".
-    """
-
-    name: str
-    arguments: type
-    build: Callable[..., Any]
-    states: str = "fields"
-
-
-NETWORK_KINDS: dict[str, NetKind] = {}
-
-
-def register_net(kind: NetKind) -> None:
-    """Add a kind of network."""
-    NETWORK_KINDS[kind.name] = kind
-
-
-@dataclass(frozen=True)
 class LatentCode:
-    """An autoencoder of whose codes the denoiser knows windows."""
+    """The autoencoder whose codes are denoised."""
 
     net: AutoencoderArguments
     reconstruction: dict[str, float] = field(default_factory=dict)
@@ -197,13 +144,13 @@ class LatentCode:
 
 @dataclass(frozen=True)
 class PriorHeader:
-    """All that the header of a prior states.
+    """The header of a prior.
 
     Attributes:
         format: Of the file.
         dpdm: Version that wrote it.
         channels: The modelled variables.
-        contract: What the prior was trained for.
+        contract: The model card.
     """
 
     format: int
@@ -212,8 +159,8 @@ class PriorHeader:
     contract: ModelCard
 
 
-def _is_name(said: str) -> bool:
-    return 0 < len(said) <= 200 and said.isprintable() and "/" not in said
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= 200 and text.isprintable() and "/" not in text
 
 
 def _is_residual(pair: tuple[float, ...]) -> bool:
@@ -227,10 +174,10 @@ HEADER_RULES: dict[str, ValueRule] = {
     "contract.window": range_rule(0, 1024),
     "contract.cadence": range_rule(0, 1e9),
     "contract.period": choice_rule("", *PERIOD_DAYS),
-    "contract.sigma": (lambda said: len(said) == 2 and 0 < said[0] < said[1] <= 1e6, ""),
+    "contract.sigma": (lambda value: len(value) == 2 and 0 < value[0] < value[1] <= 1e6, ""),
     "contract.states": range_rule(0, 10_000),
-    "contract.variable": (lambda said: said == "" or _is_name(said), ""),
-    "contract.plane": (lambda said: len(said) in (0, 2) and range_rule(4, 10_000)[0](said), ""),
+    "contract.variable": (lambda value: value == "" or _is_name(value), ""),
+    "contract.plane": (lambda value: len(value) in (0, 2) and range_rule(4, 10_000)[0](value), ""),
     "sampling.sampler": choice_rule(SAMPLERS),
     "sampling.schedule": choice_rule(SCHEDULES),
     "sampling.guidance": choice_rule(GUIDES),
@@ -245,8 +192,8 @@ HEADER_RULES: dict[str, ValueRule] = {
     "net.hidden": range_rule(4, 16_384),
     "net.layers": DEPTH,
     "net.depth": DEPTH,
-    "net.dropout": (lambda said: 0 <= said < 1, ""),
-    "net.law": (lambda said: len(said) in (0, 4) and range_rule(1, 1_000_000)[0](said), ""),
+    "net.dropout": (lambda value: 0 <= value < 1, ""),
+    "net.law": (lambda value: len(value) in (0, 4) and range_rule(1, 1_000_000)[0](value), ""),
     **{f"net.{key}": WIDTH for key in ("codes", "encode", "decode")},
     **{f"code.{key}": WIDTH for key in ("codes", "encode", "decode")},
     "code.depth": DEPTH,
@@ -255,43 +202,43 @@ CHANNEL_RULES: dict[str, ValueRule] = {
     "channel.name": (_is_name, ""),
     "channel.transform": choice_rule(*TRANSFORMS),
     "channel.mean": range_rule(-1e15, 1e15),
-    "channel.std": (lambda said: 0 < said <= 1e15, ""),
+    "channel.std": (lambda value: 0 < value <= 1e15, ""),
     "channel.level": range_rule(-1e9, 1e9),
-    "channel.residual": (lambda said: all(map(_is_residual, said)), ""),
+    "channel.residual": (lambda value: all(map(_is_residual, value)), ""),
 }
 
 
 def read_header(text: str, path: Path) -> PriorHeader:
     """Return the header of a prior, checked."""
-    said = parse_header(text, path)
-    if said.get("format") != FORMAT_VERSION:
+    values = parse_header(text, path)
+    version = values.get("dpdm")
+    if values.get("format") != FORMAT_VERSION:
         raise DpdmError(
-            f"{path} is a prior of format {_shorten_value(said.get('format'))}; this dpdm "
-            f"reads format "
-            f"{FORMAT_VERSION}.",
-            f"Use the dpdm that wrote it ({_shorten_value(said.get('dpdm'))}), or train it again.",
+            f"{path} is a prior of format {_shorten_value(values.get('format'))}; this dpdm "
+            f"reads format {FORMAT_VERSION}.",
+            f"Use the dpdm that wrote it ({_shorten_value(version)}), or train it again.",
         )
     try:
-        header = fill_dataclass(PriorHeader, said, "its header")
+        header = fill_dataclass(PriorHeader, values, "its header")
         check_header(header)
     except DpdmError as fault:
-        raise wrong_header_error(path, said.get("dpdm"), fault.what) from fault
+        raise wrong_header_error(path, version, fault.what) from fault
     return header
 
 
 def parse_header(text: str, path: Path) -> dict[str, Any]:
-    """Return the text of a header as a dictionary, neither deep nor long."""
+    """Parse the JSON of a header, refusing deep nesting and long strings."""
     try:
-        said = json.loads(text)
+        values = json.loads(text)
     except (ValueError, RecursionError):
-        said = None
-    if not isinstance(said, dict) or not said or not _is_shallow_json(said, MAX_JSON_DEPTH):
+        values = None
+    if not isinstance(values, dict) or not values or not _is_shallow(values, MAX_JSON_DEPTH):
         raise DpdmError(f"The header of {path} is damaged.", REFETCH_HINT)
-    return said
+    return values
 
 
 def wrong_header_error(path: Path, version: Any, what: str) -> DpdmError:
-    """Return what to report of a header that is not that of a prior of this version."""
+    """Return the error of a header that is invalid, or of a newer version."""
     if isinstance(version, str) and _version_numbers(version) > _version_numbers(__version__):
         return DpdmError(
             f"{path} was written by dpdm {_shorten_value(version)}, which is newer than this dpdm "
@@ -302,7 +249,7 @@ def wrong_header_error(path: Path, version: Any, what: str) -> DpdmError:
 
 
 def check_header(header: PriorHeader) -> None:
-    """Refuse values out of range, and values that do not fit each other."""
+    """Refuse values that are out of range or contradict each other."""
     channels, contract = header.channels, header.contract
     if not 1 <= len({c.name for c in channels}) == len(channels) <= 10_000:
         raise DpdmError(f"its header has {len(channels)} channels, or two of one name.")
@@ -312,7 +259,11 @@ def check_header(header: PriorHeader) -> None:
         )
     parts = SimpleNamespace(
         contract=contract,
-        net=parse_network(contract.net),
+        net=fill_dataclass(
+            find_arguments_type(contract.net),
+            {key: value for key, value in contract.net.items() if key != "kind"},
+            "its header, contract, net",
+        ),
         sampling=fill_dataclass(
             SamplingDefaults, contract.sampling, "its header, contract, sampling"
         ),
@@ -331,63 +282,26 @@ def check_header(header: PriorHeader) -> None:
         raise DpdmError(f"its header, contract, has {wrong}.")
 
 
-def parse_network(net: dict[str, Any]) -> Any:
-    """Return the arguments of a network, by what kind it is."""
-    if "kind" in net:
-        rest = {key: value for key, value in net.items() if key != "kind"}
-        return fill_dataclass(find_network_kind(net).arguments, rest, "its header, contract, net")
-    kind: type[PerceptronArguments | UNetArguments | AutoencoderArguments]
-    kind = (
-        AutoencoderArguments
-        if "codes" in net
-        else PerceptronArguments
-        if "hidden" in net
-        else UNetArguments
-    )
-    return fill_dataclass(kind, net, "its header, contract, net")
-
-
-def find_network_kind(net: Mapping[str, Any]) -> NetKind:
-    """Return the kind of network that a plug-in has registered."""
-    name = str(net["kind"])
-    if name not in NETWORK_KINDS:
-        load_plugins()
-    if name not in NETWORK_KINDS:
-        raise DpdmError(
-            f"its header, contract, net, kind is {format_setting(name)}, which no installed "
-            f"package knows.",
-            "Install the package that its network is from.",
-        )
-    return NETWORK_KINDS[name]
-
-
-def is_plugin_network(net: Any, states: str) -> bool:
-    """Tell whether arguments are those of a plug-in's network for such states."""
-    return any(
-        type(net) is kind.arguments and kind.states == states for kind in NETWORK_KINDS.values()
-    )
-
-
 def check_reconstruction(code: Mapping[str, Any], names: set[str]) -> None:
-    """Refuse errors of a code that are not those of the variables."""
-    held = code.get("reconstruction", {})
+    """Refuse reconstruction errors of unknown variables, or out of range."""
+    errors = code.get("reconstruction", {})
     fits = range_rule(0, 1e15)[0]
-    if not (held.keys() <= names and all(map(fits, held.values()))):
-        raise DpdmError(f"its header, contract, code, reconstruction is {format_setting(held)}.")
+    if not (errors.keys() <= names and all(map(fits, errors.values()))):
+        raise DpdmError(f"its header, contract, code, reconstruction is {format_setting(errors)}.")
 
 
 def check_period(training: Mapping[str, Any]) -> None:
-    """Refuse a period of training that is no list of dates."""
+    """Refuse a training period that is not a list of two dates."""
     for key in ("period", "climate_period"):
-        said = training.get(key, [])
-        if not (isinstance(said, list) and len(said) in (0, 2) and all(map(_is_text, said))):
-            raise DpdmError(f"its header, contract, training, {key} is {_shorten_value(said)}.")
+        dates = training.get(key, [])
+        if not (isinstance(dates, list) and len(dates) in (0, 2) and all(map(_is_date, dates))):
+            raise DpdmError(f"its header, contract, training, {key} is {_shorten_value(dates)}.")
 
 
 def header_conflict(
     contract: ModelCard, channels: tuple[VariableSpec, ...], net: Any, code: Any
 ) -> str:
-    """Return what in a header does not fit the rest, in words; empty if all fits."""
+    """Return a description of contradicting values in a header; empty if there are none."""
     if not contract.states:
         return field_header_conflict(contract, channels, net)
     if contract.cadence <= 0:
@@ -406,7 +320,7 @@ def header_conflict(
 def field_header_conflict(
     contract: ModelCard, channels: tuple[VariableSpec, ...], net: Any
 ) -> str:
-    """Return what does not fit in the header of a prior of fields."""
+    """Return a description of contradicting values in the header of a prior of fields."""
     given = (0, 2 * len(channels) + 10)
     fits = isinstance(net, UNetArguments) and not net.globe and not net.law and net.given in given
     fits = fits or is_plugin_network(net, "fields")
@@ -422,7 +336,7 @@ def field_header_conflict(
 def globe_header_conflict(
     contract: ModelCard, channels: tuple[VariableSpec, ...], net: Any, code: Any
 ) -> str:
-    """Return what does not fit in the header of a prior of states on the globe."""
+    """Return a description of contradicting values in the header of a global prior."""
     rows, columns = contract.plane
     count = len(channels)
     if rows % 4 or columns % 4:
@@ -441,34 +355,75 @@ def globe_header_conflict(
     return ""
 
 
-def _is_text(said: Any) -> bool:
-    return isinstance(said, str) and len(said) < 100
+def _is_date(value: Any) -> bool:
+    return isinstance(value, str) and len(value) < 100
 
 
-def _is_shallow_json(said: Any, deepest: int) -> bool:
-    """Tell whether JSON is neither deep nor long."""
-    if isinstance(said, str):
-        return len(said) <= MAX_HEADER_LENGTH
-    if isinstance(said, dict):
-        return deepest > 0 and all(
-            len(key) <= MAX_HEADER_LENGTH and _is_shallow_json(one, deepest - 1)
-            for key, one in said.items()
-        )
-    if isinstance(said, list):
-        return deepest > 0 and all(_is_shallow_json(one, deepest - 1) for one in said)
+def _is_shallow(value: Any, depth: int) -> bool:
+    """Tell whether JSON is nested no deeper than ``depth``, with strings of limited length."""
+    if isinstance(value, str):
+        return len(value) <= MAX_HEADER_LENGTH
+    if isinstance(value, dict | list):
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        return depth > 0 and all(_is_shallow(part, depth - 1) for part in parts)
     return True
 
 
 def _version_numbers(version: str) -> tuple[int, ...]:
-    """Return the numbers of a version, to compare it with another.
+    """Return the numbers of a version, for comparison.
 
     Example:
-        >>> _numbers("0.10.2") > _numbers("0.9")
+        >>> _version_numbers("0.10.2") > _version_numbers("0.9")
         True
     """
     digits = [part for part in version[:30].split(".") if part.isdecimal()]
     return tuple(map(int, digits))
 
 
-def _shorten_value(said: Any) -> str:
-    return f"{said}"[:40]
+def _shorten_value(value: Any) -> str:
+    return f"{value}"[:40]
+
+
+def reference_ratios(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Return the ratio of held-out RMSE to that of the reference, by variable, where known.
+
+    A header gives them by variable, or by test and variable.
+
+    Example:
+        >>> reference_ratios({"box": {"t2m": 0.34}, "Asia": {"t2m": "0.41, CRPS 0.31"}})
+        {'t2m': 0.34}
+    """
+    for group in (scores, *scores.values()):
+        if isinstance(group, Mapping) and group:
+            numbers = {str(n): v for n, v in group.items() if isinstance(v, int | float)}
+            if len(numbers) == len(group):
+                return {n: float(v) for n, v in numbers.items() if math.isfinite(v)}
+    return {}
+
+
+def skill_warning(contract: ModelCard, scores: Mapping[str, Any]) -> str:
+    """Return a warning for a prior that is no better than its reference; else an empty string.
+
+    Args:
+        contract: The model card.
+        scores: The held-out scores.
+    """
+    if "codes" in contract.net:
+        return ""
+    known = reference_ratios(scores)
+    reference = "no prediction at all" if contract.states else "bilinear interpolation"
+    worse = [f"{name} ({ratio:.3g})" for name, ratio in known.items() if ratio > 1]
+    if worse:
+        return (
+            f"on held-out data the prior is worse than {reference}, by the ratio of their "
+            f"RMSE: {', '.join(worse)}. Train it for longer or on more data."
+        )
+    if not known and not contract.states and not any(scores.values()):
+        return f"no data were held out, so it is not known whether the prior beats {reference}."
+    return ""
+
+
+def warn_if_unskilled(contract: ModelCard, name: str) -> None:
+    """Issue a `DpdmWarning` for a prior that is no better than its reference."""
+    if warning := skill_warning(contract, contract.scores):
+        warnings.warn(f"{name}: {warning}", DpdmWarning, 3)

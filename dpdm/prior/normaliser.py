@@ -1,14 +1,14 @@
-"""The only door between labelled fields and tensors: transforms, scaling, conditioning channels.
+"""Conversion of labelled fields to tensors: transforms, scaling and conditioning channels.
 
-The diffusion runs on the **residual to the lerp**, after the transform T of each variable:
+The diffusion works on the **residual from bilinear interpolation** (the *lerp*), after the
+transform T of each variable:
 
 .. math:: x = (T(fine) - base) / scale
 
-Where the coarse field is known, base is T(lerp(coarse)), plus the residual climatology where the
-prior holds one, and scale is the standard deviation of such residuals at that coarse spacing.
-Where it is missing, base and scale are the mean and the standard deviation of the field itself.
-So the climate-change signal passes through the base undamped, and nothing is clamped to the range
-of the training data.
+Where the coarse field is known, base is T(lerp(coarse)), plus the residual climatology if the
+prior has one, and scale is the standard deviation of such residuals at that coarse spacing. Where
+it is missing, base and scale are the mean and the standard deviation of the field itself. So the
+base retains the climate-change signal, and nothing is limited to the range of the training data.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -41,7 +43,7 @@ def expected_amount(mean: Tensor, variance: Tensor) -> Tensor:
     """Return E[max(exp(u) - 1, 0)] for Gaussian u.
 
     Example:
-        >>> positive_mean(torch.tensor(2.0), torch.tensor(1e-12)).exp().log().item()
+        >>> expected_amount(torch.tensor(2.0), torch.tensor(1e-12)).exp().log().item()
         6.389056...
     """
     deviation = variance.clamp_min(1e-20).sqrt()
@@ -60,19 +62,19 @@ TRANSFORMS = {
 
 @dataclass(frozen=True)
 class VariableSpec:
-    """One modelled variable: what it is called, and how it is scaled.
+    """One modelled variable: its names, units and scaling.
 
     Attributes:
         name: Canonical short name.
         standard_name: CF standard name, empty if unknown.
-        long_name: Name for people.
+        long_name: Descriptive name.
         units: Units of the physical values.
         transform: Key of ``TRANSFORMS``.
         mean: Mean of the transformed fine field.
         std: Standard deviation of the transformed fine field.
-        residual: Pairs of a factor and the standard deviation of residuals to its lerp.
-        level: Pressure or height of the level, Pa or m; 0 where there is none.
-        family: Name of the variable on levels that it belongs to, empty for none.
+        residual: Pairs of a factor and the standard deviation of residuals from its lerp.
+        level: Pressure or height of the level, Pa or m; 0 for none.
+        family: Name of the variable without its level, empty for none.
     """
 
     name: str
@@ -93,20 +95,20 @@ class VariableSpec:
 
 
 def variable_spec_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return what a channel says of its variable, from the variable's attributes.
+    """Return the attributes of a variable that its specification stores.
 
     Example:
-        >>> worded({"units": "K", "family": "t", "level": 85000.0})["level"]
+        >>> variable_spec_attrs({"units": "K", "family": "t", "level": 85000.0})["level"]
         85000.0
     """
     names = ("standard_name", "long_name", "units", "family")
-    said: dict[str, Any] = {name: str(attrs.get(name, "")) for name in names}
-    return said | {"level": float(attrs.get("level", 0.0))}
+    texts: dict[str, Any] = {name: str(attrs.get(name, "")) for name in names}
+    return texts | {"level": float(attrs.get("level", 0.0))}
 
 
 @dataclass(frozen=True)
 class Normaliser:
-    """Scale physical fields to the x that the denoiser knows, and back.
+    """Convert physical fields to normalised x, and back.
 
     Attributes:
         channels: The modelled variables, in order.
@@ -121,9 +123,9 @@ class Normaliser:
 
     @property
     def mirror_signs(self) -> Tensor:
-        """Give -1 for what a mirror at the equator turns round, with shape (C, 1, 1)."""
-        turned = [-1.0 if c.standard_name == "northward_wind" else 1.0 for c in self.channels]
-        return torch.tensor(turned, dtype=torch.float64)[:, None, None]
+        """Give -1 for variables that change sign by mirroring at the equator, shape (C, 1, 1)."""
+        signs = [-1.0 if c.standard_name == "northward_wind" else 1.0 for c in self.channels]
+        return torch.tensor(signs, dtype=torch.float64)[:, None, None]
 
     def forward(self, physical: Tensor) -> Tensor:
         """Return transformed values T(v), with the shape (C, H, W) of the input."""
@@ -150,22 +152,90 @@ class Normaliser:
     def base_and_scale(
         self, lerp: Tensor, factor: float, climatology: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return base and scale, for the transformed lerp (C, H, W), NaN where it is missing."""
+        """Return base and scale, for the transformed lerp (C, H, W), NaN where missing."""
         known = lerp.isfinite()
-        column = (-1, 1, 1)
-        mean, std, residual = (
-            lerp.new_tensor(each).reshape(column)
-            for each in (
-                [c.mean for c in self.channels],
-                [c.std for c in self.channels],
-                [c.residual_std(factor) for c in self.channels],
-            )
-        )
+        rows = [(c.mean, c.std, c.residual_std(factor)) for c in self.channels]
+        mean, std, residual = lerp.new_tensor(rows).T[..., None, None]
         base = lerp if climatology is None else lerp + climatology
         return torch.where(known, base, mean), torch.where(known, residual, std)
 
     def standardise(self, lerp: Tensor) -> Tensor:
-        """Return the transformed lerp over its mean and standard deviation."""
+        """Return the transformed lerp, standardised by mean and standard deviation."""
         mean = lerp.new_tensor([c.mean for c in self.channels]).reshape(-1, 1, 1)
         std = lerp.new_tensor([c.std for c in self.channels]).reshape(-1, 1, 1)
         return (lerp - mean) / std
+
+
+@dataclass(frozen=True)
+class StaticTensors:
+    """Static fields, with shapes (H, W) and (H,).
+
+    Attributes:
+        topography: Surface altitude in km, and its subgrid detail (fine minus lerp).
+        land: Land fraction, and its subgrid detail.
+        lat: Latitudes, degrees.
+    """
+
+    topography: tuple[Tensor, Tensor]
+    land: tuple[Tensor, Tensor]
+    lat: Tensor
+
+
+def count_conditioning_channels(variables: int) -> int:
+    """Count the conditioning channels of a prior of fields."""
+    return 2 * variables + 10
+
+
+def make_conditioning_channels(
+    standard: Tensor,
+    ground: StaticTensors,
+    factor: tuple[float, float] | None,
+    season: float | None,
+) -> Tensor:
+    """Return the conditioning channels, with shape (G, H, W).
+
+    Args:
+        standard: Standardised lerp of all variables (C, H, W), NaN where missing.
+        ground: Static fields on the same cells.
+        factor: Ratio of coarse to fine spacing, along latitude and longitude; None without coarse.
+        season: Fraction of the year passed; None for means over seasons or years.
+    """
+    known = standard.isfinite()
+    angle = 2 * np.pi * (season or 0.0)
+    on = 0.0 if season is None else 1.0
+    detail = 0.0 if factor is None else 1.0
+    logs = (0.0, 0.0) if factor is None else tuple(float(np.log2(f)) / 4 for f in factor)
+    sine = torch.sin(torch.deg2rad(ground.lat))[:, None].expand(standard.shape[-2:])
+    numbers = [on * np.cos(angle), on * np.sin(angle), on, *logs]
+    flat = standard.new_tensor(numbers)[:, None, None].expand(-1, *standard.shape[-2:])
+    relief = [
+        ground.topography[0], ground.topography[1] * detail,
+        ground.land[0], ground.land[1] * detail, sine,
+    ]  # fmt: skip
+    return torch.cat([standard.nan_to_num(), known.to(standard), torch.stack(relief), flat])
+
+
+def to_tensor(fields: xr.Dataset, names: list[str], shape: tuple[int, int]) -> Tensor:
+    """Return the variables of one step (C, H, W) in float64, NaN for absent variables."""
+    absent = np.full(shape, np.nan)
+    arrays = [
+        fields[n].transpose("lat", "lon").values.astype(float) if n in fields else absent
+        for n in names
+    ]
+    return torch.from_numpy(np.stack(arrays))
+
+
+def make_static_tensors(
+    statics: NDArray[np.float64], smooth: NDArray[np.float64], lat: NDArray[np.float64]
+) -> StaticTensors:
+    """Return topography and land (2, H, W) with their subgrid detail, as float32 tensors."""
+    fine, lerp, rows = (
+        torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32)) for a in (statics, smooth, lat)
+    )
+    detail = fine - lerp
+    return StaticTensors((fine[0] / 1000, detail[0] / 1000), (fine[1], detail[1]), rows)
+
+
+def geometric_mean_factor(factor: tuple[float, float]) -> float:
+    """Return the geometric mean of the factors along latitude and longitude."""
+    return float(np.sqrt(factor[0] * factor[1]))

@@ -28,7 +28,7 @@ from dpdm.fields.read import sha256
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
 from dpdm.observations.table import read_observations
 from dpdm.prior import check_field_prior, find_prior, load_prior
-from dpdm.prior.skill import warn_if_unskilled
+from dpdm.prior.model_card import warn_if_unskilled
 from dpdm.reconstruct.bias_adjustment import BiasAdjustment, fit_bias_adjustment
 from dpdm.reconstruct.ledger import Ledger
 from dpdm.reconstruct.outputs import OUTPUT_LAYOUTS, OutputLayout, OutputSource

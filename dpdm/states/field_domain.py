@@ -18,7 +18,8 @@ from dpdm.fields.statics import make_statics
 from dpdm.fields.subset import cells_in_polygons, select_box, select_padded_box
 from dpdm.fields.value_checks import MissingCodes, common_missing_codes
 from dpdm.prior import Prior, check_field_prior
-from dpdm.prior.skill import warn_if_unskilled
+from dpdm.prior.model_card import warn_if_unskilled
+from dpdm.states.ensemble import EnsembleOptions
 from dpdm.states.fields import FieldFile, FieldSpace
 from dpdm.states.options import EnsembleOptions, FieldConditioning, Request
 from dpdm.states.requirements import (

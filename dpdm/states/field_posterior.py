@@ -12,11 +12,11 @@ from torch import Tensor
 
 from dpdm.diffusion.block_means import BlockMeanConstraint, BlockMeans
 from dpdm.diffusion.denoise import inflate
-from dpdm.diffusion.observation import Observation, operator_variance
+from dpdm.diffusion.guidance import Observation, operator_variance
 from dpdm.diffusion.tile import SpatialWindows, fit_window_size, tile_denoiser
 from dpdm.fields.grid import Grid
 from dpdm.prior import CLIMATE_STATES, Prior
-from dpdm.prior.conditioning import (
+from dpdm.prior.normaliser import (
     geometric_mean_factor,
     make_conditioning_channels,
     make_static_tensors,

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.diffusion.block_means import BlockMeans
+from dpdm.diffusion.guidance import Observation
 from dpdm.diffusion.noise import MemberNoise
-from dpdm.diffusion.observation import Observation
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.read import load_checked_fields
@@ -36,8 +36,12 @@ from dpdm.observations.status import ObsStatus, mark_status
 from dpdm.operators.geometry import globe_layout
 from dpdm.operators.registry import WIND_OPERATORS, ObsLocations
 from dpdm.prior import CLIMATE_STATES, Prior
-from dpdm.prior.conditioning import to_tensor
-from dpdm.states.ensemble import add_statistic_attrs, ensemble_layout
+from dpdm.prior.normaliser import to_tensor
+from dpdm.states.ensemble import (
+    EnsembleOptions,
+    add_statistic_attrs,
+    ensemble_layout,
+)
 from dpdm.states.field_posterior import Conditioning, Posterior
 from dpdm.states.options import EnsembleOptions
 from dpdm.states.requirements import check_no_gaps

@@ -17,9 +17,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dpdm.diffusion.guidance import Guide, mmps
+from dpdm.diffusion.guidance import Guide, Observation, mmps
 from dpdm.diffusion.noise import SCHEDULES, MemberNoise
-from dpdm.diffusion.observation import Observation
 from dpdm.diffusion.sample import SAMPLERS, Sampler, langevin_sampler
 from dpdm.errors import DpdmError
 from dpdm.prior import Prior

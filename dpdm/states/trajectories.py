@@ -21,8 +21,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpdm.diffusion.guidance import Observation
 from dpdm.diffusion.noise import MemberNoise
-from dpdm.diffusion.observation import Observation
 from dpdm.diffusion.tile import TimeWindows, tile_denoiser
 from dpdm.errors import DpdmWarning
 from dpdm.fields.level_names import parse_level
@@ -38,8 +38,7 @@ from dpdm.observations.status import ObsStatus, mark_status
 from dpdm.operators.geometry import GridAxis, GridLayout
 from dpdm.operators.linear import as_single_row, compose_maps, pick_cells
 from dpdm.operators.registry import ObsLocations
-from dpdm.prior import CLIMATE_STATES, Prior
-from dpdm.prior.bound_denoiser import state_scaling, window_denoiser
+from dpdm.prior import CLIMATE_STATES, Prior, state_scaling, window_denoiser
 from dpdm.prior.normaliser import VariableSpec
 from dpdm.states.ensemble import add_statistic_attrs, ensemble_layout
 from dpdm.states.options import EnsembleOptions

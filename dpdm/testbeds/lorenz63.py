@@ -14,12 +14,179 @@ any length, it is the system of Lorenz.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dpdm.testbeds.particle_smoother import NoisyDynamics
+Likelihood = Callable[[int, Tensor], Tensor | None]
+"""Maps a step and its states (N, D) to log p(y | x), (N,), or to None: nothing observed."""
+
+PARTICLES = 2**16
+REJECTION_TRIES = (2**5, 2**11)  # at an ancestor, before all particles are weighed
+MAX_PAIRS = 2**22  # pairs of trajectory and particle at once: 32 MiB
+
+
+@dataclass(frozen=True)
+class NoisyDynamics:
+    """A system with additive Gaussian noise.
+
+    Attributes:
+        start: Draws a number of first states, (N, D), with a generator.
+        step: Maps states (N, D) to the mean of the next ones.
+        std: Standard deviation of the noise of a step, in every component.
+    """
+
+    start: Callable[[int, torch.Generator], Tensor]
+    step: Callable[[Tensor], Tensor]
+    std: float
+
+    def forward(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw the next states."""
+        noise = torch.randn(x.shape, dtype=x.dtype, generator=generator)
+        return self.step(x) + self.std * noise
+
+
+@dataclass(frozen=True)
+class FilterResult:
+    """What a filter leaves.
+
+    Attributes:
+        states: Particles before resampling, (L, N, D).
+        log_weights: Logarithms of their weights, which sum to one at each step, (L, N).
+        evidence: log p(y) of all observations.
+    """
+
+    states: Tensor
+    log_weights: Tensor
+    evidence: float
+
+
+def run_smoother(
+    dynamics: NoisyDynamics,
+    likelihood: Likelihood,
+    length: int,
+    count: int,
+    particles: int = PARTICLES,
+    seed: int = 0,
+) -> Tensor:
+    """Return trajectories (count, length, D), draws from p(x | y)."""
+    generator = torch.Generator().manual_seed(seed)
+    cloud = bootstrap_filter(dynamics, likelihood, length, particles, generator)
+    return simulate_backward(dynamics, cloud, count, generator)
+
+
+def bootstrap_filter(
+    dynamics: NoisyDynamics,
+    likelihood: Likelihood,
+    length: int,
+    particles: int,
+    generator: torch.Generator,
+) -> FilterResult:
+    """Filter forwards."""
+    x = dynamics.start(particles, generator)
+    states, log_weights, evidence = [], [], 0.0
+    for step in range(length):
+        x = dynamics.forward(x, generator) if step else x
+        seen = likelihood(step, x)
+        states.append(x)
+        log_weights.append(torch.log_softmax(x.new_zeros(particles) if seen is None else seen, 0))
+        if seen is not None:
+            evidence += float(torch.logsumexp(seen, 0)) - math.log(particles)
+            x = x[systematic_resampling(log_weights[-1].exp(), generator)]
+    return FilterResult(torch.stack(states), torch.stack(log_weights), evidence)
+
+
+def simulate_backward(
+    dynamics: NoisyDynamics, cloud: FilterResult, count: int, generator: torch.Generator
+) -> Tensor:
+    """Simulate trajectories (count, length, D) backwards through a filter's particles."""
+    last = cloud.log_weights[-1].expand(1, -1)
+    chosen = cloud.states[-1][_draw_index(last.expand(count, -1), generator)]
+    path = [chosen]
+    for states, log_weights in zip(
+        cloud.states[:-1].flip(0), cloud.log_weights[:-1].flip(0), strict=True
+    ):
+        chosen = _ancestors(dynamics, states, log_weights, chosen, generator)
+        path.append(chosen)
+    return torch.stack(path[::-1], dim=1)
+
+
+def systematic_resampling(weights: Tensor, generator: torch.Generator) -> Tensor:
+    """Return N indices, each as often as its weight says, to within one."""
+    count = len(weights)
+    offset = torch.rand(1, dtype=weights.dtype, generator=generator)
+    marks = (torch.arange(count, dtype=weights.dtype) + offset) / count
+    return torch.searchsorted(weights.cumsum(0), marks).clamp(max=count - 1)
+
+
+def _ancestors(
+    dynamics: NoisyDynamics,
+    states: Tensor,
+    log_weights: Tensor,
+    later: Tensor,
+    generator: torch.Generator,
+) -> Tensor:
+    """Draw an ancestor (D,) for each of the later states (count, D).
+
+    Most are found by rejection (Douc et al. 2011, doi:10.1214/10-AAP735), the rest by weighing
+    all particles; both draw from the same law.
+    """
+    mean = dynamics.step(states)
+    picked = torch.full((len(later),), -1)
+    for guesses in REJECTION_TRIES:
+        for part in _missing_ancestors(picked, guesses):
+            picked[part] = _rejection_ancestors(
+                mean, log_weights, later[part], dynamics.std, guesses, generator
+            )
+    for part in _missing_ancestors(picked, len(states)):
+        picked[part] = _exact_ancestors(mean, log_weights, later[part], dynamics.std, generator)
+    return states[picked]
+
+
+def _missing_ancestors(picked: Tensor, candidates: int) -> tuple[Tensor, ...]:
+    """Return which states lack an ancestor, in parts that fit into memory."""
+    left = torch.nonzero(picked < 0)[:, 0]
+    return torch.split(left, max(1, MAX_PAIRS // candidates)) if len(left) else ()
+
+
+def _rejection_ancestors(
+    mean: Tensor,
+    log_weights: Tensor,
+    later: Tensor,
+    std: float,
+    guesses: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Draw ancestors from the filter, kept with probability exp(-|x - m|^2 / 2 s^2); else -1."""
+    shape = (len(later), guesses)
+    sums = log_weights.exp().cumsum(0)
+    marks = torch.rand(shape, dtype=mean.dtype, generator=generator) * sums[-1]
+    guess = torch.searchsorted(sums, marks, right=True).clamp(max=len(sums) - 1)
+    apart = (later[:, None] - mean[guess]).square().sum(-1)
+    chance = torch.rand(shape, dtype=mean.dtype, generator=generator)
+    kept = chance < torch.exp(-apart / (2 * std**2))
+    first = kept.int().argmax(1, keepdim=True)
+    return torch.where(kept.any(1), guess.gather(1, first)[:, 0], -1)
+
+
+def _exact_ancestors(
+    mean: Tensor, log_weights: Tensor, later: Tensor, std: float, generator: torch.Generator
+) -> Tensor:
+    """Draw ancestors with the weights of all particles."""
+    # |x - m|^2 = |x|^2 - 2 x m + |m|^2, where |x|^2 is the same for all particles.
+    bias = log_weights - mean.square().sum(-1) / (2 * std**2)
+    return _draw_index(torch.addmm(bias, later / std**2, mean.T), generator)
+
+
+def _draw_index(log_weights: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw one index (rows,) from each row of unnormalised log weights (rows, N)."""
+    sums = (log_weights - log_weights.amax(1, keepdim=True)).exp_().cumsum(1)
+    marks = torch.rand(len(sums), 1, dtype=sums.dtype, generator=generator) * sums[:, -1:]
+    return torch.searchsorted(sums, marks, right=True)[:, 0].clamp(max=sums.shape[1] - 1)
+
 
 SIGMA, RHO, BETA = 10.0, 28.0, 8 / 3
 DT = 0.025

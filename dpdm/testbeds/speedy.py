@@ -73,7 +73,7 @@ def count_days(years: int) -> int:
     """Count the days of so many calendar years.
 
     Example:
-        >>> days(1), days(4)
+        >>> count_days(1), count_days(4)
         (366, 1461)
     """
     end = (FIRST_DAY.astype("datetime64[Y]") + years).astype("datetime64[D]")

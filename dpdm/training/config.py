@@ -1,4 +1,4 @@
-"""What a training run is told: the keys of ``dpdm train --config``, with their defaults."""
+"""Training settings: the keys of ``dpdm train --config``, with their defaults."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ from dpdm.config import (
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Section ``[data]``: what is trained on, and what is held out.
+    """Section ``[data]``: training and held-out data.
 
     Attributes:
-        exclude: Box never trained on: west, east, south, north, in degrees; its fields are kept
-            for an honest test.
-        validation_box: Box whose windows only measure progress: west, east, south, north.
-        validation_share: Last share of the time steps held out where there is no box and at
-            least 24 steps.
+        exclude: Box of test data, never trained on: west, east, south, north, in degrees.
+        validation_box: Box of validation windows: west, east, south, north.
+        validation_share: Share of the time steps, the last ones, for validation; without a
+            validation box and from 24 steps on.
         climatology: Store the residual climatology of the region and diffuse around it: "auto"
             (one factor and at least three years of months), "yes" or "no".
-        mirror: Learn from every other window as if mirrored at the equator, half a year later,
-            with the northward wind turned round. For global fields without a climatology.
+        mirror: Mirror half of the windows at the equator, half a year later, with the northward
+            wind reversed. For global fields without a climatology.
     """
 
     exclude: tuple[float, ...] = ()
@@ -49,10 +48,10 @@ class FieldNetSettings:
 
     Attributes:
         window: Cells along each side of a training window.
-        read: Channels of the part that reads the conditions: full, half, quarter resolution.
-        widths: Channels of the part that removes noise: half and quarter resolution.
+        read: Channels of the conditioning encoder: full, half, quarter resolution.
+        widths: Channels of the denoising part: half and quarter resolution.
         depth: Blocks a level.
-        dropout: Share dropped in the reading part.
+        dropout: Dropout of the conditioning encoder.
     """
 
     window: int = 64
@@ -73,11 +72,11 @@ class TrainSettings:
         learning_rate: Peak of the schedule: a linear rise, then a cosine to zero.
         warmup: Steps of the rise.
         weight_decay: Of AdamW.
-        ema: Decay of the average of the weights that is kept.
+        ema: Decay of the moving average of the weights.
         sigma: Least and greatest noise level.
         log_sigma: Mean and standard deviation of the log noise level of the other draws.
-        nats: Weight of the variance head's likelihood.
-        drop: Chance that a variable's coarse field, all of them, or the season is withheld; for
+        nats: Weight of the negative log-likelihood of the variance.
+        drop: Conditioning dropout of one variable, of all variables and of the season; for
             fields only.
         seed: Seed of weights, windows and noise.
         precision: "auto", "float32" or "bfloat16".
@@ -102,7 +101,7 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class FieldRecipe:
-    """All of it, for fields."""
+    """All settings, for fields."""
 
     data: DataSettings = field(default_factory=DataSettings)
     net: FieldNetSettings = field(default_factory=FieldNetSettings)
@@ -111,7 +110,7 @@ class FieldRecipe:
 
 @dataclass(frozen=True)
 class PerceptronSettings:
-    """Section ``[net]`` for states of a few components: the size of a perceptron.
+    """Section ``[net]`` for states of a few components: the perceptron's size.
 
     Attributes:
         hidden: Width of the layers.
@@ -127,10 +126,10 @@ class PlaneNetSettings:
     """Section ``[net]`` for states on a plane.
 
     Attributes:
-        read: Channels of the part that reads where a cell lies: full, half, quarter resolution.
-        widths: Channels of the part that removes noise: half and quarter resolution.
+        read: Channels of the conditioning encoder: full, half, quarter resolution.
+        widths: Channels of the denoising part: half and quarter resolution.
         depth: Blocks a level.
-        periodic: Whether the plane closes on itself along both axes.
+        periodic: Whether the plane is periodic along both axes.
     """
 
     read: tuple[int, ...] = (8, 16, 32)
@@ -144,10 +143,10 @@ class GlobeNetSettings:
     """Section ``[net]`` for states on the globe.
 
     Attributes:
-        read: Channels of the part that reads relief and season: full, half, quarter resolution.
-        widths: Channels of the part that removes noise: half and quarter resolution.
+        read: Channels of the conditioning encoder: full, half, quarter resolution.
+        widths: Channels of the denoising part: half and quarter resolution.
         depth: Blocks a level.
-        modes: Eigenvectors of each zonal wave of the Gaussian law that the network corrects.
+        modes: Eigenvectors of each zonal wave of the Wiener filter that the network corrects.
     """
 
     read: tuple[int, ...] = (8, 16, 32)
@@ -161,11 +160,11 @@ class AutoencoderSettings:
     """Section ``[code]`` for ``--latent``: the size of the autoencoder.
 
     Attributes:
-        codes: Channels of a code, which has a quarter of the rows and columns.
-        encode: Channels inside the encoder.
-        decode: Channels inside the decoder, on which the cost of an analysis depends.
-        depth: Blocks of either.
-        share: Share of steps and minutes that the autoencoder is trained for.
+        codes: Channels of a code, with a quarter of the rows and columns.
+        encode: Channels of the encoder.
+        decode: Channels of the decoder, which determine the cost of an analysis.
+        depth: Blocks of each.
+        share: Share of steps and minutes for the autoencoder.
     """
 
     codes: int = 48
@@ -198,7 +197,7 @@ class PlaneTrainSettings(TrainSettings):
 
 @dataclass(frozen=True)
 class PerceptronRecipe:
-    """All of it, for trajectories of states of a few components."""
+    """All settings, for trajectories of a few components."""
 
     net: PerceptronSettings = field(default_factory=PerceptronSettings)
     train: PerceptronTrainSettings = field(default_factory=PerceptronTrainSettings)
@@ -206,7 +205,7 @@ class PerceptronRecipe:
 
 @dataclass(frozen=True)
 class PlaneRecipe:
-    """All of it, for trajectories of states on a plane."""
+    """All settings, for trajectories of states on a plane."""
 
     net: PlaneNetSettings = field(default_factory=PlaneNetSettings)
     train: PlaneTrainSettings = field(default_factory=PlaneTrainSettings)
@@ -227,7 +226,7 @@ class GlobeTrainSettings(TrainSettings):
 
 @dataclass(frozen=True)
 class GlobeRecipe:
-    """All of it, for states on the globe."""
+    """All settings, for states on the globe."""
 
     net: GlobeNetSettings = field(default_factory=GlobeNetSettings)
     train: GlobeTrainSettings = field(default_factory=GlobeTrainSettings)
@@ -238,9 +237,7 @@ RecipeType = TypeVar("RecipeType", FieldRecipe, PerceptronRecipe, PlaneRecipe, G
 
 
 BOX_RULE: ValueRule = (
-    lambda said: (
-        not said or (len(said) == 4 and said[0] != said[1] and -90 <= said[2] < said[3] <= 90)
-    ),
+    lambda box: not box or (len(box) == 4 and box[0] != box[1] and -90 <= box[2] < box[3] <= 90),
     "Give a list of 4: west, east, south, north, in degrees.",
 )
 SIZE_KEYS = ("read", "widths", "depth")
@@ -250,7 +247,7 @@ RECIPE_RULES: dict[str, ValueRule] = {
     "data.validation_share": FRACTION_RULE,
     "data.climatology": choice_rule("auto", "yes", "no"),
     "net.window": (
-        lambda said: 32 <= said <= 256 and said % 4 == 0,
+        lambda size: 32 <= size <= 256 and size % 4 == 0,
         "Give a multiple of 4 from 32 to 256.",
     ),
     "net.read": list_rule(3, 1, OPTION_LIMITS["width"]),
@@ -276,15 +273,15 @@ RECIPE_RULES: dict[str, ValueRule] = {
     "train.seed": range_rule(0, OPTION_LIMITS["seed"]),
     "train.ema": FRACTION_RULE,
     "train.sigma": (
-        lambda said: len(said) == 2 and 0 < said[0] < said[1],
+        lambda pair: len(pair) == 2 and 0 < pair[0] < pair[1],
         "Give a list of 2, the least and the greatest, above 0.",
     ),
     "train.log_sigma": (
-        lambda said: len(said) == 2 and said[1] > 0,
+        lambda pair: len(pair) == 2 and pair[1] > 0,
         "Give a list of 2: a mean, and a standard deviation above 0.",
     ),
     "train.drop": (
-        lambda said: len(said) == 3 and all(map(is_fraction, said)),
+        lambda shares: len(shares) == 3 and all(map(is_fraction, shares)),
         "Give a list of 3 numbers from 0 to less than 1.",
     ),
     "train.precision": choice_rule("auto", "float32", "bfloat16"),
@@ -292,7 +289,7 @@ RECIPE_RULES: dict[str, ValueRule] = {
 
 
 def read_recipe(path: Path | None, shape: type[RecipeType]) -> RecipeType:
-    """Return the settings of a file, or the usual ones."""
+    """Return the settings of a file, or the defaults."""
     recipe = shape() if path is None else read_settings(path, shape)
     check_settings(recipe, RECIPE_RULES, path)
     return recipe

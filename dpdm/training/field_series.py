@@ -1,9 +1,10 @@
-"""What a training run works on: the series, its split, its scaling and its windows."""
+"""The training set of fields on the Earth: the series, its split, scaling and windows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,24 +15,36 @@ from torch import Tensor
 
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
-from dpdm.fields.climatology import coarse_climate_grid, compute_climate, find_covered_cells
 from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.read import load_checked_fields, open_fields
 from dpdm.fields.regrid import average_conservative, interpolate_bilinear
-from dpdm.fields.time import days_between, period_of, step_months, time_bounds, year_fractions
-from dpdm.prior import Prior, new_denoiser
+from dpdm.fields.time import days_between, period_of, time_bounds, year_fractions
+from dpdm.fields.time_axis import select_with_bounds
+from dpdm.fields.trajectories import holds_trajectories
+from dpdm.prior import Prior, load_prior
 from dpdm.prior.model_card import ModelCard
+from dpdm.prior.networks import new_denoiser
 from dpdm.prior.normaliser import Normaliser, VariableSpec, variable_spec_attrs
-from dpdm.training.config import FieldRecipe
+from dpdm.system import check_field_memory
+from dpdm.training import TrainingFiles, TrainingKind, network_arguments, split_steps
+from dpdm.training.config import SIZE_KEYS, FieldRecipe, read_recipe
+from dpdm.training.field_statistics import (
+    cells_in_box,
+    fit_normaliser,
+    grid_axes,
+    load_statics,
+    residual_climatology,
+    residual_importance,
+    stack_time_series,
+    training_climate,
+)
 from dpdm.training.field_windows import (
     ConditionDropout,
     Index,
     TrainingSeries,
     WindowSampler,
-    fit_normaliser,
     make_example,
     make_window_sampler,
-    residual_climatology,
-    residual_importance,
 )
 
 HeldOutWindow = tuple[Index, Index, int]
@@ -39,20 +52,20 @@ HeldOutWindow = tuple[Index, Index, int]
 
 @dataclass(frozen=True)
 class FieldTrainingSet:
-    """Everything that one training run needs.
+    """The training set of fields on the Earth.
 
     Attributes:
         archive: The training series.
         normaliser: Its scaling.
-        places: Windows to train on.
-        steps: Time steps to train on.
-        validation_windows: Windows and steps that only measure progress.
-        contract: What the prior will say of itself.
+        places: Sampler of training windows.
+        steps: Training steps.
+        validation_windows: Validation windows: rows, columns and step.
+        contract: The model card.
         recipe: The settings.
-        start: The prior whose weights and scaling it begins with, or nothing.
-        score_name: What the scores are.
-        climate: Climate of the coarse training series, as `Prior.coarse` holds it.
-        area: None: all cells count alike.
+        start: The prior whose weights and scaling training begins with, or nothing.
+        score_name: Name of the validation scores.
+        climate: Climate of the coarse training series, as in `Prior.coarse`.
+        area: None, for equal weights of all cells.
     """
 
     archive: TrainingSeries
@@ -72,7 +85,7 @@ class FieldTrainingSet:
         return new_denoiser(len(self.normaliser.channels), self.contract.net)
 
     def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return x (B, C, h, w) and given (B, G, h, w)."""
+        """Draw x (B, C, h, w) and its conditioning fields (B, G, h, w)."""
         archive, settings = self.archive, self.recipe.train
         drops = replace(
             ConditionDropout(*settings.drop), mirror=0.5 if self.recipe.data.mirror else 0.0
@@ -87,45 +100,36 @@ class FieldTrainingSet:
         x = torch.stack([w.x for w in windows]) * archive.leave_out_factor
         return x, torch.stack([w.conditioning for w in windows])
 
-    def scores(self, student: Denoiser, device: str) -> dict[str, float]:
-        """Return each variable's RMSE of the one-evaluation mean over that of the lerp."""
+    def scores(self, network: Denoiser, device: str) -> dict[str, float]:
+        """Return the ratio of the RMSE of the mean to that of bilinear interpolation."""
         if not self.validation_windows:
             return {}
-        pairs = [
-            squared_errors(self, student, n, device) for n in range(len(self.validation_windows))
-        ]
-        errors = np.sum(pairs, axis=0)
+        numbers = range(len(self.validation_windows))
+        errors = np.sum([squared_errors(self, network, n, device) for n in numbers], axis=0)
         ratios = map(float, np.sqrt(errors[0] / errors[1]))
         return dict(zip(self.normaliser.names, ratios, strict=True))
 
     def extra(self) -> dict[str, dict[str, Tensor]]:
-        """Return the climate, and the residual climatology with its axes, if there are any."""
+        """Return the climate, and the residual climatology with its axes, as far as known."""
         monthly = self.archive.climatology
         residual = {} if monthly is None else {"fields": monthly} | grid_axes(self.archive.grid)
         return {"climatology": residual, "coarse": self.climate}
 
 
-def grid_axes(grid: Grid) -> dict[str, Tensor]:
-    """Return the axes of a grid."""
-    return {"lat": torch.from_numpy(grid.lat), "lon": torch.from_numpy(grid.lon)}
-
-
 @torch.no_grad()
 def squared_errors(
-    lesson: FieldTrainingSet, student: Denoiser, number: int, device: str
+    task: FieldTrainingSet, network: Denoiser, number: int, device: str
 ) -> NDArray[np.float64]:
-    """Return squared errors (2, C) of mean and lerp in one held-out window, in physical units."""
-    archive = lesson.archive
-    rows, columns, step = lesson.validation_windows[number]
+    """Return squared errors (2, C) of mean and lerp in a validation window, in physical units."""
+    archive = task.archive
+    rows, columns, step = task.validation_windows[number]
     rng = np.random.default_rng([1, number])
-    window = make_example(
-        archive, lesson.normaliser, (rows, columns), step, archive.view(rng), rng
-    )
+    window = make_example(archive, task.normaliser, (rows, columns), step, archive.view(rng), rng)
     zero = torch.zeros_like(window.x[None], device=device)
-    sigma = torch.full((1,), lesson.contract.sigma[1], device=device)
-    moments = student.moments(zero, sigma, student.features(window.conditioning[None].to(device)))
+    sigma = torch.full((1,), task.contract.sigma[1], device=device)
+    moments = network.moments(zero, sigma, network.features(window.conditioning[None].to(device)))
     mean, variance = (m[0].cpu() for m in moments)
-    best = lesson.normaliser.expectation(
+    best = task.normaliser.expectation(
         window.base + window.scale * mean, window.scale**2 * variance
     )
     errors = [(each - window.fine).square().nanmean((1, 2)) for each in (best, window.lerp)]
@@ -142,12 +146,14 @@ def prepare_field_training(
 ) -> FieldTrainingSet:
     """Return the training set of a fine series, with block means or coarse fields as input."""
     grid = grid_of(fine)
-    steps, late = split_field_steps(fine, recipe)
+    count = fine.sizes.get("time", 1)
+    end = count if recipe.data.validation_box else split_steps(count, recipe.data.validation_share)
+    steps, late = np.arange(end), np.arange(end, count)
     archive = TrainingSeries(
         stack_time_series(fine), stack_time_series(statics)[0], grid,
         year_fractions(fine.get("time"), fine.get("time_bnds")), factors,
         None if coarse is None else interpolate_coarse(coarse, statics, grid),
-        has_fixed_grid(factors, coarse),
+        coarse is not None or factors[0] == factors[1],
     )  # fmt: skip
     allowed = training_cells(grid, recipe)
     raw = Normaliser(tuple(field_spec(fine[n]) for n in fine.data_vars))
@@ -164,35 +170,8 @@ def prepare_field_training(
     )
 
 
-def training_climate(
-    fields: xr.Dataset, steps: Index, recipe: FieldRecipe, factor: int, fine: Grid
-) -> dict[str, Tensor]:
-    """Return the climate of the months to train on, outside the excluded box, if they are months.
-
-    Fine fields are seen by blocks of the greatest factor, coarse ones as they are.
-    """
-    if period_of(fields.get("time"), time_bounds(fields)) != "month":
-        return {}
-    grid = grid_of(fields)
-    target = coarse_climate_grid(grid, factor) if grid.is_same(fine) else grid
-    months = step_months(fields["time"], time_bounds(fields))[steps]
-    box = recipe.data.exclude
-    hidden = cells_in_box(target, box) | find_covered_cells(cells_in_box(fine, box), fine, target)
-    series = (stack_time_series(fields.isel(time=[step]))[0] for step in steps)
-    found = compute_climate(series, months, grid, target, hidden)
-    as_tensors = {k: torch.from_numpy(v.astype(np.float32)) for k, v in found.items()}
-    return as_tensors | grid_axes(target) if found else {}
-
-
-def stack_time_series(fields: xr.Dataset) -> NDArray[np.float32]:
-    """Return all variables as one array (T, C, H, W); fields without time count as one step."""
-    full = fields if "time" in fields.dims else fields.expand_dims("time")
-    arrays = [full[n].transpose("time", "lat", "lon").values for n in full.data_vars]
-    return np.stack(arrays, axis=1).astype(np.float32)
-
-
 def interpolate_coarse(coarse: xr.Dataset, statics: xr.Dataset, grid: Grid) -> NDArray[np.float32]:
-    """Return the user's coarse fields, and the statics coarsened to them, lerped to the grid."""
+    """Return the user's coarse fields and coarsened statics, interpolated to the grid."""
     fields = stack_time_series(interpolate_bilinear(coarse, grid))
     smooth = stack_time_series(
         interpolate_bilinear(average_conservative(statics, grid_of(coarse)), grid)
@@ -200,41 +179,17 @@ def interpolate_coarse(coarse: xr.Dataset, statics: xr.Dataset, grid: Grid) -> N
     return np.concatenate([fields, np.repeat(smooth, len(fields), axis=0)], axis=1)
 
 
-def has_fixed_grid(factors: tuple[int, int], coarse: xr.Dataset | None) -> bool:
-    """Tell whether the coarse grid never changes."""
-    return coarse is not None or factors[0] == factors[1]
-
-
 def field_spec(array: xr.DataArray) -> VariableSpec:
-    """Return a variable's channel, its scaling still to be fitted."""
+    """Return the specification of a variable, with its scaling yet to be fitted."""
     transform = "log1p" if array.name == "tp" else "identity"
-    said = variable_spec_attrs(array.attrs)
+    attrs = variable_spec_attrs(array.attrs)
     return VariableSpec(
-        str(array.name), **said, transform=transform, mean=0.0, std=1.0, residual=()
+        str(array.name), **attrs, transform=transform, mean=0.0, std=1.0, residual=()
     )
 
 
-def split_field_steps(fine: xr.Dataset, recipe: FieldRecipe) -> tuple[Index, Index]:
-    """Return the steps to train on, and the last ones, held out where there is no box."""
-    count = fine.sizes.get("time", 1)
-    if recipe.data.validation_box or count < 24:
-        return np.arange(count), np.arange(0)
-    cut = count - max(1, round(count * recipe.data.validation_share))
-    return np.arange(cut), np.arange(cut, count)
-
-
-def cells_in_box(grid: Grid, box: Sequence[float]) -> NDArray[np.bool_]:
-    """Tell which cells lie in a box of west, east, south, north; none does in an empty one."""
-    if not box:
-        return np.zeros(grid.shape, bool)
-    west, east, south, north = box
-    lon = ((grid.lon - west) % 360 <= (east - west) % 360) | (east - west >= 360)
-    lat = (grid.lat >= south) & (grid.lat <= north)
-    return np.outer(lat, lon)
-
-
 def training_cells(grid: Grid, recipe: FieldRecipe) -> NDArray[np.bool_]:
-    """Tell which cells may be trained on."""
+    """Mark the cells outside the excluded and the validation box."""
     free = ~(
         cells_in_box(grid, recipe.data.exclude) | cells_in_box(grid, recipe.data.validation_box)
     )
@@ -244,7 +199,7 @@ def training_cells(grid: Grid, recipe: FieldRecipe) -> NDArray[np.bool_]:
 
 
 def no_window_error(recipe: FieldRecipe) -> DpdmError:
-    """Return the fault of boxes that leave nothing to train on."""
+    """Return the error of boxes that leave no window to train on."""
     return DpdmError(
         f"No window of {recipe.net.window} cells fits outside the excluded boxes.",
         "Set a smaller window under [net], or smaller boxes under [data].",
@@ -258,7 +213,7 @@ def select_training_windows(
     steps: Index,
     recipe: FieldRecipe,
 ) -> WindowSampler:
-    """Return the windows to train on, drawn by residual and by area."""
+    """Return the sampler of training windows, in proportion to residual and area."""
     value = residual_importance(archive, normaliser, steps) * archive.grid.weights
     found = make_window_sampler(value, allowed, recipe.net.window, archive.grid.cyclic)
     if found.cumulative_probability[-1] < 0.5:
@@ -269,7 +224,7 @@ def select_training_windows(
 def select_validation_windows(
     archive: TrainingSeries, recipe: FieldRecipe, train: WindowSampler, late: Index
 ) -> list[HeldOutWindow]:
-    """Return windows that only measure progress: in the box, or in the last steps; at most 48."""
+    """Draw 48 validation windows, in the validation box or in the last steps."""
     rng = np.random.default_rng(recipe.train.seed)
     box, steps = recipe.data.validation_box, late
     found = train
@@ -292,7 +247,7 @@ def select_validation_windows(
 def add_residual_climatology(
     archive: TrainingSeries, normaliser: Normaliser, steps: Index, recipe: FieldRecipe
 ) -> TrainingSeries:
-    """Return the archive with its residual climatology where the recipe wants one."""
+    """Return the series with its residual climatology, if the settings ask for one."""
     months = [
         -1 if archive.season[s] is None else int((archive.season[s] or 0) * 12) for s in steps
     ]
@@ -312,7 +267,7 @@ def add_residual_climatology(
 def describe_field_prior(
     fine: xr.Dataset, archive: TrainingSeries, steps: Index, recipe: FieldRecipe
 ) -> ModelCard:
-    """Return what the prior will say of itself, before it is trained."""
+    """Return the model card of the untrained prior."""
     net = {k: v for k, v in asdict(recipe.net).items() if k != "window"}
     grid, time = archive.grid, fine.get("time")
     gaps = [0.0] if time is None or time.size < 2 else days_between(time[:-1], time[1:])
@@ -338,3 +293,97 @@ def describe_field_prior(
         training,
         period=period_of(time, time_bounds(fine)),
     )
+
+
+def build_field_set(
+    sources: TrainingFiles, factor: tuple[int, int] | None, window: int | None = None
+) -> FieldTrainingSet:
+    """Return the training set of the fields on the Earth of some files."""
+    if holds_trajectories(sources.fine[0]):
+        raise DpdmError(
+            f"{sources.fine[0]} holds trajectories.",
+            "Give the states of a window, as in --window 5, and no --factor or --coarse.",
+        )
+    recipe = read_recipe(sources.config, FieldRecipe)
+    fine = load_files(sources.fine, sources)
+    coarse = load_files(sources.coarse, sources) if sources.coarse else None
+    fine, coarse = match_fields(fine, coarse)
+    ground = load_statics(sources, grid_of(fine))
+    factor = factor or training_factor(fine, coarse)
+    check_training_factor(factor, grid_of(fine))
+    start = None if sources.start is None else read_starting_prior(sources.start, fine, recipe)
+    if start is not None:
+        fine, coarse = match_fields(select_with_bounds(fine, start.normaliser.names), coarse)
+    return prepare_field_training(fine, ground, factor, recipe, coarse, start)
+
+
+def read_starting_prior(path: Path, fine: xr.Dataset, recipe: FieldRecipe) -> Prior:
+    """Return the prior to begin with, which must have the same variables and network."""
+    start = load_prior(path)
+    if start.contract.states:
+        raise DpdmError(f"{path} is a prior of trajectories.", "Begin with a prior of fields.")
+    missing = [n for n in start.normaliser.names if n not in fine]
+    other = [n for n in map(str, fine.data_vars) if n not in start.normaliser.names]
+    if missing or other:
+        raise DpdmError(
+            f"{path} is a prior of {', '.join(start.normaliser.names)}; the files hold "
+            f"{', '.join(map(str, fine.data_vars))}.",
+            "Begin with a prior of the same variables, or without --start.",
+        )
+    own, its = network_arguments(asdict(recipe.net)), network_arguments(start.contract.net)
+    for key in SIZE_KEYS:
+        if own[key] != its[key]:
+            raise DpdmError(
+                f"{path} has a network of another size: {key} is {its[key]}, not {own[key]}.",
+                "Give its sizes under [net].",
+            )
+    return start
+
+
+def load_files(paths: Sequence[Path], sources: TrainingFiles) -> xr.Dataset:
+    """Load the fields of some files, checked, if they fit into memory."""
+    fields = open_fields(paths, None, sources.rename, sources.units, missing=sources.missing)
+    check_field_memory(fields)
+    return load_checked_fields(fields)
+
+
+def match_fields(
+    fine: xr.Dataset, coarse: xr.Dataset | None
+) -> tuple[xr.Dataset, xr.Dataset | None]:
+    """Return the times and variables that fine and coarse fields have in common."""
+    if coarse is None:
+        return fine, None
+    names = [n for n in fine.data_vars if n in coarse]
+    times = np.intersect1d(fine["time"].values, coarse["time"].values)
+    if not names or not len(times):
+        raise DpdmError(
+            f"The fine and the coarse files share {len(names)} variables and {len(times)} times.",
+            "Give the same variables at the same time stamps in both.",
+        )
+    if not grid_of(coarse).covers(grid_of(fine)):
+        raise DpdmError("The fine grid reaches beyond the coarse one.", "Cut the fine files.")
+    both = (select_with_bounds(each, names).sel(time=times) for each in (fine, coarse))
+    return next(both), next(both)
+
+
+def check_training_factor(factor: tuple[int, int], grid: Grid) -> None:
+    """Refuse a factor that leaves fewer than two blocks along an axis."""
+    if 2 * factor[1] > min(grid.shape):
+        height, width = grid.shape
+        raise DpdmError(
+            f"A factor of {factor[1]} leaves less than two blocks of {height} by {width} cells.",
+            "Give a smaller --factor, or fields of a larger region.",
+        )
+
+
+def training_factor(fine: xr.Dataset, coarse: xr.Dataset | None) -> tuple[int, int]:
+    """Return the ratio of coarse to fine spacing, as the one factor of training."""
+    if coarse is None:
+        raise DpdmError("Neither a factor nor coarse files were given.", "Give --factor 10.")
+    found = round(
+        float(np.sqrt(np.prod(grid_of(coarse).spacing) / np.prod(grid_of(fine).spacing)))
+    )
+    return found, found
+
+
+FIELDS = TrainingKind(lambda files, window: window is None, build_field_set)

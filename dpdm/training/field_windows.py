@@ -1,17 +1,15 @@
-"""The training series: fine fields, statics and coarse counterparts, served as windows.
+"""The training series of fine fields, and windows of it with their coarse counterparts.
 
-Training pairs: a fine window, and what its coarse field would have told.
-
-Coarsening by blocks and lerping back are both separable and linear, so a window's lerp needs only
-the few cells around it: two small matrices, one per axis. Factor and position of the blocks are
-drawn anew for each window, which multiplies the data and makes one prior serve a range of coarse
-grids. Windows are drawn in proportion to the residual they hold, for most of the ocean has none.
+Block means and bilinear interpolation are separable and linear, so the interpolated coarse field
+(``lerp``) of a window needs only the cells around it: two small matrices, one per axis. Factor and
+position of the blocks are drawn at random for each window, which makes one prior serve a range of
+coarse grids. Windows are drawn in proportion to their residual, which is small over most oceans.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -20,15 +18,14 @@ from scipy import sparse
 from scipy.ndimage import uniform_filter
 from torch import Tensor
 
-from dpdm.fields.climatology import mean_ignoring_missing
 from dpdm.fields.grid import Array, Grid, Matrix
 from dpdm.fields.regrid import apply_bilinear, apply_mean, linear_matrix, overlap_matrix
-from dpdm.prior.conditioning import (
+from dpdm.prior.normaliser import (
+    Normaliser,
     geometric_mean_factor,
     make_conditioning_channels,
     make_static_tensors,
 )
-from dpdm.prior.normaliser import Normaliser
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.intp]
@@ -36,12 +33,12 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class BlockAxis:
-    """One axis of the fine grid, cut into blocks.
+    """One axis of the fine grid, divided into blocks.
 
     Attributes:
         edges: Edges of the cells, degrees.
-        area_coordinate: Edges in the measure of area: sine of latitude, or longitude.
-        cyclic: Whether the axis closes.
+        area_coordinate: Edges as sine of latitude or as longitude, to which area is proportional.
+        cyclic: Whether the axis is cyclic.
     """
 
     edges: Array
@@ -49,7 +46,7 @@ class BlockAxis:
     cyclic: bool
 
     def make_block_matrices(self, factor: int, phase: int) -> tuple[Matrix, Matrix]:
-        """Return the matrices of block means and of the lerp back to the cells."""
+        """Return the matrices of block means and of their interpolation to the cells."""
         count = len(self.edges) - 1
         inner = np.arange(phase % factor, count + 1, factor)
         ends = np.append(inner, inner[0] + count) if self.cyclic else np.r_[0, inner, count]
@@ -65,19 +62,19 @@ class BlockAxis:
 
 
 def block_axes(grid: Grid) -> tuple[BlockAxis, BlockAxis]:
-    """Return the axes of a grid, ready to be cut into blocks."""
+    """Return the axes of a grid, for division into blocks."""
     rows = BlockAxis(grid.lat_edges, np.sin(np.radians(grid.lat_edges)), False)
     return rows, BlockAxis(grid.lon_edges, grid.lon_edges, grid.cyclic)
 
 
 @lru_cache(maxsize=256)
 def block_matrices(axis: BlockAxis, factor: int, phase: int) -> tuple[Matrix, Matrix]:
-    """Return an axis's matrices, remembered."""
+    """Return the matrices of an axis, cached."""
     return axis.make_block_matrices(factor, phase)
 
 
 def local_matrices(mean: Matrix, lerp: Matrix, cells: Index) -> tuple[Array, Array, Index]:
-    """Return dense means and lerp for some cells, and the cells that the means need."""
+    """Return dense matrices of means and interpolation to some cells, and their input cells."""
     rows = sparse.csr_array(lerp[cells])
     coarse = np.unique(rows.indices)
     means = sparse.csr_array(mean[coarse])
@@ -87,12 +84,12 @@ def local_matrices(mean: Matrix, lerp: Matrix, cells: Index) -> tuple[Array, Arr
 
 @dataclass(frozen=True)
 class CoarseView:
-    """How fine fields look from a coarse grid: block means, lerped back.
+    """Block means of fine fields, interpolated bilinearly to the fine grid.
 
     Attributes:
         axes: Rows and columns of the fine grid.
         factor: Cells in a block, along rows and columns.
-        block_offset: Where the first block starts, along rows and columns.
+        block_offset: First cell of the first block, along rows and columns.
     """
 
     axes: tuple[BlockAxis, BlockAxis]
@@ -100,7 +97,7 @@ class CoarseView:
     block_offset: tuple[int, int] = (0, 0)
 
     def interpolate_window(self, fields: Floats, rows: Index, columns: Index) -> Array:
-        """Return the lerp of the block means at some cells, for fields (..., H, W)."""
+        """Return the interpolated block means at some cells, for fields (..., H, W)."""
         pieces = [
             local_matrices(*block_matrices(axis, f, p), cells)
             for axis, f, p, cells in zip(
@@ -112,7 +109,7 @@ class CoarseView:
         return apply_bilinear(apply_mean(around, mean_r, mean_c), lerp_r, lerp_c)
 
     def interpolate_everywhere(self, fields: Floats) -> Array:
-        """Return the lerp of the block means everywhere, for fields (C, H, W)."""
+        """Return the interpolated block means at all cells, for fields (C, H, W)."""
         (mean_r, lerp_r), (mean_c, lerp_c) = (
             block_matrices(axis, f, p)
             for axis, f, p in zip(self.axes, self.factor, self.block_offset, strict=True)
@@ -123,11 +120,12 @@ class CoarseView:
 
 @dataclass(frozen=True)
 class WindowSampler:
-    """Where windows may start, and how often each start is drawn.
+    """Draw the positions of windows.
 
     Attributes:
         cumulative_probability: Cumulative probability of each start, with shape (H, W) flattened.
         shape: Rows and columns of starts.
+        size: Rows and columns of a window.
     """
 
     cumulative_probability: Array
@@ -135,7 +133,7 @@ class WindowSampler:
     size: tuple[int, int] = field(default=(64, 64))
 
     def draw_window(self, rng: np.random.Generator, width: int) -> tuple[Index, Index]:
-        """Return the rows and columns of one window; columns run around the globe."""
+        """Draw the rows and columns of one window; columns are taken modulo ``width``."""
         start = int(np.searchsorted(self.cumulative_probability, rng.random(), side="right"))
         i, j = divmod(min(start, len(self.cumulative_probability) - 1), self.shape[1])
         return i + np.arange(self.size[0]), (j + np.arange(self.size[1])) % width
@@ -144,9 +142,9 @@ class WindowSampler:
 def make_window_sampler(
     value: Array, allowed: NDArray[np.bool_], window: int, cyclic: bool
 ) -> WindowSampler:
-    """Return starts drawn in proportion to the mean value in their window, where all is allowed.
+    """Return a sampler of windows without excluded cells, in proportion to their mean value.
 
-    A dimension smaller than the window gives windows of its own extent.
+    A window is cut to the extent of the grid.
     """
     size = (min(window, value.shape[0]), min(window, value.shape[1]))
     mean, free = (window_means(a, size, cyclic) for a in (value, allowed.astype(float)))
@@ -168,13 +166,13 @@ def window_means(value: Array, size: tuple[int, int], cyclic: bool) -> Array:
 
 @dataclass(frozen=True)
 class PhysicalWindow:
-    """One window as it lies in the archive.
+    """One window of the training series, in physical units.
 
     Attributes:
-        fine: Physical truth (C, h, w).
-        lerp: Physical lerp (C, h, w).
+        fine: Fine fields (C, h, w).
+        lerp: Interpolated coarse fields (C, h, w).
         statics: Topography and land fraction (2, h, w).
-        coarse_statics: Their lerp (2, h, w).
+        coarse_statics: The same, coarsened and interpolated (2, h, w).
         lat: Latitudes (h,), degrees.
         month_climatology: Residual climatology (C, h, w), or nothing.
         season: Fraction of the year passed, None where no season applies.
@@ -189,10 +187,10 @@ class PhysicalWindow:
     season: float | None
 
     def mirror(self, signs: Tensor) -> PhysicalWindow:
-        """Return the window of a world mirrored at the equator, half a year later.
+        """Return the window mirrored at the equator, half a year later.
 
         Args:
-            signs: -1 for what changes its sign, as the northward wind, with shape (C, 1, 1).
+            signs: -1 for variables that change sign (northward wind), with shape (C, 1, 1).
         """
         return PhysicalWindow(
             self.fine.flip(-2) * signs, self.lerp.flip(-2) * signs,
@@ -204,20 +202,19 @@ class PhysicalWindow:
 
 @dataclass(frozen=True)
 class TrainingSeries:
-    """Fine fields in physical units, and how they are seen from a coarse grid.
+    """Fine fields in physical units, and their coarse grids.
 
     Attributes:
         fine: Fine fields, with shape (T, C, H, W), NaN where missing.
         statics: Topography (m) and land fraction, with shape (2, H, W).
         grid: The fine grid.
         season: Fraction of the year at each step, None where no season applies.
-        factors: Least and greatest factor of the block means, where there is no ``coarse``.
-        coarse: The user's own coarse fields and coarsened statics, lerped: (T, C + 2, H, W).
-        fixed_blocks: Whether blocks keep to one factor and start at the first cell.
+        factors: Least and greatest factor of the block means, without ``coarse``.
+        coarse: The user's coarse fields and coarsened statics, interpolated (T, C + 2, H, W).
+        fixed_blocks: Whether all blocks have one factor and start at the first cell.
         climatology: Residual climatology of the modelled values (12, C, H, W), or nothing.
-        leave_out_factor: n / (n - 1) for a climatology of n years: residuals to that of the other
-            years
-            are this much larger than to one that includes their own.
+        leave_out_factor: n / (n - 1) for a climatology of n years: the ratio of residuals from
+            the climatology of the other years to residuals from that of all years.
     """
 
     fine: Floats
@@ -230,13 +227,10 @@ class TrainingSeries:
     climatology: Tensor | None = None
     leave_out_factor: float = 1.0
 
-    @property
+    @cached_property
     def axes(self) -> tuple[BlockAxis, BlockAxis]:
-        """Give the axes, ready to be cut into blocks; the same objects each time."""
-        found: tuple[BlockAxis, BlockAxis] | None = self.__dict__.get("_axes")
-        if found is None:
-            found = self.__dict__["_axes"] = block_axes(self.grid)
-        return found
+        """Give the axes, for division into blocks; always the same objects."""
+        return block_axes(self.grid)
 
     def view(self, rng: np.random.Generator) -> CoarseView:
         """Draw a coarse grid: factor and position of its blocks."""
@@ -253,7 +247,7 @@ class TrainingSeries:
     def cut_window(
         self, steps: slice, season: float | None, view: CoarseView, rows: Index, columns: Index
     ) -> PhysicalWindow:
-        """Return a window of some steps' mean, seen from one coarse grid, in float64."""
+        """Return a window of the mean of some steps, for one coarse grid, in float64."""
         fine = self.fine[steps].mean(0) if steps.stop - steps.start > 1 else self.fine[steps.start]
         both = np.concatenate([fine, self.statics])
         at = (slice(None), rows[:, None], columns[None, :])
@@ -270,7 +264,7 @@ class TrainingSeries:
     def window_climatology(
         self, season: float | None, rows: Index, columns: Index
     ) -> Tensor | None:
-        """Return the residual climatology of a window, the annual mean of it without a season."""
+        """Return the residual climatology of a window; without a season, its annual mean."""
         if self.climatology is None:
             return None
         at = (torch.from_numpy(rows)[:, None], torch.from_numpy(columns)[None, :])
@@ -280,13 +274,13 @@ class TrainingSeries:
 
 @dataclass(frozen=True)
 class ConditionDropout:
-    """How often a condition is withheld in training.
+    """Probabilities of conditioning dropout in training.
 
     Attributes:
-        variable: Each variable's coarse field.
-        everything: All coarse fields at once.
-        season: The season; half of these windows are means over several steps.
-        mirror: No condition, but the side of the equator: chance of a mirrored window.
+        variable: Of the coarse field of each variable.
+        everything: Of all coarse fields at once.
+        season: Of the season; half of these windows are means over several steps.
+        mirror: Of mirroring the window at the equator.
     """
 
     variable: float = 0.08
@@ -300,15 +294,15 @@ NO_DROPOUT = ConditionDropout(0.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """One window, ready for the denoiser, and the way back to physical values.
+    """One window for the denoiser, with its scaling to physical values.
 
     Attributes:
         x: Clean normalised fields (C, h, w), NaN where missing.
         conditioning: Conditioning channels (G, h, w).
         base: Modelled values at x = 0, with shape (C, h, w).
         scale: Modelled values per unit of x, with shape (C, h, w).
-        fine: Physical truth (C, h, w).
-        lerp: Physical lerp (C, h, w).
+        fine: Fine fields (C, h, w).
+        lerp: Interpolated coarse fields (C, h, w).
     """
 
     x: Tensor
@@ -328,29 +322,29 @@ def make_example(
     rng: np.random.Generator,
     drops: ConditionDropout = NO_DROPOUT,
 ) -> TrainingExample:
-    """Return one window of one step, seen from one coarse grid, with some conditions withheld."""
+    """Return one window of one step, for one coarse grid, with conditioning dropout."""
     steps, season = draw_time_steps(archive, rng, drops, step)
-    scene = archive.cut_window(steps, season, view, *where)
+    window = archive.cut_window(steps, season, view, *where)
     if drops.mirror and rng.random() < drops.mirror:
-        scene = scene.mirror(normaliser.mirror_signs)
-    known = drop_variables(normaliser.forward(scene.lerp), rng, drops)
+        window = window.mirror(normaliser.mirror_signs)
+    known = drop_variables(normaliser.forward(window.lerp), rng, drops)
     factor = (float(view.factor[0]), float(view.factor[1]))
     base, scale = normaliser.base_and_scale(
-        known, geometric_mean_factor(factor), scene.month_climatology
+        known, geometric_mean_factor(factor), window.month_climatology
     )
-    x = (normaliser.forward(scene.fine) - base) / scale
-    ground = make_static_tensors(scene.statics, scene.coarse_statics, scene.lat)
-    seen = None if bool(known.isnan().all()) else factor
+    x = (normaliser.forward(window.fine) - base) / scale
+    ground = make_static_tensors(window.statics, window.coarse_statics, window.lat)
+    known_factor = None if bool(known.isnan().all()) else factor
     given = make_conditioning_channels(
-        normaliser.standardise(known).float(), ground, seen, scene.season
+        normaliser.standardise(known).float(), ground, known_factor, window.season
     )
-    return TrainingExample(x.float(), given, base, scale, scene.fine, scene.lerp)
+    return TrainingExample(x.float(), given, base, scale, window.fine, window.lerp)
 
 
 def draw_time_steps(
     archive: TrainingSeries, rng: np.random.Generator, drops: ConditionDropout, step: int
 ) -> tuple[slice, float | None]:
-    """Return a step with its season, or now and then a mean of several steps without one."""
+    """Return a step with its season, or by dropout a mean of several steps without one."""
     if rng.random() >= drops.season:
         return slice(step, step + 1), archive.season[step]
     length = min(int(rng.choice([1, 1, 3, 12])), len(archive.fine))
@@ -359,107 +353,7 @@ def draw_time_steps(
 
 
 def drop_variables(lerp: Tensor, rng: np.random.Generator, drops: ConditionDropout) -> Tensor:
-    """Return the lerp with some variables missing."""
-    lost = rng.random(len(lerp)) < drops.variable
-    lost |= rng.random() < drops.everything
-    return torch.where(torch.from_numpy(lost)[:, None, None], torch.nan, lerp)
-
-
-def compute_residual(
-    archive: TrainingSeries, normaliser: Normaliser, step: int, factor: int
-) -> Array:
-    """Return T(fine) - T(lerp), less the residual climatology, of a whole step (C, H, W)."""
-    fine = archive.fine[step]
-    view = CoarseView(archive.axes, (factor, factor))
-    lerp = (
-        view.interpolate_everywhere(fine)
-        if archive.coarse is None
-        else archive.coarse[step, : len(fine)]
-    )
-    both = (normaliser.forward(torch.from_numpy(each.astype(float))) for each in (fine, lerp))
-    modelled, base = both
-    everywhere = tuple(np.arange(n) for n in archive.grid.shape)
-    monthly = archive.window_climatology(archive.season[step], *everywhere)
-    return (modelled - base - (0.0 if monthly is None else monthly)).numpy()
-
-
-def fit_normaliser(
-    archive: TrainingSeries, normaliser: Normaliser, allowed: NDArray[np.bool_], steps: Index
-) -> Normaliser:
-    """Return the scaling of the training series, from at most 24 of its steps.
-
-    Cells outside ``allowed`` (H, W) are left out; the rest is weighted by area.
-    """
-    some = subsample_steps(steps, 24)
-    weights = np.where(allowed, archive.grid.weights, 0.0)
-    fields = [normaliser.forward(torch.from_numpy(archive.fine[s].astype(float))) for s in some]
-    centre, deviation = weighted_moments([f.numpy() for f in fields], weights)
-    tried = sorted({round(f) for f in np.geomspace(*archive.factors, 5)})
-    by_factor = {
-        f: weighted_moments(
-            [compute_residual(archive, normaliser, s, f) for s in some], weights, 0.0
-        )[1]
-        for f in tried
-    }
-    return Normaliser(tuple(
-        replace(
-            c, mean=float(centre[i]), std=float(deviation[i]),
-            residual=tuple(
-                (float(f), float(r[i]) * archive.leave_out_factor) for f, r in by_factor.items()
-            ),
-        )
-        for i, c in enumerate(normaliser.channels)
-    ))  # fmt: skip
-
-
-def subsample_steps(steps: Index, most: int) -> Index:
-    """Return at most so many steps, evenly spread."""
-    some: Index = steps[np.unique(np.linspace(0, len(steps) - 1, most).astype(int))]
-    return some
-
-
-def weighted_moments(
-    fields: list[Array], weights: Array, mean: float | None = None
-) -> tuple[Array, Array]:
-    """Return weighted mean (unless given) and deviation of each variable, NaN-safe."""
-    seen = [np.where(np.isfinite(f), weights, 0.0) for f in fields]
-    clean = [np.nan_to_num(f) for f in fields]
-    share = sum(s.sum((1, 2)) for s in seen)
-    first = sum((s * f).sum((1, 2)) for s, f in zip(seen, clean, strict=True)) / share
-    second = sum((s * f**2).sum((1, 2)) for s, f in zip(seen, clean, strict=True)) / share
-    centre = first if mean is None else np.full_like(first, mean)
-    return centre, np.sqrt(np.maximum(second - centre**2, 0.0))
-
-
-def residual_importance(archive: TrainingSeries, normaliser: Normaliser, steps: Index) -> Array:
-    """Return how much residual each cell holds, with shape (H, W): 0.1 plus its normalised RMS.
-
-    What is missing, below ground for example, says nothing either way.
-    """
-    factor = round(np.sqrt(archive.factors[0] * archive.factors[1]))
-    scale = np.array([c.residual_std(factor) for c in normaliser.channels])[:, None, None]
-    squares = [
-        (compute_residual(archive, normaliser, s, factor) / scale) ** 2
-        for s in subsample_steps(steps, 12)
-    ]
-    held: Array = 0.1 + np.sqrt(
-        np.nan_to_num(mean_ignoring_missing(mean_ignoring_missing(np.stack(squares))))
-    )
-    return held
-
-
-def residual_climatology(archive: TrainingSeries, normaliser: Normaliser, steps: Index) -> Tensor:
-    """Return the mean residual of each calendar month, with shape (12, C, H, W)."""
-    months = np.array([int((archive.season[s] or 0.0) * 12) for s in steps])
-    means = [
-        mean_ignoring_missing(
-            np.stack(
-                [
-                    compute_residual(archive, normaliser, s, archive.factors[0])
-                    for s in steps[months == m]
-                ]
-            )
-        )
-        for m in range(12)
-    ]
-    return torch.from_numpy(np.stack(means).astype(np.float32))
+    """Return the interpolated coarse fields with some variables set missing."""
+    dropped = rng.random(len(lerp)) < drops.variable
+    dropped |= rng.random() < drops.everything
+    return torch.where(torch.from_numpy(dropped)[:, None, None], torch.nan, lerp)

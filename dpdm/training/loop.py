@@ -1,9 +1,9 @@
-"""The one training loop.
+"""The training loop of all priors, with checkpoints.
 
-Each step's windows and noise are a function of (seed, rank, step) alone, so a resumed run needs
-no random state and the same command again goes on where it stopped. What is kept is the
-exponential moving average of the weights. Under ``torchrun`` every process draws its own windows
-and the gradients are averaged.
+The windows and the noise of a step depend on (seed, rank, step) alone, so a checkpoint needs no
+random state, and the same command resumes an interrupted run. The prior has the exponential moving
+average of the weights. Under ``torchrun`` every process draws its own windows and the gradients
+are averaged.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,22 +26,24 @@ from torch import Tensor
 from dpdm.errors import DpdmError
 from dpdm.interrupt import check_interrupt, extend_grace, handle_signals
 from dpdm.prior import Prior, save_prior
-from dpdm.prior.model_card import ModelCard
-from dpdm.prior.normaliser import Normaliser
 from dpdm.publish import append_line
 from dpdm.system import check_required_memory
-from dpdm.training.checkpoint import (
-    TrainingState,
-    load_checkpoint,
-    save_checkpoint,
-    training_fingerprint,
+from dpdm.tensor_files import (
+    StoredTensor,
+    TensorShapes,
+    check_tensors,
+    read_prefixed_tensors,
+    read_safetensors_header,
+    select_prefixed_tensors,
+    write_safetensors,
 )
+from dpdm.training import TrainingTask
 from dpdm.training.config import TrainSettings
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far training is.
+    """Progress of a training run.
 
     Attributes:
         step: Optimiser steps done.
@@ -50,7 +52,7 @@ class TrainingProgress:
         seconds: Seconds trained, over all runs.
         scores: Scores of the last validation.
         run_steps: Steps done since this run was started.
-        measure: What the scores are.
+        measure: Name of the scores.
     """
 
     step: int
@@ -62,74 +64,19 @@ class TrainingProgress:
     measure: str = ""
 
 
-ACTIVATION_COPIES = 20  # values that the network holds of one, at least
+ACTIVATION_COPIES = 20  # activations per value of a window, at least
 TrainingCallback = Callable[[TrainingProgress], None]
 LOG_SUFFIX = ".jsonl"
-STEP_GRACE_SECONDS = (
-    15.0  # seconds that a step or an evaluation may take before an interrupt is seen
-)
+STEP_GRACE_SECONDS = 15.0  # seconds that a step may take before it handles an interrupt
 
 
-class TrainingRecipe(Protocol):
-    """Settings, of which the loop needs these."""
-
-    @property
-    def train(self) -> TrainSettings:
-        """Give those of the optimisation."""
-
-
-class TrainingTask(Protocol):
-    """What is taught: series of fields, trajectories; the loop knows no more of it than this."""
-
-    @property
-    def recipe(self) -> TrainingRecipe:
-        """Give the settings."""
-
-    @property
-    def normaliser(self) -> Normaliser:
-        """Give the scaling."""
-
-    @property
-    def contract(self) -> ModelCard:
-        """Give what the prior will say of itself."""
-
-    @property
-    def start(self) -> Prior | None:
-        """Give the prior whose weights it begins with, or nothing."""
-
-    @property
-    def area(self) -> Tensor | None:
-        """Give what each cell counts by, if that is not the same; it broadcasts against x."""
-
-    @property
-    def score_name(self) -> str:
-        """Say what the scores are."""
-
-    def new_network(self) -> Any:
-        """Return an untrained network: a denoiser, or what has a loss as it has."""
-
-    def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return clean, normalised x (B, C, ...) and what is given (B, ...)."""
-
-    def scores(self, student: Any, device: str) -> dict[str, float]:
-        """Return scores on what is held out."""
-
-    def extra(self) -> dict[str, Any]:
-        """Return what the prior keeps beside its weights, by its attributes."""
-
-
-def training_identity(subject: TrainingTask) -> str:
-    """Return what must not change between a run and its resumption."""
-    return training_fingerprint(subject.recipe, subject.normaliser, subject.contract)
-
-
-def begin_training(subject: TrainingTask, device: str) -> TrainingState:
-    """Return weights, fresh or another prior's, and an optimiser."""
-    fit = subject.recipe.train
+def begin_training(task: TrainingTask, device: str) -> TrainingState:
+    """Return the initial weights (new, or another prior's) and the optimiser."""
+    fit = task.recipe.train
     torch.manual_seed(fit.seed)
-    denoiser = subject.new_network().to(device)
-    if subject.start is not None:
-        denoiser.load_state_dict(subject.start.denoiser.state_dict())
+    denoiser = task.new_network().to(device)
+    if task.start is not None:
+        denoiser.load_state_dict(task.start.denoiser.state_dict())
     optimiser = torch.optim.AdamW(
         denoiser.parameters(), fit.learning_rate, (0.9, 0.99), weight_decay=fit.weight_decay
     )
@@ -137,11 +84,11 @@ def begin_training(subject: TrainingTask, device: str) -> TrainingState:
     return TrainingState(denoiser, ema, optimiser)
 
 
-def check_batch_memory(subject: TrainingTask) -> None:
-    """Refuse a batch whose windows, as the network holds them, do not fit into memory."""
-    fit, contract = subject.recipe.train, subject.contract
+def check_batch_memory(task: TrainingTask) -> None:
+    """Refuse a batch whose activations do not fit into memory."""
+    fit, contract = task.recipe.train, task.contract
     plane = contract.plane or (contract.window or 1,) * 2
-    values = math.prod(plane) * max(contract.states, 1) * len(subject.normaliser.channels)
+    values = math.prod(plane) * max(contract.states, 1) * len(task.normaliser.channels)
     needed = 4 * ACTIVATION_COPIES * values * fit.batch * fit.draws
     check_required_memory(
         needed, "A step of the training takes", "Give a smaller batch or fewer draws.", 0.9
@@ -149,11 +96,11 @@ def check_batch_memory(subject: TrainingTask) -> None:
 
 
 def draw_noisy_batch(
-    subject: TrainingTask, rng: np.random.Generator
+    task: TrainingTask, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return x (B, C, ...), sigma (K B,), noise (K B, C, ...) and given (B, ...)."""
-    x, given = subject.batch(rng)
-    sigma = noise_levels(subject.recipe.train, rng)
+    """Return x (B, C, ...), sigma (K B,), noise (K B, C, ...) and conditioning (B, ...)."""
+    x, given = task.batch(rng)
+    sigma = noise_levels(task.recipe.train, rng)
     noise = torch.from_numpy(rng.standard_normal((len(sigma), *x.shape[1:]), dtype=np.float32))
     return x, sigma, noise, given
 
@@ -161,7 +108,7 @@ def draw_noisy_batch(
 def noise_levels(fit: TrainSettings, rng: np.random.Generator) -> Tensor:
     """Return draws * batch noise levels: the greatest for each window, then stratified draws.
 
-    Where there is one draw a window, it is not the greatest.
+    With one draw a window, all are stratified draws.
     """
     greatest = fit.batch if fit.draws > 1 else 0
     count = fit.draws * fit.batch - greatest
@@ -173,7 +120,7 @@ def noise_levels(fit: TrainSettings, rng: np.random.Generator) -> Tensor:
 
 
 def autocast_context(fit: TrainSettings, device: str) -> Any:
-    """Return the context of a step: bfloat16 where the processor multiplies in it."""
+    """Return the precision context of a step: bfloat16 where the hardware supports it."""
     able = device != "cpu" or bool(torch.cpu._is_avx512_bf16_supported())
     wanted = fit.precision == "bfloat16" or (fit.precision == "auto" and able)
     kind = "cuda" if device.startswith("cuda") else "cpu"
@@ -181,13 +128,13 @@ def autocast_context(fit: TrainSettings, device: str) -> Any:
 
 
 def train_step(
-    subject: TrainingTask, state: TrainingState, device: str, rank: int, share: float
+    task: TrainingTask, state: TrainingState, device: str, rank: int, share: float
 ) -> float:
     """Take one optimiser step and return its loss."""
-    fit = subject.recipe.train
+    fit = task.recipe.train
     rng = np.random.default_rng([fit.seed, rank, state.step])
-    x, sigma, noise, given = (each.to(device) for each in draw_noisy_batch(subject, rng))
-    area = None if subject.area is None else subject.area.to(device)
+    x, sigma, noise, given = (each.to(device) for each in draw_noisy_batch(task, rng))
+    area = None if task.area is None else task.area.to(device)
     with autocast_context(fit, device):
         error, nats = state.denoiser.loss(x, sigma, noise, given, area)
     (error.mean() + fit.nats * nats.mean()).backward()
@@ -195,7 +142,7 @@ def train_step(
     norm = torch.nn.utils.clip_grad_norm_(state.denoiser.parameters(), 1.0)
     rise = min(1.0, (state.step + 1) / fit.warmup)
     rate = fit.learning_rate * rise * (0.5 + 0.5 * math.cos(math.pi * min(share, 1.0)))
-    if not bool(norm.isfinite()):  # the same in all processes, and no weight has changed yet
+    if not bool(norm.isfinite()):  # in all processes alike, before any weight changes
         raise divergence_error(state.step, float(error.mean().detach()), rate)
     state.optimiser.param_groups[0]["lr"] = rate
     state.optimiser.step()
@@ -206,7 +153,7 @@ def train_step(
 
 
 def divergence_error(step: int, loss: float, rate: float) -> DpdmError:
-    """Return what to report of a training that has left the finite numbers."""
+    """Return the error of a training whose loss or gradient is not finite."""
     return DpdmError(
         f"Training diverged at step {step}: the loss is {loss:.3g}, or its gradient is not "
         f"finite, at a learning rate of {rate:.3g}.",
@@ -216,13 +163,13 @@ def divergence_error(step: int, loss: float, rate: float) -> DpdmError:
 
 
 def check_finite_state(state: TrainingState, rate: float, loss: float) -> None:
-    """Refuse to publish weights that are not finite."""
+    """Refuse weights that are not finite."""
     if not all(bool(v.isfinite().all()) for v in state.ema.values() if v.is_floating_point()):
         raise divergence_error(state.step, loss, rate)
 
 
 def update_ema(state: TrainingState, decay: float) -> None:
-    """Move the average towards the weights, faster at first."""
+    """Update the moving average of the weights, faster at first."""
     decay = min(decay, (state.step + 1) / (state.step + 10))
     with torch.no_grad():
         for name, value in state.denoiser.state_dict().items():
@@ -238,17 +185,15 @@ def average_gradients(denoiser: torch.nn.Module) -> None:
                 parameter.grad /= torch.distributed.get_world_size()
 
 
-def validation_scores(
-    subject: TrainingTask, state: TrainingState, device: str
-) -> dict[str, float]:
-    """Return the scores of the averaged weights on what is held out."""
-    student = subject.new_network().to(device).eval()
-    student.load_state_dict(state.ema)
-    return subject.scores(student, device)
+def validation_scores(task: TrainingTask, state: TrainingState, device: str) -> dict[str, float]:
+    """Return the validation scores of the averaged weights."""
+    network = task.new_network().to(device).eval()
+    network.load_state_dict(state.ema)
+    return task.scores(network, device)
 
 
 def run_training(
-    subject: TrainingTask,
+    task: TrainingTask,
     out: Path,
     minutes: float = 0.0,
     device: str = "cpu",
@@ -256,53 +201,52 @@ def run_training(
 ) -> TrainingProgress:
     """Train until the steps or the minutes are used up, and write the prior.
 
-    The state lies beside ``out`` as ``.resume`` until then, renewed at each validation and when
-    interrupted, and is taken up by the same command.
+    Until then a checkpoint, ``out`` with the suffix ``.resume``, is written at each validation
+    and on an interrupt; the same command resumes from it.
     """
     rank = start_processes(device)
-    check_batch_memory(subject)
-    state = begin_training(subject, device)
-    kept = out.with_name(out.name + ".resume")
-    if kept.exists():
-        load_checkpoint(state, kept, training_identity(subject))
+    check_batch_memory(task)
+    state = begin_training(task, device)
+    resume_path = out.with_name(out.name + ".resume")
+    if resume_path.exists():
+        load_checkpoint(state, resume_path, training_identity(task))
     with handle_signals(), extend_grace(STEP_GRACE_SECONDS):
         try:
-            return run_training_steps(subject, state, out, kept, minutes, device, rank, report)
+            return run_training_steps(task, state, out, resume_path, minutes, device, rank, report)
         except KeyboardInterrupt:
             if rank == 0:
-                save_checkpoint(state, kept, training_identity(subject))
+                save_checkpoint(state, resume_path, training_identity(task))
             raise
 
 
 def run_training_steps(
-    subject: TrainingTask, state: TrainingState, out: Path, kept: Path, minutes: float, device:
-        str, rank: int,
-    report: TrainingCallback,
+    task: TrainingTask, state: TrainingState, out: Path, resume_path: Path, minutes: float,
+    device: str, rank: int, report: TrainingCallback,
 ) -> TrainingProgress:  # fmt: skip
-    """Run the steps that are left."""
-    settings, first = subject.recipe.train, state.step
+    """Run the remaining steps."""
+    settings, first = task.recipe.train, state.step
     clock, before = time.monotonic(), state.seconds
     loss, scores = math.nan, dict[str, float]()
-    ours = out.exists()  # or else it would have been refused
+    replace_prior = out.exists()  # as the caller allows
 
     def now() -> TrainingProgress:
         share = min(finished_share(state, settings.steps, minutes), 1.0)
-        run, measure = state.step - first, subject.score_name
+        run, measure = state.step - first, task.score_name
         return TrainingProgress(state.step, share, loss, state.seconds, scores, run, measure)
 
     while now().share < 1.0:
         check_interrupt()
-        newest = train_step(subject, state, device, rank, now().share)
+        newest = train_step(task, state, device, rank, now().share)
         loss = newest if math.isnan(loss) else loss + 0.02 * (newest - loss)
         state.seconds = broadcast_clock(before + time.monotonic() - clock)
         if state.step % settings.validate == 0 or now().share >= 1.0:
             check_finite_state(state, settings.learning_rate, loss)
-            scores = validation_scores(subject, state, device)
-            write_checkpoint(subject, state, out, kept, now(), rank, ours)
-            ours = True
+            scores = validation_scores(task, state, device)
+            write_checkpoint(task, state, out, resume_path, now(), rank, replace_prior)
+            replace_prior = True
         report(now())
     if rank == 0:
-        kept.unlink(missing_ok=True)
+        resume_path.unlink(missing_ok=True)
     return now()
 
 
@@ -313,26 +257,25 @@ def finished_share(state: TrainingState, steps: int, minutes: float) -> float:
 
 
 def write_checkpoint(
-    subject: TrainingTask, state: TrainingState, out: Path, kept: Path, progress:
-        TrainingProgress, rank: int,
-    ours: bool,
+    task: TrainingTask, state: TrainingState, out: Path, resume_path: Path,
+    progress: TrainingProgress, rank: int, replace_prior: bool,
 ) -> None:  # fmt: skip
-    """Write the prior as it is now, its log, and all that training needs to go on."""
+    """Write the present prior, a line of its log, and the checkpoint."""
     if rank:
         return
-    denoiser = subject.new_network()
+    denoiser = task.new_network()
     denoiser.load_state_dict(state.ema)
     spent = {"steps": state.step, "minutes": round(state.seconds / 60, 1)}
     contract = replace(
-        subject.contract, training=subject.contract.training | spent, scores=progress.scores
+        task.contract, training=task.contract.training | spent, scores=progress.scores
     )
-    save_prior(Prior(denoiser, subject.normaliser, contract, **subject.extra()), out, ours)
+    save_prior(Prior(denoiser, task.normaliser, contract, **task.extra()), out, replace_prior)
     append_line(out.with_suffix(LOG_SUFFIX), json.dumps(asdict(progress)))
-    save_checkpoint(state, kept, training_identity(subject))
+    save_checkpoint(state, resume_path, training_identity(task))
 
 
 def broadcast_clock(seconds: float) -> float:
-    """Return the first process's clock, so that all of a torchrun stop at the same step."""
+    """Return the clock of the first process, so that all of a torchrun stop at the same step."""
     if not torch.distributed.is_initialized():
         return seconds
     device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
@@ -350,3 +293,103 @@ def start_processes(device: str) -> int:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     return int(torch.distributed.get_rank())
+
+
+@dataclass
+class TrainingState:
+    """The state of a training run: weights, their average, optimiser and clock."""
+
+    denoiser: Any
+    ema: dict[str, Tensor]
+    optimiser: torch.optim.AdamW
+    step: int = 0
+    seconds: float = 0.0
+
+
+def training_identity(task: TrainingTask) -> str:
+    """Return the settings and data that must be the same when a run is resumed, as JSON."""
+    contract = task.contract
+    parts = [
+        asdict(task.recipe),  # type: ignore[call-overload]
+        contract.factors,
+        [asdict(c) for c in task.normaliser.channels],
+        contract.training.get("start_sha256", ""),
+    ]
+    return json.dumps(parts + ([contract.states, contract.plane] if contract.states else []))
+
+
+def resumption_identity(identity: str) -> Any:
+    """Return an identity without the learning rate, which may change after a divergence."""
+    try:
+        parts = json.loads(identity)
+        parts[0]["train"].pop("learning_rate", None)
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        return identity
+    return parts
+
+
+def save_checkpoint(state: TrainingState, path: Path, identity: str) -> None:
+    """Write a checkpoint atomically."""
+    tensors = {f"net.{k}": v for k, v in state.denoiser.state_dict().items()}
+    tensors |= {f"ema.{k}": v for k, v in state.ema.items()}
+    for index, slot in state.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in slot.items()}
+    header = {"step": str(state.step), "seconds": str(state.seconds), "identity": identity}
+    write_safetensors({k: v.contiguous() for k, v in tensors.items()}, path, header)
+
+
+def load_checkpoint(state: TrainingState, path: Path, identity: str) -> None:
+    """Load a checkpoint into the state of a run."""
+    try:
+        found = read_safetensors_header(path)
+        same = resumption_identity(found.metadata.get("identity", "")) == resumption_identity(
+            identity
+        )
+        if same:
+            step, seconds = read_progress(found.metadata)
+            check_tensors(found.tensors, checkpoint_shapes(state, found.tensors), path)
+    except (DpdmError, ValueError) as fault:
+        why = fault.what if isinstance(fault, DpdmError) else f"{fault}."
+        raise DpdmError(
+            f"{path} is a damaged checkpoint: {why}", "Remove it to start again."
+        ) from fault
+    if not same:
+        raise DpdmError(
+            f"{path} is a checkpoint of a training with other settings or other data.",
+            "Use its settings, or remove it to start again.",
+        )
+    tensors = read_prefixed_tensors(path)
+    state.denoiser.load_state_dict(select_prefixed_tensors(tensors, "net."))
+    for name, value in select_prefixed_tensors(tensors, "ema.").items():
+        state.ema[name].copy_(value)
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in select_prefixed_tensors(tensors, "optimiser.").items():
+        index, name = key.split(".")
+        slots.setdefault(int(index), {})[name] = value
+    state.optimiser.load_state_dict(state.optimiser.state_dict() | {"state": slots})
+    state.step, state.seconds = step, seconds
+
+
+def read_progress(metadata: Mapping[str, str]) -> tuple[int, float]:
+    """Return the steps and seconds that a run has trained.
+
+    Raises:
+        ValueError: If the header holds no valid numbers.
+    """
+    step, seconds = (metadata.get(key, "")[:30] for key in ("step", "seconds"))
+    if not step.isdecimal() or not 0 <= float(seconds) < 1e12:
+        raise ValueError(f"step {step}, seconds {seconds}")
+    return int(step), float(seconds)
+
+
+def checkpoint_shapes(state: TrainingState, found: Mapping[str, StoredTensor]) -> TensorShapes:
+    """Return the shapes of all tensors of a checkpoint."""
+    wanted: TensorShapes = {
+        f"net.{k}": tuple(v.shape) for k, v in state.denoiser.state_dict().items()
+    }
+    wanted |= {f"ema.{k}": tuple(v.shape) for k, v in state.ema.items()}
+    for index, weight in enumerate(state.optimiser.param_groups[0]["params"]):
+        slot = {"step": (), "exp_avg": tuple(weight.shape), "exp_avg_sq": tuple(weight.shape)}
+        if f"optimiser.{index}.step" in found:
+            wanted |= {f"optimiser.{index}.{k}": shape for k, shape in slot.items()}
+    return wanted

@@ -1,8 +1,6 @@
-"""What trajectories of a dynamical system teach: short windows of successive states.
+"""The training set of trajectories: short windows of successive states.
 
-A trajectory is x (T, C) where a state is a few components, or (T, C, H, W) where it is fields on a
-plane. The first eight tenths of the trajectories are learnt from, the next tenth measures
-progress, and the last is never looked at: it is there for an honest test.
+A trajectory is x (T, C) for states of a few components, or (T, C, H, W) for fields on a plane.
 """
 
 from __future__ import annotations
@@ -22,35 +20,38 @@ from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.trajectories import (
     check_times,
+    holds_trajectories,
     is_component_state,
+    open_trajectories,
     plane_spacing,
     stack_trajectories,
     trajectory_cadence,
 )
 from dpdm.nets.mlp import MLP
-from dpdm.prior import Prior, new_denoiser
-from dpdm.prior.bound_denoiser import plane_coordinates
+from dpdm.prior import Prior, load_prior, plane_coordinates
 from dpdm.prior.model_card import SAMPLING_BY_KIND, ModelCard
+from dpdm.prior.networks import new_denoiser
 from dpdm.prior.normaliser import Normaliser, VariableSpec, variable_spec_attrs
 from dpdm.system import check_field_memory
-from dpdm.training.config import PerceptronRecipe, PlaneRecipe
+from dpdm.training import TrainingFiles, TrainingKind, network_arguments, split_trajectories
+from dpdm.training.config import PerceptronRecipe, PlaneRecipe, read_recipe
 
 VALIDATION_SIGMAS = (0.01, 0.1, 1.0)
 
 
 @dataclass(frozen=True)
 class TrajectoryTrainingSet:
-    """What one training run on trajectories needs.
+    """The training set of trajectories of a dynamical system.
 
     Attributes:
-        train_states: Normalised trajectories to learn from (N, T, C, ...), float32.
-        validation_states: Normalised trajectories that only measure progress.
+        train_states: Normalised training trajectories (N, T, C, ...), float32.
+        validation_states: Normalised validation trajectories.
         normaliser: The scaling of the components or variables.
-        contract: What the prior will say of itself.
+        contract: The model card.
         recipe: The settings.
-        start: The prior whose weights and scaling it begins with, or nothing.
-        score_name: What the scores are.
-        area: None: all cells count alike.
+        start: The prior whose weights and scaling training begins with, or nothing.
+        score_name: Name of the validation scores.
+        area: None, for equal weights of all cells.
     """
 
     train_states: Tensor
@@ -63,7 +64,7 @@ class TrajectoryTrainingSet:
     area: Tensor | None = None
 
     def new_network(self) -> Denoiser:
-        """Return an untrained denoiser, which knows the covariance of the windows."""
+        """Return an untrained denoiser, initialised by the covariance of the windows."""
         values = len(self.normaliser.channels) * self.contract.states
         denoiser = new_denoiser(values, self.contract.net)
         if isinstance(denoiser.backbone, MLP):
@@ -73,59 +74,58 @@ class TrajectoryTrainingSet:
         return denoiser
 
     def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return windows (B, w C, ...), drawn at random, and where their cells lie."""
+        """Draw windows (B, w C, ...) at random; return them with the coordinates of a plane."""
         return self.windows(
             self.train_states, self.recipe.train.batch, rng
         ), self.window_conditioning
 
     @property
     def window_conditioning(self) -> Tensor:
-        """Give where the cells of a state lie (1, G, H, W), nothing for components."""
+        """Give the coordinates of the cells (1, G, H, W), nothing for components."""
         return plane_coordinates(self.contract.plane)[None]
 
     def windows(self, source: Tensor, count: int, rng: np.random.Generator) -> Tensor:
-        """Return windows (count, w C, ...) of trajectories, drawn at random."""
+        """Draw windows (count, w C, ...) of trajectories at random."""
         starts = source.shape[1] - self.contract.states + 1
         numbers = rng.integers(0, source.shape[0] * starts, count)
         return select_windows(source, numbers, self.contract.states)
 
-    def scores(self, student: Denoiser, device: str) -> dict[str, float]:
-        """Return the RMSE of denoising at a few levels, over the noise that was added."""
+    def scores(self, network: Denoiser, device: str) -> dict[str, float]:
+        """Return the RMSE of denoising at a few noise levels, relative to the noise."""
         rng = np.random.default_rng(1)
-        x = self.windows(self.validation_states, 16 if self.contract.plane else 1024, rng).to(
-            device
-        )
-        return denoising_scores(student, x, self.window_conditioning.to(device), rng)
+        count = 16 if self.contract.plane else 1024
+        x = self.windows(self.validation_states, count, rng).to(device)
+        return denoising_scores(network, x, self.window_conditioning.to(device), rng)
 
     def extra(self) -> dict[str, dict[str, Tensor]]:
-        """Return nothing: there are no further tensors."""
+        """Return nothing, as no further tensors are stored."""
         return {}
 
 
 @torch.no_grad()
 def denoising_scores(
-    student: Denoiser, x: Tensor, given: Tensor, rng: np.random.Generator
+    network: Denoiser, x: Tensor, given: Tensor, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Return the RMSE of denoising some windows x at a few levels, over the noise."""
+    """Return the RMSE of denoising windows x at a few noise levels, relative to the noise."""
     noise = torch.from_numpy(rng.standard_normal(x.shape, dtype=np.float32)).to(x)
-    features, clean = student.features(given), x.nan_to_num()
+    features, clean = network.features(given), x.nan_to_num()
     out = {}
     for level in VALIDATION_SIGMAS:
-        x_hat = student.moments(clean + level * noise, x.new_full((len(x),), level), features)[0]
+        x_hat = network.moments(clean + level * noise, x.new_full((len(x),), level), features)[0]
         out[f"at {level:g}"] = float((x_hat - x).square().nanmean().sqrt()) / level
     return out
 
 
 def select_windows(source: Tensor, numbers: NDArray[np.int64], states: int) -> Tensor:
     """Return windows (count, w C, ...) by their numbers, counted through all trajectories."""
-    which, first = np.divmod(numbers, source.shape[1] - states + 1)
-    return source[which[:, None], first[:, None] + np.arange(states)].flatten(1, 2)
+    trajectory, first = np.divmod(numbers, source.shape[1] - states + 1)
+    return source[trajectory[:, None], first[:, None] + np.arange(states)].flatten(1, 2)
 
 
-def window_covariance(source: Tensor, states: int, most: int = 200_000) -> Tensor:
+def window_covariance(source: Tensor, states: int, max_windows: int = 200_000) -> Tensor:
     """Return the covariance (w C, w C) of windows, from evenly spaced ones, float64."""
     count = source.shape[0] * (source.shape[1] - states + 1)
-    rows = select_windows(source, np.arange(0, count, -(-count // most)), states).double()
+    rows = select_windows(source, np.arange(0, count, -(-count // max_windows)), states).double()
     return rows.T @ rows / len(rows)
 
 
@@ -136,27 +136,28 @@ def prepare_trajectory_training(
     recipe: PerceptronRecipe | PlaneRecipe,
     start: Prior | None = None,
 ) -> TrajectoryTrainingSet:
-    """Return the lesson that the trajectories of a file teach, in windows of so many states."""
+    """Return the training set of trajectories, in windows of ``states`` states."""
     check_window_length(ds, states, path)
     check_times(ds, path)
     check_trajectory_recipe(ds, recipe)
-    taught, last = split_trajectories(ds, path)
-    seen = ds.isel(trajectory=slice(last))
-    check_field_memory(seen)
-    values = stack_trajectories(seen, path)
-    contract = describe_trajectory_prior(ds, states, recipe, (taught, last - taught))
-    normaliser = trajectory_scaling(ds, values[:taught], path)
+    train_end, validation_end = split_trajectories(ds.sizes["trajectory"], path)
+    read = ds.isel(trajectory=slice(validation_end))
+    check_field_memory(read)
+    values = stack_trajectories(read, path)
+    counts = train_end, validation_end - train_end
+    contract = describe_trajectory_prior(ds, states, recipe, counts)
+    normaliser = trajectory_scaling(ds, values[:train_end], path)
     if start is not None:
         check_starting_prior(start, normaliser, contract)
         normaliser = start.normaliser
     for number, channel in enumerate(normaliser.channels):
         values[:, :, number] = (values[:, :, number] - channel.mean) / channel.std
     x = torch.from_numpy(values)
-    return TrajectoryTrainingSet(x[:taught], x[taught:], normaliser, contract, recipe, start)
+    return TrajectoryTrainingSet(x[:train_end], x[train_end:], normaliser, contract, recipe, start)
 
 
 def check_window_length(ds: xr.Dataset, states: int, path: Path | str) -> None:
-    """Refuse a window that has no centre, or that the trajectories are too short for."""
+    """Refuse a window of an even number of states, or longer than the trajectories."""
     length = ds.sizes["time"]
     if states % 2 == 0:
         raise DpdmError(f"A window of {states} states has no centre.", "Give --window 1, 3, 5...")
@@ -172,7 +173,8 @@ def check_trajectory_recipe(ds: xr.Dataset, recipe: PerceptronRecipe | PlaneReci
     """Refuse settings that do not fit trajectories."""
     if recipe.train.draws != 1:
         raise DpdmError(
-            f"train, draws is {recipe.train.draws}.", "For trajectories it is 1: widen the batch."
+            f"train, draws is {recipe.train.draws}.",
+            "Set it to 1 for trajectories, and use a larger batch instead.",
         )
     if isinstance(recipe, PlaneRecipe) and recipe.net.periodic:
         extents = ds.sizes["y"], ds.sizes["x"]
@@ -199,43 +201,26 @@ def check_starting_prior(start: Prior, normaliser: Normaliser, contract: ModelCa
             )
 
 
-def network_arguments(net: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a network's sizes as they come back from a file."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in net.items()}
-
-
-def split_trajectories(ds: xr.Dataset, path: Path) -> tuple[int, int]:
-    """Return where the trajectories to learn from end, and where those that measure progress."""
-    count = ds.sizes["trajectory"]
-    tenth = max(1, round(count / 10))
-    if count < 3:
-        raise DpdmError(
-            f"{path} holds {count} trajectories: one is to measure progress, and one to test.",
-            "Give at least 3, better many more.",
-        )
-    return count - 2 * tenth, count - tenth
-
-
 def trajectory_scaling(ds: xr.Dataset, values: NDArray[np.float32], path: Path) -> Normaliser:
-    """Return mean and standard deviation of each component or variable."""
+    """Return the scaling of each component or variable by mean and standard deviation."""
     first = ds[next(iter(ds.data_vars))]
     if is_component_state(ds):
         labels = ds["component"].values if "component" in ds.coords else range(values.shape[2])
-        said = [(str(label), first.attrs) for label in labels]
+        attrs = [(str(label), first.attrs) for label in labels]
     else:
-        said = [(str(name), array.attrs) for name, array in ds.data_vars.items()]
+        attrs = [(str(name), array.attrs) for name, array in ds.data_vars.items()]
     return Normaliser(
-        tuple(component_spec(*each, values[:, :, c], path) for c, each in enumerate(said))
+        tuple(component_spec(*each, values[:, :, c], path) for c, each in enumerate(attrs))
     )
 
 
 def component_spec(
     name: str, attrs: Mapping[str, Any], values: NDArray[np.float32], path: Path
 ) -> VariableSpec:
-    """Return the channel of one component or variable."""
+    """Return the scaling of one component or variable."""
     mean, std = float(values.mean(dtype=float)), float(values.std(dtype=float))
     if std == 0:
-        raise DpdmError(f"{path}: {name} never changes.", "There is nothing to learn of it.")
+        raise DpdmError(f"{path}: {name} is constant.", "Remove it from the series.")
     return VariableSpec(
         name, **variable_spec_attrs(attrs), transform="identity", mean=mean, std=std, residual=()
     )
@@ -244,7 +229,7 @@ def component_spec(
 def describe_trajectory_prior(
     ds: xr.Dataset, states: int, recipe: PerceptronRecipe | PlaneRecipe, split: tuple[int, int]
 ) -> ModelCard:
-    """Return what the prior will say of itself, before it is trained."""
+    """Return the model card of the untrained prior."""
     net = asdict(recipe.net)
     plane: tuple[int, ...] = () if is_component_state(ds) else (ds.sizes["y"], ds.sizes["x"])
     training = {
@@ -260,3 +245,34 @@ def describe_trajectory_prior(
         states, "" if plane else str(next(iter(ds.data_vars))), plane,
         bool(net.get("periodic", False)),
     )  # fmt: skip
+
+
+def build_trajectory_set(
+    sources: TrainingFiles, factor: tuple[int, int] | None, window: int | None
+) -> TrajectoryTrainingSet:
+    """Return the training set of the trajectories of a file."""
+    path = sources.fine[0]
+    if len(sources.fine) > 1:
+        raise DpdmError(
+            f"{', '.join(map(str, sources.fine))} are several files of trajectories.",
+            "Give one file with a dimension trajectory, as dpdm testbed writes it.",
+        )
+    if sources.statics or sources.rename or sources.units or sources.missing:
+        raise DpdmError(
+            f"{path} holds trajectories; --statics, --var, --units and --missing are for fields.",
+            "Leave them out.",
+        )
+    start = None if sources.start is None else load_prior(sources.start)
+    with open_trajectories(path) as ds:
+        recipe: PerceptronRecipe | PlaneRecipe = (
+            read_recipe(sources.config, PerceptronRecipe)
+            if is_component_state(ds)
+            else read_recipe(sources.config, PlaneRecipe)
+        )
+        return prepare_trajectory_training(ds, path, window or 1, recipe, start)
+
+
+TRAJECTORIES = TrainingKind(
+    lambda files, window: window is not None and holds_trajectories(files.fine[0]),
+    build_trajectory_set,
+)

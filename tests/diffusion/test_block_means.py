@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dpdm.diffusion.block_means import BlockMeanConstraint, BlockMeans
-from dpdm.diffusion.gaussian import Gaussian
+from dpdm.diffusion.denoise import Gaussian
 from dpdm.diffusion.noise import karras_levels
 from dpdm.diffusion.sample import heun
 

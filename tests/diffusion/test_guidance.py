@@ -6,17 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpdm.diffusion.gaussian import Gaussian
+from dpdm.diffusion.denoise import Gaussian
 from dpdm.diffusion.guidance import (
     CovarianceDenoiser,
+    Observation,
     conjugate_gradients,
     dps,
     mmps,
+    operator_variance,
     sda,
     static_covariance,
 )
 from dpdm.diffusion.noise import karras_levels
-from dpdm.diffusion.observation import Observation, operator_variance
 from dpdm.diffusion.sample import heun
 from dpdm.types import Denoise, Fields, Values
 

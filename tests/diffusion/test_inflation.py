@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from dpdm.diffusion.denoise import inflate
-from dpdm.diffusion.gaussian import Gaussian
+from dpdm.diffusion.denoise import Gaussian, inflate
 
 CELLS = torch.arange(6.0, dtype=torch.float64)[:, None]
 PRIOR = Gaussian(torch.linspace(-1, 1, 6).double(), torch.exp(-torch.cdist(CELLS, CELLS)))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpdm.diffusion.gaussian import Gaussian
+from dpdm.diffusion.denoise import Gaussian
 from dpdm.diffusion.noise import SCHEDULES, cosine_levels, karras_levels, level_at_share
 from dpdm.diffusion.sample import SAMPLERS, count_network_evaluations, langevin, langevin_sampler
 from dpdm.types import Denoise, Fields, Sigma

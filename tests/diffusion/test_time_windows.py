@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpdm.diffusion.gaussian import Gaussian
+from dpdm.diffusion.denoise import Gaussian
 from dpdm.diffusion.tile import TimeWindows, flatten_states_denoiser, tile_denoiser
 from dpdm.types import Denoise, Fields, Sigma
 

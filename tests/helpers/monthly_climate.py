@@ -4,11 +4,12 @@ import numpy as np
 import xarray as xr
 
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.prior import Prior, new_denoiser
+from dpdm.prior import Prior
 from dpdm.prior.model_card import ModelCard
+from dpdm.prior.networks import new_denoiser
 from dpdm.prior.normaliser import Normaliser, VariableSpec
 from dpdm.training.config import DataSettings, FieldRecipe
-from dpdm.training.field_series import training_climate
+from dpdm.training.field_statistics import training_climate
 
 GRID = Grid(np.arange(10.0, 41, 10), np.arange(100.0, 141, 10))
 NAMES = ("t2m", "tp")

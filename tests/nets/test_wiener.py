@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from dpdm.diffusion.denoise import Denoiser
-from dpdm.diffusion.gaussian import Gaussian
+from dpdm.diffusion.denoise import Denoiser, Gaussian
 from dpdm.nets.unet import UNet
 from dpdm.nets.wiener import WienerFilter
 

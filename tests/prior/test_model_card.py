@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from dpdm.errors import DpdmError
 from dpdm.prior import list_bundled_priors, load_prior, read_prior_header
-from dpdm.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from dpdm.training.loop import TrainingState, load_checkpoint, save_checkpoint
 from tests.helpers.forged_headers import containers, forge, forgeries, said_of, worst
 from tests.helpers.gaussian_prior import gaussian
 from tests.helpers.small_world import done, refused
@@ -106,7 +106,7 @@ def test_tensors_are_those_of_the_network(here: Path) -> None:
         refused("info forged.safetensors", f"forged.safetensors do not fit .*{what}")
 
 
-def test_a_forged_half_trained_prior_is_refused(tmp_path: Path) -> None:
+def test_a_forged_checkpoint_is_refused(tmp_path: Path) -> None:
     net, path = torch.nn.Linear(3, 2), tmp_path / "out.safetensors.resume"
     optimiser = torch.optim.AdamW(net.parameters())
     net(torch.ones(1, 3)).sum().backward()
@@ -122,13 +122,13 @@ def test_a_forged_half_trained_prior_is_refused(tmp_path: Path) -> None:
         (tensors | first, usual, "net.weight has the shape"),
         (tensors | {"optimiser.x.step": torch.ones(1)}, usual, "'optimiser.x.step' is unknown"),
         ({k: v for k, v in tensors.items() if k != "ema.bias"}, usual, "lacks ema.bias"),
-        (tensors, usual | {"step": "-1"}, "is damaged"),
-        (tensors, usual | {"seconds": "nan"}, "is damaged"),
-        (tensors, {"identity": "mine"}, "is damaged"),
+        (tensors, usual | {"step": "-1"}, "damaged"),
+        (tensors, usual | {"seconds": "nan"}, "damaged"),
+        (tensors, {"identity": "mine"}, "damaged"),
         (tensors, usual | {"identity": "another"}, "other settings"),
     ):
         save_file(changed, path, stated)
-        with pytest.raises(DpdmError, match=f"out.safetensors.resume.*{what}"):
+        with pytest.raises(DpdmError, match=f"out.safetensors.resume is.*{what}"):
             load_checkpoint(state, path, "mine")
     assert (state.step, state.seconds) == (7, 8.5)
 

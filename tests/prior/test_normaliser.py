@@ -7,12 +7,15 @@ import xarray as xr
 from scipy import integrate, stats
 
 from dpdm.fields.time import year_fractions
-from dpdm.prior.conditioning import (
+from dpdm.prior.normaliser import (
+    TRANSFORMS,
+    Normaliser,
     StaticTensors,
+    VariableSpec,
     count_conditioning_channels,
+    expected_amount,
     make_conditioning_channels,
 )
-from dpdm.prior.normaliser import TRANSFORMS, Normaliser, VariableSpec, expected_amount
 
 T2M = VariableSpec("t2m", "", "", "K", "identity", 285.0, 15.0, ((4.0, 0.5), (12.0, 1.1)))
 TP = VariableSpec("tp", "", "", "mm day-1", "log1p", 1.1, 0.6, ((4.0, 0.06), (12.0, 0.12)))

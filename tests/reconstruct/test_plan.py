@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from dpdm.errors import DpdmError
-from dpdm.prior import Prior, new_denoiser, save_prior
+from dpdm.prior import Prior, save_prior
 from dpdm.prior.model_card import ModelCard
+from dpdm.prior.networks import new_denoiser
 from dpdm.prior.normaliser import Normaliser, VariableSpec
 from dpdm.reconstruct.plan import PLAN_RULES, read_plan
 from tests.helpers.reconstruction import winter

@@ -12,8 +12,7 @@ import xarray as xr
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.fields.climatology import fit_harmonics, harmonic_basis
 from dpdm.nets.unet import UNet, pad_globe
-from dpdm.prior import load_prior
-from dpdm.prior.bound_denoiser import average_code_cells, state_scaling, window_denoiser
+from dpdm.prior import average_code_cells, load_prior, state_scaling, window_denoiser
 from tests.helpers.globe_states import COLUMNS, ROWS, taught, weather
 from tests.helpers.small_world import dpdm, refused
 

@@ -13,9 +13,9 @@ import torch
 import xarray as xr
 
 from dpdm.assimilate.analysis import Analysis
-from dpdm.diffusion.gaussian import Gaussian
+from dpdm.diffusion.denoise import Gaussian
+from dpdm.diffusion.guidance import Observation
 from dpdm.diffusion.noise import MemberNoise
-from dpdm.diffusion.observation import Observation
 from dpdm.observations.observation_operator import values_and_errors
 from dpdm.observations.status import (
     ObsStatus,

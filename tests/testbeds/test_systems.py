@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpdm.testbeds import kolmogorov, lorenz63, particle_smoother
+from dpdm.testbeds import kolmogorov, lorenz63
 from dpdm.testbeds.kolmogorov import KolmogorovFlow
-from dpdm.testbeds.particle_smoother import (
+from dpdm.testbeds.lorenz63 import (
     NoisyDynamics,
     bootstrap_filter,
     run_smoother,
@@ -107,9 +107,7 @@ def likelihood(step: int, x: Tensor) -> Tensor | None:
 def test_smoothed_trajectories_have_the_exact_mean_and_covariance(
     guesses: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        particle_smoother, "REJECTION_TRIES", guesses
-    )  # without any, all are weighed
+    monkeypatch.setattr(lorenz63, "REJECTION_TRIES", guesses)  # without any, all are weighed
     mean, covariance, _ = posterior()
     found = run_smoother(linear(), likelihood, LENGTH, 2000, particles=2**12).flatten(1)
     # Standard deviations are below 1; four standard errors of 2000 draws and 4096 particles.

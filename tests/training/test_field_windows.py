@@ -8,16 +8,14 @@ import xarray as xr
 from dpdm.fields.grid import Grid
 from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear
 from dpdm.prior.normaliser import Normaliser, VariableSpec
+from dpdm.training.field_statistics import compute_residual, fit_normaliser, residual_climatology
 from dpdm.training.field_windows import (
     CoarseView,
     ConditionDropout,
     TrainingSeries,
     block_axes,
-    compute_residual,
-    fit_normaliser,
     make_example,
     make_window_sampler,
-    residual_climatology,
     window_means,
 )
 

@@ -9,7 +9,8 @@ import torch
 import xarray as xr
 
 from dpdm.prior import load_prior
-from dpdm.train import TrainingFiles, train
+from dpdm.train import train
+from dpdm.training import TrainingFiles
 from dpdm.training.loop import TrainingProgress
 from tests.helpers.commands import Nursery
 from tests.helpers.globe_states import TOML, taught, weather
@@ -83,7 +84,7 @@ def infinite(t: Any) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
-    [(everywhere, "t850 is missing everywhere"), (infinite, "w.nc: t500 holds infinite values")],
+    [(everywhere, "t850 is missing in all"), (infinite, "w.nc: t500 holds infinite values")],
 )
 def test_what_teaches_nothing_is_refused(
     spoil: Any, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

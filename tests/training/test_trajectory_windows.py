@@ -8,14 +8,12 @@ import pytest
 import torch
 import xarray as xr
 
-from dpdm.diffusion.denoise import Denoiser
-from dpdm.diffusion.gaussian import Gaussian
+from dpdm.diffusion.denoise import Denoiser, Gaussian
 from dpdm.diffusion.tile import TimeWindows, tile_denoiser
 from dpdm.fields.trajectories import open_trajectories, trajectory_cadence
 from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
-from dpdm.prior import Prior, check_trajectory_length, load_prior
-from dpdm.prior.bound_denoiser import state_scaling, window_denoiser
+from dpdm.prior import Prior, check_trajectory_length, load_prior, state_scaling, window_denoiser
 from dpdm.training.config import PerceptronRecipe
 from dpdm.training.loop import training_identity
 from dpdm.training.trajectory_windows import (
@@ -194,7 +192,7 @@ def uneven() -> xr.Dataset:
 BAD = {
     "uneven": (uneven, "apart in time", 5),
     "missing": (missing, "missing or infinite", 5),
-    "constant": (still, "b never changes", 5),
+    "constant": (still, "b is constant", 5),
     "few": (lambda: spirals(2), "holds 2 trajectories", 5),
     "short": (
         lambda: spirals(length=4),
@@ -234,7 +232,7 @@ def test_a_prior_of_trajectories_does_not_downscale(here: Path) -> None:
     spirals().to_netcdf("spirals.nc")
     Path("small.toml").write_text(TOML.replace("150", "2"))
     done("train", "spirals.nc", "--window", 5, "--out", "p.safetensors", "--config", "small.toml")
-    refused("downscale coarse.nc out.nc --prior p.safetensors", "knows trajectories of a, b")
+    refused("downscale coarse.nc out.nc --prior p.safetensors", "is of trajectories of a, b")
     refused(
         "train fine.nc --factor 4 --start p.safetensors --out q.safetensors --config small.toml",
         "unknown key|prior of trajectories",

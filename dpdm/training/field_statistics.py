@@ -1,0 +1,171 @@
+"""Statistics of a training series of fields: scaling, residuals, and monthly climate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dpdm.fields.climatology import (
+    coarse_climate_grid,
+    compute_climate,
+    find_covered_cells,
+    mean_ignoring_missing,
+)
+from dpdm.fields.grid import Array, Grid, grid_of
+from dpdm.fields.read import open_fields
+from dpdm.fields.statics import make_statics
+from dpdm.fields.time import period_of, step_months, time_bounds
+from dpdm.fields.value_checks import common_missing_codes
+from dpdm.prior.normaliser import Normaliser
+from dpdm.training import TrainingFiles
+from dpdm.training.config import FieldRecipe
+from dpdm.training.field_windows import CoarseView, Index, TrainingSeries
+
+
+def fit_normaliser(
+    archive: TrainingSeries, normaliser: Normaliser, allowed: NDArray[np.bool_], steps: Index
+) -> Normaliser:
+    """Return the scaling of the training series, estimated from at most 24 of its steps.
+
+    Cells are weighted by area; those outside ``allowed`` (H, W) are excluded.
+    """
+    some = subsample_steps(steps, 24)
+    weights = np.where(allowed, archive.grid.weights, 0.0)
+    fields = [normaliser.forward(torch.from_numpy(archive.fine[s].astype(float))) for s in some]
+    centre, deviation = weighted_moments([f.numpy() for f in fields], weights)
+    tried = sorted({round(f) for f in np.geomspace(*archive.factors, 5)})
+    by_factor = {
+        f: weighted_moments(
+            [compute_residual(archive, normaliser, s, f) for s in some], weights, 0.0
+        )[1]
+        for f in tried
+    }
+    return Normaliser(tuple(
+        replace(
+            c, mean=float(centre[i]), std=float(deviation[i]),
+            residual=tuple(
+                (float(f), float(r[i]) * archive.leave_out_factor) for f, r in by_factor.items()
+            ),
+        )
+        for i, c in enumerate(normaliser.channels)
+    ))  # fmt: skip
+
+
+def compute_residual(
+    archive: TrainingSeries, normaliser: Normaliser, step: int, factor: int
+) -> Array:
+    """Return T(fine) - T(lerp), minus the residual climatology, of one step (C, H, W)."""
+    fine = archive.fine[step]
+    view = CoarseView(archive.axes, (factor, factor))
+    lerp = (
+        view.interpolate_everywhere(fine)
+        if archive.coarse is None
+        else archive.coarse[step, : len(fine)]
+    )
+    both = (normaliser.forward(torch.from_numpy(each.astype(float))) for each in (fine, lerp))
+    modelled, base = both
+    everywhere = tuple(np.arange(n) for n in archive.grid.shape)
+    monthly = archive.window_climatology(archive.season[step], *everywhere)
+    return (modelled - base - (0.0 if monthly is None else monthly)).numpy()
+
+
+def subsample_steps(steps: Index, most: int) -> Index:
+    """Return at most ``most`` evenly spaced steps."""
+    some: Index = steps[np.unique(np.linspace(0, len(steps) - 1, most).astype(int))]
+    return some
+
+
+def weighted_moments(
+    fields: list[Array], weights: Array, mean: float | None = None
+) -> tuple[Array, Array]:
+    """Return weighted mean (or the given one) and standard deviation, ignoring missing values."""
+    seen = [np.where(np.isfinite(f), weights, 0.0) for f in fields]
+    clean = [np.nan_to_num(f) for f in fields]
+    share = sum(s.sum((1, 2)) for s in seen)
+    first = sum((s * f).sum((1, 2)) for s, f in zip(seen, clean, strict=True)) / share
+    second = sum((s * f**2).sum((1, 2)) for s, f in zip(seen, clean, strict=True)) / share
+    centre = first if mean is None else np.full_like(first, mean)
+    return centre, np.sqrt(np.maximum(second - centre**2, 0.0))
+
+
+def residual_importance(archive: TrainingSeries, normaliser: Normaliser, steps: Index) -> Array:
+    """Return the importance of each cell (H, W): 0.1 plus the normalised RMS residual.
+
+    Missing values, as below ground, are ignored.
+    """
+    factor = round(np.sqrt(archive.factors[0] * archive.factors[1]))
+    scale = np.array([c.residual_std(factor) for c in normaliser.channels])[:, None, None]
+    squares = [
+        (compute_residual(archive, normaliser, s, factor) / scale) ** 2
+        for s in subsample_steps(steps, 12)
+    ]
+    mean = mean_ignoring_missing(mean_ignoring_missing(np.stack(squares)))
+    importance: Array = 0.1 + np.sqrt(np.nan_to_num(mean))
+    return importance
+
+
+def residual_climatology(archive: TrainingSeries, normaliser: Normaliser, steps: Index) -> Tensor:
+    """Return the mean residual of each calendar month, with shape (12, C, H, W)."""
+    months = np.array([int((archive.season[s] or 0.0) * 12) for s in steps])
+    factor, means = archive.factors[0], []
+    for month in range(12):
+        chosen = steps[months == month]
+        residuals = [compute_residual(archive, normaliser, step, factor) for step in chosen]
+        means.append(mean_ignoring_missing(np.stack(residuals)))
+    return torch.from_numpy(np.stack(means).astype(np.float32))
+
+
+def training_climate(
+    fields: xr.Dataset, steps: Index, recipe: FieldRecipe, factor: int, fine: Grid
+) -> dict[str, Tensor]:
+    """Return the climate of a monthly training series, outside the excluded box; else nothing.
+
+    Fine fields are averaged over blocks of the greatest factor, coarse ones are used as they are.
+    """
+    if period_of(fields.get("time"), time_bounds(fields)) != "month":
+        return {}
+    grid = grid_of(fields)
+    target = coarse_climate_grid(grid, factor) if grid.is_same(fine) else grid
+    months = step_months(fields["time"], time_bounds(fields))[steps]
+    box = recipe.data.exclude
+    hidden = cells_in_box(target, box) | find_covered_cells(cells_in_box(fine, box), fine, target)
+    series = (stack_time_series(fields.isel(time=[step]))[0] for step in steps)
+    climate = compute_climate(series, months, grid, target, hidden)
+    as_tensors = {k: torch.from_numpy(v.astype(np.float32)) for k, v in climate.items()}
+    return as_tensors | grid_axes(target) if climate else {}
+
+
+def stack_time_series(fields: xr.Dataset) -> NDArray[np.float32]:
+    """Return all variables as one array (T, C, H, W), with one step for fields without time."""
+    full = fields if "time" in fields.dims else fields.expand_dims("time")
+    arrays = [full[n].transpose("time", "lat", "lon").values for n in full.data_vars]
+    return np.stack(arrays, axis=1).astype(np.float32)
+
+
+def cells_in_box(grid: Grid, box: Sequence[float]) -> NDArray[np.bool_]:
+    """Mark the cells in a box of west, east, south, north; none for an empty box."""
+    if not box:
+        return np.zeros(grid.shape, bool)
+    west, east, south, north = box
+    lon = ((grid.lon - west) % 360 <= (east - west) % 360) | (east - west >= 360)
+    lat = (grid.lat >= south) & (grid.lat <= north)
+    return np.outer(lat, lon)
+
+
+def grid_axes(grid: Grid) -> dict[str, Tensor]:
+    """Return the axes of a grid."""
+    return {"lat": torch.from_numpy(grid.lat), "lon": torch.from_numpy(grid.lon)}
+
+
+def load_statics(sources: TrainingFiles, grid: Grid) -> xr.Dataset:
+    """Return topography and land fraction on a grid, from the user's statics if given."""
+    own = None
+    if sources.statics is not None:
+        own = open_fields(sources.statics, missing=common_missing_codes(sources.missing))
+    return make_statics(grid, own)[["topography", "land_fraction"]]
