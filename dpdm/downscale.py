@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpdm.fields.read import sha256
 from dpdm.fields.write import Writer, check_output
 from dpdm.prior import find_prior, load_prior
 from dpdm.prior.skill import warn_if_unskilled
@@ -16,6 +15,7 @@ from dpdm.states.ensemble import (
 )
 from dpdm.states.field_domain import fit_field_space
 from dpdm.states.fields import FieldSpace
+from dpdm.system import sha256
 
 
 def downscale(

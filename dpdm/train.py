@@ -13,15 +13,16 @@ import xarray as xr
 
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.fields.read import load_checked_fields, open_fields, sha256
+from dpdm.fields.plausibility import MissingCodes
+from dpdm.fields.read import open_fields
 from dpdm.fields.statics import make_statics
 from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.trajectories import holds_trajectories, is_component_state, open_trajectories
-from dpdm.fields.value_checks import MissingCodes, common_missing_codes
+from dpdm.fields.value_checks import common_missing_codes, load_checked_fields
 from dpdm.fields.write import check_distinct_paths, check_output
 from dpdm.prior import Prior, load_prior
 from dpdm.prior.skill import skill_warning
-from dpdm.system import check_field_memory, choose_device
+from dpdm.system import check_field_memory, choose_device, sha256
 from dpdm.training.config import (
     SIZE_KEYS,
     FieldRecipe,

@@ -16,7 +16,6 @@ from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.metrics import Row
 from dpdm.fields.csv_cells import guard_formulas
 from dpdm.fields.grid import grid_of
-from dpdm.fields.read import sha256
 from dpdm.fields.write import Writer, check_output, write_text
 from dpdm.observations.quality_control import withhold_stations
 from dpdm.observations.sounder import SounderChannels, read_channels
@@ -33,6 +32,7 @@ from dpdm.states.ensemble import (
 from dpdm.states.fields import FieldSpace
 from dpdm.states.request import AssimilationFiles, AssimilationOptions, Request
 from dpdm.states.sampling import SamplerConfig, StateSpace
+from dpdm.system import sha256
 
 Space = TypeVar("Space", bound=StateSpace)
 REPORT_FLOAT_FORMAT = (

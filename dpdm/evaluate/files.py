@@ -13,11 +13,11 @@ from dpdm.errors import DpdmError, variables_not_found
 from dpdm.evaluate import Watch, evaluate, ignore_scores
 from dpdm.evaluate.table import Table
 from dpdm.fields.grid import extend_grid, grid_of
-from dpdm.fields.input import FileOptions
-from dpdm.fields.read import open_fields
+from dpdm.fields.level_names import statistic_name
+from dpdm.fields.plausibility import MissingCodes
+from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.statics import make_statics
-from dpdm.fields.statistics import statistic_name
-from dpdm.fields.value_checks import MissingCodes, common_missing_codes
+from dpdm.fields.value_checks import common_missing_codes
 
 
 def evaluate_files(

@@ -132,3 +132,27 @@ def rename_variable(array: xr.DataArray, name: str) -> xr.DataArray:
 def round_level(level: float) -> float:
     """Return a level in six digits, in which pressures agree whatever unit they came in."""
     return float(f"{level:.6g}")
+
+
+_STATISTIC_SUFFIX = re.compile(r"_(mean|spread|p\d+)$")
+
+
+def statistic_name(variable: str, statistic: str) -> str:
+    """Return the name of a stored statistic; that of the variable without one.
+
+    Example:
+        >>> name_of("t2m", "p10"), name_of("t2m", "")
+        ('t2m_p10', 't2m')
+    """
+    return f"{variable}_{statistic}" if statistic else variable
+
+
+def split_statistic(name: object) -> tuple[str, str]:
+    """Split the name of a stored statistic into its variable and the statistic.
+
+    Example:
+        >>> split_name("t2m_p10"), split_name("t2m")
+        (('t2m', 'p10'), ('t2m', ''))
+    """
+    found = _STATISTIC_SUFFIX.search(str(name))
+    return (str(name)[: found.start()], found[1]) if found else (str(name), "")

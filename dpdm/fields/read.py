@@ -13,31 +13,29 @@ Within a file, `versions_merged` joins the final and the preliminary part of a r
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from dpdm.errors import DpdmError, DpdmWarning
+from dpdm.errors import DpdmError, DpdmWarning, prefix_file_name
 from dpdm.fields.axes import standardise_axes
-from dpdm.fields.formats import damaged_file_error, grouped_variables_error, list_groups, open_raw
+from dpdm.fields.formats import grouped_variables_error, list_groups, open_raw
 from dpdm.fields.level_names import read_level, rename_variable
 from dpdm.fields.levels import group_families, split_levels, unreadable_dim_error
-from dpdm.fields.plausibility import PLAUSIBLE_RANGES
+from dpdm.fields.plausibility import PLAUSIBLE_RANGES, MissingCodes
 from dpdm.fields.time import copy_times
 from dpdm.fields.time_axis import CLIMATOLOGY_YEAR, find_month_dim, standardise_time
 from dpdm.fields.units import first_step, to_canonical
 from dpdm.fields.value_checks import (
-    MissingCodes,
+    check_field_median,
     check_limits_on_read,
-    check_median,
     mask_missing_codes,
+    translate_read_errors,
     warn_if_implausible,
 )
 from dpdm.fields.variable_names import accepted_names, array_names, select_variables
@@ -47,7 +45,6 @@ from dpdm.fields.variables import (
     candidate_variables,
     canonical_variable,
 )
-from dpdm.system import HDF5_LOCK, check_required_memory
 
 
 def join_files(parts: list[xr.Dataset], paths: Sequence[Path]) -> xr.Dataset:
@@ -214,7 +211,7 @@ def open_fields(
     for name in variables or rename:
         if name not in out and name not in group_families(out):
             raise DpdmError(f"There is no {name} in {', '.join(map(str, paths))}.", "Add a file.")
-    with _translate_read_errors(paths[0]):
+    with translate_read_errors(paths[0]):
         warn_if_implausible(out, paths[0])
     return out
 
@@ -261,86 +258,6 @@ def _check_declared(
         )
 
 
-def load_checked_fields(
-    ds: xr.Dataset, path: Path | str | None = None, gaps: bool = False
-) -> xr.Dataset:
-    """Read lazy fields into memory, and check the values.
-
-    Args:
-        ds: The fields.
-        path: What a message calls them.
-        gaps: Whether whole fields may be missing.
-    """
-    path = path or ds.encoding.get("source", "the file")
-    check_required_memory(
-        ds.nbytes, f"A step of {path} takes", "Give a smaller region.", share=0.9
-    )
-    with _translate_read_errors(path), HDF5_LOCK:
-        loaded = ds.compute()
-    check_values(loaded, path, gaps)
-    return loaded
-
-
-def check_values(ds: xr.Dataset, path: Path | str, gaps: bool = False) -> None:
-    """Refuse loaded fields that hold no value at all, or are in a wrong unit."""
-    with prefix_file_name(path):
-        for name, array in ds.data_vars.items():
-            if {"lat", "lon"} <= set(array.dims) and array.dtype.kind == "f":
-                _check_field_values(array, str(name), gaps)
-
-
-@contextmanager
-def prefix_file_name(path: Path | str) -> Iterator[None]:
-    """Put the file's name before any complaint about what it holds."""
-    try:
-        yield
-    except DpdmError as fault:
-        if fault.what.startswith(f"{path}: "):
-            raise
-        raise DpdmError(f"{path}: {fault.what}", fault.hint) from fault.__cause__
-
-
-@contextmanager
-def _translate_read_errors(path: Path | str) -> Iterator[None]:
-    """Say what the libraries below throw at a damaged file as a sentence."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", xr.SerializationWarning)
-            yield
-    except (DpdmError, MemoryError):
-        raise
-    except Exception as fault:  # each library has kinds of its own
-        raise damaged_file_error(path, fault) from fault
-
-
-def sha256(path: Path) -> str:
-    """Digest a file, or a Zarr store over its files in order of their names."""
-    digest = hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for file in files:
-        if path.is_dir():
-            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def _check_field_values(array: xr.DataArray, name: str, gaps: bool) -> None:
-    if not gaps and bool(array.isnull().all(("lat", "lon")).any()):
-        what = "step" if read_level(array) is None else "step or level"
-        raise DpdmError(f"{name} has a field without a single value.", f"Leave that {what} out.")
-    _check_field_median(array)
-
-
-def _check_field_median(array: xr.DataArray) -> None:
-    """Refuse a field of which the median cannot be what its unit says."""
-    variable = canonical_variable(array)
-    if variable and variable.name in PLAUSIBLE_RANGES:
-        unit = array.attrs.get("source_units", variable.units)
-        check_median(array.values, variable, unit)
-
-
 def _open_file(path: Path, asked: ReadRequest) -> tuple[xr.Dataset, set[str]]:
     """Open one file; give its fields and all names by which a user may speak of them."""
     raw = open_raw(path)
@@ -351,7 +268,7 @@ def _open_file(path: Path, asked: ReadRequest) -> tuple[xr.Dataset, set[str]]:
         warnings.warn(said, DpdmWarning, 3)
     if not _has_fields(raw) and (groups := list_groups(path)):
         raise grouped_variables_error(path, groups)
-    with _translate_read_errors(path), prefix_file_name(path):
+    with translate_read_errors(path), prefix_file_name(path):
         ds, bounds = standardise_time(_rename_member_dim(raw))
         ds = standardise_axes(
             ds.chunk({dim: 1 for dim in ("realization", "time") if dim in ds.dims})
@@ -383,7 +300,7 @@ def _standardise_variables(
     faults: dict[str, DpdmError] = {}
     for new, old in names.items():
         try:
-            with _translate_read_errors(old):
+            with translate_read_errors(old):
                 arrays[new] = _standardise_variable(found[old], new, asked, bounds, path)
         except DpdmError as fault:
             if asked.requires(found[old], new):
@@ -412,7 +329,7 @@ def _gridded_variables(ds: xr.Dataset) -> dict[str, xr.DataArray]:
 def _check_families(ds: xr.Dataset) -> None:
     """Look at the middle level of each family, for all levels are in one unit."""
     for names in group_families(ds).values():
-        _check_field_median(first_step(ds[names[len(names) // 2]]))
+        check_field_median(first_step(ds[names[len(names) // 2]]))
 
 
 def _rename_member_dim(ds: xr.Dataset) -> xr.Dataset:
@@ -455,7 +372,7 @@ def _standardise_variable(
     out = to_canonical(array, variable, declared, bounds)
     out = check_limits_on_read(out, array, variable, str(path)) if limited else out
     if read_level(out) is None:  # of a family, one level is looked at
-        _check_field_median(first_step(out))
+        check_field_median(first_step(out))
     return out
 
 
@@ -472,3 +389,28 @@ def _storage_dtype(array: xr.DataArray) -> np.dtype:
     """Keep doubles; all else, packed integers too, fits single precision."""
     stored = np.dtype(array.encoding.get("dtype", array.dtype))
     return np.dtype(np.float64 if stored == np.float64 else np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """What the user said beside the names of files.
+
+    Attributes:
+        rename: Variables' names in the file, by canonical name.
+        units: Units declared by the user, by variable.
+        missing: Numbers that stand for missing values, by variable; of all under "".
+        history: The command line, for the output's history.
+        overwrite: Whether an existing output is replaced.
+        progress: Told steps done and all steps.
+    """
+
+    rename: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    missing: MissingCodes = field(default_factory=dict)
+    history: str = "dpdm"
+    overwrite: bool = False
+    progress: Callable[[int, int], None] = lambda done, total: None
+
+    def open(self, path: Path, needed: Sequence[str] | None = None) -> xr.Dataset:
+        """Return a file's canonical fields; ``needed`` as in `open_fields`."""
+        return open_fields(path, None, self.rename, self.units, needed, self.missing)

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import xarray as xr
 
 from dpdm.constants import GRAVITY
-from dpdm.errors import DpdmError, name_not_found
+from dpdm.errors import DpdmError, name_not_found, prefix_file_name
 from dpdm.fields.grid import Grid, align_longitudes, grid_of
-from dpdm.fields.read import load_checked_fields, prefix_file_name
 from dpdm.fields.regrid import average_conservative, interpolate_bilinear
 from dpdm.fields.units import first_step, parse_unit, unit_registry
+from dpdm.fields.value_checks import load_checked_fields
 
 MEAN_SPACING_RATIO = 1.5  # spacings: beyond it a mean over cells stands for a lerp between centres
 STATIC_ATTRS = {

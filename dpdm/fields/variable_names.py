@@ -6,18 +6,22 @@ levels as of one variable: ``t`` and ``ta`` mean all of ``t1000``, ``t850`` and 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import xarray as xr
 
 from dpdm.errors import DpdmError, name_not_found
-from dpdm.fields.level_names import base_name, read_level, rename_variable
+from dpdm.fields.level_names import (
+    base_name,
+    read_level,
+    rename_variable,
+    split_statistic,
+    statistic_name,
+)
 from dpdm.fields.variables import (
     LEVEL_VARIABLES,
-    SATELLITE_VARIABLES,
     SURFACE_VARIABLES,
-    Variable,
+    canonical_name,
     match_level_variables,
     match_variables,
 )
@@ -128,28 +132,19 @@ def _absent_variable_error(name: str, wanted: str, arrays: Arrays) -> DpdmError:
     return name_not_found(name, there, f"Say which it is, as in --var {wanted}={{}}.", kind="")
 
 
-def normalise_heading(text: str) -> str:
-    """Return a name as it is compared: lower case, words joined by underscores.
+def find_variable(fields: xr.Dataset, wanted: str, hint: str, where: object = "") -> str:
+    """Return a variable by its name, that of its mean, or another that it is known by.
 
-    Example:
-        >>> plain(" Valid Time"), plain("station-id")
-        ('valid_time', 'station_id')
+    Args:
+        fields: Canonical fields.
+        wanted: What the user calls it.
+        hint: What to do where there is none, with braces for the nearest name.
+        where: The file, unless the message has it already.
     """
-    return re.sub(r"[\s\-]+", "_", text.strip().lower())
-
-
-def canonical_name(
-    text: str, among: Mapping[str, Variable] = SURFACE_VARIABLES | SATELLITE_VARIABLES
-) -> str | None:
-    """Return the canonical name of a variable that is known, by any of its names.
-
-    Example:
-        >>> canonical("Air Temperature"), canonical("pr"), canonical("state")
-        ('t2m', 'tp', None)
-        >>> canonical("Air Temperature", ALOFT)
-        't'
-    """
-    for name, known in among.items():
-        if normalise_heading(text) in (name, known.standard_name, *known.aliases, *known.synonyms):
+    stem, kind = split_statistic(wanted)
+    known = [v.name for v in SURFACE_VARIABLES.values() if wanted.lower() in v.aliases]
+    means = [stem] if kind == "mean" else [statistic_name(wanted, "mean")]
+    for name in (wanted, *means, canonical_name(wanted) or "", *known):
+        if name in fields.data_vars:
             return name
-    return None
+    raise name_not_found(wanted, fields.data_vars, hint, where)

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.level_names import Level, base_name, read_level
-from dpdm.fields.statistics import split_statistic
+from dpdm.fields.level_names import Level, base_name, read_level, split_statistic
 
 
 @dataclass(frozen=True)
@@ -338,3 +337,33 @@ def _is_pressure(name: Hashable, axis: xr.DataArray) -> bool:
         str(name).lower() in _PRESSURE_AXIS_NAMES
         or axis.attrs.get("standard_name") == "air_pressure"
     )
+
+
+def normalise_heading(text: str) -> str:
+    """Return a name as it is compared: lower case, words joined by underscores.
+
+    Example:
+        >>> plain(" Valid Time"), plain("station-id")
+        ('valid_time', 'station_id')
+    """
+    return re.sub(r"[\s\-]+", "_", text.strip().lower())
+
+
+def canonical_name(
+    text: str, among: Mapping[str, Variable] = SURFACE_VARIABLES | SATELLITE_VARIABLES
+) -> str | None:
+    """Return the canonical name of a variable that is known, by any of its names.
+
+    Example:
+        >>> canonical("Air Temperature"), canonical("pr"), canonical("state")
+        ('t2m', 'tp', None)
+        >>> canonical("Air Temperature", ALOFT)
+        't'
+    """
+    for name, known in among.items():
+        if normalise_heading(text) in (name, known.standard_name, *known.aliases, *known.synonyms):
+            return name
+    return None
+
+
+OBSERVED_VARIABLES = SURFACE_VARIABLES | LEVEL_VARIABLES | SATELLITE_VARIABLES

@@ -18,15 +18,16 @@ import pandas as pd
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.formats import damaged_file_error, open_raw
+from dpdm.fields.formats import open_raw
 from dpdm.fields.time_axis import centre_end_stamps
 from dpdm.fields.time_decoding import decode_time_variable
-from dpdm.fields.variable_names import normalise_heading
 from dpdm.fields.variables import (
     LEVEL_VARIABLES,
+    OBSERVED_VARIABLES,
     SATELLITE_VARIABLES,
     grade_match,
     identify_variable,
+    normalise_heading,
 )
 from dpdm.observations.columns import (
     LENGTH_COLUMNS,
@@ -38,7 +39,7 @@ from dpdm.observations.columns import (
     find_columns,
     parse_pressure_level,
 )
-from dpdm.observations.values import OBSERVED_VARIABLES
+from dpdm.system import damaged_file_error
 
 ROLE_STANDARD_NAMES = {
     "time": ("time",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpdm.fields.input import FileOptions
+from dpdm.fields.read import FileOptions
 from dpdm.fields.subset import Box
 
 

@@ -24,7 +24,6 @@ import xarray as xr
 from dpdm import __version__
 from dpdm.assimilate import guide_sampler, read_all_observations, screen
 from dpdm.errors import DpdmError
-from dpdm.fields.read import sha256
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
 from dpdm.prior import check_field_prior, find_prior, load_prior
 from dpdm.prior.skill import warn_if_unskilled
@@ -44,6 +43,7 @@ from dpdm.reconstruct.series import CoarseSeries, open_series
 from dpdm.states.field_domain import make_field_space
 from dpdm.states.fields import FieldSpace
 from dpdm.states.request import DEFAULT_COVERAGE, AssimilationFiles
+from dpdm.system import sha256
 
 
 @dataclass(frozen=True)

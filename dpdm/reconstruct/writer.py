@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from dpdm.assimilate.departures import departures
 from dpdm.fields.csv_cells import guard_formulas
-from dpdm.fields.read import sha256
 from dpdm.fields.write import write_text
 from dpdm.interrupt import wait_interruptibly
 from dpdm.publish import remove_path
@@ -26,6 +25,7 @@ from dpdm.reconstruct.executors import UnitOutcome
 from dpdm.reconstruct.ledger import Ledger
 from dpdm.reconstruct.outputs import OutputLayout, check_lost_steps
 from dpdm.reconstruct.setup import ReconstructionSetup
+from dpdm.system import sha256
 
 WriterMessage = Callable[[str], None]
 

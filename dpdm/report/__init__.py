@@ -17,10 +17,10 @@ from dpdm.evaluate.comparison import Comparison
 from dpdm.evaluate.files import evaluate_files
 from dpdm.evaluate.table import Table
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.fields.input import FileOptions
-from dpdm.fields.read import open_fields, sha256
+from dpdm.fields.plausibility import MissingCodes
+from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.statics import make_statics, read_bundled_statics, regrid_statics
-from dpdm.fields.value_checks import MissingCodes, common_missing_codes
+from dpdm.fields.value_checks import common_missing_codes
 from dpdm.fields.write import check_output, iterate_paths, write_text
 from dpdm.report.accumulate import ReportAccumulator
 from dpdm.report.figures import chart_style, jinja2
@@ -32,7 +32,7 @@ from dpdm.report.groups import (
     interpolate_land,
 )
 from dpdm.report.sections import make_section
-from dpdm.system import utc_now
+from dpdm.system import sha256, utc_now
 
 __all__ = ["report"]
 

@@ -13,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.fields.metadata import AXIS_ATTRS, FILL_VALUE, add_cf_metadata, file_attributes
-from dpdm.fields.read import sha256
+from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.statistics import (
     QUANTILES,
     compute_ensemble_statistics,
@@ -21,7 +21,7 @@ from dpdm.fields.statistics import (
     statistic_names,
 )
 from dpdm.fields.subset import Box
-from dpdm.fields.value_checks import MissingCodes
+from dpdm.system import sha256
 
 STORED_ENCODING = {
     "dtype": "float32",

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dpdm.errors import DpdmError, DpdmWarning, variables_not_found
+from dpdm.errors import DpdmError, DpdmWarning, prefix_file_name, variables_not_found
 from dpdm.fields.grid import Grid, grid_of, refine_grid
 from dpdm.fields.level_names import level_attrs
-from dpdm.fields.read import open_fields, prefix_file_name, select_member_hint
+from dpdm.fields.plausibility import MissingCodes
+from dpdm.fields.read import open_fields, select_member_hint
 from dpdm.fields.regrid import (
     average_conservative,
     coarsen_fields,
@@ -25,7 +26,7 @@ from dpdm.fields.statics import make_statics
 from dpdm.fields.subset import cells_in_polygons, select_box, select_padded_box
 from dpdm.fields.time import PERIOD_DAYS, period_of, step_length, time_bounds
 from dpdm.fields.time_axis import select_with_bounds
-from dpdm.fields.value_checks import MissingCodes, common_missing_codes
+from dpdm.fields.value_checks import common_missing_codes
 from dpdm.fields.variables import is_anomaly
 from dpdm.prior import Prior, check_field_prior
 from dpdm.prior.skill import warn_if_unskilled

@@ -25,11 +25,11 @@ from dpdm.diffusion.noise import MemberNoise
 from dpdm.diffusion.observation import Observation
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.fields.read import load_checked_fields
 from dpdm.fields.regrid import interpolate_bilinear, mean_matrices
 from dpdm.fields.subset import locate_subgrid
 from dpdm.fields.time import period_of_length, time_label, year_fractions
 from dpdm.fields.units import from_canonical
+from dpdm.fields.value_checks import load_checked_fields
 from dpdm.nets.layers import concatenate_features, record_outputs
 from dpdm.observations.observation_operator import (
     observation_operator,

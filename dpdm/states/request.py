@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dpdm.diffusion.guidance import GUIDES, Guide
 from dpdm.errors import DpdmError
-from dpdm.fields.value_checks import MissingCodes
+from dpdm.fields.plausibility import MissingCodes
 from dpdm.observations.sounder import SounderChannels
 from dpdm.states.ensemble import EnsembleOptions
 
