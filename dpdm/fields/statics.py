@@ -61,7 +61,7 @@ def make_statics(grid: Grid, own: xr.Dataset | None = None) -> xr.Dataset:
     Example:
         >>> import numpy as np
         >>> lhasa_valley = Grid(np.array([29.5, 29.75]), np.array([91.0, 91.25]))
-        >>> bool((statics(lhasa_valley)["topography"] > 3500).all())
+        >>> bool((make_statics(lhasa_valley)["topography"] > 3500).all())
         True
     """
     path = "The bundled statics" if own is None else own.encoding.get("source", "The statics")

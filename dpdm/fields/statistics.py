@@ -123,7 +123,7 @@ def statistic_attrs(attrs: Mapping[str, Any], name: str, statistic: str) -> dict
     """Return the attributes of a statistic, from those of the variable.
 
     Example:
-        >>> describe({"long_name": "2 m temperature"}, "t2m", "p50")["cell_methods"]
+        >>> statistic_attrs({"long_name": "2 m temperature"}, "t2m", "p50")["cell_methods"]
         'realization: median'
     """
     words = {"mean": "mean", "spread": "standard deviation", "p50": "median"}.get(statistic, "")
@@ -139,7 +139,7 @@ def ordinal_word(number: int) -> str:
     """Return a number as an ordinal.
 
     Example:
-        >>> ordinal(1), ordinal(12), ordinal(90)
+        >>> ordinal_word(1), ordinal_word(12), ordinal_word(90)
         ('1st', '12th', '90th')
     """
     ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
@@ -150,7 +150,7 @@ def parse_statistic(text: str) -> Statistic:
     """Read a statistic.
 
     Example:
-        >>> parse("p90").value, parse("probability >= 0.5").sign
+        >>> parse_statistic("p90").value, parse_statistic("probability >= 0.5").sign
         (90, '>=')
     """
     found = _FORM.fullmatch(text.strip())

@@ -71,7 +71,7 @@ def parse_unit(text: str) -> Any:
     """Read a unit.
 
     Example:
-        >>> str(parse("m s**-1")), str(parse("mb"))
+        >>> str(parse_unit("m s**-1")), str(parse_unit("mb"))
         ('meter / second', 'millibar')
     """
     check_text(text)
@@ -305,7 +305,7 @@ def time_cell_methods(array: xr.DataArray) -> list[CellMethod]:
 
     Example:
         >>> text = "area: mean time: sum within days time: mean over days"
-        >>> [each[:3] for each in time_methods(xr.DataArray(attrs={"cell_methods": text}))]
+        >>> [each[:3] for each in time_cell_methods(xr.DataArray(attrs={"cell_methods": text}))]
         [('sum', 'days', ''), ('mean', '', 'days')]
     """
     text = str(array.attrs.get("cell_methods", ""))
@@ -365,7 +365,7 @@ def mean_cell_methods(array: xr.DataArray) -> str:
 
     Example:
         >>> text = "area: mean time: sum within days time: mean over days"
-        >>> mean_methods(xr.DataArray(attrs={"cell_methods": text}))
+        >>> mean_cell_methods(xr.DataArray(attrs={"cell_methods": text}))
         'area: mean time: mean'
     """
     text = _CELL_METHOD.sub("", str(array.attrs.get("cell_methods", "")))

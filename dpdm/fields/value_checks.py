@@ -117,7 +117,7 @@ def format_code(value: Any) -> str:
     """Return a value as one would declare it.
 
     Example:
-        >>> spelled(np.float32(-99.9)), spelled(np.float32(1e20)), spelled(-999.0)
+        >>> format_code(np.float32(-99.9)), format_code(np.float32(1e20)), format_code(-999.0)
         ('-99.9', '1e+20', '-999')
     """
     return str(np.asarray(value)[()]).removesuffix(".0")
@@ -371,12 +371,11 @@ def _check_field_values(array: xr.DataArray, name: str, gaps: bool) -> None:
     if not gaps and bool(array.isnull().all(("lat", "lon")).any()):
         what = "step" if read_level(array) is None else "step or level"
         raise DpdmError(f"{name} has a field without a single value.", f"Leave that {what} out.")
-    check_field_median(array)
+    check_field_median(array, canonical_variable(array))
 
 
-def check_field_median(array: xr.DataArray) -> None:
+def check_field_median(array: xr.DataArray, variable: Variable | None) -> None:
     """Refuse a field of which the median cannot be what its unit says."""
-    variable = canonical_variable(array)
     if variable and variable.name in PLAUSIBLE_RANGES:
         unit = array.attrs.get("source_units", variable.units)
         check_median(array.values, variable, unit)

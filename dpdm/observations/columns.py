@@ -100,8 +100,10 @@ def parse_pressure_level(text: str) -> Level | None:
     """Return the place that the name of a variable on one level of pressure speaks of.
 
     Example:
-        >>> levelled("ta_850").name, levelled("T50hPa").name, levelled("t2m"), levelled("u10")
-        ('t850', 't50', None, None)
+        >>> parse_pressure_level("ta_850").name, parse_pressure_level("T50hPa").name
+        ('t850', 't50')
+        >>> parse_pressure_level("t2m"), parse_pressure_level("u10")
+        (None, None)
     """
     found = _PRESSURE_LEVEL_NAME.fullmatch(normalise_heading(text))
     family = (

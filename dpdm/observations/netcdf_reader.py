@@ -25,6 +25,7 @@ from dpdm.fields.variables import (
     LEVEL_VARIABLES,
     OBSERVED_VARIABLES,
     SATELLITE_VARIABLES,
+    FileVariable,
     grade_match,
     identify_variable,
     normalise_heading,
@@ -191,12 +192,12 @@ def _is_variable_wanted(ds: xr.Dataset, name: str, asked: ObservationOptions) ->
 
 def _identifying_name(ds: xr.Dataset, name: str, asked: ObservationOptions) -> str:
     """Return the name that tells what an array is: its own, or what its metadata make of it."""
-    array = ds[name]
+    source = FileVariable.read(ds[name])
     if name in asked.chosen_file_names():
         return name
-    among = LEVEL_VARIABLES if "pressure" in array.coords else SATELLITE_VARIABLES
-    best = max(among.values(), key=lambda variable: grade_match(array, variable))
-    known = identify_variable(array) or (best if grade_match(array, best) else None)
+    among = LEVEL_VARIABLES if "pressure" in source.array.coords else SATELLITE_VARIABLES
+    best = max(among.values(), key=lambda variable: grade_match(source, variable))
+    known = identify_variable(source) or (best if grade_match(source, best) else None)
     return name if known is None or known.name in asked.rename else known.name
 
 

@@ -277,7 +277,7 @@ def _format_range(stamps: pd.Series) -> str:
     """Return the first and the last of dates or numbers.
 
     Example:
-        >>> _span(pd.Series([2.5, 1.0]))
+        >>> _format_range(pd.Series([2.5, 1.0]))
         '1 to 2.5'
     """
     first, last = (

@@ -13,7 +13,7 @@ import json, os, resource, signal, sys
 from pathlib import Path
 import dask.array as da, numpy as np, xarray as xr
 from dpdm.errors import DpdmError
-from dpdm.fields.metadata import finish
+from dpdm.fields.metadata import add_cf_metadata
 from dpdm.fields.write import Writer
 
 def run(path, members, limit):
@@ -22,7 +22,7 @@ def run(path, members, limit):
     ds = xr.Dataset({"t2m": (tuple(axes), zeros)}, axes)
     rng = np.random.default_rng(0)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    template = finish(ds, "", {}, "")
+    template = add_cf_metadata(ds, "", {}, "")
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
         with Writer(path, template) as out:
@@ -80,8 +80,9 @@ AT_ONCE = """
 import sys, threading, time
 from pathlib import Path
 import dask.array as da, numpy as np, xarray as xr
-from dpdm.fields.metadata import finish
-from dpdm.fields.read import load, open_fields
+from dpdm.fields.metadata import add_cf_metadata
+from dpdm.fields.read import open_fields
+from dpdm.fields.value_checks import load_checked_fields
 from dpdm.fields.write import Writer
 folder, end = Path(sys.argv[1]), time.monotonic() + 60
 axes = {"time": xr.date_range("2000-01", periods=99, freq="MS"), "lat": np.arange(20.0)}
@@ -90,7 +91,7 @@ ones = np.full((99, 20, 30), 280, "f4")
 xr.Dataset({"t2m": (tuple(axes), ones, {"units": "K"})}, axes).to_netcdf(folder / "in.nc")
 fields = open_fields(folder / "in.nc")
 one = fields.isel(time=[0]).compute()
-template = finish(one.chunk(), "", {}, "")
+template = add_cf_metadata(one.chunk(), "", {}, "")
 done = [0, 0]
 def on():
     return min(done) < 60 and time.monotonic() < end
@@ -102,7 +103,7 @@ def write():
 writing = threading.Thread(target=write)
 writing.start()
 while on():
-    load(fields.isel(time=done[1] % 99))
+    load_checked_fields(fields.isel(time=done[1] % 99))
     done[1] += 1
 writing.join()
 print(*done)
