@@ -23,7 +23,6 @@ from dpdm.fields.grid import Grid
 from dpdm.fields.time import time_label
 from dpdm.prior import Prior, find_prior, load_prior
 from dpdm.prior.normaliser import geometric_mean_factor
-from dpdm.states.ensemble import EnsembleOptions
 from dpdm.states.field_domain import fit_field_space
 from dpdm.states.field_posterior import Conditioning, Posterior
 from dpdm.states.fields import FieldSpace

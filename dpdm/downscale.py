@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpdm.fields.read import sha256
 from dpdm.fields.write import Writer, check_output
 from dpdm.prior import find_prior, load_prior
 from dpdm.prior.model_card import warn_if_unskilled
-from dpdm.states.ensemble import (
-    EnsembleOptions,
-    ProgressCallback,
-    ensemble_provenance,
-    finish_layout,
-)
+from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_layout
 from dpdm.states.field_domain import fit_field_space
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import EnsembleOptions
 from dpdm.states.sampling import step_blocks
+from dpdm.system import sha256
 
 
 def downscale(

@@ -6,7 +6,9 @@ What may be right is done, with a `DpdmWarning`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class DpdmError(Exception):
@@ -118,3 +120,14 @@ def escape_controls(text: str) -> str:
         'a\\x1b[31m red\\r'
     """
     return CONTROL_CHARACTERS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+@contextmanager
+def prefix_file_name(path: Path | str) -> Iterator[None]:
+    """Put the file's name before any complaint about what it holds."""
+    try:
+        yield
+    except DpdmError as fault:
+        if fault.what.startswith(f"{path}: "):
+            raise
+        raise DpdmError(f"{path}: {fault.what}", fault.hint) from fault.__cause__

@@ -13,11 +13,12 @@ from torch import Tensor
 from dpdm.fields.formats import GroupsError, list_groups, open_raw
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.level_names import Level, base_name, parse_level, read_level
-from dpdm.fields.read import OmittedVariableWarning, open_fields, sha256
+from dpdm.fields.plausibility import MissingCodes
+from dpdm.fields.read import OmittedVariableWarning, open_fields
 from dpdm.fields.trajectories import holds_trajectories, trajectory_cadence
-from dpdm.fields.value_checks import MissingCodes
 from dpdm.prior import find_prior, read_prior_header
 from dpdm.prior.model_card import ModelCard, PriorHeader, skill_warning
+from dpdm.system import sha256
 from dpdm.tensor_files import read_prefixed_tensors
 
 

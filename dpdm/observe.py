@@ -20,17 +20,17 @@ import xarray as xr
 
 from dpdm.config import read_settings
 from dpdm.errors import DpdmError
-from dpdm.fields.input import FileOptions
 from dpdm.fields.metadata import exact_time_unit, file_attributes
-from dpdm.fields.read import sha256
+from dpdm.fields.read import FileOptions
 from dpdm.fields.write import Writer, check_output
+from dpdm.observations.columns import IDENTITY_OPERATORS
 from dpdm.observations.nature_run import NatureRun, Network, open_nature_run
 from dpdm.observations.synthetic import (
     ObservedQuantity,
     SyntheticObservation,
     synthetic_observations,
 )
-from dpdm.observations.values import IDENTITY_OPERATORS
+from dpdm.system import sha256
 
 Array = np.ndarray
 COORDINATE_UNITS = {"lat": "degrees_north", "lon": "degrees_east", "y": "1", "x": "1"}

@@ -9,14 +9,13 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of, refine_grid
-from dpdm.fields.input import FileOptions
 from dpdm.fields.metadata import add_cf_metadata
-from dpdm.fields.read import load_checked_fields, open_fields, sha256
+from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear
 from dpdm.fields.units import restore_units
-from dpdm.fields.value_checks import common_missing_codes
+from dpdm.fields.value_checks import common_missing_codes, load_checked_fields
 from dpdm.fields.write import Writer, check_output
-from dpdm.system import available_memory
+from dpdm.system import available_memory, sha256
 
 StepTransform = Callable[[xr.Dataset], xr.Dataset]
 

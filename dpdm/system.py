@@ -12,6 +12,7 @@ out, writing and closing; a crash of the process is what comes of it otherwise.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
@@ -230,3 +231,30 @@ def missing_library_error(what: str, fault: ImportError, group: str = "gis") -> 
     return DpdmError(
         f"{what} need {library}, which is not installed.", f"Run: pip install 'dpdm[{group}]'."
     )
+
+
+def sha256(path: Path) -> str:
+    """Digest a file, or a Zarr store over its files in order of their names."""
+    digest = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def damaged_file_error(path: Path | str, fault: Exception) -> DpdmError:
+    """Blame a damaged file for what a library threw."""
+    damaged = isinstance(fault, OSError | RuntimeError | EOFError)
+    hint = "It may be truncated; fetch it again." if damaged else HEADER_TYPES_HINT
+    return DpdmError(f"{path} cannot be read ({_first_line(fault)}).", hint)
+
+
+def _first_line(fault: Exception) -> str:
+    return str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+
+
+HEADER_TYPES_HINT = "Check the types of its variables and attributes."

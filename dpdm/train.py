@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dpdm.errors import DpdmError, DpdmWarning
-from dpdm.fields.read import sha256
 from dpdm.fields.write import check_distinct_paths, check_output
 from dpdm.prior.model_card import skill_warning
-from dpdm.system import choose_device
+from dpdm.system import choose_device, sha256
 from dpdm.training import TrainingFiles, TrainingKind, field_series, globe_windows
 from dpdm.training import trajectory_windows as trajectories
 from dpdm.training.loop import LOG_SUFFIX, TrainingCallback, TrainingProgress, run_training

@@ -21,7 +21,8 @@ import xarray as xr
 from fetch import sources
 from numpy.typing import NDArray
 
-from dpdm.fields.grid import coarsen, grid_of, lerp
+from dpdm.fields.grid import grid_of
+from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -122,7 +123,9 @@ def detail(values: Array) -> Array:
     dims = ("time", "lat", "lon")[-values.ndim :]
     field = xr.Dataset({"x": (dims, values[..., :720, :].astype(np.float32))})
     field = field.assign_coords(lat=ROWS, lon=relief.LON)
-    return np.asarray((field - lerp(coarsen(field, 10), grid_of(field)))["x"].values)
+    return np.asarray(
+        (field - interpolate_bilinear(coarsen_fields(field, 10), grid_of(field)))["x"].values
+    )
 
 
 def read(field: Array, width: float, move: tuple[float, float] = (0, 0)) -> Array:

@@ -27,11 +27,11 @@ import relief
 import xarray as xr
 from coastlines import coastlines
 from columns import LEVEL, PACKED, columns
-from dpdm.fields.channels import gaussian
 from fetch import sources
 from pp import surface_temperature
 
-from dpdm.fields.grid import coarsen
+from dpdm.fields.regrid import coarsen_fields
+from dpdm.observations.sounder import gaussian_channels
 
 HERE = Path(__file__).resolve().parent
 REGION = {"lat": slice(15, 54.75), "lon": slice(95, 149.75)}
@@ -170,7 +170,9 @@ def samples(era5: xr.Dataset) -> None:
     for name, parts in {"t2m": 512, "tp": 512}.items():
         around[name] = around[name].copy(data=np.round(around[name].values * parts) / parts)
     fine = around.sel(REGION).assign_attrs(title="ERA5 climatology 2000-2025, East Asia")
-    coarse = coarsen(around, FACTOR).assign_attrs(title=f"{fine.title}, means over 2.5 degrees")
+    coarse = coarsen_fields(around, FACTOR).assign_attrs(
+        title=f"{fine.title}, means over 2.5 degrees"
+    )
     for name, axis in relief.axes(coarse["lat"].values, coarse["lon"].values).items():
         coarse[name] = axis
     steps = {
@@ -184,7 +186,7 @@ def samples(era5: xr.Dataset) -> None:
 
 def sounder() -> xr.Dataset:
     """Make channels up, with errors of 0.3 K of which neighbours share some."""
-    made = gaussian(PEAKS, near=0.3)
+    made = gaussian_channels(PEAKS, near=0.3)
     share = {"units": "1", "long_name": "share of the brightness temperature"}
     alike = {"units": "1", "long_name": "correlation of the errors"}
     return xr.Dataset(

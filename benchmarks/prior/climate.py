@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from dpdm.fields.grid import grid_of
-from dpdm.fields.read import load_checked_fields as load_fields
 from dpdm.fields.read import open_fields
+from dpdm.fields.value_checks import load_checked_fields as load_fields
 from dpdm.prior import load_prior, save_prior
 from dpdm.training.config import FieldRecipe
 from dpdm.training.field_statistics import training_climate

@@ -36,8 +36,9 @@ from benchmarks.profiles import references, report
 from benchmarks.profiles.gaussian import Law, law_of
 from benchmarks.profiles.scores import Scores, scores
 from dpdm.fields.climatology import harmonic_basis
-from dpdm.fields.read import load_checked_fields, open_fields
+from dpdm.fields.read import open_fields
 from dpdm.fields.time import year_fractions
+from dpdm.fields.value_checks import load_checked_fields
 from dpdm.observations import observation_operator
 from dpdm.observations.sounder import read_channels
 from dpdm.observations.table import read_observations

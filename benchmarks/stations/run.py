@@ -46,7 +46,6 @@ from dpdm.observations.quality_control import station_names
 from dpdm.observations.status import IN_USE, ObsStatus, has_status
 from dpdm.prior import find_prior, load_prior
 from dpdm.prior.normaliser import to_tensor
-from dpdm.states.ensemble import EnsembleOptions
 from dpdm.states.field_domain import fit_field_space
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import (

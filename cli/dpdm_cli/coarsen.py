@@ -29,7 +29,7 @@ def coarsen(
     **rest: Any,
 ) -> None:
     """Average FINE over blocks of cells, weighted by area, without missing cells."""  # fmt: skip
-    from dpdm.fields.input import FileOptions
+    from dpdm.fields.read import FileOptions
     from dpdm.regrid import coarsen_file
 
     with progress("Coarsening", "steps") as report:

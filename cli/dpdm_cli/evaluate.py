@@ -52,7 +52,7 @@ def evaluate(
 ) -> None:
     """Score FORECAST against TRUTH, beside the honest baselines."""  # fmt: skip
     others = {name: Path(path) for name, path in also.items()}
-    from dpdm.fields.input import FileOptions
+    from dpdm.fields.read import FileOptions
 
     said = FileOptions(history=options.command_line(), **rest)
     given = forecast, truth, coarse, climatology, others, statics, said

@@ -33,7 +33,7 @@ def lerp(
 
     Between the outermost centres it equals cdo remapbil; beyond them it holds the last value.
     """  # fmt: skip
-    from dpdm.fields.input import FileOptions
+    from dpdm.fields.read import FileOptions
     from dpdm.regrid import interpolate_file
 
     if (grid is None) == (factor is None):

@@ -30,7 +30,7 @@ def observe(
     **rest: Any,
 ) -> None:
     """Make synthetic observations OBS of TRUTH: fields, or what dpdm testbed wrote."""
-    from dpdm.fields.input import FileOptions
+    from dpdm.fields.read import FileOptions
     from dpdm.observe import observe
 
     with progress("Observing", "trajectories") as report:

@@ -13,7 +13,6 @@ from dpdm.assimilate.departures import departures, misfit_warnings, summarise_de
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.metrics import Row
 from dpdm.fields.csv_cells import guard_formulas
-from dpdm.fields.read import sha256
 from dpdm.fields.write import Writer, check_output, write_text
 from dpdm.observations.sounder import SounderChannels, read_channels
 from dpdm.observations.table import read_observations
@@ -22,7 +21,8 @@ from dpdm.states import open_observed_states
 from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_layout
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationFiles, AssimilationOptions, EnsembleOptions, Request
-from dpdm.states.sampling import StateSpace
+from dpdm.states.sampling import SamplerConfig, StateSpace
+from dpdm.system import sha256
 
 REPORT_FLOAT_FORMAT = "%.9g"  # the digits of float32, without rounding errors of conversions
 

@@ -40,12 +40,12 @@ from dpdm.evaluate.metrics import (
 )
 from dpdm.evaluate.table import Table
 from dpdm.fields.grid import extend_grid, grid_of
-from dpdm.fields.input import FileOptions
+from dpdm.fields.level_names import statistic_name
 from dpdm.fields.levels import group_families
-from dpdm.fields.read import open_fields
+from dpdm.fields.plausibility import MissingCodes
+from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.statics import make_statics
-from dpdm.fields.statistics import statistic_name
-from dpdm.fields.value_checks import MissingCodes, common_missing_codes
+from dpdm.fields.value_checks import common_missing_codes
 from dpdm.interrupt import check_interrupt
 
 Watch = Callable[[Comparison, Snapshot, Scores], None]

@@ -18,7 +18,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.errors import DpdmError, DpdmWarning
+from dpdm.errors import DpdmError, DpdmWarning, prefix_file_name
 from dpdm.export.select import (
     ExportOptions,
     OutputLayer,
@@ -29,12 +29,11 @@ from dpdm.export.select import (
 )
 from dpdm.fields.csv_cells import guard_formulas
 from dpdm.fields.grid import Grid, Matrix
-from dpdm.fields.read import prefix_file_name
 from dpdm.fields.regrid import linear_matrix
 from dpdm.fields.statistics import Statistic, parse_statistic
 from dpdm.fields.write import write_text
+from dpdm.observations.columns import swapped_coordinates_error
 from dpdm.observations.csv_reader import read_station_positions
-from dpdm.observations.table import swapped_coordinates_error
 
 Array = NDArray[np.float64]
 

@@ -11,20 +11,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, prefix_file_name
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.fields.input import FileOptions, find_variable
-from dpdm.fields.read import load_checked_fields, prefix_file_name
-from dpdm.fields.statistics import (
-    Statistic,
-    is_ensemble_mean,
-    parse_statistic,
-    split_statistic,
-    statistic_name,
-)
+from dpdm.fields.level_names import split_statistic, statistic_name
+from dpdm.fields.read import FileOptions
+from dpdm.fields.statistics import Statistic, is_ensemble_mean, parse_statistic
 from dpdm.fields.subset import Box, cells_in_polygons, select_box, select_on_grid
 from dpdm.fields.time import distinct_date_labels
 from dpdm.fields.units import from_canonical
+from dpdm.fields.value_checks import load_checked_fields
+from dpdm.fields.variable_names import find_variable
 
 
 @dataclass(frozen=True)

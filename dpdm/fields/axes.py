@@ -81,7 +81,7 @@ def snap_to_regular(values: Array, name: str) -> Array:
     of one grid agree to the last bit whatever their precision.
 
     Example:
-        >>> regular(np.float32([0.1, 0.2, 0.3, 0.4]).astype(float), "latitude")
+        >>> snap_to_regular(np.float32([0.1, 0.2, 0.3, 0.4]).astype(float), "latitude")
         array([0.1, 0.2, 0.3, 0.4])
     """
     count = np.arange(values.size)

@@ -48,7 +48,7 @@ def coarse_climate_grid(grid: Grid, factor: int) -> Grid:
     """Return the grid of equal cells over the same area, each of about ``factor`` cells squared.
 
     Example:
-        >>> covering(Grid(np.arange(0.5, 9), np.arange(0.5, 360)), 4).shape
+        >>> coarse_climate_grid(Grid(np.arange(0.5, 9), np.arange(0.5, 360)), 4).shape
         (2, 90)
     """
     return Grid(split_extent(grid.lat_edges, factor), split_extent(grid.lon_edges, factor))
@@ -111,7 +111,7 @@ def quantile_probabilities(years: int) -> Array:
     """Return the probabilities to store: those of each year, or 21 from the least to the greatest.
 
     Example:
-        >>> probabilities(4).tolist()
+        >>> quantile_probabilities(4).tolist()
         [0.125, 0.375, 0.625, 0.875]
     """
     return np.linspace(0.5 / years, 1 - 0.5 / years, min(years, MAX_QUANTILES))
@@ -130,7 +130,7 @@ def empirical_probability(sample: Array, value: Array) -> Array:
     """Return the probability at which a value (...) stands in a sample (n, ...).
 
     Example:
-        >>> rank(np.array([0.0, 0.0, 3.0, np.nan]), np.array(0.0)).item()
+        >>> empirical_probability(np.array([0.0, 0.0, 3.0, np.nan]), np.array(0.0)).item()
         0.3333333333333333
     """
     below, equal = (sample < value).sum(0), (sample == value).sum(0)
@@ -142,7 +142,7 @@ def empirical_quantile(sample: Array, share: Array | float) -> Array:
     """Return the value that stands at a probability (...) in a sample (n, ...).
 
     Example:
-        >>> quantile(np.array([4.0, np.nan, 1.0]), 0.5).item()
+        >>> empirical_quantile(np.array([4.0, np.nan, 1.0]), 0.5).item()
         2.5
     """
     last = np.maximum(np.isfinite(sample).sum(0) - 1, 0)
@@ -229,7 +229,7 @@ def annual_harmonics(season: float | None) -> list[float]:
     """Return 1 and the cosines and sines of a fraction of the year; 0 where no season applies.
 
     Example:
-        >>> [round(v, 9) for v in waves(0.25)], waves(None)
+        >>> [round(v, 9) for v in annual_harmonics(0.25)], annual_harmonics(None)
         ([1.0, 0.0, 1.0, -1.0, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0])
     """
     if season is None:

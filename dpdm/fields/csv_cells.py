@@ -15,7 +15,8 @@ def guard_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose text begins with an apostrophe where it would pass for a formula.
 
     Example:
-        >>> guarded(pd.DataFrame({"station": ["=1+1", "-5", "Ulm"], "t2m": [-1.0, 2.0, 3.0]}))
+        >>> table = pd.DataFrame({"station": ["=1+1", "-5", "Ulm"], "t2m": [-1.0, 2.0, 3.0]})
+        >>> guard_formulas(table)
           station  t2m
         0   '=1+1 -1.0
         1      -5  2.0

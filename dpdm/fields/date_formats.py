@@ -30,7 +30,7 @@ def parse_times(cells: list[str]) -> np.ndarray:
         None where there is none, of dates before 1678 and of months of 30 days.
 
     Example:
-        >>> times(["2012-01-16T12:00", "2012/02", "20120316", ""]).astype("datetime64[D]")
+        >>> parse_times(["2012-01-16T12:00", "2012/02", "20120316", ""]).astype("datetime64[D]")
         array(['2012-01-16', '2012-02-01', '2012-03-16', 'NaT'], dtype='datetime64[D]')
     """
     said = [cell.strip() for cell in cells]

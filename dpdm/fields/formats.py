@@ -31,7 +31,7 @@ from xarray.backends import NetCDF4DataStore
 
 from dpdm.errors import DpdmError
 from dpdm.fields.time_decoding import decode_times
-from dpdm.system import check_regular, check_required_memory, read_error
+from dpdm.system import check_regular, check_required_memory, damaged_file_error, read_error
 
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
 
@@ -201,7 +201,6 @@ ZARR_MARKERS = (".zgroup", ".zmetadata", "zarr.json")
 CLASSIC_SIGNATURES = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
 GRIB_PRESSURE_NAME = "isobaricInhPa"  # of GRIB, as cfgrib calls it
 HDF5_SIGNATURE = b"\x89HDF"
-HEADER_TYPES_HINT = "Check the types of its variables and attributes."
 
 
 def open_raw(path: Path) -> xr.Dataset:
@@ -310,17 +309,6 @@ def _expand_pressure_level(ds: xr.Dataset, number: int) -> xr.Dataset:
         return ds
     whole = ds if GRIB_PRESSURE_NAME in ds.dims else ds.expand_dims(GRIB_PRESSURE_NAME)
     return whole.rename({GRIB_PRESSURE_NAME: f"{GRIB_PRESSURE_NAME}_{number}"})
-
-
-def damaged_file_error(path: Path | str, fault: Exception) -> DpdmError:
-    """Blame a damaged file for what a library threw."""
-    damaged = isinstance(fault, OSError | RuntimeError | EOFError)
-    hint = "It may be truncated; fetch it again." if damaged else HEADER_TYPES_HINT
-    return DpdmError(f"{path} cannot be read ({_first_line(fault)}).", hint)
-
-
-def _first_line(fault: Exception) -> str:
-    return str(fault).splitlines()[0] if str(fault) else type(fault).__name__
 
 
 def list_groups(path: Path) -> dict[str, list[str]]:

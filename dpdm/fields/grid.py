@@ -101,7 +101,7 @@ def edges_from_centres(centres: Array) -> Array:
     """Return the edges of cells that have these regular centres.
 
     Example:
-        >>> edges(np.array([1.0, 2.0, 3.0])).tolist()
+        >>> edges_from_centres(np.array([1.0, 2.0, 3.0])).tolist()
         [0.5, 1.5, 2.5, 3.5]
     """
     outer: Array = centres[0] + axis_spacing(centres) * (np.arange(len(centres) + 1) - 0.5)
@@ -117,7 +117,7 @@ def refine_grid(grid: Grid, spacing: tuple[float, float]) -> Grid:
     """Split every cell into as many whole parts as fit, none finer than ``spacing`` degrees.
 
     Example:
-        >>> refine(Grid(np.array([0.0, 2.5]), np.array([10.0, 12.5])), (0.25, 0.25)).shape
+        >>> refine_grid(Grid(np.array([0.0, 2.5]), np.array([10.0, 12.5])), (0.25, 0.25)).shape
         (20, 20)
     """
     parts = [max(1, int(d / s + 0.05)) for d, s in zip(grid.spacing, spacing, strict=True)]

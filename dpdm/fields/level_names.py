@@ -1,8 +1,8 @@
-"""Where a variable lies in the vertical, and what it is called by that.
+"""What a variable is called by its level and its statistic.
 
 Inside dpdm a variable on levels is one variable a level: ``t850`` is the temperature at 850 hPa,
-``t100m`` that at 100 m above the ground. Each says in its attributes which *family* it belongs to,
-the name that all levels share in files, and at which level it lies.
+``t100m`` that at 100 m above the ground. The attributes of each hold its *family*, the name that
+all levels share in files, and its level. ``t2m_mean`` and ``t2m_p10`` are statistics of ``t2m``.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import xarray as xr
 PA_PER_HPA = 100.0  # Pa
 LEVEL_ATTR_NAMES = ("family", "level", "level_units")
 RESERVED_NAMES = ("u10", "v10")  # the winds at 10 m, which those at 10 hPa must not be taken for
+_STATISTIC_SUFFIX = re.compile(r"_(mean|spread|p\d+)$")
 _TOKEN = re.compile(r"(?P<number>\d+(\.\d+)?(e[+-]?\d+)?)(?P<unit>hPa|m|)")
 
 
 class Level(NamedTuple):
-    """Where a variable lies in the vertical.
+    """The level of a variable.
 
     Attributes:
         family: The name that all levels of the variable share.
@@ -33,12 +34,12 @@ class Level(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Give the variable's name.
+        """Return the variable's name.
 
         Example:
-            >>> Place("t", 85000.0, "Pa").name, Place("t", 100.0, "m").name
+            >>> Level("t", 85000.0, "Pa").name, Level("t", 100.0, "m").name
             ('t850', 't100m')
-            >>> Place("u", 1000.0, "Pa").name
+            >>> Level("u", 1000.0, "Pa").name
             'u10hPa'
         """
         if self.units == "m":
@@ -48,27 +49,27 @@ class Level(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Give the level for people.
+        """Return the level as a label of tables and figures.
 
         Example:
-            >>> Place("t", 85000.0, "Pa").words, Place("t", 100.0, "m").words
+            >>> Level("t", 85000.0, "Pa").label, Level("t", 100.0, "m").label
             ('850 hPa', '100 m')
         """
         return f"{self.level:g} m" if self.units == "m" else f"{self.level / PA_PER_HPA:g} hPa"
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Give the attributes that say so."""
+        """Return the attributes of a variable on this level."""
         return dict(zip(LEVEL_ATTR_NAMES, self, strict=True))
 
     @property
     def height_order(self) -> float:
-        """Give a number that rises with height."""
+        """Return a number that rises with height."""
         return self.level if self.units == "m" else -self.level
 
 
 def read_level(array: xr.DataArray) -> Level | None:
-    """Return where a variable lies, or nothing for one that is on no level."""
+    """Return the level in a variable's attributes, None where it has none."""
     if not set(LEVEL_ATTR_NAMES) <= array.attrs.keys():
         return None
     family, level, units = (array.attrs[key] for key in LEVEL_ATTR_NAMES)
@@ -76,59 +77,87 @@ def read_level(array: xr.DataArray) -> Level | None:
 
 
 def parse_level(name: str, family: str) -> Level | None:
-    """Return the place that a name speaks of.
+    """Return the level in a variable's name, None where it has none.
 
     Example:
-        >>> placed("t850", "t"), placed("t100m", "t").level, placed("t2m", "")
-        (Place(family='t', level=85000.0, units='Pa'), 100.0, None)
+        >>> parse_level("t850", "t"), parse_level("t100m", "t").level, parse_level("t2m", "")
+        (Level(family='t', level=85000.0, units='Pa'), 100.0, None)
     """
     token = _TOKEN.fullmatch(name.removeprefix(family)) if family else None
     if token is None:
         return None
-    number, height = float(token["number"]), token["unit"] == "m"
-    return Level(
-        family, number if height else round_level(PA_PER_HPA * number), "m" if height else "Pa"
-    )
+    number = float(token["number"])
+    if token["unit"] == "m":
+        return Level(family, number, "m")
+    return Level(family, round_level(PA_PER_HPA * number), "Pa")
 
 
 def level_attrs(name: str, family: str) -> dict[str, Any]:
-    """Return the attributes that say a variable's place, none for one that is on no level."""
-    place = parse_level(name, family)
-    return {} if place is None else place.attributes
+    """Return the attributes that hold the level in a variable's name."""
+    level = parse_level(name, family)
+    return {} if level is None else level.attributes
 
 
 def base_name(array: xr.DataArray) -> str:
-    """Return a variable's name in files: its family's, with what a statistic adds to it.
+    """Return a variable's name in files, which all its levels share.
 
     Example:
-        >>> home(xr.DataArray(0.0, name="t850_mean", attrs=Place("t", 85000.0, "Pa").stamp))
+        >>> level = Level("t", 85000.0, "Pa")
+        >>> base_name(xr.DataArray(0.0, name="t850_mean", attrs=level.attributes))
         't_mean'
     """
-    place, name = read_level(array), str(array.name)
-    if place is None or not name.startswith(place.name):
-        return name
-    return place.family + name.removeprefix(place.name)
+    return strip_level(str(array.name), read_level(array))
 
 
-def rename_variable(array: xr.DataArray, name: str) -> xr.DataArray:
-    """Return a variable under another name, whose family that is if it ends in the same level.
+def strip_level(name: str, level: Level | None) -> str:
+    """Return a variable's name without its level.
 
     Example:
-        >>> old = xr.DataArray(0.0, name="ta850", attrs=Place("ta", 85000.0, "Pa").stamp)
-        >>> place_of(renamed(old, "t850")), place_of(renamed(old, "t2m"))
-        (Place(family='t', level=85000.0, units='Pa'), None)
+        >>> strip_level("t850_mean", Level("t", 85000.0, "Pa")), strip_level("t2m", None)
+        ('t_mean', 't2m')
     """
-    place, out = read_level(array), array.copy(deep=False).rename(name)
-    if place is None:
-        return out
-    stem = name.removesuffix(str(array.name).removeprefix(place.name))
-    token = re.escape(place._replace(family="").name)
+    if level is None or not name.startswith(level.name):
+        return name
+    return level.family + name.removeprefix(level.name)
+
+
+def rename_level(level: Level | None, old: str, new: str) -> Level | None:
+    """Return the level of a renamed variable, None where the new name ends in another level.
+
+    Example:
+        >>> level = Level("ta", 85000.0, "Pa")
+        >>> rename_level(level, "ta850", "t850"), rename_level(level, "ta850", "t2m")
+        (Level(family='t', level=85000.0, units='Pa'), None)
+    """
+    if level is None:
+        return None
+    stem = new.removesuffix(old.removeprefix(level.name))
+    token = re.escape(level._replace(family="").name)
     found = re.fullmatch(rf"(.+?){token}(hPa)?", stem)
-    others = {key: value for key, value in array.attrs.items() if key not in LEVEL_ATTR_NAMES}
-    out.attrs = others | (place._replace(family=found[1]).attributes if found else {})
-    return out
+    return level._replace(family=found[1]) if found else None
 
 
 def round_level(level: float) -> float:
-    """Return a level in six digits, in which pressures agree whatever unit they came in."""
+    """Round a level to six digits, so that pressures agree whatever their unit was."""
     return float(f"{level:.6g}")
+
+
+def statistic_name(variable: str, statistic: str) -> str:
+    """Return the name of a stored statistic; that of the variable without one.
+
+    Example:
+        >>> statistic_name("t2m", "p10"), statistic_name("t2m", "")
+        ('t2m_p10', 't2m')
+    """
+    return f"{variable}_{statistic}" if statistic else variable
+
+
+def split_statistic(name: object) -> tuple[str, str]:
+    """Split the name of a stored statistic into its variable and the statistic.
+
+    Example:
+        >>> split_statistic("t2m_p10"), split_statistic("t2m")
+        (('t2m', 'p10'), ('t2m', ''))
+    """
+    found = _STATISTIC_SUFFIX.search(str(name))
+    return (str(name)[: found.start()], found[1]) if found else (str(name), "")

@@ -20,8 +20,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.fields.level_names import Level, base_name, read_level, round_level
-from dpdm.fields.statistics import split_statistic, statistic_name
+from dpdm.fields.level_names import (
+    Level,
+    base_name,
+    read_level,
+    round_level,
+    split_statistic,
+    statistic_name,
+)
 from dpdm.fields.units import parse_unit, unit_registry
 
 VERTICAL_AXIS_ATTRS = {

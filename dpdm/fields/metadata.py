@@ -112,8 +112,8 @@ def iso_duration(days: float) -> str:
     """Write a length of time after ISO 8601; a month is one whatever its days.
 
     Example:
-        >>> period(30.5), period(91), period(365), period(10), period(0.25)
-        ('P1M', 'P3M', 'P1Y', 'P10D', 'PT6H')
+        >>> [iso_duration(days) for days in (30.5, 91, 365, 10, 0.25)]
+        ['P1M', 'P3M', 'P1Y', 'P10D', 'PT6H']
     """
     known = {"day": "P1D", "month": "P1M", "season": "P3M", "year": "P1Y"}
     if found := known.get(period_of_length(days)):
@@ -264,9 +264,9 @@ def exact_time_unit(*times: xr.DataArray) -> str:
     """Return the unit in which some times are exact in binary: days, hours, minutes or seconds.
 
     Example:
-        >>> epoch(xr.DataArray(np.array(["2000-01-01T12:00"], "M8[ns]")))
+        >>> exact_time_unit(xr.DataArray(np.array(["2000-01-01T12:00"], "M8[ns]")))
         'days since 1850-01-01'
-        >>> epoch(xr.DataArray(np.array(["2000-01-01T01:00"], "M8[ns]")))
+        >>> exact_time_unit(xr.DataArray(np.array(["2000-01-01T01:00"], "M8[ns]")))
         'hours since 1850-01-01'
     """
     seconds = np.concatenate([_seconds_of_day(time.values.ravel()) for time in times])

@@ -8,6 +8,7 @@ values is that code.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -59,3 +60,6 @@ MISSING_VALUE_CODES = (
 )
 DOUBTFUL_CODES = (-99.0, -99.9, 99.9, 999.0, 999.9, 9999.9, 99999.0, 32767.0)
 MIN_FILL_VALUE = 1e19  # the fill values of NetCDF, CMIP and GRIB begin here; no quantity does
+
+
+MissingCodes = Mapping[str, tuple[float, ...]]  # codes by variable; those of all under ""

@@ -48,7 +48,7 @@ def linear_matrix(source: Array, target: Array, cyclic: bool = False) -> Matrix:
     """Return the matrix that interpolates linearly between centres.
 
     Example:
-        >>> stencil(np.array([0.0, 1.0]), np.array([-1.0, 0.25])).toarray().tolist()
+        >>> linear_matrix(np.array([0.0, 1.0]), np.array([-1.0, 0.25])).toarray().tolist()
         [[1.0, 0.0], [0.75, 0.25]]
     """
     if cyclic:

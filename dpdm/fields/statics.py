@@ -15,11 +15,11 @@ from typing import NamedTuple
 import xarray as xr
 
 from dpdm.constants import GRAVITY
-from dpdm.errors import DpdmError, name_not_found
+from dpdm.errors import DpdmError, name_not_found, prefix_file_name
 from dpdm.fields.grid import Grid, align_longitudes, grid_of
-from dpdm.fields.read import load_checked_fields, prefix_file_name
 from dpdm.fields.regrid import average_conservative, interpolate_bilinear
 from dpdm.fields.units import first_step, parse_unit, unit_registry
+from dpdm.fields.value_checks import load_checked_fields
 
 MEAN_SPACING_RATIO = 1.5  # spacings: beyond it a mean over cells stands for a lerp between centres
 STATIC_ATTRS = {
@@ -61,7 +61,7 @@ def make_statics(grid: Grid, own: xr.Dataset | None = None) -> xr.Dataset:
     Example:
         >>> import numpy as np
         >>> lhasa_valley = Grid(np.array([29.5, 29.75]), np.array([91.0, 91.25]))
-        >>> bool((statics(lhasa_valley)["topography"] > 3500).all())
+        >>> bool((make_statics(lhasa_valley)["topography"] > 3500).all())
         True
     """
     path = "The bundled statics" if own is None else own.encoding.get("source", "The statics")

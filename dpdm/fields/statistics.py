@@ -29,7 +29,6 @@ _SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
 }  # fmt: skip
 _FORMS = "mean, spread, p10, p50, p90, member=3 or 'probability>300'"
-_STORED = re.compile(r"_(mean|spread|p\d+)$")
 _OVER_MEMBERS = " over the ensemble of "
 QUANTILES = (10, 50, 90)  # that are stored, in percent
 
@@ -124,7 +123,7 @@ def statistic_attrs(attrs: Mapping[str, Any], name: str, statistic: str) -> dict
     """Return the attributes of a statistic, from those of the variable.
 
     Example:
-        >>> describe({"long_name": "2 m temperature"}, "t2m", "p50")["cell_methods"]
+        >>> statistic_attrs({"long_name": "2 m temperature"}, "t2m", "p50")["cell_methods"]
         'realization: median'
     """
     words = {"mean": "mean", "spread": "standard deviation", "p50": "median"}.get(statistic, "")
@@ -140,7 +139,7 @@ def ordinal_word(number: int) -> str:
     """Return a number as an ordinal.
 
     Example:
-        >>> ordinal(1), ordinal(12), ordinal(90)
+        >>> ordinal_word(1), ordinal_word(12), ordinal_word(90)
         ('1st', '12th', '90th')
     """
     ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
@@ -151,7 +150,7 @@ def parse_statistic(text: str) -> Statistic:
     """Read a statistic.
 
     Example:
-        >>> parse("p90").value, parse("probability >= 0.5").sign
+        >>> parse_statistic("p90").value, parse_statistic("probability >= 0.5").sign
         (90, '>=')
     """
     found = _FORM.fullmatch(text.strip())
@@ -174,27 +173,6 @@ def _probability(text: str, over: str) -> Statistic:
     raise DpdmError(
         f"'{text}' says no threshold.", "Quote it for the shell: --stat 'probability>300'."
     )
-
-
-def statistic_name(variable: str, statistic: str) -> str:
-    """Return the name of a stored statistic; that of the variable without one.
-
-    Example:
-        >>> name_of("t2m", "p10"), name_of("t2m", "")
-        ('t2m_p10', 't2m')
-    """
-    return f"{variable}_{statistic}" if statistic else variable
-
-
-def split_statistic(name: object) -> tuple[str, str]:
-    """Split the name of a stored statistic into its variable and the statistic.
-
-    Example:
-        >>> split_name("t2m_p10"), split_name("t2m")
-        (('t2m', 'p10'), ('t2m', ''))
-    """
-    found = _STORED.search(str(name))
-    return (str(name)[: found.start()], found[1]) if found else (str(name), "")
 
 
 def is_ensemble_mean(array: xr.DataArray) -> bool:

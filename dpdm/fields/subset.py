@@ -32,7 +32,7 @@ def select_box(grid: Grid, box: Box) -> Grid:
 
     Example:
         >>> globe = Grid(np.arange(-88.75, 90, 2.5), np.arange(0, 360, 2.5))
-        >>> within(globe, (170, -170, 0, 5)).lon.tolist()
+        >>> select_box(globe, (170, -170, 0, 5)).lon.tolist()
         [170.0, 172.5, 175.0, 177.5, 180.0, 182.5, 185.0, 187.5, 190.0]
     """
     west, east, south, north = box
@@ -60,7 +60,7 @@ def select_padded_box(grid: Grid, box: Box, cells: int) -> Grid:
 
     Example:
         >>> globe = Grid(np.arange(-88.75, 90, 2.5), np.arange(0, 360, 2.5))
-        >>> around(globe, (170, -170, 0, 5), 1).lon[[0, -1]].tolist()
+        >>> select_padded_box(globe, (170, -170, 0, 5), 1).lon[[0, -1]].tolist()
         [167.5, 192.5]
     """
     inner = select_box(grid, box)
@@ -97,7 +97,7 @@ def centre_positions(own: Array, wanted: Array, spacing: float) -> slice | NDArr
     """Return where the wanted centres are, None when one is missing by a thousandth of a cell.
 
     Example:
-        >>> positions(np.array([0.0, 1.0, 2.0]), np.array([1.0, 2.0]), 1.0)
+        >>> centre_positions(np.array([0.0, 1.0, 2.0]), np.array([1.0, 2.0]), 1.0)
         slice(1, 3, None)
     """
     after = np.searchsorted(own, wanted).clip(1, own.size - 1)
@@ -222,7 +222,7 @@ def describe_extent(grid: Grid) -> str:
     """Describe a grid in a few words.
 
     Example:
-        >>> extent(Grid(np.arange(0, 5, 0.5), np.arange(10, 12, 0.5)))
+        >>> describe_extent(Grid(np.arange(0, 5, 0.5), np.arange(10, 12, 0.5)))
         '10 x 4 cells, lat 0 to 4.5, lon 10 to 11.5'
     """
     height, width = grid.shape

@@ -206,7 +206,7 @@ def distinct_date_labels(time: xr.DataArray, styles: Sequence[str]) -> list[str]
 
     Example:
         >>> times = xr.DataArray(["2012-01-16", "2012-02-15"], dims="time").astype("M8[ns]")
-        >>> distinct_dates(times, ["%Y", "%Y-%m", "%Y-%m-%d"])
+        >>> distinct_date_labels(times, ["%Y", "%Y-%m", "%Y-%m-%d"])
         ['2012-01', '2012-02']
     """
     words: list[str] = []
@@ -236,7 +236,7 @@ def label_year(label: str) -> str:
     """Return the year of a label.
 
     Example:
-        >>> year_of("2012-01"), year_of("-021-01"), year_of("12000")
+        >>> label_year("2012-01"), label_year("-021-01"), label_year("12000")
         ('2012', '-021', '12000')
     """
     return label[0] + label[1:].partition("-")[0]

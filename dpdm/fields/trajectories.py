@@ -14,9 +14,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, prefix_file_name
 from dpdm.fields.formats import detect_engine, open_raw
-from dpdm.fields.read import prefix_file_name
 from dpdm.fields.time import days_between
 
 COMPONENT_DIMS = ("trajectory", "time", "component")

@@ -24,7 +24,8 @@ the least rain, or 15 K outside. A desert of 20 degrees is never too dry.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,19 +36,21 @@ import xarray as xr
 from dask.base import tokenize
 from numpy.typing import NDArray
 
-from dpdm.errors import DpdmError, DpdmWarning
+from dpdm.errors import DpdmError, DpdmWarning, prefix_file_name
 from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.level_names import read_level
 from dpdm.fields.plausibility import (
     DOUBTFUL_CODES,
     MIN_FILL_VALUE,
     MISSING_VALUE_CODES,
     PLAUSIBLE_RANGES,
+    MissingCodes,
 )
 from dpdm.fields.units import first_step, linear_conversion, parse_unit
-from dpdm.fields.variables import Variable
+from dpdm.fields.variables import Variable, canonical_variable
+from dpdm.system import HDF5_LOCK, check_required_memory, damaged_file_error
 
 Array = NDArray[np.floating[Any]]
-MissingCodes = Mapping[str, tuple[float, ...]]  # codes by variable; those of all under ""
 CODE_TOLERANCE = 5e-7  # relative; single precision
 HUGE_CODE_TOLERANCE = 1e-2  # relative, of huge codes, which people round: 9.97e36
 
@@ -114,7 +117,7 @@ def format_code(value: Any) -> str:
     """Return a value as one would declare it.
 
     Example:
-        >>> spelled(np.float32(-99.9)), spelled(np.float32(1e20)), spelled(-999.0)
+        >>> format_code(np.float32(-99.9)), format_code(np.float32(1e20)), format_code(-999.0)
         ('-99.9', '1e+20', '-999')
     """
     return str(np.asarray(value)[()]).removesuffix(".0")
@@ -321,3 +324,58 @@ def _implausible_mean_message(
         f"degrees; {likely[0]:g} to {likely[1]:g} is likely. If its unit is not "
         f"'{array.attrs['source_units']}', say which, as in --units {name}={EXAMPLE_UNITS[name]}."
     )
+
+
+def load_checked_fields(
+    ds: xr.Dataset, path: Path | str | None = None, gaps: bool = False
+) -> xr.Dataset:
+    """Read lazy fields into memory, and check the values.
+
+    Args:
+        ds: The fields.
+        path: What a message calls them.
+        gaps: Whether whole fields may be missing.
+    """
+    path = path or ds.encoding.get("source", "the file")
+    check_required_memory(
+        ds.nbytes, f"A step of {path} takes", "Give a smaller region.", share=0.9
+    )
+    with translate_read_errors(path), HDF5_LOCK:
+        loaded = ds.compute()
+    check_values(loaded, path, gaps)
+    return loaded
+
+
+def check_values(ds: xr.Dataset, path: Path | str, gaps: bool = False) -> None:
+    """Refuse loaded fields that hold no value at all, or are in a wrong unit."""
+    with prefix_file_name(path):
+        for name, array in ds.data_vars.items():
+            if {"lat", "lon"} <= set(array.dims) and array.dtype.kind == "f":
+                _check_field_values(array, str(name), gaps)
+
+
+@contextmanager
+def translate_read_errors(path: Path | str) -> Iterator[None]:
+    """Say what the libraries below throw at a damaged file as a sentence."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", xr.SerializationWarning)
+            yield
+    except (DpdmError, MemoryError):
+        raise
+    except Exception as fault:  # each library has kinds of its own
+        raise damaged_file_error(path, fault) from fault
+
+
+def _check_field_values(array: xr.DataArray, name: str, gaps: bool) -> None:
+    if not gaps and bool(array.isnull().all(("lat", "lon")).any()):
+        what = "step" if read_level(array) is None else "step or level"
+        raise DpdmError(f"{name} has a field without a single value.", f"Leave that {what} out.")
+    check_field_median(array, canonical_variable(array))
+
+
+def check_field_median(array: xr.DataArray, variable: Variable | None) -> None:
+    """Refuse a field of which the median cannot be what its unit says."""
+    if variable and variable.name in PLAUSIBLE_RANGES:
+        unit = array.attrs.get("source_units", variable.units)
+        check_median(array.values, variable, unit)

@@ -1,155 +1,166 @@
-"""Which variables of a file are to be opened, and what they are called inside dpdm.
+"""Which variables of a file are opened, and their names inside dpdm.
 
-The user may speak of a variable by its canonical name or by that in the file, and of a family of
-levels as of one variable: ``t`` and ``ta`` mean all of ``t1000``, ``t850`` and so on.
+The user may name a variable by its canonical name or by that in the file, and a family of levels
+as one variable: ``t`` and ``ta`` mean all of ``t1000``, ``t850`` and so on.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import xarray as xr
 
 from dpdm.errors import DpdmError, name_not_found
-from dpdm.fields.level_names import base_name, read_level, rename_variable
+from dpdm.fields.level_names import (
+    Level,
+    rename_level,
+    split_statistic,
+    statistic_name,
+    strip_level,
+)
 from dpdm.fields.variables import (
     LEVEL_VARIABLES,
-    SATELLITE_VARIABLES,
     SURFACE_VARIABLES,
-    Variable,
+    FileVariable,
+    FileVariables,
+    canonical_name,
     match_level_variables,
     match_variables,
 )
 
-Arrays = Mapping[str, xr.DataArray]
+
+@dataclass(frozen=True, eq=False)
+class SelectedVariable:
+    """A variable of a file that is opened.
+
+    Attributes:
+        name: Its canonical name, or that in the file where it is not known.
+        source: The array in the file.
+        level: Its level under the canonical name.
+    """
+
+    name: str
+    source: FileVariable
+    level: Level | None
+
+    @property
+    def accepted_names(self) -> tuple[str, ...]:
+        """Return the names that the user may use: its own, then those of its family."""
+        family = strip_level(self.name, self.level)
+        return self.name, self.source.name, family, self.source.base_name
 
 
 def select_variables(
-    arrays: Arrays, variables: Sequence[str] | None, rename: Mapping[str, str], whole: bool
-) -> dict[str, str]:
-    """Map the names to open to names in the file.
+    sources: FileVariables, variables: Sequence[str] | None, rename: Mapping[str, str], whole: bool
+) -> list[SelectedVariable]:
+    """Select the variables to open.
 
     Args:
-        arrays: What the file holds on its grid, split by levels.
-        variables: The names that are asked for, or None for all.
-        rename: The user's choice of variables.
-        whole: Whether this file must have everything, or other files may.
+        sources: The arrays of the file that lie on the grid, split by levels.
+        variables: The names to open, or None for all.
+        rename: The user's choice of variables, canonical name to name in the file.
+        whole: Whether this file must have every variable, or other files may.
     """
-    asked = _expand_families(arrays, rename)
-    names = (
-        _name_all_arrays(arrays, asked)
-        if variables is None
-        else _find_requested(variables, arrays, asked)
-    )
-    sought = [*rename.items(), *((name, name) for name in variables or [])]
-    known = {*arrays, *map(base_name, arrays.values()), *accepted_names(names, arrays)}
-    absent = [(old, new) for new, old in sought if old not in known]
+    chosen = _expand_families(sources, rename)
+    if variables is None:
+        names = _name_all(sources, chosen)
+    else:
+        names = _find_requested(variables, sources, chosen)
+    selected = [
+        SelectedVariable(new, sources[old], rename_level(sources[old].level, old, new))
+        for new, old in names.items()
+    ]
+    known = {*sources, *(source.base_name for source in sources.values())}
+    known.update(*(each.accepted_names for each in selected))
+    requested = [*rename.items(), *((name, name) for name in variables or [])]
+    absent = [(old, new) for new, old in requested if old not in known]
     if absent and (whole or not names):
-        raise _absent_variable_error(*absent[0], arrays)
-    return names
+        raise _absent_variable_error(*absent[0], sources)
+    return selected
 
 
-def accepted_names(names: Mapping[str, str], arrays: Arrays) -> set[str]:
-    """Return all words by which a user may speak of what is opened."""
-    return {word for new, old in names.items() for word in array_names(arrays[old], new)}
-
-
-def array_names(array: xr.DataArray, name: str) -> tuple[str, ...]:
-    """Return the words for one array of a file: its names, then those of its family."""
-    return name, str(array.name), base_name(rename_variable(array, name)), base_name(array)
-
-
-def _expand_families(arrays: Arrays, rename: Mapping[str, str]) -> dict[str, str]:
-    """Return the user's choice of variables, a family's for each of its levels."""
-    asked = {new: old for new, old in rename.items() if old in arrays}
+def _expand_families(sources: FileVariables, rename: Mapping[str, str]) -> dict[str, str]:
+    """Return the user's choice of variables, that of a family for each of its levels."""
+    chosen = {new: old for new, old in rename.items() if old in sources}
     for new, old in rename.items():
-        parts = [a for a in arrays.values() if base_name(a) == old and a.name != old]
+        parts = [s for s in sources.values() if s.base_name == old and s.name != old]
         if new in SURFACE_VARIABLES and len(parts) > 1:
             raise DpdmError(
                 f"{new} lies at the surface, and {old} on {len(parts)} levels.",
-                f"Name one of them, as in --var {new}={parts[0].name}.",
+                f"Choose one level, as in --var {new}={parts[0].name}.",
             )
-        asked |= {_name_level(part, new): str(part.name) for part in parts}
-    return asked
+        chosen |= {_name_level(part, new): part.name for part in parts}
+    return chosen
 
 
-def _name_level(part: xr.DataArray, family: str) -> str:
-    """Return what one level of a family is to be called."""
-    place = read_level(part)
-    if place is None or family in SURFACE_VARIABLES:
+def _name_level(part: FileVariable, family: str) -> str:
+    """Return the canonical name of one level of a family."""
+    if part.level is None or family in SURFACE_VARIABLES:
         return family
-    return place._replace(family=family).name
+    return part.level._replace(family=family).name
 
 
-def _name_all_arrays(arrays: Arrays, asked: Mapping[str, str]) -> dict[str, str]:
-    """Name every array: canonically where it is known, else as it is."""
-    found = match_variables(arrays, asked) | _names_on_levels(arrays, asked)
+def _name_all(sources: FileVariables, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Map every array: by its canonical name where it is known, else by its own."""
+    found = match_variables(sources, chosen) | _match_levels(sources, chosen)
     taken = set(found) | set(found.values())
-    return found | {name: name for name in arrays if name not in taken}
+    return found | {name: name for name in sources if name not in taken}
 
 
-def _names_on_levels(arrays: Arrays, asked: Mapping[str, str]) -> dict[str, str]:
-    """Name what is known on levels, but for what the user chose."""
-    free = {name: array for name, array in arrays.items() if name not in asked.values()}
-    return {new: old for new, old in match_level_variables(free).items() if new not in asked}
+def _match_levels(sources: FileVariables, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Map the known variables on levels, without those that the user chose."""
+    free = {name: source for name, source in sources.items() if name not in chosen.values()}
+    return {new: old for new, old in match_level_variables(free).items() if new not in chosen}
 
 
 def _find_requested(
-    variables: Sequence[str], arrays: Arrays, asked: Mapping[str, str]
+    variables: Sequence[str], sources: FileVariables, chosen: Mapping[str, str]
 ) -> dict[str, str]:
-    """Find what is asked for by its canonical name, then by its name in the file."""
+    """Map requested names: canonical names first, then those in the file."""
     known = {name: SURFACE_VARIABLES[name] for name in variables if name in SURFACE_VARIABLES}
-    found = match_variables(arrays, asked, known) | {
-        name: name for name in arrays if name not in SURFACE_VARIABLES
-    }
-    levels = _names_on_levels(arrays, asked)
-    found |= levels
-    out = {}
+    others = {name: name for name in sources if name not in SURFACE_VARIABLES}
+    levels = _match_levels(sources, chosen)
+    found = match_variables(sources, chosen, known) | others | levels
+    out: dict[str, str] = {}
     for name in variables:
         if name in found:
             out[name] = found[name]
         elif name in LEVEL_VARIABLES:
-            out |= {
-                n: old
-                for n, old in levels.items()
-                if base_name(rename_variable(arrays[old], n)) == name
-            }
+            out |= {new: old for new, old in levels.items() if _family(sources[old], new) == name}
         else:
             out |= {
-                n: old for n, old in found.items() if n == old and base_name(arrays[old]) == name
+                new: old
+                for new, old in found.items()
+                if new == old and sources[old].base_name == name
             }
     return out
 
 
-def _absent_variable_error(name: str, wanted: str, arrays: Arrays) -> DpdmError:
-    """Refuse a name that is not in the file; offer the nearest that is."""
-    there = list(dict.fromkeys(map(base_name, arrays.values())))
-    return name_not_found(name, there, f"Say which it is, as in --var {wanted}={{}}.", kind="")
+def _family(source: FileVariable, name: str) -> str:
+    """Return the family of an array under its canonical name."""
+    return strip_level(name, rename_level(source.level, source.name, name))
 
 
-def normalise_heading(text: str) -> str:
-    """Return a name as it is compared: lower case, words joined by underscores.
+def _absent_variable_error(name: str, wanted: str, sources: FileVariables) -> DpdmError:
+    """Return the error for a name that is not in the file, with the nearest ones."""
+    names = list(dict.fromkeys(source.base_name for source in sources.values()))
+    return name_not_found(name, names, f"Choose one, as in --var {wanted}={{}}.", kind="")
 
-    Example:
-        >>> plain(" Valid Time"), plain("station-id")
-        ('valid_time', 'station_id')
+
+def find_variable(fields: xr.Dataset, wanted: str, hint: str, where: object = "") -> str:
+    """Return the name of a variable from its name, that of its mean, or an alias.
+
+    Args:
+        fields: Canonical fields.
+        wanted: The name that the user gives.
+        hint: The hint of the error, with braces for the nearest name.
+        where: The file, unless the caller names it in the message.
     """
-    return re.sub(r"[\s\-]+", "_", text.strip().lower())
-
-
-def canonical_name(
-    text: str, among: Mapping[str, Variable] = SURFACE_VARIABLES | SATELLITE_VARIABLES
-) -> str | None:
-    """Return the canonical name of a variable that is known, by any of its names.
-
-    Example:
-        >>> canonical("Air Temperature"), canonical("pr"), canonical("state")
-        ('t2m', 'tp', None)
-        >>> canonical("Air Temperature", ALOFT)
-        't'
-    """
-    for name, known in among.items():
-        if normalise_heading(text) in (name, known.standard_name, *known.aliases, *known.synonyms):
+    stem, kind = split_statistic(wanted)
+    known = [v.name for v in SURFACE_VARIABLES.values() if wanted.lower() in v.aliases]
+    means = [stem] if kind == "mean" else [statistic_name(wanted, "mean")]
+    for name in (wanted, *means, canonical_name(wanted) or "", *known):
+        if name in fields.data_vars:
             return name
-    return None
+    raise name_not_found(wanted, fields.data_vars, hint, where)

@@ -1,36 +1,37 @@
-"""Which variable of a file is which: CF standard names first, then the usual short names.
+"""The variables that dpdm knows, and how they are recognised in files.
 
-Inside dpdm a variable has one name and one unit, those of `KNOWN`. A file may call it anything:
-`identify` recognises one array, `choose` settles a whole file, where several arrays may claim the
-same meaning. An array that is on a level, or that is an extreme over its interval, is never taken
-for the surface variable of the same standard name; `ALOFT` says what it may be. What satellites
-see of whole columns of air, `REMOTE`, is observed, and no variable of fields.
+Inside dpdm a variable has one name and one unit, those of `SURFACE_VARIABLES` and
+`LEVEL_VARIABLES`. A file may call it anything: CF standard names count first, then short names.
+`identify_variable` recognises one array; `match_variables` settles a whole file, where several
+arrays may claim the same variable. An array on a level, or an extreme over its interval, is never
+taken for the surface variable of the same standard name. `SATELLITE_VARIABLES` are observed, and
+are no variables of fields.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.level_names import Level, base_name, read_level
-from dpdm.fields.statistics import split_statistic
+from dpdm.fields.level_names import Level, read_level, split_statistic, strip_level
 
 
 @dataclass(frozen=True)
 class Variable:
-    """Name one physical quantity as dpdm writes it, and as others do.
+    """One physical quantity.
 
     Args:
         name: The name inside dpdm.
         standard_name: The CF standard name that goes with `units`.
-        long_name: Words for a plot.
+        long_name: Label of plots.
         units: The canonical unit.
-        aliases: Short names in the wild, lower case.
-        synonyms: Other CF standard names of the same quantity, mostly in other units.
+        aliases: Short names in other files, lower case.
+        synonyms: Other CF standard names of the same quantity.
     """
 
     name: str
@@ -175,17 +176,12 @@ LEVEL_VARIABLES: dict[str, Variable] = {variable.name: variable for variable in 
 SATELLITE_VARIABLES: dict[str, Variable] = {
     variable.name: variable for variable in _SATELLITE_TABLE
 }
+OBSERVED_VARIABLES = SURFACE_VARIABLES | LEVEL_VARIABLES | SATELLITE_VARIABLES
 
-_PRESSURE_AXIS_NAMES = {
-    "plev",
-    "lev",
-    "level",
-    "pressure",
-    "pressure_level",
-    "isobaricinhpa",
-    "isobaric",
-}
-# What only the long name tells: CLM's TG of the ground, CESM's U10 without direction, E-OBS's TX.
+_PRESSURE_AXIS_NAMES = frozenset(
+    ("plev", "lev", "level", "pressure", "pressure_level", "isobaricinhpa", "isobaric")
+)
+# Only the long name shows: CLM's TG of the ground, CESM's U10 without direction, E-OBS's TX.
 _OTHER_QUANTITY = re.compile(
     r"\b(maximum|minimum|max|min(?=\.? temp)|dew|soil|skin|(ground|ocean) temperature|"
     r"sea[ _]surface|sea[ _]water|wet[ _]?bulb|potential|virtual|range|uncertainty|number of)\b"
@@ -196,44 +192,75 @@ _ANOMALY = re.compile(r"anomal(y|ies|ous)|\bdepartures?\b|_anom\b|^anom_")
 _EXTREME = re.compile(r"time:\s*(maximum|minimum|range|standard_deviation|variance)")
 
 
-def identify_variable(array: xr.DataArray) -> Variable | None:
-    """Say which known variable an array is, or None.
+@dataclass(frozen=True, eq=False)
+class FileVariable:
+    """An array of a file and its level.
+
+    Attributes:
+        array: The array.
+        level: Its level, None for one on no level.
+        base_name: Its name in the file, which all levels share.
+    """
+
+    array: xr.DataArray
+    level: Level | None
+    base_name: str
+
+    @classmethod
+    def read(cls, array: xr.DataArray) -> FileVariable:
+        """Return an array with the level in its attributes."""
+        level = read_level(array)
+        return cls(array, level, strip_level(str(array.name), level))
+
+    @property
+    def name(self) -> str:
+        """Return the array's name."""
+        return str(self.array.name)
+
+
+FileVariables: TypeAlias = Mapping[str, FileVariable]
+
+
+def identify_variable(source: FileVariable) -> Variable | None:
+    """Return the known surface variable that an array is, or None.
 
     Example:
-        >>> identify(xr.DataArray(0.0, attrs={"standard_name": "precipitation_flux"})).name
-        'tp'
-        >>> identify(xr.DataArray(0.0, name="T2")).name
+        >>> identify_variable(FileVariable.read(xr.DataArray(0.0, name="T2"))).name
         't2m'
     """
-    ranked = [(grade_match(array, variable), name) for name, variable in SURFACE_VARIABLES.items()]
+    ranked = [
+        (grade_match(source, variable), name) for name, variable in SURFACE_VARIABLES.items()
+    ]
     best, name = max(ranked)
     return SURFACE_VARIABLES[name] if best else None
 
 
 def canonical_variable(array: xr.DataArray) -> Variable | None:
-    """Return what a canonical array is by its name, and on a level by its family, or None.
+    """Return the known variable of a canonical array, or None.
 
     Example:
-        >>> stamp = Place("t", 85000.0, "Pa").stamp
-        >>> variable_of(xr.DataArray(0.0, name="t850", attrs=stamp)).units
+        >>> attrs = Level("t", 85000.0, "Pa").attributes
+        >>> canonical_variable(xr.DataArray(0.0, name="t850", attrs=attrs)).units
         'K'
     """
-    place = read_level(array)
-    if place is None or place.name != array.name:
-        return (SURFACE_VARIABLES | SATELLITE_VARIABLES).get(str(array.name))
-    return LEVEL_VARIABLES.get(place.family)
+    return known_variable(str(array.name), read_level(array))
 
 
-def grade_match(array: xr.DataArray, variable: Variable) -> int:
+def known_variable(name: str, level: Level | None) -> Variable | None:
+    """Return the known variable of a canonical name and level, or None."""
+    if level is None or level.name != name:
+        return (SURFACE_VARIABLES | SATELLITE_VARIABLES).get(name)
+    return LEVEL_VARIABLES.get(level.family)
+
+
+def grade_match(source: FileVariable, variable: Variable) -> int:
     """Grade a claim: 3 standard name and short name, 2 standard name, 1 short name, 0 neither."""
-    aloft = variable is LEVEL_VARIABLES.get(variable.name)
-    if _lies_on_levels(array) != aloft or _EXTREME.search(
-        str(array.attrs.get("cell_methods", ""))
-    ):
+    array = source.array
+    on_levels = variable is LEVEL_VARIABLES.get(variable.name)
+    extreme = _EXTREME.search(str(array.attrs.get("cell_methods", "")))
+    if _lies_on_levels(source) != on_levels or extreme or _is_other_quantity(array, variable):
         return 0
-    if _is_other_quantity(array, variable):
-        return 0
-    alias = base_name(array).lower() in (variable.name, *variable.aliases)
+    alias = source.base_name.lower() in (variable.name, *variable.aliases)
     standard = str(array.attrs.get("standard_name", "unknown")).strip().lower()
     if standard in ("", "unknown"):
         return int(alias)
@@ -241,100 +268,127 @@ def grade_match(array: xr.DataArray, variable: Variable) -> int:
 
 
 def _is_other_quantity(array: xr.DataArray, variable: Variable) -> bool:
-    """Tell whether an array's long name speaks of another quantity than the variable."""
-    said = str(array.attrs.get("long_name", "")).lower()
+    """Tell whether an array's long name is that of another quantity."""
+    long_name = str(array.attrs.get("long_name", "")).lower()
     if variable.units == "m s-1":
-        return bool(_SPEED.search(said)) and not _DIRECTIONAL.search(said)
-    found = {match.group() for match in _OTHER_QUANTITY.finditer(said)}
+        return bool(_SPEED.search(long_name)) and not _DIRECTIONAL.search(long_name)
+    found = {match.group() for match in _OTHER_QUANTITY.finditer(long_name)}
     mean = {"maximum", "minimum"} <= found  # half of the sum of the two
     return is_anomaly(array) or (bool(found) and not mean and variable.name in ("t2m", "tp"))
 
 
-def candidate_variables(array: xr.DataArray) -> set[str]:
-    """Return what an array may be by its name, wherever it lies."""
-    name = base_name(array).lower()
-    every = [*SURFACE_VARIABLES.values(), *LEVEL_VARIABLES.values()]
-    return {v.name for v in every if name in (v.name, *v.aliases)}
+def candidate_variables(source: FileVariable) -> set[str]:
+    """Return the known variables that an array may be by its short name, on any level."""
+    name = source.base_name.lower()
+    variables = [*SURFACE_VARIABLES.values(), *LEVEL_VARIABLES.values()]
+    return {v.name for v in variables if name in (v.name, *v.aliases)}
 
 
 def is_anomaly(array: xr.DataArray) -> bool:
-    """Tell whether an array holds departures from a mean, not the quantity itself."""
-    words = (array.name, *(array.attrs.get(k, "") for k in ("long_name", "standard_name")))
-    return any(_ANOMALY.search(str(word).lower()) for word in words)
+    """Tell whether an array holds anomalies, not the quantity itself."""
+    texts = (array.name, *(array.attrs.get(k, "") for k in ("long_name", "standard_name")))
+    return any(_ANOMALY.search(str(text).lower()) for text in texts)
 
 
 def match_variables(
-    arrays: Mapping[str, xr.DataArray],
-    asked: Mapping[str, str],
+    sources: FileVariables,
+    chosen: Mapping[str, str],
     among: Mapping[str, Variable] = SURFACE_VARIABLES,
 ) -> dict[str, str]:
     """Map canonical names to the names in a file.
 
     Args:
-        arrays: What the file holds on its grid.
-        asked: The user's own choice, canonical name to name in the file; it goes before all.
+        sources: The arrays of the file that lie on the grid.
+        chosen: The user's choice, canonical name to name in the file, which takes precedence.
         among: The variables to look for.
     """
-    for name, old in asked.items():
-        if name in SURFACE_VARIABLES and old in arrays and is_anomaly(arrays[old]):
-            raise DpdmError(
-                f"{old} ({arrays[old].attrs.get('long_name', 'anomalies')}) holds anomalies, and "
-                f"{name} is the {SURFACE_VARIABLES[name].long_name} itself.",
-                "Add the climatology that they are departures from.",
-            )
-    free = {name: array for name, array in arrays.items() if name not in asked.values()}
-    found = dict(asked)
+    _check_no_anomalies(sources, chosen)
+    free = {name: source for name, source in sources.items() if name not in chosen.values()}
+    found = dict(chosen)
     for name, variable in among.items():
-        ranks = {key: grade_match(array, variable) for key, array in free.items()}
-        best = max(ranks.values(), default=0)
-        claims = _prefer_ensemble_mean(
-            sorted(key for key, grade in ranks.items() if grade == best)
-        )
+        grades = {key: grade_match(source, variable) for key, source in free.items()}
+        best = max(grades.values(), default=0)
         if name in found or not best:
             continue
+        claims = _prefer_ensemble_mean(sorted(k for k, grade in grades.items() if grade == best))
         if len(claims) > 1:
             raise DpdmError(
                 f"{' and '.join(claims)} may each be {name} ({variable.long_name}).",
-                f"Say which: --var {name}={claims[0]}.",
+                f"Choose one: --var {name}={claims[0]}.",
             )
         found[name] = claims[0]
     return found
 
 
-def match_level_variables(arrays: Mapping[str, xr.DataArray]) -> dict[str, str]:
-    """Map canonical names on levels to the names in a file, one level after the other."""
-    levels: dict[tuple[float, str], dict[str, xr.DataArray]] = {}
-    for name, array in arrays.items():
-        if place := read_level(array):
-            levels.setdefault(place[1:], {})[name] = array
+def _check_no_anomalies(sources: FileVariables, chosen: Mapping[str, str]) -> None:
+    """Refuse anomalies that the user chose for a variable."""
+    for name, old in chosen.items():
+        if name in SURFACE_VARIABLES and old in sources and is_anomaly(sources[old].array):
+            raise DpdmError(
+                f"{old} ({sources[old].array.attrs.get('long_name', 'anomalies')}) holds "
+                f"anomalies, and {name} is the {SURFACE_VARIABLES[name].long_name} itself.",
+                "Add the climatology to the anomalies first.",
+            )
+
+
+def match_level_variables(sources: FileVariables) -> dict[str, str]:
+    """Map canonical names on levels to the names in a file, level by level."""
+    levels: dict[tuple[float, str], dict[str, FileVariable]] = {}
+    for name, source in sources.items():
+        if source.level:
+            levels.setdefault(source.level[1:], {})[name] = source
     return {
         Level(family, *level).name: name
-        for level, there in levels.items()
-        for family, name in match_variables(there, {}, LEVEL_VARIABLES).items()
+        for level, group in levels.items()
+        for family, name in match_variables(group, {}, LEVEL_VARIABLES).items()
     }
 
 
 def _prefer_ensemble_mean(claims: list[str]) -> list[str]:
-    """Let an ensemble's mean speak for its spread and percentiles.
+    """Prefer an ensemble's mean to its spread and percentiles.
 
     Example:
-        >>> _leading(["t2m_mean", "t2m_p10", "t2m_spread"]), _leading(["t2m_mean", "tas"])
-        (['t2m_mean'], ['t2m_mean', 'tas'])
+        >>> _prefer_ensemble_mean(["t2m_mean", "t2m_p10", "t2m_spread"])
+        ['t2m_mean']
+        >>> _prefer_ensemble_mean(["t2m_mean", "tas"])
+        ['t2m_mean', 'tas']
     """
-    stems, kinds = zip(*map(split_statistic, claims), strict=True) if claims else ((), ())
-    alone = "mean" in kinds and all(kinds) and len(set(stems)) == 1
-    return [claims[kinds.index("mean")]] if alone else claims
+    stems, kinds = zip(*map(split_statistic, claims), strict=True)
+    one_ensemble = "mean" in kinds and all(kinds) and len(set(stems)) == 1
+    return [claims[kinds.index("mean")]] if one_ensemble else claims
 
 
-def _lies_on_levels(array: xr.DataArray) -> bool:
-    """Say whether an array lies on a level, or on pressure levels."""
-    return read_level(array) is not None or any(
-        _is_pressure(name, axis) for name, axis in array.coords.items()
-    )
-
-
-def _is_pressure(name: Hashable, axis: xr.DataArray) -> bool:
-    return (
+def _lies_on_levels(source: FileVariable) -> bool:
+    """Tell whether an array lies on a level, or on pressure levels."""
+    return source.level is not None or any(
         str(name).lower() in _PRESSURE_AXIS_NAMES
         or axis.attrs.get("standard_name") == "air_pressure"
+        for name, axis in source.array.coords.items()
     )
+
+
+def normalise_heading(text: str) -> str:
+    """Return a name for comparison: lower case, words joined by underscores.
+
+    Example:
+        >>> normalise_heading(" Valid Time"), normalise_heading("station-id")
+        ('valid_time', 'station_id')
+    """
+    return re.sub(r"[\s\-]+", "_", text.strip().lower())
+
+
+def canonical_name(
+    text: str, among: Mapping[str, Variable] = SURFACE_VARIABLES | SATELLITE_VARIABLES
+) -> str | None:
+    """Return the canonical name of a known variable from any of its names, or None.
+
+    Example:
+        >>> canonical_name("Air Temperature"), canonical_name("pr"), canonical_name("state")
+        ('t2m', 'tp', None)
+        >>> canonical_name("Air Temperature", LEVEL_VARIABLES)
+        't'
+    """
+    for name, known in among.items():
+        if normalise_heading(text) in (name, known.standard_name, *known.aliases, *known.synonyms):
+            return name
+    return None

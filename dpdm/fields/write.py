@@ -94,7 +94,7 @@ def iterate_paths(inputs: object) -> Iterator[Path]:
     """Yield the paths in a path, a sequence, the values of a mapping, or a dataclass.
 
     Example:
-        >>> [p.name for p in paths_in([Path("a.nc"), None, {"also": Path("b.nc")}])]
+        >>> [p.name for p in iterate_paths([Path("a.nc"), None, {"also": Path("b.nc")}])]
         ['a.nc', 'b.nc']
     """
     if isinstance(inputs, Path):

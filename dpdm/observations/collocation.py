@@ -26,7 +26,7 @@ from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, edges_from_centres
 from dpdm.fields.time import MATCHING_PERIODS, period_of
-from dpdm.observations.values import row_operators
+from dpdm.observations.columns import row_operators
 
 Array = NDArray[np.float64]
 StepIndices = NDArray[np.int64]

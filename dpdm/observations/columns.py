@@ -10,11 +10,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import pandas as pd
+
 from dpdm.errors import DpdmError
 from dpdm.fields.level_names import Level, parse_level
-from dpdm.fields.value_checks import MissingCodes
-from dpdm.fields.variable_names import canonical_name, normalise_heading
-from dpdm.fields.variables import LEVEL_VARIABLES, SATELLITE_VARIABLES, SURFACE_VARIABLES
+from dpdm.fields.plausibility import MissingCodes
+from dpdm.fields.variables import (
+    LEVEL_VARIABLES,
+    OBSERVED_VARIABLES,
+    SATELLITE_VARIABLES,
+    SURFACE_VARIABLES,
+    canonical_name,
+    normalise_heading,
+)
 
 COLUMN_ALIASES: dict[str, tuple[str, ...]] = {
     role: tuple(words.split())
@@ -92,8 +100,10 @@ def parse_pressure_level(text: str) -> Level | None:
     """Return the place that the name of a variable on one level of pressure speaks of.
 
     Example:
-        >>> levelled("ta_850").name, levelled("T50hPa").name, levelled("t2m"), levelled("u10")
-        ('t850', 't50', None, None)
+        >>> parse_pressure_level("ta_850").name, parse_pressure_level("T50hPa").name
+        ('t850', 't50')
+        >>> parse_pressure_level("t2m"), parse_pressure_level("u10")
+        (None, None)
     """
     found = _PRESSURE_LEVEL_NAME.fullmatch(normalise_heading(text))
     family = (
@@ -171,3 +181,55 @@ def check_unique_columns(names: list[str], asked: ObservationOptions) -> None:
                 f"{twins[0]} and {name} may each be {asked.name(name)}.",
                 f"Say which: --obs-var {asked.name(name)}={name}.",
             )
+
+
+IDENTITY_OPERATORS = (
+    "",
+    "point",
+    "mean",
+    "coarse",
+)  # operators whose values are those of the variable
+
+SAME_UNIT_OPERATORS = (
+    "speed",
+    "exceedance",
+)  # those in the variable's unit, but counted from zero
+
+OPERATOR_UNITS = {
+    "log1p": "1", "saturating": "1", "threshold": "1", "direction": "degree",
+    "heading_east": "1", "heading_north": "1", "divergence": "s-1", "vorticity": "s-1",
+    "saturating_vorticity": "1",
+}  # fmt: skip
+
+
+def row_variables(table: pd.DataFrame) -> pd.Series:
+    """Return what each row's variable is, of one on levels the family; empty where unknown."""
+    aloft = table["pressure"].notna() if "pressure" in table else pd.Series(False, table.index)
+    names = {name: _observed_variable_name(name) for name in table["variable"].unique()}
+    known = table["variable"].map(names)
+    return known.where(
+        ~known.isin(LEVEL_VARIABLES) | ~table["variable"].isin(LEVEL_VARIABLES) | aloft, ""
+    )
+
+
+def _observed_variable_name(name: str) -> str:
+    """Return what a name means, on levels the family's."""
+    place = parse_pressure_level(name)
+    return name if name in OBSERVED_VARIABLES else place.family if place else ""
+
+
+def row_operators(table: pd.DataFrame) -> pd.Series:
+    """Return the name of each row's operator, empty for values of the variable itself."""
+    named = table["operator"] if "operator" in table else pd.Series("", table.index)
+    return named.fillna("")
+
+
+OPERATOR_VARIABLES = {
+    "brightness": "tb",
+    "olr": "rlut",
+}  # operators, and the variables that stand for them
+
+
+def swapped_coordinates_error(evidence: str, what: str = "the two columns' names") -> DpdmError:
+    """Say that someone took latitude for longitude."""
+    return DpdmError(f"{evidence}: latitude and longitude look swapped.", f"Exchange {what}.")

@@ -18,8 +18,7 @@ import pandas as pd
 from dpdm.errors import DpdmError
 from dpdm.fields.csv_cells import unguard_formulas
 from dpdm.fields.date_formats import MISSING_WORDS, is_number, parse_times
-from dpdm.fields.variable_names import normalise_heading
-from dpdm.fields.variables import SURFACE_VARIABLES
+from dpdm.fields.variables import SURFACE_VARIABLES, normalise_heading
 from dpdm.observations.columns import (
     ERROR_SUFFIX,
     LENGTH_COLUMNS,

@@ -16,10 +16,10 @@ from torch import Tensor
 from dpdm.errors import DpdmError
 from dpdm.fields.formats import open_raw
 from dpdm.fields.grid import grid_of
-from dpdm.fields.input import FileOptions
 from dpdm.fields.level_names import read_level
-from dpdm.fields.read import load_checked_fields, select_member_hint
+from dpdm.fields.read import FileOptions, select_member_hint
 from dpdm.fields.units import restore_units
+from dpdm.fields.value_checks import load_checked_fields
 from dpdm.operators.geometry import GridAxis, GridLayout, globe_layout, plane_layout
 
 LEAP_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")

@@ -18,15 +18,17 @@ import pandas as pd
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.formats import damaged_file_error, open_raw
+from dpdm.fields.formats import open_raw
 from dpdm.fields.time_axis import centre_end_stamps
 from dpdm.fields.time_decoding import decode_time_variable
-from dpdm.fields.variable_names import normalise_heading
 from dpdm.fields.variables import (
     LEVEL_VARIABLES,
+    OBSERVED_VARIABLES,
     SATELLITE_VARIABLES,
+    FileVariable,
     grade_match,
     identify_variable,
+    normalise_heading,
 )
 from dpdm.observations.columns import (
     LENGTH_COLUMNS,
@@ -38,7 +40,7 @@ from dpdm.observations.columns import (
     find_columns,
     parse_pressure_level,
 )
-from dpdm.observations.values import OBSERVED_VARIABLES
+from dpdm.system import damaged_file_error
 
 ROLE_STANDARD_NAMES = {
     "time": ("time",),
@@ -190,12 +192,12 @@ def _is_variable_wanted(ds: xr.Dataset, name: str, asked: ObservationOptions) ->
 
 def _identifying_name(ds: xr.Dataset, name: str, asked: ObservationOptions) -> str:
     """Return the name that tells what an array is: its own, or what its metadata make of it."""
-    array = ds[name]
+    source = FileVariable.read(ds[name])
     if name in asked.chosen_file_names():
         return name
-    among = LEVEL_VARIABLES if "pressure" in array.coords else SATELLITE_VARIABLES
-    best = max(among.values(), key=lambda variable: grade_match(array, variable))
-    known = identify_variable(array) or (best if grade_match(array, best) else None)
+    among = LEVEL_VARIABLES if "pressure" in source.array.coords else SATELLITE_VARIABLES
+    best = max(among.values(), key=lambda variable: grade_match(source, variable))
+    known = identify_variable(source) or (best if grade_match(source, best) else None)
     return name if known is None or known.name in asked.rename else known.name
 
 

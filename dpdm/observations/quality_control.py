@@ -29,12 +29,16 @@ from dpdm.observations.collocation import (
     previous_moments,
     wrap_longitudes,
 )
-from dpdm.observations.columns import OPERATOR_SETTINGS
+from dpdm.observations.columns import (
+    IDENTITY_OPERATORS,
+    OPERATOR_SETTINGS,
+    row_operators,
+    row_variables,
+    swapped_coordinates_error,
+)
 from dpdm.observations.coverage import insufficient_coverage
 from dpdm.observations.status import ObsStatus, is_usable, mark_status
 from dpdm.observations.status import status_reasons as without_particulars
-from dpdm.observations.table import swapped_coordinates_error
-from dpdm.observations.values import IDENTITY_OPERATORS, row_operators, row_variables
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -273,7 +277,7 @@ def _format_range(stamps: pd.Series) -> str:
     """Return the first and the last of dates or numbers.
 
     Example:
-        >>> _span(pd.Series([2.5, 1.0]))
+        >>> _format_range(pd.Series([2.5, 1.0]))
         '1 to 2.5'
     """
     first, last = (

@@ -79,8 +79,8 @@ def normalise_channel_name(name: object) -> str:
     """Return a channel's name as it is compared.
 
     Example:
-        >>> called(5.0), called(" 5 "), called("ch5")
-        ('5', '5', 'ch5')
+        >>> [normalise_channel_name(name) for name in (5.0, " 5 ", "ch5")]
+        ['5', '5', 'ch5']
     """
     return re.sub(r"\.0+$", "", str(name).strip())
 

@@ -95,7 +95,7 @@ def status_reasons(table: pd.DataFrame) -> pd.Series:
 
     Example:
         >>> statuses = ["withheld", "merged into row 3 of a.csv", "rejected: 7.1 standard ..."]
-        >>> list(reasons(pd.DataFrame({"status": statuses})))
+        >>> list(status_reasons(pd.DataFrame({"status": statuses})))
         ['withheld', 'merged', 'rejected']
     """
     return table["status"].str.replace(r"^(merged|rejected)\b.*", r"\1", regex=True)

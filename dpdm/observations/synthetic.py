@@ -17,12 +17,10 @@ from torch import Tensor
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.level_names import PA_PER_HPA
 from dpdm.fields.variables import SATELLITE_VARIABLES
-from dpdm.observations.columns import OPERATOR_SETTINGS
+from dpdm.observations.columns import OPERATOR_SETTINGS, OPERATOR_UNITS, OPERATOR_VARIABLES
 from dpdm.observations.nature_run import NatureRun, Network, choose_locations
 from dpdm.observations.observation_operator import GROUND_NOTE, channel_weighting, is_identity
 from dpdm.observations.sounder import SounderChannels, read_channels
-from dpdm.observations.table import OPERATOR_VARIABLES
-from dpdm.observations.values import OPERATOR_UNITS
 from dpdm.operators.registry import WIND_OPERATORS, WIND_PAIRS, ObsLocations, build_operator
 from dpdm.types import Fields, Operator, Values
 

@@ -33,18 +33,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, prefix_file_name
 from dpdm.fields.formats import CLASSIC_SIGNATURES, HDF5_SIGNATURE, read_signature
 from dpdm.fields.level_names import round_level
-from dpdm.fields.read import prefix_file_name
+from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.units import parse_unit, unit_registry
-from dpdm.fields.value_checks import MissingCodes, matches_code
+from dpdm.fields.value_checks import matches_code
 from dpdm.fields.variables import LEVEL_VARIABLES
 from dpdm.observations.columns import (
     LENGTH_COLUMNS,
     OPERATOR_SETTINGS,
+    OPERATOR_VARIABLES,
     POSITION_COLUMNS,
     ObservationOptions,
+    swapped_coordinates_error,
 )
 from dpdm.observations.csv_reader import read_csv_observations
 from dpdm.observations.netcdf_reader import open_sampling, read_sampling
@@ -53,10 +55,6 @@ from dpdm.observations.status import ObsStatus
 from dpdm.observations.values import assign_errors, convert_to_canonical_units, is_missing_code
 from dpdm.system import check_regular
 
-OPERATOR_VARIABLES = {
-    "brightness": "tb",
-    "olr": "rlut",
-}  # operators, and the variables that stand for them
 PRESSURE_LIMITS = (1.0, 1.1e5)  # Pa, between which air is observed
 
 
@@ -300,8 +298,3 @@ def _check_coordinates(table: pd.DataFrame) -> None:
         )
     placed = [table[list(w)].notna().all(axis=1) for w in POSITION_COLUMNS if set(w) <= set(table)]
     table.loc[~np.logical_or.reduce(placed), "status"] = ObsStatus.NO_POSITION.value
-
-
-def swapped_coordinates_error(evidence: str, what: str = "the two columns' names") -> DpdmError:
-    """Say that someone took latitude for longitude."""
-    return DpdmError(f"{evidence}: latitude and longitude look swapped.", f"Exchange {what}.")

@@ -24,8 +24,14 @@ from dpdm.fields.plausibility import (
     PLAUSIBLE_RANGES,
 )
 from dpdm.fields.units import from_canonical, parse_unit
-from dpdm.fields.variables import LEVEL_VARIABLES, SATELLITE_VARIABLES, SURFACE_VARIABLES, Variable
-from dpdm.observations.columns import parse_pressure_level
+from dpdm.fields.variables import LEVEL_VARIABLES, OBSERVED_VARIABLES, Variable
+from dpdm.observations.columns import (
+    IDENTITY_OPERATORS,
+    OPERATOR_UNITS,
+    SAME_UNIT_OPERATORS,
+    row_operators,
+    row_variables,
+)
 from dpdm.observations.sounder import SounderChannels
 from dpdm.observations.status import ObsStatus, is_usable, mark_status
 
@@ -33,21 +39,6 @@ Array = NDArray[np.float64]
 MAX_ERRORS_BEYOND_LIMITS = (
     5.0  # stated errors by which a value may lie beyond what is possible, as dry cells do
 )
-IDENTITY_OPERATORS = (
-    "",
-    "point",
-    "mean",
-    "coarse",
-)  # operators whose values are those of the variable
-SAME_UNIT_OPERATORS = (
-    "speed",
-    "exceedance",
-)  # those in the variable's unit, but counted from zero
-OPERATOR_UNITS = {
-    "log1p": "1", "saturating": "1", "threshold": "1", "direction": "degree",
-    "heading_east": "1", "heading_north": "1", "divergence": "s-1", "vorticity": "s-1",
-    "saturating_vorticity": "1",
-}  # fmt: skip
 
 
 # Standard error where none is stated, and its part that grows with the value.
@@ -57,7 +48,6 @@ USUAL_ERRORS = {
     "q": (1e-4, 0.1), "r": (10.0, 0.0), "gh": (15.0, 0.0), "z": (150.0, 0.0),
     "tb": (np.nan, 0.0), "rlut": (30.0, 0.0),
 }  # fmt: skip
-OBSERVED_VARIABLES = SURFACE_VARIABLES | LEVEL_VARIABLES | SATELLITE_VARIABLES
 
 
 def convert_to_canonical_units(table: pd.DataFrame) -> None:
@@ -78,28 +68,6 @@ def convert_to_canonical_units(table: pd.DataFrame) -> None:
     for (name, unit, of), rows in others.groupby([meaning, "units", operator]).groups.items():
         _scale_rows(table, rows, of, unit, OPERATOR_UNITS.get(of, OBSERVED_VARIABLES[name].units))
     mark_status(table, table["value"].isna(), ObsStatus.MISSING)
-
-
-def row_variables(table: pd.DataFrame) -> pd.Series:
-    """Return what each row's variable is, of one on levels the family; empty where unknown."""
-    aloft = table["pressure"].notna() if "pressure" in table else pd.Series(False, table.index)
-    names = {name: _observed_variable_name(name) for name in table["variable"].unique()}
-    known = table["variable"].map(names)
-    return known.where(
-        ~known.isin(LEVEL_VARIABLES) | ~table["variable"].isin(LEVEL_VARIABLES) | aloft, ""
-    )
-
-
-def _observed_variable_name(name: str) -> str:
-    """Return what a name means, on levels the family's."""
-    place = parse_pressure_level(name)
-    return name if name in OBSERVED_VARIABLES else place.family if place else ""
-
-
-def row_operators(table: pd.DataFrame) -> pd.Series:
-    """Return the name of each row's operator, empty for values of the variable itself."""
-    named = table["operator"] if "operator" in table else pd.Series("", table.index)
-    return named.fillna("")
 
 
 def _scale_rows(table: pd.DataFrame, rows: pd.Index, operator: str, unit: str, to: str) -> None:

@@ -18,15 +18,15 @@ import xarray as xr
 from dpdm import __version__
 from dpdm.errors import DpdmError, escape_controls
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.fields.input import FileOptions, find_variable
-from dpdm.fields.level_names import base_name
+from dpdm.fields.level_names import base_name, split_statistic, statistic_name
 from dpdm.fields.levels import LEVEL_DIM, group_families, is_level_dim, join_levels
-from dpdm.fields.read import check_values, open_fields
-from dpdm.fields.statistics import split_statistic, statistic_name
+from dpdm.fields.plausibility import MissingCodes
+from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.subset import Box, cut_to_grid, select_box
 from dpdm.fields.time import period_of, step_labels, time_spacing
 from dpdm.fields.units import from_canonical, parse_unit
-from dpdm.fields.value_checks import MissingCodes
+from dpdm.fields.value_checks import check_values
+from dpdm.fields.variable_names import find_variable
 
 
 def time_resolution(time: xr.DataArray) -> str:

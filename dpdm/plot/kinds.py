@@ -28,7 +28,7 @@ from scipy import stats
 
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Array, Grid
-from dpdm.fields.statistics import split_statistic
+from dpdm.fields.level_names import split_statistic
 from dpdm.observations.collocation import footprints_in_domain, wrap_longitudes
 from dpdm.observations.status import ObsStatus
 from dpdm.plot.data import (

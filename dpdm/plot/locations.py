@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from dpdm.errors import DpdmError, nearest_names
+from dpdm.errors import DpdmError, nearest_names, prefix_file_name
 from dpdm.fields.grid import Array, Grid, align_longitudes, grid_of
-from dpdm.fields.read import prefix_file_name
 from dpdm.fields.regrid import bilinear_matrices
 from dpdm.observations.csv_reader import read_station_positions
 

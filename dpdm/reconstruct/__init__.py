@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from dpdm.assimilate.departures import departures
 from dpdm.errors import DpdmError
 from dpdm.fields.csv_cells import guard_formulas
-from dpdm.fields.read import sha256
 from dpdm.fields.write import write_text
 from dpdm.interrupt import wait_interruptibly
 from dpdm.publish import remove_path
@@ -39,6 +38,7 @@ from dpdm.reconstruct.outputs import OutputLayout
 from dpdm.reconstruct.plan import format_hours
 from dpdm.reconstruct.setup import ReconstructionSetup, check_changes, prepare_reconstruction
 from dpdm.reconstruct.units import UnitFiles, UnitInput, UnitOutcome, UnitResult, WorkUnit
+from dpdm.system import sha256
 
 MessageCallback = Callable[[str], None]
 UnitCallback = Callable[[int, int], None]

@@ -43,10 +43,10 @@ from dpdm.fields.climatology import (
     mean_ignoring_missing,
 )
 from dpdm.fields.grid import Array, Grid, extend_grid, grid_of
-from dpdm.fields.read import load_checked_fields
 from dpdm.fields.regrid import apply_matrices, apply_mean, bilinear_matrices, mean_matrices
 from dpdm.fields.subset import describe_extent, select_covered
 from dpdm.fields.time import month_numbers, period_of, time_bounds
+from dpdm.fields.value_checks import load_checked_fields
 from dpdm.prior import Prior
 
 Indices = NDArray[np.intp]

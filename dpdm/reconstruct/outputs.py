@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
 from dpdm.fields.levels import gather_levels
-from dpdm.fields.read import sha256
 from dpdm.fields.time import label_year, time_labels
 from dpdm.fields.write import Writer
 from dpdm.publish import sync_to_disk
@@ -32,7 +31,7 @@ from dpdm.reconstruct.series import CoarseSeries
 from dpdm.states.ensemble import finish_layout
 from dpdm.states.fields import FieldSpace
 from dpdm.states.sampling import step_blocks
-from dpdm.system import HDF5_LOCK
+from dpdm.system import HDF5_LOCK, sha256
 
 MemberFields = Iterator[NDArray[np.float32]]
 ReadMembers = Callable[[str], MemberFields]  # the members (C, H, W) of a step

@@ -23,7 +23,7 @@ from dpdm.config import (
     read_settings,
 )
 from dpdm.errors import DpdmError
-from dpdm.fields.value_checks import MissingCodes
+from dpdm.fields.plausibility import MissingCodes
 from dpdm.states.options import DEFAULT_COVERAGE, AssimilationOptions, EnsembleOptions
 
 

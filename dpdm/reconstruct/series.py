@@ -24,6 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
+from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import align_variables, join_files, open_each
 from dpdm.fields.time import (
     days_between,
@@ -35,7 +36,6 @@ from dpdm.fields.time import (
     time_spacing,
 )
 from dpdm.fields.time_axis import select_with_bounds
-from dpdm.fields.value_checks import MissingCodes
 from dpdm.prior import Prior
 from dpdm.states.requirements import select_prior_variables
 

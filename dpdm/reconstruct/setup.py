@@ -24,7 +24,6 @@ from dpdm import __version__
 from dpdm.assimilate.analysis import Analysis, guide_space, screen
 from dpdm.assimilate.background import CoarseError, build_coarse_error
 from dpdm.errors import DpdmError
-from dpdm.fields.read import sha256
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
 from dpdm.observations.table import read_observations
 from dpdm.prior import check_field_prior, find_prior, load_prior
@@ -47,6 +46,7 @@ from dpdm.states.ensemble import ensemble_provenance
 from dpdm.states.field_domain import make_field_space
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import DEFAULT_COVERAGE, AssimilationOptions
+from dpdm.system import sha256
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.levels import join_levels
-from dpdm.fields.read import check_values, open_fields
+from dpdm.fields.read import open_fields
 from dpdm.fields.time import time_labels
+from dpdm.fields.value_checks import check_values
 from dpdm.reconstruct.ledger import (
     LEDGER_NAME,
     Ledger,

@@ -24,10 +24,10 @@ from dpdm.evaluate.comparison import Comparison
 from dpdm.evaluate.metrics import FIELDS, REFERENCE, Row
 from dpdm.evaluate.table import Table, rmse_decimals
 from dpdm.fields.grid import Array, Grid, grid_of
-from dpdm.fields.input import FileOptions
-from dpdm.fields.read import open_fields, sha256
+from dpdm.fields.plausibility import MissingCodes
+from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.statics import make_statics, read_bundled_statics, regrid_statics
-from dpdm.fields.value_checks import MissingCodes, common_missing_codes
+from dpdm.fields.value_checks import common_missing_codes
 from dpdm.fields.write import check_output, iterate_paths, write_text
 from dpdm.report import figures, tables
 from dpdm.report.accumulate import (
@@ -49,7 +49,7 @@ from dpdm.report.groups import (
     interpolate_land,
 )
 from dpdm.report.tables import ReportTable
-from dpdm.system import utc_now
+from dpdm.system import sha256, utc_now
 
 REPORT_SUFFIXES = (".html", ".htm")
 REPORT_NOTES = (

@@ -13,9 +13,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.fields.metadata import AXIS_ATTRS, FILL_VALUE, add_cf_metadata, file_attributes
-from dpdm.fields.read import sha256
-from dpdm.fields.statistics import compute_ensemble_statistics, statistic_attrs, statistic_names
+from dpdm.fields.statistics import (
+    compute_ensemble_statistics,
+    statistic_attrs,
+    statistic_names,
+)
 from dpdm.states.options import EnsembleOptions
+from dpdm.system import sha256
 
 STORED_ENCODING = {
     "dtype": "float32",

@@ -9,17 +9,21 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, prefix_file_name
 from dpdm.fields.grid import Grid, grid_of, refine_grid
 from dpdm.fields.level_names import level_attrs
-from dpdm.fields.read import open_fields, prefix_file_name
-from dpdm.fields.regrid import average_conservative, coarsen_fields, interpolate_bilinear
+from dpdm.fields.plausibility import MissingCodes
+from dpdm.fields.read import open_fields
+from dpdm.fields.regrid import (
+    average_conservative,
+    coarsen_fields,
+    interpolate_bilinear,
+)
 from dpdm.fields.statics import make_statics
 from dpdm.fields.subset import cells_in_polygons, select_box, select_padded_box
-from dpdm.fields.value_checks import MissingCodes, common_missing_codes
+from dpdm.fields.value_checks import common_missing_codes
 from dpdm.prior import Prior, check_field_prior
 from dpdm.prior.model_card import warn_if_unskilled
-from dpdm.states.ensemble import EnsembleOptions
 from dpdm.states.fields import FieldFile, FieldSpace
 from dpdm.states.options import EnsembleOptions, FieldConditioning, Request
 from dpdm.states.requirements import (

@@ -20,11 +20,11 @@ from dpdm.diffusion.guidance import Observation
 from dpdm.diffusion.noise import MemberNoise
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.fields.read import load_checked_fields
 from dpdm.fields.regrid import interpolate_bilinear, mean_matrices
 from dpdm.fields.subset import locate_subgrid
 from dpdm.fields.time import period_of_length, time_label, year_fractions
 from dpdm.fields.units import from_canonical
+from dpdm.fields.value_checks import load_checked_fields
 from dpdm.nets.layers import concatenate_features, record_outputs
 from dpdm.observations.observation_operator import (
     observation_operator,
@@ -37,11 +37,7 @@ from dpdm.operators.geometry import globe_layout
 from dpdm.operators.registry import WIND_OPERATORS, ObsLocations
 from dpdm.prior import CLIMATE_STATES, Prior
 from dpdm.prior.normaliser import to_tensor
-from dpdm.states.ensemble import (
-    EnsembleOptions,
-    add_statistic_attrs,
-    ensemble_layout,
-)
+from dpdm.states.ensemble import add_statistic_attrs, ensemble_layout
 from dpdm.states.field_posterior import Conditioning, Posterior
 from dpdm.states.options import EnsembleOptions
 from dpdm.states.requirements import check_no_gaps

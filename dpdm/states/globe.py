@@ -20,16 +20,17 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpdm.diffusion.guidance import Observation
 from dpdm.diffusion.noise import MemberNoise, draw_noise
-from dpdm.diffusion.observation import Observation
 from dpdm.diffusion.tile import TimeWindows, tile_denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.metadata import AXIS_ATTRS
-from dpdm.fields.read import load_checked_fields, open_fields
+from dpdm.fields.read import open_fields
 from dpdm.fields.time import year_fractions
 from dpdm.fields.trajectories import check_times
 from dpdm.fields.units import from_canonical
+from dpdm.fields.value_checks import load_checked_fields
 from dpdm.nets.autoencoder import CODE_FACTOR, Autoencoder
 from dpdm.observations.observation_operator import (
     channel_weighting,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from dpdm.diffusion.guidance import GUIDES, Guide
 from dpdm.errors import DpdmError
+from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.statistics import QUANTILES
 from dpdm.fields.subset import Box
-from dpdm.fields.value_checks import MissingCodes
 from dpdm.observations.sounder import SounderChannels
 
 DEFAULT_COVERAGE = 0.8

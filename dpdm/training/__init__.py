@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from dpdm.fields.value_checks import MissingCodes
+    from dpdm.fields.plausibility import MissingCodes
     from dpdm.prior import Prior
     from dpdm.prior.model_card import ModelCard
     from dpdm.prior.normaliser import Normaliser

@@ -16,11 +16,12 @@ from torch import Tensor
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.fields.read import load_checked_fields, open_fields
+from dpdm.fields.read import open_fields
 from dpdm.fields.regrid import average_conservative, interpolate_bilinear
 from dpdm.fields.time import days_between, period_of, time_bounds, year_fractions
 from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.trajectories import holds_trajectories
+from dpdm.fields.value_checks import load_checked_fields
 from dpdm.prior import Prior, load_prior
 from dpdm.prior.model_card import ModelCard
 from dpdm.prior.networks import new_denoiser

@@ -25,9 +25,10 @@ from torch import Tensor
 from dpdm.errors import DpdmError
 from dpdm.fields.climatology import fit_harmonics, harmonic_basis
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.fields.read import load_checked_fields, open_fields, select_member_hint
+from dpdm.fields.read import open_fields, select_member_hint
 from dpdm.fields.time import year_fractions
 from dpdm.fields.trajectories import check_times, trajectory_cadence
+from dpdm.fields.value_checks import load_checked_fields
 from dpdm.nets.autoencoder import Autoencoder
 from dpdm.nets.wiener import WienerFilter
 from dpdm.prior import CLIMATE_STATES, Prior, average_code_cells, load_prior, seasonal_conditioning

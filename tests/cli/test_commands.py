@@ -12,8 +12,8 @@ import xarray as xr
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from dpdm.fields.read import sha256
 from dpdm.prior import list_bundled_priors
+from dpdm.system import sha256
 from tests.helpers.small_world import FACTOR, Taught, coarse_world, done, refused, world
 
 needs_cdo = pytest.mark.skipif(shutil.which("cdo") is None, reason="cdo is not here")

@@ -15,7 +15,8 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid
-from dpdm.fields.read import load_checked_fields, open_fields
+from dpdm.fields.read import open_fields
+from dpdm.fields.value_checks import load_checked_fields
 from dpdm_cli.main import main
 from tests.helpers.odd_files import fields
 from tests.helpers.small_world import done, dpdm

@@ -9,7 +9,8 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.read import load_checked_fields, open_fields
+from dpdm.fields.read import open_fields
+from dpdm.fields.value_checks import load_checked_fields
 
 pytest.importorskip("cfgrib")
 pytestmark = [

@@ -8,7 +8,8 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.levels import group_families, join_levels, split_levels
-from dpdm.fields.read import load_checked_fields, open_fields
+from dpdm.fields.read import open_fields
+from dpdm.fields.value_checks import load_checked_fields
 
 PRESSURES = [1000.0, 850.0, 500.0]  # hPa
 TIME = np.array(["2000-01-01", "2000-01-02"], "M8[ns]")

@@ -8,10 +8,10 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.plausibility import MISSING_VALUE_CODES, PLAUSIBLE_RANGES
-from dpdm.fields.read import load_checked_fields, open_fields
-from dpdm.fields.value_checks import matches_code
+from dpdm.fields.read import open_fields
+from dpdm.fields.value_checks import load_checked_fields, matches_code
+from dpdm.fields.variables import OBSERVED_VARIABLES
 from dpdm.observations.table import read_observations
-from dpdm.observations.values import OBSERVED_VARIABLES
 from tests.helpers.small_world import coarse_world, done, dpdm, refused
 
 LAT, LON = np.arange(-30.0, 31.0, 10.0), np.arange(0.0, 360.0, 30.0)

@@ -8,7 +8,8 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.axes import snap_to_regular
-from dpdm.fields.read import load_checked_fields, open_fields
+from dpdm.fields.read import open_fields
+from dpdm.fields.value_checks import load_checked_fields
 from tests.helpers.odd_files import DAYS, LAT, LON, fields, temperature
 
 

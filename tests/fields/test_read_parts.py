@@ -9,7 +9,8 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.read import OmittedVariableWarning, load_checked_fields, open_fields
+from dpdm.fields.read import OmittedVariableWarning, open_fields
+from dpdm.fields.value_checks import load_checked_fields
 from dpdm.info import describe_file
 from tests.helpers.odd_files import fields
 from tests.helpers.small_world import done

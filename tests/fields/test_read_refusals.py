@@ -11,7 +11,9 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.formats import expected_file_size
-from dpdm.fields.read import check_values, load_checked_fields, open_fields, sha256
+from dpdm.fields.read import open_fields
+from dpdm.fields.value_checks import check_values, load_checked_fields
+from dpdm.system import sha256
 
 LAT = np.arange(-30.0, 31.0, 10.0)
 LON = np.arange(0.0, 360.0, 30.0)

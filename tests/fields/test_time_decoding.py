@@ -10,8 +10,9 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError, DpdmWarning
-from dpdm.fields.read import load_checked_fields, open_fields
+from dpdm.fields.read import open_fields
 from dpdm.fields.time_decoding import decode_time_variable
+from dpdm.fields.value_checks import load_checked_fields
 from dpdm.regrid import coarsen_file
 from tests.helpers.time_axes import months
 

@@ -11,7 +11,12 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.units import from_canonical, parse_unit, to_canonical
-from dpdm.fields.variables import SURFACE_VARIABLES, identify_variable, match_variables
+from dpdm.fields.variables import (
+    SURFACE_VARIABLES,
+    FileVariable,
+    identify_variable,
+    match_variables,
+)
 
 ROOT = Path(__file__).parents[2]
 EXACT = 1e-12  # a few operations in float64; degF subtracts 459.67
@@ -233,14 +238,14 @@ def test_only_tiny_negative_rain_becomes_zero() -> None:
     ],
 )
 def test_identify(name: str, attrs: dict[str, str], expected: str | None) -> None:
-    found = identify_variable(xr.DataArray(0.0, name=name, attrs=attrs))
+    found = identify_variable(FileVariable.read(xr.DataArray(0.0, name=name, attrs=attrs)))
     assert (found and found.name) == expected
 
 
 def test_anomalies_are_not_taken_for_the_variable_itself() -> None:
     array = xr.DataArray(0.0, name="tempanomaly")
     with pytest.raises(DpdmError, match=r"tempanomaly .* holds anomalies"):
-        match_variables({"tempanomaly": array}, {"t2m": "tempanomaly"})
+        match_variables({"tempanomaly": FileVariable.read(array)}, {"t2m": "tempanomaly"})
 
 
 @pytest.mark.parametrize(
@@ -272,13 +277,14 @@ def test_units_that_may_mean_two_things_are_refused(unit: str) -> None:
 
 def test_temperature_aloft_is_not_t2m() -> None:
     aloft = xr.DataArray(0.0, name="ta", attrs={"standard_name": "air_temperature"})
-    assert identify_variable(aloft.assign_coords(plev=85000.0)) is None
-    assert identify_variable(aloft.assign_coords(height=2.0)) is not None
+    assert identify_variable(FileVariable.read(aloft.assign_coords(plev=85000.0))) is None
+    assert identify_variable(FileVariable.read(aloft.assign_coords(height=2.0))) is not None
 
 
 def test_the_better_claim_wins_and_equal_claims_are_refused() -> None:
-    def array(name: str) -> xr.DataArray:
-        return xr.DataArray(0.0, name=name, attrs={"standard_name": "air_temperature"})
+    def array(name: str) -> FileVariable:
+        attrs = {"standard_name": "air_temperature"}
+        return FileVariable.read(xr.DataArray(0.0, name=name, attrs=attrs))
 
     assert match_variables({"ta": array("ta"), "tas": array("tas")}, {}) == {"t2m": "tas"}
     assert match_variables({"ta": array("ta"), "tb": array("tb")}, {"t2m": "tb"}) == {"t2m": "tb"}

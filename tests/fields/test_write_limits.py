@@ -81,7 +81,8 @@ import sys, threading, time
 from pathlib import Path
 import dask.array as da, numpy as np, xarray as xr
 from dpdm.fields.metadata import add_cf_metadata
-from dpdm.fields.read import load_checked_fields, open_fields
+from dpdm.fields.read import open_fields
+from dpdm.fields.value_checks import load_checked_fields
 from dpdm.fields.write import Writer
 folder, end = Path(sys.argv[1]), time.monotonic() + 60
 axes = {"time": xr.date_range("2000-01", periods=99, freq="MS"), "lat": np.arange(20.0)}
