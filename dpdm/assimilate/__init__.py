@@ -21,7 +21,7 @@ from dpdm.states import open_observed_states
 from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_layout
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationFiles, AssimilationOptions, EnsembleOptions, Request
-from dpdm.states.sampling import SamplerConfig, StateSpace
+from dpdm.states.sampling import StateSpace
 from dpdm.system import sha256
 
 REPORT_FLOAT_FORMAT = "%.9g"  # the digits of float32, without rounding errors of conversions
