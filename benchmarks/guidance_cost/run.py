@@ -81,7 +81,7 @@ def bound(posterior: Posterior, space: FieldSpace, name: str, places: int) -> De
     )
     value = local(posterior.physical(posterior.prior_moment(0)).detach()).flatten()
     seen = Observation(lambda x: local(x).flatten(1), value + 1, torch.ones_like(value))
-    return guide(plain, posterior.modelled(seen))
+    return guide(plain, posterior.observation_of_x(seen))
 
 
 def timed(denoise: Denoise, space: FieldSpace, count: int) -> float:
