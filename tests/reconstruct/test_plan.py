@@ -62,7 +62,7 @@ STRANGE = {  # the plan: what is said, the hint
     FILES.replace("in_*", "**"): ("'\\*\\*.nc' is not a pattern of files", "20cr"),
     FILES.replace("in_*.nc", ""): ("'' is not a pattern of files", "20cr"),
     FILES.replace("in_*.nc", "plan.toml"): ("plan.toml is not NetCDF, Zarr or GRIB", "Convert it"),
-    FILES + 'rename = { a = "t2m", b = "t2m" }': ("gives several variables the name t2m", "Rename one"),
+    FILES + 'rename = { a = "t2m", b = "t2m" }': ("the name t2m", "Rename one"),
     FILES + 'rename = { tas = "t2m" }': ("there is no tas", 'rename = { tp = "t2m" }'),
     FILES + 'rename = { tp = "pr" }': ("prior does not have", 'rename = { tp = "t2m" }'),
     FILES + 'units = { pr = "mm" }': ("A unit is declared for pr", "one of t2m, tp"),
