@@ -253,9 +253,9 @@ def forecast(
     check_output(out, [train, state, path], overwrite)
     loaded = load_prior(path)
     training, start = (read_component_windows(p, loaded, options) for p in (train, state))
-    check_times(training.like, train)
+    check_times(training.file_axes, train)
     check_lead(training, forecast_options, train)
-    step = trajectory_cadence(training.like) * forecast_options.lead
+    step = trajectory_cadence(training.file_axes) * forecast_options.lead
     surrogate, test = train_surrogate(loaded, training, forecast_options, train)
     skill = verify_surrogate(surrogate, test, forecast_options, step)
     width = loaded.contract.states
@@ -303,7 +303,7 @@ def train_surrogate(
     prior: Prior, training: TrajectorySpace, options: ForecastOptions, path: Path
 ) -> tuple[Surrogate, Tensor]:
     """Return the surrogate, and normalised test trajectories (N, T, C)."""
-    fitted, validated = split_trajectories(training.like.sizes["trajectory"], path)
+    fitted, validated = split_trajectories(training.file_axes.sizes["trajectory"], path)
     x = torch.stack(normalise_trajectories(training))
     width = prior.contract.states
     fit, validation = (
@@ -362,15 +362,15 @@ def write_forecast(
 ) -> None:
     """Write the last states of normalised windows (N, S, w C), a step apart, as trajectories."""
     values = start.unscale(states[..., -len(start.names) :].double()).movedim(1, 2)
-    like = start.like
-    first_time = float(like["time"].values[-1]) if like["time"].dtype.kind in "fiu" else 0.0
-    time_attrs = {"long_name": "model time", "units": "1"} | like["time"].attrs
+    axes = start.file_axes
+    first_time = float(axes["time"].values[-1]) if axes["time"].dtype.kind in "fiu" else 0.0
+    time_attrs = {"long_name": "model time", "units": "1"} | axes["time"].attrs
     time = xr.DataArray(
         first_time + step * np.arange(states.shape[1]), dims="time", attrs=time_attrs
     )
     name, attrs = next(iter(start.variables_written.items()))
-    coords = {"trajectory": like["trajectory"], "time": time}
-    coords |= {"component": like["component"]} if "component" in like.coords else {}
+    coords = {"trajectory": axes["trajectory"], "time": time}
+    coords |= {"component": axes["component"]} if "component" in axes.coords else {}
     sizes = dict(zip(COMPONENT_DIMS, values.shape, strict=True))
     empty = empty_variable(sizes, (1, *values.shape[1:]), attrs)
     title = f"Forecast of {provenance['steps']} steps by a surrogate on the features of a denoiser"

@@ -145,5 +145,5 @@ def test_fields_that_do_not_fit_are_refused(here: Path) -> None:
 
 @pytest.mark.usefixtures("lines")
 def test_components_have_no_cells_to_average() -> None:
-    refused(f"{LINES} --pool mean", "these states are components")
+    refused(f"{LINES} --pool mean", "these states have none")
     refused(f"{LINES} --layer 7", "no layer '7'", "1, mid")

@@ -151,10 +151,10 @@ def test_a_strength_beyond_the_schedule_is_refused(here: Path, strength: str) ->
     [
         ("--target-spread t2m=1e6", "beyond the prior's range: at strength 1 it is"),
         ("--target-spread u10=1", "no variable u10; it has t2m, tp"),
-        ("--target-spread 1", "no spread in common"),
+        ("--target-spread 1", "no common spread"),
         ("--target-spread t2m=0", "target spread is 0"),
         ("--factor 5", "factor 5 does not cut 32 latitudes"),
-        ("--blind --consistent", "--blind knows none"),
+        ("--blind --consistent", "--blind ignores them"),
     ],
 )
 def test_what_does_not_fit_a_field_is_refused(here: Path, words: str, what: str) -> None:

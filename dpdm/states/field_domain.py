@@ -124,10 +124,11 @@ def blank_fields(target: Path | None, prior: Prior, missing: MissingCodes = {}) 
             "Neither coarse fields nor a target grid was given.",
             "Give --coarse COARSE.nc, --grid TARGET.nc without coarse fields, or another --prior.",
         )
-    like = open_fields(target, needed=(), missing=common_missing_codes(missing))
-    times = like[[n for n in ("time", "time_bnds") if n in like.variables]]
-    shape = (*((like.sizes["time"],) if "time" in like.dims else ()), *grid_of(like).shape)
-    dims = [d for d in ("time", "lat", "lon") if d != "time" or "time" in like.dims]
+    target_fields = open_fields(target, needed=(), missing=common_missing_codes(missing))
+    grid, has_time = grid_of(target_fields), "time" in target_fields.dims
+    times = target_fields[[n for n in ("time", "time_bnds") if n in target_fields.variables]]
+    dims = ["time", "lat", "lon"] if has_time else ["lat", "lon"]
+    shape = (target_fields.sizes["time"], *grid.shape) if has_time else grid.shape
     blank = xr.DataArray(np.broadcast_to(np.float32(np.nan), shape), dims=dims)
     attributes = ("standard_name", "long_name", "units")
     fields = {
@@ -136,7 +137,7 @@ def blank_fields(target: Path | None, prior: Prior, missing: MissingCodes = {}) 
         )
         for c in prior.normaliser.channels
     }
-    return xr.Dataset(fields, grid_of(like).coords()).assign_coords(times.variables)
+    return xr.Dataset(fields, grid.coords()).assign_coords(times.variables)
 
 
 def open_field_file(

@@ -257,8 +257,8 @@ def open_globe_file(
     arrays = {n: fields[n].transpose(*GLOBE_DIMS).values for n in space.names}
     check_no_gaps(path, arrays)
     attrs = {n: dict(fields[n].attrs) for n in space.names}
-    like = xr.Dataset(attrs=fields.attrs)
-    file = StateFile(path, np.stack(list(arrays.values()), axis=1)[None], like, attrs)
+    values = np.stack(list(arrays.values()), axis=1)[None]
+    file = StateFile(path, values, xr.Dataset(attrs=fields.attrs), attrs)
     return replace(space, sampler=replace(space.sampler, corrections=0), file=file)
 
 
@@ -290,18 +290,18 @@ def prior_grid(prior: Prior) -> Grid:
 
 def globe_times(path: Path, prior: Prior, axes: xr.Dataset) -> xr.DataArray:
     """Return the times of a file on the prior's grid."""
-    like = open_fields(path)
-    if not grid_of(like).is_same(grid_of(axes)):
+    file_fields = open_fields(path)
+    if not grid_of(file_fields).is_same(grid_of(axes)):
         height, width = axes.sizes["lat"], axes.sizes["lon"]
         raise DpdmError(
             f"{path} is not on the prior's grid of {height} by {width} cells.",
             "Give a file like those that the prior was trained on.",
         )
-    if "time" not in like.dims:
+    if "time" not in file_fields.dims:
         raise DpdmError(f"{path} has no time axis.", "Give a file with the times of the analysis.")
-    check_times(like, path)
-    check_cadence(like, prior, path)
-    return like["time"].load().reset_coords(drop=True)
+    check_times(file_fields, path)
+    check_cadence(file_fields, prior, path)
+    return file_fields["time"].load().reset_coords(drop=True)
 
 
 def observed_dates(prior: Prior, table: pd.DataFrame, source: str) -> xr.DataArray:

@@ -70,13 +70,13 @@ class StateFile:
     Attributes:
         path: The file.
         values: Trajectories (N, T, C, ...).
-        like: Axes and global attributes of the file.
+        axes: Axes and global attributes of the file.
         attrs: Metadata of each variable.
     """
 
     path: Path
     values: NDArray[Any]
-    like: xr.Dataset
+    axes: xr.Dataset
     attrs: Mapping[str, Mapping[str, Any]]
 
 
@@ -125,14 +125,14 @@ class TrajectorySpace:
         return self.prior.normaliser.names
 
     @property
-    def like(self) -> xr.Dataset:
+    def file_axes(self) -> xr.Dataset:
         """Return the axes and global attributes of the file."""
-        return xr.Dataset() if self.file is None else self.file.like
+        return xr.Dataset() if self.file is None else self.file.axes
 
     @property
     def attrs(self) -> Mapping[str, Any]:
         """Return the global attributes of the file."""
-        return self.like.attrs
+        return self.file_axes.attrs
 
     @property
     def notes(self) -> dict[str, object]:
@@ -335,10 +335,10 @@ class TrajectorySpace:
 
     def axes(self, step: Step = None) -> dict[str, xr.DataArray]:
         """Return trajectory, time and, on a plane, y and x."""
-        like = self.like
-        like = like if step is None else like.isel(trajectory=[self.numbers.index(step)])
+        axes = self.file_axes
+        axes = axes if step is None else axes.isel(trajectory=[self.numbers.index(step)])
         sides = ("y", "x") if self.prior.contract.plane else ()
-        return {n: like[n].reset_coords(drop=True) for n in ("trajectory", "time", *sides)}
+        return {n: axes[n].reset_coords(drop=True) for n in ("trajectory", "time", *sides)}
 
     def add_times(self, layout: xr.Dataset) -> xr.Dataset:
         """Return the layout: trajectories have no bounds of times."""
@@ -380,7 +380,7 @@ class TrajectorySpace:
         many = {"trajectory": ("trajectory", numbers, TRAJECTORY_AXIS)} if numbers.size else {}
         axes: dict[str, Any] = {**many, "time": self.time, **self.inner}
         if self.file is not None and many:
-            axes = {str(n): axis for n, axis in self.like.coords.items()}
+            axes = {str(n): axis for n, axis in self.file_axes.coords.items()}
         shape = (channels, count, *(plane or (1, 1)))
         layout = ensemble_layout(
             shape, self.options, self.label_values, {"realization": None, **axes}

@@ -39,16 +39,16 @@ def open_trajectory_file(
         check_trajectory_axes(ds if prior.contract.states > 1 else ds.isel(time=[0]), prior, path)
         check_field_memory(ds)
         values = stack_trajectories(ds, path)
-        like = number_trajectories(ds.drop_vars(ds.data_vars).load(), len(values))
+        axes = number_trajectories(ds.drop_vars(ds.data_vars).load(), len(values))
         attrs = {str(n): dict(a.attrs) for n, a in ds.data_vars.items()}
     check_components(values.shape[2], prior, path)
     check_trajectory_length(prior, values.shape[1], path)
     # Corrections would lose the state at any noise level.
     sampler = replace(choose_sampler_config(options, prior), corrections=0)
-    inner = {n: like.coords.get(n, axis) for n, axis in file_axes(like, prior).items()}
+    inner = {n: axes.coords.get(n, axis) for n, axis in file_axes(axes, prior).items()}
     return TrajectorySpace(
-        prior, options, sampler, trajectory_times(like, prior), inner,
-        tuple(like["trajectory"].values.tolist()), None, StateFile(path, values, like, attrs),
+        prior, options, sampler, trajectory_times(axes, prior), inner,
+        tuple(axes["trajectory"].values.tolist()), None, StateFile(path, values, axes, attrs),
     )  # fmt: skip
 
 
@@ -62,14 +62,14 @@ def observed_trajectories(
 ) -> TrajectorySpace:
     """Return the trajectories to estimate, on the axes of a file or over all observed times."""
     with ExitStack() as stack:
-        like = None if grid is None else stack.enter_context(open_trajectories(grid))
-        if like is not None:
-            check_trajectory_axes(like, prior, grid)
+        axes = None if grid is None else stack.enter_context(open_trajectories(grid))
+        if axes is not None:
+            check_trajectory_axes(axes, prior, grid)
         time = (
-            observed_times(prior, table, source) if like is None else trajectory_times(like, prior)
+            observed_times(prior, table, source) if axes is None else trajectory_times(axes, prior)
         )
         check_trajectory_length(prior, time.size, source if grid is None else grid)
-        inner = prior_axes(prior) if like is None else file_axes(like, prior)
+        inner = prior_axes(prior) if axes is None else file_axes(axes, prior)
     numbers: tuple[int, ...] = ()
     if "trajectory" in table and (observed := table["trajectory"].dropna()).size:
         numbers = tuple(sorted(map(int, observed.unique())))
@@ -93,19 +93,19 @@ def observed_times(prior: Prior, table: pd.DataFrame, source: str) -> xr.DataArr
     return xr.DataArray(values, dims="time", attrs={"long_name": "model time", "units": "1"})
 
 
-def trajectory_times(like: xr.Dataset, prior: Prior) -> xr.DataArray:
+def trajectory_times(axes: xr.Dataset, prior: Prior) -> xr.DataArray:
     """Return the times of a file of trajectories, multiples of the time step where it has none."""
-    if "time" in like.coords:
-        return like["time"].load().reset_coords(drop=True)
-    values = prior.contract.cadence * np.arange(like.sizes["time"])
+    if "time" in axes.coords:
+        return axes["time"].load().reset_coords(drop=True)
+    values = prior.contract.cadence * np.arange(axes.sizes["time"])
     return xr.DataArray(values, dims="time", attrs={"long_name": "model time", "units": "1"})
 
 
-def file_axes(like: xr.Dataset, prior: Prior) -> dict[str, xr.DataArray]:
+def file_axes(axes: xr.Dataset, prior: Prior) -> dict[str, xr.DataArray]:
     """Return the coordinates of a file's states, else those of the prior."""
     default = prior_axes(prior)
     return {
-        n: like[n].load() if n in like.coords and n != "component" else default[n] for n in default
+        n: axes[n].load() if n in axes.coords and n != "component" else default[n] for n in default
     }
 
 

@@ -246,7 +246,9 @@ def test_a_prior_that_lacks_what_is_needed_is_refused(trained: Prior) -> None:
     assert 'method = "none"' in fault.value.hint
     means = {k: v for k, v in trained.coarse.items() if k not in ("quantiles", "probabilities")}
     plain = replace(trained, coarse=means)
-    with pytest.raises(DpdmError, match="no quantiles, which need two years") as fault:
+    with pytest.raises(
+        DpdmError, match="no quantiles of its training data, which need two years"
+    ) as fault:
         fit_bias_adjustment(series(), plain, "quantile", REFERENCE)
     assert 'method = "mean"' in fault.value.hint
     table = fit_bias_adjustment(series(), plain, "mean", REFERENCE).table()

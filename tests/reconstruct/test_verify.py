@@ -44,7 +44,7 @@ def test_another_plan_is_named(site: Path) -> None:
 def test_what_other_processors_drew_is_near(site: Path) -> None:
     elsewhere()
     lines = done(*VERIFY).stdout.splitlines()[-3:]
-    assert all(line.endswith("as other processors give it") for line in lines)
+    assert all(line.endswith("as on other processors") for line in lines)
 
 
 def test_what_nobody_draws_is_refused(site: Path) -> None:
