@@ -34,7 +34,7 @@ class DpdmWarning(UserWarning):
 
 
 def nearest_names(
-    word: str, names: Iterable[object], count: int = 0, alike: float = 0.0
+    word: str, names: Iterable[object], count: int = 0, similarity: float = 0.0
 ) -> list[str]:
     """Return names in the order of their similarity to a word.
 
@@ -42,12 +42,14 @@ def nearest_names(
         word: The misspelled name.
         names: The known names.
         count: Number of names at most; 0 for all.
-        alike: Least similarity, from 0 for any name to 1 for equal ones.
+        similarity: Least similarity, from 0 for any name to 1 for equal ones.
     """
     from difflib import SequenceMatcher
 
     ratios = {str(n): SequenceMatcher(None, str(n), word).ratio() for n in names}
-    near = sorted((n for n, ratio in ratios.items() if ratio >= alike), key=lambda n: -ratios[n])
+    near = sorted(
+        (n for n, ratio in ratios.items() if ratio >= similarity), key=lambda n: -ratios[n]
+    )
     return near[: count or None]
 
 
@@ -91,12 +93,12 @@ def variables_not_found(
 
     Example:
         >>> variables_not_found("a.nc", "the prior's", ["t2m"], ["sst"]).hint
-        'Say which one is meant, as in --var t2m=sst.'
+        'Assign the variable, as in --var t2m=sst.'
     """
     known = [str(name) for name in found] or ["nothing"]
     return DpdmError(
         f"{where} has none of {whose} variables {', '.join(names)}; it has {', '.join(known)}.",
-        f"Say which one is meant, as in --var {names[0]}={known[0]}.",
+        f"Assign the variable, as in --var {names[0]}={known[0]}.",
     )
 
 

@@ -167,7 +167,7 @@ class UNet(nn.Module):
         periodic: Whether the fields are periodic along both axes, whose extents are then
             multiples of four.
         globe: Whether the fields are global, with extents that are multiples of four.
-        beside: Further input channels, in addition to the noisy fields.
+        extra: Further input channels, in addition to the noisy fields.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class UNet(nn.Module):
         dropout: float = 0.0,
         periodic: bool = False,
         globe: bool = False,
-        beside: int = 0,
+        extra: int = 0,
     ) -> None:
         super().__init__()
         size = 4 * widths[0]
@@ -191,7 +191,7 @@ class UNet(nn.Module):
         self.reader = ConditioningEncoder(given, 2 * channels, read, depth, dropout)
         self.at_half = make_conv(4 * read[0] + read[1], widths[0], 1)
         self.at_quarter = make_conv(read[2], widths[1], 1)
-        self.enter = make_conv(4 * (channels + beside), widths[0])
+        self.enter = make_conv(4 * (channels + extra), widths[0])
         self.shrink = make_conv(widths[0], widths[1], 2, 2)
         self.upper = nn.ModuleList(ResidualBlock(widths[0], size) for _ in range(2))
         self.lower = nn.ModuleList(ResidualBlock(widths[1], size) for _ in range(depth))

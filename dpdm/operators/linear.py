@@ -71,15 +71,15 @@ class SparseOperator:
 
     def __call__(self, fields: Fields) -> Values:
         """Return the values (B, N) of fields (B, C, H, W) or trajectories (B, C, T, H, W)."""
-        whole = self._checked(fields)
-        steps, cells = whole.shape[2], self.shape[0] * self.shape[1]
-        index = ((self.channel * steps + self.step) * cells + self.cell).to(whole.device)
-        terms = whole.flatten(1).gather(1, index.expand(len(whole), -1))
+        series = self._checked(fields)
+        steps, cells = series.shape[2], self.shape[0] * self.shape[1]
+        index = ((self.channel * steps + self.step) * cells + self.cell).to(series.device)
+        terms = series.flatten(1).gather(1, index.expand(len(series), -1))
         # In float64: in float32 the mean of a million cells of 280 K has an error of 0.2 K.
-        weighted = terms.double() * self.weight.to(whole.device)
-        row = self.row.to(whole.device).expand(len(whole), -1)
-        total = weighted.new_zeros(len(whole), self.count).scatter_add(1, row, weighted)
-        return total.to(whole)
+        weighted = terms.double() * self.weight.to(series.device)
+        row = self.row.to(series.device).expand(len(series), -1)
+        total = weighted.new_zeros(len(series), self.count).scatter_add(1, row, weighted)
+        return total.to(series)
 
     def for_channel(self, channel: int | Tensor) -> SparseOperator:
         """Return the operator for a channel, one for all values or (N,)."""
@@ -122,15 +122,15 @@ class SparseOperator:
         return index[self.row] if index.ndim else index
 
     def _checked(self, fields: Fields) -> Tensor:
-        whole = fields if fields.ndim == 5 else fields.unsqueeze(2)
-        if whole.ndim != 5 or whole.shape[-2:] != self.shape:
+        series = fields if fields.ndim == 5 else fields.unsqueeze(2)
+        if series.ndim != 5 or series.shape[-2:] != self.shape:
             raise DpdmError(
                 f"The observation operator is for fields of {self.shape[0]} x {self.shape[1]} "
                 f"cells, but these have the shape {tuple(fields.shape)}.",
                 "Build it for the grid of these fields.",
             )
         for name, (low, high), size in zip(
-            ("channel", "step"), self._span, whole.shape[1:3], strict=True
+            ("channel", "step"), self._span, series.shape[1:3], strict=True
         ):
             if low < 0 or high >= size:
                 raise DpdmError(
@@ -138,7 +138,7 @@ class SparseOperator:
                     f"the fields have {size}, counted from 0.",
                     f"Choose an existing {name}.",
                 )
-        return whole
+        return series
 
 
 def pick_cells(shape: tuple[int, int], cell: Tensor) -> SparseOperator:

@@ -124,22 +124,22 @@ def run_model(seed: int, when: np.datetime64) -> Iterator[AtmosphereStates]:
         model, forcing = prepare_model(seed, when)
     regular = RegularGridTransform(model.coords.horizontal)
     while True:
-        seen = model.resume(save_interval=1.0, total_time=float(DAYS_PER_BLOCK), forcing=forcing)
-        yield read_model_states(seen, model, regular)
+        run = model.resume(save_interval=1.0, total_time=float(DAYS_PER_BLOCK), forcing=forcing)
+        yield read_model_states(run, model, regular)
 
 
-def read_model_states(seen: Any, model: Any, regular: RegularGridTransform) -> AtmosphereStates:
-    """Read what the model predicted."""
-    said, air = import_module("jcm.predictions"), seen.dynamics
+def read_model_states(run: Any, model: Any, regular: RegularGridTransform) -> AtmosphereStates:
+    """Return the predictions of the model on our grid and levels."""
+    module, air = import_module("jcm.predictions"), run.dynamics
     size = air.temperature.shape[1:]
-    near = said.physics_output_fields(seen.physics, model.physics, size)["surface_flux.t0"]
+    t2m = module.physics_output_fields(run.physics, model.physics, size)["surface_flux.t0"]
     sp = REFERENCE_PRESSURE * np.exp(
         regular.evaluate_harmonics(np.log(air.normalized_surface_pressure))
     )
     sigma = np.asarray(model.coords.vertical.centers, dtype=float)
     t = interpolate_to_levels(regular.evaluate_harmonics(air.temperature), sp, sigma)
     return AtmosphereStates(
-        said.output_time_labels(seen.times), t, regular.interpolate_field(near), sp
+        module.output_time_labels(run.times), t, regular.interpolate_field(t2m), sp
     )
 
 
