@@ -1,8 +1,8 @@
-"""The words that users choose from, known before what they stand for is imported.
+"""Names of choices in options, without the import of their implementations.
 
-Each list has the names of a registry, so that ``--help`` needs none of the libraries behind it:
-`dpdm.diffusion.sample.SAMPLERS` and so on. What registers one more adds its name here. A package
-may do so from outside: it announces a module, which registers things when it is imported, as
+Each list has the names of a registry (`dpdm.diffusion.sample.SAMPLERS` and others), so that
+``--help`` imports no further libraries. A new entry of a registry adds its name here. An installed
+package can add entries by a module that registers them when it is imported:
 
     [project.entry-points."dpdm.plugins"]
     mine = "mypackage.dpdm"
@@ -28,20 +28,20 @@ PLUGINS = "dpdm.plugins"
 
 
 def add_choice(names: list[str], name: str) -> None:
-    """Add the name of what is registered, once."""
+    """Add a name, if it is not yet in the list."""
     if name not in names:
         names.append(name)
 
 
 @cache
 def load_plugins() -> None:
-    """Import the modules that installed packages announce, which register what they add."""
+    """Import the plug-in modules of installed packages, which register new entries."""
     from importlib.metadata import entry_points
 
     for point in entry_points(group=PLUGINS):
         try:
             point.load()
-        except Exception as error:  # whatever a stranger's module does when imported
+        except Exception as error:  # of any kind, by the package's code
             raise DpdmError(
                 f"The plug-in {point.name} ({point.value}) cannot be imported: {error}.",
                 "Correct or uninstall the package that announces it.",

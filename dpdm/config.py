@@ -1,9 +1,6 @@
-"""Settings from TOML: dataclasses whose fields are the only keys allowed.
+"""Settings from TOML files: dataclasses whose fields are the allowed keys, and rules of values.
 
-The greatest whole numbers that options and settings take.
-
-Far beyond any use, and small enough that what they ask for can be counted: whether it fits into
-this machine's memory and disk is checked where its size is known.
+The limits of numbers are far beyond any use; whether memory and disk suffice is checked elsewhere.
 """
 
 from __future__ import annotations
@@ -21,152 +18,156 @@ from dpdm.system import read_text
 
 T = TypeVar("T")
 ValueRule = tuple[Callable[[Any], bool], str]
-MAX_KEY_PARTS = 100  # parts of a key, as a.b.c has three: tomllib takes their square in time
+MAX_KEY_PARTS = 100  # parts of a key a.b.c, as the time of tomllib is quadratic in them
 KEY_DELIMITERS = re.compile(r"[=,{\[\n]")
 MAX_SHOWN_CHARACTERS = 100  # characters of a value in a message
 
 
 def read_settings(path: Path, shape: type[T]) -> T:
-    """Return a dataclass of dataclasses filled from a TOML file, one section a field."""
+    """Read a TOML file into a dataclass of dataclasses, one section for each field."""
     text = read_text(path)
-    if any(
-        sum(map(bool, map(str.strip, p.split(".")))) > MAX_KEY_PARTS
-        for p in KEY_DELIMITERS.split(text)
-    ):
+    lengths = (sum(map(bool, map(str.strip, p.split(".")))) for p in KEY_DELIMITERS.split(text))
+    if any(length > MAX_KEY_PARTS for length in lengths):
         what = f"{path} is nested too deep: a key of more than {MAX_KEY_PARTS} parts."
         raise DpdmError(what, "See https://toml.io.")
     try:
-        said = tomllib.loads(text)
+        values = tomllib.loads(text)
     except RecursionError as error:
         raise DpdmError(f"{path} is nested too deep.", "See https://toml.io.") from error
-    except ValueError as error:  # no TOML, no text, or a number of thousands of digits
+    except ValueError as error:  # invalid TOML, or a number of thousands of digits
         raise DpdmError(f"{path} is not valid TOML: {error}.", "See https://toml.io.") from error
-    return fill_dataclass(shape, said, str(path))
+    return fill_dataclass(shape, values, str(path))
 
 
-def fill_dataclass(shape: type[T], said: dict[str, Any], where: str) -> T:
-    """Return a dataclass filled from a dictionary, refusing what it does not know."""
+def fill_dataclass(shape: type[T], values: dict[str, Any], where: str) -> T:
+    """Fill a dataclass from a dictionary, refusing unknown and missing keys."""
     types = get_type_hints(shape)
     fields = dataclasses.fields(shape)  # type: ignore[arg-type]
     known = [f.name for f in fields]
-    for key in said:
+    for key in values:
         if key not in known:
             hint = did_you_mean(key[:MAX_SHOWN_CHARACTERS], known, f"Known: {', '.join(known)}.")
             raise DpdmError(f"{where} has an unknown key {key[:MAX_SHOWN_CHARACTERS]}.", hint)
     for each in fields:
         missing = dataclasses.MISSING
-        if each.name not in said and each.default is each.default_factory is missing:
+        if each.name not in values and each.default is each.default_factory is missing:
             raise DpdmError(f"{where} lacks the key {each.name}.", "Add it.")
-    return shape(**{key: parse_value(types[key], said[key], f"{where}, {key}") for key in said})
+    return shape(
+        **{key: parse_value(types[key], values[key], f"{where}, {key}") for key in values}
+    )
 
 
-def parse_value(kind: Any, said: Any, where: str) -> Any:
-    """Return one value, checked against its annotation.
+def parse_value(kind: Any, value: Any, where: str) -> Any:
+    """Return a value, checked against its annotation.
 
     Example:
         >>> parse_value(tuple[float, ...], [1, 2.5], "a.toml, key")
         (1.0, 2.5)
     """
     if kind is Any:
-        return said
+        return value
     if dataclasses.is_dataclass(kind) or str(kind).startswith(("tuple", "dict")):
-        return parse_container(kind, said, where)
+        return parse_container(kind, value, where)
     allowed = (int, float) if kind is float else (kind,)
-    if not isinstance(said, allowed) or (isinstance(said, bool) and kind is not bool):
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
         raise DpdmError(
-            f"{where} is {format_setting(said)}.", f"Give a value of type {kind.__name__}."
+            f"{where} is {format_setting(value)}.", f"Give a value of type {kind.__name__}."
         )
-    if isinstance(said, float) and not math.isfinite(said):
-        raise DpdmError(f"{where} is {format_setting(said)}.", "Give a finite number.")
-    if isinstance(said, int) and not -(2**63) <= said < 2**63:
-        raise DpdmError(f"{where} is {format_setting(said)}.", "Give a number of up to 64 bits.")
-    return kind(said)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise DpdmError(f"{where} is {format_setting(value)}.", "Give a finite number.")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise DpdmError(f"{where} is {format_setting(value)}.", "Give a number of up to 64 bits.")
+    return kind(value)
 
 
-def parse_container(kind: Any, said: Any, where: str) -> Any:
-    """Return a section, a list or pairs, checked against their annotation."""
+def parse_container(kind: Any, value: Any, where: str) -> Any:
+    """Return a section, a list or pairs, checked against the annotation."""
     if dataclasses.is_dataclass(kind):
-        if not isinstance(said, dict):
+        if not isinstance(value, dict):
             raise DpdmError(
-                f"{where} is {format_setting(said)}.",
-                "It is a section: write [name] over its keys.",
+                f"{where} is {format_setting(value)}.",
+                "It is a section: write [name] above its keys.",
             )
-        return fill_dataclass(kind, said, where)  # type: ignore[arg-type]
+        return fill_dataclass(kind, value, where)  # type: ignore[arg-type]
     if str(kind).startswith("tuple"):
-        if not isinstance(said, list):
-            raise DpdmError(f"{where} is {format_setting(said)}.", "Give a list, like [4, 12].")
-        return tuple(parse_value(get_args(kind)[0], each, where) for each in said)
-    if not isinstance(said, dict):
-        raise DpdmError(f"{where} is {format_setting(said)}.", 'Give pairs, like { tas = "t2m" }.')
-    return {key: parse_value(get_args(kind)[1], each, where) for key, each in said.items()}
+        if not isinstance(value, list):
+            raise DpdmError(f"{where} is {format_setting(value)}.", "Give a list, like [4, 12].")
+        return tuple(parse_value(get_args(kind)[0], each, where) for each in value)
+    if not isinstance(value, dict):
+        raise DpdmError(
+            f"{where} is {format_setting(value)}.", 'Give pairs, like { tas = "t2m" }.'
+        )
+    return {key: parse_value(get_args(kind)[1], each, where) for key, each in value.items()}
 
 
-def format_setting(said: Any) -> str:
-    """Return a value as it was written, or its beginning where it is long.
+def format_setting(value: Any) -> str:
+    """Return a value as text, shortened if it is long.
 
     Example:
         >>> format_setting("ab"), len(format_setting("a" * 1000))
         ("'ab'", 100)
     """
     try:
-        text = repr(list(said) if isinstance(said, tuple) else said)
+        text = repr(list(value) if isinstance(value, tuple) else value)
     except ValueError:  # a number of thousands of digits
         text = "a number of more than 4000 digits"
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[: MAX_SHOWN_CHARACTERS - 3]}..."
 
 
 def check_settings(settings: Any, rules: Mapping[str, ValueRule], path: Path | str | None) -> None:
-    """Refuse a setting, called ``section.key``, that breaks its rule."""
+    """Refuse a setting, named ``section.key``, that violates its rule."""
     for key, (fits, hint) in rules.items():
         section, name = key.split(".")
         if not hasattr(getattr(settings, section, None), name):
             continue
-        said = getattr(getattr(settings, section), name)
-        if not fits(said):
-            raise DpdmError(f"{path}, {section}, {name} is {format_setting(said)}.", hint)
+        value = getattr(getattr(settings, section), name)
+        if not fits(value):
+            raise DpdmError(f"{path}, {section}, {name} is {format_setting(value)}.", hint)
 
 
 def minimum_rule(least: float) -> ValueRule:
-    """Return the rule that a number is not less than another."""
-    return lambda said: said >= least, f"Give {least} or more."
+    """Return the rule of a least value."""
+    return lambda value: value >= least, f"Give {least} or more."
 
 
-def is_fraction(said: float) -> bool:
-    """Tell whether a number is a share, short of all."""
-    return 0 <= said < 1
+def is_fraction(value: float) -> bool:
+    """Tell whether a number is from 0 to less than 1."""
+    return 0 <= value < 1
 
 
 def choice_rule(*words: str | Collection[str]) -> ValueRule:
-    """Return the rule that a word is one of some, or of a registry, whatever it holds by then.
+    """Return the rule that a word is one of some, or a key of a registry when it is checked.
 
     Example:
         >>> choice_rule("", ["heun", "ddim"])[0]("ddim")
         True
     """
     shown = ", ".join(w if isinstance(w, str) else ", ".join(w) for w in words)
-    fits = lambda said: any(said == w if isinstance(w, str) else said in w for w in words)  # noqa: E731
+    fits = lambda value: any(value == w if isinstance(w, str) else value in w for w in words)  # noqa: E731
     return fits, f"Give one of {shown}."
 
 
 def range_rule(least: float, most: float) -> ValueRule:
-    """Return the rule that a number, or each of a list, lies in a range."""
+    """Return the rule that a number, or each of a list, is in a range."""
 
-    def fits(said: Any) -> bool:
-        return all(least <= one <= most for one in (said if isinstance(said, tuple) else [said]))
+    def fits(value: Any) -> bool:
+        return all(
+            least <= one <= most for one in (value if isinstance(value, tuple) else [value])
+        )
 
     return fits, f"Give {least:g} to {most if isinstance(most, int) else f'{most:g}'}."
 
 
 def list_rule(number: int, least: float, most: float) -> ValueRule:
-    """Return the rule that a list holds some numbers, each in a range."""
+    """Return the rule that a list has ``number`` numbers, each in a range."""
     fits, hint = range_rule(least, most)
-    return lambda said: len(said) == number and fits(said), f"{hint} Give {number} of them."
+    return lambda value: len(value) == number and fits(value), f"{hint} Give {number} of them."
 
 
 def interval_rule(least: float, most: float) -> ValueRule:
-    """Return the rule that two numbers lie in a range, the smaller first."""
+    """Return the rule of two numbers in a range, the smaller first."""
     return (
-        lambda said: len(said) == 2 and least <= said[0] <= said[1] <= most,
+        lambda value: len(value) == 2 and least <= value[0] <= value[1] <= most,
         f"Give two numbers from {least:g} to {most:g}, the smaller first.",
     )
 

@@ -1,4 +1,4 @@
-"""Constants of the Earth and its atmosphere, each here alone."""
+"""Constants of the Earth and its atmosphere."""
 
 from __future__ import annotations
 

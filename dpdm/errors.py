@@ -1,7 +1,4 @@
-"""The one way dpdm says no: a sentence that names the fault, and one that says what to do.
-
-What may be right is done, with a `DpdmWarning`.
-"""
+"""Errors and warnings of dpdm: a sentence on the fault, and a sentence on what to do."""
 
 from __future__ import annotations
 
@@ -12,12 +9,12 @@ from pathlib import Path
 
 
 class DpdmError(Exception):
-    """Report a fault that the user can mend.
+    """An error that the user can fix.
 
     Args:
-        what: What is wrong, with the file, the variable and the value.
-        hint: What to do about it.
-        code: With which the command ends.
+        what: The fault, with the file, the variable and the value.
+        hint: How to fix it.
+        code: Exit code of the command.
 
     Example:
         >>> str(DpdmError("a.nc holds no latitude.", "Name it lat or latitude."))
@@ -35,29 +32,31 @@ class DpdmError(Exception):
 
 
 class DpdmWarning(UserWarning):
-    """Tell of what is possible, and unlikely; a command prints it in one line."""
+    """A warning of doubtful input, which a command prints in one line."""
 
 
 def nearest_names(
-    word: str, names: Iterable[object], count: int = 0, alike: float = 0.0
+    word: str, names: Iterable[object], count: int = 0, similarity: float = 0.0
 ) -> list[str]:
-    """Return names, those that are spelled most like a word first, others in their order.
+    """Return names in the order of their similarity to a word.
 
     Args:
-        word: What was written.
-        names: What could have been.
-        count: How many to return at most; 0 for all.
-        alike: From 0 for any name to 1 for equal ones.
+        word: The misspelled name.
+        names: The known names.
+        count: Number of names at most; 0 for all.
+        similarity: Least similarity, from 0 for any name to 1 for equal ones.
     """
     from difflib import SequenceMatcher
 
     ratios = {str(n): SequenceMatcher(None, str(n), word).ratio() for n in names}
-    near = sorted((n for n, ratio in ratios.items() if ratio >= alike), key=lambda n: -ratios[n])
+    near = sorted(
+        (n for n, ratio in ratios.items() if ratio >= similarity), key=lambda n: -ratios[n]
+    )
     return near[: count or None]
 
 
 def did_you_mean(word: str, names: Iterable[object], otherwise: str) -> str:
-    """Return a hint for a word that is almost a name.
+    """Return a hint with the most similar name, if there is one.
 
     Example:
         >>> did_you_mean("heum", ["heun", "dpmpp_2m"], "There are two.")
@@ -68,52 +67,52 @@ def did_you_mean(word: str, names: Iterable[object], otherwise: str) -> str:
 
 
 def name_not_found(
-    name: str, there: Iterable[object], hint: str, where: object = "", kind: str = "variable"
+    name: str, known: Iterable[object], hint: str, where: object = "", kind: str = "variable"
 ) -> DpdmError:
-    """Return the error for a name that is not there, with those that are, the nearest first.
+    """Return the error for an unknown name, with the known names, the most similar first.
 
     Args:
-        name: What was asked for.
-        there: What could be asked for.
-        hint: What to do, with braces for the nearest name.
-        where: What has no such thing; without it, the message begins with "there is".
-        kind: What the names are of.
+        name: The unknown name.
+        known: The known names.
+        hint: How to fix it, with braces for the most similar name.
+        where: The file or object that lacks the name; if empty, the message begins "there is".
+        kind: Kind of the names.
 
     Example:
         >>> str(name_not_found("t2n", ["tp", "t2m"], "Did you mean --variable {}?", "a.nc"))
         'a.nc has no variable t2n; it has t2m, tp. Did you mean --variable t2m?'
     """
-    near = nearest_names(name, there) or ["nothing"]
+    near = nearest_names(name, known) or ["nothing"]
     word = f"{kind} {name}".strip()
     what = f"{where} has no {word}; it has" if where else f"there is no {word}; there is"
     return DpdmError(f"{what} {', '.join(near)}.", hint.format(near[0]))
 
 
 def variables_not_found(
-    where: object, whose: str, names: list[str], there: Iterable[object]
+    where: object, whose: str, names: list[str], found: Iterable[object]
 ) -> DpdmError:
-    """Return the error for a file that has none of the variables that it should have.
+    """Return the error for a file without any of the required variables.
 
     Example:
         >>> variables_not_found("a.nc", "the prior's", ["t2m"], ["sst"]).hint
-        'Say which one is meant, as in --var t2m=sst.'
+        'Assign the variable, as in --var t2m=sst.'
     """
-    known = [str(name) for name in there] or ["nothing"]
+    known = [str(name) for name in found] or ["nothing"]
     return DpdmError(
         f"{where} has none of {whose} variables {', '.join(names)}; it has {', '.join(known)}.",
-        f"Say which one is meant, as in --var {names[0]}={known[0]}.",
+        f"Assign the variable, as in --var {names[0]}={known[0]}.",
     )
 
 
-# What a terminal obeys instead of showing it: control characters, C1 too, and those that turn the
-# direction of writing; and what stands for bytes that are no text.
+# Control characters (C0, C1), characters that change the writing direction, and surrogates of
+# bytes that are not text.
 CONTROL_CHARACTERS = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def escape_controls(text: str) -> str:
-    r"""Return a text with what a terminal would obey written as escapes.
+    r"""Replace control characters by escape sequences.
 
     Example:
         >>> escape_controls("a\x1b[31m red\r")

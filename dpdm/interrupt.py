@@ -1,10 +1,10 @@
-"""Interrupts: a signal sets a flag, and long work ends at the next point where it safely can.
+"""Interrupts: a signal sets a flag, and long tasks end at the next safe point.
 
-An exception that a signal handler raises may come between any two instructions: while a lock is
-being acquired, which nobody releases then, or in a ``__del__``, where it is swallowed. Here only
-`check` raises; loops call it between blocks, steps, network evaluations and waits. A thread ends
-the process at once where the work reaches no such point within `GRACE` seconds, or where a second
-signal comes: it removes what is unfinished, and waits for no lock.
+An exception from a signal handler may occur between any two instructions: while a lock is being
+acquired, which is then never released, or in a ``__del__``, where it is lost. Here only
+`check_interrupt` raises; loops call it between blocks, steps, network evaluations and waits. If no
+safe point is reached within `GRACE_SECONDS`, or on a second signal, a thread removes unfinished
+files and ends the process at once, without waiting for locks.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-GRACE_SECONDS = 2.0  # seconds from the signal to a point where the work can end
-SHUTDOWN_SECONDS = 15.0  # seconds from there to the end
-MIN_SIGNAL_INTERVAL = 0.5  # seconds; timeout, make and schedulers may send a signal twice, at once
-SIGNAL_POLL_SECONDS = 0.05  # seconds between looks while waiting
+GRACE_SECONDS = 2.0  # from the signal to a safe point
+SHUTDOWN_SECONDS = 15.0  # from the safe point to the end
+MIN_SIGNAL_INTERVAL = 0.5  # seconds, as timeout, make and schedulers may send a signal twice
+SIGNAL_POLL_SECONDS = 0.05
 INTERRUPT_MESSAGE = "Interrupted: nothing half-written is left."
 SHOW_CURSOR = "\x1b[?25h\r\n"  # show the cursor, which a progress bar hides
 
@@ -32,7 +32,7 @@ FutureResult = TypeVar("FutureResult")
 
 
 class Interrupted(KeyboardInterrupt):
-    """Report a signal at a point where the work can end."""
+    """A signal, raised at a safe point."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -45,11 +45,11 @@ class _SignalState:
 
     Attributes:
         heeded: Whether signals set the flag.
-        number: The signal that came first, 0 before.
-        grace: Seconds to reach a point where the work can end.
-        reached: Whether it has been reached.
-        ending: Whether the process is being ended at once.
-        removals: What removes unfinished files.
+        number: The first signal received, or 0.
+        grace: Seconds to reach a safe point.
+        reached: Whether a safe point was reached.
+        ending: Whether the process is ending at once.
+        removals: Functions that remove unfinished files.
     """
 
     heeded: bool = False
@@ -64,10 +64,10 @@ _signal_state = _SignalState()
 
 
 def check_interrupt() -> None:
-    """End here if a signal has come.
+    """Raise `Interrupted` if a signal was received.
 
     Raises:
-        Interrupted: One has.
+        Interrupted: If so.
     """
     if _signal_state.number:
         _signal_state.reached |= threading.current_thread() is threading.main_thread()
@@ -75,11 +75,7 @@ def check_interrupt() -> None:
 
 
 def wait_interruptibly(future: Future[FutureResult]) -> FutureResult:
-    """Return the result of a future, but wait no longer than until a signal comes.
-
-    Raises:
-        Interrupted: One has.
-    """
+    """Return the result of a future, or raise `Interrupted` on a signal."""
     while not future.done():
         check_interrupt()
         wait([future], SIGNAL_POLL_SECONDS)
@@ -87,14 +83,14 @@ def wait_interruptibly(future: Future[FutureResult]) -> FutureResult:
 
 
 def register_removal(removal: Callable[[], None]) -> Callable[[], None]:
-    """Have unfinished files removed where the process is ended at once."""
+    """Register a function that removes unfinished files when the process is ended at once."""
     _signal_state.removals.append(removal)
     return removal
 
 
 @contextmanager
 def extend_grace(seconds: float) -> Iterator[None]:
-    """Give work that has something to save more time to reach a point where it can end."""
+    """Allow more time to reach a safe point."""
     before, _signal_state.grace = _signal_state.grace, seconds
     try:
         yield
@@ -104,11 +100,11 @@ def extend_grace(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def handle_signals(final: bool = False) -> Iterator[None]:
-    """Let signals set the flag, but those that are ignored or that others handle.
+    """Let signals set the flag, unless they are ignored or have another handler.
 
     Args:
-        final: Whether SIGTERM and SIGHUP do so too, and the process is ended at once where the
-            flag is not seen: for commands, not for use within a program.
+        final: Whether to handle SIGTERM and SIGHUP too, and to end the process at once if no safe
+            point is reached: for commands, not for use within a program.
     """
     mine = [n for n in (SIGNALS if final else SIGNALS[:1]) if _has_default_handler(n)]
     if _signal_state.heeded or not mine:
@@ -121,12 +117,12 @@ def handle_signals(final: bool = False) -> Iterator[None]:
     pipe = signal.set_wakeup_fd(outlet, warn_on_full_buffer=False)
     before = {number: signal.signal(number, lambda number, frame: None) for number in mine}
     for number in mine:
-        signal.siginterrupt(number, False)  # C libraries do not all repeat a call that was cut off
+        signal.siginterrupt(number, False)  # not all C libraries repeat an interrupted call
     try:
         yield
     finally:
         if _signal_state.ending:
-            threading.Event().wait()  # for the end of the process
+            threading.Event().wait()  # until the process ends
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(pipe)
@@ -135,13 +131,13 @@ def handle_signals(final: bool = False) -> Iterator[None]:
 
 
 def _has_default_handler(number: int) -> bool:
-    """Tell whether a signal does what it does by default, as far as this thread may decide."""
+    """Tell whether a signal has its default handler, in the main thread."""
     usual = signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
     return usual and threading.current_thread() is threading.main_thread()
 
 
 def _watch_signals(inlet: int, final: bool) -> None:
-    """Set the flag when a signal comes, and end the process if it is not seen in time."""
+    """Set the flag on a signal, and end the process if no safe point is reached in time."""
     try:
         number = _next_signal(inlet)
         if not number:
@@ -163,14 +159,14 @@ def _watch_signals(inlet: int, final: bool) -> None:
 
 
 def _deadline(came: float) -> float:
-    """Return until when the work may last after a signal."""
+    """Return the time at which the process is ended after a signal."""
     return came + (
         _signal_state.grace + SHUTDOWN_SECONDS if _signal_state.reached else _signal_state.grace
     )
 
 
 def _next_signal(inlet: int) -> int:
-    """Return the next signal, or 0 when the work has ended."""
+    """Return the next signal, or 0 at the end of the task."""
     while number := os.read(inlet, 1):
         if number[0] in SIGNALS:
             return number[0]
@@ -178,14 +174,16 @@ def _next_signal(inlet: int) -> int:
 
 
 def _end_process(number: int) -> None:
-    """End the process, whatever its other threads are doing or waiting for."""
+    """End the process at once, in spite of its other threads."""
     _signal_state.ending = True
-    words, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    for output in (1, 2):  # what other threads say from now on comes of their files being gone
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):  # suppress errors of other threads, whose files are removed
         os.dup2(null, output)
     for removal in _signal_state.removals:
         with suppress(Exception):
             removal()
     with suppress(OSError):
-        os.write(words, f"{SHOW_CURSOR if os.isatty(words) else ''}{INTERRUPT_MESSAGE}\n".encode())
+        os.write(
+            stderr, f"{SHOW_CURSOR if os.isatty(stderr) else ''}{INTERRUPT_MESSAGE}\n".encode()
+        )
     os._exit(128 + number)

@@ -1,10 +1,10 @@
-"""Outputs that are whole or not there.
+"""Atomic outputs: complete, or absent.
 
-An output is written as a draft: under its own name in a new folder beside the target, called
-``.NAME.RANDOM.tmp``, which only the user may enter; so no link that others have made is followed.
-A lock in that folder lasts as long as the process: the next run to the same target removes the
-drafts of processes of this machine that have ended, and no others. What is whole is moved to the
-target in one step. It replaces nothing, unless the user wants that.
+An output is written as a draft, under its own name in a new folder ``.NAME.RANDOM.tmp`` in the
+folder of the target. Only the user may enter it, so that no link of others is followed. A lock in
+that folder lasts as long as the process; the next run with the same target removes the drafts of
+ended processes of this machine. A complete output is moved to the target in one step, and replaces
+an existing one only if requested.
 """
 
 from __future__ import annotations
@@ -27,11 +27,9 @@ from dpdm.errors import DpdmError
 from dpdm.interrupt import register_removal
 
 LOCK_SUFFIX = ".lock"
-REPLACED_SUFFIX = ".old"  # what a draft replaces, in file systems that cannot exchange folders
+REPLACED_SUFFIX = ".old"  # of the replaced output, on file systems that cannot exchange folders
 HOST_NAME = socket.gethostname()
-MAX_TARGET_CHARACTERS = (
-    60  # characters of the target's name in that of the folder, which has a limit
-)
+MAX_TARGET_CHARACTERS = 60  # of the target's name in the folder's name
 NO_LINK_ERRORS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 NO_LOCK_ERRORS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 TARGET_EXISTS_ERRORS = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR)
@@ -39,11 +37,11 @@ EXCHANGE, HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux
 
 
 class Draft:
-    """An output that is not yet whole.
+    """An unfinished output.
 
     Args:
-        target: Where it will be; a link is followed.
-        replace: Whether it may replace what is there then.
+        target: Its final path; a link is followed.
+        replace: Whether it may replace an existing target.
     """
 
     def __init__(self, target: Path, replace: bool = False) -> None:
@@ -66,19 +64,22 @@ class Draft:
         return self.path
 
     def publish(self) -> None:
-        """Make the output durable, then move it to the target in one step."""
-        _make_durable(self.path)
+        """Sync the output to disk, then move it to the target in one step."""
+        if self.path.is_dir():
+            os.sync()
+        else:
+            sync_to_disk(self.path)
         put = _replace if self.replace else _move_to_free_name
         put(self.path, self.target)
         sync_to_disk(self.target.parent)
 
     def withdraw(self) -> None:
-        """Remove an output that was published, for another that belongs to it was not."""
+        """Remove a published output, if another one of its group was not published."""
         if not self.replace:
             remove_path(self.target)
 
     def discard(self) -> None:
-        """Remove what is left of the draft."""
+        """Remove the rest of the draft."""
         _open_drafts.discard(self)
         if self._folder is not None:
             remove_path(self._folder)
@@ -86,11 +87,11 @@ class Draft:
             self._folder = None
 
     def remove_at_once(self) -> None:
-        """Remove the draft though other threads may be writing to it still."""
+        """Remove the draft even while other threads write to it."""
         if self._folder is not None:
             away = _random_name(self.target)
             os.rename(self._folder, away)
-            self._folder.touch()  # so that nobody makes the folder again
+            self._folder.touch()  # so that no thread creates the folder again
             shutil.rmtree(away, ignore_errors=True)
             self._folder.unlink()
 
@@ -108,29 +109,29 @@ def remove_drafts() -> None:
 
 @contextmanager
 def open_drafts(targets: Sequence[Path], replace: bool = False) -> Iterator[list[Path]]:
-    """Give paths to write to, and publish them all if the body ends well."""
+    """Give paths to write to, and publish all outputs if the body succeeds."""
     with ExitStack() as cleaning:
-        made = [Draft(target, replace) for target in targets]
-        for one in made:
-            cleaning.callback(one.discard)
-            one.begin()
-        yield [one.path for one in made]
+        drafts = [Draft(target, replace) for target in targets]
+        for draft in drafts:
+            cleaning.callback(draft.discard)
+            draft.begin()
+        yield [draft.path for draft in drafts]
         with ExitStack() as undoing:
-            for one in made:
-                one.publish()
-                undoing.callback(one.withdraw)
+            for draft in drafts:
+                draft.publish()
+                undoing.callback(draft.withdraw)
             undoing.pop_all()
 
 
 @contextmanager
 def open_draft(target: Path, replace: bool = False) -> Iterator[Path]:
-    """Give a path to write to, and publish it if the body ends well."""
+    """Give a path to write to, and publish the output if the body succeeds."""
     with open_drafts([target], replace) as (path,):
         yield path
 
 
 def remove_stale_drafts(target: Path) -> None:
-    """Remove the drafts of a target that ended processes of this machine have left."""
+    """Remove the drafts of a target by ended processes of this machine."""
     target = target.resolve()
     name = re.compile(re.escape(f".{target.name[:MAX_TARGET_CHARACTERS]}.") + r"[0-9a-f]{8}\.tmp")
     with suppress(OSError), os.scandir(target.parent) as entries:
@@ -142,19 +143,19 @@ def remove_stale_drafts(target: Path) -> None:
 
 
 def _remove_if_abandoned(folder: Path) -> None:
-    """Remove the folder of a draft if the process that made it has ended.
+    """Remove the folder of a draft if its process has ended.
 
     Raises:
-        OSError: It has not, or the file system has no locks.
+        OSError: If it has not, or if the file system has no locks.
     """
     try:
         lock = os.open(folder / LOCK_SUFFIX, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        os.rmdir(folder)  # where nothing is in it
+        os.rmdir(folder)  # if it is empty
         return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Not all shared file systems show the locks of other machines.
+        # Some shared file systems do not show the locks of other machines.
         if json.loads(os.read(lock, 1000) or b"{}").get("host") == HOST_NAME:
             _restore_replaced(folder)
             remove_path(folder)
@@ -163,7 +164,7 @@ def _remove_if_abandoned(folder: Path) -> None:
 
 
 def _restore_replaced(folder: Path) -> None:
-    """Put back what a process was replacing when it was killed."""
+    """Restore an output whose replacement was interrupted."""
     for old in folder.glob(f"*{REPLACED_SUFFIX}"):
         target = folder.parent / old.name.removesuffix(REPLACED_SUFFIX)
         if not os.path.lexists(target):
@@ -171,7 +172,7 @@ def _restore_replaced(folder: Path) -> None:
 
 
 def _make_draft_folder(target: Path) -> tuple[Path, int] | tuple[None, int]:
-    """Make a folder with a lock, which it returns; nothing where another run has swept it."""
+    """Return a new folder and its lock; None if another run has removed it."""
     folder = _random_name(target)
     folder.mkdir(mode=0o700)
     try:
@@ -197,23 +198,23 @@ def _random_name(target: Path) -> Path:
 
 
 def _move_to_free_name(new: Path, target: Path) -> None:
-    """Move a file or folder to a name that must be free."""
+    """Move a file or folder to a target that must not exist."""
     try:
         if new.is_dir():
-            os.rename(new, target)  # fails where there is anything but an empty folder
+            os.rename(new, target)  # fails if the target exists and is not an empty folder
         else:
             _link_to_free_name(new, target)
     except OSError as fault:
         if fault.errno not in TARGET_EXISTS_ERRORS:
             raise
         raise DpdmError(
-            f"{target} appeared meanwhile: another run has written it.",
+            f"{target} was created meanwhile by another run.",
             "This run's result was discarded. Write to another file, or use --overwrite.",
         ) from fault
 
 
 def _link_to_free_name(new: Path, target: Path) -> None:
-    """Give a file its name; where a file system has no hard links, hold the name first."""
+    """Link a file to its target, or reserve the target on file systems without hard links."""
     try:
         os.link(new, target, follow_symlinks=False)
     except OSError as fault:
@@ -224,7 +225,7 @@ def _link_to_free_name(new: Path, target: Path) -> None:
 
 
 def _replace(new: Path, target: Path) -> None:
-    """Move a file or folder to a name, in the place of what is there."""
+    """Move a file or folder to a target, replacing it if it exists."""
     if not new.is_dir():
         os.replace(new, target)
     elif not target.exists():
@@ -240,35 +241,28 @@ def _replace(new: Path, target: Path) -> None:
 
 
 def _exchange_folders(one: Path, other: Path) -> bool:
-    """Exchange two folders in one step; tell whether system and file system can."""
+    """Exchange two folders in one step; return False if the system does not support it."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     return rename is not None and not rename(
         HERE, os.fsencode(one), HERE, os.fsencode(other), EXCHANGE
     )
 
 
-def _make_durable(path: Path) -> None:
-    if path.is_dir():
-        os.sync()
-    else:
-        sync_to_disk(path)
-
-
 def append_line(path: Path, line: str) -> None:
-    """Append a line to a file that is no link, and have it on the disk itself."""
+    """Append a line to a file that is not a link, and sync it to disk."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
     handle = os.open(path, flags, 0o666)
     try:
-        whole = line.encode() + b"\n"
-        if os.write(handle, whole) != len(whole):
-            raise DpdmError(f"The disk is full: {path} was cut short.", "Make room.")
+        data = line.encode() + b"\n"
+        if os.write(handle, data) != len(data):
+            raise DpdmError(f"The disk is full: {path} is incomplete.", "Free disk space.")
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
 def sync_to_disk(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk itself."""
+    """Sync a file, or the entries of a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -277,11 +271,11 @@ def sync_to_disk(path: Path) -> None:
 
 
 def remove_path(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder, if it exists."""
     if path.is_file() or path.is_symlink():
         path.unlink()
         return
     holds_stores = path.is_dir() and any(part.is_dir() for part in path.iterdir())
     for pause in (0, 0.1, 0.4) if holds_stores else (0,):
-        time.sleep(pause)  # after a fault, Zarr's threads write for a moment more
+        time.sleep(pause)  # after an error, the threads of Zarr may still write
         shutil.rmtree(path, ignore_errors=True)

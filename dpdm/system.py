@@ -1,14 +1,4 @@
-"""Where to compute.
-
-Read users' files as bytes or text: only regular files, and only what fits into memory.
-
-A pipe may never end, a device has no end, and either would stop a command without a message.
-
-HDF5 knows one thread at a time, and xarray guards only a part of what it does with it.
-
-Who reads in one thread while another writes holds this lock around each opening, reading, laying
-out, writing and closing; a crash of the process is what comes of it otherwise.
-"""
+"""The system: device, memory, disk, files, time and optional libraries."""
 
 from __future__ import annotations
 
@@ -37,31 +27,29 @@ def choose_device(name: str) -> str:
     """
     import torch
 
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
         raise DpdmError(
-            "--device cuda was asked for, and torch sees no GPU.",
-            "Use --device cpu, or install a CUDA build of torch; dpdm doctor shows what is there.",
+            "--device cuda was requested, but torch finds no GPU.",
+            "Use --device cpu, or install a CUDA build of torch; run dpdm doctor for details.",
         )
-    return "cuda" if there and name != "cpu" else "cpu"
+    return "cuda" if available and name != "cpu" else "cpu"
 
 
-COMPRESSION_RATIO = (
-    0.1  # of its size in memory: the least that fields take on disk, with few exceptions
-)
+COMPRESSION_RATIO = 0.1  # least size of fields on disk, relative to memory
 
 
 def available_memory() -> int:
-    """Return the bytes of memory that this process may still take.
+    """Return the memory available to this process, in bytes.
 
-    The least of what the system, the control group (a container, a job of a queue) and the
-    process's own limit leave.
+    The minimum of the free memory of the system, of the control group (a container, a batch job)
+    and of the limit of the process.
     """
     return min(_system_memory(), _cgroup_memory(), _process_memory())
 
 
 def _system_memory() -> int:
-    """Return what is free or can be freed at once: caches of files can."""
+    """Return the free memory of the system, including file caches."""
     lines = _read_system_lines("/proc/meminfo")
     found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
     if found:
@@ -70,7 +58,7 @@ def _system_memory() -> int:
 
 
 def _cgroup_memory() -> int:
-    """Return what the control group leaves; much where there is none."""
+    """Return the free memory of the control group; a large number without one."""
     limit, used = (
         _read_system_lines(f"/sys/fs/cgroup/memory.{word}") for word in ("max", "current")
     )
@@ -80,7 +68,7 @@ def _cgroup_memory() -> int:
 
 
 def _process_memory() -> int:
-    """Return what the limit of address space (ulimit -v) leaves; much where there is none."""
+    """Return the free address space (ulimit -v); a large number without a limit."""
     try:
         import resource
     except ImportError:  # Windows
@@ -93,7 +81,7 @@ def _process_memory() -> int:
 
 
 def _read_system_lines(path: str) -> list[str]:
-    """Return the lines of a file of the system; none where there is no such file."""
+    """Return the lines of a system file, or none if it does not exist."""
     try:
         return Path(path).read_text().splitlines()
     except OSError:
@@ -101,41 +89,35 @@ def _read_system_lines(path: str) -> list[str]:
 
 
 def check_required_memory(needed: float, what: str, hint: str, share: float = 0.4) -> None:
-    """Refuse what would fill more than a share of the free memory.
+    """Refuse a task that needs more than a share of the free memory.
 
     Args:
-        needed: Bytes.
-        what: What takes them, for the message.
-        hint: How to need fewer.
-        share: Of the free memory.
+        needed: Required bytes.
+        what: The begin of the message, up to the number.
+        hint: How to reduce the requirement.
+        share: Allowed share of the free memory.
     """
     free = available_memory()
     if needed > share * free:
         raise DpdmError(
-            f"{what} {format_bytes(needed)}, and {format_bytes(free)} of memory are free.", hint
+            f"{what} {format_bytes(needed)}, but {format_bytes(free)} of memory are free.", hint
         )
 
 
 def check_free_disk(needed: float, target: Path) -> None:
-    """Refuse an output that would not fit on its disk, however well it is compressed.
-
-    Args:
-        needed: Bytes of the output in memory.
-        target: Where it is to be.
-    """
+    """Refuse an output of ``needed`` bytes in memory that exceeds the disk even if compressed."""
     folder = next((p for p in target.resolve().parents if p.exists()), Path())
     free = shutil.disk_usage(folder).free
     if free and COMPRESSION_RATIO * needed > free:
         raise DpdmError(
-            f"{target} would hold {format_bytes(needed)} before compression, and "
-            f"{format_bytes(free)} are free "
-            "on its disk.",
+            f"{target} would hold {format_bytes(needed)} before compression, but "
+            f"{format_bytes(free)} are free on its disk.",
             "Give fewer members, a shorter period, a smaller region, or another disk.",
         )
 
 
 def format_bytes(size: float) -> str:
-    """Return a number of bytes as people read it.
+    """Return a number of bytes in GB or TB.
 
     Example:
         >>> format_bytes(2.34e9), format_bytes(8e18), format_bytes(1e27)
@@ -147,7 +129,7 @@ def format_bytes(size: float) -> str:
 
 
 def check_field_memory(fields: xr.Dataset, share: float = 0.4) -> None:
-    """Refuse fields that would fill more than a share of the free memory."""
+    """Refuse fields that need more than a share of the free memory."""
     hint = "Give a shorter period or a smaller region."
     check_required_memory(fields.nbytes, "The training series takes", hint, share)
 
@@ -168,12 +150,12 @@ def check_regular(path: Path) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of a file."""
+    """Return the content of a regular file that fits into memory."""
     check_regular(path)
     if path.is_dir():
         raise DpdmError(f"{path} is a directory.", "Name a file.")
     try:
-        # Text takes many times its length once it is split into words and numbers.
+        # Parsed text takes many times its length.
         check_required_memory(
             20 * path.stat().st_size, f"Reading {path} takes", "Split it.", share=0.8
         )
@@ -191,7 +173,7 @@ def read_text(path: Path) -> str:
 
 
 def read_error(path: Path, fault: OSError | ValueError) -> DpdmError:
-    """Return what to report of a file that the system does not open."""
+    """Return the error of a file that cannot be opened."""
     reason = getattr(fault, "strerror", None) or fault
     return DpdmError(f"{path} cannot be opened: {reason}.", READ_HINT)
 
@@ -201,16 +183,16 @@ def utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-HDF5_LOCK = RLock()
+HDF5_LOCK = RLock()  # for all access to NetCDF files from several threads
 
 
 def import_extra(name: str, what: str, group: str = "gis") -> Any:
-    """Import a library of an extra.
+    """Import an optional library.
 
     Args:
         name: The module.
-        what: What needs it, in the plural, for the sentence if it is not there.
-        group: The extra that brings it.
+        what: The feature that needs it, in the plural, for the error message.
+        group: The extra of dpdm that installs it.
 
     Example:
         >>> import_extra("parsnip", "Vegetables")
@@ -218,7 +200,7 @@ def import_extra(name: str, what: str, group: str = "gis") -> Any:
         ...
         dpdm.errors.DpdmError: Vegetables need parsnip, which is not installed. Run: pip install...
     """
-    os.environ["PROJ_NETWORK"] = "OFF"  # PROJ would fetch grids that no command needs
+    os.environ["PROJ_NETWORK"] = "OFF"  # PROJ must not download grids
     try:
         return import_module(name)
     except ImportError as fault:
@@ -226,7 +208,7 @@ def import_extra(name: str, what: str, group: str = "gis") -> Any:
 
 
 def missing_library_error(what: str, fault: ImportError, group: str = "gis") -> DpdmError:
-    """Return what to say of a library that is not installed."""
+    """Return the error of a library that is not installed."""
     library = (fault.name or "a library").partition(".")[0]
     return DpdmError(
         f"{what} need {library}, which is not installed.", f"Run: pip install 'dpdm[{group}]'."

@@ -1,4 +1,4 @@
-"""Tensors in safetensors files, written whole or not at all."""
+"""Tensors in safetensors files, written atomically."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from torch import Tensor
 from dpdm.errors import DpdmError
 from dpdm.publish import open_draft
 
-MAX_HEADER_BYTES = 16_000_000  # bytes of a header at most
+MAX_HEADER_BYTES = 16_000_000
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 SymbolicShape: TypeAlias = tuple[int | str, ...]
 TensorShapes: TypeAlias = dict[str, SymbolicShape]
-"""Shapes of tensors by their names; a letter stands for a length that is the same everywhere."""
+"""Shapes of tensors by name; a letter is a length that is the same in all shapes."""
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a file, unread."""
+    """Type and shape of a tensor in a file."""
 
     kind: str
     shape: tuple[int, ...]
@@ -32,7 +32,7 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class SafetensorsHeader:
-    """What the header of a safetensors file states."""
+    """The header of a safetensors file."""
 
     metadata: dict[str, str]
     tensors: dict[str, StoredTensor]
@@ -41,27 +41,25 @@ class SafetensorsHeader:
 def write_safetensors(
     tensors: dict[str, Tensor], path: Path, metadata: dict[str, str], overwrite: bool = True
 ) -> None:
-    """Write a safetensors file, whole or not at all."""
+    """Write a safetensors file atomically, with the permissions of other new files."""
     try:
-        with open_draft(path, overwrite) as hidden:
-            save_file(tensors, hidden, metadata=metadata)
-            hidden.chmod(
-                0o666 & ~current_umask()
-            )  # safetensors makes files that only their owner reads
+        with open_draft(path, overwrite) as draft:
+            save_file(tensors, draft, metadata=metadata)
+            draft.chmod(0o666 & ~current_umask())
     except (OSError, SafetensorError) as error:
         what = f"{path} cannot be written: {error}."
-        raise DpdmError(what, "Make room, check the folder, or write elsewhere.") from error
+        raise DpdmError(what, "Free disk space, check the folder, or write elsewhere.") from error
 
 
 def current_umask() -> int:
-    """Return the permissions that the user withholds from new files."""
+    """Return the umask of the process."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
 
 
 def read_safetensors_header(path: Path) -> SafetensorsHeader:
-    """Return what a safetensors file holds, without reading the tensors."""
+    """Read the header of a safetensors file, without its tensors."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -76,8 +74,8 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
     except (SafetensorError, OSError, ValueError) as error:
         raise DpdmError(
             f"{path} is not a readable safetensors file ({error}).",
-            "It may be truncated, or a pickle, which dpdm never loads: ask for the "
-            ".safetensors file that dpdm train wrote.",
+            "It may be truncated, or a pickle, which dpdm never loads: use a .safetensors file "
+            "of dpdm train.",
         ) from error
 
 
@@ -87,28 +85,28 @@ def check_tensors(
     path: Path,
     lengths: dict[str, int] | None = None,
 ) -> None:
-    """Refuse a file whose tensors are not those of the network that its header describes.
+    """Refuse a file whose tensors do not match the network of its header.
 
     Args:
-        found: What the file holds.
-        wanted: What it should hold.
+        found: The tensors of the file.
+        wanted: The required shapes.
         path: The file.
-        lengths: Lengths for letters in the shapes, as far as they are known.
+        lengths: Known lengths for letters in the shapes.
     """
     known = {} if lengths is None else dict(lengths)
     wrong = [f"it lacks {name}" for name in wanted if name not in found]
     wrong += [f"{name[:100]!r} is unknown" for name in found if name not in wanted]
     for name in wanted.keys() & found.keys():
-        own, shape = found[name], wanted[name]
-        if len(own.shape) == len(shape):
-            pairs = zip(shape, own.shape, strict=True)
+        stored, shape = found[name], wanted[name]
+        if len(stored.shape) == len(shape):
+            pairs = zip(shape, stored.shape, strict=True)
             shape = tuple(known.setdefault(n, s) if isinstance(n, str) else n for n, s in pairs)
-        if own.shape != shape or 0 in shape or own.kind not in FLOAT_DTYPES:
-            wrong.append(f"{name} has the shape {list(own.shape)} and the type {own.kind}")
+        if stored.shape != shape or 0 in shape or stored.kind not in FLOAT_DTYPES:
+            wrong.append(f"{name} has the shape {list(stored.shape)} and the type {stored.kind}")
     if wrong:
         raise DpdmError(
             f"The tensors in {path} do not fit the network it describes: {wrong[0]}.",
-            "The file is damaged or was changed; fetch it again.",
+            "The file is damaged or was changed; download it again.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Names for the few shapes and function types that the whole library speaks."""
+"""Types of tensors and functions that all of the library uses."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ Denoise: TypeAlias = Callable[[Fields, Sigma], Fields]
 """Maps noisy fields and their noise level to the expected clean fields, E[x | x_t]."""
 
 Operator: TypeAlias = Callable[[Fields], Values]
-"""Observes fields, differentiably: the values that instruments without error would give."""
+"""Maps fields to observed values without error, differentiably."""

@@ -60,7 +60,7 @@ def test_what_appeared_meanwhile_is_not_replaced(
         real(one)
 
     monkeypatch.setattr(Draft, "publish", late)
-    with pytest.raises(DpdmError, match="appeared meanwhile") as refusal:
+    with pytest.raises(DpdmError, match="created meanwhile") as refusal:
         write(path, 2.0)
     assert "--overwrite" in refusal.value.hint
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -83,7 +83,7 @@ def test_of_several_outputs_all_or_none_appear(tmp_path: Path) -> None:
                 path.write_text("mine")
             two.write_text("another's")
 
-    with pytest.raises(DpdmError, match=r"b\.tif appeared"):
+    with pytest.raises(DpdmError, match=r"b\.tif was created"):
         write()
     assert [p.name for p in tmp_path.iterdir()] == ["b.tif"]
     assert two.read_text() == "another's"

@@ -29,7 +29,7 @@ class World:
 
 def world(runs: int, cycles: int, seed: int) -> World:
     """Return runs of the model, and observations of them."""
-    path = lorenz63.simulate_lorenz(runs, EVERY * (cycles - 1) + 1, seed, dt=DT, shaken=False)
+    path = lorenz63.simulate_lorenz(runs, EVERY * (cycles - 1) + 1, seed, dt=DT, noisy=False)
     dice = torch.Generator().manual_seed(seed)
     truth = path[:, ::EVERY]
     noise = torch.randn(truth.shape, generator=dice, dtype=torch.float64)

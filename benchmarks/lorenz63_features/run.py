@@ -92,7 +92,7 @@ def aims(curves: Curves, name: str) -> dict[str, common.Target]:
 def states(prior: Prior, runs: int, length: int, seed: int, stride: int = 1) -> Tensor:
     """Return normalised trajectories (N, T, 3) of the model."""
     mean, std = state_scaling(prior)
-    path = lorenz63.simulate_lorenz(runs, (length - 1) * stride + 1, seed, dt=DT, shaken=False)
+    path = lorenz63.simulate_lorenz(runs, (length - 1) * stride + 1, seed, dt=DT, noisy=False)
     return ((path[:, ::stride] - mean) / std).float()
 
 

@@ -107,11 +107,10 @@ def langevin_sampler(corrections: int, tau: float, renew: NoiseSource) -> Sample
               \qquad \delta = \tau \sigma^2 / \overline{\epsilon^2}
 
     with :math:`\epsilon = (x - D(x, \sigma)) / \sigma`: the noise removes errors of guidance and
-    of composed windows that remain with smaller steps. Each noise is used in two successive
-    steps, so
-    that steps of any length preserve a Gaussian distribution exactly, where independent noise, as
-    published, inflates its variance by 1 / (1 - tau / 2). The step length from epsilon inflates it
-    by 2 / N for N values, which is negligible for large fields.
+    of composed windows that remain with smaller steps. Each noise is used in two successive steps,
+    so that steps of any length preserve a Gaussian distribution exactly, where independent noise,
+    as published, inflates its variance by 1 / (1 - tau / 2). The step length from epsilon inflates
+    it by 2 / N for N values, which is negligible for large fields.
 
     Args:
         corrections: Number of corrections C after each step.

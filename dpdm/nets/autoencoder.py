@@ -1,16 +1,16 @@
-r"""A code of a state on the globe, and the way back.
+r"""Autoencoder of global states.
 
-The encoder E takes the fields to a quarter of their resolution and to few channels, the decoder D
-brings them back; what is given of the ground is read once, for it never changes. Codes have unit
-variance, and a little noise is added to them in training,
+The encoder E maps fields to a quarter of their resolution and to few channels, the decoder D maps
+them back; the features of static fields are computed once. Codes have unit variance, and noise is
+added to them in training,
 
 .. math:: \min \, E \, | D(E(x) + \epsilon) - x |^2,
 
-so that codes which lie close together stand for fields that do, which guidance needs.
+so that similar codes represent similar fields, which guidance requires.
 
-Both set out from what is best among linear maps: principal components of blocks of cells, and the
-least-squares reconstruction of a block from its own components and its neighbours'. What is
-trained is what lies beyond.
+Both are initialised by the best linear maps: principal components of blocks of cells, and the
+least-squares reconstruction of a block from its own components and those of its neighbours.
+Training adds a nonlinear correction.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from dpdm.nets.unet import (
     zero_initialise,
 )
 
-CODE_FACTOR = 4  # cells along a side that one cell of the code stands for
-CODE_NOISE = 0.05  # of codes in training, over their standard deviation
+CODE_FACTOR = 4  # cells along a side of one cell of the code
+CODE_NOISE = 0.05  # noise of codes in training, relative to their standard deviation
 
 
 class ChannelStandardiser(nn.Module):
-    """Scale each channel to mean 0 and variance 1, as they were in training."""
+    """Scale each channel to mean 0 and variance 1, by running moments of the training."""
 
     def __init__(self, channels: int, momentum: float = 0.02) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class ChannelStandardiser(nn.Module):
         self.register_buffer("variance", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` (B, C, H, W), scaled; in training by its own moments."""
+        """Return ``x`` (B, C, H, W), scaled; in training by the moments of the batch."""
         mean, variance = self.mean, self.variance
         if self.training:
             variance, mean = torch.var_mean(x, (0, 2, 3))
@@ -54,15 +54,15 @@ class ChannelStandardiser(nn.Module):
 
 
 class Autoencoder(nn.Module):
-    """Turn normalised states into codes of unit variance, and back.
+    """Map normalised states to codes of unit variance, and back.
 
     Args:
         channels: Channels C of a state.
-        given: Channels G of what is given of the ground.
+        given: Channels G of the static conditioning fields.
         codes: Channels Z of a code.
-        encode: Channels inside the encoder.
-        decode: Channels inside the decoder, on which the cost of an analysis depends.
-        depth: Blocks of either.
+        encode: Channels of the encoder.
+        decode: Channels of the decoder, which determine the cost of an analysis.
+        depth: Blocks of each.
     """
 
     def __init__(
@@ -90,23 +90,24 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def initialise(self, states: Tensor) -> None:
-        """Set out from the best linear maps for states (N, C, H, W)."""
+        """Initialise by the best linear maps of states (N, C, H, W)."""
         blocks = F.pixel_unshuffle(states.double().nan_to_num(), CODE_FACTOR)
         rows = blocks.movedim(1, -1).flatten(0, -2)
         mean = rows.mean(0)
-        sizes, axes = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
-        inward = (axes / sizes.clamp_min(1e-9).sqrt()).flip(-1)[:, : self.codes].T
-        self.linear.weight.copy_(inward[..., None, None])
-        self.linear.bias.copy_(-inward @ mean)  # type: ignore[union-attr]
-        codes = torch.einsum("zc,nchw->nzhw", inward, blocks - mean[:, None, None])
-        seen = F.unfold(pad_globe(codes), 3).movedim(1, -1).flatten(0, -2)
-        normal = seen.T @ seen + 1e-6 * len(seen) * torch.eye(seen.shape[1]).to(seen)
-        outward = torch.linalg.solve(normal, seen.T @ (rows - mean)).T
-        self.direct.weight.copy_(outward.reshape(self.direct.weight.shape))
+        variances, axes = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
+        encoder = (axes / variances.clamp_min(1e-9).sqrt()).flip(-1)[:, : self.codes].T
+        self.linear.weight.copy_(encoder[..., None, None])
+        self.linear.bias.copy_(-encoder @ mean)  # type: ignore[union-attr]
+        codes = torch.einsum("zc,nchw->nzhw", encoder, blocks - mean[:, None, None])
+        patches = F.unfold(pad_globe(codes), 3).movedim(1, -1).flatten(0, -2)
+        ridge = 1e-6 * len(patches) * torch.eye(patches.shape[1]).to(patches)
+        normal = patches.T @ patches + ridge
+        decoder = torch.linalg.solve(normal, patches.T @ (rows - mean)).T
+        self.direct.weight.copy_(decoder.reshape(self.direct.weight.shape))
         self.direct.bias.copy_(mean)  # type: ignore[union-attr]
 
     def features(self, given: Tensor) -> Tensor:
-        """Return what the ground (B, G, H, W) says to encoder and decoder."""
+        """Return the features of static fields (B, G, H, W) for encoder and decoder."""
         out: Tensor = self.read(F.pixel_unshuffle(given, CODE_FACTOR))
         return out
 
@@ -122,25 +123,26 @@ class Autoencoder(nn.Module):
 
         Args:
             code: Codes (B, Z, H / 4, W / 4).
-            features: What the ground says.
-            straight: Let gradients go along the linear map alone, which is nearly all of it: what
-                observations pull at is cheap then, and the states are those of the whole decoder.
+            features: Features of the static fields.
+            straight: Take gradients of the dominant linear part alone, which is cheaper in
+                guidance; the states are those of the full decoder.
         """
-        bent = code.detach() if straight else code
-        h = self.out(self.begin(bent) + features[:, self.split[0] :])
+        inputs = code.detach() if straight else code
+        h = self.out(self.begin(inputs) + features[:, self.split[0] :])
         return F.pixel_shuffle(self.leave(h) + self.direct(code), CODE_FACTOR)
 
     def loss(
         self, x: Tensor, sigma: Tensor, noise: Tensor, given: Tensor, area: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the squared error of states that were encoded and decoded, one value each.
+        """Return the squared error of the reconstruction of each state.
 
-        ``sigma`` is not used; ``noise``, shaped as ``x``, is that of the codes as far as they go.
+        ``sigma`` is unused; the first values of ``noise``, shaped as ``x``, are added to the
+        codes.
         """
         features = self.features(given)
         code = self.encode(x, features)
-        stir = noise.flatten(1)[:, : code[0].numel()].reshape(code.shape)
-        error = (self.decode(code + CODE_NOISE * stir, features) - x.nan_to_num()).square()
+        code_noise = noise.flatten(1)[:, : code[0].numel()].reshape(code.shape)
+        error = (self.decode(code + CODE_NOISE * code_noise, features) - x.nan_to_num()).square()
         share = x.isfinite() * (1.0 if area is None else area)
         mean = (share * error).flatten(1).sum(1) / share.flatten(1).sum(1)
         return mean, torch.zeros_like(mean)

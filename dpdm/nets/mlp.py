@@ -1,17 +1,16 @@
-r"""The backbone for windows of a few numbers: a residual perceptron.
+r"""The backbone for windows of a few components: a residual perceptron.
 
-Successive states of a dynamical system are almost equal, and what tells a likely trajectory from
-an unlikely one is a small difference of differences. So the network works in the principal modes
-of its windows, :math:`u = U^T x`, with variances :math:`\lambda` from large to tiny, and each mode
-is preconditioned as if it were a field of its own (Karras et al. 2022, Table 1, with
-:math:`\sigma_{data}^2 = \lambda`):
+Successive states of a dynamical system are almost equal, and likely trajectories differ from
+unlikely ones by small second differences. So the network works in the principal modes of its
+windows, :math:`u = U^T x`, with variances :math:`\lambda` from large to tiny, and each mode is
+preconditioned separately (Karras et al. 2022, Table 1, with :math:`\sigma_{data}^2 = \lambda`):
 
 .. math:: D(u_t, \sigma) = \frac{\lambda}{\lambda + \sigma^2} u_t +
           \frac{\sigma \sqrt\lambda}{\sqrt{\lambda + \sigma^2}} \,
           G\!\left(\frac{u_t}{\sqrt{\lambda + \sigma^2}}\right)
 
-With G = 0 that is the exact denoiser of Gaussian windows with the same covariance; G learns what
-is not Gaussian, and sees all modes at the same size at every noise level.
+With G = 0 this is the exact denoiser of Gaussian windows with the same covariance; G corrects for
+non-Gaussian distributions, and all modes of its input have unit variance at every noise level.
 """
 
 from __future__ import annotations
@@ -76,13 +75,13 @@ class MLP(nn.Module):
 
     @torch.no_grad()
     def initialise(self, covariance: Tensor) -> None:
-        """Take the modes from the windows' covariance (D, D), in double precision."""
+        """Set the modes from the covariance of the windows (D, D), in double precision."""
         variance, modes = torch.linalg.eigh(covariance)
         self.modes.copy_(modes)
         self.variance.copy_(variance.clamp_min(1e-12))
 
     def features(self, given: Tensor) -> list[Tensor]:
-        """Return nothing, for nothing is given."""
+        """Return no features, as there are no conditioning fields."""
         return []
 
     def forward(self, x: Tensor, c_noise: Tensor, features: list[Tensor]) -> Tensor:
@@ -94,10 +93,8 @@ class MLP(nn.Module):
         level = (8 * c_noise.to(x.dtype)).exp()[:, None]  # sigma^2
         total = self.variance + level
         u = x @ self.modes * (1 + level).sqrt()
-        h, noise = (
-            self.enter(u * total.rsqrt()),
-            self.embed(embed_noise_level(c_noise.to(x.dtype))),
-        )
+        h = self.enter(u * total.rsqrt())
+        noise = self.embed(embed_noise_level(c_noise.to(x.dtype)))
         for layer in self.layers:
             h = layer(h, noise)
         g, s = self.leave(F.silu(self.norm(h))).chunk(2, dim=1)

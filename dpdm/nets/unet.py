@@ -1,13 +1,12 @@
-"""The backbone for fields: one U-Net that reads what is given, one that removes noise.
+"""The backbone for fields: a U-Net that encodes the conditioning, and a U-Net that removes noise.
 
-What is given (coarse fields, relief, season) is the same for every member and every noise level,
-so a wide U-Net reads it once and leaves three things: features at half and at quarter
-resolution, and a first guess of the mean at full resolution. A narrow U-Net, which starts at half
-resolution, then removes noise at each level with those features beside it. Sampling pays for the
-wide one once a field and for the narrow one at each evaluation.
+The conditioning fields (coarse fields, topography, season) are the same for all members and noise
+levels. So a wide U-Net encodes them once, to features at half and at quarter resolution and a
+first guess of the mean at full resolution. A narrow U-Net, which starts at half resolution,
+removes the noise at each level with those features as input.
 
-Normalisation is over the channels of one cell, never over the window: so what the network says of
-a cell does not depend on how large the window around it is, and windows blend without seams.
+Normalisation is over the channels of one cell, never over the window: so the output in a cell does
+not depend on the size of the window, and windows blend without seams.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from torch.nn import functional as F
 
 
 class Conv(nn.Conv2d):
-    """A convolution that may look round the globe: see `around`."""
+    """A convolution, with `pad_globe` for global fields."""
 
     globe = False
 
@@ -32,9 +31,9 @@ class Conv(nn.Conv2d):
 
 
 def pad_globe(x: Tensor) -> Tensor:
-    """Return fields on the globe with a rim of one cell, (B, C, H, W) to (B, C, H + 2, W + 2).
+    """Pad global fields by one cell on each side, (B, C, H, W) to (B, C, H + 2, W + 2).
 
-    Columns close the circle; beyond a pole lies the opposite meridian.
+    Columns are cyclic; beyond a pole follows the opposite meridian.
 
     Example:
         >>> pad_globe(torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]]))[0, 0, 1:].tolist()
@@ -46,12 +45,12 @@ def pad_globe(x: Tensor) -> Tensor:
 
 
 def make_conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> Conv:
-    """Return a convolution that keeps the extent, or halves it with a stride of 2."""
+    """Return a convolution that preserves the extent, or halves it with a stride of 2."""
     return Conv(inputs, outputs, size, stride, padding=(size - 1) // 2)
 
 
 def zero_initialise(layer: Conv) -> Conv:
-    """Start a layer at zero, so that the block around it starts as the identity."""
+    """Initialise a layer with zeros, so that its block is initially the identity."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -59,11 +58,11 @@ def zero_initialise(layer: Conv) -> Conv:
 
 
 def set_globe_padding(network: nn.Module, globe: bool) -> None:
-    """Let every convolution that looks beyond the border see the other side there.
+    """Set the padding of all convolutions of a network.
 
     Args:
-        network: Whose convolutions.
-        globe: Whether the fields lie on the globe; else they close along both axes.
+        network: The network.
+        globe: Whether the fields are global; else they are periodic along both axes.
     """
     for layer in network.modules():
         if isinstance(layer, Conv) and layer.padding[0]:
@@ -72,7 +71,7 @@ def set_globe_padding(network: nn.Module, globe: bool) -> None:
 
 
 class ChannelNorm(nn.Module):
-    """Scale each cell's channels to unit mean square."""
+    """Scale the channels of each cell to unit mean square."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -85,21 +84,19 @@ class ChannelNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Add two convolutions' worth of correction, modulated by the noise level where there is one.
+    """Add a correction by two convolutions, modulated by the noise level if given.
 
     Args:
         channels: Channels in and out.
         embedding: Size of the noise embedding, 0 for none.
-        dropout: Share of the channels' values dropped in training.
+        dropout: Dropout in training.
     """
 
     def __init__(self, channels: int, embedding: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
         self.norms = nn.ModuleList([ChannelNorm(channels), ChannelNorm(channels)])
-        self.first, self.second = (
-            make_conv(channels, channels),
-            zero_initialise(make_conv(channels, channels)),
-        )
+        self.first = make_conv(channels, channels)
+        self.second = zero_initialise(make_conv(channels, channels))
         self.film = nn.Linear(embedding, 2 * channels) if embedding else None
         self.dropout = dropout
 
@@ -115,14 +112,14 @@ class ResidualBlock(nn.Module):
 
 
 class ConditioningEncoder(nn.Module):
-    """Read the conditioning fields: a U-Net of three levels.
+    """Encode the conditioning fields by a U-Net of three levels.
 
     Args:
-        channels: Channels given.
+        channels: Channels of the conditioning fields.
         outputs: Channels of the first guess of the mean.
         widths: Channels at full, half and quarter resolution.
-        depth: Blocks a level on the way down; one fewer, but at least one, on the way up.
-        dropout: Share dropped inside the blocks.
+        depth: Blocks of a level on the way down; one fewer, but at least one, on the way up.
+        dropout: Dropout of the blocks.
     """
 
     def __init__(
@@ -153,24 +150,24 @@ class ConditioningEncoder(nn.Module):
 
 
 def make_stage(channels: int, depth: int, dropout: float) -> nn.Sequential:
-    """Return a run of blocks without noise."""
+    """Return a sequence of blocks without noise modulation."""
     return nn.Sequential(*(ResidualBlock(channels, dropout=dropout) for _ in range(depth)))
 
 
 class UNet(nn.Module):
-    """Denoise fields, given others.
+    """Denoise fields, given conditioning fields.
 
     Args:
         channels: Channels C of the noisy fields.
         given: Channels of the conditioning fields.
-        read: Channels of the reader at full, half and quarter resolution.
+        read: Channels of the conditioning encoder at full, half and quarter resolution.
         widths: Channels of the denoising part at half and quarter resolution.
-        depth: Blocks a level.
-        dropout: Share dropped inside the reader's blocks in training.
-        periodic: Whether the fields close on themselves along both axes, whose extents are then
+        depth: Blocks of a level.
+        dropout: Dropout of the conditioning encoder in training.
+        periodic: Whether the fields are periodic along both axes, whose extents are then
             multiples of four.
-        globe: Whether they lie on the globe, the whole circle round, from pole to pole; likewise.
-        beside: Channels seen beside the noisy fields.
+        globe: Whether the fields are global, with extents that are multiples of four.
+        extra: Further input channels, in addition to the noisy fields.
     """
 
     def __init__(
@@ -183,7 +180,7 @@ class UNet(nn.Module):
         dropout: float = 0.0,
         periodic: bool = False,
         globe: bool = False,
-        beside: int = 0,
+        extra: int = 0,
     ) -> None:
         super().__init__()
         size = 4 * widths[0]
@@ -194,7 +191,7 @@ class UNet(nn.Module):
         self.reader = ConditioningEncoder(given, 2 * channels, read, depth, dropout)
         self.at_half = make_conv(4 * read[0] + read[1], widths[0], 1)
         self.at_quarter = make_conv(read[2], widths[1], 1)
-        self.enter = make_conv(4 * (channels + beside), widths[0])
+        self.enter = make_conv(4 * (channels + extra), widths[0])
         self.shrink = make_conv(widths[0], widths[1], 2, 2)
         self.upper = nn.ModuleList(ResidualBlock(widths[0], size) for _ in range(2))
         self.lower = nn.ModuleList(ResidualBlock(widths[1], size) for _ in range(depth))
@@ -207,7 +204,7 @@ class UNet(nn.Module):
             set_globe_padding(self, globe)
 
     def features(self, given: Tensor) -> list[Tensor]:
-        """Return what the conditioning fields (B, G, H, W) say, for :meth:`forward`."""
+        """Return the features of conditioning fields (B, G, H, W) for :meth:`forward`."""
         (full, half, quarter), guess = self.reader(pad_to_multiple(given))
         half = self.at_half(torch.cat([F.pixel_unshuffle(full, 2), half], dim=1))
         return [half, self.at_quarter(quarter), guess]

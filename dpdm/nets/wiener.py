@@ -1,17 +1,16 @@
-r"""The best denoiser that a Gaussian law allows, for a network to set out from.
+r"""The Wiener filter: the denoiser of Gaussian global states, which a network then corrects.
 
-Departures from the seasonal mean are nearly Gaussian, and nearly alike along a circle of latitude.
-So most of what a denoiser of windows of states has to know is a covariance, which is estimated,
-not trained: of the coefficients of each zonal wave m, between all variables, levels and latitudes
-(:math:`S_m = U_m \Lambda_m U_m^H`), and between times (:math:`\rho_m^{|t - t'|}`, with
-eigenvectors :math:`V_m` and values :math:`\mu_m`). Under that law the expected clean state is
-Wiener's filter,
+Anomalies from the seasonal climatology are nearly Gaussian, and nearly homogeneous along a circle
+of latitude. So their covariance is estimated, not trained: of the coefficients of each zonal wave
+m, between all variables, levels and latitudes (:math:`S_m = U_m \Lambda_m U_m^H`), and between
+times (:math:`\rho_m^{|t - t'|}`, with eigenvectors :math:`V_m` and eigenvalues :math:`\mu_m`). The
+expected clean state is then the Wiener filter,
 
 .. math:: E[x \mid x_t] = \sum_m (U_m \otimes V_m)
           \frac{\lambda_m \mu_m}{\lambda_m \mu_m + \sigma^2} (U_m \otimes V_m)^H x_t,
 
-and what is left to the network is where the law is wrong: storms that move with the flow, coasts,
-mountains. The smallest eigenvalues of each wave are taken to be alike.
+and the network corrects it where this assumption fails: moving storms, coasts, mountains. The
+smallest eigenvalues of each wave are replaced by their mean.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from torch import Tensor, nn
 
 from dpdm.types import Fields, Sigma
 
-STATES_PER_BLOCK = 64  # states at a time
-SHRINKAGE = 0.03  # of covariances between unlike rows, which are noisy
+STATES_PER_BLOCK = 64  # states transformed at a time
+SHRINKAGE = 0.03  # of covariances between different rows, against sampling noise
 
 
 class WienerFilter(nn.Module):
-    """Wiener's filter of windows of states on the globe.
+    """The Wiener filter of windows of global states.
 
     Args:
         states: States T of a window.
-        rows: Rows D of all channels together.
+        rows: Rows D of all channels.
         columns: Columns W.
-        modes: Eigenvectors kept of each wave.
+        modes: Eigenvectors of each wave.
     """
 
     def __init__(self, states: int, rows: int, columns: int, modes: int) -> None:
@@ -51,27 +50,27 @@ class WienerFilter(nn.Module):
         self.register_buffer("weights", torch.ones(waves, states))
 
     def initialise(self, series: Tensor) -> None:
-        """Estimate the law from a series of states (N, C, H, W), in order of time."""
+        """Estimate the covariance from a series of states (N, C, H, W), in order of time."""
         spectrum, lag = self.moments(series)
         diagonal = torch.diag_embed(spectrum.diagonal(dim1=-2, dim2=-1))
         sizes, axes = torch.linalg.eigh((1 - SHRINKAGE) * spectrum + SHRINKAGE * diagonal)
-        sizes, axes, kept = sizes.flip(-1).clamp_min(0), axes.flip(-1), self.sizes.shape[1]
-        self.modes.copy_(torch.view_as_real(axes[..., :kept].contiguous()).flatten(-2))
-        self.sizes.copy_(sizes[:, :kept])
-        others = sizes[:, kept:]
+        sizes, axes, count = sizes.flip(-1).clamp_min(0), axes.flip(-1), self.sizes.shape[1]
+        self.modes.copy_(torch.view_as_real(axes[..., :count].contiguous()).flatten(-2))
+        self.sizes.copy_(sizes[:, :count])
+        others = sizes[:, count:]
         self.rest.copy_(others.mean(1) if others.shape[1] else 0 * self.rest)
         self.set_lag_correlation(lag)
 
     def set_lag_correlation(self, lag: Tensor) -> None:
-        """Take correlations with the next time (M,) for those between all times."""
-        apart = torch.arange(self.states, device=lag.device)
-        law = lag.double()[:, None, None] ** (apart[:, None] - apart).abs()
-        weights, turned = torch.linalg.eigh(law)
+        """Set the correlations between all times from those with the next time (M,)."""
+        times = torch.arange(self.states, device=lag.device)
+        correlation = lag.double()[:, None, None] ** (times[:, None] - times).abs()
+        weights, axes = torch.linalg.eigh(correlation)
         self.weights.copy_(weights.clamp_min(0))
-        self.axes.copy_(turned)
+        self.axes.copy_(axes)
 
     def with_length(self, states: int) -> WienerFilter:
-        """Return the same law of windows of another length."""
+        """Return the filter of windows of another length, with the same covariance."""
         if states == self.states:
             return self
         other = WienerFilter(states, self.rows, self.columns, self.sizes.shape[1])
@@ -80,7 +79,7 @@ class WienerFilter(nn.Module):
         return other.to(self.modes.device)
 
     def moments(self, series: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each wave's covariance (M, D, D), and its correlation with the next time (M,)."""
+        """Return the covariance of each wave (M, D, D), and its lag-1 correlation (M,)."""
         waves = self.columns // 2 + 1
         total = torch.zeros(waves, self.rows, self.rows, dtype=torch.complex128)
         product, power = (torch.zeros(waves, dtype=torch.float64) for _ in range(2))
@@ -96,7 +95,7 @@ class WienerFilter(nn.Module):
         return total / max(1, len(series) - 1), lag
 
     def coefficients(self, x: Tensor) -> Tensor:
-        """Return zonal waves (M, B, D, T) of states (B, T, C, H, W); of noise, of variance 1."""
+        """Return zonal waves (M, B, D, T) of states (B, T, C, H, W), with variance 1 for noise."""
         hat = torch.fft.rfft(x) / self.columns**0.5
         waves: Tensor = hat.permute(4, 0, 2, 3, 1).flatten(2, 3)
         return waves
@@ -119,7 +118,7 @@ class WienerFilter(nn.Module):
         return fields.reshape(x_t.shape)
 
     def spread(self, sigma: Sigma) -> Tensor:
-        """Return the standard deviation that is left under the law, a mean over all cells (B,)."""
+        """Return the posterior standard deviation, a mean over all cells (B,)."""
         noise = sigma.square()[:, None, None, None]
         counts = torch.full_like(self.rest, 2.0)  # a wave and its conjugate
         counts[0] = 1.0
@@ -127,12 +126,11 @@ class WienerFilter(nn.Module):
         law = self.sizes[..., None] * self.weights[:, None]
         rest = self.rest[:, None, None] * self.weights[:, None]
         others = self.rows - self.sizes.shape[1]
-        left = (law * noise / (law + noise)).sum(2) + others * (rest * noise / (rest + noise))[
-            :, :, 0
-        ]
-        total = (left.mean(-1) * counts).sum(1)
-        left_over: Tensor = (total / self.rows / self.columns).sqrt()
-        return left_over
+        variance = (law * noise / (law + noise)).sum(2)
+        variance = variance + others * (rest * noise / (rest + noise))[:, :, 0]
+        total = (variance.mean(-1) * counts).sum(1)
+        deviation: Tensor = (total / self.rows / self.columns).sqrt()
+        return deviation
 
 
 def apply_modes(modes: Tensor, x: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""Where the cells of a regular field are: on the sphere, or on a plane that may be periodic.
+"""Geometry of regular grids: on the sphere, or on a plane that may be periodic.
 
-An axis knows only its centres and its period; it is closed when its cells fill the period. So the
-dateline of a global field, the rim of a regional one and the seams of a periodic test bed are one
-rule. Angles have a period on regional fields too: there a place is looked for on every turn.
+An axis has centres and a period; it is cyclic if its cells fill the period. This one rule covers
+the dateline of global fields, the edge of regional fields and periodic test beds. Angles have a
+period on regional fields too, so that longitudes may be given on any turn.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class GridAxis:
     """A regular ascending axis.
 
     Attributes:
-        name: What a message calls it.
+        name: Its name in messages.
         centres: Centres of the cells, with shape (n,), n of 2 or more.
-        period: After what distance a place comes again; 0 for never.
+        period: The period; 0 for none.
     """
 
     name: str
@@ -37,7 +37,7 @@ class GridAxis:
     period: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse an axis that is short, falling or irregular."""
+        """Refuse an axis that is too short, descending or irregular."""
         steps = np.diff(self.centres)
         rising = len(steps) > 0 and steps[0] > 0
         if not rising or not np.allclose(steps, steps[0], rtol=1e-3, atol=0):
@@ -53,7 +53,7 @@ class GridAxis:
 
     @property
     def is_cyclic(self) -> bool:
-        """Tell whether the cells fill the period, so that the last neighbours the first."""
+        """Tell whether the cells fill the period, so that the last is next to the first."""
         gap = abs(len(self.centres) * self.step - self.period)
         return self.period > 0 and gap < 1e-3 * self.step
 
@@ -64,32 +64,32 @@ class GridAxis:
         return outer
 
     def wrap_places(self, at: ArrayLike) -> Array:
-        """Return places on the turn that lies nearest to the axis."""
+        """Return coordinates on the turn nearest to the axis."""
         places = np.asarray(at, dtype=float)
         if not self.period:
             return places
         middle = (self.edges[0] + self.edges[-1]) / 2
-        turned: Array = middle + (places - middle + self.period / 2) % self.period
-        return turned - self.period / 2
+        wrapped: Array = middle + (places - middle + self.period / 2) % self.period
+        return wrapped - self.period / 2
 
     def require_inside(self, at: ArrayLike) -> Array:
-        """Return places on this turn, refusing those beyond the outer edges."""
-        turned, slack = self.wrap_places(at), 1e-6 * self.step
-        # Written so that NaN is outside too.
-        beyond = ~((turned >= self.edges[0] - slack) & (turned <= self.edges[-1] + slack))
-        if beyond.any():
+        """Return wrapped coordinates, refusing those beyond the outer edges."""
+        wrapped, slack = self.wrap_places(at), 1e-6 * self.step
+        # Negated, so that NaN is outside too.
+        outside = ~((wrapped >= self.edges[0] - slack) & (wrapped <= self.edges[-1] + slack))
+        if outside.any():
             raise DpdmError(
-                f"The {self.name} {np.ravel(at)[np.ravel(beyond)][0]:g} lies outside the domain, "
-                f"which runs from {self.edges[0]:g} to {self.edges[-1]:g}.",
-                "Leave such places out, or use a larger domain.",
+                f"The {self.name} {np.ravel(at)[np.ravel(outside)][0]:g} lies outside the domain, "
+                f"which extends from {self.edges[0]:g} to {self.edges[-1]:g}.",
+                "Remove such points, or use a larger domain.",
             )
-        return turned
+        return wrapped
 
     def bracket(self, at: ArrayLike) -> tuple[Array, Array, Array]:
-        """Return the cells on both sides of some places, and the weight of the second.
+        """Return the cells on both sides of some coordinates, and the weight of the second.
 
-        On the outermost half cell both are the outermost cell; so they are at a centre, lest a
-        missing neighbour of no weight spread.
+        On the outermost half cell both are the outermost cell. At a centre both are that cell, so
+        that a missing neighbour of zero weight has no effect.
         """
         place = (self.require_inside(at) - self.centres[0]) / self.step
         place = np.where(np.abs(place - np.round(place)) < 1e-9, np.round(place), place)
@@ -102,7 +102,7 @@ class GridAxis:
         return left.astype(int) % count, right.astype(int) % count, share
 
     def overlap(self, low: float, high: float) -> tuple[Array, Array]:
-        """Return the bounds of what each cell shares with an interval: equal where nothing."""
+        """Return the bounds of the overlap of each cell with an interval, equal for none."""
         below: Array = self.edges[:-1].clip(min=low)
         above: Array = self.edges[1:].clip(max=high)
         return below, np.maximum(below, above)
@@ -128,24 +128,22 @@ class GridLayout:
         return len(self.rows.centres), len(self.columns.centres)
 
     def heights(self, bounds: Array) -> Array:
-        """Return row edges as distances that areas are proportional to: sines on the sphere."""
+        """Return row edges in a coordinate proportional to area: sines on the sphere."""
         return np.sin(np.radians(bounds.clip(-90, 90))) if self.sphere else bounds
 
     @cached_property
     def areas(self) -> Tensor:
-        """Give each row's cell area over their mean, with shape (H, 1)."""
+        """Give the cell area of each row, relative to their mean, with shape (H, 1)."""
         rows = np.diff(self.heights(self.rows.edges))
         return torch.as_tensor(rows / rows.mean())[:, None]
 
     def distance(self, row: float, column: float) -> Array:
-        """Return the distance from a place to every centre (H, W), in metres on the sphere."""
+        """Return the distance from a point to all centres (H, W), in metres on the sphere."""
         y = self.rows.centres[:, None] - row
         x = self.columns.centres - column
         if not self.sphere:
-            plain: Array = np.hypot(
-                wrap_distance(y, self.rows.period), wrap_distance(x, self.columns.period)
-            )
-            return plain
+            y, x = wrap_distance(y, self.rows.period), wrap_distance(x, self.columns.period)
+            return np.asarray(np.hypot(y, x))
         cosines = np.cos(np.radians(row)) * np.cos(np.radians(self.rows.centres[:, None]))
         haversine = half_sine(y) + cosines * half_sine(x)
         arc: Array = 2 * EARTH_RADIUS * np.arcsin(np.sqrt(haversine.clip(0, 1)))
@@ -153,7 +151,7 @@ class GridLayout:
 
 
 def wrap_distance(distance: Array, period: float) -> Array:
-    """Return distances the short way round."""
+    """Return distances along the shorter arc."""
     turns: Array = np.round(distance / period) if period else np.zeros_like(distance)
     return distance - period * turns
 

@@ -1,17 +1,15 @@
-r"""Values at points, bilinear between the four cell centres around, and what height does to them.
+r"""Observation operators of points and means: interpolation and height correction.
 
-A station rarely stands as high as the field's relief. With the climb
+Values at points are bilinear between the four nearest cell centres. With the height difference
 :math:`\Delta z = z_{station} - z_{field}`, temperature follows a lapse rate, and pressure the
 hypsometric equation with the mean temperature of the layer between:
 
 .. math:: T + \Gamma \Delta z, \qquad
    p \exp\!\Big(-\frac{g \Delta z}{R\,(T + \Gamma \Delta z / 2)}\Big)
 
-Means over areas and over time: what a gauge of a catchment or a satellite's footprint sees.
-
-Each cell counts by the area that it shares with the mean: on the sphere longitude times the sine
-of latitude. Boxes share parts of cells exactly; a footprint holds the cells whose centres lie
-within its radius.
+Means over areas (catchments, satellite footprints) weight each cell by the overlapping area: on
+the sphere, longitude times the sine of latitude. Boxes include parts of cells exactly; a footprint
+consists of the cells whose centres lie within its radius.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ from dpdm.operators.linear import SparseOperator
 def point_operator(layout: GridLayout, rows: ArrayLike, columns: ArrayLike) -> SparseOperator:
     """Return the operator of the values at N points.
 
-    On the outermost half cell the outermost value holds.
+    Values are constant in the outermost half cell.
 
     Args:
         layout: The cells of the field.
@@ -61,12 +59,12 @@ def point_operator(layout: GridLayout, rows: ArrayLike, columns: ArrayLike) -> S
 
 
 def height_above_relief(links: SparseOperator, relief: ArrayLike, elevation: ArrayLike) -> Tensor:
-    """Return how far stations stand above the field's relief, in m, with shape (N,).
+    """Return the height of stations above the topography of the grid, in m, with shape (N,).
 
     Args:
-        links: The stations' places, not yet ``of`` a channel or ``at`` a step.
-        relief: Surface altitude of the field's cells, with shape (H, W), m.
-        elevation: Altitude of the stations, with shape (N,), m; NaN where unknown, which climbs 0.
+        links: The operator of the stations, for the first channel and step.
+        relief: Surface altitude of the cells, with shape (H, W), m.
+        elevation: Altitude of the stations, with shape (N,), m; NaN if unknown, for height 0.
     """
     surface = links(torch.as_tensor(np.asarray(relief, dtype=float))[None, None])[0]
     known = torch.as_tensor(np.asarray(elevation, dtype=float))
@@ -74,40 +72,40 @@ def height_above_relief(links: SparseOperator, relief: ArrayLike, elevation: Arr
 
 
 def correct_temperature(
-    channel: int, climb: Tensor, rate: float = -LAPSE_RATE
+    channel: int, height: Tensor, rate: float = -LAPSE_RATE
 ) -> Callable[[Tensor], Tensor]:
     """Return temperature at the stations' height, from a ``profile`` (B, C, N) as (B, 1, N).
 
     Args:
         channel: Channel of the temperature.
-        climb: Height of the stations above the relief, with shape (N,), m.
+        height: Height of the stations above the topography, with shape (N,), m.
         rate: Change with height, K m-1.
     """
-    return lambda local: local[:, channel, None] + rate * climb.to(local)
+    return lambda local: local[:, channel, None] + rate * height.to(local)
 
 
 def correct_pressure(
-    channel: int, climb: Tensor, temperature: int | None = None, rate: float = -LAPSE_RATE
+    channel: int, height: Tensor, temperature: int | None = None, rate: float = -LAPSE_RATE
 ) -> Callable[[Tensor], Tensor]:
     """Return surface pressure at the stations' height, from a ``profile`` (B, C, N) as (B, 1, N).
 
     Args:
         channel: Channel of the pressure.
-        climb: Height of the stations above the relief, with shape (N,), m.
+        height: Height of the stations above the topography, with shape (N,), m.
         temperature: Channel of the temperature (K), or None for the standard atmosphere's 288 K.
         rate: Change of temperature with height, K m-1.
     """
 
     def correct(local: Tensor) -> Tensor:
-        up = climb.to(local)
-        below = STANDARD_TEMPERATURE if temperature is None else local[:, temperature, None]
-        layer = below + rate * up / 2
-        return local[:, channel, None] * torch.exp(-GRAVITY * up / (GAS_CONSTANT * layer))
+        z = height.to(local)
+        surface = STANDARD_TEMPERATURE if temperature is None else local[:, temperature, None]
+        layer = surface + rate * z / 2
+        return local[:, channel, None] * torch.exp(-GRAVITY * z / (GAS_CONSTANT * layer))
 
     return correct
 
 
-WeightedCells: TypeAlias = tuple[NDArray[np.intp], Array]  # numbers of cells, and their areas
+WeightedCells: TypeAlias = tuple[NDArray[np.intp], Array]  # numbers of cells, and their weights
 
 
 def box_mean_operator(
@@ -117,10 +115,10 @@ def box_mean_operator(
 
     Args:
         layout: The cells of the field.
-        south: Lower edges of the boxes' rows: latitude, or y.
-        north: Their upper edges.
-        west: Lower edges of the boxes' columns: longitude, or x; with a period, on any turn.
-        east: Their upper edges, to the east of the lower ones.
+        south: Lower edges of the rows: latitude, or y.
+        north: Upper edges of the rows.
+        west: Lower edges of the columns: longitude, or x; with a period, on any turn.
+        east: Upper edges of the columns, to the east of the lower ones.
     """
     sides = np.broadcast_arrays(*(np.atleast_1d(e) for e in (south, north, west, east)))
     return weighted_mean_operator(
@@ -131,7 +129,7 @@ def box_mean_operator(
 def box_cells(
     layout: GridLayout, south: float, north: float, west: float, east: float
 ) -> WeightedCells:
-    """Return the cells of one box, and the areas that they share with it."""
+    """Return the cells of one box, and their overlapping areas."""
     up = overlap_sizes(layout.rows, south, north, layout.heights)
     along = overlap_sizes(layout.columns, west, east, lambda bounds: bounds)
     rows, columns = np.flatnonzero(up), np.flatnonzero(along)
@@ -142,29 +140,29 @@ def box_cells(
 def overlap_sizes(
     axis: GridAxis, low: float, high: float, measure: Callable[[Array], Array]
 ) -> Array:
-    """Return how much of each cell of an axis lies between two edges, with shape (n,)."""
+    """Return the overlap of each cell of an axis with an interval, with shape (n,)."""
     begin, end = normalise_interval(axis, low, high)
     turns = (-axis.period, 0.0, axis.period) if axis.is_cyclic else (0.0,)
     bounds = [axis.overlap(begin + turn, end + turn) for turn in turns]
     inside = np.sum([above - below for below, above in bounds], axis=0)
     if inside.sum() < end - begin - 1e-6 * axis.step:
         raise DpdmError(
-            f"A box from {axis.name} {low:g} to {high:g} reaches beyond the domain, which runs "
+            f"A box from {axis.name} {low:g} to {high:g} exceeds the domain, which extends "
             f"from {axis.edges[0]:g} to {axis.edges[-1]:g}.",
-            "Leave such boxes out, or use a larger domain.",
+            "Remove such boxes, or use a larger domain.",
         )
     parts = np.sum([measure(above) - measure(below) for below, above in bounds], axis=0)
     return np.where(inside > 1e-9 * axis.step, parts, 0.0)
 
 
 def normalise_interval(axis: GridAxis, low: float, high: float) -> tuple[float, float]:
-    """Return an interval's ends in rising order, its lower one on the axis's own turn."""
+    """Return the ends of an interval in ascending order, wrapped to the axis."""
     length = high - low
     if axis.period and length < 0:
         length %= axis.period
     if not 0 < length <= (axis.period or np.inf) * (1 + 1e-9):
         raise DpdmError(
-            f"A box runs from {axis.name} {low:g} to {high:g}.", "Give the lower edge first."
+            f"A box extends from {axis.name} {low:g} to {high:g}.", "Give the lower edge first."
         )
     middle = float(axis.wrap_places(low + length / 2))
     return middle - length / 2, middle + length / 2
@@ -173,17 +171,17 @@ def normalise_interval(axis: GridAxis, low: float, high: float) -> tuple[float, 
 def block_mean_operator(
     layout: GridLayout, rows: ArrayLike, columns: ArrayLike, factor: float
 ) -> SparseOperator:
-    """Return the operator of the means over N blocks of so many cells along both axes.
+    """Return the operator of the means over N blocks of ``factor`` x ``factor`` cells.
 
     Args:
         layout: The cells of the field.
-        rows: Latitudes, or y, of the blocks' middles, with shape (N,).
+        rows: Latitudes, or y, of the centres of the blocks, with shape (N,).
         columns: Longitudes, or x.
-        factor: Cells along a side; those that a block shares in part count in part.
+        factor: Cells along a side; overlapping parts of cells are weighted by area.
     """
     if not factor >= 1:
         raise DpdmError(
-            f"The factor of a mean over a block is {factor:g}.", "Give the cells along a side."
+            f"The factor of a block mean is {factor:g}.", "Give the number of cells along a side."
         )
     sides = [
         np.asarray(middle, dtype=float) + end * factor * axis.step / 2
@@ -198,22 +196,18 @@ def disc_mean_operator(
 ) -> SparseOperator:
     """Return the operator of the means over N discs.
 
-    A disc that holds no centre is the nearest cell. Beyond the domain's edge nothing is
-    known, and the part inside stands for the whole.
+    A disc without any centre is the nearest cell. A disc across the edge of the domain is cut.
 
     Args:
         layout: The cells of the field.
-        rows: Latitudes, or y, of the discs' centres, with shape (N,).
+        rows: Latitudes, or y, of the centres of the discs, with shape (N,).
         columns: Longitudes, or x.
-        radius: Radii, in m on the sphere, else in the unit of the axes; one or (N,).
+        radius: Radii, in m on the sphere, else in the units of the axes; one or (N,).
     """
     if not np.all(np.asarray(radius) >= 0):
-        raise DpdmError("The radius of a mean is below 0, or no number.", "Give one in metres.")
-    inside = (
-        layout.rows.require_inside(np.atleast_1d(rows)),
-        layout.columns.require_inside(columns),
-    )
-    places = np.broadcast_arrays(*inside, radius)
+        raise DpdmError("The radius of a mean is negative or not a number.", "Give it in metres.")
+    y, x = layout.rows.require_inside(np.atleast_1d(rows)), layout.columns.require_inside(columns)
+    places = np.broadcast_arrays(y, x, radius)
     return weighted_mean_operator(
         layout, [disc_cells(layout, *each) for each in zip(*places, strict=True)]
     )

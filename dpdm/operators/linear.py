@@ -1,30 +1,24 @@
-r"""Linear observation operators as sparse links, and the adjoint of any operator.
+r"""Linear observation operators as sparse matrices, and compositions of operators.
 
-An **observation operator** is a function from physical fields (B, C, H, W), or trajectories
-(B, C, T, H, W), to values (B, N), differentiable and batched. Every linear one here, be it a value
-at a point, a mean over an area or over time, or a map from a file, is a list of links, each from
-one cell of one channel at one step to one value:
+An **observation operator** is a function from physical fields (B, C, H, W), or trajectories (B, C,
+T, H, W), to values (B, N), differentiable and batched. A linear one (a value at a point, a mean
+over an area or over time) is a list of links, each from one cell of one channel at one step to one
+value:
 
 .. math:: y_i = \sum_{l : row_l = i} weight_l \, x[channel_l, step_l, cell_l]
 
-Where (the links), what (``of`` a channel) and when (``at`` a step, ``during`` several) are said
-apart. Automatic differentiation gives the adjoint of every operator, linear or not.
+Cells, channel (``for_channel``) and steps (``at_step``, ``average_steps``) are set separately.
 
-Functions of single values, and the ways to put operators together.
+**Nonlinear operators** are smooth functions after a linear operator: saturation of an instrument,
+the occurrence of rain, a logarithm. None clips, because a constant function has no gradient.
 
-An instrument that saturates, a satellite that only tells whether it rains, a variable that is
-judged by its logarithm: each is a smooth function after a linear operator. None clips, for where
-a function is flat, an observation has no gradient to pull with.
-
-Errors that go together, made independent.
-
-Guidance takes the errors of observations to be independent. Where those of the channels of a
-sounder are not, with covariance :math:`C = L L^T` at one place and time,
+**Correlated errors.** Guidance assumes independent errors of observations. For errors of the
+channels of a sounder with covariance :math:`C = L L^T` at one place and time,
 
 .. math:: L^{-1} y = L^{-1} A(x) + e, \qquad e \sim N(0, I)
 
-says the same of the fields as :math:`y = A(x) + L e`, and its errors are. `whitening` is
-:math:`L^{-1}`, of all places and times at once.
+is equivalent to :math:`y = A(x) + L e`, with independent errors. `whitening_matrix` is
+:math:`L^{-1}` for all places and times.
 """
 
 from __future__ import annotations
@@ -43,7 +37,7 @@ from dpdm.types import Fields, Operator, Values
 
 
 def first_index() -> Tensor:
-    """Return the number of the first channel or step."""
+    """Return index 0, of the first channel or step."""
     return torch.tensor(0)
 
 
@@ -54,9 +48,9 @@ class SparseOperator:
     Attributes:
         shape: Rows and columns of the field.
         count: N, the number of values.
-        row: Number of the value, with shape (L,).
-        cell: Number of the cell, row by row, with shape (L,).
-        weight: Weight of the cell's value, in float64, with shape (L,).
+        row: Index of the value, with shape (L,).
+        cell: Index of the cell, row by row, with shape (L,).
+        weight: Weight of the cell, in float64, with shape (L,).
         channel: Channel of the field, with shape (L,) or ().
         step: Step of the trajectory, with shape (L,) or (); 0 for fields without time.
 
@@ -77,26 +71,26 @@ class SparseOperator:
 
     def __call__(self, fields: Fields) -> Values:
         """Return the values (B, N) of fields (B, C, H, W) or trajectories (B, C, T, H, W)."""
-        whole = self._checked(fields)
-        steps, cells = whole.shape[2], self.shape[0] * self.shape[1]
-        index = ((self.channel * steps + self.step) * cells + self.cell).to(whole.device)
-        terms = whole.flatten(1).gather(1, index.expand(len(whole), -1))
-        # In float64: a million cells of 280 K, added up in float32, are off by 0.2 K.
-        weighted = terms.double() * self.weight.to(whole.device)
-        row = self.row.to(whole.device).expand(len(whole), -1)
-        total = weighted.new_zeros(len(whole), self.count).scatter_add(1, row, weighted)
-        return total.to(whole)
+        series = self._checked(fields)
+        steps, cells = series.shape[2], self.shape[0] * self.shape[1]
+        index = ((self.channel * steps + self.step) * cells + self.cell).to(series.device)
+        terms = series.flatten(1).gather(1, index.expand(len(series), -1))
+        # In float64: in float32 the mean of a million cells of 280 K has an error of 0.2 K.
+        weighted = terms.double() * self.weight.to(series.device)
+        row = self.row.to(series.device).expand(len(series), -1)
+        total = weighted.new_zeros(len(series), self.count).scatter_add(1, row, weighted)
+        return total.to(series)
 
     def for_channel(self, channel: int | Tensor) -> SparseOperator:
-        """Return the same means of another channel, one for all values or (N,)."""
+        """Return the operator for a channel, one for all values or (N,)."""
         return replace(self, channel=self._per_value(channel))
 
     def at_step(self, step: int | Tensor) -> SparseOperator:
-        """Return the same means at another step, one for all values or (N,)."""
+        """Return the operator at a step, one for all values or (N,)."""
         return replace(self, step=self._per_value(step))
 
     def average_steps(self, first: int | Tensor, last: int | Tensor) -> SparseOperator:
-        """Return the means over the steps from ``first`` to ``last``, both included."""
+        """Return the operator of means over the steps from ``first`` to ``last``, inclusive."""
         begin, end = (self._per_value(t).expand_as(self.row) for t in (first, last))
         length = end - begin + 1
         if bool((length < 1).any()):
@@ -114,7 +108,7 @@ class SparseOperator:
 
     @cached_property
     def has_links(self) -> Tensor:
-        """Tell which values have a link at all, with shape (N,); the others are always 0."""
+        """Mark the values that have any link, with shape (N,); the others are always 0."""
         return torch.bincount(self.row, minlength=self.count) > 0
 
     @cached_property
@@ -124,31 +118,31 @@ class SparseOperator:
         return channel, step
 
     def _per_value(self, number: int | Tensor) -> Tensor:
-        given = torch.as_tensor(number)
-        return given[self.row] if given.ndim else given
+        index = torch.as_tensor(number)
+        return index[self.row] if index.ndim else index
 
     def _checked(self, fields: Fields) -> Tensor:
-        whole = fields if fields.ndim == 5 else fields.unsqueeze(2)
-        if whole.ndim != 5 or whole.shape[-2:] != self.shape:
+        series = fields if fields.ndim == 5 else fields.unsqueeze(2)
+        if series.ndim != 5 or series.shape[-2:] != self.shape:
             raise DpdmError(
                 f"The observation operator is for fields of {self.shape[0]} x {self.shape[1]} "
                 f"cells, but these have the shape {tuple(fields.shape)}.",
                 "Build it for the grid of these fields.",
             )
         for name, (low, high), size in zip(
-            ("channel", "step"), self._span, whole.shape[1:3], strict=True
+            ("channel", "step"), self._span, series.shape[1:3], strict=True
         ):
             if low < 0 or high >= size:
                 raise DpdmError(
-                    f"The observation operator asks for {name} {low if low < 0 else high}, but "
+                    f"The observation operator uses {name} {low if low < 0 else high}, but "
                     f"the fields have {size}, counted from 0.",
-                    f"Choose a {name} that is there.",
+                    f"Choose an existing {name}.",
                 )
-        return whole
+        return series
 
 
 def pick_cells(shape: tuple[int, int], cell: Tensor) -> SparseOperator:
-    """Return the operator of the values in single cells (N,), numbered row by row.
+    """Return the operator of the values of single cells (N,), indexed row by row.
 
     A system without space, such as Lorenz-63, is a field of 1 x 1 cells with a channel for each
     component.
@@ -165,33 +159,21 @@ def pick_cells(shape: tuple[int, int], cell: Tensor) -> SparseOperator:
 
 
 def apply_per_channel(links: SparseOperator) -> Callable[[Fields], Tensor]:
-    """Return the function that applies the links to every channel: (B, C, ...) to (B, C, N).
-
-    Speed, direction and height corrections are then functions of the channels at each place.
-    """
+    """Return the function that applies the links to every channel: (B, C, ...) to (B, C, N)."""
 
     def local(fields: Fields) -> Tensor:
-        apart = fields.flatten(0, 1).unsqueeze(1)
-        return links(apart).reshape(*fields.shape[:2], links.count)
+        channels = fields.flatten(0, 1).unsqueeze(1)
+        return links(channels).reshape(*fields.shape[:2], links.count)
 
     return local
 
 
 def apply_adjoint(operator: Operator, at: Fields, v: Values) -> Fields:
-    """Return the transpose of the operator's Jacobian at some fields, applied to values.
-
-    Args:
-        operator: From fields to values.
-        at: Where its Jacobian is taken, with shape (B, C, ...).
-        v: Values, with shape (B, N).
-
-    Returns:
-        Fields, with the shape of ``at``.
-    """
+    """Apply the transpose of an operator's Jacobian at fields (B, C, ...) to values (B, N)."""
     with torch.enable_grad():
         x = at.detach().requires_grad_()
-        (pulled,) = torch.autograd.grad(operator(x), x, v)
-    return pulled
+        (gradient,) = torch.autograd.grad(operator(x), x, v)
+    return gradient
 
 
 TensorMap = Callable[[Tensor], Tensor]
@@ -208,13 +190,13 @@ def saturate(w: Tensor) -> Tensor:
 
 
 def signed_log1p(w: Tensor) -> Tensor:
-    """Return sign(w) log(1 + |w|): the log1p of an amount, smooth through slight negatives."""
-    # Not sign(w) log1p(|w|), whose derivative torch takes to be 0 where it never rains.
+    """Return sign(w) log(1 + |w|): the log1p of an amount, smooth for negative values."""
+    # Not sign(w) log1p(|w|), whose derivative in torch is 0 at w = 0.
     return w.clamp_min(0).log1p() - (-w).clamp_min(0).log1p() * (w < 0)
 
 
 def smooth_threshold(level: float, width: float) -> TensorMap:
-    """Return the smooth step from 0 to 1 at a level, with 46% of it within a width.
+    """Return the smooth step from 0 to 1 at a threshold, with 46% of it within a width.
 
     Example:
         >>> smooth_threshold(1.0, 0.5)(torch.tensor([-9.0, 1.0, 11.0]))
@@ -224,7 +206,7 @@ def smooth_threshold(level: float, width: float) -> TensorMap:
 
 
 def exceedance(level: float, width: float) -> TensorMap:
-    """Return how far values exceed a level, rounded off over a width: its slope is `threshold`.
+    """Return the smooth exceedance of a threshold, the integral of `smooth_threshold`.
 
     Example:
         >>> exceedance(1.0, 0.1)(torch.tensor([0.0, 3.0]))
@@ -234,17 +216,17 @@ def exceedance(level: float, width: float) -> TensorMap:
 
 
 def select_channel(channel: int) -> Callable[[Fields], Fields]:
-    """Return the function that keeps one channel, (B, C, ...) to (B, 1, ...)."""
+    """Return the function that selects one channel, (B, C, ...) to (B, 1, ...)."""
     return lambda fields: fields[:, channel, None]
 
 
 def flatten_values(fields: Tensor) -> Tensor:
-    """Return all values in a row, (B, ...) to (B, N)."""
+    """Flatten values, (B, ...) to (B, N)."""
     return fields.flatten(1)
 
 
 def compose_maps(*functions: TensorMap) -> TensorMap:
-    """Return the function that applies the first function first.
+    """Return the composition of functions, the first applied first.
 
     Example:
         >>> compose_maps(select_channel(1), saturate, flatten_values)(torch.ones(2, 3, 1, 2))
@@ -261,10 +243,7 @@ def compose_maps(*functions: TensorMap) -> TensorMap:
 
 
 def concat_operators(*functions: TensorMap) -> TensorMap:
-    """Return the operator whose values (B, N) are those of several, one after the other.
-
-    Maps of fields are joined along their channels.
-    """
+    """Return the operator that concatenates the values (B, N), or channels, of several."""
     return lambda fields: torch.cat([function(fields) for function in functions], dim=1)
 
 
@@ -276,18 +255,18 @@ def as_single_row(values: Tensor) -> Fields:
 def whitening_matrix(
     error: ArrayLike, place: ArrayLike, channel: ArrayLike, correlation: ArrayLike
 ) -> SparseOperator:
-    """Return the inverse Cholesky factor of the covariance of errors, as links of their values."""
+    """Return the inverse Cholesky factor of the error covariance, as a sparse operator."""
     deviation, kind = np.asarray(error, dtype=float), np.asarray(channel)
     order = np.argsort(place, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(np.asarray(place)[order])) + 1)
+    groups = np.split(order, np.flatnonzero(np.diff(np.asarray(place)[order])) + 1)
     related = np.asarray(correlation, dtype=float)
-    inverses = [inverse_cholesky(related[np.ix_(kind[i], kind[i])]) for i in parts]
-    sizes = [len(i) for i in parts]
-    cells = np.concatenate([np.tile(i, n) for i, n in zip(parts, sizes, strict=True)])
+    inverses = [inverse_cholesky(related[np.ix_(kind[i], kind[i])]) for i in groups]
+    sizes = [len(i) for i in groups]
+    cells = np.concatenate([np.tile(i, n) for i, n in zip(groups, sizes, strict=True)])
     weights = np.concatenate([each.ravel() for each in inverses]) / deviation[cells]
-    rows = np.concatenate([np.repeat(i, n) for i, n in zip(parts, sizes, strict=True)])
-    kept = weights != 0
-    links = (torch.as_tensor(a[kept]) for a in (rows, cells, weights))
+    rows = np.concatenate([np.repeat(i, n) for i, n in zip(groups, sizes, strict=True)])
+    nonzero = weights != 0
+    links = (torch.as_tensor(a[nonzero]) for a in (rows, cells, weights))
     return SparseOperator((1, len(deviation)), len(deviation), *links)
 
 
@@ -297,7 +276,7 @@ def inverse_cholesky(correlation: NDArray[np.float64]) -> NDArray[np.float64]:
         factor = np.linalg.cholesky(correlation)
     except np.linalg.LinAlgError as fault:
         raise DpdmError(
-            "The correlations of the channels' errors contradict each other, or a channel comes "
+            "The error correlations of channels are not positive definite, or a channel is given "
             "twice at one place and time.",
             "Give a positive definite matrix with ones on its diagonal, and each channel once.",
         ) from fault

@@ -1,16 +1,16 @@
-r"""What is seen of a column of air: a level, a sounder's channel, the heat that leaves.
+r"""Observation operators of an air column: levels, sounder channels, outgoing longwave radiation.
 
-A column is the channels of a field that hold one variable on K levels of pressure. Between two of
-them a variable is linear in :math:`\log p`, so that its value at any pressure is
+A column is the channels of a field with one variable on K pressure levels. Between levels a
+variable is linear in :math:`\log p`, so that its value at any pressure is
 
 .. math:: x(p) = \sum_k h_k(p)\, x_k
 
-with hat functions :math:`h_k`. What a channel of a sounder sees, its *brightness temperature*, is
-to first order a mean of the column's temperature, with the channel's weighting function, and of
-the air at the surface, where the channel sees that far. Both are linear, and so are `Links`.
+with hat functions :math:`h_k`. The *brightness temperature* of a channel of a sounder is to first
+order a weighted mean of the temperature of the column and of the air at the surface, by the
+weighting function of the channel. Both are linear operators.
 
-**Outgoing longwave radiation** is the sum of what the surface and each layer emit and the air
-above lets pass. Here air is grey, with an optical depth of the form of Frierson, Held and
+**Outgoing longwave radiation** is the sum of the emissions of the surface and of each layer that
+the air above transmits. The air is grey, with an optical depth of the form of Frierson, Held and
 Zurita-Gotor (2006, doi:10.1175/JAS3753.1),
 
 .. math::
@@ -19,9 +19,9 @@ Zurita-Gotor (2006, doi:10.1175/JAS3753.1),
    R = \sigma \Big(e^{-\tau_s} T_s^4
         + \sum_k (e^{-\tau_{k,top}} - e^{-\tau_{k,bottom}})\, T_k^4\Big)
 
-Its three numbers were fitted to what the model SPEEDY radiates in a year: no bias, and a root mean
-square error of 28 W m-2, of a standard deviation of 41. The rest is clouds and vapour, of which a
-profile of temperature says nothing; an observation needs at least that error.
+The three parameters are fitted to a year of the model SPEEDY: no bias, and a root mean square
+error of 28 W m-2, for a standard deviation of 41. The remainder is due to clouds and water vapour,
+so an observation needs at least that error.
 """
 
 from __future__ import annotations
@@ -41,22 +41,19 @@ from dpdm.types import Fields, Operator
 
 STEFAN_BOLTZMANN = 5.670374419e-8  # W m-2 K-4
 SURFACE_PRESSURE = 101325.0  # Pa, of the standard atmosphere
-EQUATOR_OPTICAL_DEPTH, POLE_OPTICAL_DEPTH, LINEAR_SHARE = (
-    3.30,
-    2.23,
-    0.527,
-)  # optical depths, and the share that is linear in pressure
-MAX_WEIGHT_ERROR = 1e-6  # by which weights may miss 1
+EQUATOR_OPTICAL_DEPTH, POLE_OPTICAL_DEPTH = 3.30, 2.23
+LINEAR_SHARE = 0.527  # of the optical depth, linear in pressure
+MAX_WEIGHT_ERROR = 1e-6  # tolerance of the sum of weights
 
 
 @dataclass(frozen=True)
 class LevelColumn:
-    """Where a field holds one variable on levels, from the highest level down.
+    """The channels of one variable on levels, from the highest level down.
 
     Attributes:
         variable: Its name, as ``t``.
-        channel: Numbers of the field's channels.
-        level: Their pressures, rising, Pa.
+        channel: Indices of the channels.
+        level: Their pressures, ascending, Pa.
     """
 
     variable: str
@@ -65,12 +62,12 @@ class LevelColumn:
 
 
 def find_level_column(names: Sequence[str], levels: Sequence[float], variable: str) -> LevelColumn:
-    """Find a variable's levels among a field's channels.
+    """Find the levels of a variable among channels.
 
     Args:
-        names: The channels' names, such as ``t850``.
-        levels: Their pressures, Pa; 0 for a channel on none.
-        variable: The name that all levels of the variable share.
+        names: Names of the channels, such as ``t850``.
+        levels: Their pressures, Pa; 0 for channels on none.
+        variable: Name of the variable without its level.
 
     Example:
         >>> find_level_column(["sp", "t850", "t500"], [0, 85000, 50000], "t")
@@ -83,14 +80,14 @@ def find_level_column(names: Sequence[str], levels: Sequence[float], variable: s
     if not found:
         raise DpdmError(
             f"{variable} is observed on levels, but the fields hold {', '.join(names)}.",
-            "Leave these observations out, or use a prior that was trained for levels.",
+            "Remove these observations, or use a prior that was trained for levels.",
         )
     level, channel = zip(*sorted(found), strict=True)
     return LevelColumn(variable, channel, level)
 
 
 def variable_family(name: str, level: float) -> str:
-    """Return what all levels of a variable share, of the name of one.
+    """Return the name of a variable without its level.
 
     Example:
         >>> variable_family("t92.5", 9250.0), variable_family("u10hPa", 1000.0)
@@ -100,10 +97,10 @@ def variable_family(name: str, level: float) -> str:
 
 
 def hat_weights(levels: ArrayLike, pressure: ArrayLike) -> NDArray[np.float64]:
-    """Return how each level counts at some pressures (N, K), linear in log p; constant outside.
+    """Return interpolation weights (N, K), linear in log p, constant outside the levels.
 
     Args:
-        levels: Pressures, rising, with shape (K,), Pa.
+        levels: Pressures, ascending, with shape (K,), Pa.
         pressure: With shape (N,), Pa.
 
     Example:
@@ -118,12 +115,12 @@ def hat_weights(levels: ArrayLike, pressure: ArrayLike) -> NDArray[np.float64]:
 def sum_over_channels(
     links: SparseOperator, channels: Sequence[int], weights: ArrayLike
 ) -> SparseOperator:
-    """Return the weighted sums, over channels, of the links' values.
+    """Return the operator of weighted sums over channels.
 
     Args:
-        links: Where, not yet ``of`` a channel.
-        channels: M numbers of channels.
-        weights: What each of them counts, for all values (M,) or for each of them (N, M).
+        links: The operator of one channel, N values.
+        channels: Indices of M channels.
+        weights: Their weights, with shape (M,) for all values, or (N, M).
     """
     all_weights = torch.as_tensor(np.asarray(weights, dtype=float))
     each = all_weights.expand(links.count, -1)[links.row]
@@ -144,22 +141,20 @@ def level_operator(
     """Return the operator of a variable at pressures between its levels.
 
     Args:
-        links: Where, N values.
-        column: The variable's levels.
+        links: The operator of one channel, N values.
+        column: The levels of the variable.
         pressure: One for all or (N,), Pa.
     """
-    asked = np.broadcast_to(np.asarray(pressure, dtype=float), (links.count,))
+    p = np.broadcast_to(np.asarray(pressure, dtype=float), (links.count,))
     low, high = column.level[0], column.level[-1]
-    wrong = asked[
-        ~((asked >= low * (1 - MAX_WEIGHT_ERROR)) & (asked <= high * (1 + MAX_WEIGHT_ERROR)))
-    ]
+    wrong = p[~((p >= low * (1 - MAX_WEIGHT_ERROR)) & (p <= high * (1 + MAX_WEIGHT_ERROR)))]
     if wrong.size:
         raise DpdmError(
             f"{column.variable} is observed at {wrong[0] / 100:g} hPa, but the levels of the "
-            f"fields run from {high / 100:g} to {low / 100:g} hPa.",
-            "Leave these observations out, or use a prior with levels around them.",
+            f"fields extend from {high / 100:g} to {low / 100:g} hPa.",
+            "Remove these observations, or use a prior with levels around them.",
         )
-    return sum_over_channels(links, column.channel, hat_weights(column.level, asked))
+    return sum_over_channels(links, column.channel, hat_weights(column.level, p))
 
 
 def brightness_operator(
@@ -171,16 +166,16 @@ def brightness_operator(
     """Return the operator of the brightness temperature of a channel.
 
     Args:
-        links: Its footprints, N values.
+        links: The operator of its footprints, N values.
         column: The levels of temperature.
-        weight: What each level counts, from the highest down, with shape (K,).
-        surface: Channel of the air temperature at the surface, and what it counts.
+        weight: Weights of the levels, from the highest down, with shape (K,).
+        surface: Channel of the air temperature at the surface, and its weight.
     """
     weights = np.asarray(weight, dtype=float)
     if weights.shape != (len(column.level),):
         raise DpdmError(
             f"A channel has weights of shape {weights.shape} for {len(column.level)} levels.",
-            "Give one for each.",
+            "Give one weight for each level.",
         )
     channels = [*column.channel, *([surface[0]] if surface else [])]
     weights = np.append(weights, [surface[1]] if surface else [])
@@ -194,26 +189,28 @@ def brightness_operator(
 def interpolate_weighting(
     weight: ArrayLike, levels: ArrayLike, to: Sequence[float]
 ) -> NDArray[np.float64]:
-    """Bring weighting functions to other levels, as those see profiles linear in log p.
+    """Interpolate weighting functions to other levels, for profiles linear in log p.
 
-    Sums stay, and so does the mean log p inside the levels; what lies outside counts at the
-    outermost level. A word is said where levels differ.
+    The sum of the weights is preserved, and inside the levels their mean log p; weights outside
+    are added to the outermost level. Different levels trigger a warning.
 
     Args:
         weight: Weights of C channels on L levels, with shape (C, L).
         levels: Pressures, with shape (L,), Pa.
-        to: Pressures, rising, with shape (K,), Pa.
+        to: Pressures, ascending, with shape (K,), Pa.
     """
     weights, old = np.asarray(weight, dtype=float), np.asarray(levels, dtype=float)
     new = np.asarray(to, dtype=float)
     if len(old) != len(new) or not np.allclose(old, new, rtol=MAX_WEIGHT_ERROR):
         beyond = (weights[:, (old < new[0]) | (old > new[-1])]).sum(1).max()
-        said = f"The weighting functions have {len(old)} levels, the fields {len(new)}: they are "
-        said += "interpolated."
+        text = f"The weighting functions have {len(old)} levels, the fields {len(new)}: they are "
+        text += "interpolated."
         if beyond >= 0.005:
-            said += f" Up to {100 * beyond:.0f}% of what a channel sees lies above or below the "
-            said += "fields' levels, and counts at the outermost."
-        warnings.warn(said, DpdmWarning, stacklevel=2)
+            text += (
+                f" Up to {100 * beyond:.0f}% of the weight of a channel lies above or below the "
+            )
+            text += "levels of the fields, and is added to the outermost level."
+        warnings.warn(text, DpdmWarning, stacklevel=2)
     return weights @ hat_weights(new, old)
 
 
@@ -226,30 +223,29 @@ def olr_operator(
     """Return the operator of the outgoing longwave radiation, W m-2.
 
     Args:
-        links: Where, N values.
+        links: The operator of one channel, N values.
         column: The levels of temperature.
         latitude: Of the values, with shape (N,), degrees.
         surface: Channel of the air temperature at the surface.
     """
-    seen = sum_over_channels(
-        links, [*column.channel, surface], emission_shares(column.level, latitude)
-    )
-    return compose_maps(blackbody_flux, seen)
+    shares = emission_shares(column.level, latitude)
+    links = sum_over_channels(links, [*column.channel, surface], shares)
+    return compose_maps(blackbody_flux, links)
 
 
 def blackbody_flux(temperature: Fields) -> Tensor:
-    """Return what a black body emits, W m-2."""
+    """Return the flux of a black body, W m-2."""
     return STEFAN_BOLTZMANN * temperature**4
 
 
 def emission_shares(levels: Sequence[float], latitude: ArrayLike) -> NDArray[np.float64]:
-    """Return the share of what each level and, last, the surface emit that leaves the air.
+    """Return the shares of the emission of each level and, last, the surface that reach space.
 
-    A level stands for the layer that reaches halfway, in log p, to its neighbours; the highest
-    for all air above it.
+    A level represents the layer up to halfway, in log p, to its neighbours; the highest level
+    represents all air above it.
 
     Args:
-        levels: Pressures, rising, with shape (K,), Pa.
+        levels: Pressures, ascending, with shape (K,), Pa.
         latitude: With shape (N,), degrees.
 
     Returns:
@@ -262,6 +258,8 @@ def emission_shares(levels: Sequence[float], latitude: ArrayLike) -> NDArray[np.
         + (POLE_OPTICAL_DEPTH - EQUATOR_OPTICAL_DEPTH)
         * np.sin(np.radians(np.atleast_1d(latitude))) ** 2
     )
-    passed = np.exp(-depth[:, None] * (LINEAR_SHARE * x + (1 - LINEAR_SHARE) * x**4))
-    shares: NDArray[np.float64] = np.append(-np.diff(passed, axis=1), passed[:, -1:], axis=1)
+    transmitted = np.exp(-depth[:, None] * (LINEAR_SHARE * x + (1 - LINEAR_SHARE) * x**4))
+    shares: NDArray[np.float64] = np.append(
+        -np.diff(transmitted, axis=1), transmitted[:, -1:], axis=1
+    )
     return shares

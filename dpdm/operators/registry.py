@@ -1,18 +1,15 @@
-"""Observation operators by name: what the ``operator`` of an observation may say.
+"""Observation operators by name, as in the column ``operator`` of observations.
 
-A builder makes an operator of N values out of the places where they were measured, the name of the
-variable, and the settings that the name needs.
+A builder makes an operator of N values from their locations, the name of the variable, and the
+settings of the operator.
 
-The user's own observation operators: Python functions that an installed package announces.
-
-A package names its function, from physical fields (B, C, H, W) to values (B, N), in its
-``pyproject.toml``:
+The user's own operators are Python functions of an installed package, from physical fields
+(B, C, H, W) to values (B, N), which its ``pyproject.toml`` lists:
 
     [project.entry-points."dpdm.operators"]
     snowline = "mypackage:snowline"
 
-and ``snowline`` is then an operator like any other. It is written in torch, so that its derivative
-is known, and it is tried on a field of zeros before it is believed.
+They are written in torch, for their derivatives, and tested on a field of zeros before use.
 """
 
 from __future__ import annotations
@@ -45,12 +42,12 @@ ENTRY_POINT_GROUP = "dpdm.operators"
 
 
 def list_plugins() -> list[str]:
-    """List the operators that installed packages announce."""
+    """List the operators of installed packages."""
     return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
 
 
 def find_plugin(name: str) -> Operator:
-    """Return the operator of that name from an installed package."""
+    """Return an operator of an installed package by name."""
     found = entry_points(group=ENTRY_POINT_GROUP, name=name)
     values = sorted({point.value for point in found})
     if len(values) != 1:
@@ -63,7 +60,7 @@ def find_plugin(name: str) -> Operator:
 
 
 def explain_missing_plugin(name: str, values: list[str]) -> tuple[str, str]:
-    """Say why a name gives no operator."""
+    """Return the error message for a name without exactly one operator."""
     if values:
         return (
             f"Several packages announce the operator {name}: {', '.join(values)}.",
@@ -78,49 +75,49 @@ def explain_missing_plugin(name: str, values: list[str]) -> tuple[str, str]:
 
 
 def load_plugin(point: EntryPoint) -> Any:
-    """Import what an entry point names."""
+    """Import the object of an entry point."""
     try:
         return point.load()
-    except Exception as error:  # whatever a stranger's module does when imported
+    except Exception as error:  # of any kind, by the package's code
         raise DpdmError(
             f"The operator {point.name} ({point.value}) cannot be imported: {error}.",
-            "Mend the package that announces it.",
+            "Fix the package that announces it.",
         ) from error
 
 
 def check_plugin(operator: Operator, name: str, shape: tuple[int, ...], count: int) -> Operator:
-    """Return the operator, if it makes sense of two fields of zeros.
+    """Return an operator after a test on two fields of zeros.
 
     Args:
         operator: From fields to values.
-        name: What a message calls it.
+        name: Its name in messages.
         shape: Shape of one field: (C, H, W) or (C, T, H, W).
-        count: How many values the observations need.
+        count: Required number of values.
     """
     zeros = torch.zeros(2, *shape, requires_grad=True)
     try:
         values = operator(zeros)
-    except Exception as error:  # whatever a stranger's function does when called
+    except Exception as error:  # of any kind, by the package's code
         raise DpdmError(
             f"The operator {name} fails on a field of zeros of shape {tuple(zeros.shape)}: "
             f"{type(error).__name__}: {error}.",
-            "Mend it.",
+            "Fix it.",
         ) from error
     fault = describe_flaw(values, count)
     if fault:
-        raise DpdmError(f"The operator {name} {fault}, on two fields of zeros.", "Mend it.")
+        raise DpdmError(f"The operator {name} {fault}, on two fields of zeros.", "Fix it.")
     return operator
 
 
 def describe_flaw(values: Any, count: int) -> str:
-    """Say what is wrong with the values (2, N) of two fields of zeros; nothing is ''."""
+    """Describe the fault of the values (2, N) of two fields of zeros; '' for none."""
     if not isinstance(values, Tensor):
-        return f"gives a {type(values).__name__} and no tensor"
+        return f"gives a {type(values).__name__} instead of a tensor"
     if values.shape != (2, count):
-        return f"gives the shape {tuple(values.shape)} and not (2, {count})"
+        return f"gives the shape {tuple(values.shape)} instead of (2, {count})"
     if not bool(values.isfinite().all()):
         return "gives a value that is not finite"
-    return "" if values.requires_grad else "has no derivative: it leaves torch on its way"
+    return "" if values.requires_grad else "has no derivative, as it does not use torch throughout"
 
 
 WIND_PAIRS = (("u10", "v10"), ("u", "v"))
@@ -128,21 +125,21 @@ WIND_PAIRS = (("u10", "v10"), ("u", "v"))
 
 @dataclass(frozen=True)
 class ObsLocations:
-    """Where and when N values were measured, of which fields.
+    """Locations and times of N values.
 
     Attributes:
         layout: The cells of the fields.
-        names: The variables of the fields' channels, in order.
+        names: The variables of the channels, in order.
         rows: Latitudes, or y, with shape (N,).
         columns: Longitudes, or x, with shape (N,).
-        first: First step that a value is a mean over, with shape (N,) or ().
-        last: Last step, with shape (N,) or (); None for the first alone.
-        height_offset: Height above the fields' relief, with shape (N,), m; None for no correction.
-        pressure: Where the variable lies between levels, with shape (N,), Pa; NaN where it is on
-            none; None for all.
-        levels: Pressures of the fields' channels, Pa, 0 for those on none.
-        weights: What each channel of a sounder sees: the weights of the levels of temperature,
-            from the highest down, and of the surface, by the channel's name.
+        first: First step of a time mean, with shape (N,) or ().
+        last: Last step, with shape (N,) or (); None for the first step only.
+        height_offset: Height above the topography, with shape (N,), m; None for no correction.
+        pressure: Pressure of values on levels, with shape (N,), Pa; NaN for values on none; None
+            if all are on none.
+        levels: Pressures of the channels, Pa, 0 for channels on none.
+        weights: Weighting function of each channel of a sounder, by name: of the levels of
+            temperature, from the highest down, and of the surface.
     """
 
     layout: GridLayout
@@ -158,11 +155,9 @@ class ObsLocations:
 
     def link_steps(self, links: SparseOperator) -> SparseOperator:
         """Return the links at the steps of these sites."""
-        return (
-            links.at_step(self.first)
-            if self.last is None
-            else links.average_steps(self.first, self.last)
-        )
+        if self.last is None:
+            return links.at_step(self.first)
+        return links.average_steps(self.first, self.last)
 
     def points(self) -> SparseOperator:
         """Return the operator of the first channel's values at the sites."""
@@ -173,7 +168,7 @@ class ObsLocations:
         if name not in self.names:
             raise DpdmError(
                 f"The variable {name} is observed, but the fields hold {', '.join(self.names)}.",
-                "Leave these observations out, or use a prior that was trained for it.",
+                "Remove these observations, or use a prior that was trained for it.",
             )
         return self.names.index(name)
 
@@ -184,13 +179,13 @@ class ObsLocations:
         )
 
     def footprints(self, radius: float) -> SparseOperator:
-        """Return the operator of means over discs around the sites; of 0, points."""
+        """Return the operator of means over discs around the sites; of points for radius 0."""
         if not radius:
             return self.points()
         return self.link_steps(disc_mean_operator(self.layout, self.rows, self.columns, radius))
 
     def surface(self) -> int:
-        """Return the channel of the air at the surface, the lowest level for want of a better."""
+        """Return the channel of air temperature at the surface, or else at the lowest level."""
         return self.channel("t2m") if "t2m" in self.names else self.variable_levels().channel[-1]
 
     def wind(self) -> tuple[int, int]:
@@ -200,7 +195,7 @@ class ObsLocations:
                 return self.channel(u), self.channel(v)
         raise DpdmError(
             f"A wind is observed, but the fields hold {', '.join(self.names)}.",
-            "Leave these observations out, or use a prior that was trained for u10 and v10.",
+            "Remove these observations, or use a prior that was trained for u10 and v10.",
         )
 
 
@@ -208,16 +203,16 @@ OperatorBuilder: TypeAlias = Callable[..., Operator]
 
 
 def build_point(sites: ObsLocations, variable: str) -> Operator:
-    """Return values at points, at the height of the stations where it matters."""
+    """Return values at points, at the height of the stations for t2m and sp."""
     channel, local = sites.channel(variable), apply_per_channel(sites.points())
     if sites.height_offset is not None and variable == "t2m":
         return linear.compose_maps(
             local, correct_temperature(channel, sites.height_offset), linear.flatten_values
         )
     if sites.height_offset is not None and variable == "sp":
-        warmth = sites.names.index("t2m") if "t2m" in sites.names else None
+        t2m = sites.names.index("t2m") if "t2m" in sites.names else None
         return linear.compose_maps(
-            local, correct_pressure(channel, sites.height_offset, warmth), linear.flatten_values
+            local, correct_pressure(channel, sites.height_offset, t2m), linear.flatten_values
         )
     return sites.points().for_channel(channel)
 
@@ -284,7 +279,7 @@ def wind_component(number: int) -> Callable[[int, int], winds.FieldMap]:
 def build_level(sites: ObsLocations, variable: str) -> Operator:
     """Return values of a variable at points and pressures between its levels."""
     if sites.pressure is None:
-        raise DpdmError(f"{variable} is on levels, and no pressure is said.", "Say which.")
+        raise DpdmError(f"{variable} is on levels, but has no pressure.", "Give its pressure.")
     return radiance.level_operator(sites.points(), sites.variable_levels(variable), sites.pressure)
 
 
@@ -295,8 +290,8 @@ def build_brightness(
     if channel not in sites.weights:
         raise DpdmError(
             f"The brightness temperature of channel {channel or '(without a name)'} is observed, "
-            "and nothing says what it sees.",
-            "Name a file with its weighting function: --channels FILE.",
+            "but its weighting function is unknown.",
+            "Give a file with its weighting function: --channels FILE.",
         )
     *air, ground = np.asarray(sites.weights[channel], dtype=float)
     return radiance.brightness_operator(
@@ -337,21 +332,21 @@ OPERATORS = VARIABLE_OPERATORS | PROFILE_OPERATORS | WIND_OPERATORS
 
 
 def build_operator(name: str, sites: ObsLocations, variable: str, **settings: Any) -> Operator:
-    """Return the operator of that name, one of ours or of an installed package.
+    """Return an operator of dpdm or of an installed package by name.
 
     Args:
         name: A key of ``OPERATORS``, or the name of an entry point of ``dpdm.operators``.
-        sites: Where and when the values were measured.
-        variable: The variable that was measured; the wind's operators find their own.
-        settings: What the operator needs to know, such as radius, or level and width.
+        sites: Locations and times of the values.
+        variable: The observed variable; unused by operators of the wind.
+        settings: Settings of the operator, such as radius, or level and width.
     """
     if name not in OPERATORS:
         return find_plugin(require_plugin(name))
-    taken = list(inspect.signature(OPERATORS[name]).parameters.values())[2:]
-    needs = [p.name for p in taken if p.default is p.empty]
-    if not set(needs) <= settings.keys() <= {p.name for p in taken}:
+    known = list(inspect.signature(OPERATORS[name]).parameters.values())[2:]
+    needs = [p.name for p in known if p.default is p.empty]
+    if not set(needs) <= settings.keys() <= {p.name for p in known}:
         raise DpdmError(
-            f"The operator {name} needs {join_settings(needs)}, and was given "
+            f"The operator {name} needs {join_settings(needs)}, but was given "
             f"{join_settings(list(settings))}.",
             f"Give it {join_settings(needs)}.",
         )
@@ -359,17 +354,17 @@ def build_operator(name: str, sites: ObsLocations, variable: str, **settings: An
 
 
 def require_plugin(name: str) -> str:
-    """Return a plugin's name."""
-    others = list_plugins()
-    if name not in others:
-        every = [*OPERATORS, *others]
+    """Return the name of an operator of an installed package, refusing unknown names."""
+    plugins = list_plugins()
+    if name not in plugins:
+        every = [*OPERATORS, *plugins]
         hint = did_you_mean(name, every, f"There are {', '.join(every)}.")
         raise DpdmError(f"There is no observation operator {name}.", hint)
     return name
 
 
 def join_settings(words: list[str]) -> str:
-    """Return words as a sentence has them.
+    """Join the names of settings for a message.
 
     Example:
         >>> join_settings([]), join_settings(["level", "width"])

@@ -1,6 +1,6 @@
-r"""What is seen of a wind: its speed, where it comes from, how it spreads and how it turns.
+r"""Functions of the wind: speed, direction, divergence and vorticity.
 
-All work on the channel axis of fields (B, C, ...) and of a ``profile`` (B, C, N) alike, and keep
+All are functions of the channels of fields (B, C, ...) or of point values (B, C, N), and preserve
 the other axes; divergence and vorticity take derivatives along the last two. On a sphere of
 radius a, with latitude :math:`\phi` and longitude :math:`\lambda`,
 
@@ -8,9 +8,9 @@ radius a, with latitude :math:`\phi` and longitude :math:`\lambda`,
    \delta = \frac{\partial_\lambda u + \partial_\phi (v \cos\phi)}{a \cos\phi}, \qquad
    \zeta = \frac{\partial_\lambda v - \partial_\phi (u \cos\phi)}{a \cos\phi}
 
-**Direction.** Degrees jump from 360 to 0 at north, so a misfit in degrees is wrong there, and two
-directions have no mean. Assimilate a direction on the turn of the circle nearest to what was
-observed, as `instruments` does, or the unit vector, of which ``heading`` is the operator.
+**Direction.** Degrees jump from 360 to 0 at north, so that misfits in degrees are wrong there.
+Assimilate a direction on the turn of the circle nearest to the observed one, as
+`dpdm.observations.observation_operator` does, or the unit vector by `wind_heading`.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from dpdm.operators.geometry import GridAxis, GridLayout
 from dpdm.types import Fields
 
 FieldMap = Callable[[Fields], Fields]
-CALM_SPEED = 0.5  # m s-1, below which a vane gives no direction
+CALM_SPEED = 0.5  # m s-1, below which a vane shows no direction
 METRES_PER_DEGREE = math.radians(EARTH_RADIUS)  # m, along a meridian
 
 
 def wind_speed(u: int = 0, v: int = 1) -> FieldMap:
-    """Return the speed of the wind in channels ``u`` and ``v``; in a calm its derivative is 0."""
+    """Return the speed of the wind in channels ``u`` and ``v``; its derivative is 0 at speed 0."""
     return lambda fields: torch.linalg.vector_norm(fields[:, [u, v]], dim=1, keepdim=True)
 
 
 def wind_heading(u: int = 0, v: int = 1, calm: float = CALM_SPEED) -> FieldMap:
-    """Return the unit vector (B, 2, ...) along the wind, shrinking to 0 below a ``calm`` speed."""
+    """Return the unit vector (B, 2, ...) along the wind, shorter below a ``calm`` speed."""
 
     def unit(fields: Fields) -> Fields:
         return fields[:, [u, v]] / wind_speed(u, v)(fields).clamp_min(calm)
@@ -46,7 +46,7 @@ def wind_heading(u: int = 0, v: int = 1, calm: float = CALM_SPEED) -> FieldMap:
 
 
 def wind_direction(u: int = 0, v: int = 1) -> FieldMap:
-    """Return where the wind comes from, in degrees clockwise from north; 0 in a dead calm.
+    """Return the direction from which the wind blows, in degrees from north; 0 at speed 0.
 
     Example:
         >>> wind_direction()(torch.tensor([[[1.0, 0.0], [0.0, -2.0]]]))
@@ -55,7 +55,7 @@ def wind_direction(u: int = 0, v: int = 1) -> FieldMap:
 
     def degrees(fields: Fields) -> Fields:
         east, north = fields[:, u, None], fields[:, v, None]
-        # A dead calm becomes a northerly, for the derivative of atan2 is no number at the origin.
+        # A calm is replaced by a northerly, as the derivative of atan2 is NaN at the origin.
         still = (east == 0) & (north == 0)
         back = torch.where(still, torch.ones_like(north), -north)
         return torch.rad2deg(torch.atan2(-east, back)) % 360
@@ -72,8 +72,8 @@ def wind_divergence(
         layout: The cells of the field.
         u: Channel of the wind along the rows.
         v: Channel of the wind along the columns.
-        spectral: Whether derivatives are exact for waves, on a doubly periodic plane, instead of
-            centred differences of second order (one-sided at a rim, and of first order in the
+        spectral: Whether to use Fourier derivatives, on a doubly periodic plane, instead of
+            centred differences of second order (one-sided at an edge, and of first order in the
             rows next to a pole).
     """
     return lambda fields: vector_divergence(
@@ -82,9 +82,9 @@ def wind_divergence(
 
 
 def wind_vorticity(layout: GridLayout, u: int = 0, v: int = 1, spectral: bool = False) -> FieldMap:
-    """Return the vertical vorticity (B, 1, ..., H, W); the arguments are those of `divergence`.
+    """Return the vertical vorticity (B, 1, ..., H, W), with arguments as `wind_divergence`.
 
-    It is the divergence of the wind turned right by a quarter.
+    It is the divergence of the wind rotated by 90 degrees to the right.
     """
     return lambda fields: vector_divergence(
         layout, fields[:, v, None], -fields[:, u, None], spectral
@@ -104,13 +104,13 @@ def vector_divergence(layout: GridLayout, along: Tensor, up: Tensor, spectral: b
 
 
 def average_pole_rows(fields: Tensor, pole: Tensor) -> Tensor:
-    """Return fields whose rows at a pole, where no direction is east, are the next row's mean."""
+    """Replace the row at a pole by the mean of the next row."""
     inner = torch.arange(len(pole), device=fields.device).clamp(1, len(pole) - 2)
     return torch.where(pole, fields.mean(-1, keepdim=True)[..., inner, :], fields)
 
 
 def central_difference(fields: Tensor, axis: GridAxis, dim: int) -> Tensor:
-    """Return the derivative by differences of second order, one-sided at a rim."""
+    """Return the derivative by differences of second order, one-sided at an edge."""
     if len(axis.centres) < 3:
         raise DpdmError(
             f"The axis {axis.name} has {len(axis.centres)} cells, too few for a derivative.",
@@ -123,7 +123,7 @@ def central_difference(fields: Tensor, axis: GridAxis, dim: int) -> Tensor:
 
 
 def fourier_derivative(fields: Tensor, axis: GridAxis, dim: int) -> Tensor:
-    """Return the derivative that is exact for waves; that of the shortest is 0 at the cells."""
+    """Return the Fourier derivative; that of the shortest wave is 0."""
     if not axis.is_cyclic:
         raise DpdmError(
             f"A spectral derivative needs a periodic axis, and {axis.name} is not.",

@@ -133,7 +133,7 @@ def _build_denoiser(values: int, net: dict[str, Any]) -> Denoiser:
     if "hidden" in arguments:
         return Denoiser(MLP(values, **arguments))
     size = arguments.pop("law", ())
-    arguments |= {"beside": values} if size else {}
+    arguments |= {"extra": values} if size else {}
     given = arguments.pop("given", count_conditioning_channels(values))
     backbone = UNet(values, given, **arguments)
     law = WienerFilter(*size) if size else None

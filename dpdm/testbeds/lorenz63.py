@@ -1,14 +1,21 @@
-r"""Stochastic Lorenz-63, where the probability of a trajectory is known in closed form.
+r"""Stochastic Lorenz-63, and a particle smoother of its posterior.
 
-The three equations of Lorenz (1963, doi:10.1175/1520-0469(1963)020<0130:DNF>2.0.CO;2) are stepped
-by one Runge-Kutta step of fourth order, and each step is shaken,
+The equations of Lorenz (1963, doi:10.1175/1520-0469(1963)020<0130:DNF>2.0.CO;2) are integrated by
+one Runge-Kutta step of fourth order, and noise is added to each step,
 
 .. math:: x_{i+1} \sim N(M(x_i), \Delta t\, I), \qquad \Delta t = 0.025,
 
-which is the set-up of Rozet and Louppe (2023, arXiv 2306.10574). So a trajectory has a log-prior,
-the sum over its transitions, and a posterior's trajectories can be judged by it: 64 true
-transitions have 81.7 on average, smoother ones more, which is *worse*. Unshaken, and with steps of
-any length, it is the system of Lorenz.
+the set-up of Rozet and Louppe (2023, arXiv 2306.10574). So the log-probability of a trajectory is
+known, as the sum over its transitions: 81.7 on average for 64 true transitions, and more for
+trajectories that are too smooth. Without noise it is the system of Lorenz.
+
+**Particle smoother.** Forwards, a bootstrap filter (Gordon et al. 1993) propagates N particles by
+:math:`x_{i+1} \sim N(M(x_i), s^2 I)`, weights them by the likelihood of the observations, and
+resamples. As few ancestral lines reach back to the first state, trajectories are then simulated
+backwards (FFBSi, Godsill et al. 2004, doi:10.1198/016214504000000151): given :math:`x_{i+1}`, its
+ancestor is particle n with probability
+
+.. math:: \propto w_i^n\, N(x_{i+1};\, M(x_i^n),\, s^2 I).
 """
 
 from __future__ import annotations
@@ -22,11 +29,11 @@ import torch
 from torch import Tensor
 
 Likelihood = Callable[[int, Tensor], Tensor | None]
-"""Maps a step and its states (N, D) to log p(y | x), (N,), or to None: nothing observed."""
+"""Maps a step and its states (N, D) to log p(y | x), (N,), or to None without observations."""
 
 PARTICLES = 2**16
-REJECTION_TRIES = (2**5, 2**11)  # at an ancestor, before all particles are weighed
-MAX_PAIRS = 2**22  # pairs of trajectory and particle at once: 32 MiB
+REJECTION_TRIES = (2**5, 2**11)  # proposals of an ancestor, before exact sampling
+MAX_PAIRS = 2**22  # pairs of trajectory and particle at once, in 32 MiB
 
 
 @dataclass(frozen=True)
@@ -34,9 +41,9 @@ class NoisyDynamics:
     """A system with additive Gaussian noise.
 
     Attributes:
-        start: Draws a number of first states, (N, D), with a generator.
-        step: Maps states (N, D) to the mean of the next ones.
-        std: Standard deviation of the noise of a step, in every component.
+        start: Draws N initial states (N, D), with a generator.
+        step: Maps states (N, D) to the mean of the next states.
+        std: Standard deviation of the noise of a step, in each component.
     """
 
     start: Callable[[int, torch.Generator], Tensor]
@@ -51,11 +58,11 @@ class NoisyDynamics:
 
 @dataclass(frozen=True)
 class FilterResult:
-    """What a filter leaves.
+    """The result of a particle filter.
 
     Attributes:
         states: Particles before resampling, (L, N, D).
-        log_weights: Logarithms of their weights, which sum to one at each step, (L, N).
+        log_weights: Logarithms of their normalised weights, (L, N).
         evidence: log p(y) of all observations.
     """
 
@@ -85,16 +92,18 @@ def bootstrap_filter(
     particles: int,
     generator: torch.Generator,
 ) -> FilterResult:
-    """Filter forwards."""
+    """Run a bootstrap particle filter."""
     x = dynamics.start(particles, generator)
     states, log_weights, evidence = [], [], 0.0
     for step in range(length):
         x = dynamics.forward(x, generator) if step else x
-        seen = likelihood(step, x)
+        log_p = likelihood(step, x)
         states.append(x)
-        log_weights.append(torch.log_softmax(x.new_zeros(particles) if seen is None else seen, 0))
-        if seen is not None:
-            evidence += float(torch.logsumexp(seen, 0)) - math.log(particles)
+        log_weights.append(
+            torch.log_softmax(x.new_zeros(particles) if log_p is None else log_p, 0)
+        )
+        if log_p is not None:
+            evidence += float(torch.logsumexp(log_p, 0)) - math.log(particles)
             x = x[systematic_resampling(log_weights[-1].exp(), generator)]
     return FilterResult(torch.stack(states), torch.stack(log_weights), evidence)
 
@@ -115,7 +124,7 @@ def simulate_backward(
 
 
 def systematic_resampling(weights: Tensor, generator: torch.Generator) -> Tensor:
-    """Return N indices, each as often as its weight says, to within one."""
+    """Return N indices, with frequencies by weight."""
     count = len(weights)
     offset = torch.rand(1, dtype=weights.dtype, generator=generator)
     marks = (torch.arange(count, dtype=weights.dtype) + offset) / count
@@ -131,8 +140,8 @@ def _ancestors(
 ) -> Tensor:
     """Draw an ancestor (D,) for each of the later states (count, D).
 
-    Most are found by rejection (Douc et al. 2011, doi:10.1214/10-AAP735), the rest by weighing
-    all particles; both draw from the same law.
+    Most are found by rejection (Douc et al. 2011, doi:10.1214/10-AAP735), the rest by weighting
+    all particles; both sample the same distribution.
     """
     mean = dynamics.step(states)
     picked = torch.full((len(later),), -1)
@@ -147,9 +156,9 @@ def _ancestors(
 
 
 def _missing_ancestors(picked: Tensor, candidates: int) -> tuple[Tensor, ...]:
-    """Return which states lack an ancestor, in parts that fit into memory."""
-    left = torch.nonzero(picked < 0)[:, 0]
-    return torch.split(left, max(1, MAX_PAIRS // candidates)) if len(left) else ()
+    """Return the states without an ancestor, in parts that fit into memory."""
+    missing = torch.nonzero(picked < 0)[:, 0]
+    return torch.split(missing, max(1, MAX_PAIRS // candidates)) if len(missing) else ()
 
 
 def _rejection_ancestors(
@@ -160,22 +169,22 @@ def _rejection_ancestors(
     guesses: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """Draw ancestors from the filter, kept with probability exp(-|x - m|^2 / 2 s^2); else -1."""
+    """Draw ancestors, accepted with probability exp(-|x - m|^2 / 2 s^2); else -1."""
     shape = (len(later), guesses)
     sums = log_weights.exp().cumsum(0)
     marks = torch.rand(shape, dtype=mean.dtype, generator=generator) * sums[-1]
     guess = torch.searchsorted(sums, marks, right=True).clamp(max=len(sums) - 1)
-    apart = (later[:, None] - mean[guess]).square().sum(-1)
+    distance = (later[:, None] - mean[guess]).square().sum(-1)
     chance = torch.rand(shape, dtype=mean.dtype, generator=generator)
-    kept = chance < torch.exp(-apart / (2 * std**2))
-    first = kept.int().argmax(1, keepdim=True)
-    return torch.where(kept.any(1), guess.gather(1, first)[:, 0], -1)
+    accepted = chance < torch.exp(-distance / (2 * std**2))
+    first = accepted.int().argmax(1, keepdim=True)
+    return torch.where(accepted.any(1), guess.gather(1, first)[:, 0], -1)
 
 
 def _exact_ancestors(
     mean: Tensor, log_weights: Tensor, later: Tensor, std: float, generator: torch.Generator
 ) -> Tensor:
-    """Draw ancestors with the weights of all particles."""
+    """Draw ancestors by the weights of all particles."""
     # |x - m|^2 = |x|^2 - 2 x m + |m|^2, where |x|^2 is the same for all particles.
     bias = log_weights - mean.square().sum(-1) / (2 * std**2)
     return _draw_index(torch.addmm(bias, later / std**2, mean.T), generator)
@@ -193,7 +202,7 @@ DT = 0.025
 LORENZ_COMPONENTS = ("x", "y", "z")
 START_MEAN = (0.0, 0.0, 25.0)
 START_COVARIANCE = ((64.0, 50.0, 0.0), (50.0, 81.0, 0.0), (0.0, 0.0, 75.0))
-COMPONENT_SCALE = (8.0, 9.0, 8.6)  # with START_MEAN, what normalises a state
+COMPONENT_SCALE = (8.0, 9.0, 8.6)  # for normalisation, with START_MEAN
 BURN_IN = 1024
 
 
@@ -213,9 +222,9 @@ def advance_states(x: Tensor, dt: float = DT) -> Tensor:
 
 
 def initial_states(noise: Tensor) -> Tensor:
-    """Return first states, before burn-in, from standard normal noise (..., 3)."""
+    """Return initial states, before burn-in, from standard normal noise (..., 3)."""
     root: Tensor = torch.linalg.cholesky(noise.new_tensor(START_COVARIANCE))
-    # Not a matrix product, whose rounding depends on how many states there are.
+    # Not a matrix product, whose rounding errors depend on the number of states.
     return noise.new_tensor(START_MEAN) + (root * noise[..., None, :]).sum(-1)
 
 
@@ -226,29 +235,29 @@ def simulate_lorenz(
     burn_in: int = BURN_IN,
     first: int = 0,
     dt: float = DT,
-    shaken: bool = True,
+    noisy: bool = True,
 ) -> Tensor:
     """Return trajectories (count, length, 3), in double precision.
 
-    Each is decided by seed and its number alone; ``first`` is the number of the first one.
+    Each depends on seed and its number alone; ``first`` is the number of the first one.
     """
     steps = burn_in + length
     numbers = range(first, first + count)
-    shape = (steps if shaken else 1, 3)
+    shape = (steps if noisy else 1, 3)
     drawn = [np.random.default_rng((seed, n)).standard_normal(shape) for n in numbers]
     noise = torch.from_numpy(np.stack(drawn, axis=1))
     x = initial_states(noise[0])
     states = [x]
     for i in range(1, steps):
-        x = advance_states(x, dt) + math.sqrt(dt) * noise[i] if shaken else advance_states(x, dt)
+        x = advance_states(x, dt) + math.sqrt(dt) * noise[i] if noisy else advance_states(x, dt)
         states.append(x)
     return torch.stack(states[burn_in:], dim=1)
 
 
 def particle_dynamics(burn_in: int = BURN_IN) -> NoisyDynamics:
-    """Return what a particle smoother needs: states after burn-in, and the transition."""
+    """Return the dynamics for a particle smoother: states after burn-in, and the transition."""
 
-    def settled(count: int, generator: torch.Generator) -> Tensor:
+    def start(count: int, generator: torch.Generator) -> Tensor:
         def noise() -> Tensor:
             return torch.randn(count, 3, dtype=torch.float64, generator=generator)
 
@@ -257,4 +266,4 @@ def particle_dynamics(burn_in: int = BURN_IN) -> NoisyDynamics:
             x = advance_states(x) + math.sqrt(DT) * noise()
         return x
 
-    return NoisyDynamics(settled, advance_states, math.sqrt(DT))
+    return NoisyDynamics(start, advance_states, math.sqrt(DT))

@@ -1,17 +1,16 @@
-r"""SPEEDY: a small model of the whole atmosphere, whose states have levels.
+r"""SPEEDY: a simplified general circulation model, with states on levels.
 
-Primitive equations on spherical harmonics up to wavenumber 31, on eight levels of
-:math:`\sigma = p / p_s`, with simple physics (Molteni 2003; Kucharski
-et al. 2013), over sea, ice and soil of the bundled climatology. The sun has seasons and no hours.
-The package jcm computes it. As jcm has it, nothing stops the polar night from cooling the two
-highest levels, down to 115 K in winter; so they are drawn to the US Standard Atmosphere, in 30
-and in 75 days, which is how slowly air radiates there.
+Primitive equations on spherical harmonics up to wavenumber 31, on eight levels of :math:`\sigma =
+p / p_s`, with simple physics (Molteni 2003; Kucharski et al. 2013), over climatological sea, ice
+and soil. Insolation has a seasonal but no diurnal cycle. The model is the package jcm. In jcm the
+two highest levels cool to 115 K in the polar night; so they are relaxed to the US Standard
+Atmosphere, in 30 and in 75 days, the radiative time scale there.
 
-**From the model's grid to ours.** Temperature and the logarithm of surface pressure are sums of
-harmonics, and so are known at every latitude: they are evaluated there. The air temperature near
-the surface is a formula of those and of the coast, and is lerped between latitudes. Between
-:math:`\sigma` levels temperature is linear in :math:`\log p`. Below the lowest, and below ground
-as in a reanalysis, it follows the standard lapse rate :math:`\Gamma`:
+**Regridding.** Temperature and the logarithm of surface pressure are sums of harmonics, which are
+evaluated at our latitudes. The air temperature near the surface depends on the land mask too, and
+is interpolated between latitudes. Between :math:`\sigma` levels temperature is linear in
+:math:`\log p`. Below the lowest level, and below ground as in a reanalysis, it follows the
+standard lapse rate :math:`\Gamma`:
 
 .. math:: T(p) = T_k \Big(\frac{p}{p_k}\Big)^{R \Gamma / g}.
 """
@@ -36,19 +35,19 @@ PRESSURE_LEVELS = np.array([925, 850, 700, 500, 300, 200, 100, 30]) * 100.0  # P
 LAT = -90 + 3.75 * (np.arange(48) + 0.5)
 LON = 3.75 * np.arange(96)
 FIRST_DAY = np.datetime64("2000-01-01", "D")
-BURN_IN = 92  # days from an atmosphere of one temperature at rest, in which its jets arise
+BURN_IN = 92  # days from an isothermal atmosphere at rest, until the jets develop
 MODEL_REFERENCE = "Molteni (2003), doi:10.1007/s00382-002-0268-2"
 NUDGING_TIME = 30 * 86400.0  # s, to the standard atmosphere at the highest level
-NUDGED_LEVELS = 2  # levels
-MODEL_STEP = 40.0  # minutes, of the model
-DAYS_PER_BLOCK = 5  # days at once: always as many, for another number is rounded in another way
+NUDGED_LEVELS = 2
+MODEL_STEP = 40.0  # minutes
+DAYS_PER_BLOCK = 5  # days at once, always the same, as rounding errors depend on it
 REFERENCE_PRESSURE = 1e5  # Pa
 PRESSURE_EXPONENT = GAS_CONSTANT * LAPSE_RATE / GRAVITY
 
 
 @dataclass(frozen=True)
 class AtmosphereStates:
-    """What the atmosphere is like at 00 UTC of some days.
+    """States of the atmosphere at 00 UTC of some days.
 
     Attributes:
         time: The days, with shape (N,).
@@ -70,7 +69,7 @@ class AtmosphereStates:
 
 
 def count_days(years: int) -> int:
-    """Count the days of so many calendar years.
+    """Count the days of calendar years from ``FIRST_DAY`` on.
 
     Example:
         >>> count_days(1), count_days(4)
@@ -83,11 +82,11 @@ def count_days(years: int) -> int:
 def simulate_atmosphere(
     length: int, seed: int = 0, burn_in: int = BURN_IN
 ) -> Iterator[AtmosphereStates]:
-    """Yield the states of so many days from ``FIRST_DAY`` on, some days at a time.
+    """Yield the states of ``length`` days from ``FIRST_DAY`` on, some days at a time.
 
     Args:
-        length: How many days.
-        seed: Decides the ripple of the first pressure, which decides the weather.
+        length: Number of days.
+        seed: Seed of the initial perturbation of pressure.
         burn_in: Days before the first, 1 or more.
     """
     run = run_model(seed, FIRST_DAY - burn_in)
@@ -102,50 +101,50 @@ def simulate_atmosphere(
 
 
 class RegularGridTransform:
-    """Bring what is on the model's Gaussian grid (..., lon, lat) to ours (..., lat, lon)."""
+    """Regrid fields from the model's Gaussian grid (..., lon, lat) to ours (..., lat, lon)."""
 
     def __init__(self, gauss: Any) -> None:
         self.gauss = gauss
         self.even = replace(gauss, latitude_spacing="equiangular")
 
     def evaluate_harmonics(self, field: Any) -> Array:
-        """Evaluate what is a sum of harmonics."""
+        """Regrid a sum of harmonics exactly."""
         return np.asarray(self.even.to_nodal(self.gauss.to_modal(field))).swapaxes(-1, -2)
 
     def interpolate_field(self, field: Any) -> Array:
-        """Lerp what is not."""
+        """Regrid a field by interpolation between latitudes."""
         lat = np.degrees(np.asarray(self.gauss.latitudes))
         return interpolate_latitudes(np.asarray(field).swapaxes(-1, -2), lat, LAT)
 
 
 def run_model(seed: int, when: np.datetime64) -> Iterator[AtmosphereStates]:
-    """Yield the states of each block of days after a start, for ever."""
+    """Yield the states of each block of days after a start, without end."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # jcm's own, of libraries that it uses
+        warnings.simplefilter("ignore")  # warnings of jcm on its libraries
         model, forcing = prepare_model(seed, when)
     regular = RegularGridTransform(model.coords.horizontal)
     while True:
-        seen = model.resume(save_interval=1.0, total_time=float(DAYS_PER_BLOCK), forcing=forcing)
-        yield read_model_states(seen, model, regular)
+        run = model.resume(save_interval=1.0, total_time=float(DAYS_PER_BLOCK), forcing=forcing)
+        yield read_model_states(run, model, regular)
 
 
-def read_model_states(seen: Any, model: Any, regular: RegularGridTransform) -> AtmosphereStates:
-    """Read what the model predicted."""
-    said, air = import_module("jcm.predictions"), seen.dynamics
+def read_model_states(run: Any, model: Any, regular: RegularGridTransform) -> AtmosphereStates:
+    """Return the predictions of the model on our grid and levels."""
+    module, air = import_module("jcm.predictions"), run.dynamics
     size = air.temperature.shape[1:]
-    near = said.physics_output_fields(seen.physics, model.physics, size)["surface_flux.t0"]
+    t2m = module.physics_output_fields(run.physics, model.physics, size)["surface_flux.t0"]
     sp = REFERENCE_PRESSURE * np.exp(
         regular.evaluate_harmonics(np.log(air.normalized_surface_pressure))
     )
     sigma = np.asarray(model.coords.vertical.centers, dtype=float)
     t = interpolate_to_levels(regular.evaluate_harmonics(air.temperature), sp, sigma)
     return AtmosphereStates(
-        said.output_time_labels(seen.times), t, regular.interpolate_field(near), sp
+        module.output_time_labels(run.times), t, regular.interpolate_field(t2m), sp
     )
 
 
 def prepare_model(seed: int, when: np.datetime64) -> tuple[Any, Any]:
-    """Return the model at rest, and what the sea, the ice and the soil do to it."""
+    """Return the model at rest, and its forcing by sea, ice and soil."""
     model = import_extra("jcm.model", "States of SPEEDY", "speedy").Model
     coords = import_module("jcm.physics.speedy.speedy_coords").get_speedy_coords()
     folder = resources.files("jcm.data.bc.t30.clim")
@@ -155,25 +154,25 @@ def prepare_model(seed: int, when: np.datetime64) -> tuple[Any, Any]:
     forcing = import_module("jcm.forcing").ForcingData.from_file(
         folder / "forcing.nc", coords=coords, align_mode="wrap_year"
     )
-    made = model(
+    atmosphere = model(
         coords=coords,
         terrain=terrain,
         physics=make_physics(coords),
         time_step=MODEL_STEP,
         start_time=str(when),
     )
-    made.bootstrap_state(made.initial_state(random_seed=seed))
-    return made, forcing
+    atmosphere.bootstrap_state(atmosphere.initial_state(random_seed=seed))
+    return atmosphere, forcing
 
 
 def make_physics(coords: Any) -> Any:
-    """Return SPEEDY's physics, with a pull on the highest levels."""
+    """Return the physics of SPEEDY, with relaxation of the highest levels."""
     bounds = np.asarray(coords.vertical.boundaries)
-    pull = import_module("jcm.physics.dissipation.upper_temperature_relaxation")
-    slow = pull.UpperTemperatureRelaxation.from_ussa(
+    module = import_module("jcm.physics.dissipation.upper_temperature_relaxation")
+    relaxation = module.UpperTemperatureRelaxation.from_ussa(
         0 * bounds, bounds, n_levels=NUDGED_LEVELS, timescale_s=NUDGING_TIME
     )
-    return import_module("jcm.physics.speedy.speedy_terms").speedy_physics() + slow
+    return import_module("jcm.physics.speedy.speedy_terms").speedy_physics() + relaxation
 
 
 def interpolate_to_levels(
@@ -184,7 +183,7 @@ def interpolate_to_levels(
     Args:
         t: On the model's levels, K.
         sp: Surface pressure, with shape (N, ...), Pa.
-        sigma: Those levels' share of it, rising, with shape (K,).
+        sigma: The model's levels, ascending, with shape (K,).
         levels: Pressures, with shape (L,), Pa.
     """
     p = sp[:, None] * sigma.reshape(-1, *[1] * (sp.ndim - 1))
@@ -193,7 +192,7 @@ def interpolate_to_levels(
 
 
 def _temperature_at(t: Array, p: Array, level: float) -> Array:
-    """Return temperature at one pressure."""
+    """Interpolate temperature to one pressure."""
     above = ((p < level).sum(1, keepdims=True) - 1).clip(0, p.shape[1] - 2)
     (t0, t1), (p0, p1) = (
         [np.take_along_axis(a, above + i, axis=1)[:, 0] for i in (0, 1)] for a in (t, p)
@@ -204,11 +203,11 @@ def _temperature_at(t: Array, p: Array, level: float) -> Array:
 
 
 def interpolate_latitudes(field: Array, lat: Array, to: Array) -> Array:
-    """Lerp a global field (..., H, W) between latitudes; beyond a pole the other side follows."""
-    turned = np.roll(field, field.shape[-1] // 2, axis=-1)
-    rows = np.concatenate([turned[..., :1, :], field, turned[..., -1:, :]], axis=-2)
+    """Interpolate a global field (..., H, W) between latitudes, and across the poles."""
+    opposite = np.roll(field, field.shape[-1] // 2, axis=-1)
+    rows = np.concatenate([opposite[..., :1, :], field, opposite[..., -1:, :]], axis=-2)
     at = np.concatenate([[-180 - lat[0]], lat, [180 - lat[-1]]])
     below = np.searchsorted(at, to, side="right") - 1
     share = ((to - at[below]) / (at[below + 1] - at[below]))[:, None]
-    lerped = (1 - share) * rows[..., below, :] + share * rows[..., below + 1, :]
-    return np.asarray(lerped, dtype=field.dtype)
+    values = (1 - share) * rows[..., below, :] + share * rows[..., below + 1, :]
+    return np.asarray(values, dtype=field.dtype)

@@ -124,7 +124,7 @@ def prepare_globe_training(
     """Return the training set of a global series.
 
     Args:
-        fields: The series, on the whole globe.
+        fields: The global series.
         ground: Topography (m) and land fraction on its grid (2, H, W).
         source: Name of the series in messages.
         states: States of a window.
@@ -186,7 +186,7 @@ def check_global_grid(grid: Grid, source: str) -> None:
         raise DpdmError(
             f"{source} does not cover the globe: latitudes {grid.lat_edges[0]:g} to "
             f"{grid.lat_edges[-1]:g}, longitudes {grid.lon_edges[0]:g} to {grid.lon_edges[-1]:g}.",
-            "A prior of states is of the whole globe; for a region give --factor.",
+            "A prior of states needs global fields; for a region give --factor.",
         )
     if height % 4 or width % 4:
         raise DpdmError(

@@ -155,5 +155,5 @@ def test_half_a_training(here: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu(here: Path) -> None:
-    refused(f"{DOWN} --device cuda", "torch sees no GPU", "--device cpu")
-    refused(f"{TRAIN} --device cuda", "torch sees no GPU", "--device cpu")
+    refused(f"{DOWN} --device cuda", "torch finds no GPU", "--device cpu")
+    refused(f"{TRAIN} --device cuda", "torch finds no GPU", "--device cpu")

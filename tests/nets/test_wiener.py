@@ -89,7 +89,7 @@ def test_a_law_is_found_again_in_its_draws() -> None:
 def test_an_untrained_denoiser_is_the_filter() -> None:
     """Before any step of training, the network adds nothing to what the law knows."""
     law = filled()
-    net = UNet(6, 1, (8, 8, 8), (8, 8), 1, globe=True, beside=6)
+    net = UNet(6, 1, (8, 8, 8), (8, 8), 1, globe=True, extra=6)
     denoiser = Denoiser(net, law=law).eval()
     x_t, given = torch.randn(1, 6, 4, COLUMNS), torch.zeros(1, 1, 4, COLUMNS)
     wide = WienerFilter(STATES, CHANNELS * 4, COLUMNS, 4)

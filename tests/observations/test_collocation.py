@@ -73,7 +73,7 @@ def test_blocks_that_are_said_to_lie_inside_can_be_built():
             if footprints_in_domain(rows, GRID)[0]:
                 assert block_mean_operator(layout, [lat], [125.0], factor).count == 1
             else:
-                with pytest.raises(DpdmError, match="reaches beyond the domain"):
+                with pytest.raises(DpdmError, match="exceeds the domain"):
                     block_mean_operator(layout, [lat], [125.0], factor)
 
 

@@ -106,9 +106,9 @@ def test_a_direction_is_missed_the_short_way_round() -> None:
     ("row", "what"),
     [
         ({"operator": "vortcity"}, "no observation operator vortcity"),
-        ({"operator": "mean"}, "mean needs radius, and was given no settings"),
+        ({"operator": "mean"}, "mean needs radius, but was given no settings"),
         ({"operator": "coarse", "factor": 2.0, "radius": 3.0}, "coarse needs factor"),
-        ({"operator": "point", "level": 2.0}, "point needs no settings, and was given level"),
+        ({"operator": "point", "level": 2.0}, "point needs no settings, but was given level"),
         ({"variable": "tp"}, "tp is observed, but the fields hold t2m, u10, v10"),
     ],
 )

@@ -180,9 +180,9 @@ def test_trajectories_are_observed_where_and_when_each_value_was() -> None:
     ("links", "shape", "what"),
     [
         (pick_cells((4, 6), torch.tensor([0])), (1, 1, 6, 4), "for fields of 4 x 6 cells"),
-        (pick_cells((4, 6), torch.tensor([0])).for_channel(2), (1, 2, 4, 6), "asks for channel 2"),
-        (pick_cells((4, 6), torch.tensor([0])).at_step(-1), (1, 2, 3, 4, 6), "asks for step -1"),
-        (pick_cells((4, 6), torch.tensor([0])).at_step(1), (1, 2, 4, 6), "asks for step 1"),
+        (pick_cells((4, 6), torch.tensor([0])).for_channel(2), (1, 2, 4, 6), "uses channel 2"),
+        (pick_cells((4, 6), torch.tensor([0])).at_step(-1), (1, 2, 3, 4, 6), "uses step -1"),
+        (pick_cells((4, 6), torch.tensor([0])).at_step(1), (1, 2, 4, 6), "uses step 1"),
     ],
 )  # fmt: skip
 def test_fields_that_do_not_fit_are_refused(

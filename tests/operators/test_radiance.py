@@ -66,7 +66,7 @@ def test_a_level_is_linear_in_the_logarithm_of_pressure() -> None:
 
 @pytest.mark.parametrize("pressure", [100000.0, 2900.0, float("nan")])
 def test_a_level_outside_is_refused(pressure: float) -> None:
-    with pytest.raises(DpdmError, match=r"t is observed at .* run from 925 to 30 hPa"):
+    with pytest.raises(DpdmError, match=r"t is observed at .* extend from 925 to 30 hPa"):
         level_operator(point_operator(LAYOUT, LAT, LON), COLUMN, pressure)
 
 
@@ -128,7 +128,7 @@ def test_weights_on_the_same_levels_are_carried_silently_as_they_are() -> None:
 
 def test_what_lies_beyond_the_levels_is_told() -> None:
     weight = np.array([[0.25, 0.5, 0.25]])
-    with pytest.warns(DpdmWarning, match="Up to 25% of what a channel sees"):
+    with pytest.warns(DpdmWarning, match="Up to 25% of the weight of a channel"):
         found = interpolate_weighting(weight, [1000.0, 50000.0, 85000.0], LEVELS)
     assert found[0, 0] == 0.25
 

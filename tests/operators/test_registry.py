@@ -68,9 +68,9 @@ def test_an_installed_packages_function_is_an_operator(installed: Path) -> None:
     ("name", "what"),
     [
         ("nan", "gives a value that is not finite"),
-        ("long", r"gives the shape \(2, 816\) and not \(2, 1\)"),
+        ("long", r"gives the shape \(2, 816\) instead of \(2, 1\)"),
         ("numeric", "has no derivative"),
-        ("array", "gives a ndarray and no tensor"),
+        ("array", "gives a ndarray instead of a tensor"),
         ("broken", "fails on a field of zeros.*AttributeError"),
     ],
 )
@@ -173,8 +173,8 @@ def test_named_time_means_are_means_over_their_steps() -> None:
             "tp is observed, but the fields hold t2m, sp"),
         (lambda: build_operator("speed", sites(("t2m", "tp")), ""), "A wind is observed.*t2m, tp"),
         (lambda: build_operator("mean", sites(), "t2m"),
-            "mean needs radius, and was given no settings"),
-        (lambda: build_operator("coarse", sites(), "t2m", factor=0.0), "mean over a block is 0"),
+            "mean needs radius, but was given no settings"),
+        (lambda: build_operator("coarse", sites(), "t2m", factor=0.0), "block mean is 0"),
         (lambda: build_operator("threshold", sites(), "t2m", levle=1.0), "needs level and width"),
     ],
 )  # fmt: skip

@@ -41,7 +41,7 @@ def test_lorenz63_decays_along_the_z_axis_as_fourth_order_does() -> None:
 def test_lorenz63_unshaken_converges_at_fourth_order_in_its_interval() -> None:
     def end(dt: float) -> torch.Tensor:
         count = round(0.4 / dt) + 1
-        return lorenz63.simulate_lorenz(4, count, 1, 0, dt=dt, shaken=False)[:, -1]
+        return lorenz63.simulate_lorenz(4, count, 1, 0, dt=dt, noisy=False)[:, -1]
 
     errors = [(end(dt) - end(0.0005)).norm() for dt in (0.01, 0.005)]
     assert 13 < float(errors[0] / errors[1]) < 19  # 2^4, and terms of higher order
