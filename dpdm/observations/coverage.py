@@ -1,8 +1,8 @@
-"""How much of a month, season or year the values of a station cover.
+"""The part of a month, season or year that the values of a station cover.
 
-One value of the third of January is no mean of January. How long each value stands for follows
-from its own interval, where the table has ends; else from the usual distance between the values
-of its station: daily values cover a day, monthly ones their month. A single value of a station
+One value on the third of January is not a mean of January. The length of each value follows from
+its own interval, where the table has ends; else from the usual distance between the values of its
+station: daily values cover a day, monthly ones their month. A single value of a station
 covers its month if it is stamped as months are (on the first day, in the middle or on the last
 day), and a day otherwise.
 """
@@ -36,14 +36,14 @@ def insufficient_coverage(
     period: str,
     least: float,
 ) -> dict[int, str]:
-    """Return what to report of groups of values that cover too little of their step.
+    """Return the status of groups of values that cover too little of their step.
 
     Args:
         table: Observations that can be used, with their ``step``.
         groups: The group (N,) of each, of one place, step and variable.
         time: The field's time axis.
         bounds: Its bounds (time, 2).
-        period: What a single step stands for.
+        period: The period of a single step.
         least: Share of a step that must be covered.
     """
     found = period_of(time, bounds, lone=period)
@@ -51,16 +51,18 @@ def insufficient_coverage(
         return {}
     lengths = days_between(*step_intervals(time, bounds, lone=period))[table["step"].to_numpy()]
     covered = np.minimum(covered_days(table), lengths)
-    fresh = ~table.assign(group=groups)[["group", "time"]].duplicated().to_numpy()
-    total = np.bincount(groups, covered * fresh)
-    whole = np.zeros(len(total))
-    whole[groups] = lengths
-    sparse = np.flatnonzero(total < least * whole - 1e-6)
-    return {int(g): ObsStatus.SPARSE.of(f"{total[g]:.3g} of {whole[g]:.3g} days") for g in sparse}
+    first = ~table.assign(group=groups)[["group", "time"]].duplicated().to_numpy()
+    total = np.bincount(groups, covered * first)
+    step_days = np.zeros(len(total))
+    step_days[groups] = lengths
+    sparse = np.flatnonzero(total < least * step_days - 1e-6)
+    return {
+        int(g): ObsStatus.SPARSE.of(f"{total[g]:.3g} of {step_days[g]:.3g} days") for g in sparse
+    }
 
 
 def covered_days(table: pd.DataFrame) -> Array:
-    """Return how many days each value (N,) stands for, infinite for months and longer."""
+    """Return the days that each value (N,) covers, infinite for months and longer."""
     days = series_days(table)
     if "end" in table:
         own = table["end"].notna() & table["time"].notna()
@@ -70,7 +72,7 @@ def covered_days(table: pd.DataFrame) -> Array:
 
 
 def series_days(table: pd.DataFrame) -> Array:
-    """Return the days (N,) that the values of each station's series stand for."""
+    """Return the days (N,) that each value covers, from the spacing of its station's series."""
     names = [name for name in SERIES_COLUMNS if name in table]
     stamps = pd.Series(day_numbers(table["time"]), index=table.index)
     ordered = table[names].assign(stamp=stamps).drop_duplicates().sort_values("stamp")
@@ -82,15 +84,15 @@ def series_days(table: pd.DataFrame) -> Array:
     if len(names) == 1:
         keys = keys.get_level_values(0)
     usual_gap = usual.reindex(keys).to_numpy(dtype=float)
-    alone = np.where(is_month_stamp(table["time"]), np.inf, 1.0)
+    single = np.where(is_month_stamp(table["time"]), np.inf, 1.0)
     monthly = np.array(
         [period_of_length(gap) in MONTHS_PER_PERIOD or gap > 31 for gap in usual_gap]
     )
-    return np.where(np.isnan(usual_gap), alone, np.where(monthly, np.inf, usual_gap))
+    return np.where(np.isnan(usual_gap), single, np.where(monthly, np.inf, usual_gap))
 
 
 def day_numbers(time: pd.Series) -> Array:
-    """Return dates of any kind as days, from one of their own; NaN where there is none."""
+    """Return dates of any kind as days since the first one, NaN where missing."""
     out = np.full(len(time), np.nan)
     known = time.notna().to_numpy()
     values = time.to_numpy()[known]
@@ -100,7 +102,7 @@ def day_numbers(time: pd.Series) -> Array:
 
 
 def is_month_stamp(time: pd.Series) -> NDArray[np.bool_]:
-    """Return whether stamps (N,) are such as months have: first, middle or last day."""
+    """Tell whether stamps (N,) are the first, a middle or the last day of a month."""
     values = time.to_numpy()
     if values.dtype.kind != "M":
         dates = [date if hasattr(date, "day") else None for date in values]
