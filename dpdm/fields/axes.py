@@ -172,8 +172,7 @@ def _check_rotation(ds: xr.Dataset, dims: set[str]) -> None:
             grid.startswith(("grid_lat", "projection_y")) and {*map(str, array.dims)} <= dims
         ):
             raise DpdmError(
-                f"the grid is rotated or projected ({name}: {mapping or grid}).",
-                REGULAR_GRID_HINT,
+                f"the grid is rotated or projected ({name}: {mapping or grid}).", REGULAR_GRID_HINT
             )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from dpdm.fields.level_names import (
     split_statistic,
     statistic_name,
 )
-from dpdm.fields.units import parse_unit, unit_registry
+from dpdm.fields.units import scale_factor
 
 VERTICAL_AXIS_ATTRS = {
     "Pa": {
@@ -153,8 +154,7 @@ def unreadable_dim_error(array: xr.DataArray, dim: str) -> DpdmError:
         )
     if dim.lower() in VERTICAL_DIM_NAMES and not unit:
         return DpdmError(
-            f"{array.name} is on {size} levels ({dim}) without units.",
-            _missing_units_hint(axis),
+            f"{array.name} is on {size} levels ({dim}) without units.", _missing_units_hint(axis)
         )
     return DpdmError(
         f"{array.name} has a dimension {dim} of {size}.",
@@ -258,17 +258,13 @@ def _read_vertical_axis(line: xr.DataArray) -> VerticalAxis | None:
     unit = str(line.attrs.get("units", "")).strip() or ("hPa" if "inhpa" in name else "")
     if not unit or _MODEL.search(standard) or line.dtype.kind not in "fiu":
         return None
-    try:
-        parsed = parse_unit(unit)
-    except DpdmError:
-        return None
     up = line.attrs.get("positive", "up") == "up"
     high = standard == "height" or (standard == "" and name in HEIGHT_DIM_NAMES and up)
-    for to in ("Pa", "m") if high else ("Pa",):
-        if parsed.is_compatible_with(to):
-            scale = float(unit_registry().Quantity(1.0, parsed).to(to).magnitude)
-            values = [round_level(float(value) * scale) for value in line.values]
-            return VerticalAxis(str(line.dims[0]), to, np.array(values))
+    for target in ("Pa", "m") if high else ("Pa",):
+        with suppress(DpdmError):  # of an unknown unit
+            if scale := scale_factor(unit, target):
+                values = [round_level(float(value) * scale) for value in line.values]
+                return VerticalAxis(str(line.dims[0]), target, np.array(values))
     return None
 
 

@@ -17,7 +17,7 @@ from dpdm.constants import GRAVITY
 from dpdm.errors import DpdmError, name_not_found, prefix_file_name
 from dpdm.fields.grid import Grid, align_longitudes, grid_of
 from dpdm.fields.regrid import average_conservative, interpolate_bilinear
-from dpdm.fields.units import first_step, parse_unit, unit_registry
+from dpdm.fields.units import first_step, scale_factor
 from dpdm.fields.value_checks import load_checked_fields
 
 MEAN_SPACING_RATIO = 1.5  # spacings, beyond which cells are averaged, not interpolated
@@ -124,10 +124,9 @@ def _altitude_to_metres(field: xr.DataArray) -> xr.DataArray:
     unit = str(field.attrs.get("units", "")).strip()
     if not unit:
         raise DpdmError(f"{field.name} has no units.", "Give it units of m, or m2 s-2.")
-    scale = unit_registry().Quantity(1.0, parse_unit(unit))
     for target, size in (("m", 1.0), ("m2 s-2", GRAVITY)):
-        if scale.is_compatible_with(target):
-            return field * (float(scale.to(target).magnitude) / size)
+        if scale := scale_factor(unit, target):
+            return field * (scale / size)
     raise DpdmError(f"{field.name} is in '{unit}', not a height.", "Give it in m, or m2 s-2.")
 
 
@@ -153,10 +152,7 @@ def _check_missing(height: xr.DataArray, land: xr.DataArray) -> None:
     }
     for name, gap in gaps.items():
         if count := int(gap.sum()):
-            raise DpdmError(
-                f"{name} is missing in {count} cells that are land.",
-                "Fill the gaps.",
-            )
+            raise DpdmError(f"{name} is missing in {count} cells that are land.", "Fill the gaps.")
 
 
 def _fill_sea(height: xr.DataArray, land: xr.DataArray) -> xr.DataArray:

@@ -388,10 +388,6 @@ def _name_time(values: Any) -> xr.DataArray:
     return xr.DataArray(values, dims="time", name="time")
 
 
-def _drop_time_coordinates(array: xr.DataArray) -> xr.DataArray:
-    return array.drop_vars(list(array.coords))
-
-
 def _calendar_period_ends(dates: Any, period: str) -> tuple[Any, Any]:
     """Return the start and the end of the days, months or years that dates lie in."""
     if dates.dtype.kind == "M":

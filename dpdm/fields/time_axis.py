@@ -26,7 +26,12 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.time import bounds_enclose_times, check_bounds, is_dated, step_dates
-from dpdm.fields.time_decoding import SET_TIME_AXIS_HINT, TIME_NAMES, check_dates
+from dpdm.fields.time_decoding import (
+    MONTHS,
+    SET_TIME_AXIS_HINT,
+    TIME_NAMES,
+    check_dates,
+)
 
 START_NAMES = ("reftime", "forecast_reference_time", "init", "init_time", "initial_time")
 LEAD_NAMES = ("leadtime", "lead_time", "lead", "step", "forecast_period", "forecast_hour")
@@ -105,20 +110,6 @@ def _stack_start_and_lead(ds: xr.Dataset, when: xr.DataArray, lead: str) -> xr.D
 
 CLIMATOLOGY_YEAR = 2001
 MONTH_DIM_NAMES = ("month", "months", "month_number", "month_of_year", "mon")
-_MONTH_ABBREVIATIONS = [
-    "jan",
-    "feb",
-    "mar",
-    "apr",
-    "may",
-    "jun",
-    "jul",
-    "aug",
-    "sep",
-    "oct",
-    "nov",
-    "dec",
-]
 
 
 def find_month_dim(ds: xr.Dataset) -> str | None:
@@ -157,12 +148,7 @@ def _parse_month_numbers(ds: xr.Dataset, dim: str) -> list[int]:
     if ds[dim].dtype.kind in "iuf":
         return [int(value) if float(value).is_integer() else 0 for value in values]
     names = [v.decode() if isinstance(v, bytes) else str(v) for v in values]
-    return [
-        _MONTH_ABBREVIATIONS.index(w[:3].lower()) + 1
-        if w[:3].lower() in _MONTH_ABBREVIATIONS
-        else 0
-        for w in names
-    ]
+    return [MONTHS.index(w[:3].lower()) + 1 if w[:3].lower() in MONTHS else 0 for w in names]
 
 
 TIME_BOUNDS_NAMES = ("time_bnds", "time_bounds", "time_bound")

@@ -57,7 +57,7 @@ _DATE = re.compile(
 )
 _YEAR_ZERO = re.compile(r"\s*[-+]?0+(?!\d)")
 _TEXT_DATE = re.compile(r"(\d{1,2})-([a-z]{3})-(\d{4})(.*)", re.I)
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _PACKED = {"year as %Y": 1, "month as %Y%m": 100, "day as %Y%m%d": 10_000}
 _UNITLESS = ("", "1", "yyyymm", "yyyymmdd", "yyyy-mm", "yyyy-mm-dd", "date", "dates", "none")
 _YEAR = re.compile(r"(decimal |fractional )?(calendar )?(years?|yrs?)( a\.?d\.?| c\.?e\.?)?", re.I)
@@ -214,7 +214,7 @@ def _parse_reference_date(name: Hashable, text: str, calendar: str) -> cftime.da
     date_text = text.strip()
     if worded := _TEXT_DATE.fullmatch(date_text):
         day, month, year, rest = worded.groups()
-        number = _MONTHS.index(month.lower()) + 1 if month.lower() in _MONTHS else 0
+        number = MONTHS.index(month.lower()) + 1 if month.lower() in MONTHS else 0
         date_text = f"{year}-{number}-{day}{rest}"
     if re.fullmatch(r"\d{8}(\s.*)?", date_text):
         date_text = f"{date_text[:4]}-{date_text[4:6]}-{date_text[6:]}"

@@ -90,6 +90,19 @@ def parse_unit(text: str) -> Any:
         raise _unknown_unit_error(text) from fault
 
 
+def scale_factor(unit: str, target: str) -> float | None:
+    """Return the factor from a unit to another one, None where they are not compatible.
+
+    Example:
+        >>> scale_factor("hPa", "Pa"), scale_factor("hPa", "m")
+        (100.0, None)
+    """
+    parsed, wanted = parse_unit(unit), parse_unit(target)
+    if not parsed.is_compatible_with(wanted):
+        return None
+    return float(unit_registry().Quantity(1.0, parsed).to(wanted).magnitude)
+
+
 def check_text(text: str) -> None:
     """Refuse a text that is too long or has too large exponents for a unit.
 

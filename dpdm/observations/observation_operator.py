@@ -22,11 +22,7 @@ from torch import Tensor
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.level_names import parse_level
 from dpdm.fields.variables import SATELLITE_VARIABLES
-from dpdm.observations.columns import (
-    OPERATOR_SETTINGS,
-    OPERATOR_VARIABLES,
-    parse_pressure_level,
-)
+from dpdm.observations.columns import OPERATOR_SETTINGS, OPERATOR_VARIABLES, parse_pressure_level
 from dpdm.observations.sounder import SounderChannels
 from dpdm.observations.status import ObsStatus, is_usable, mark_status
 from dpdm.operators import registry

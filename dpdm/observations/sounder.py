@@ -27,11 +27,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.level_names import round_level
-from dpdm.fields.units import parse_unit, unit_registry
+from dpdm.fields.units import scale_factor
 
 Array: TypeAlias = NDArray[np.float64]
 CHANNEL_FILE_SUFFIXES = (".nc", ".nc4", ".cdf")
@@ -83,38 +82,6 @@ def normalise_channel_name(name: object) -> str:
         ['5', '5', 'ch5']
     """
     return re.sub(r"\.0+$", "", str(name).strip())
-
-
-def gaussian_channels(
-    peaks: ArrayLike,
-    width: float = 0.35,
-    levels: ArrayLike = tuple(range(1000, 0, -25)),
-    error: float = 0.3,
-    near: float = 0.0,
-) -> SounderChannels:
-    """Return synthetic channels, whose weights are Gaussian in the logarithm of pressure.
-
-    Args:
-        peaks: Pressure of the largest weight, hPa.
-        width: Standard deviation in the natural logarithm.
-        levels: Pressures of the weights, hPa.
-        error: Standard deviation of each, K.
-        near: Correlation between the errors of neighbours; powers of it for more distant channels.
-    """
-    p, peak = np.sort(np.asarray(levels, dtype=float)), np.asarray(peaks, dtype=float)
-    bell = np.exp(-0.5 * (np.log(p / peak[:, None]) / width) ** 2) * np.gradient(np.log(p))
-    # The surface has the weight of all below the lowest level.
-    below = np.sqrt(2 * np.pi) * width * ndtr(-np.log(p[-1] / peak) / width)
-    total = bell.sum(1) + below
-    distance = np.abs(np.subtract.outer(np.arange(len(peak)), np.arange(len(peak))))
-    return SounderChannels(
-        tuple(str(i + 1) for i in range(len(peak))),
-        p * 100,
-        bell / total[:, None],
-        below / total,
-        np.full(len(peak), error),
-        np.where(distance == 0, 1.0, near**distance),
-    )
 
 
 def read_channels(path: Path) -> SounderChannels:
@@ -208,10 +175,9 @@ def _levels_to_pascal(values: ArrayLike, unit: str) -> Array:
     """Convert pressures to Pa."""
     if not unit.strip():
         raise DpdmError("its levels have no units.", "Give hPa or Pa: level [hPa], or units.")
-    parsed = parse_unit(unit)
-    if not parsed.is_compatible_with("Pa"):
+    scale = scale_factor(unit, "Pa")
+    if scale is None:
         raise DpdmError(f"its levels are in {unit}, not a pressure.", CHANNEL_COLUMNS_HINT)
-    scale = float(unit_registry().Quantity(1.0, parsed).to("Pa").magnitude)
     return np.array(
         [round_level(float(value) * scale) for value in np.asarray(values, dtype=float)]
     )

@@ -33,7 +33,7 @@ from dpdm.errors import DpdmError, prefix_file_name
 from dpdm.fields.formats import CLASSIC_SIGNATURES, HDF5_SIGNATURE, read_signature
 from dpdm.fields.level_names import round_level
 from dpdm.fields.plausibility import MissingCodes
-from dpdm.fields.units import parse_unit, unit_registry
+from dpdm.fields.units import scale_factor
 from dpdm.fields.value_checks import matches_code
 from dpdm.fields.variables import LEVEL_VARIABLES
 from dpdm.observations.columns import (
@@ -103,10 +103,10 @@ def _pressures_to_pascal(rows: pd.DataFrame, unit: str) -> pd.Series:
             "Write pressure [hPa] in the header, give the variable units, or use --units "
             "pressure=hPa.",
         )
-    scale = unit_registry().Quantity(1.0, parse_unit(unit))
-    if not scale.is_compatible_with("Pa"):
+    scale = scale_factor(unit, "Pa")
+    if scale is None:
         raise DpdmError(f"The pressure of the rows is in '{unit}'.", "Give it in hPa or Pa.")
-    pressure = rows["pressure"] * float(scale.to("Pa").magnitude)
+    pressure = rows["pressure"] * scale
     wrong = np.flatnonzero(~pressure.between(*PRESSURE_LIMITS))
     if wrong.size:
         row = rows.iloc[wrong[0]]
@@ -272,10 +272,10 @@ def _lengths_to_metres(values: pd.Series, name: str, unit: str) -> pd.Series:
     """Convert lengths to metres, the default unit."""
     if not unit:
         return values
-    scale = unit_registry().Quantity(1.0, parse_unit(unit))
-    if not scale.is_compatible_with("m"):
+    scale = scale_factor(unit, "m")
+    if scale is None:
         raise DpdmError(f"{name} is in '{unit}', not a length.", "Give it in m.")
-    return values * float(scale.to("m").magnitude)
+    return values * scale
 
 
 def _check_coordinates(table: pd.DataFrame) -> None:

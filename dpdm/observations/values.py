@@ -23,7 +23,7 @@ from dpdm.fields.plausibility import (
     MISSING_VALUE_CODES,
     PLAUSIBLE_RANGES,
 )
-from dpdm.fields.units import from_canonical, parse_unit
+from dpdm.fields.units import from_canonical, parse_unit, scale_factor
 from dpdm.fields.variables import LEVEL_VARIABLES, OBSERVED_VARIABLES, Variable
 from dpdm.observations.columns import (
     IDENTITY_OPERATORS,
@@ -51,7 +51,7 @@ USUAL_ERRORS = {
 
 
 def convert_to_canonical_units(table: pd.DataFrame) -> None:
-    """Convert values and errors to canonical units, by variable and unit, in level.
+    """Convert values and errors to canonical units, by variable and unit, in place.
 
     Values of operators of other packages are not converted.
     """
@@ -71,15 +71,14 @@ def convert_to_canonical_units(table: pd.DataFrame) -> None:
 
 
 def _scale_rows(table: pd.DataFrame, rows: pd.Index, operator: str, unit: str, to: str) -> None:
-    """Scale the values of an operator to its unit, in level; zero stays zero."""
+    """Scale the values of an operator to its unit, in place; zero stays zero."""
     if not unit and to != "1":
         raise DpdmError(f"{operator} has no units.", f"Add a units column, for example with {to}.")
-    given = parse_unit(unit or to)
-    if not given.is_compatible_with(to):
+    scale = scale_factor(unit or to, to)
+    if scale is None:
         raise DpdmError(
             f"'{unit}', the unit of {operator}, cannot be converted to {to}.", "Correct the unit."
         )
-    scale = float((1 * given).to(parse_unit(to)).magnitude)
     table.loc[rows, ["value", "error"]] *= scale
     table.loc[rows, "units"] = to
 
@@ -87,7 +86,7 @@ def _scale_rows(table: pd.DataFrame, rows: pd.Index, operator: str, unit: str, t
 def _convert_rows(
     table: pd.DataFrame, rows: pd.Index, variable: Variable, unit: str, of_error: str
 ) -> None:
-    """Convert rows of one variable and unit, in level; an error is a difference."""
+    """Convert rows of one variable and unit, in place; an error is a difference."""
     _check_observation_unit(variable, unit)
     raw, time = table.loc[rows, "value"], table.loc[rows, "time"]
     limits, usual, _ = PLAUSIBLE_RANGES[variable.name]

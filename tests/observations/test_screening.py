@@ -18,7 +18,7 @@ from dpdm.observations.observation_operator import (
     observation_operator,
     whitening_operator,
 )
-from dpdm.observations.sounder import SounderChannels, gaussian_channels
+from dpdm.observations.sounder import SounderChannels
 from dpdm.observations.status import ObsStatus, accept
 from dpdm.observations.table import read_observations
 from dpdm.operators.geometry import globe_layout
@@ -30,6 +30,7 @@ from dpdm.states.globe import GlobalSpace, observed_globe_states
 from dpdm.states.sampling import SamplerConfig
 from tests.helpers.globe_states import taught, weather
 from tests.helpers.small_world import done, refused
+from tests.helpers.sounders import gaussian_channels
 
 LAT, LON = np.arange(-75.0, 90, 30), np.arange(0.0, 360, 45)
 HPA = (850.0, 500.0, 250.0)
