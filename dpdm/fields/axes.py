@@ -166,7 +166,7 @@ def _check_rotation(ds: xr.Dataset, dims: set[str]) -> None:
         mapping = str(array.attrs.get("grid_mapping_name", ""))
         grid = str(array.attrs.get("standard_name", ""))
         if "degrees_north" in str(array.attrs.get("units", "")):
-            grid = ""  # CDO calls a latitude beside a grid mapping a projection coordinate
+            grid = ""  # CDO marks a latitude with a grid mapping as a projection coordinate
         odd = mapping not in ("", "latitude_longitude")
         if (odd and _mapping_applies(ds, str(name), dims)) or (
             grid.startswith(("grid_lat", "projection_y")) and {*map(str, array.dims)} <= dims
@@ -199,8 +199,8 @@ def _check_finite_axis(values: Array, name: str) -> Array:
 def _check_sorted(values: Array, name: str) -> None:
     steps = np.diff(values)
     if (steps == 0).any():
-        twice = values[:-1][steps == 0][0]
-        raise DpdmError(f"{name} {twice:g} is repeated.", "Remove the repeated cells.")
+        repeated = values[:-1][steps == 0][0]
+        raise DpdmError(f"{name} {repeated:g} is repeated.", "Remove the repeated cells.")
     if (steps < 0).any():
         raise DpdmError(f"{name} is not sorted, near {values[:-1][steps < 0][0]:g}.", "Sort it.")
 

@@ -277,8 +277,8 @@ def _check_vertical_axis(axis: VerticalAxis, array: xr.DataArray) -> None:
         )
     kinds, counts = np.unique(values, return_counts=True)
     if (counts > 1).any():
-        twice = f"{kinds[counts > 1][0]:g} {axis.units}"
-        raise DpdmError(f"{what} holds {twice} twice.", "Remove one of the two.")
+        repeated = f"{kinds[counts > 1][0]:g} {axis.units}"
+        raise DpdmError(f"{what} holds {repeated} twice.", "Remove one of the two.")
     low, high = (1.0, 1.2e5) if axis.units == "Pa" else (-500.0, 1.2e5)
     if values.min() < low or values.max() > high:
         raise DpdmError(

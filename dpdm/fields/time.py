@@ -85,14 +85,14 @@ def period_of_length(days: float) -> str:
 
 
 def period_of(
-    time: xr.DataArray | None, bounds: xr.DataArray | None = None, lone: str = ""
+    time: xr.DataArray | None, bounds: xr.DataArray | None = None, single: str = ""
 ) -> str:
     """Return the period of the steps: hour, day, month, season, year, or empty if unknown.
 
     Args:
         time: The time axis, ascending, in any calendar; times that are no dates have no period.
         bounds: Its bounds (time, 2).
-        lone: The period of a single step without bounds.
+        single: The period of a single step without bounds.
 
     Example:
         >>> stamps = xr.date_range("2000-01", periods=3, freq="MS")
@@ -104,7 +104,7 @@ def period_of(
     if bounds is not None:
         return _period_of_intervals(*_bounds_ends(bounds))
     if time.size < 2:
-        return lone
+        return single
     name = period_of_length(time_spacing(time))
     if name == "month" and _stamp_drift(time) > MAX_STAMP_DRIFT:
         return ""
@@ -142,11 +142,11 @@ def step_dates(time: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.Dat
 
 
 def step_intervals(
-    time: xr.DataArray, bounds: xr.DataArray | None = None, lone: str = "day"
+    time: xr.DataArray, bounds: xr.DataArray | None = None, single: str = "day"
 ) -> tuple[Any, Any]:
     """Return the start and the end (time,) of each step, dates of the kind of the axis."""
     if bounds is None:
-        period = period_of(time, None, lone)
+        period = period_of(time, None, single)
         return (
             _calendar_period_ends(time.values, period)
             if period in _LONGEST
@@ -259,7 +259,7 @@ def year_fractions(
         return [None]
     if step_length(time, bounds) > 45:
         return [None] * time.size
-    if period_of(time, bounds, lone="month") == "month":
+    if period_of(time, bounds, single="month") == "month":
         return [(float(month) - 0.5) / 12 for month in step_months(time, bounds)]
     return [(float(day) - 0.5) / 365.25 for day in days_of_year(time, bounds)]
 

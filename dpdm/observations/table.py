@@ -76,10 +76,10 @@ def name_observed_variables(
         table.loc[whole, "variable"] = table["operator"].map(OPERATOR_VARIABLES)
         table.loc[whole | (table["operator"] == "level"), "operator"] = ""
     table = _check_channel_use(table)
-    here = has_pressure & table["variable"].isin(LEVEL_VARIABLES)
-    if not here.any():
+    on_level = has_pressure & table["variable"].isin(LEVEL_VARIABLES)
+    if not on_level.any():
         return table.drop(columns="pressure", errors="ignore")
-    return table.assign(pressure=_pressures_to_pascal(table[here], unit).reindex(table.index))
+    return table.assign(pressure=_pressures_to_pascal(table[on_level], unit).reindex(table.index))
 
 
 def _check_channel_use(table: pd.DataFrame) -> pd.DataFrame:
