@@ -47,6 +47,9 @@ _SCALED = re.compile(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)\s*\*?\s*(?=[a-z°º])(.+)",
 _DIGITS = str.maketrans("0123456789.-+", "abcdefghijpmp")  # digits would be exponents
 _PARTS = re.compile(r"(.+?)/\s*(\d+)\s*(|h|hrs?|hours?|d|days?)", re.I)  # K/10, mm/3h
 MAX_UNIT_LENGTH = 100  # characters of a unit
+_CELL_METHOD = re.compile(r"time: (\w+)(?: within (\w+))?(?: over (\w+))?(?: \(([^)]*)\))?")
+_INTERVAL = re.compile(r"interval:\s*([\d.]+)\s*(hour|hr|h|day|d)s?\b")
+DAYS_PER_PERIOD = {"hours": 1 / 24, "days": 1.0, "hour": 1 / 24, "day": 1.0}
 # A power as units have it, of a name or a number and not of another power.
 _POWER = re.compile(
     r"(?<!\^)(?<!\*\*)(?<![\w.])(\w*[^\W\d]|10|\([^()^*]*\))\s*(\*\*|\^)\s*"
@@ -298,13 +301,6 @@ def restore_units(remapped: xr.Dataset, fields: xr.Dataset) -> xr.Dataset:
     arrays = {name: from_canonical(array, bounds) for name, array in remapped.data_vars.items()}
     out = xr.Dataset(arrays, attrs=remapped.attrs)
     return out if bounds is None else out.assign_coords(time_bnds=bounds)
-
-
-_CELL_METHOD = re.compile(r"time: (\w+)(?: within (\w+))?(?: over (\w+))?(?: \(([^)]*)\))?")
-
-_INTERVAL = re.compile(r"interval:\s*([\d.]+)\s*(hour|hr|h|day|d)s?\b")
-
-DAYS_PER_PERIOD = {"hours": 1 / 24, "days": 1.0, "hour": 1 / 24, "day": 1.0}
 
 
 class CellMethod(NamedTuple):
