@@ -123,7 +123,7 @@ def escape_controls(text: str) -> str:
 
 @contextmanager
 def prefix_file_name(path: Path | str) -> Iterator[None]:
-    """Put the file's name before any complaint about what it holds."""
+    """Prefix errors about a file's content with its name."""
     try:
         yield
     except DpdmError as fault:

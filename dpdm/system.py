@@ -216,7 +216,7 @@ def missing_library_error(what: str, fault: ImportError, group: str = "gis") -> 
 
 
 def sha256(path: Path) -> str:
-    """Digest a file, or a Zarr store over its files in order of their names."""
+    """Return the digest of a file, or of all files of a Zarr store in order of name."""
     digest = hashlib.sha256()
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:
@@ -229,7 +229,7 @@ def sha256(path: Path) -> str:
 
 
 def damaged_file_error(path: Path | str, fault: Exception) -> DpdmError:
-    """Blame a damaged file for what a library threw."""
+    """Return the error for a file that a library cannot read."""
     damaged = isinstance(fault, OSError | RuntimeError | EOFError)
     hint = "It may be truncated; fetch it again." if damaged else HEADER_TYPES_HINT
     return DpdmError(f"{path} cannot be read ({_first_line(fault)}).", hint)

@@ -1,4 +1,4 @@
-"""The horizontal axes of a file, made canonical: `lat` and `lon`, ascending, exactly regular.
+"""Standardise the horizontal axes of a file: `lat` and `lon`, ascending, exactly regular.
 
 Files write the same grid in many ways: north first or south first, longitudes from 0 or from
 -180, a region cut in two by the seam, 0 and 360 both, single-precision steps that differ in the
@@ -46,7 +46,7 @@ def order_latitudes(values: Array) -> tuple[slice | Array, Array]:
     """
     values = _check_finite_axis(values, "latitude")
     if (beyond := np.abs(values).max()) > 90 + 1e-6:
-        raise DpdmError(f"latitude reaches {beyond:g}, beyond 90.", "Mend the coordinate.")
+        raise DpdmError(f"latitude reaches {beyond:g}, beyond 90.", "Correct the coordinate.")
     step = -1 if values[0] > values[-1] else 1
     _check_sorted(values[::step], "latitude")
     return slice(None, None, step), np.clip(snap_to_regular(values[::step], "latitude"), -90, 90)
@@ -119,7 +119,7 @@ def _rename_axes(ds: xr.Dataset) -> xr.Dataset:
 
 @contextmanager
 def _regrid_hint(ds: xr.Dataset) -> Iterator[None]:
-    """Put the command that interpolates into the hint, where CDO can find the grid."""
+    """Add the command that regrids to the hint, where CDO can read the grid."""
     try:
         yield
     except DpdmError as fault:
@@ -131,7 +131,7 @@ def _regrid_hint(ds: xr.Dataset) -> Iterator[None]:
 
 
 def _cdo_operator(ds: xr.Dataset) -> str:
-    """Return the operator of CDO for a grid: only coordinates in degrees tell it the places."""
+    """Return the CDO operator that regrids, if CDO can read the grid's coordinates."""
     found = [ds.cf.coordinates.get(key, []) for key in HORIZONTAL_AXIS_NAMES]
     axes = [ds[name] for names in found for name in names
             if str(ds[name].attrs.get("units", "")).startswith("degree")]  # fmt: skip
@@ -161,27 +161,26 @@ def _find_axis(ds: xr.Dataset, key: str) -> str:
 
 
 def _check_rotation(ds: xr.Dataset, dims: set[str]) -> None:
-    """Refuse a grid on ``dims`` that is rotated or projected; others beside it do no harm."""
+    """Refuse a rotated or projected grid on ``dims``; other grids of the file are ignored."""
     for name, array in ds.variables.items():
         mapping = str(array.attrs.get("grid_mapping_name", ""))
         grid = str(array.attrs.get("standard_name", ""))
         if "degrees_north" in str(array.attrs.get("units", "")):
-            grid = ""  # CDO calls a latitude beside a grid mapping a projection coordinate
+            grid = ""  # CDO marks a latitude with a grid mapping as a projection coordinate
         odd = mapping not in ("", "latitude_longitude")
         if (odd and _mapping_applies(ds, str(name), dims)) or (
             grid.startswith(("grid_lat", "projection_y")) and {*map(str, array.dims)} <= dims
         ):
             raise DpdmError(
-                f"the grid is rotated or projected ({name}: {mapping or grid}).",
-                REGULAR_GRID_HINT,
+                f"the grid is rotated or projected ({name}: {mapping or grid}).", REGULAR_GRID_HINT
             )
 
 
 def _mapping_applies(ds: xr.Dataset, mapping: str, dims: set[str]) -> bool:
-    """Tell whether a grid mapping may be that of what lies on some dimensions."""
-    said = {n: str(a.encoding.get("grid_mapping", a.attrs.get("grid_mapping", "")))
+    """Tell whether a grid mapping may belong to variables on some dimensions."""
+    mappings = {n: str(a.encoding.get("grid_mapping", a.attrs.get("grid_mapping", "")))
             for n, a in ds.data_vars.items()}  # fmt: skip
-    uses = [ds[name] for name, text in said.items() if mapping in text.split()]
+    uses = [ds[name] for name, text in mappings.items() if mapping in text.split()]
     return not uses or any(dims <= {*map(str, array.dims)} for array in uses)
 
 
@@ -193,21 +192,21 @@ def _check_finite_axis(values: Array, name: str) -> Array:
         )
     values = np.asarray(values, dtype=np.float64)
     if not np.isfinite(values).all():
-        raise DpdmError(f"{name} has missing or infinite coordinates.", "Mend the coordinate.")
+        raise DpdmError(f"{name} has missing or infinite coordinates.", "Correct the coordinate.")
     return values
 
 
 def _check_sorted(values: Array, name: str) -> None:
     steps = np.diff(values)
     if (steps == 0).any():
-        twice = values[:-1][steps == 0][0]
-        raise DpdmError(f"{name} {twice:g} comes twice.", "Remove the repeated cells.")
+        repeated = values[:-1][steps == 0][0]
+        raise DpdmError(f"{name} {repeated:g} is repeated.", "Remove the repeated cells.")
     if (steps < 0).any():
         raise DpdmError(f"{name} is not sorted, near {values[:-1][steps < 0][0]:g}.", "Sort it.")
 
 
 def _unwrap_longitudes(order: Array, values: Array) -> tuple[Array, Array]:
-    """Close the seam of a file: undo one jump, start after the one gap, come back to 0..360."""
+    """Close the seam of a file: undo one jump, start after the one gap, return to 0..360."""
     steps = np.diff(values)
     jumps = np.flatnonzero(steps < -180)
     gaps = np.flatnonzero(steps > 1.5 * np.median(np.abs(steps)))
@@ -223,6 +222,6 @@ def _unwrap_longitudes(order: Array, values: Array) -> tuple[Array, Array]:
 
 
 def _spans_globe(values: Array) -> bool:
-    """Say whether the last cell is the western neighbour of the first."""
+    """Tell whether the last cell is the western neighbour of the first."""
     step = np.median(np.abs(np.diff(values)))
     return bool(abs(values[0] + 360 - values[-1] - step) < 0.1 * step)

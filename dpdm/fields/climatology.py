@@ -1,4 +1,4 @@
-r"""What is usual in each calendar month, and how one climate is carried over to another.
+r"""The climatology of each calendar month, and quantile mapping from one climate to another.
 
 The climate of a series is the mean of each calendar month and, where there are years enough, its
 quantiles. Of n values, the i-th smallest stands at the probability (i - 1/2) / n (Hazen 1914);
@@ -6,21 +6,20 @@ between them the quantiles are linear, beyond them constant, and equal values sh
 their ranks. So no random numbers are needed for months without rain.
 
 **Quantile delta mapping** (Cannon et al. 2015, doi:10.1175/JCLI-D-14-00754.1) takes a value x of
-some window of years to the training data's value of the same rank, and adds what separates x from
-the reference period's value of that rank, which is the change of the climate:
+some window of years to the training data's value of the same rank, and adds the difference
+between x and the reference period's value of that rank, which is the climate change:
 
 .. math:: x' = F_{train}^{-1}(\tau) + x - F_{ref}^{-1}(\tau), \qquad \tau = F_{window}(x)
 
 For amounts, the difference is a ratio. A missing value is NaN, and never counts.
 
-The mean state of the Earth at each place, as it goes round with the year.
-
-Its first two harmonics are fitted by least squares to the whole series,
+The seasonal cycle at each place: its mean and first two harmonics are fitted by least squares to
+the whole series,
 
 .. math:: m(t) = a_0 + \sum_{k=1}^{2} a_k \cos 2 \pi k t + b_k \sin 2 \pi k t,
 
-with t the fraction of the year passed. Two hold all but a few per cent of the seasonal cycle, and
-so few numbers are hardly noisy even if the series has only a few years.
+with t the fraction of the year passed. Two harmonics hold
+most of the seasonal cycle, and are hardly noisy even in a series of a few years.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def split_extent(edges: Array, factor: int) -> Array:
 
 
 def find_covered_cells(cells: NDArray[np.bool_], grid: Grid, target: Grid) -> NDArray[np.bool_]:
-    """Tell which cells of a target grid some of these cells (H, W) of a grid lie in."""
+    """Tell which cells of a target grid contain any of the cells (H, W) of a grid."""
     rows, columns = mean_matrices(grid, target)
     return np.asarray(rows @ cells.astype(float) @ columns.T > 0)
 
@@ -75,14 +74,14 @@ def compute_climate(
     target: Grid,
     hidden: NDArray[np.bool_],
 ) -> dict[str, Array]:
-    """Return the climate of a series, as a coarse grid sees it.
+    """Return the climate of a series on a coarse grid.
 
     Args:
         fields: The steps of the series (C, H, W), one after the other.
         months: Calendar month of each step, 1 to 12.
         grid: Its grid.
         target: The coarse grid.
-        hidden: Coarse cells (h, w) of which the climate must not tell.
+        hidden: Coarse cells (h, w) that are left missing.
 
     Returns:
         ``mean`` (12, C, h, w) and, with two years or more of each month, ``quantiles``
@@ -118,7 +117,7 @@ def quantile_probabilities(years: int) -> Array:
 
 
 def mean_ignoring_missing(sample: Array) -> Array:
-    """Return the mean (...) of the values (n, ...) that are there, NaN where none is."""
+    """Return the mean (...) of the finite values (n, ...), NaN where there are none."""
     seen = np.isfinite(sample)
     count = seen.sum(0)
     total = np.where(seen, sample, 0.0).sum(0)
@@ -161,7 +160,7 @@ def interpolate_first_axis(values: Array, place: Array) -> Array:
 
 @dataclass(frozen=True)
 class Climate:
-    """The climate of one series, to which the fields of another are moved.
+    """The climate of one series, to which another series is adjusted.
 
     Attributes:
         names: The variables.
@@ -199,7 +198,7 @@ class Climate:
         return interpolate_first_axis(self.quantiles[month], place)
 
     def variance(self, month: int, years: int) -> Array:
-        """Return the variance (C, h, w) of a calendar month, as if of so many years, or NaN."""
+        """Return the variance (C, h, w) of a calendar month over a number of years, or NaN."""
         if not len(self.levels):
             return np.full(self.mean.shape[1:], np.nan)
         shares = (np.arange(years) + 0.5) / years
@@ -207,9 +206,9 @@ class Climate:
         return np.asarray(np.var(values, axis=0))
 
     def compute_change(self, old: Array, new: Array) -> Array:
-        """Return what takes old values (C, h, w) to new ones: a difference, or a ratio of amounts.
+        """Return the change from old values (C, h, w) to new ones: a difference, or a ratio.
 
-        Amounts count as a trace at least, so that dry months are neither made wet nor blown up.
+        Amounts are set to a trace at least, which limits the ratios of dry months.
         """
         ratio = np.maximum(new, TRACE_AMOUNT) / np.maximum(old, TRACE_AMOUNT)
         return np.where(self.amounts, ratio, new - old)
@@ -255,12 +254,12 @@ def fit_harmonics(
     known[:, 1:] *= len(passed) >= 12 * MIN_YEAR_FRACTION
     normal: NDArray[np.float64] = np.zeros(0)
     for row, state in zip(known, states, strict=True):
-        there = np.isfinite(state)
+        present = np.isfinite(state)
         if not normal.size:
             total = np.zeros((len(row), *state.shape))
             normal = np.zeros((len(row), len(row), *state.shape))
-        total += row.reshape(-1, 1, 1, 1) * np.where(there, state, 0.0)
-        normal += np.outer(row, row)[:, :, None, None, None] * there
+        total += row.reshape(-1, 1, 1, 1) * np.where(present, state, 0.0)
+        normal += np.outer(row, row)[:, :, None, None, None] * present
     return solve_normal_equations(normal, total)
 
 

@@ -1,4 +1,4 @@
-"""Text in CSV that a spreadsheet would take for a formula."""
+"""Guard text in CSV files that a spreadsheet would run as a formula."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FORMULA_GUARD = re.compile(r"'(?=\s*[=+\-@\t\r])")
 
 
 def guard_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose text begins with an apostrophe where it would pass for a formula.
+    """Return a table with an apostrophe before each text that would run as a formula.
 
     Example:
         >>> table = pd.DataFrame({"station": ["=1+1", "-5", "Ulm"], "t2m": [-1.0, 2.0, 3.0]})
@@ -28,7 +28,7 @@ def guard_formulas(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def unguard_formulas(cells: pd.Series) -> pd.Series:
-    """Return text as it was before `guarded`."""
+    """Return text as it was before `guard_formulas`."""
     return cells.map(
         lambda cell: FORMULA_GUARD.sub("", cell, 1) if isinstance(cell, str) else cell
     )

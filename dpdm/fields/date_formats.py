@@ -1,4 +1,4 @@
-"""Read dates as people write them: year first, in the calendar that has them all."""
+"""Read dates of text files: year first, in the first calendar that has them all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dpdm.errors import DpdmError
 
 MISSING_WORDS = {"", "na", "n/a", "nan", "nat", "-", "--", "m", "null", "none", "missing"}
 DATE_CALENDARS = ("standard", "360_day")
-YEAR_LIMITS = (1678, 2261)  # what nanoseconds can count
+YEAR_LIMITS = (1678, 2261)  # the range of datetime64[ns]
 _DATE = re.compile(
     r"(\d{4})[-/.](\d{1,2})(?:[-/.](\d{1,2}))?"
     r"(?:[T ]+(\d{1,2})(?::?(\d{2}))?(?::?(\d{2})(?:\.\d+)?)?)?"
@@ -33,12 +33,12 @@ def parse_times(cells: list[str]) -> np.ndarray:
         >>> parse_times(["2012-01-16T12:00", "2012/02", "20120316", ""]).astype("datetime64[D]")
         array(['2012-01-16', '2012-02-01', '2012-03-16', 'NaT'], dtype='datetime64[D]')
     """
-    said = [cell.strip() for cell in cells]
-    known = {cell for cell in said if cell.lower() not in MISSING_WORDS}
+    texts = [cell.strip() for cell in cells]
+    known = {cell for cell in texts if cell.lower() not in MISSING_WORDS}
     if known and all(is_number(cell) and not _is_compact_date(cell) for cell in known):
-        return _parse_step_numbers(said, known)
+        return _parse_step_numbers(texts, known)
     dates = _dates_by_calendar({cell: _parse_date_parts(cell) for cell in known})
-    out = np.array([dates.get(cell) for cell in said], dtype=object)
+    out = np.array([dates.get(cell) for cell in texts], dtype=object)
     if all(
         d.calendar == "standard" and YEAR_LIMITS[0] <= d.year <= YEAR_LIMITS[1]
         for d in dates.values()
@@ -57,11 +57,11 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def _parse_step_numbers(said: list[str], known: set[str]) -> np.ndarray:
+def _parse_step_numbers(texts: list[str], known: set[str]) -> np.ndarray:
     years = {cell for cell in known if float(cell) in range(1600, 2201)}
     if years == known:
-        raise DpdmError(f"time {said[0]} may be a year or a step.", "Write a date as 2012-07-01.")
-    return np.array([float(cell) if cell in known else np.nan for cell in said])
+        raise DpdmError(f"time {texts[0]} may be a year or a step.", "Write a date as 2012-07-01.")
+    return np.array([float(cell) if cell in known else np.nan for cell in texts])
 
 
 def _is_compact_date(cell: str) -> bool:
@@ -71,7 +71,7 @@ def _is_compact_date(cell: str) -> bool:
 
 
 def _parse_date_parts(cell: str) -> tuple[list[int], timedelta]:
-    """Take a date apart: year, month, day, hour, minute, second; and how far it is from UTC."""
+    """Return year, month, day, hour, minute and second of a date, and its offset from UTC."""
     if _is_compact_date(cell):
         return _parse_date_parts(f"{cell[:4]}-{cell[4:6]}-{cell[6:8] or '01'}T{cell[8:] or '00'}")
     found = _DATE.fullmatch(cell)
@@ -88,9 +88,9 @@ def _dates_by_calendar(
     """Return dates in the first calendar that has every one of them."""
     for calendar in DATE_CALENDARS:
         dates = {}
-        for cell, (words, zone) in parts.items():
+        for cell, (numbers, zone) in parts.items():
             try:
-                dates[cell] = cftime.datetime(*words, calendar=calendar) - zone
+                dates[cell] = cftime.datetime(*numbers, calendar=calendar) - zone
             except ValueError:
                 wrong = cell
                 break

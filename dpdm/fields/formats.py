@@ -1,15 +1,11 @@
-"""Open what is on disk, whatever its format, or say in a sentence why it cannot be opened.
+"""Open NetCDF and GRIB files and Zarr stores lazily, or report why they cannot be opened.
 
-How long a classic NetCDF file should be.
+The NetCDF library reads zeros without a warning where a classic file (CDF-1, CDF-2, CDF-5) was
+truncated. So the length of the file is computed from its header (NetCDF Users' Guide, "File Format
+Specifications") and compared. HDF5 has checks of its own.
 
-The NetCDF library reads zeros where a classic file (CDF-1, CDF-2, CDF-5) was cut off, without a
-word. The header says where every variable lies, so the length that the file must have follows
-from it (NetCDF Users' Guide, "File Format Specifications"). HDF5 files check themselves.
-
-Refuse a file whose header declares more than memory holds, before anything of it is read.
-
-A header of some hundred bytes may declare axes of 10^12 values, which are read when a file is
-opened, or chunks of which each would fill the memory.
+A damaged header may declare axes of 10^12 values, or chunks larger than the memory. Such a file is
+refused before any of its values are read.
 """
 
 from __future__ import annotations
@@ -38,7 +34,7 @@ _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
 
 @dataclass(frozen=True)
 class _Extent:
-    """Where one variable lies: its first byte, the bytes of a slab, and whether slabs repeat."""
+    """The position of a variable: first byte, bytes of a slab, and whether slabs repeat."""
 
     begin: int
     slab: int
@@ -46,7 +42,7 @@ class _Extent:
 
 
 def expected_file_size(path: Path) -> int:
-    """Compute the length that the header of a classic file promises, in bytes.
+    """Return the length of a classic file according to its header, in bytes.
 
     Raises:
         EOFError: The header itself is cut off or damaged.
@@ -71,7 +67,7 @@ def _pad_to_word(count: int) -> int:
 
 
 class _Header:
-    """Walk through a header in the order of its bytes."""
+    """Read a header in the order of its bytes."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -80,7 +76,7 @@ class _Header:
         self._offset = ">i" if version == 1 else ">q"
 
     def read(self) -> tuple[int, list[_Extent]]:
-        """Give the number of records and the extent of each variable."""
+        """Return the number of records and the extent of each variable."""
         records = self._read_number(self._count)
         lengths = [self._read_dimension() for _ in range(self._read_list())]
         self._skip_attributes()
@@ -131,14 +127,14 @@ DAMAGED_HEADER_HINT = "Its header may be damaged; otherwise cut the file first, 
 
 @dataclass(frozen=True)
 class VariableHeader:
-    """What the header states of a variable.
+    """The header of a variable.
 
     Attributes:
         name: The variable.
         dims: Its dimensions; unknown of some Zarr stores.
         shape: Their lengths.
-        chunk: Values stored together.
-        bytes: Of a value.
+        chunk: Number of values in a chunk.
+        bytes: Size of a value.
     """
 
     name: str
@@ -188,8 +184,6 @@ def _variable_header(name: str, variable: Any) -> VariableHeader:
 
 
 def _zarr_headers(path: Path) -> Iterator[VariableHeader]:
-    import zarr  # slow, and seldom needed
-
     for name, array in zarr.open_group(str(path), mode="r").arrays():
         dims = array.metadata.dimension_names if array.metadata.zarr_format == 3 else None
         dims = dims or array.attrs.get("_ARRAY_DIMENSIONS") or ()
@@ -204,11 +198,11 @@ HDF5_SIGNATURE = b"\x89HDF"
 
 
 def open_raw(path: Path) -> xr.Dataset:
-    """Open a NetCDF or GRIB file or a Zarr store as it is, lazily, with its times as dates."""
+    """Open a NetCDF or GRIB file or a Zarr store lazily, with its times decoded."""
     engine = detect_engine(path)
     try:
         with warnings.catch_warnings():
-            # What xarray mends by itself: two fill values, a cell measure kept in another file.
+            # xarray copes with two fill values, and with a cell measure in another file.
             warnings.simplefilter("ignore")
             if engine == "cfgrib":
                 return _open_grib(path)
@@ -221,7 +215,7 @@ def open_raw(path: Path) -> xr.Dataset:
 
 
 def detect_engine(path: Path) -> str:
-    """Tell the format from the first bytes, not from the name."""
+    """Return the engine for a file, from its first bytes, not its name."""
     check_regular(path)
     if path.is_dir():
         return _detect_directory_engine(path)
@@ -247,7 +241,7 @@ def _detect_directory_engine(path: Path) -> str:
 
 
 def read_signature(path: Path) -> bytes:
-    """Return the first four bytes of a file, which tell its format."""
+    """Return the first four bytes of a file, which identify its format."""
     try:
         with path.open("rb") as stream:
             return stream.read(4)
@@ -256,7 +250,7 @@ def read_signature(path: Path) -> bytes:
 
 
 def _check_not_truncated(path: Path) -> None:
-    """Refuse a classic file that was cut off, for it would be read as zeros."""
+    """Refuse a truncated classic file, which would be read as zeros."""
     try:
         size, full = path.stat().st_size, expected_file_size(path)
     except EOFError as fault:
@@ -272,8 +266,8 @@ def _check_grib_engine(path: Path) -> str:
 
 
 def _open_grib(path: Path) -> xr.Dataset:
-    """Open a GRIB file whole: every message read, 2 m and 10 m fields side by side."""
-    # Other settings drop a truncated message without a word, or leave an index file behind.
+    """Open all messages of a GRIB file as one dataset."""
+    # Other settings drop a truncated message without a warning, or leave an index file.
     settings = {"indexpath": "", "errors": "raise"}
     parts = import_module("cfgrib").open_datasets(path, backend_kwargs=settings)
     try:
@@ -298,13 +292,13 @@ def _list_variables(parts: Iterable[xr.Dataset]) -> str:
 
 
 def _without_height(ds: xr.Dataset) -> xr.Dataset:
-    """Drop the one height of each field; the one pressure level tells it from a surface field."""
-    kept = {"time", "valid_time", GRIB_PRESSURE_NAME}
-    return ds.drop_vars([c for c in ds.coords if ds[c].ndim == 0 and c not in kept])
+    """Drop scalar heights, but not the pressure level, which marks a field on levels."""
+    needed = {"time", "valid_time", GRIB_PRESSURE_NAME}
+    return ds.drop_vars([c for c in ds.coords if ds[c].ndim == 0 and c not in needed])
 
 
 def _expand_pressure_level(ds: xr.Dataset, number: int) -> xr.Dataset:
-    """Give pressure levels an axis of their own, for other fields may lie on others."""
+    """Number the pressure axis, because other fields may lie on other levels."""
     if GRIB_PRESSURE_NAME not in ds.coords:
         return ds
     whole = ds if GRIB_PRESSURE_NAME in ds.dims else ds.expand_dims(GRIB_PRESSURE_NAME)
@@ -332,15 +326,15 @@ class GroupsError(DpdmError):
 
 
 def grouped_variables_error(path: Path, groups: Mapping[str, list[str]]) -> GroupsError:
-    """Refuse a file whose variables all lie in groups, with how to have one of them."""
-    words = "; ".join(f"{name} ({', '.join(names)})" for name, names in groups.items())
+    """Return the error for a file whose variables all lie in groups."""
+    listing = "; ".join(f"{name} ({', '.join(names)})" for name, names in groups.items())
     first = next(iter(groups))
     hint = (
         f"Name the group, as in {path / first}."
         if path.is_dir()
         else f"Take one out: ncks -G : -g {first} IN.nc OUT.nc."
     )
-    return GroupsError(f"{path} keeps its variables in groups: {words}.", hint)
+    return GroupsError(f"{path} keeps its variables in groups: {listing}.", hint)
 
 
 def _iterate_netcdf_groups(group: Any) -> Iterator[tuple[str, list[str]]]:

@@ -1,4 +1,4 @@
-r"""Where the cells are: centres, edges, areas, and the two linear maps between grids.
+r"""Regular latitude-longitude grids: centres, edges and areas of the cells.
 
 On a regular grid both maps are separable, :math:`Y = R\,X\,C^T` with one sparse matrix per axis:
 
@@ -49,7 +49,7 @@ class Grid:
 
     @property
     def spacing(self) -> tuple[float, float]:
-        """Give the distance between rows and between columns, in degrees."""
+        """Return the distance between rows and between columns, in degrees."""
         return axis_spacing(self.lat), axis_spacing(self.lon)
 
     @property
@@ -59,22 +59,22 @@ class Grid:
 
     @cached_property
     def lat_edges(self) -> Array:
-        """Give the H + 1 edges of the rows; none lies beyond a pole."""
+        """Return the H + 1 edges of the rows; none lies beyond a pole."""
         return np.clip(edges_from_centres(self.lat), -90, 90)
 
     @cached_property
     def lon_edges(self) -> Array:
-        """Give the W + 1 edges of the columns."""
+        """Return the W + 1 edges of the columns."""
         return edges_from_centres(self.lon)
 
     @cached_property
     def weights(self) -> Array:
-        """Give the area of each cell over the mean area, with shape (H, W)."""
+        """Return the area of each cell over the mean area, with shape (H, W)."""
         rows = np.diff(np.sin(np.radians(self.lat_edges)))
         return np.repeat((rows / rows.mean())[:, None], len(self.lon), axis=1)
 
     def coords(self) -> dict[str, tuple[str, Array]]:
-        """Give the axes as xarray wants them."""
+        """Return the axes as xarray coordinates."""
         return {"lat": ("lat", self.lat), "lon": ("lon", self.lon)}
 
     def covers(self, other: Grid) -> bool:

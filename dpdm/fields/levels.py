@@ -1,18 +1,18 @@
-"""Levels: a variable on levels is one variable a level inside dpdm, and one variable in files.
+"""Split variables on levels into one variable a level, and join them again.
 
-What works on a field of latitude by longitude then works on every level: means, lerps, scores and
-channels of a network need to know nothing of the vertical. `split` makes of
-``t(time, level, lat, lon)`` the variables ``t1000``, ``t850`` and so on, and `joined` puts such a
-family together again.
+Means, interpolation, scores and the channels of a network then need no vertical axis.
+`split_levels` makes ``t1000``, ``t850`` and so on of ``t(time, level, lat, lon)``, and
+`join_levels` is its inverse.
 
 In files a level is a pressure in Pa or a height in m, from the surface upwards. Model levels have
-no pressure of their own, and are refused.
+no fixed pressure, and are refused.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ from dpdm.fields.level_names import (
     split_statistic,
     statistic_name,
 )
-from dpdm.fields.units import parse_unit, unit_registry
+from dpdm.fields.units import scale_factor
 
 VERTICAL_AXIS_ATTRS = {
     "Pa": {
@@ -40,7 +40,7 @@ VERTICAL_AXIS_ATTRS = {
         "positive": "up", "axis": "Z",
     },
 }  # fmt: skip
-LEVEL_DIM = "level"  # what the axis is called in files; a second one in the same file, level_2
+LEVEL_DIM = "level"  # name of the axis in files; a second one in the same file is level_2
 VERTICAL_DIM_NAMES = (
     "plev",
     "lev",
@@ -82,16 +82,16 @@ def split_levels(ds: xr.Dataset) -> xr.Dataset:
             if str(part.name) in out or (part.name != name and part.name in ds):
                 raise DpdmError(
                     f"{name} on levels and another variable are both {part.name}.",
-                    f"Leave one out: ncks -x -v {part.name} IN.nc OUT.nc.",
+                    f"Remove one: ncks -x -v {part.name} IN.nc OUT.nc.",
                 )
             out[str(part.name)] = part
     flat = {dim for array in out.values() for dim in array.dims}
-    kept = {n: c for n, c in ds.coords.items() if set(c.dims) <= flat | {"bnds"}}
-    return xr.Dataset(out, kept, ds.attrs)
+    coords = {n: c for n, c in ds.coords.items() if set(c.dims) <= flat | {"bnds"}}
+    return xr.Dataset(out, coords, ds.attrs)
 
 
 def join_levels(ds: xr.Dataset) -> xr.Dataset:
-    """Join the variables of each family along their level, the inverse of `split`."""
+    """Join the variables of each family along their level, the inverse of `split_levels`."""
     groups = group_families(ds)
     axes = list(dict.fromkeys(_vertical_axis_key(ds, parts) for parts in groups.values()))
     dims = {
@@ -119,7 +119,7 @@ def group_families(ds: xr.Dataset) -> dict[str, list[str]]:
 
 
 def gather_levels(block: xr.Dataset, like: xr.DataArray) -> xr.DataArray | None:
-    """Return what a block holds of a variable in a file, its levels joined, or nothing.
+    """Return the values of a variable in a block, its levels joined, or None.
 
     Args:
         block: Fields, split or joined.
@@ -135,27 +135,26 @@ def gather_levels(block: xr.Dataset, like: xr.DataArray) -> xr.DataArray | None:
 
 
 def is_level_dim(dim: object) -> bool:
-    """Tell whether a dimension of a file that dpdm writes is one of levels."""
+    """Tell whether a dimension of an output file is a level axis."""
     return str(dim) == LEVEL_DIM or str(dim).startswith(f"{LEVEL_DIM}_")
 
 
 def unreadable_dim_error(array: xr.DataArray, dim: str) -> DpdmError:
-    """Refuse a dimension that is none of dpdm's, with what may be done about it."""
+    """Return the error for a dimension that dpdm cannot read."""
     axis = array[dim] if dim in array.coords else xr.DataArray(np.arange(2))
-    said = f"{axis.attrs.get('standard_name', '')} {axis.attrs.get('long_name', '')}".lower()
+    names = f"{axis.attrs.get('standard_name', '')} {axis.attrs.get('long_name', '')}".lower()
     unit = str(axis.attrs.get("units", "")).strip()
     size = array.sizes[dim]
-    if _MODEL.search(said) or (
+    if _MODEL.search(names) or (
         unit in ("1", "level", "levels") and dim.lower() in VERTICAL_DIM_NAMES
     ):
         return DpdmError(
-            f"{array.name} is on {size} model levels ({dim}), of which dpdm knows no pressure.",
+            f"{array.name} is on {size} model levels ({dim}), whose pressure is unknown.",
             "Interpolate it to pressure levels first.",
         )
     if dim.lower() in VERTICAL_DIM_NAMES and not unit:
         return DpdmError(
-            f"{array.name} is on {size} levels ({dim}) without units.",
-            _missing_units_hint(axis),
+            f"{array.name} is on {size} levels ({dim}) without units.", _missing_units_hint(axis)
         )
     return DpdmError(
         f"{array.name} has a dimension {dim} of {size}.",
@@ -164,49 +163,49 @@ def unreadable_dim_error(array: xr.DataArray, dim: str) -> DpdmError:
 
 
 def _missing_units_hint(axis: xr.DataArray) -> str:
-    """Return what to do about an axis without units that can be hPa, or may be anything."""
+    """Return the hint for an axis without units: in hPa where its values suggest it."""
     if axis.name is None or float(axis.max()) <= 100 or float(axis.max()) > 1100:
         return "Give the axis units, such as hPa."
     return f"Give the axis units: ncatted -O -a units,{axis.name},o,c,hPa IN.nc OUT.nc."
 
 
 def _scaled_levels_hint(axis: VerticalAxis) -> str:
-    """Return what to do about levels that are too large by the hundred of a hPa."""
+    """Return the hint for levels that are too large, perhaps by a factor of 100."""
     if axis.units == "Pa" and axis.values.max() / 100 <= 1.2e5 and axis.values.min() >= 100:
         return f"Correct the units: ncatted -O -a units,{axis.dim},o,c,Pa IN.nc OUT.nc."
     return "Correct the units of the axis."
 
 
 def _height_order(array: xr.DataArray) -> float:
-    place = read_level(array)
-    assert place is not None
-    return place.height_order
+    level = read_level(array)
+    assert level is not None
+    return level.height_order
 
 
 def _vertical_axis_key(ds: xr.Dataset, parts: list[str]) -> tuple[str, ...]:
-    """Return what tells the vertical axis of one family from that of another."""
+    """Return a key of the vertical axis of a family."""
     return tuple(f"{p.level}{p.units}" for p in map(read_level, (ds[n] for n in parts)) if p)
 
 
 def _stack(parts: list[xr.DataArray], dim: str) -> xr.DataArray:
     """Join variables along a new axis before latitude and longitude."""
-    places = [place for place in map(read_level, parts) if place is not None]
-    values = np.array([place.level for place in places])
+    levels = [level for level in map(read_level, parts) if level is not None]
+    values = np.array([level.level for level in levels])
     stored = {"dtype": "float64", "_FillValue": None}
-    axis = xr.Variable(dim, values, VERTICAL_AXIS_ATTRS[places[0].units], stored)
+    axis = xr.Variable(dim, values, VERTICAL_AXIS_ATTRS[levels[0].units], stored)
     bare = [_strip_level(part) for part in parts]
-    whole: xr.DataArray = xr.concat(
+    joined: xr.DataArray = xr.concat(
         bare, dim, coords="minimal", compat="override", combine_attrs="override"
     )
-    whole = whole.assign_coords({dim: axis}).transpose(..., dim, "lat", "lon")
-    return whole.chunk({dim: -1}) if whole.chunks else whole
+    joined = joined.assign_coords({dim: axis}).transpose(..., dim, "lat", "lon")
+    return joined.chunk({dim: -1}) if joined.chunks else joined
 
 
 def _strip_level(part: xr.DataArray) -> xr.DataArray:
     """Return a variable under its family's name, without its level."""
     out = part.copy(deep=False).rename(base_name(part))
-    place = read_level(part)
-    out.attrs = {k: v for k, v in part.attrs.items() if place is None or k not in place.attributes}
+    level = read_level(part)
+    out.attrs = {k: v for k, v in part.attrs.items() if level is None or k not in level.attributes}
     return out
 
 
@@ -218,24 +217,24 @@ def _iterate_levels(array: xr.DataArray) -> Iterator[xr.DataArray]:
         return
     _check_vertical_axis(axis, array)
     base, statistic = _split_statistic(str(array.name), axis)
-    places = [Level(base, float(value), axis.units) for value in axis.values]
-    for at in sorted(range(len(places)), key=lambda i: places[i].height_order):
+    levels = [Level(base, float(value), axis.units) for value in axis.values]
+    for at in sorted(range(len(levels)), key=lambda i: levels[i].height_order):
         part = array.isel({axis.dim: at}, drop=True)
-        yield part.rename(statistic_name(places[at].name, statistic)).assign_attrs(
-            places[at].attributes
+        yield part.rename(statistic_name(levels[at].name, statistic)).assign_attrs(
+            levels[at].attributes
         )
 
 
 def _split_statistic(name: str, axis: VerticalAxis) -> tuple[str, str]:
-    """Part a name into the family's and a statistic's; ``z500`` on the one level 500 hPa is z."""
+    """Split a name into family and statistic; ``z500`` on the single level 500 hPa is z."""
     base, statistic = split_statistic(name)
     token = Level("", float(axis.values[0]), axis.units).name
-    lone = axis.values.size == 1 and base.endswith(token) and base != token
-    return base.removesuffix(token) if lone else base, statistic
+    single = axis.values.size == 1 and base.endswith(token) and base != token
+    return base.removesuffix(token) if single else base, statistic
 
 
 def find_vertical_axis(array: xr.DataArray) -> VerticalAxis | None:
-    """Return the axis of a variable's levels, if it has one that is to be split."""
+    """Return the vertical axis of a variable, None if there is none to split."""
     if not {"lat", "lon"} <= set(array.dims):
         return None
     for dim in (str(dim) for dim in array.dims if dim not in NON_VERTICAL_DIMS):
@@ -247,29 +246,25 @@ def find_vertical_axis(array: xr.DataArray) -> VerticalAxis | None:
 
 
 def _needs_split(axis: VerticalAxis, name: str) -> bool:
-    """Tell whether an axis is of levels, and not the one height that goes without saying."""
+    """Tell whether an axis has levels to split, not a single implied height."""
     if axis.values.size > 1:
         return True
     return name == LEVEL_DIM if axis.units == "m" else bool(axis.values[0] > 0)
 
 
 def _read_vertical_axis(line: xr.DataArray) -> VerticalAxis | None:
-    """Return the levels that a coordinate holds in Pa or m, or nothing."""
+    """Return the vertical axis of a coordinate in Pa or m, or None."""
     name, standard = str(line.name).lower(), str(line.attrs.get("standard_name", "")).lower()
     unit = str(line.attrs.get("units", "")).strip() or ("hPa" if "inhpa" in name else "")
     if not unit or _MODEL.search(standard) or line.dtype.kind not in "fiu":
         return None
-    try:
-        parsed = parse_unit(unit)
-    except DpdmError:
-        return None
     up = line.attrs.get("positive", "up") == "up"
     high = standard == "height" or (standard == "" and name in HEIGHT_DIM_NAMES and up)
-    for to in ("Pa", "m") if high else ("Pa",):
-        if parsed.is_compatible_with(to):
-            scale = float(unit_registry().Quantity(1.0, parsed).to(to).magnitude)
-            values = [round_level(float(value) * scale) for value in line.values]
-            return VerticalAxis(str(line.dims[0]), to, np.array(values))
+    for target in ("Pa", "m") if high else ("Pa",):
+        with suppress(DpdmError):  # of an unknown unit
+            if scale := scale_factor(unit, target):
+                values = [round_level(float(value) * scale) for value in line.values]
+                return VerticalAxis(str(line.dims[0]), target, np.array(values))
     return None
 
 
@@ -277,15 +272,17 @@ def _check_vertical_axis(axis: VerticalAxis, array: xr.DataArray) -> None:
     """Refuse levels that are missing, repeated or impossible."""
     values, what = axis.values, f"{axis.dim} of {array.name}"
     if not np.isfinite(values).all():
-        raise DpdmError(f"{what} has a missing level.", "Mend the coordinate, or leave it out.")
+        raise DpdmError(
+            f"{what} has a missing level.", "Correct the coordinate, or remove that level."
+        )
     kinds, counts = np.unique(values, return_counts=True)
     if (counts > 1).any():
-        twice = f"{kinds[counts > 1][0]:g} {axis.units}"
-        raise DpdmError(f"{what} holds {twice} twice.", "Leave one of the two out.")
+        repeated = f"{kinds[counts > 1][0]:g} {axis.units}"
+        raise DpdmError(f"{what} holds {repeated} twice.", "Remove one of the two.")
     low, high = (1.0, 1.2e5) if axis.units == "Pa" else (-500.0, 1.2e5)
     if values.min() < low or values.max() > high:
         raise DpdmError(
-            f"{what} runs from {values.min():g} to {values.max():g} {axis.units}, which no level "
-            "of the atmosphere does.",
+            f"{what} runs from {values.min():g} to {values.max():g} {axis.units}, beyond the "
+            "levels of the atmosphere.",
             _scaled_levels_hint(axis),
         )

@@ -1,15 +1,12 @@
-"""Make a dataset say what it is: metadata after the Climate and Forecast conventions, 1.11.
+"""Metadata of output files, after the CF conventions 1.11 and ACDD 1.3.
 
-`finish` turns canonical fields into what goes on disk. On disk time comes before realization,
-which CDO insists upon; `open_fields` turns it back. Single precision, compressed, one step of one
-member to a chunk, so that a reader of one month reads one month.
+`add_cf_metadata` makes the dataset of an output file from canonical fields. On disk time comes
+before realization, as CDO requires. Fields are stored in single precision, compressed, in chunks
+of one step of one member.
 
-Say what, where and when fields are, so that catalogues find them: ACDD 1.3.
-
-The Attribute Convention for Data Discovery (https://wiki.esipfed.org/ACDD_1-3) wants global
-attributes that repeat what the axes hold. They are made anew of the output's own axes: those of an
-input tell of other cells and other days. What nobody said, an author or an identifier for example,
-is left out; licence and institution stay as the input has them.
+The Attribute Convention for Data Discovery (https://wiki.esipfed.org/ACDD_1-3) adds global
+attributes for catalogues. They are computed from the axes of the output, not copied from the
+input. Unknown ones, an author for example, are omitted; licence and institution are copied.
 """
 
 from __future__ import annotations
@@ -32,7 +29,7 @@ from dpdm.fields.time_axis import CLIMATOLOGY_YEARS, multi_year_bounds
 from dpdm.fields.variables import SURFACE_VARIABLES
 
 ACDD_CONVENTION = "ACDD-1.3"
-# What tells of an input as it was published, and of nothing that is made of it.
+# Attributes of an input that do not hold for what is derived from it.
 STALE_ATTRIBUTES = re.compile(
     r"dpdm_.*|geospatial_.*|time_coverage_.*|date_(created|modified|issued|metadata_modified)"
     r"|id|naming_authority|uuid|tracking_id|creation_date|summary|keywords(_vocabulary)?"
@@ -41,12 +38,12 @@ ENSEMBLE_STATISTIC = re.compile(r".* over the ensemble of ")
 
 
 def drop_stale_attributes(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes of an input that hold of what is made of it."""
+    """Return the attributes of an input that also hold for its derivatives."""
     return {key: value for key, value in attrs.items() if not STALE_ATTRIBUTES.fullmatch(key)}
 
 
 def discovery_attributes(fields: xr.Dataset, title: str, now: str) -> dict[str, Any]:
-    """Return what a catalogue asks of fields that are described otherwise."""
+    """Return the ACDD attributes of fields that have CF metadata."""
     return (
         _summary_attributes(fields, title)
         | _horizontal_extent(fields)
@@ -57,7 +54,7 @@ def discovery_attributes(fields: xr.Dataset, title: str, now: str) -> dict[str, 
 
 
 def _summary_attributes(fields: xr.Dataset, title: str) -> dict[str, str]:
-    """Sum up and give the standard names as keywords."""
+    """Return a summary, and the standard names as keywords."""
     known = [a for a in fields.data_vars.values() if {"lat", "lon"} <= set(a.dims)]
     names = [str(a.attrs.get("standard_name") or a.name) for a in known]
     plain = [ENSEMBLE_STATISTIC.sub("", str(a.attrs.get("long_name") or a.name)) for a in known]
@@ -70,46 +67,46 @@ def _summary_attributes(fields: xr.Dataset, title: str) -> dict[str, str]:
 
 
 def _horizontal_extent(fields: xr.Dataset) -> dict[str, Any]:
-    """Return the least and the greatest centres."""
+    """Return the range of latitudes and longitudes."""
     out: dict[str, Any] = {}
     for axis, units in (("lat", "degrees_north"), ("lon", "degrees_east")):
         centres = fields[axis].values
         least, most = float(centres.min()), float(centres.max())
-        said = {"min": least, "max": most, "units": units}
+        extent = {"min": least, "max": most, "units": units}
         if centres.size > 1:
-            said["resolution"] = round((most - least) / (centres.size - 1), 9)
-        out |= {f"geospatial_{axis}_{word}": value for word, value in said.items()}
+            extent["resolution"] = round((most - least) / (centres.size - 1), 9)
+        out |= {f"geospatial_{axis}_{word}": value for word, value in extent.items()}
     return out
 
 
 def _vertical_extent(fields: xr.Dataset) -> dict[str, Any]:
-    """Return the lowest and the highest level."""
+    """Return the range of levels."""
     if LEVEL_DIM not in fields.dims:
         return {}
-    levels, said = fields[LEVEL_DIM].values, fields[LEVEL_DIM].attrs
+    levels, attrs = fields[LEVEL_DIM].values, fields[LEVEL_DIM].attrs
     ends = {"min": float(levels.min()), "max": float(levels.max())}
-    known = {key: said[key] for key in ("units", "positive") if key in said}
+    known = {key: attrs[key] for key in ("units", "positive") if key in attrs}
     return {f"geospatial_vertical_{word}": value for word, value in (ends | known).items()}
 
 
 def _time_coverage(fields: xr.Dataset) -> dict[str, str]:
-    """Return the first and the last date, and how far apart the steps are."""
+    """Return the first and the last date, and the time step."""
     if "time" not in fields.dims or fields["time"].dtype.kind not in "MO":
         return {}
     time = fields["time"]
     first, last = time[[0, -1]].dt.strftime("%Y-%m-%dT%H:%M:%SZ").values.tolist()
-    said = {"start": first, "end": last}
+    coverage = {"start": first, "end": last}
     if time.size > 1:
         days = days_between(time.values[:-1], time.values[1:])
-        said |= {
+        coverage |= {
             "duration": f"P{days.sum():.6g}D",
             "resolution": iso_duration(float(np.median(days))),
         }
-    return {f"time_coverage_{word}": value for word, value in said.items()}
+    return {f"time_coverage_{word}": value for word, value in coverage.items()}
 
 
 def iso_duration(days: float) -> str:
-    """Write a length of time after ISO 8601; a month is one whatever its days.
+    """Return a duration as ISO 8601; months have any number of days.
 
     Example:
         >>> [iso_duration(days) for days in (30.5, 91, 365, 10, 0.25)]
@@ -149,7 +146,7 @@ AXIS_ATTRS: dict[str, dict[str, str]] = {
     "realization": {"standard_name": "realization", "long_name": "ensemble member", "units": "1"},
 }
 _LEAP_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
-# What else an input says of a variable, a valid range for example, need not hold of the output.
+# Other attributes of an input, a valid range for example, may not hold for the output.
 _PRESERVED_ATTRS = ("standard_name", "long_name", "units", "comment", "coverage_content_type")
 
 
@@ -159,10 +156,10 @@ def add_cf_metadata(
     """Give fields their CF metadata, provenance and encoding.
 
     Args:
-        ds: Canonical fields, or what `from_canonical` makes of them; lazy ones stay lazy.
+        ds: Canonical fields, or those of `from_canonical`; lazy ones stay lazy.
         title: One line on what the file holds.
-        provenance: What the file was made from; each entry becomes a `dpdm_` attribute.
-        history: The command line; it goes on top, where CDO and NCO put theirs.
+        provenance: Inputs and settings; each entry becomes a `dpdm_` attribute.
+        history: The command line; it is put first, as CDO and NCO do.
     """
     out = join_levels(ds).reset_coords([name for name in ds.coords if name not in ds.dims])
     levels = [dim for dim in out.dims if is_level_dim(dim)]
@@ -187,30 +184,30 @@ def add_cf_metadata(
 
 
 def creation_time() -> datetime:
-    """Return the time that a file is stamped with: now, or SOURCE_DATE_EPOCH.
+    """Return the creation time of a file: now, or SOURCE_DATE_EPOCH.
 
-    The variable is that of reproducible builds (https://reproducible-builds.org): seconds since
-    1970, by which the same work gives the same bytes on any day.
+    With this variable of reproducible builds (https://reproducible-builds.org), seconds since
+    1970, the same command writes the same bytes on any day.
     """
-    said = os.environ.get("SOURCE_DATE_EPOCH", "")
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
     try:
-        return datetime.fromtimestamp(int(said), UTC) if said else datetime.now(UTC)
+        return datetime.fromtimestamp(int(text), UTC) if text else datetime.now(UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise DpdmError(
-            f"SOURCE_DATE_EPOCH is {said!r}, which is no number of seconds since 1970.",
+            f"SOURCE_DATE_EPOCH is {text!r}, not a number of seconds since 1970.",
             "Unset it, or set it to a number such as 0.",
         ) from error
 
 
 def creation_timestamp() -> str:
-    """Return that time as ISO 8601 has it."""
+    """Return the creation time as ISO 8601."""
     return creation_time().strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def file_attributes(
     old: Mapping[str, Any], title: str, provenance: Mapping[str, str], history: str
 ) -> dict[str, Any]:
-    """Return a file's global attributes: the input's, and who made what of it, when and how."""
+    """Return a file's global attributes: those of the input, title, history and provenance."""
     before = [str(old["history"]).rstrip()] if old.get("history") else []
     maker, source = f"dpdm {__version__}", str(old.get("source", ""))
     return {
@@ -224,12 +221,12 @@ def file_attributes(
 
 
 def _escape_bytes(text: str) -> str:
-    """Return a text with the bytes of names that are not UTF-8 written out."""
+    """Return a text with bytes that are not UTF-8 escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _cell_edges(ds: xr.Dataset) -> dict[str, xr.DataArray]:
-    """Give the bounds of the cells: neighbours share an edge, and none passes a pole."""
+    """Return the bounds of the cells, none beyond a pole."""
     bounds = {}
     for axis in ("lat", "lon"):
         centre = ds[axis].values
@@ -242,10 +239,10 @@ def _cell_edges(ds: xr.Dataset) -> dict[str, xr.DataArray]:
 
 
 def _describe_axis(ds: xr.Dataset, name: str) -> None:
-    """Describe an axis and its bounds, and store both as doubles in the same unit."""
+    """Set the attributes and the encoding of an axis and its bounds."""
     axis, key, bounds = ds[name], "bounds", f"{name}_bnds"
     stored = {"dtype": "float64", "_FillValue": None}
-    words = dict(AXIS_ATTRS[name])
+    attrs = dict(AXIS_ATTRS[name])
     if name == "time":
         key, bounds = (
             ("climatology", CLIMATOLOGY_BOUNDS) if CLIMATOLOGY_BOUNDS in ds else (key, bounds)
@@ -253,15 +250,15 @@ def _describe_axis(ds: xr.Dataset, name: str) -> None:
         calendar = axis.encoding.get("calendar", axis.dt.calendar)
         stored |= {"units": exact_time_unit(axis, ds.get(bounds, axis)), "calendar": calendar}
         leaps = {"units_metadata": "leap_seconds: unknown"}
-        words |= leaps if axis.dt.calendar in _LEAP_CALENDARS else {}
-    axis.attrs = words | ({key: bounds} if bounds in ds else {})
+        attrs |= leaps if axis.dt.calendar in _LEAP_CALENDARS else {}
+    axis.attrs = attrs | ({key: bounds} if bounds in ds else {})
     axis.encoding = stored if name != "realization" else {}
     if bounds in ds:
         ds[bounds].attrs, ds[bounds].encoding = {}, stored
 
 
 def exact_time_unit(*times: xr.DataArray) -> str:
-    """Return the unit in which some times are exact in binary: days, hours, minutes or seconds.
+    """Return the largest unit in which times are exact in binary: days, hours, minutes, seconds.
 
     Example:
         >>> exact_time_unit(xr.DataArray(np.array(["2000-01-01T12:00"], "M8[ns]")))
@@ -283,17 +280,17 @@ def _seconds_of_day(values: np.ndarray) -> NDArray[np.float64]:
 
 
 def _load_auxiliary(array: xr.DataArray) -> xr.DataArray:
-    """Leave fields lazy; whatever else there is, bounds for example, is small: have it."""
+    """Describe a lazy field; load any other variable, bounds for example."""
     return _describe_field(array) if {"lat", "lon"} <= set(array.dims) else array.compute()
 
 
 def _describe_field(array: xr.DataArray) -> xr.DataArray:
-    """Describe a field and say how it is stored."""
+    """Set the attributes and the encoding of a field."""
     out = array.copy()
     out.attrs = {key: array.attrs[key] for key in _PRESERVED_ATTRS if key in array.attrs}
     if known := SURFACE_VARIABLES.get(str(array.name)):
-        words = ("standard_name", "long_name", "units")
-        out.attrs = {key: getattr(known, key) for key in words} | out.attrs
+        keys = ("standard_name", "long_name", "units")
+        out.attrs = {key: getattr(known, key) for key in keys} | out.attrs
     out.attrs |= {"cell_methods": _cell_methods(array), "grid_mapping": "crs"}
     out.attrs.setdefault("coverage_content_type", "modelResult")
     if out.attrs.get("standard_name") == "air_temperature":
@@ -312,7 +309,7 @@ def _describe_field(array: xr.DataArray) -> xr.DataArray:
 
 
 def _cell_methods(array: xr.DataArray) -> str:
-    """Keep the cell methods of the input that still hold; a rate is a mean, not a sum."""
+    """Return the cell methods of the input that still hold; a rate is a mean, not a sum."""
     old = str(array.attrs.get("cell_methods", ""))
     if str(array.attrs.get("standard_name", "")).endswith(("_rate", "_flux")):
         old = old.replace("time: sum", "time: mean")

@@ -1,9 +1,8 @@
-"""What each variable can be: the one table of physical limits.
+"""The plausible values of each variable, and codes for missing values.
 
-*Limits* hold for every single value: nothing on Earth, nor any model of it, lies beyond them, in
-a month, a day or an hour. The *usual* range is that of nearly all values, and of every median: a
-median outside it has a wrong unit, and a number outside it that is a common code for missing
-values is that code.
+*Limits* hold for every value of any observation or model, monthly, daily or hourly. The *usual*
+range is that of nearly all values, and of every median: a median outside it has a wrong unit, and
+a common missing-value code outside it is such a code.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 
 class PlausibleRange(NamedTuple):
-    """What values a variable can have, in its canonical unit.
+    """The plausible values of a variable, in its canonical unit.
 
     Attributes:
         limits: Least and greatest of a single value.
@@ -46,7 +45,7 @@ PLAUSIBLE_RANGES = {
     "tb": PlausibleRange((20.0, 400.0), (50.0, 350.0), ("K", "degC")),
     "rlut": PlausibleRange((0.0, 700.0), (20.0, 500.0), ("W m-2",)),
 }
-# Codes for missing values: those that are a value of hardly any variable, and those that may be.
+# Codes for missing values: those that are hardly ever a value, and those that may be one.
 MISSING_VALUE_CODES = (
     -999.0,
     -999.9,
@@ -59,7 +58,9 @@ MISSING_VALUE_CODES = (
     9999.0,
 )
 DOUBTFUL_CODES = (-99.0, -99.9, 99.9, 999.0, 999.9, 9999.9, 99999.0, 32767.0)
-MIN_FILL_VALUE = 1e19  # the fill values of NetCDF, CMIP and GRIB begin here; no quantity does
+MIN_FILL_VALUE = (
+    1e19  # the fill values of NetCDF, CMIP and GRIB begin here; no quantity reaches it
+)
 
 
 MissingCodes = Mapping[str, tuple[float, ...]]  # codes by variable; those of all under ""

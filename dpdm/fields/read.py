@@ -37,10 +37,7 @@ from dpdm.fields.value_checks import (
     translate_read_errors,
     warn_if_implausible,
 )
-from dpdm.fields.variable_names import (
-    SelectedVariable,
-    select_variables,
-)
+from dpdm.fields.variable_names import SelectedVariable, select_variables
 from dpdm.fields.variables import (
     LEVEL_VARIABLES,
     SURFACE_VARIABLES,

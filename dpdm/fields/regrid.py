@@ -33,13 +33,13 @@ def overlap_matrix(source: Array, target: Array, period: float = 0.0) -> Matrix:
 
 
 def is_nested(fine: Grid, coarse: Grid) -> bool:
-    """Tell whether every coarse cell is made of whole fine cells, and every fine cell is used."""
+    """Tell whether every coarse cell consists of fine cells, and all fine cells are used."""
     matrices = [m.toarray() > 1e-6 for m in mean_matrices(fine, coarse)]
     return all(bool((m.sum(0) == 1).all() and m.any(1).all()) for m in matrices)
 
 
 def mean_matrices(source: Grid, target: Grid) -> tuple[Matrix, Matrix]:
-    """Return the area means' matrices, over rows and over columns."""
+    """Return the matrices of area means, over rows and over columns."""
     below, above = (np.sin(np.radians(g.lat_edges)) for g in (source, target))
     return overlap_matrix(below, above), overlap_matrix(source.lon_edges, target.lon_edges, 360.0)
 
@@ -68,13 +68,13 @@ def linear_matrix(source: Array, target: Array, cyclic: bool = False) -> Matrix:
 
 
 def bilinear_matrices(source: Grid, target: Grid) -> tuple[Matrix, Matrix]:
-    """Return the lerp's matrices, over rows and over columns."""
+    """Return the matrices of bilinear interpolation, over rows and over columns."""
     lon = target.lon if source.cyclic else align_longitudes(target.lon, source.lon)
     return linear_matrix(source.lat, target.lat), linear_matrix(source.lon, lon, source.cyclic)
 
 
 def apply_mean(field: Array, rows: Matrix, columns: Matrix) -> Array:
-    """Return the means of the values that are there, NaN where there are none."""
+    """Return the means of finite values, NaN where there are none."""
     seen = np.isfinite(field)
     total: Array = rows @ np.where(seen, field, 0.0) @ columns.T
     if seen.all():
@@ -85,7 +85,7 @@ def apply_mean(field: Array, rows: Matrix, columns: Matrix) -> Array:
 
 
 def apply_bilinear(field: Array, rows: Matrix, columns: Matrix) -> Array:
-    """Return the lerp, NaN where its stencil holds one."""
+    """Return the bilinear interpolation, NaN where its stencil holds one."""
     seen = np.isfinite(field)
     value: Array = rows @ np.where(seen, field, 0.0) @ columns.T
     if seen.all():

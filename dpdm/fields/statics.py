@@ -1,8 +1,7 @@
-"""What does not change: topography and land fraction, on any grid.
+"""Static fields: topography and land fraction, on any grid.
 
-The bundled file has both on a global 0.25 degree grid, as a model of that spacing sees them
-(``docs/statics.md`` tells how they were made). A finer target needs the user's own, for relief
-below the spacing of a source is demanded, never guessed.
+The bundled file has both on a global 0.25 degree grid (see ``docs/statics.md``). A finer target
+needs static fields of the user, because finer relief is never guessed.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from dpdm.constants import GRAVITY
 from dpdm.errors import DpdmError, name_not_found, prefix_file_name
 from dpdm.fields.grid import Grid, align_longitudes, grid_of
 from dpdm.fields.regrid import average_conservative, interpolate_bilinear
-from dpdm.fields.units import first_step, parse_unit, unit_registry
+from dpdm.fields.units import first_step, scale_factor
 from dpdm.fields.value_checks import load_checked_fields
 
-MEAN_SPACING_RATIO = 1.5  # spacings: beyond it a mean over cells stands for a lerp between centres
+MEAN_SPACING_RATIO = 1.5  # spacings, beyond which cells are averaged, not interpolated
 STATIC_ATTRS = {
     "topography": {"standard_name": "surface_altitude", "units": "m"},
     "land_fraction": {"standard_name": "land_area_fraction", "units": "1"},
@@ -39,7 +38,7 @@ STATIC_NAMES = {
 
 
 class SpacingLimit(NamedTuple):
-    """Say how fine a target may be, in spacings of the source, and what to do about others."""
+    """The smallest spacing of a target over that of the source, and the hint for others."""
 
     min_spacing_ratio: float
     hint: str
@@ -56,7 +55,7 @@ def make_statics(grid: Grid, own: xr.Dataset | None = None) -> xr.Dataset:
 
     Args:
         grid: The target.
-        own: The user's fields, as `open_fields` gives them; None takes the bundled ones.
+        own: The user's fields from `open_fields`; None for the bundled ones.
 
     Example:
         >>> import numpy as np
@@ -80,14 +79,14 @@ def read_bundled_statics() -> xr.Dataset:
 
 
 def regrid_statics(source: xr.Dataset, grid: Grid) -> xr.Dataset:
-    """Bring fields to a grid: area means to larger cells, else the lerp, exact on equal cells."""
+    """Regrid static fields: area means to larger cells, else bilinear interpolation."""
     own = grid_of(source).spacing
     larger = any(t > MEAN_SPACING_RATIO * s for t, s in zip(grid.spacing, own, strict=True))
     return average_conservative(source, grid) if larger else interpolate_bilinear(source, grid)
 
 
 def standardise_statics(own: xr.Dataset, path: Path | str) -> xr.Dataset:
-    """Find the user's two fields and give them our names, units and values on the sea."""
+    """Return the user's two fields under dpdm's names and units, with the sea at 0 m."""
     with prefix_file_name(path):
         found = {
             name: first_step(_find_static_field(own, name)).astype(float) for name in STATIC_ATTRS
@@ -125,10 +124,9 @@ def _altitude_to_metres(field: xr.DataArray) -> xr.DataArray:
     unit = str(field.attrs.get("units", "")).strip()
     if not unit:
         raise DpdmError(f"{field.name} has no units.", "Give it units of m, or m2 s-2.")
-    scale = unit_registry().Quantity(1.0, parse_unit(unit))
     for target, size in (("m", 1.0), ("m2 s-2", GRAVITY)):
-        if scale.is_compatible_with(target):
-            return field * (float(scale.to(target).magnitude) / size)
+        if scale := scale_factor(unit, target):
+            return field * (scale / size)
     raise DpdmError(f"{field.name} is in '{unit}', not a height.", "Give it in m, or m2 s-2.")
 
 
@@ -147,21 +145,18 @@ def _land_to_fraction(field: xr.DataArray) -> xr.DataArray:
 
 
 def _check_missing(height: xr.DataArray, land: xr.DataArray) -> None:
-    """Refuse a gap in one field where the other shows land."""
+    """Refuse missing values in one field where the other is land."""
     gaps = {
         "topography": height.isnull() & (land > 0.5),
         "land_fraction": land.isnull() & (height > 0),
     }
     for name, gap in gaps.items():
         if count := int(gap.sum()):
-            raise DpdmError(
-                f"{name} is missing in {count} cells that are land.",
-                "Fill them.",
-            )
+            raise DpdmError(f"{name} is missing in {count} cells that are land.", "Fill the gaps.")
 
 
 def _fill_sea(height: xr.DataArray, land: xr.DataArray) -> xr.DataArray:
-    """Put the sea at 0 m: no bathymetry, and no gap."""
+    """Set the sea to 0 m, without bathymetry and gaps."""
     sea = (land.fillna(0) == 0) & (height < 0)
     return height.where(~sea, 0).fillna(0)
 

@@ -1,9 +1,8 @@
-"""Statistics of an ensemble: computed, named, described and recognised here alone.
+"""Statistics of an ensemble: their computation, attributes and options.
 
 Spread is the standard deviation with M - 1 in its denominator; percentiles are linear between
-members; a probability is the share of members, which knows no better than 1 / M. Where one member
-is missing, so is the statistic. In files, ``t2m_mean``, ``t2m_spread`` and ``t2m_p10`` are
-statistics of ``t2m``; a user writes ``mean``, ``p90``, ``member=3`` or ``probability>300``.
+members; a probability is the share of members, with a resolution of 1 / M. Where one member is
+missing, so is the statistic. A user writes ``mean``, ``p90``, ``member=3`` or ``probability>300``.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ QUANTILES = (10, 50, 90)  # that are stored, in percent
 
 @dataclass(frozen=True)
 class Statistic:
-    """Name a statistic of the members.
+    """A statistic of the members.
 
     Attributes:
-        text: As the user writes it.
+        text: The statistic as the user writes it.
         kind: "mean", "spread", "percentile", "member" or "probability".
         value: The percentile, the member's label, or the threshold.
-        sign: On which side of the threshold.
+        sign: The comparison with the threshold.
     """
 
     text: str
@@ -51,11 +50,11 @@ class Statistic:
 
     @property
     def suffix(self) -> str:
-        """Give the end of the variable's name in the output."""
+        """Return the suffix of the variable's name in the output."""
         return {"member": "", "probability": "_probability"}.get(self.kind, f"_{self.text}")
 
     def of(self, members: xr.DataArray) -> xr.DataArray:
-        """Return the statistic over the dimension ``realization``, saying what it is."""
+        """Return the statistic over the dimension ``realization``, with its attributes."""
         if self.kind == "member":
             return self._member(members)
         like = members.isel(realization=0, drop=True)
@@ -86,9 +85,9 @@ class Statistic:
         attrs, name = dict(members.attrs), members.attrs.get("long_name", members.name)
         if self.kind == "probability":
             unit = attrs.get("units", "")
-            words = f"probability that {name} {self.sign} {self.value:g} {unit}".strip()
+            text = f"probability that {name} {self.sign} {self.value:g} {unit}".strip()
             comment = f"Share of {members.sizes['realization']} members."
-            return {"long_name": words, "units": "1", "comment": comment}
+            return {"long_name": text, "units": "1", "comment": comment}
         return statistic_attrs(attrs, str(members.name), self.text)
 
 
@@ -107,8 +106,9 @@ def _mean(members: NDArray[Any]) -> NDArray[Any]:
 
 
 def _spread(members: NDArray[Any]) -> NDArray[Any]:
-    alone = len(members) == 1
-    return np.full_like(members[0], np.nan) if alone else members.std(0, dtype=float, ddof=1)
+    if len(members) == 1:
+        return np.full_like(members[0], np.nan)
+    return np.asarray(members.std(0, dtype=float, ddof=1))
 
 
 _MOMENTS = {"mean": _mean, "spread": _spread}
@@ -126,12 +126,14 @@ def statistic_attrs(attrs: Mapping[str, Any], name: str, statistic: str) -> dict
         >>> statistic_attrs({"long_name": "2 m temperature"}, "t2m", "p50")["cell_methods"]
         'realization: median'
     """
-    words = {"mean": "mean", "spread": "standard deviation", "p50": "median"}.get(statistic, "")
-    said = words or f"{ordinal_word(int(statistic[1:]))} percentile"
-    out = dict(attrs) | {"long_name": f"{said}{_OVER_MEMBERS}{attrs.get('long_name', name)}"}
-    if not words:  # CF has no method of that name
+    name_of_method = {"mean": "mean", "spread": "standard deviation", "p50": "median"}.get(
+        statistic, ""
+    )
+    prefix = name_of_method or f"{ordinal_word(int(statistic[1:]))} percentile"
+    out = dict(attrs) | {"long_name": f"{prefix}{_OVER_MEMBERS}{attrs.get('long_name', name)}"}
+    if not name_of_method:  # CF has no method of that name
         return out | {"comment": "Percentile over realization, linear between members."}
-    method = f"{attrs.get('cell_methods', '')} realization: {words.replace(' ', '_')}"
+    method = f"{attrs.get('cell_methods', '')} realization: {name_of_method.replace(' ', '_')}"
     return out | {"cell_methods": method.strip()}
 
 
@@ -162,7 +164,7 @@ def parse_statistic(text: str) -> Statistic:
         return Statistic(text.strip(), "member", found["member"])
     if found and not found["q"]:
         return Statistic(text.strip(), text.strip())
-    raise DpdmError(f"'{text}' is no statistic.", f"Say --stat {_FORMS}.")
+    raise DpdmError(f"'{text}' is not a statistic.", f"Use --stat {_FORMS}.")
 
 
 def _probability(text: str, over: str) -> Statistic:
@@ -171,10 +173,10 @@ def _probability(text: str, over: str) -> Statistic:
         if found and math.isfinite(threshold := float(found[2])):
             return Statistic(text.strip(), "probability", threshold, found[1])
     raise DpdmError(
-        f"'{text}' says no threshold.", "Quote it for the shell: --stat 'probability>300'."
+        f"'{text}' has no threshold.", "Quote it for the shell: --stat 'probability>300'."
     )
 
 
 def is_ensemble_mean(array: xr.DataArray) -> bool:
-    """Tell whether an array says that it is the mean of an ensemble."""
+    """Tell whether the attributes of an array declare an ensemble mean."""
     return "realization: mean" in str(array.attrs.get("cell_methods", ""))

@@ -1,10 +1,8 @@
-"""Select part of a grid: a box of longitudes and latitudes, or the cells of another grid.
+"""Select part of a grid: a box, the cells of another grid, or those inside polygons.
 
-Cells inside polygons, for example of countries, out of a GeoJSON file.
-
-A cell is inside where its centre is, or lies on the border. GeoJSON has longitudes from -180 to
-180 and cuts polygons at the dateline; fields may have them from 0 to 360. So each centre is looked
-for on every turn of the circle that the polygons reach.
+A cell is inside a polygon of a GeoJSON file if its centre is inside or on the border. GeoJSON has
+longitudes from -180 to 180 and cuts polygons at the dateline; fields may have them from 0 to 360.
+So each centre is tested at every multiple of 360 degrees that the polygons reach.
 """
 
 from __future__ import annotations
@@ -56,7 +54,7 @@ def select_box(grid: Grid, box: Box) -> Grid:
 
 
 def select_padded_box(grid: Grid, box: Box, cells: int) -> Grid:
-    """Return the cells of a box and so many beside it, as far as there are any.
+    """Return the cells of a box and a margin of cells around it, as far as the grid reaches.
 
     Example:
         >>> globe = Grid(np.arange(-88.75, 90, 2.5), np.arange(0, 360, 2.5))
@@ -75,7 +73,7 @@ def select_padded_box(grid: Grid, box: Box, cells: int) -> Grid:
 
 
 def locate_subgrid(inner: Grid, outer: Grid) -> tuple[slice, slice]:
-    """Return where the rows and columns of a grid lie in one around it."""
+    """Return the rows and columns of a grid within a larger one."""
     row = int(np.abs(outer.lat - inner.lat[0]).argmin())
     column = int(np.abs(outer.lon - inner.lon[0]).argmin())
     height, width = inner.shape
@@ -83,7 +81,7 @@ def locate_subgrid(inner: Grid, outer: Grid) -> tuple[slice, slice]:
 
 
 def select_on_grid(fields: xr.Dataset, grid: Grid) -> xr.Dataset | None:
-    """Return the fields on the cells of a grid, on any turn; None where they lack one."""
+    """Return the fields on the cells of a grid, None where they lack a cell."""
     own = grid_of(fields)
     lat = centre_positions(own.lat, grid.lat, own.spacing[0])
     west = own.lon[0] - own.spacing[1] / 2
@@ -94,7 +92,7 @@ def select_on_grid(fields: xr.Dataset, grid: Grid) -> xr.Dataset | None:
 
 
 def centre_positions(own: Array, wanted: Array, spacing: float) -> slice | NDArray[np.intp] | None:
-    """Return where the wanted centres are, None when one is missing by a thousandth of a cell.
+    """Return the positions of centres on an axis, None if one is off by a thousandth of a cell.
 
     Example:
         >>> centre_positions(np.array([0.0, 1.0, 2.0]), np.array([1.0, 2.0]), 1.0)
@@ -108,7 +106,7 @@ def centre_positions(own: Array, wanted: Array, spacing: float) -> slice | NDArr
 
 
 def as_slice(places: NDArray[np.intp]) -> slice | NDArray[np.intp]:
-    """Return places as a slice where they are neighbours, so that no copy is made."""
+    """Return contiguous positions as a slice, which avoids a copy."""
     run = (np.diff(places) == 1).all()
     return slice(int(places[0]), int(places[-1]) + 1) if run else places
 
@@ -141,9 +139,9 @@ def cells_in_polygons(grid: Grid, path: Path) -> NDArray[np.bool_]:
 def read_polygons(path: Path) -> Any:
     """Return the union of a GeoJSON file's polygons, a shapely geometry in degrees."""
     shapely = import_extra("shapely", "Masks")
-    said = _read_geojson(path)
+    document = _read_geojson(path)
     try:
-        parts = [shapely.from_geojson(json.dumps(part)) for part in _geometries(said)]
+        parts = [shapely.from_geojson(json.dumps(part)) for part in _geometries(document)]
     except (
         shapely.errors.GEOSException,
         TypeError,
@@ -155,42 +153,44 @@ def read_polygons(path: Path) -> Any:
     areas = [part for part in parts if part.geom_type in ("Polygon", "MultiPolygon")]
     area = shapely.union_all([shapely.make_valid(part) for part in areas])
     if area.is_empty:
-        raise DpdmError(f"{path} holds no polygon.", "Give a file of areas, of countries perhaps.")
-    _check_degrees(path, said, area.bounds)
+        raise DpdmError(
+            f"{path} holds no polygon.", "Give a file of areas, for example of countries."
+        )
+    _check_degrees(path, document, area.bounds)
     shapely.prepare(area)
     return area
 
 
 def _read_geojson(path: Path) -> Any:
     try:
-        said = json.loads(read_text(path))
+        document = json.loads(read_text(path))
     except (ValueError, RecursionError) as fault:
         raise DpdmError(f"{path} is not GeoJSON: {fault}.", GEOJSON_HINT) from fault
-    if not isinstance(said, dict) or "type" not in said:
+    if not isinstance(document, dict) or "type" not in document:
         raise DpdmError(f"{path} is not GeoJSON: it has no type.", GEOJSON_HINT)
-    return said
+    return document
 
 
-def _geometries(said: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _geometries(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield every geometry of a GeoJSON object, out of features and collections."""
-    if said["type"] == "Feature":
-        yield from _geometries(said["geometry"]) if said["geometry"] else ()
-    elif said["type"] in ("FeatureCollection", "GeometryCollection"):
-        parts = said["features" if said["type"] == "FeatureCollection" else "geometries"]
+    if document["type"] == "Feature":
+        yield from _geometries(document["geometry"]) if document["geometry"] else ()
+    elif document["type"] in ("FeatureCollection", "GeometryCollection"):
+        parts = document["features" if document["type"] == "FeatureCollection" else "geometries"]
         for part in parts:
             yield from _geometries(part)
     else:
-        yield said
+        yield document
 
 
-def _check_degrees(path: Path, said: dict[str, Any], bounds: tuple[float, ...]) -> None:
-    """Refuse coordinates of another reference system, said or seen."""
-    name = str((said.get("crs") or {}).get("properties", {}).get("name", "CRS84"))
+def _check_degrees(path: Path, document: dict[str, Any], bounds: tuple[float, ...]) -> None:
+    """Refuse coordinates of another reference system than WGS 84 in degrees."""
+    name = str((document.get("crs") or {}).get("properties", {}).get("name", "CRS84"))
     west, south, east, north = bounds
     if not name.endswith(WGS84_NAMES) or max(-west, east) > 540 or max(-south, north) > 90:
         raise DpdmError(
-            f"{path} is not in degrees of WGS 84: it says {name}, and x reaches from {west:g} to "
-            f"{east:g}, y from {south:g} to {north:g}.",
+            f"{path} is not in degrees of WGS 84: its system is {name}, and x reaches from "
+            f"{west:g} to {east:g}, y from {south:g} to {north:g}.",
             GEOJSON_HINT,
         )
 
@@ -219,7 +219,7 @@ def cut_to_grid(fields: xr.Dataset, grid: Grid, what: str) -> xr.Dataset:
 
 
 def describe_extent(grid: Grid) -> str:
-    """Describe a grid in a few words.
+    """Return the size and extent of a grid as text.
 
     Example:
         >>> describe_extent(Grid(np.arange(0, 5, 0.5), np.arange(10, 12, 0.5)))
@@ -233,7 +233,7 @@ def describe_extent(grid: Grid) -> str:
 
 
 def select_covered(coarse: xr.Dataset, fine: Grid) -> xr.Dataset | None:
-    """Return the part of a coarse field whose cells a fine grid covers whole.
+    """Return the part of a coarse field whose cells a fine grid covers completely.
 
     Its longitudes begin where the fine ones do. None where it is less than two by two cells.
     """

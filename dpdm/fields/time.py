@@ -1,19 +1,19 @@
-"""Which interval, and which day, month, season or year, a step of a field stands for.
+"""The interval and the period (day, month, season or year) of each step of a field.
 
-All of dpdm asks here, and nowhere is a month taken from a stamp that is only a stamp: it may stand
-at the start, in the middle or at the end of its interval.
+A stamp may stand at the start, in the middle or at the end of its interval, so the period of a
+step is never read from the stamp itself.
 
 **Period.** With bounds, a step is an hour (anything shorter than a day), a day, or one, three or
 twelve whole months, if most of the intervals are. Without, it follows from the usual (lower
-quartile) distance between stamps, so that gaps do no harm: 27.5 to 31.5 days for months, 88.5 to
+quartile) distance between stamps, which ignores gaps: 27.5 to 31.5 days for months, 88.5 to
 92.5 for seasons, 359.5 to 366.5 for years, in any calendar. Stamps that drift through the months,
 as those 28 or 30 days apart do, are not months; stamps a year apart that lie neither at the ends
-nor in the middle of the year are one month of each year. Anything else, a lone step without
-bounds too, is unknown: the empty string.
+nor in the middle of the year are one month of each year. Anything else, and a single step
+without bounds, is unknown: the empty string.
 
 **Date.** A step is dated by its stamp, and by the middle of its interval where the stamp lies
 outside of that, or in another month than the middle: so raw CESM files, stamped at midnight after
-their month, belong to that month. Without bounds, stamps are taken at their word.
+their month, belong to that month. Without bounds, the stamp is the date.
 
 **Interval.** Months are whole calendar months, days and years without bounds are those of the
 stamp, and all others reach as far as their bounds, or half way to their neighbours.
@@ -67,14 +67,14 @@ def time_bounds(fields: xr.Dataset) -> xr.DataArray | None:
 
 
 def days_between(starts: Any, ends: Any) -> Array:
-    """Return the days from some dates to others, of numpy or of cftime."""
+    """Return the days from starts to ends, dates of numpy or cftime."""
     gaps = np.ravel(np.asarray(ends) - np.asarray(starts))
     one = np.timedelta64(1, "D") if gaps.dtype.kind == "m" else timedelta(days=1)
     return np.array(gaps / one, dtype=np.float64)
 
 
 def period_of_length(days: float) -> str:
-    """Return the period of so many days, empty if it is none.
+    """Return the period of a length in days, empty if there is none.
 
     Example:
         >>> [period_of_length(days) for days in (0.25, 1, 27.2, 28, 91, 365, 3650)]
@@ -85,14 +85,14 @@ def period_of_length(days: float) -> str:
 
 
 def period_of(
-    time: xr.DataArray | None, bounds: xr.DataArray | None = None, lone: str = ""
+    time: xr.DataArray | None, bounds: xr.DataArray | None = None, single: str = ""
 ) -> str:
-    """Return what each step stands for: hour, day, month, season, year, or empty if unknown.
+    """Return the period of the steps: hour, day, month, season, year, or empty if unknown.
 
     Args:
         time: The time axis, ascending, in any calendar; times that are no dates have no period.
         bounds: Its bounds (time, 2).
-        lone: The period of a lone step without bounds.
+        single: The period of a single step without bounds.
 
     Example:
         >>> stamps = xr.date_range("2000-01", periods=3, freq="MS")
@@ -104,7 +104,7 @@ def period_of(
     if bounds is not None:
         return _period_of_intervals(*_bounds_ends(bounds))
     if time.size < 2:
-        return lone
+        return single
     name = period_of_length(time_spacing(time))
     if name == "month" and _stamp_drift(time) > MAX_STAMP_DRIFT:
         return ""
@@ -142,11 +142,11 @@ def step_dates(time: xr.DataArray, bounds: xr.DataArray | None = None) -> xr.Dat
 
 
 def step_intervals(
-    time: xr.DataArray, bounds: xr.DataArray | None = None, lone: str = "day"
+    time: xr.DataArray, bounds: xr.DataArray | None = None, single: str = "day"
 ) -> tuple[Any, Any]:
     """Return the start and the end (time,) of each step, dates of the kind of the axis."""
     if bounds is None:
-        period = period_of(time, None, lone)
+        period = period_of(time, None, single)
         return (
             _calendar_period_ends(time.values, period)
             if period in _LONGEST
@@ -202,19 +202,19 @@ def step_timestamps(time: xr.DataArray, bounds: xr.DataArray | None = None) -> l
 
 
 def distinct_date_labels(time: xr.DataArray, styles: Sequence[str]) -> list[str]:
-    """Return dates in the shortest style in which no two are alike, or else in the longest.
+    """Return dates in the shortest style in which all differ, or else in the longest.
 
     Example:
         >>> times = xr.DataArray(["2012-01-16", "2012-02-15"], dims="time").astype("M8[ns]")
         >>> distinct_date_labels(times, ["%Y", "%Y-%m", "%Y-%m-%d"])
         ['2012-01', '2012-02']
     """
-    words: list[str] = []
+    labels: list[str] = []
     for style in styles:
-        words = [str(word) for word in time.dt.strftime(style).values]
-        if len(set(words)) == len(words):
+        labels = [str(label) for label in time.dt.strftime(style).values]
+        if len(set(labels)) == len(labels):
             break
-    return words
+    return labels
 
 
 def step_labels(
@@ -225,7 +225,7 @@ def step_labels(
     Args:
         time: The time axis.
         bounds: Its bounds (time, 2).
-        period: What a step stands for; by default that of the axis.
+        period: The period of the steps; by default that of the axis.
     """
     length = LABEL_LENGTHS.get(period or period_of(time, bounds), 16)
     # The year has more than four characters before the year 0 and after 9999.
@@ -259,32 +259,32 @@ def year_fractions(
         return [None]
     if step_length(time, bounds) > 45:
         return [None] * time.size
-    if period_of(time, bounds, lone="month") == "month":
+    if period_of(time, bounds, single="month") == "month":
         return [(float(month) - 0.5) / 12 for month in step_months(time, bounds)]
     return [(float(day) - 0.5) / 365.25 for day in days_of_year(time, bounds)]
 
 
 def is_stamped_as_month(time: xr.DataArray) -> bool:
-    """Return whether a single stamp is one that months usually have: their first day or middle."""
+    """Tell whether a single stamp is the first day or the middle of a month."""
     stamp = time.dt
     first = stamp.day.item() == 1 and stamp.hour.item() == 0
     return bool(first or stamp.day.item() in MID_MONTH_DAYS)
 
 
 def bounds_enclose_times(bounds: xr.DataArray, time: xr.DataArray) -> bool:
-    """Return whether bounds (time, 2) are intervals that hold their stamps, the end included."""
+    """Tell whether bounds (time, 2) are intervals that contain their stamps or end there."""
     starts, ends = _bounds_ends(bounds)
     return bool(((starts < ends) & (starts <= time.values) & (time.values <= ends)).all())
 
 
 def check_bounds(time: xr.DataArray, bounds: xr.DataArray, name: str) -> None:
-    """Refuse bounds that enclose no time, or that lie apart from their stamps."""
+    """Refuse bounds that enclose no time, or not their stamps."""
     starts, ends = _bounds_ends(bounds)
     stamps = time.values
     for place in np.flatnonzero(~(starts < ends))[:1]:
         raise DpdmError(
-            f"{name} of time {stamps[place]} runs from {starts[place]} to {ends[place]}, which is "
-            "no interval.",
+            f"{name} of time {stamps[place]} runs from {starts[place]} to {ends[place]}, not an "
+            "interval.",
             WRONG_BOUNDS_HINT.format(name=name),
         )
     for place in np.flatnonzero((stamps < starts) | (stamps > ends))[:1]:
@@ -295,7 +295,7 @@ def check_bounds(time: xr.DataArray, bounds: xr.DataArray, name: str) -> None:
 
 
 def common_period(fields: Sequence[xr.Dataset]) -> str:
-    """Return the period that all fields have; a single step without bounds agrees with any."""
+    """Return the common period of fields; a single step without bounds has any period."""
     known = {
         period_of(f["time"], time_bounds(f))
         for f in fields
@@ -305,7 +305,7 @@ def common_period(fields: Sequence[xr.Dataset]) -> str:
 
 
 def copy_times(fields: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
-    """Return fields whose steps carry the stamps of another's steps of the same period.
+    """Return fields with the time stamps of other fields that have steps of the same period.
 
     Months stamped on their first day and months stamped in their middle are the same months.
     """
@@ -326,7 +326,7 @@ def copy_times(fields: xr.Dataset, other: xr.Dataset) -> xr.Dataset:
 
 
 def is_within(stamp: str, first: str, last: str) -> bool:
-    """Tell whether a date lies in a period, whose ends count in; an empty end is none.
+    """Tell whether a date lies in a period, ends included; an empty end is open.
 
     Example:
         >>> is_within("1862-07-16T12", "1862-07", "1862-07"), is_within("1862", "1863", "")
@@ -351,14 +351,14 @@ def _whole_months(starts: Any, ends: Any) -> Numbers:
 
 
 def _stamp_drift(time: xr.DataArray) -> float:
-    """Return by how much of a month the stamps of a series drift through the months."""
+    """Return the drift of stamps through the months, in months."""
     steps = np.diff(_fractional_months(time))
     slips = steps - steps.round()
     return float(np.abs(slips[np.abs(slips) < MAX_STAMP_SHIFT].sum()))
 
 
 def _is_one_month(time: xr.DataArray) -> bool:
-    """Tell whether stamps a year apart lie in a month that no annual mean is stamped in."""
+    """Tell whether stamps a year apart are one month of each year, not annual means."""
     months, days = time.dt.month.values, time.dt.day.values
     edge = ((months == 1) & (days == 1)) | ((months == 12) & (days >= 30))
     return bool(((months != 6) & (months != 7) & ~edge).all())
@@ -386,10 +386,6 @@ def _bounds_ends(bounds: xr.DataArray) -> tuple[Any, Any]:
 
 def _name_time(values: Any) -> xr.DataArray:
     return xr.DataArray(values, dims="time", name="time")
-
-
-def _drop_time_coordinates(array: xr.DataArray) -> xr.DataArray:
-    return array.drop_vars(list(array.coords))
 
 
 def _calendar_period_ends(dates: Any, period: str) -> tuple[Any, Any]:

@@ -1,15 +1,13 @@
-"""The time axis of a file, made canonical: a sorted `time` in the calendar of the file.
+"""Standardise the time axis of a file: a sorted `time` in the calendar of the file, with bounds.
 
-The bounds of the steps come along, for they say over which period an amount fell. Those of a
-climatology span all its years (CF-1.11, 7.4): inside dpdm they are those of one year, which is
-what a step stands for, and an attribute remembers the years on either side.
+Bounds give the period over which an amount fell. Those of a climatology span all its years
+(CF-1.11, 7.4): inside dpdm they are those of one year, and an attribute stores the years before
+and after.
 
-The time that a forecast is valid for: its start plus its lead time.
+The valid time of a forecast is its start plus its lead time. Files may have either along a
+dimension, both (as the hourly accumulations of a reanalysis), or the valid time itself.
 
-Files may have either along a dimension, both (with every pair another moment, as in the hourly
-accumulations of a reanalysis), or the valid time itself, which then is all that is needed.
-
-Twelve months that belong to no year, as a climatology may have them.
+Twelve months without a year, as in a climatology, are dated in one year.
 
 They become the months of a year whose February has 28 days, each with its own bounds, so that
 seasons and amounts come out right.
@@ -28,7 +26,12 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.time import bounds_enclose_times, check_bounds, is_dated, step_dates
-from dpdm.fields.time_decoding import SET_TIME_AXIS_HINT, TIME_NAMES, check_dates
+from dpdm.fields.time_decoding import (
+    MONTHS,
+    SET_TIME_AXIS_HINT,
+    TIME_NAMES,
+    check_dates,
+)
 
 START_NAMES = ("reftime", "forecast_reference_time", "init", "init_time", "initial_time")
 LEAD_NAMES = ("leadtime", "lead_time", "lead", "step", "forecast_period", "forecast_hour")
@@ -36,11 +39,11 @@ _SECONDS = {"d": 86400, "h": 3600, "mi": 60, "s": 1}
 
 
 def add_valid_time(ds: xr.Dataset, known: str | None) -> xr.Dataset:
-    """Give a dataset the times that its forecasts are valid for as `valid_time`.
+    """Add the valid time of forecasts to a dataset as `valid_time`.
 
     Args:
-        ds: What a file holds.
-        known: The time that it names already, if any.
+        ds: The dataset of a file.
+        known: The time axis found by name, if any.
     """
     start, lead = (
         _find_forecast_coordinate(ds, START_NAMES, "forecast_reference_time"),
@@ -61,9 +64,9 @@ def add_valid_time(ds: xr.Dataset, known: str | None) -> xr.Dataset:
 
 def _find_forecast_coordinate(ds: xr.Dataset, names: tuple[str, ...], standard: str) -> str | None:
     """Find a coordinate by its standard name, then by its usual names."""
-    few = {str(name): array for name, array in ds.variables.items() if array.ndim < 2}
-    marked = [n for n, array in few.items() if array.attrs.get("standard_name") == standard]
-    usual = [n for want in names for n in few if n.lower() == want]
+    small = {str(name): array for name, array in ds.variables.items() if array.ndim < 2}
+    marked = [n for n, array in small.items() if array.attrs.get("standard_name") == standard]
+    usual = [n for want in names for n in small if n.lower() == want]
     return next(iter(marked + usual), None)
 
 
@@ -85,14 +88,14 @@ def _lead_to_timedelta(value: Any, lead: xr.DataArray) -> timedelta:
     known = [size for letter, size in _SECONDS.items() if unit.startswith(letter)]
     if not known or lead.dtype.kind not in "iuf" or " since " in unit:
         raise DpdmError(
-            f"{lead.name} is in '{unit}', so that its steps have no dates.",
+            f"{lead.name} is in '{unit}', not a unit of time.",
             "Write lead times in hours or days.",
         )
     return timedelta(seconds=float(value) * known[0])
 
 
 def _stack_start_and_lead(ds: xr.Dataset, when: xr.DataArray, lead: str) -> xr.Dataset:
-    """Put starts and lead times on one axis, in order of the time that they are valid for."""
+    """Stack starts and lead times on one axis, in order of their valid time."""
     moments = when.values.ravel()
     if len(set(moments.tolist())) < moments.size:
         raise DpdmError(
@@ -107,20 +110,6 @@ def _stack_start_and_lead(ds: xr.Dataset, when: xr.DataArray, lead: str) -> xr.D
 
 CLIMATOLOGY_YEAR = 2001
 MONTH_DIM_NAMES = ("month", "months", "month_number", "month_of_year", "mon")
-_MONTH_ABBREVIATIONS = [
-    "jan",
-    "feb",
-    "mar",
-    "apr",
-    "may",
-    "jun",
-    "jul",
-    "aug",
-    "sep",
-    "oct",
-    "nov",
-    "dec",
-]
 
 
 def find_month_dim(ds: xr.Dataset) -> str | None:
@@ -136,7 +125,7 @@ def find_month_dim(ds: xr.Dataset) -> str | None:
 
 
 def assign_year(ds: xr.Dataset) -> xr.Dataset:
-    """Date twelve months of no year in 2001, in order."""
+    """Date twelve months without a year in 2001, in order."""
     dim = find_month_dim(ds)
     if dim is None:
         return ds
@@ -152,19 +141,14 @@ def assign_year(ds: xr.Dataset) -> xr.Dataset:
 
 
 def _parse_month_numbers(ds: xr.Dataset, dim: str) -> list[int]:
-    """Return the numbers of months from numbers or names, 0 for what is neither."""
+    """Return the numbers of months from numbers or names, 0 for anything else."""
     if dim not in ds.variables:
         return list(range(1, ds.sizes[dim] + 1))
     values = ds[dim].values.tolist()
     if ds[dim].dtype.kind in "iuf":
         return [int(value) if float(value).is_integer() else 0 for value in values]
-    words = [v.decode() if isinstance(v, bytes) else str(v) for v in values]
-    return [
-        _MONTH_ABBREVIATIONS.index(w[:3].lower()) + 1
-        if w[:3].lower() in _MONTH_ABBREVIATIONS
-        else 0
-        for w in words
-    ]
+    names = [v.decode() if isinstance(v, bytes) else str(v) for v in values]
+    return [MONTHS.index(w[:3].lower()) + 1 if w[:3].lower() in MONTHS else 0 for w in names]
 
 
 TIME_BOUNDS_NAMES = ("time_bnds", "time_bounds", "time_bound")
@@ -172,11 +156,9 @@ CLIMATOLOGY_YEARS = "climatology_years"  # an attribute of time_bnds: years befo
 
 
 def standardise_time(ds: xr.Dataset) -> tuple[xr.Dataset, xr.DataArray | None]:
-    """Name the time axis `time`, check it, and take its bounds.
+    """Name the time axis `time`, check it, and separate its bounds.
 
-    A single time that is no dimension becomes a dimension of one step. Start and lead time of a
-    forecast become the time that it is valid for; twelve months without a year, those of a year.
-    A file may have no time.
+    A scalar time becomes a dimension of one step. A file may have no time.
 
     Returns:
         The dataset, and the bounds (time, bnds) where the file has them.
@@ -201,7 +183,7 @@ def _separate_bounds(ds: xr.Dataset) -> tuple[xr.Dataset, xr.DataArray | None]:
 
 
 def centre_end_stamps(ds: xr.Dataset, name: str) -> xr.Dataset:
-    """Return a file whose stamps, under any name, lie within their bounds, if it has any."""
+    """Move the stamps of a time axis of any name into their bounds, if it has any."""
     if ds[name].dims != (name,) or not is_dated(ds[name]):
         return ds
     moved, _ = _separate_bounds(ds if name == "time" else ds.rename({name: "time"}))
@@ -209,7 +191,7 @@ def centre_end_stamps(ds: xr.Dataset, name: str) -> xr.Dataset:
 
 
 def _check_stamps(ds: xr.Dataset, bounds: xr.DataArray) -> xr.Dataset:
-    """Move stamps at the end of their step to its middle, and check that bounds enclose them."""
+    """Move stamps at the end of their step to its middle, after a check of the bounds."""
     time = ds["time"]
     check_bounds(time, bounds, _bounds_name(ds, "bounds"))
     moved = time.copy(data=step_dates(time, bounds).values)
@@ -218,7 +200,7 @@ def _check_stamps(ds: xr.Dataset, bounds: xr.DataArray) -> xr.Dataset:
 
 
 def _find_time(ds: xr.Dataset) -> str | None:
-    """Find the time of validity: a line of dates before a single date, GRIB's first."""
+    """Find the valid time: an axis before a scalar, that of GRIB first."""
     usual = [str(name) for name in ds.variables if str(name).lower() in TIME_NAMES]
     marked = [str(name) for name in ds.cf.coordinates.get("time", [])]
     names = sorted(dict.fromkeys(usual + marked), key=lambda n: (-ds[n].ndim, _time_axis_rank(n)))
@@ -233,8 +215,8 @@ def _rename_time_axis(ds: xr.Dataset, name: str) -> xr.Dataset:
     if ds[name].ndim == 0:
         on_grid = [key for key, array in ds.data_vars.items() if array.ndim >= 2]
         ds = ds.drop_vars([n for n in ds.coords if n == "time" and name != "time"])
-        lone = ds.set_coords(name).rename({name: "time"} if name != "time" else {})
-        return lone.assign({key: lone[key].expand_dims("time") for key in on_grid})
+        scalar = ds.set_coords(name).rename({name: "time"} if name != "time" else {})
+        return scalar.assign({key: scalar[key].expand_dims("time") for key in on_grid})
     dim = ds[name].dims[0]
     if dim != name:
         ds = ds.drop_vars([n for n in (dim,) if n in ds.variables])
@@ -251,7 +233,7 @@ def _check_time_axis(time: xr.DataArray) -> None:
     values = time.values
     for before, after in pairwise(values):
         if before == after:
-            raise DpdmError(f"time {after} comes twice.", "Leave one of the two steps out.")
+            raise DpdmError(f"time {after} is repeated.", "Remove one of the two steps.")
         if before > after:
             raise DpdmError(
                 f"time {after} comes after {before}.",
@@ -268,7 +250,7 @@ def _drop_undated_step(ds: xr.Dataset) -> xr.Dataset:
 
 
 def _take_bounds(ds: xr.Dataset, key: str) -> xr.DataArray | None:
-    """Take the bounds that the axis names, or that have a usual name: two dates a step."""
+    """Return the bounds (time, 2) that the axis names, or that have a usual name."""
     time, name = ds["time"], _bounds_name(ds, key)
     if name not in ds.variables:
         return None
@@ -287,7 +269,7 @@ def _take_bounds(ds: xr.Dataset, key: str) -> xr.DataArray | None:
 
 
 def _bounds_name(ds: xr.Dataset, key: str) -> str:
-    """Return the name of the bounds that the axis names, or a usual one where it names none."""
+    """Return the name of the bounds, a usual one where the axis names none."""
     time = ds["time"]
     if name := time.attrs.get(key, time.encoding.get(key, "")):
         return str(name)
@@ -297,7 +279,7 @@ def _bounds_name(ds: xr.Dataset, key: str) -> str:
 
 
 def _decode_bounds(bounds: xr.DataArray, time: xr.DataArray) -> xr.DataArray:
-    """Return bounds as dates, which without an attribute of the axis are read as numbers."""
+    """Decode bounds that the axis does not name, in its units."""
     units, calendar = time.encoding.get("units"), time.encoding.get("calendar", "standard")
     if units is None:
         return bounds
@@ -308,7 +290,7 @@ def _decode_bounds(bounds: xr.DataArray, time: xr.DataArray) -> xr.DataArray:
 def _bounds_within_year(time: xr.DataArray, spans: xr.DataArray) -> xr.DataArray | None:
     """Return the bounds of a climatology within the year of its stamps.
 
-    Parts of days over many days have none, and neither have steps of different years.
+    None for parts of days over many days, and for steps of different years.
     """
     calendar = time.dt.calendar
     moments, edges = (_to_cftime(v, calendar) for v in (time.values, spans.values.ravel()))
@@ -331,7 +313,7 @@ def _bounds_within_year(time: xr.DataArray, spans: xr.DataArray) -> xr.DataArray
 
 
 def multi_year_bounds(bounds: xr.DataArray) -> xr.DataArray:
-    """Return the bounds of a climatology over all its years, from those within one."""
+    """Return the bounds of a climatology over all its years."""
     before, after = bounds.attrs[CLIMATOLOGY_YEARS]
     dates = _to_cftime(bounds.values.ravel(), bounds.dt.calendar)
     shifts = [-before, after] * bounds.sizes["time"]
@@ -346,8 +328,8 @@ def _to_cftime(values: np.ndarray, calendar: str) -> list[cftime.datetime]:
     """Return dates of a calendar for dates of any kind."""
     if values.dtype.kind != "M":
         return list(values)
-    words = [stamp.timetuple()[:6] for stamp in values.astype("M8[s]").astype(object)]
-    return [cftime.datetime(*six, calendar=calendar) for six in words]
+    parts = [stamp.timetuple()[:6] for stamp in values.astype("M8[s]").astype(object)]
+    return [cftime.datetime(*six, calendar=calendar) for six in parts]
 
 
 def _move_to_year(date: cftime.datetime, year: int) -> cftime.datetime:
@@ -356,6 +338,6 @@ def _move_to_year(date: cftime.datetime, year: int) -> cftime.datetime:
 
 
 def select_with_bounds(ds: xr.Dataset, names: Iterable[Hashable]) -> xr.Dataset:
-    """Return some variables with the bounds of their times, which ``ds[names]`` leaves behind."""
+    """Return some variables with their time bounds, which ``ds[names]`` drops."""
     bounds = {n: ds[n] for n in ("time_bnds",) if n in ds.coords}
     return ds[list(names)].assign_coords(bounds)

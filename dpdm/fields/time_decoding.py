@@ -2,7 +2,7 @@
 
 CF counts seconds to days since a date. Files also count calendar months or years, pack a date
 into a number (20120115, or ``day as %Y%m%d.%f`` of CDO and GrADS), give decimal years or text.
-Each is read where it has one meaning. A fraction of a month or year is one of that month or year.
+Each is read where it is unambiguous. A fraction of a month or year is one of that month or year.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ _DATE = re.compile(
 )
 _YEAR_ZERO = re.compile(r"\s*[-+]?0+(?!\d)")
 _TEXT_DATE = re.compile(r"(\d{1,2})-([a-z]{3})-(\d{4})(.*)", re.I)
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _PACKED = {"year as %Y": 1, "month as %Y%m": 100, "day as %Y%m%d": 10_000}
 _UNITLESS = ("", "1", "yyyymm", "yyyymmdd", "yyyy-mm", "yyyy-mm-dd", "date", "dates", "none")
 _YEAR = re.compile(r"(decimal |fractional )?(calendar )?(years?|yrs?)( a\.?d\.?| c\.?e\.?)?", re.I)
 
 
 def decode_times(ds: xr.Dataset) -> xr.Dataset:
-    """Return a dataset with dates where its times can be read, and numbers where they cannot.
+    """Decode the times of a dataset, and leave those that cannot be decoded as numbers.
 
     Bounds, of climatologies too, are read in the units of their axis.
     """
@@ -75,7 +75,7 @@ def decode_times(ds: xr.Dataset) -> xr.Dataset:
         try:
             read = decode_time_variable(name, variable)
         except DpdmError:
-            continue  # whoever needs this time calls `dated` again, and hears why
+            continue  # `check_dates` reports it where this time is needed
         if read is not ds.variables[name]:
             out[name] = read
     coords = {name: array for name, array in out.items() if name in ds.coords}
@@ -84,13 +84,13 @@ def decode_times(ds: xr.Dataset) -> xr.Dataset:
 
 
 def _decode_since_units(ds: xr.Dataset) -> xr.Dataset:
-    """Leave the time of a dynamical system in its numbers."""
+    """Decode only times with a reference date, not those of a dynamical system."""
     found = {n: v for n, v in ds.variables.items() if _SINCE.fullmatch(_unit(v))}
     return ds.assign_coords({name: decode_time_variable(name, v) for name, v in found.items()})
 
 
 def _time_variables(ds: xr.Dataset) -> dict[Hashable, xr.Variable]:
-    """Return all variables that may be times, bounds with the units of their axis."""
+    """Return all variables that may be times; bounds inherit the units of their axis."""
     found = {n: v for n, v in ds.variables.items() if _is_time(n, v)}
     for axis in list(found.values()):
         for key in ("bounds", "climatology"):
@@ -104,8 +104,8 @@ def _time_variables(ds: xr.Dataset) -> dict[Hashable, xr.Variable]:
 
 
 def _is_time(name: Hashable, variable: xr.Variable) -> bool:
-    words = (variable.attrs.get("standard_name"), variable.attrs.get("axis"))
-    named = str(name).lower() in TIME_NAMES or words[0] == "time" or words[1] == "T"
+    standard, axis = (variable.attrs.get(key) for key in ("standard_name", "axis"))
+    named = str(name).lower() in TIME_NAMES or standard == "time" or axis == "T"
     return named or bool(_SINCE.fullmatch(_unit(variable)) or _packed_divisor(_unit(variable)))
 
 
@@ -114,12 +114,12 @@ def _unit(variable: xr.Variable) -> str:
 
 
 def _packed_divisor(unit: str) -> int:
-    """Return by what a packed date is divided for its year, 0 where it is none."""
+    """Return the divisor that gives the year of a packed date, 0 for other units."""
     return next((size for text, size in _PACKED.items() if unit.startswith(text)), 0)
 
 
 def decode_time_variable(name: Hashable, variable: xr.Variable) -> xr.Variable:
-    """Return a variable with dates in the place of what stands for them, or as it is."""
+    """Decode the dates of a variable, or return it unchanged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of years that nanoseconds or CF do not have
         return _decode_any_time(name, variable)
@@ -138,7 +138,7 @@ def _decode_any_time(name: Hashable, variable: xr.Variable) -> xr.Variable:
 
 
 def _decode_text_dates(name: Hashable, variable: xr.Variable) -> xr.Variable:
-    """Read dates that are written out; what is dated already stays."""
+    """Read dates written as text."""
     first = variable.values.flat[0]
     if not isinstance(first, str | bytes):
         return variable
@@ -158,9 +158,9 @@ _ISO_DATE_HINT = "Write dates year first, as 2012-07-16 or 2012-07-16T12:00."
 
 def _decode_counts(name: Hashable, variable: xr.Variable, unit: str, date: str) -> xr.Variable:
     """Read numbers since a date."""
-    kind = next((k for k, words in _UNITS.items() if _matches_unit(unit, words)), None)
+    kind = next((k for k, spellings in _UNITS.items() if _matches_unit(unit, spellings)), None)
     if kind is None:
-        raise DpdmError(f"{name} counts '{unit}', which is no unit of time that can be read.",
+        raise DpdmError(f"{name} counts '{unit}', an unknown unit of time.",
                         "Write times in days since a date.")  # fmt: skip
     calendar = read_calendar(name, variable)
     if calendar == "standard" and _YEAR_ZERO.match(date):
@@ -181,45 +181,44 @@ def _decode_counts(name: Hashable, variable: xr.Variable, unit: str, date: str) 
     return _decode_with_xarray(name, plain)
 
 
-def _matches_unit(unit: str, words: str) -> bool:
-    return any(re.fullmatch(word, unit.strip()) for word in words.split())
+def _matches_unit(unit: str, spellings: str) -> bool:
+    return any(re.fullmatch(each, unit.strip()) for each in spellings.split())
 
 
 def read_calendar(name: Hashable, variable: xr.Variable) -> str:
     """Return the CF name of a variable's calendar."""
-    said = str(variable.attrs.get("calendar", "")).strip()
-    if said.lower() not in CF_CALENDARS:
+    calendar = str(variable.attrs.get("calendar", "")).strip()
+    if calendar.lower() not in CF_CALENDARS:
         raise DpdmError(
-            f"{name} is in the calendar '{said}', which gives no dates.",
-            f"Set the calendar that holds: ncatted -O -a calendar,{name},o,c,standard "
-            "IN.nc OUT.nc.",
+            f"{name} is in the unknown calendar '{calendar}'.",
+            f"Set the right calendar: ncatted -O -a calendar,{name},o,c,standard IN.nc OUT.nc.",
         )
-    return CF_CALENDARS[said.lower()]
+    return CF_CALENDARS[calendar.lower()]
 
 
 def _check_year_zero(name: Hashable, variable: xr.Variable, kind: str) -> None:
-    """Refuse real years counted from the year 0, which the standard calendar does not have."""
+    """Refuse long times since the year 0, which the standard calendar does not have."""
     per = {"microseconds": 8.64e10, "milliseconds": 8.64e7, "seconds": 86400, "minutes": 1440,
            "hours": 24, "weeks": 1 / 7, "months": 1 / 30, "years": 1 / 365}  # fmt: skip
     if variable.size and np.nanmax(variable.values) / per.get(kind, 1) > 2 * 366:
         raise DpdmError(
             f"{name} counts from the year 0, which the standard calendar does not have: dates "
             "may be two days off.",
-            "Set the calendar that holds: ncatted -O -a calendar,"
+            "Set the right calendar: ncatted -O -a calendar,"
             f"{name},o,c,proleptic_gregorian IN.nc OUT.nc.",
         )
 
 
 def _parse_reference_date(name: Hashable, text: str, calendar: str) -> cftime.datetime:
     """Read the date that times are counted from, in UTC."""
-    said = text.strip()
-    if worded := _TEXT_DATE.fullmatch(said):
+    date_text = text.strip()
+    if worded := _TEXT_DATE.fullmatch(date_text):
         day, month, year, rest = worded.groups()
-        number = _MONTHS.index(month.lower()) + 1 if month.lower() in _MONTHS else 0
-        said = f"{year}-{number}-{day}{rest}"
-    if re.fullmatch(r"\d{8}(\s.*)?", said):
-        said = f"{said[:4]}-{said[4:6]}-{said[6:]}"
-    found = _DATE.fullmatch(said)
+        number = MONTHS.index(month.lower()) + 1 if month.lower() in MONTHS else 0
+        date_text = f"{year}-{number}-{day}{rest}"
+    if re.fullmatch(r"\d{8}(\s.*)?", date_text):
+        date_text = f"{date_text[:4]}-{date_text[4:6]}-{date_text[6:]}"
+    found = _DATE.fullmatch(date_text)
     if found is None:
         raise _undecodable_error(name, f"since '{text}'")
     year, month, day, *clock = (int(found[k] or 0) for k in _DATE.groupindex if k != "zone")
@@ -248,7 +247,7 @@ def _format_date(date: cftime.datetime) -> str:
 
 
 def _decode_with_xarray(name: Hashable, variable: xr.Variable) -> xr.Variable:
-    """Let xarray decode what CF counts, at once where it is an axis or its bounds."""
+    """Decode CF times with xarray; load axes and bounds at once."""
     small = variable.ndim < 2 or variable.shape[-1] == 2
     try:
         out = CFDatetimeCoder(time_unit="ns").decode(variable, str(name))
@@ -260,7 +259,7 @@ def _decode_with_xarray(name: Hashable, variable: xr.Variable) -> xr.Variable:
 
 
 def _mask_missing_dates(numbers: xr.Variable, dates: xr.Variable) -> xr.Variable:
-    """Take the dates away that xarray gives to missing numbers outside the standard calendar."""
+    """Mask missing numbers, which xarray decodes as dates outside the standard calendar."""
     gaps = ~np.isfinite(numbers.values.astype(float))
     if not gaps.any() or dates.dtype.kind == "M":
         return dates
@@ -275,7 +274,7 @@ def _value_range(variable: xr.Variable) -> str:
 
 
 def _add_month_periods(epoch: cftime.datetime, number: float, size: int) -> cftime.datetime:
-    """Add periods of ``size`` months to a date; a fraction is one of the period begun."""
+    """Add periods of ``size`` months to a date; a fraction is part of the last period."""
     whole = int(np.floor(number))
     start, end = (_shift_months(epoch, n * size) for n in (whole, whole + 1))
     return start + (end - start) * float(number - whole)
@@ -288,18 +287,18 @@ def _shift_months(date: cftime.datetime, months: int) -> cftime.datetime:
 
 
 def _decode_packed(name: Hashable, variable: xr.Variable, size: int) -> xr.Variable:
-    """Read dates that are packed into numbers: 2012.5, 201201.5 or 20120115.5."""
+    """Read dates packed into numbers: 2012.5, 201201.5 or 20120115.5."""
     calendar = read_calendar(name, variable)
     wrong = _invalid_packed_dates(variable.values, size)
     if wrong.size:
-        raise _undecodable_error(name, f"{wrong[0]:g} is no date")
+        raise _undecodable_error(name, f"{wrong[0]:g} is not a date")
     return _convert_numbers(
         variable, calendar, lambda number: _unpack_date(number, size, calendar)
     )
 
 
 def _invalid_packed_dates(values: np.ndarray, size: int) -> NDArray[np.float64]:
-    """Return the numbers that are no packed dates."""
+    """Return the numbers that are not packed dates."""
     known: NDArray[np.float64] = values[np.isfinite(values.astype(float))].astype(float)
     month = np.floor(known) % size // max(size // 100, 1) if size > 1 else np.ones(known.shape)
     day = np.floor(known) % 100 if size == 10_000 else np.ones(known.shape)
@@ -318,7 +317,7 @@ def _unpack_date(number: float, size: int, calendar: str) -> cftime.datetime:
 
 
 def _decode_unitless(name: Hashable, variable: xr.Variable) -> xr.Variable:
-    """Read packed dates and decimal years without units where nothing else can be meant."""
+    """Read packed dates and decimal years without units where they are unambiguous."""
     values, unit = variable.values, _unit(variable).lower()
     if variable.ndim != 1 or not values.size or not np.isfinite(values.astype(float)).all():
         return variable
@@ -339,7 +338,7 @@ def _decode_unitless(name: Hashable, variable: xr.Variable) -> xr.Variable:
 def _convert_numbers(
     variable: xr.Variable, calendar: str, date: Callable[[float], cftime.datetime]
 ) -> xr.Variable:
-    """Return dates for numbers: datetime64 where that holds them, as xarray has it."""
+    """Return dates for numbers: datetime64 where it can hold them, as in xarray."""
     numbers = variable.values.astype(float)
     try:
         dates = [date(n) if np.isfinite(n) else None for n in numbers.ravel().tolist()]
@@ -362,10 +361,10 @@ def holds_dates(time: xr.DataArray | xr.Variable) -> bool:
 
 
 def check_dates(time: xr.DataArray) -> None:
-    """Refuse a time whose numbers or words cannot be read as dates."""
+    """Refuse a time whose numbers or texts cannot be read as dates."""
     if holds_dates(time) or not time.size:
         return
-    decode_time_variable(str(time.name), time.variable)  # says why, where it knows
+    decode_time_variable(str(time.name), time.variable)  # reports the reason, where it is known
     unit = _unit(time.variable)
     raise DpdmError(
         f"{time.name} holds {' '.join([str(time.values.flat[0]), unit]).strip()}, "
@@ -375,5 +374,5 @@ def check_dates(time: xr.DataArray) -> None:
 
 
 def _drop_numeric_attrs(attrs: dict[str, Any]) -> dict[str, Any]:
-    """Return attributes but for those of the numbers."""
+    """Return attributes without units and calendar."""
     return {key: value for key, value in attrs.items() if key not in ("units", "calendar")}

@@ -1,4 +1,4 @@
-"""Read trajectories: states of a dynamical system, one after the other.
+"""Read trajectories: time series of states of a dynamical system.
 
 A file holds one variable of components, ``state(trajectory, time, component)``, or variables on
 one plane, ``u, v(trajectory, time, y, x)``. Their time is that of the model, not of the Earth.
@@ -52,7 +52,7 @@ def select_trajectory_variables(ds: xr.Dataset, path: Path) -> xr.Dataset:
 
 
 def is_component_state(ds: xr.Dataset) -> bool:
-    """Tell whether a state is a few components, not fields."""
+    """Tell whether a state consists of components, not fields."""
     return "component" in ds.dims
 
 
@@ -62,22 +62,20 @@ def stack_trajectories(ds: xr.Dataset, path: Path) -> NDArray[np.float32]:
         arrays = [ds[name].values for name in ds.data_vars]
     values = arrays[0] if is_component_state(ds) else np.stack(arrays, axis=2)
     if not np.isfinite(values).all():
-        raise DpdmError(
-            f"{path} holds missing or infinite values.", "Leave those trajectories out."
-        )
+        raise DpdmError(f"{path} holds missing or infinite values.", "Remove those trajectories.")
     out: NDArray[np.float32] = values.astype(np.float32)
     return out
 
 
 def plane_spacing(ds: xr.Dataset, plane: tuple[int, ...]) -> tuple[float, float]:
-    """Return the spacing of a plane's rows and columns, 0 where it is not told."""
+    """Return the spacing of a plane's rows and columns, 0 where unknown."""
     axes = [ds[n].values for n in ("y", "x")] if plane and {"y", "x"} <= set(ds.coords) else []
     steps = [float(np.diff(axis).mean()) if len(axis) > 1 else 0.0 for axis in axes]
     return (steps[0], steps[1]) if steps else (0.0, 0.0)
 
 
 def trajectory_cadence(ds: xr.Dataset) -> float:
-    """Return the time between two states, in the units of the file; 1 where it is not told."""
+    """Return the time between two states, in the units of the file; 1 where unknown."""
     steps = trajectory_time_steps(ds)
     return float(f"{steps.mean():.9g}") if len(steps) else 1.0
 
@@ -93,10 +91,10 @@ def trajectory_time_steps(ds: xr.Dataset) -> NDArray[np.float64]:
 
 
 def check_times(ds: xr.Dataset, path: Path | str) -> None:
-    """Refuse states that do not follow each other evenly."""
+    """Refuse states at irregular times."""
     steps = trajectory_time_steps(ds)
     if len(steps) and (steps.min() <= 0 or np.ptp(steps) > 1e-3 * steps.max()):
         raise DpdmError(
             f"The states of {path} are {steps.min():g} to {steps.max():g} apart in time.",
-            "A window knows one step: interpolate to even times, or cut the file.",
+            "A window has one time step: interpolate to regular times, or cut the file.",
         )

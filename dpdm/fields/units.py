@@ -1,11 +1,15 @@
-"""Units are checked and converted, never guessed in silence.
+"""Check and convert units; none is guessed in silence.
 
-`to_canonical` brings an array to the unit of its `Variable` and remembers the old one in
-`attrs["source_units"]`; `from_canonical` goes back. Every conversion is a line,
-canonical = scale * value + offset, whose two numbers come from pint. Precipitation needs two
-things more. One kilogram of water on a square metre is one millimetre. And an amount becomes a
-rate through its period, given by the time bounds; "per month" means the length of the calendar
-month of each step, in the calendar of the file.
+`to_canonical` converts an array to the unit of its `Variable` and stores the old one in
+`attrs["source_units"]`; `from_canonical` is its inverse. Every conversion is linear,
+canonical = scale * value + offset, with numbers from pint. One kilogram of water on a square metre
+is one millimetre; "per month" means the calendar month of each step.
+
+An amount of precipitation becomes a rate through its period. The time bounds give the period of a
+plain sum. The cell methods (CF-1.11, 7.3) may give another: ``time: sum within days time: mean
+over days`` is the mean daily amount, whatever the bounds, and so is the monthly mean of daily
+accumulations of ECMWF (step type ``avgad``). A mean of amounts without a period is refused: a
+guess could be wrong by a factor of 30.
 """
 
 from __future__ import annotations
@@ -43,6 +47,9 @@ _SCALED = re.compile(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)\s*\*?\s*(?=[a-z°º])(.+)",
 _DIGITS = str.maketrans("0123456789.-+", "abcdefghijpmp")  # digits would be exponents
 _PARTS = re.compile(r"(.+?)/\s*(\d+)\s*(|h|hrs?|hours?|d|days?)", re.I)  # K/10, mm/3h
 MAX_UNIT_LENGTH = 100  # characters of a unit
+_CELL_METHOD = re.compile(r"time: (\w+)(?: within (\w+))?(?: over (\w+))?(?: \(([^)]*)\))?")
+_INTERVAL = re.compile(r"interval:\s*([\d.]+)\s*(hour|hr|h|day|d)s?\b")
+DAYS_PER_PERIOD = {"hours": 1 / 24, "days": 1.0, "hour": 1 / 24, "day": 1.0}
 # A power as units have it, of a name or a number and not of another power.
 _POWER = re.compile(
     r"(?<!\^)(?<!\*\*)(?<![\w.])(\w*[^\W\d]|10|\([^()^*]*\))\s*(\*\*|\^)\s*"
@@ -68,7 +75,7 @@ def unit_registry() -> Any:
 
 @lru_cache
 def parse_unit(text: str) -> Any:
-    """Read a unit.
+    """Parse a unit.
 
     Example:
         >>> str(parse_unit("m s**-1")), str(parse_unit("mb"))
@@ -86,8 +93,21 @@ def parse_unit(text: str) -> Any:
         raise _unknown_unit_error(text) from fault
 
 
+def scale_factor(unit: str, target: str) -> float | None:
+    """Return the factor from a unit to another one, None where they are not compatible.
+
+    Example:
+        >>> scale_factor("hPa", "Pa"), scale_factor("hPa", "m")
+        (100.0, None)
+    """
+    parsed, wanted = parse_unit(unit), parse_unit(target)
+    if not parsed.is_compatible_with(wanted):
+        return None
+    return float(unit_registry().Quantity(1.0, parsed).to(wanted).magnitude)
+
+
 def check_text(text: str) -> None:
-    """Refuse what is too long or has too large exponents for a unit, before it is evaluated.
+    """Refuse a text that is too long or has too large exponents for a unit.
 
     Example:
         >>> check_text("kg m**-2 s^-1")
@@ -110,14 +130,14 @@ def _unknown_unit_error(text: str) -> DpdmError:
 
 
 def _normalise_spelling(text: str) -> str:
-    """Spell a unit as pint reads it."""
+    """Return a unit in the spelling of pint."""
     for pattern, unit in _SPELLINGS:
         text = re.sub(pattern, unit, text)
     return text
 
 
 def _scale_unit(factor: float, text: str) -> Any:
-    """Return a unit times a factor, which pint allows only in a unit of its own."""
+    """Return a unit times a factor, which pint allows only as a defined unit."""
     unit, ureg = _normalise_spelling(text), unit_registry()
     name = "times_" + repr(factor).translate(_DIGITS)
     offset = {"degC": "273.15", "degF": "233.15 + 200 / 9"}.get(unit)
@@ -140,10 +160,9 @@ def to_canonical(
     """Convert an array to the unit of its variable.
 
     Args:
-        array: Values in the unit of `attrs["units"]`; dask arrays stay lazy, but for one step
-            that is looked at.
-        variable: What the array is.
-        declared: The user's word for the unit; it goes before the attribute.
+        array: Values in the unit of `attrs["units"]`; dask arrays stay lazy.
+        variable: The variable of the array.
+        declared: The unit that the user declares, which takes precedence over the attribute.
         bounds: Time bounds (time, 2), the period of an amount.
     """
     unit = declared or str(array.attrs.get("units", "")).strip()
@@ -176,9 +195,9 @@ def from_canonical(
     """Convert an array of `to_canonical` back to its `source_units`, the exact inverse.
 
     Args:
-        array: A variable in its canonical unit; one that is not known comes back as it is.
+        array: A variable in its canonical unit; one that is not known is returned unchanged.
         bounds: Time bounds (time, 2), needed where the source unit is an amount.
-        difference: Whether the values are differences, as a spread is, which know no offset.
+        difference: Whether the values are differences, as a spread is, without offset.
     """
     variable = canonical_variable(array)
     if variable is None:
@@ -197,18 +216,18 @@ def from_canonical(
 
 
 def first_step(array: xr.DataArray) -> xr.DataArray:
-    """Take one (lat, lon) field, the first in every other dimension."""
+    """Return the first (lat, lon) field of an array."""
     return array.isel({dim: 0 for dim in array.dims if dim not in ("lat", "lon")})
 
 
 def _units_option_hint(variable: Variable) -> str:
-    return f"Say --units {variable.name}="
+    return f"Use --units {variable.name}="
 
 
 def _conversion_line(
     array: xr.DataArray, variable: Variable, unit: str, bounds: xr.DataArray | None
 ) -> tuple[Any, float]:
-    """Give scale and offset; the scale runs along time where months or periods differ."""
+    """Return scale and offset; the scale has a time axis where months or periods differ."""
     parsed = parse_unit(unit)
     if variable.name == "tp" and _is_amount(parsed):
         daily = linear_conversion(parsed / unit_registry().day, variable, unit)[0]
@@ -224,13 +243,13 @@ def _conversion_line(
 
 
 def linear_conversion(unit: Any, variable: Variable, text: str) -> tuple[float, float]:
-    """Give scale and offset of a unit that needs no calendar, ``text`` in the file."""
+    """Return scale and offset of a unit without a calendar, ``text`` in the file."""
     ureg, target = unit_registry(), parse_unit(variable.units)
     water = variable.name == "tp" and unit.dimensionality.get("[mass]", 0) == 1
     density = ureg.Quantity(1000, "kg m-3") if water else ureg.Quantity(1, "")
     if not (unit / density.units).is_compatible_with(target):
         raise DpdmError(
-            f"{variable.name} is in '{text}', which does not turn into {variable.units}.",
+            f"{variable.name} is in '{text}', which cannot be converted to {variable.units}.",
             f"{_units_option_hint(variable)}'{variable.units}' if the file is wrong, or its "
             f"true unit.",
         )
@@ -246,13 +265,13 @@ def _is_amount(unit: Any) -> bool:
 
 
 def _first_field_range(array: xr.DataArray) -> str:
-    """Return the least and the greatest value of the first field, in the unit of its file."""
+    """Return the range of the first field, in the unit of its file."""
     field = first_step(array)
     return f"{float(field.min()):.3g} to {float(field.max()):.3g}"
 
 
 def _days_in_each_month(array: xr.DataArray, bounds: xr.DataArray | None) -> Any:
-    """Give the days of the calendar month of each step, or of a mean month without time."""
+    """Return the days of the calendar month of each step, or of a mean month without time."""
     return days_in_month(array["time"], bounds) if "time" in array.coords else DAYS_PER_MONTH
 
 
@@ -261,12 +280,12 @@ def _is_identity(scale: Any, offset: float) -> bool:
 
 
 def _restore_attributes(out: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
-    """Keep name, order and precision; the months of a year must not make doubles of singles."""
+    """Restore name, order and precision, which the lengths of months would change."""
     return out.rename(like.name).transpose(*like.dims).astype(like.dtype)
 
 
 def _precipitation_standard_name(variable: Variable, unit: str) -> str:
-    """Give the CF standard name that fits a unit: for precipitation they differ."""
+    """Return the CF standard name for a unit, which matters for precipitation."""
     if variable.name != "tp":
         return variable.standard_name
     parsed = parse_unit(unit)
@@ -277,18 +296,11 @@ def _precipitation_standard_name(variable: Variable, unit: str) -> str:
 
 
 def restore_units(remapped: xr.Dataset, fields: xr.Dataset) -> xr.Dataset:
-    """Return canonical fields in the units of their file."""
+    """Convert canonical fields back to the units of their file."""
     bounds = fields.get("time_bnds")
     arrays = {name: from_canonical(array, bounds) for name, array in remapped.data_vars.items()}
     out = xr.Dataset(arrays, attrs=remapped.attrs)
     return out if bounds is None else out.assign_coords(time_bnds=bounds)
-
-
-_CELL_METHOD = re.compile(r"time: (\w+)(?: within (\w+))?(?: over (\w+))?(?: \(([^)]*)\))?")
-
-_INTERVAL = re.compile(r"interval:\s*([\d.]+)\s*(hour|hr|h|day|d)s?\b")
-
-DAYS_PER_PERIOD = {"hours": 1 / 24, "days": 1.0, "hour": 1 / 24, "day": 1.0}
 
 
 class CellMethod(NamedTuple):
@@ -315,13 +327,13 @@ def time_cell_methods(array: xr.DataArray) -> list[CellMethod]:
 def accumulation_days(
     array: xr.DataArray, unit: str, bounds: xr.DataArray | None, extent: Callable[[], str] = str
 ) -> Any:
-    """Return over how many days each amount fell: one number, or one a step (time).
+    """Return the days over which each amount fell: one number, or one a step (time).
 
     Args:
         array: An amount, with the attributes of its file.
-        unit: Its unit, for the sentences of a refusal.
+        unit: Its unit, for error messages.
         bounds: The bounds of its steps (time, 2).
-        extent: Gives its least and greatest value, for the same.
+        extent: Returns its range, for error messages.
     """
     methods = time_cell_methods(array)
     if array.attrs.get("GRIB_stepType") == "avgad":
@@ -331,7 +343,7 @@ def accumulation_days(
     if any(method.name == "mean" for method in methods) and not _is_plain_sum(methods):
         raise DpdmError(
             f"{array.name} is a mean of amounts ({unit}, cell_methods "
-            f"'{array.attrs['cell_methods']}'), and nothing gives the period of each amount.",
+            f"'{array.attrs['cell_methods']}'), and the period of each amount is unknown.",
             f"If it is per day, use --units tp={unit}/day; per month, --units tp={unit}/month.",
         )
     if bounds is None:
@@ -349,9 +361,9 @@ def accumulation_days(
 
 
 def rate_unit(array: xr.DataArray, unit: str) -> str:
-    """Return the unit of the rate that an amount is if its period is stated, else nothing.
+    """Return the unit of an amount as a rate, or an empty string without a stated period.
 
-    What is written in that unit can be read without cell methods.
+    A file in that unit can be read without cell methods.
     """
     avgad = array.attrs.get("GRIB_stepType") == "avgad"
     days = 1.0 if avgad else _days_from_cell_methods(time_cell_methods(array))
@@ -373,7 +385,7 @@ def mean_cell_methods(array: xr.DataArray) -> str:
 
 
 def _days_from_cell_methods(methods: list[CellMethod]) -> float | None:
-    """Return the days of an amount that the cell methods themselves give."""
+    """Return the days of an amount according to the cell methods, or None."""
     sums = [method for method in methods if method.name == "sum"]
     if sums and sums[0].within in DAYS_PER_PERIOD:
         return DAYS_PER_PERIOD[sums[0].within]
@@ -384,9 +396,9 @@ def _days_from_cell_methods(methods: list[CellMethod]) -> float | None:
 
 
 def _is_plain_sum(methods: list[CellMethod]) -> bool:
-    """Return whether amounts were summed over the whole step, last of all.
+    """Tell whether amounts were summed over the step.
 
-    The mean over the years of a climatology leaves an amount that of the step in one year.
+    A mean over the years of a climatology does not change that.
     """
-    kept = [method for method in methods if (method.name, method.over) != ("mean", "years")]
-    return bool(kept) and kept[-1].name == "sum" and kept[-1].within in ("", "years")
+    others = [method for method in methods if (method.name, method.over) != ("mean", "years")]
+    return bool(others) and others[-1].name == "sum" and others[-1].within in ("", "years")

@@ -1,13 +1,10 @@
 """Check every value as it is read: declared codes become missing, impossible values are refused.
 
-The checks are part of the lazy arrays, so whatever reads a step, and however often, reads checked
-values; nothing is read for the checks alone.
+The checks are part of the lazy arrays, so that no step is read for them alone.
 
-Warn of a mean that no region of that size has, as a wrong unit gives it.
-
-A unit off by ten or thirty leaves values that fall somewhere on Earth, so they cannot be refused.
-But the larger a region, the less its mean varies: the calendar-month means of ERA5, 2000 to 2025,
-over all boxes of three sizes lie between
+A unit wrong by a factor of ten or thirty leaves values that occur somewhere on Earth. But the
+larger a region, the less its mean varies, so that an unlikely mean of a region triggers a warning.
+The calendar-month means of ERA5, 2000 to 2025, over all boxes of three sizes lie between
 
     ==================  ======================  ==============
     latitude x longitude  precipitation, mm day-1  temperature, K
@@ -17,8 +14,8 @@ over all boxes of three sizes lie between
     60 x 120 degrees    0.90 to 6.3             260 to 300
     ==================  ======================  ==============
 
-Single months, days and other climates go further: a mean is doubted beyond twice the most or half
-the least rain, or 15 K outside. A desert of 20 degrees is never too dry.
+Single months, days and other climates vary more: the warning is for means above twice the greatest
+or below half the least precipitation, or 15 K outside. A desert of 20 degrees is never too dry.
 """
 
 from __future__ import annotations
@@ -56,17 +53,17 @@ HUGE_CODE_TOLERANCE = 1e-2  # relative, of huge codes, which people round: 9.97e
 
 
 def common_missing_codes(missing: MissingCodes) -> MissingCodes:
-    """Return the codes that hold for every variable, and so for files of other variables."""
+    """Return the missing-value codes that apply to every variable."""
     return {"": missing[""]} if "" in missing else {}
 
 
 def matches_code(values: Any, codes: Sequence[float], step: float = 0.0) -> NDArray[np.bool_]:
-    """Tell which values are one of some codes, in the precision of a file.
+    """Tell which values equal one of some codes, in the precision of a file.
 
     Args:
         values: The values, as read.
         codes: The codes.
-        step: That of packed values, of which half is rounding.
+        step: The increment of packed values, half of which is rounding.
     """
     found = np.zeros(np.shape(values), bool)
     for code in codes:
@@ -77,7 +74,7 @@ def matches_code(values: Any, codes: Sequence[float], step: float = 0.0) -> NDAr
 
 @dataclass(frozen=True)
 class BlockLocation:
-    """Where the values of a block stand, for a message.
+    """The position of a block in a file, for messages.
 
     Attributes:
         path: The file.
@@ -96,25 +93,25 @@ class BlockLocation:
     def describe_first_value(
         self, array: Array, bad: NDArray[np.bool_], block: tuple[int, ...]
     ) -> str:
-        """Return the first bad value, how many there are, and where they lie."""
+        """Return the first bad value, their number and position."""
         first = f"{format_code(array[bad][0])} {self.unit}".strip()
         return f"{self.path}: {self.name} is {first} {self.describe_location(bad, block)}"
 
     def describe_location(self, bad: NDArray[np.bool_], block: tuple[int, ...]) -> str:
-        """Return how many bad values there are, and where the first lies."""
+        """Return the number of bad values, and the position of the first."""
         inside = np.unravel_index(int(np.argmax(bad)), bad.shape)
         at = [int(s[b] + i) for s, b, i in zip(self.starts, block, inside, strict=True)]
         found = {name: axis[i] for (name, axis), i in zip(self.axes.items(), at, strict=True)}
-        who = f" of member {found['realization']}" if "realization" in found else ""
-        when = f" at {str(found['time'])[:16]}" if "time" in found else ""
+        member = f" of member {found['realization']}" if "realization" in found else ""
+        time = f" at {str(found['time'])[:16]}" if "time" in found else ""
         return (
-            f"in {int(bad.sum())} of {bad.size} cells{who}{when}, first at latitude "
+            f"in {int(bad.sum())} of {bad.size} cells{member}{time}, first at latitude "
             f"{found['lat']:g}, longitude {found['lon']:g}"
         )
 
 
 def format_code(value: Any) -> str:
-    """Return a value as one would declare it.
+    """Return a value as the user would declare it.
 
     Example:
         >>> format_code(np.float32(-99.9)), format_code(np.float32(1e20)), format_code(-999.0)
@@ -124,7 +121,7 @@ def format_code(value: Any) -> str:
 
 
 def block_location(array: xr.DataArray, path: str, unit: str) -> BlockLocation:
-    """Return where the blocks of a lazy array stand."""
+    """Return the positions of the blocks of a lazy array."""
     axes = {
         str(d): array[d].values if d in array.coords else np.arange(n)
         for d, n in array.sizes.items()
@@ -136,13 +133,13 @@ def block_location(array: xr.DataArray, path: str, unit: str) -> BlockLocation:
 def mask_missing_codes(
     array: xr.DataArray, codes: Sequence[float], step: float, known: bool, path: str
 ) -> xr.DataArray:
-    """Return the values of a file, declared codes missing, and fill values refused when read.
+    """Set declared codes to missing, and refuse undeclared fill values when values are read.
 
     Args:
         array: Lazy values, in the unit of the file.
-        codes: What the user declared missing.
-        step: That of packed values, 0 for others.
-        known: Whether the variable has limits, so that a value need not look like a code.
+        codes: Codes that the user declared missing.
+        step: The increment of packed values, 0 for others.
+        known: Whether the variable has limits, so that outlying codes are found by them.
         path: The file.
     """
     where = block_location(array, path, str(array.attrs.get("units", "")))
@@ -166,7 +163,7 @@ def check_fill_values(values: Array, where: BlockLocation, block: tuple[int, ...
         raise DpdmError(
             f"{where.path}: {where.name} holds infinite values "
             f"{where.describe_location(bad, block)}.",
-            "Set them to missing or mend them.",
+            "Set them to missing, or correct them.",
         )
     bad = np.abs(values) >= MIN_FILL_VALUE
     raise undeclared_code_error(values, bad, where, block)
@@ -175,7 +172,7 @@ def check_fill_values(values: Array, where: BlockLocation, block: tuple[int, ...
 def check_outlying_code(
     values: Array, code: float, where: BlockLocation, block: tuple[int, ...]
 ) -> None:
-    """Refuse a usual code that is further from all other values than they are from each other."""
+    """Refuse a usual code that lies further from the other values than their range."""
     bad = matches_code(values, [float(code)])
     rest = np.where(bad, np.nan, values)
     low, high = np.fmin.reduce(rest, None), np.fmax.reduce(rest, None)
@@ -186,7 +183,7 @@ def check_outlying_code(
 def undeclared_code_error(
     values: Array, bad: NDArray[np.bool_], where: BlockLocation, block: tuple[int, ...]
 ) -> DpdmError:
-    """Report a code for missing values that neither file nor user declares."""
+    """Return the error for a missing-value code that neither file nor user declares."""
     return DpdmError(
         f"{where.describe_first_value(values, bad, block)}: a code for missing values that "
         f"the file does not "
@@ -198,12 +195,12 @@ def undeclared_code_error(
 def check_limits_on_read(
     array: xr.DataArray, raw: xr.DataArray, variable: Variable, path: str
 ) -> xr.DataArray:
-    """Return canonical values that refuse, when read, what the variable cannot be.
+    """Refuse impossible canonical values when they are read.
 
     Args:
         array: Lazy values in the canonical unit.
-        raw: The same in the unit of the file.
-        variable: What they are.
+        raw: The same values in the unit of the file.
+        variable: Their variable.
         path: The file.
     """
     unit = str(array.attrs.get("source_units", variable.units))
@@ -228,23 +225,23 @@ def check_limits_on_read(
 def check_limits(
     values: Array, given: Array, variable: Variable, where: BlockLocation, block: tuple[int, ...]
 ) -> None:
-    """Refuse values beyond the limits of a variable: in a wrong unit, or a code."""
+    """Refuse values beyond the limits of a variable: a wrong unit, or a code."""
     low, high = PLAUSIBLE_RANGES[variable.name].limits
     bad = (values < low) | (values > high)
     first = format_code(given[bad][0])
-    lone = bool((given[bad] == given[bad][0]).all())
-    if not (lone and matches_code(given[bad][0], MISSING_VALUE_CODES + DOUBTFUL_CODES).any()):
+    single = bool((given[bad] == given[bad][0]).all())
+    if not (single and matches_code(given[bad][0], MISSING_VALUE_CODES + DOUBTFUL_CODES).any()):
         check_median(values, variable, where.unit, f"{where.path}: ")
     hint = f"If {first} stands for missing values, use --missing {first}"
     raise DpdmError(
         f"{where.describe_first_value(given, bad, block)}: outside {low:g} to {high:g} "
         f"{variable.units}.",
-        f"{hint}." if lone else f"{hint}; if the unit is another, --units {where.name}=UNIT.",
+        f"{hint}." if single else f"{hint}; if the unit is another, --units {where.name}=UNIT.",
     )
 
 
 def check_median(values: Array, variable: Variable, unit: str, prefix: str = "") -> None:
-    """Refuse canonical values whose median cannot be what their unit says."""
+    """Refuse canonical values whose median does not fit their unit."""
     (low, high), units = PLAUSIBLE_RANGES[variable.name][1:]
     finite = np.asarray(values, dtype=np.float64)[np.isfinite(values)]
     median = float(np.median(finite)) if finite.size else low
@@ -260,7 +257,7 @@ def check_median(values: Array, variable: Variable, unit: str, prefix: str = "")
 
 
 def reinterpret_value(value: float, variable: Variable, unit: str, other: str) -> float:
-    """Return a canonical value as if the file had meant another unit."""
+    """Return a canonical value as if the file were in another unit."""
     old, new = (linear_conversion(parse_unit(each), variable, each) for each in (unit, other))
     return float((value - old[1]) / old[0] * new[0] + new[1])
 
@@ -268,7 +265,7 @@ def reinterpret_value(value: float, variable: Variable, unit: str, other: str) -
 def apply_to_blocks(
     array: xr.DataArray, rule: Callable[..., Array], blocks: Sequence[da.Array], *settings: Any
 ) -> xr.DataArray:
-    """Return an array of which every block passes through a rule, of some settings, when read."""
+    """Apply a rule with settings to every block of an array when it is read."""
     name = f"checked-{tokenize(*(block.name for block in blocks), str(array.name), settings)}"
     lazy = da.map_blocks(rule, *blocks, name=name, dtype=array.dtype, meta=array.data._meta)
     return array.copy(data=lazy)
@@ -280,7 +277,7 @@ LIKELY_MEANS = (
     ((20.0, 20.0), {"tp": (0.0, 25.0), "t2m": (203.0, 323.0)}),
 )
 EXAMPLE_UNITS = {"tp": "mm/month", "t2m": "degF"}
-MIN_AREA_COVERED = 0.75  # of the region, for a mean over the islands of an ocean says nothing
+MIN_AREA_COVERED = 0.75  # of the region; a mean over a few islands is not comparable
 
 
 def warn_if_implausible(fields: xr.Dataset, path: Path) -> None:
@@ -297,13 +294,13 @@ def warn_if_implausible(fields: xr.Dataset, path: Path) -> None:
 
 
 def _likely_means(height: float, width: float) -> dict[str, tuple[float, float]]:
-    """Give the likely means of a region, by the largest box that fits into it."""
+    """Return the likely means of a region, those of the largest box that fits into it."""
     fits = [bounds for (lat, lon), bounds in LIKELY_MEANS if height >= lat and width >= lon]
     return fits[0] if fits else {}
 
 
 def _first_step_mean(array: xr.DataArray, grid: Grid) -> float:
-    """Average the first step over the area, or give NaN where much is missing."""
+    """Return the area mean of the first step, NaN where much is missing."""
     values = np.asarray(first_step(array).values, dtype=np.float64)
     weights = np.where(np.isfinite(values), grid.weights, 0.0)
     if weights.sum() < MIN_AREA_COVERED * grid.weights.sum():
@@ -322,7 +319,7 @@ def _implausible_mean_message(
     return (
         f"{path}: {name} averages {mean:.3g} {unit} over {extent[0]:.0f} by {extent[1]:.0f} "
         f"degrees; {likely[0]:g} to {likely[1]:g} is likely. If its unit is not "
-        f"'{array.attrs['source_units']}', say which, as in --units {name}={EXAMPLE_UNITS[name]}."
+        f"'{array.attrs['source_units']}', use --units {name}={EXAMPLE_UNITS[name]}."
     )
 
 
@@ -333,8 +330,8 @@ def load_checked_fields(
 
     Args:
         ds: The fields.
-        path: What a message calls them.
-        gaps: Whether whole fields may be missing.
+        path: The file, for messages.
+        gaps: Whether fields may be missing completely.
     """
     path = path or ds.encoding.get("source", "the file")
     check_required_memory(
@@ -347,7 +344,7 @@ def load_checked_fields(
 
 
 def check_values(ds: xr.Dataset, path: Path | str, gaps: bool = False) -> None:
-    """Refuse loaded fields that hold no value at all, or are in a wrong unit."""
+    """Refuse loaded fields without any value, or in a wrong unit."""
     with prefix_file_name(path):
         for name, array in ds.data_vars.items():
             if {"lat", "lon"} <= set(array.dims) and array.dtype.kind == "f":
@@ -356,7 +353,7 @@ def check_values(ds: xr.Dataset, path: Path | str, gaps: bool = False) -> None:
 
 @contextmanager
 def translate_read_errors(path: Path | str) -> Iterator[None]:
-    """Say what the libraries below throw at a damaged file as a sentence."""
+    """Report the exceptions of file libraries as a damaged file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", xr.SerializationWarning)
@@ -375,7 +372,7 @@ def _check_field_values(array: xr.DataArray, name: str, gaps: bool) -> None:
 
 
 def check_field_median(array: xr.DataArray, variable: Variable | None) -> None:
-    """Refuse a field of which the median cannot be what its unit says."""
+    """Refuse a field of a variable whose median does not fit its unit."""
     if variable and variable.name in PLAUSIBLE_RANGES:
         unit = array.attrs.get("source_units", variable.units)
         check_median(array.values, variable, unit)

@@ -1,11 +1,10 @@
-"""Write fields block by block, and all or nothing.
+"""Write fields block by block, completely or not at all.
 
-A `Writer` lays out the whole file as a draft, fills it one block at a time, and publishes it when
-all went well. After a fault or an interrupt nothing is left. No more than one block is ever in
-memory.
+A `Writer` lays out the file as a draft, fills it one block at a time, and publishes it at the end.
+After an error or an interrupt nothing is left. Only one block is in memory at a time.
 
-The layout comes from a template: its lazy (dask) variables are left empty, to be filled by
-`write`; all else in it is written at once.
+The layout comes from a template: its lazy (dask) variables are filled by `write`, all others are
+written at once.
 """
 
 from __future__ import annotations
@@ -55,13 +54,13 @@ def check_output(
     overwrite: bool = False,
     suffixes: Sequence[str] = OUTPUT_SUFFIXES,
 ) -> None:
-    """Refuse an output that could not be written, before anything is computed.
+    """Refuse an output that cannot be written, before anything is computed.
 
     Args:
         path: The output.
-        inputs: All that is read, in any form that `paths_in` knows.
+        inputs: All inputs, in any form that `iterate_paths` accepts.
         overwrite: Whether an existing output is replaced.
-        suffixes: What it may end in.
+        suffixes: The allowed suffixes.
     """
     if path.suffix not in suffixes:
         raise DpdmError(f"{path} ends in '{path.suffix}'.", f"End it in {', '.join(suffixes)}.")
@@ -122,7 +121,7 @@ def _check_folder(path: Path) -> None:
 
 
 def _check_replaceable(path: Path, overwrite: bool) -> None:
-    """Refuse to replace what the user did not offer, and any folder that is no Zarr store."""
+    """Refuse to replace an output without permission, and any folder but a Zarr store."""
     if not (path.is_file() or path.is_dir()):
         raise DpdmError(f"{path} is a device or a pipe.", "Write to a file.")
     if not overwrite:
@@ -134,11 +133,11 @@ def _check_replaceable(path: Path, overwrite: bool) -> None:
 
 
 class Writer:
-    """Fill a NetCDF file or a Zarr store block by block, and keep it only when whole.
+    """Fill a NetCDF file or a Zarr store block by block, and publish it when complete.
 
     Args:
         path: The target; its suffix decides the format.
-        template: The layout, as `finish` gives it, with lazy variables to be filled.
+        template: The layout, from `add_cf_metadata`, with lazy variables to be filled.
         overwrite: Whether an existing target is replaced.
     """
 
@@ -163,7 +162,7 @@ class Writer:
         return self
 
     def write(self, block: xr.Dataset) -> None:
-        """Put values where their coordinates say.
+        """Write values at the positions of their coordinates.
 
         Args:
             block: Any contiguous part of the template, with some or all of its lazy variables; a
@@ -184,7 +183,7 @@ class Writer:
         fault: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Publish the whole file, or leave nothing."""
+        """Publish the complete file, or discard it."""
         if kind is not None:
             return self._discard_draft()
         try:
@@ -199,9 +198,9 @@ class Writer:
             self._open.close()
 
     def _discard_draft(self) -> None:
-        """Remove what was begun; a file that was cut short may not even close.
+        """Discard the draft, without waiting long for a file that cannot be closed.
 
-        Whoever raised within a program may have left a lock behind, so none is waited for long.
+        An exception elsewhere may have left a lock behind.
         """
         closing = threading.Thread(target=self._close_quietly, daemon=True)
         closing.start()
@@ -242,7 +241,7 @@ def _locate_slice(like: xr.DataArray, block: xr.DataArray, dim: str) -> slice:
 
 
 def _separate_lazy_variables(template: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
-    """Part what is written at once from the names of what is filled later."""
+    """Return the variables that are written at once, and the names of the lazy ones."""
     lazy = [str(name) for name, array in template.data_vars.items() if array.chunks is not None]
     now = template.drop_vars(lazy)
     for variable in now.variables.values():
@@ -266,9 +265,9 @@ def _create_netcdf_variable(file: netCDF4.Dataset, array: xr.DataArray) -> Any:
     kind = np.dtype(array.encoding.get("dtype", array.dtype))
     fill = array.encoding.get("_FillValue", np.nan)
     dims = [str(dim) for dim in array.dims]
-    made = file.createVariable(str(array.name), kind, dims, fill_value=fill, **stored)
-    made.setncatts(array.attrs)
-    return made
+    variable = file.createVariable(str(array.name), kind, dims, fill_value=fill, **stored)
+    variable.setncatts(array.attrs)
+    return variable
 
 
 def _create_zarr(template: xr.Dataset, path: Path, stack: ExitStack) -> dict[str, Any]:
@@ -291,20 +290,20 @@ def _create_zarr_array(group: zarr.Group, array: xr.DataArray) -> Any:
 
 
 def write_text(path: Path, text: str, overwrite: bool = False) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file, completely or not at all."""
     with _translate_write_errors(path), open_draft(path, overwrite) as hidden:
         hidden.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def _translate_write_errors(path: Path) -> Iterator[None]:
-    """Say a system's fault as a sentence."""
+    """Report errors of the system as a DpdmError."""
     try:
         yield
     except (OSError, RuntimeError) as fault:
         full = getattr(fault, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
         disk = shutil.disk_usage(path.resolve().parent)
-        if full or (disk.total > 0 and disk.free < 1 << 20):  # HDF5 says no more than "HDF error"
+        if full or (disk.total > 0 and disk.free < 1 << 20):  # HDF5 reports only "HDF error"
             what, hint = f"The disk is full: {path} was not written.", "Make room."
         else:
             what, hint = f"{path} cannot be written: {fault}.", "Check the folder and its quota."

@@ -1,14 +1,12 @@
-"""Which step of a field an observation belongs to.
+"""Collocate observations with the steps and the domain of a field.
 
-With bounds, the step whose interval holds the stamp (start included, end not). Without, the axis
-itself tells: steps a month apart are months, and any stamp within the month matches; so with years
-and days; otherwise a step reaches half way to its neighbours. Numbers, as on a model's own axis,
-must agree to a hundredth of a step.
+With bounds, an observation belongs to the step whose interval contains its stamp (start included,
+end not). Without, steps a month apart are months, and any stamp within the month matches; the same
+holds for years and days; other steps reach half way to their neighbours. Numbers, as on a model's
+axis, must agree to a hundredth of a step.
 
-How far what an observation sees reaches, and whether the domain holds all of it.
-
-A point is seen where it lies. A block or a disc that reaches beyond the domain's edge is a mean of
-what is known and what is not, and no observation of the domain.
+The footprint of a point is its position, that of a mean a block or a disc. A footprint that
+reaches beyond the domain's edge is outside the domain.
 """
 
 from __future__ import annotations
@@ -41,63 +39,65 @@ def match_steps(
         stamps: Dates or numbers.
         time: The field's axis, ascending, in any calendar.
         bounds: Its bounds (time, 2).
-        period: What a step stands for, day, month or year, where the axis does not decide; a
-            single step is a day otherwise.
+        period: The period of a step, day, month or year, where the axis does not show it; a
+            single step is a day by default.
     """
     known = stamps.notna().to_numpy()
     out = np.full(len(stamps), -1, dtype=np.int64)
     if not known.any():
         return out
-    said = stamps.to_numpy()[known]
-    dated = said.dtype.kind == "M" or hasattr(said[0], "year")
+    values = stamps.to_numpy()[known]
+    dated = values.dtype.kind == "M" or hasattr(values[0], "year")
     if dated != (time.dtype.kind in "MO"):
         kind = "dates" if dated else "numbers"
         raise DpdmError(
-            f"The observations' times are {kind}, as {said[0]!s:.19} is, "
+            f"The observations' times are {kind}, as {values[0]!s:.19} is, "
             f"and the field's are {'numbers' if dated else 'dates'}.",
             "Give both the same.",
         )
-    out[known] = _match_dates(said, time, bounds, period) if dated else _match_numbers(said, time)
+    out[known] = (
+        _match_dates(values, time, bounds, period) if dated else _match_numbers(values, time)
+    )
     return out
 
 
 def previous_moments(ends: pd.Series) -> pd.Series:
-    """Return the moments just before some dates; numbers are those of steps themselves."""
+    """Return the second before each date; numbers are returned unchanged."""
     if ends.dtype.kind == "M":
         return ends - pd.Timedelta(1, "s")
     dated = ends.dtype == object
     return ends - timedelta(seconds=1) if dated else ends
 
 
-def _match_numbers(said: np.ndarray, time: xr.DataArray) -> StepIndices:
-    axis, values = time.values.astype(float), said.astype(float)
+def _match_numbers(values: np.ndarray, time: xr.DataArray) -> StepIndices:
+    axis, values = time.values.astype(float), values.astype(float)
     nearest = np.abs(values[:, None] - axis).argmin(axis=1)
     spacing = np.diff(axis).min() if axis.size > 1 else 1.0
     return np.where(np.abs(values - axis[nearest]) <= 0.01 * spacing, nearest, -1)
 
 
 def _match_dates(
-    said: np.ndarray, time: xr.DataArray, bounds: xr.DataArray | None, period: str
+    values: np.ndarray, time: xr.DataArray, bounds: xr.DataArray | None, period: str
 ) -> StepIndices:
     calendar = time.dt.calendar
-    words, axis = _date_components(said), _date_components(time.values)
+    parts, axis = _date_components(values), _date_components(time.values)
     if bounds is not None:
         return _search_intervals(
-            _count_days(words, calendar),
+            _count_days(parts, calendar),
             _count_days(_date_components(bounds.values.ravel()), calendar),
         )
     days = _count_days(axis, calendar)
     period = period_of(time) or period or ("day" if time.size == 1 else "")
     if period not in MATCHING_PERIODS:
-        return _search_intervals(_count_days(words, calendar), _midpoint_edges(days))
+        return _search_intervals(_count_days(parts, calendar), _midpoint_edges(days))
     at = {label: i for i, label in enumerate(_number_periods(axis, period).tolist())}
     return np.array(
-        [at.get(label, -1) for label in _number_periods(words, period).tolist()], np.int64
+        [at.get(label, -1) for label in _number_periods(parts, period).tolist()], np.int64
     )
 
 
 def _midpoint_edges(axis: Array) -> Array:
-    """Return starts and ends, in turn, of intervals that reach half way to the neighbours."""
+    """Return alternating starts and ends of intervals half way to the neighbours."""
     middle = (axis[1:] + axis[:-1]) / 2
     edges = np.r_[2 * axis[0] - middle[0], middle, 2 * axis[-1] - middle[-1]]
     return np.stack([edges[:-1], edges[1:]], axis=1).ravel()
@@ -118,41 +118,41 @@ def _date_components(stamps: Any) -> NDArray[np.int64]:
     return np.array([[getattr(date, part) for part in parts] for date in stamps], np.int64)
 
 
-def _number_periods(words: NDArray[np.int64], period: str) -> NDArray[np.int64]:
-    """Number the years, months or days that dates lie in."""
+def _number_periods(parts: NDArray[np.int64], period: str) -> NDArray[np.int64]:
+    """Return the numbers of the years, months or days of dates."""
     count = {"year": 1, "month": 2, "day": 3}[period]
-    labels: NDArray[np.int64] = words[:, :count] @ np.array([10_000, 100, 1])[:count]
+    labels: NDArray[np.int64] = parts[:, :count] @ np.array([10_000, 100, 1])[:count]
     return labels
 
 
-def _count_days(words: NDArray[np.int64], calendar: str) -> Array:
-    """Count days in a field's calendar, NaN where it has no such day."""
-    dates, which = np.unique(words[:, :3], axis=0, return_inverse=True)
-    whole = np.array([_day_number(date, calendar) for date in dates.tolist()])
-    days: Array = whole[which.ravel()] + words[:, 3:] @ [3600, 60, 1] / 86400
+def _count_days(parts: NDArray[np.int64], calendar: str) -> Array:
+    """Return days in a field's calendar, NaN for dates that it lacks."""
+    dates, which = np.unique(parts[:, :3], axis=0, return_inverse=True)
+    day_numbers = np.array([_day_number(date, calendar) for date in dates.tolist()])
+    days: Array = day_numbers[which.ravel()] + parts[:, 3:] @ [3600, 60, 1] / 86400
     return days
 
 
-def _day_number(words: list[int], calendar: str) -> float:
+def _day_number(parts: list[int], calendar: str) -> float:
     try:
-        date = cftime.datetime(*words, calendar=calendar)
+        date = cftime.datetime(*parts, calendar=calendar)
     except ValueError:
         return np.nan
     return float(cftime.date2num(date, "days since 1850-01-01", calendar=calendar))
 
 
-EDGE_TOLERANCE = 1e-6  # cells, by which rounding may carry a block over the edge at which it ends
+EDGE_TOLERANCE = 1e-6  # cells; rounding of the edge of a block
 
 
 def footprints_in_domain(
     table: pd.DataFrame, domain: Grid, swap: bool = False
 ) -> NDArray[np.bool_]:
-    """Tell which observations lie in the domain's cells, with all that they are a mean over.
+    """Tell which observations have their footprints in the domain.
 
     Args:
         table: Observations.
         domain: The grid.
-        swap: Whether to take latitude for longitude.
+        swap: Whether to exchange latitude and longitude.
     """
     lat, lon = (table[name].to_numpy() for name in (("lon", "lat") if swap else ("lat", "lon")))
     lon = wrap_longitudes(lon, domain)
@@ -166,43 +166,43 @@ def footprints_in_domain(
 
 
 def wrap_longitudes(lon: Array, domain: Grid) -> Array:
-    """Bring longitudes to the turn of the circle that the domain is on."""
+    """Wrap longitudes to the range of the domain."""
     middle = (domain.lon_edges[0] + domain.lon_edges[-1]) / 2
     near: Array = lon + 360.0 * np.round((middle - lon) / 360.0)
     return near
 
 
 def footprint_reach(table: pd.DataFrame, lat: Array, domain: Grid) -> tuple[Array, Array, Array]:
-    """Return how far south, north and to either side each observation reaches, degrees.
+    """Return the southern and northern ends and the half-width of footprints, degrees.
 
     Args:
         table: Observations, with ``operator``, ``factor`` and ``radius`` where they have any.
         lat: Their latitudes, with shape (N,).
-        domain: The grid, of whose cells blocks are made.
+        domain: The grid, whose cells form the blocks.
     """
     arc = np.degrees(operator_setting(table, ("mean", ""), "radius") / EARTH_RADIUS)
     half = (operator_setting(table, ("coarse",), "factor") / 2 - EDGE_TOLERANCE).clip(min=0)
     tall, wide = half * np.array(domain.spacing)[:, None]
-    # A disc goes over a pole and comes down on the other side.
+    # A disc may extend across a pole.
     south = np.where(arc > 0, (lat - arc).clip(min=-90), lat - tall)
     north = np.where(arc > 0, (lat + arc).clip(max=90), lat + tall)
     return south, north, wide + longitude_reach(arc, lat)
 
 
 def operator_setting(table: pd.DataFrame, of: tuple[str, ...], name: str) -> Array:
-    """Return a setting of the rows of some operators, 0 in all others."""
+    """Return a setting of the rows with some operators, 0 in other rows."""
     if name not in table:
         return np.zeros(len(table))
-    said = table[name].where(row_operators(table).isin(of), 0.0)
-    values: Array = said.fillna(0.0).to_numpy(float)
+    setting = table[name].where(row_operators(table).isin(of), 0.0)
+    values: Array = setting.fillna(0.0).to_numpy(float)
     return values
 
 
 def longitude_reach(arc: Array, lat: Array) -> Array:
-    """Return how far discs reach along longitude; all round where they hold a pole.
+    """Return the half-width of discs in longitude, 180 degrees where they contain a pole.
 
     The meridian that touches a small circle of radius r around latitude phi lies
-    asin(sin r / cos phi) beside its middle.
+    asin(sin r / cos phi) from its centre.
     """
     polar = arc >= 90 - np.abs(lat)
     cosine = np.where(polar, 1.0, np.cos(np.radians(lat)))

@@ -1,7 +1,8 @@
-"""What the columns of an observation file are called, and what the user said about them.
+"""The columns of observation files and tables, and the user's options for them.
 
-The same words serve the header of a table and the variables of a NetCDF file. A *role* is what
-dpdm needs to know of an observation besides its variable: when, where, how sure.
+The same names serve the header of a CSV file and the variables of a NetCDF file. A *role* is the
+meaning of a column besides a variable: time, position, error. The operator of a row maps the field
+to its value; the same variable name means air at the surface, or at a pressure.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from dpdm.fields.variables import (
 )
 
 COLUMN_ALIASES: dict[str, tuple[str, ...]] = {
-    role: tuple(words.split())
-    for role, words in {
+    role: tuple(names.split())
+    for role, names in {
         "time": "time valid_time datetime date_time timestamp date tm obs_time",
         "lat": "lat latitude nav_lat station_latitude precise_latitude",
         "lon": "lon longitude long lng nav_lon station_longitude precise_longitude",
@@ -74,15 +75,15 @@ ERROR_SUFFIX = re.compile(r"[_ ](error|std|sigma|uncertainty|stderr|standard_err
 
 
 def find_column(names: list[str], role: str) -> int | None:
-    """Return where a role's best name stands among names that are `plain`, if anywhere."""
+    """Return the index of a role's first alias among normalised names, or None."""
     return next((names.index(word) for word in COLUMN_ALIASES[role] if word in names), None)
 
 
 def find_columns(names: list[str]) -> dict[str, int]:
-    """Return where each role's best name stands.
+    """Return the index of each role's column.
 
-    Settings are those of an operator, and a radius may be that of a channel's footprint. Without
-    an operator, a level is a pressure.
+    Settings need an operator, but a radius may be that of a channel's footprint. Without an
+    operator, a level is a pressure.
     """
     found = {role: at for role in COLUMN_ALIASES if (at := find_column(names, role)) is not None}
     if "level" in found and "operator" not in found:
@@ -97,7 +98,7 @@ def _role_applies(role: str, found: Mapping[str, int]) -> bool:
 
 
 def parse_pressure_level(text: str) -> Level | None:
-    """Return the place that the name of a variable on one level of pressure speaks of.
+    """Return the level in a name on one pressure level, or None.
 
     Example:
         >>> parse_pressure_level("ta_850").name, parse_pressure_level("T50hPa").name
@@ -117,20 +118,20 @@ def parse_pressure_level(text: str) -> Level | None:
 
 
 def _is_unambiguous_level(text: str) -> bool:
-    """Tell whether a heading can mean nothing but a level: t850 and t50hPa, not t1."""
-    place = parse_pressure_level(text)
-    return place is not None and (place.level >= 1e4 or not normalise_heading(text)[-1].isdigit())
+    """Tell whether a heading is certainly a level: t850 and t50hPa, not t1."""
+    level = parse_pressure_level(text)
+    return level is not None and (level.level >= 1e4 or not normalise_heading(text)[-1].isdigit())
 
 
 @dataclass(frozen=True)
 class ObservationOptions:
-    """What the user said about variables.
+    """The user's options for the variables of observation files.
 
     Attributes:
         rename: Canonical name to name in the file.
-        units: Units by either name; they go before the file's.
+        units: Units by either name, which take precedence over the file's.
         errors: Standard deviations by canonical name, in canonical units.
-        missing: Numbers that stand for missing values, by either name; of all under "".
+        missing: Missing-value codes, by either name; those of all under "".
     """
 
     rename: Mapping[str, str]
@@ -138,22 +139,24 @@ class ObservationOptions:
     errors: Mapping[str, float]
     missing: MissingCodes = field(default_factory=dict)
 
-    def name(self, old: str, aloft: bool = False) -> str:
-        """Return what a variable of a file is called inside dpdm, beside a pressure or without."""
+    def name(self, old: str, has_pressure: bool = False) -> str:
+        """Return the canonical name of a variable in a file, with a pressure or without."""
         chosen = [new for new, name in self.rename.items() if name == old]
         if chosen:
             return chosen[0]
-        known = (canonical_name(old, LEVEL_VARIABLES) if aloft else None) or canonical_name(old)
-        place = parse_pressure_level(old)
-        return known or (place.name if place else old)
+        known = (canonical_name(old, LEVEL_VARIABLES) if has_pressure else None) or canonical_name(
+            old
+        )
+        level = parse_pressure_level(old)
+        return known or (level.name if level else old)
 
-    def includes(self, old: str, aloft: bool = False) -> bool:
-        """Tell whether a column is to be read: known to dpdm, or named by the user."""
-        name = self.name(old, aloft)
+    def includes(self, old: str, has_pressure: bool = False) -> bool:
+        """Tell whether a column is read: known to dpdm, or named by the user."""
+        name = self.name(old, has_pressure)
         taken = self.rename.get(name, old) != old
         known = (
             name in SURFACE_VARIABLES | SATELLITE_VARIABLES
-            or (aloft and name in LEVEL_VARIABLES)
+            or (has_pressure and name in LEVEL_VARIABLES)
             or _is_unambiguous_level(old)
         )
         return not taken and (known or bool({name, old} & self.named_variables()))
@@ -163,23 +166,23 @@ class ObservationOptions:
         return {*self.rename, *self.units, *self.errors, *self.missing} - {""}
 
     def chosen_file_names(self) -> set[str]:
-        """Return the names in files that the user chose."""
+        """Return the names in files that the user chose for variables."""
         return set(self.rename.values())
 
     def unit(self, old: str, written: str = "") -> str:
-        """Return the unit of a variable, the user's word before what is written."""
-        names = (self.name(old), self.name(old, aloft=True), old)
+        """Return the unit of a variable: the user's, else that of the file."""
+        names = (self.name(old), self.name(old, has_pressure=True), old)
         return next((self.units[n] for n in names if n in self.units), written).strip()
 
 
-def check_unique_columns(names: list[str], asked: ObservationOptions) -> None:
-    """Refuse two columns that claim to be one variable."""
+def check_unique_columns(names: list[str], options: ObservationOptions) -> None:
+    """Refuse two columns of the same variable."""
     for i, name in enumerate(names):
-        twins = [other for other in names[:i] if asked.name(other) == asked.name(name)]
+        twins = [other for other in names[:i] if options.name(other) == options.name(name)]
         if twins:
             raise DpdmError(
-                f"{twins[0]} and {name} may each be {asked.name(name)}.",
-                f"Say which: --obs-var {asked.name(name)}={name}.",
+                f"{twins[0]} and {name} may each be {options.name(name)}.",
+                f"Choose one: --obs-var {options.name(name)}={name}.",
             )
 
 
@@ -203,23 +206,25 @@ OPERATOR_UNITS = {
 
 
 def row_variables(table: pd.DataFrame) -> pd.Series:
-    """Return what each row's variable is, of one on levels the family; empty where unknown."""
-    aloft = table["pressure"].notna() if "pressure" in table else pd.Series(False, table.index)
+    """Return the known variable of each row, the family of a level; empty where unknown."""
+    has_pressure = (
+        table["pressure"].notna() if "pressure" in table else pd.Series(False, table.index)
+    )
     names = {name: _observed_variable_name(name) for name in table["variable"].unique()}
     known = table["variable"].map(names)
     return known.where(
-        ~known.isin(LEVEL_VARIABLES) | ~table["variable"].isin(LEVEL_VARIABLES) | aloft, ""
+        ~known.isin(LEVEL_VARIABLES) | ~table["variable"].isin(LEVEL_VARIABLES) | has_pressure, ""
     )
 
 
 def _observed_variable_name(name: str) -> str:
-    """Return what a name means, on levels the family's."""
-    place = parse_pressure_level(name)
-    return name if name in OBSERVED_VARIABLES else place.family if place else ""
+    """Return the known variable of a name, the family of a level; empty where unknown."""
+    level = parse_pressure_level(name)
+    return name if name in OBSERVED_VARIABLES else level.family if level else ""
 
 
 def row_operators(table: pd.DataFrame) -> pd.Series:
-    """Return the name of each row's operator, empty for values of the variable itself."""
+    """Return the operator of each row, empty for values of the variable itself."""
     named = table["operator"] if "operator" in table else pd.Series("", table.index)
     return named.fillna("")
 
@@ -231,5 +236,5 @@ OPERATOR_VARIABLES = {
 
 
 def swapped_coordinates_error(evidence: str, what: str = "the two columns' names") -> DpdmError:
-    """Say that someone took latitude for longitude."""
+    """Return the error for swapped latitude and longitude."""
     return DpdmError(f"{evidence}: latitude and longitude look swapped.", f"Exchange {what}.")

@@ -1,7 +1,7 @@
-"""Read a table of text: whatever its separator, decimal sign, encoding and header.
+"""Read observations from CSV files with any usual separator, decimal sign, encoding and header.
 
-One observation a line (columns `variable` and `value`), or one column a variable. What dpdm makes
-of either is a *raw table*, long, with the file's own names and units; `observations` goes on.
+Files have one observation a line (columns `variable` and `value`), or one column a variable. Both
+become a *raw table* of one observation a row, with the file's names and units.
 """
 
 from __future__ import annotations
@@ -32,46 +32,46 @@ from dpdm.system import read_bytes
 
 OBSERVATION_COLUMNS_HINT = (
     "Its first line must name time, lat, lon, and variable, value and units, or variables with "
-    "their units, as t2m [degC]; --obs-var t2m=NAME says which is which."
+    "their units, as t2m [degC]; --obs-var t2m=NAME names a variable's column."
 )
 MAX_COLUMN_COUNT = 10_000  # columns
 _HEADING = re.compile(r"^(.*?)\s*[\[(]([^\])]*)[\])]\s*$")
 
 
-def read_csv_observations(path: Path, asked: ObservationOptions) -> pd.DataFrame:
+def read_csv_observations(path: Path, options: ObservationOptions) -> pd.DataFrame:
     """Read a CSV file as a raw table."""
     cells = read_cells(path)
     names = [normalise_heading(_split_heading(column)[0]) for column in cells]
     at = find_columns(names)
     _check_header(list(cells), at)
     long = "value" in at and names[at["value"]] not in map(
-        normalise_heading, asked.rename.values()
+        normalise_heading, options.rename.values()
     )
     table = _read_shared_columns(cells, at, names)
-    beside = at.get("pressure")
+    pressure = at.get("pressure")
     parts = (
-        [_read_long_form(cells, table, at, asked)]
+        [_read_long_form(cells, table, at, options)]
         if long
-        else _read_wide_form(cells, table, names, asked, beside)
+        else _read_wide_form(cells, table, names, options, pressure)
     )
     if not parts:
-        bare = ", ".join(_split_heading(column)[0] for column in cells)
+        headings = ", ".join(_split_heading(column)[0] for column in cells)
         raise DpdmError(
-            f"no column is a variable that is known; there is {bare}.", OBSERVATION_COLUMNS_HINT
+            f"no column is a known variable; the columns are {headings}.", OBSERVATION_COLUMNS_HINT
         )
     return pd.concat(parts, ignore_index=True)
 
 
 def read_station_positions(path: Path, needed: Sequence[str] = ("lat", "lon")) -> pd.DataFrame:
-    """Read where stations are: `station`, `lat` and `lon`, each place once, in their order.
+    """Read the positions of stations: `station`, `lat` and `lon`, without duplicates.
 
-    Stations have the numbers of their rows where they have no names and none are needed.
+    Stations without names have the numbers of their rows.
     """
     cells = read_cells(path)
     at = find_columns([normalise_heading(_split_heading(column)[0]) for column in cells])
     if lost := [role for role in needed if role not in at]:
         headings = ", ".join(cells.columns[:6])
-        what = f"there is no column {' and no '.join(lost)}; there is {headings}."
+        what = f"there is no column {' and no '.join(lost)}; the columns are {headings}."
         raise DpdmError(what, "Its first line must name name, lat and lon.")
     table = pd.DataFrame({role: _parse_number_column(cells, at[role]) for role in ("lat", "lon")})
     bare = [str(row) for row in range(1, len(cells) + 1)]
@@ -84,7 +84,7 @@ def read_station_positions(path: Path, needed: Sequence[str] = ("lat", "lon")) -
 
 
 def _check_header(columns: list[str], at: dict[str, int]) -> None:
-    """Refuse a first line that has numbers, and none of the usual headings."""
+    """Refuse a first line of numbers without usual headings."""
     if not at and any(is_number(column) for column in columns):
         raise DpdmError(
             f"there is no header: the first line is {', '.join(columns[:6])}.",
@@ -93,15 +93,17 @@ def _check_header(columns: list[str], at: dict[str, int]) -> None:
 
 
 def _read_long_form(
-    cells: pd.DataFrame, table: pd.DataFrame, at: dict[str, int], asked: ObservationOptions
+    cells: pd.DataFrame, table: pd.DataFrame, at: dict[str, int], options: ObservationOptions
 ) -> pd.DataFrame:
-    """Read the form of one observation a line."""
+    """Read a table of one observation a line."""
     if "variable" not in at:
-        raise DpdmError("there is a value and no variable column.", OBSERVATION_COLUMNS_HINT)
+        raise DpdmError(
+            "there is a value column and no variable column.", OBSERVATION_COLUMNS_HINT
+        )
     unit = _split_heading(cells.columns[at["value"]])[1]
     written = cells.iloc[:, at["units"]] if "units" in at else pd.Series(unit, cells.index)
     old = cells.iloc[:, at["variable"]].str.strip()
-    known = {pair: asked.unit(*pair) for pair in set(zip(old, written, strict=True))}
+    known = {pair: options.unit(*pair) for pair in set(zip(old, written, strict=True))}
     return table.assign(
         old=old.to_numpy(),
         value=_parse_number_column(cells, at["value"]),
@@ -114,23 +116,23 @@ def _read_wide_form(
     cells: pd.DataFrame,
     table: pd.DataFrame,
     names: list[str],
-    asked: ObservationOptions,
-    beside: int | None,
+    options: ObservationOptions,
+    pressure: int | None,
 ) -> list[pd.DataFrame]:
-    """Read the form of one column a variable, each perhaps with a column of errors.
+    """Read a table of one column a variable, with optional columns of errors.
 
-    Beside a column of pressures, variables on levels are known too.
+    With a column of pressures, variables on levels are known too.
     """
-    bare, aloft = [_split_heading(column)[0] for column in cells], beside is not None
-    wanted = [n for i, n in enumerate(bare) if i != beside and asked.includes(n, aloft)]
-    check_unique_columns(wanted, asked)
-    _check_ambiguous_names(wanted if aloft else [], asked)
+    bare, has_pressure = [_split_heading(column)[0] for column in cells], pressure is not None
+    wanted = [n for i, n in enumerate(bare) if i != pressure and options.includes(n, has_pressure)]
+    check_unique_columns(wanted, options)
+    _check_ambiguous_names(wanted if has_pressure else [], options)
     errors = {ERROR_SUFFIX.sub("", n): i for i, n in enumerate(names) if ERROR_SUFFIX.search(n)}
     return [
         table.assign(
             old=name,
             value=_parse_number_column(cells, i),
-            units=asked.unit(name, _split_heading(cells.columns[i])[1]),
+            units=options.unit(name, _split_heading(cells.columns[i])[1]),
             **_read_error_column(cells, errors.get(names[i])),
         )
         for i, name in enumerate(bare)
@@ -138,14 +140,14 @@ def _read_wide_form(
     ]
 
 
-def _check_ambiguous_names(names: list[str], asked: ObservationOptions) -> None:
-    """Refuse names beside a pressure that may be of the air there, or of that at the surface."""
+def _check_ambiguous_names(names: list[str], options: ObservationOptions) -> None:
+    """Refuse names that, with a pressure, may be at the surface or on a level."""
     for name in names:
-        low, high = asked.name(name), asked.name(name, aloft=True)
+        low, high = options.name(name), options.name(name, has_pressure=True)
         if low in SURFACE_VARIABLES and low != high:
             raise DpdmError(
-                f"{name} may be {low}, or {high} at the pressure beside it.",
-                f"Say which: --obs-var {high}={name}, or --obs-var {low}={name}.",
+                f"{name} may be {low}, or {high} at the pressure of its row.",
+                f"Choose one: --obs-var {high}={name}, or --obs-var {low}={name}.",
             )
 
 
@@ -162,7 +164,7 @@ def _read_error_column(cells: pd.DataFrame, at: int | None) -> dict[str, Any]:
 def _read_shared_columns(
     cells: pd.DataFrame, at: dict[str, int], names: list[str]
 ) -> pd.DataFrame:
-    """Read what the observations of a line share: when and where."""
+    """Read the columns that all observations of a line share: time, position, settings."""
     table = pd.DataFrame({"row": np.arange(1, len(cells) + 1)})
     table["time"] = parse_times(_time_cells(cells, at, names))
     if "end" in at:
@@ -188,7 +190,7 @@ def _clean_text_cells(cells: pd.Series) -> pd.Series:
 
 
 def _time_cells(cells: pd.DataFrame, at: dict[str, int], names: list[str]) -> list[str]:
-    """Join the columns that together are a time: date and time, or year, month and day."""
+    """Return the cells of times, joined from date and time, or year, month and day."""
     if {"date", "time"} <= set(names):
         date, clock = (cells.iloc[:, names.index(word)] for word in ("date", "time"))
         return list((date + "T" + clock).str.strip("T"))
@@ -196,16 +198,16 @@ def _time_cells(cells: pd.DataFrame, at: dict[str, int], names: list[str]) -> li
         return list(cells.iloc[:, at["time"]])
     parts = [cells.iloc[:, names.index(w)] for w in ("year", "month", "day") if w in names]
     if {"year", "month"} <= set(names):
-        return ["-".join(words) for words in zip(*parts, strict=True)]
+        return ["-".join(cells) for cells in zip(*parts, strict=True)]
     return [""] * len(cells)
 
 
 def _parse_number_column(cells: pd.DataFrame, at: int) -> np.ndarray:
     """Read a column of numbers, NaN where there is none."""
-    said = _decimal_point_cells(cells, at)
-    said = said.mask(said.str.lower().isin(MISSING_WORDS), "nan")
-    out: np.ndarray = pd.to_numeric(said, errors="coerce").to_numpy(dtype=float)
-    wrong = np.flatnonzero(np.isnan(out) & (said != "nan").to_numpy())
+    texts = _decimal_point_cells(cells, at)
+    texts = texts.mask(texts.str.lower().isin(MISSING_WORDS), "nan")
+    out: np.ndarray = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=float)
+    wrong = np.flatnonzero(np.isnan(out) & (texts != "nan").to_numpy())
     if wrong.size:
         raise DpdmError(
             f"row {wrong[0] + 1}: {cells.columns[at]} is '{cells.iloc[wrong[0], at]}', not a "
@@ -217,18 +219,18 @@ def _parse_number_column(cells: pd.DataFrame, at: int) -> np.ndarray:
 
 def _decimal_point_cells(cells: pd.DataFrame, at: int) -> pd.Series:
     """Return a column of cells, numbers with decimal points."""
-    said = cells.iloc[:, at].str.strip()
-    return said.str.replace(",", ".", regex=False) if cells.attrs["comma"] else said
+    texts = cells.iloc[:, at].str.strip()
+    return texts.str.replace(",", ".", regex=False) if cells.attrs["comma"] else texts
 
 
 def _split_heading(column: str) -> tuple[str, str]:
-    """Split the unit off a heading."""
+    """Split a heading into name and unit."""
     found = _HEADING.match(column)
     return (found[1].strip(), found[2].strip()) if found else (column.strip(), "")
 
 
 def read_cells(path: Path) -> pd.DataFrame:
-    """Read the table as text, one column a heading."""
+    """Read the cells of a table as text."""
     lines = [line for line in _decode_text_file(path).splitlines() if line.strip(" \t;,")]
     while lines and lines[0].lstrip().startswith("#"):
         lines = lines[1:]
@@ -252,22 +254,22 @@ def _split_lines(lines: list[str], mark: str) -> list[list[str]]:
         return list(csv.reader(lines, delimiter=mark, skipinitialspace=True))
     except csv.Error as fault:  # a quotation mark that is never closed
         raise DpdmError(
-            f"it is no table ({fault}).", "Look for a stray quotation mark."
+            f"it is not a table ({fault}).", "Look for a stray quotation mark."
         ) from fault
 
 
 def _check_width(row: list[str], header: list[str], number: int) -> None:
-    """Refuse a row that has not one cell for each heading, for they would be read shifted."""
+    """Refuse a row whose cells do not match the headings."""
     if len(row) == len(header) or (len(row) > len(header) and not any(row[len(header) :])):
         return
     raise DpdmError(
         f"row {number} has {len(row)} cells where the header has {len(header)}.",
-        "Mend the row; a cell with a separator in it needs quotation marks.",
+        "Correct the row; a cell with a separator in it needs quotation marks.",
     )
 
 
 def _decode_text_file(path: Path) -> str:
-    """Decode a file as Unicode where it is, else as Latin-1, which spreadsheets write."""
+    """Decode a file as Unicode, else as Latin-1, which spreadsheets write."""
     data = read_bytes(path)
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace")

@@ -1,4 +1,4 @@
-"""A file of fields or states, as something to look at: step by step, whatever its kind."""
+"""A nature run: a file of fields or states, read step by step, and the observed locations."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ PLANE_PERIOD = 2 * np.pi  # of a test bed's plane
 
 @dataclass(frozen=True)
 class NatureRun:
-    """What can be seen.
+    """A nature run.
 
     Attributes:
         path: The file.
         attrs: Its global attributes.
         names: Its variables, in the order of the channels.
         units: Their units.
-        layout: Where its cells are; None for states without space.
+        layout: Layout of its cells; None for states without space.
         components: Names of the components of such a state.
-        trajectories: Numbers of its trajectories; none where there is but the world.
+        trajectories: Numbers of its trajectories; empty for fields on the Earth.
         times: Dates (T,), or numbers of a test bed's time; None where there is no time.
         time_attrs: Metadata of the time.
-        calendar: Of the dates; empty where they are numbers.
-        levels: Pressures of the variables, Pa; 0 for those on none.
+        calendar: Calendar of the dates; empty for numbers.
+        levels: Pressures of the variables, Pa; 0 for those on no level.
         read: Returns the fields (1, C, H, W), or states (1, C), of a trajectory's step.
     """
 
@@ -70,12 +70,12 @@ class NatureRun:
 
 
 def open_nature_run(path: Path, ask: FileOptions, native: bool) -> NatureRun:
-    """Open a file to look at.
+    """Open a nature run.
 
     Args:
         path: A test bed's truth, or fields on latitude and longitude.
-        ask: What the user said of variables and units.
-        native: Whether fields keep the units of the file, instead of dpdm's.
+        ask: The user's options for variables and units.
+        native: Whether fields have the units of the file, instead of dpdm's.
     """
     raw = open_raw(path)
     if "trajectory" not in raw.dims:
@@ -84,13 +84,13 @@ def open_nature_run(path: Path, ask: FileOptions, native: bool) -> NatureRun:
         raise DpdmError(
             f"{path} holds trajectories, and --var, --units and --missing are for fields on "
             "latitude and longitude.",
-            "Leave them out.",
+            "Remove them.",
         )
     return _open_testbed_run(path, raw)
 
 
 def _open_fields_run(path: Path, ask: FileOptions, native: bool) -> NatureRun:
-    """Look at fields on latitude and longitude."""
+    """Open fields on latitude and longitude."""
     fields = ask.open(path)
     if fields.sizes.get("realization", 1) > 1:
         raise DpdmError(
@@ -120,18 +120,18 @@ def _open_fields_run(path: Path, ask: FileOptions, native: bool) -> NatureRun:
 
 
 def level_pressure(array: xr.DataArray) -> float:
-    """Return the pressure of a variable on a level, Pa; 0 for one that is on none."""
+    """Return the pressure of a variable on a level, Pa; 0 for one on no level."""
     place = read_level(array)
     return place.level if place is not None and place.units == "Pa" else 0.0
 
 
 def stored_calendar(time: xr.DataArray) -> str:
-    """Return the calendar that the file says, of which dates in memory may know less."""
+    """Return the calendar in the file, which decoded dates may not show."""
     return str(time.encoding.get("calendar", time.dt.calendar))
 
 
 def _open_testbed_run(path: Path, raw: xr.Dataset) -> NatureRun:
-    """Look at trajectories of a test bed."""
+    """Open trajectories of a test bed."""
     inner = ("y", "x") if "y" in raw.dims else ("component",)
     names = tuple(str(n) for n, a in raw.data_vars.items() if set(inner) <= set(a.dims))
     if not names or not {"time", *inner} <= raw.coords.keys():
@@ -181,15 +181,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Network:
-    """Section ``[where]``: where is seen; all cells if nothing is said.
+    """Section ``[where]``: the observed locations, by default all cells.
 
     Attributes:
-        every: Every so many cells along both axes, beginning at half of that;
+        every: Every n-th cell along both axes, from the middle of the first n;
         box: those within west, east, south, north (x and y on a plane);
-        random: of those so many, drawn by their area without repetition.
+        random: a number of those, drawn by area without repetition.
         lat: Or at these latitudes,
         lon: and longitudes, bilinear between the cells' centres.
-        y: Or at these places of a plane,
+        y: Or at these positions of a plane,
         x: and these.
     """
 
@@ -205,14 +205,14 @@ class Network:
 def choose_locations(
     where: Network, layout: GridLayout, factor: int, seed: int, file: str
 ) -> tuple[Array, Array]:
-    """Return N places.
+    """Return N locations.
 
     Args:
-        where: What is asked for.
+        where: The settings.
         layout: The cells of the field.
-        factor: How many cells make a block, which is then what is meant by a cell; 0 for one.
-        seed: Decides random places.
-        file: What holds the settings.
+        factor: Cells along the side of a block, which then replaces a cell; 0 for single cells.
+        seed: Seed of random locations.
+        file: The file of the settings.
 
     Returns:
         Latitudes (N,), or y; and longitudes, or x.
@@ -241,7 +241,7 @@ def choose_locations(
 def locations_in_box(
     box: tuple[float, ...], layout: GridLayout, rows: Array, columns: Array
 ) -> NDArray[np.bool_]:
-    """Tell which places lie in a box, which may cross the seam of a periodic axis."""
+    """Tell which locations lie in a box, which may cross the seam of a periodic axis."""
     if not box:
         return np.ones(len(rows), dtype=bool)
     west, east, south, north = box
@@ -251,7 +251,7 @@ def locations_in_box(
 
 
 def axis_in_range(axis: GridAxis, places: Array, low: float, high: float) -> NDArray[np.bool_]:
-    """Tell which places of an axis lie between two."""
+    """Tell which positions of an axis lie in a range."""
     slack = 1e-9 * axis.step
     if not axis.period or high - low >= axis.period:
         return (places >= low - slack) & (places <= high + slack) | bool(axis.period)
@@ -259,7 +259,7 @@ def axis_in_range(axis: GridAxis, places: Array, low: float, high: float) -> NDA
 
 
 def draw_cells(count: int, wanted: int, area: Array, seed: int, file: str) -> NDArray[np.int64]:
-    """Return so many of a number of cells, drawn by area, in order."""
+    """Return random cells, drawn by area, in order."""
     if wanted > count:
         raise DpdmError(
             f"{file} asks for {wanted} random cells, but there are {count}.", "Give fewer."
@@ -271,22 +271,22 @@ def draw_cells(count: int, wanted: int, area: Array, seed: int, file: str) -> ND
 def read_listed_locations(
     where: Network, layout: GridLayout, factor: int, file: str
 ) -> tuple[Array, Array]:
-    """Return places that are listed."""
+    """Return the listed locations."""
     names = ("lat", "lon") if layout.sphere else ("y", "x")
     rows, columns = (np.array(getattr(where, name), dtype=float) for name in names)
-    others = where.every != 1 or where.box or where.random or factor
+    other_settings = where.every != 1 or where.box or where.random or factor
     stray = where.y or where.x if layout.sphere else where.lat or where.lon
-    if others or stray or len(rows) != len(columns) or not len(rows):
+    if other_settings or stray or len(rows) != len(columns) or not len(rows):
         raise DpdmError(
-            f"{file}: [where] lists places that do not fit each other, the field, or what else "
-            "it says.",
+            f"{file}: [where] lists places that do not fit each other, the field, or its other "
+            "settings.",
             f"Give {names[0]} and {names[1]}, equally long, and nothing else.",
         )
     return rows, columns
 
 
 def _check_network(where: Network, layout: GridLayout, factor: int, file: str) -> None:
-    """Refuse numbers that mean nothing."""
+    """Refuse invalid settings."""
     if where.every < 1 or where.random < 0 or len(where.box) not in (0, 4):
         raise DpdmError(
             f"{file}: [where] has every = {where.every}, random = {where.random} and a box of "

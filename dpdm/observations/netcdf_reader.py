@@ -1,8 +1,8 @@
-"""Read observations from NetCDF: discrete samplings of the CF conventions, grids, our own files.
+"""Read observations from NetCDF: CF discrete samplings, grids, and dpdm's own files.
 
-A file of `value` along one dimension, with the variable's name beside each value, is read as it
-stands. In any other file each variable is broadcast against its coordinates, so that points,
-stations by time, swaths and grids are all the same: one observation an element.
+A file of `value` along one dimension, with the name of each value's variable, is read row by row.
+In any other file each variable is broadcast against its coordinates: points, stations by time,
+swaths and grids all give one observation an element.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ COORDINATE_VARIABLES = {
     "pressure": LEVEL_VARIABLES,
     "channel": SATELLITE_VARIABLES,
     "radius": SATELLITE_VARIABLES,
-}  # of which variables
+}  # coordinates, and the variables that have them
 _ERROR = re.compile(r"(_error|_std|_sigma|_uncertainty|_stderr)$")
 
 
@@ -71,24 +71,24 @@ def open_sampling(path: Path) -> xr.Dataset:
         raise damaged_file_error(path, fault) from fault
 
 
-def read_sampling(ds: xr.Dataset, asked: ObservationOptions) -> pd.DataFrame:
-    """Read what a file holds as a raw table."""
+def read_sampling(ds: xr.Dataset, options: ObservationOptions) -> pd.DataFrame:
+    """Read a dataset as a raw table."""
     if "value" in ds and ds["value"].ndim == 1:
-        return _read_listed_values(ds, asked)
-    return _read_sampled_variables(ds, asked)
+        return _read_listed_values(ds, options)
+    return _read_sampled_variables(ds, options)
 
 
-def _read_listed_values(ds: xr.Dataset, asked: ObservationOptions) -> pd.DataFrame:
-    """Read one value after the other, each with its own variable's name."""
+def _read_listed_values(ds: xr.Dataset, options: ObservationOptions) -> pd.DataFrame:
+    """Read a list of values, each with the name of its variable."""
     (dim,) = ds["value"].dims
-    beside = [str(name) for name, a in ds.variables.items() if a.dims in ((dim,), ())]
-    found = find_columns([normalise_heading(name) for name in beside])
-    at = {role: beside[where] for role, where in found.items()}
+    columns = [str(name) for name, a in ds.variables.items() if a.dims in ((dim,), ())]
+    found = find_columns([normalise_heading(name) for name in columns])
+    at = {role: columns[where] for role, where in found.items()}
     at["value"] = "value"
     if "time" in at and "trajectory" not in at:
         ds = ds.assign({at["time"]: decode_time_variable(at["time"], ds.variables[at["time"]])})
     if "variable" not in at:
-        raise DpdmError("no variable says what each value is.", "Add variable(obs).")
+        raise DpdmError("the variable of each value is missing.", "Add variable(obs).")
     table = {
         role: _flatten_role(xr.broadcast(ds[n], ds["value"])[0], role) for role, n in at.items()
     }
@@ -96,32 +96,30 @@ def _read_listed_values(ds: xr.Dataset, asked: ObservationOptions) -> pd.DataFra
     default = str(ds["value"].attrs.get("units", ""))
     written = table.pop("units", np.full(len(old), default, dtype=object))
     out = pd.DataFrame({"row": np.arange(1, len(old) + 1), "error": np.nan, "old": old} | table)
-    out["units"] = [asked.unit(*pair) for pair in zip(old, written, strict=True)]
+    out["units"] = [options.unit(*pair) for pair in zip(old, written, strict=True)]
     out.attrs = _coordinate_units(ds, at)
     return out
 
 
 def _flatten_role(array: xr.DataArray, role: str) -> np.ndarray:
-    """Return a flat array of what a role holds: numbers, dates or words."""
+    """Return the flat array of a role: numbers, dates or text."""
     values = array.values.ravel()
     if role in NUMERIC_COLUMNS:
         return values.astype(float)
     if role in TIME_COLUMNS or values.dtype.kind in "iuf":
         return values
-    return np.array([_decode_word(value) for value in values], dtype=object)
+    return np.array([_decode_text(value) for value in values], dtype=object)
 
 
-def _decode_word(value: Any) -> str:
+def _decode_text(value: Any) -> str:
     return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
 
 
-def _read_sampled_variables(ds: xr.Dataset, asked: ObservationOptions) -> pd.DataFrame:
-    """Read each known variable against its coordinates."""
+def _read_sampled_variables(ds: xr.Dataset, options: ObservationOptions) -> pd.DataFrame:
+    """Read each known variable with its coordinates."""
     at = {role: name for role in ROLE_STANDARD_NAMES if (name := _find_role_coordinate(ds, role))}
     if not {"lat", "lon"} <= at.keys():
-        raise DpdmError(
-            "no latitude and longitude say where its values are.", "Give both CF units."
-        )
+        raise DpdmError("the values have no latitude and longitude.", "Give both CF units.")
     if "time" in at:
         ds = ds.assign({at["time"]: decode_time_variable(at["time"], ds.variables[at["time"]])})
         ds = centre_end_stamps(ds, at["time"])
@@ -138,23 +136,25 @@ def _read_sampled_variables(ds: xr.Dataset, asked: ObservationOptions) -> pd.Dat
     names = [
         str(n)
         for n in ds.data_vars
-        if n not in at.values() and _is_variable_wanted(ds, str(n), asked)
+        if n not in at.values() and _is_variable_wanted(ds, str(n), options)
     ]
-    check_unique_columns([_identifying_name(ds, name, asked) for name in names], asked)
+    check_unique_columns([_identifying_name(ds, name, options) for name in names], options)
     if not names:
         raise DpdmError(
-            f"no variable is known; there is {', '.join(map(str, ds.data_vars))}.",
-            "Say which it is: --obs-var t2m=NAME.",
+            f"no variable is known; the variables are {', '.join(map(str, ds.data_vars))}.",
+            "Name one: --obs-var t2m=NAME.",
         )
-    out = pd.concat([_flatten_variable(ds, name, at, asked) for name in names], ignore_index=True)
+    out = pd.concat(
+        [_flatten_variable(ds, name, at, options) for name in names], ignore_index=True
+    )
     out.attrs = _coordinate_units(ds, at)
     return out
 
 
 def _coordinate_units(ds: xr.Dataset, at: Mapping[str, str]) -> dict[Any, Any]:
-    """Return the units of what is beside values."""
-    there = {*LENGTH_COLUMNS, "pressure"} & at.keys()
-    return {role: str(ds[at[role]].attrs.get("units", "")) for role in there}
+    """Return the units of lengths and pressures."""
+    roles = {*LENGTH_COLUMNS, "pressure"} & at.keys()
+    return {role: str(ds[at[role]].attrs.get("units", "")) for role in roles}
 
 
 def _find_role_coordinate(ds: xr.Dataset, role: str) -> str | None:
@@ -180,29 +180,29 @@ def _find_role_coordinate(ds: xr.Dataset, role: str) -> str | None:
     return next(iter(dated + found), None)
 
 
-def _is_variable_wanted(ds: xr.Dataset, name: str, asked: ObservationOptions) -> bool:
-    """Tell whether an array is to be read: known to dpdm, or named by the user."""
+def _is_variable_wanted(ds: xr.Dataset, name: str, options: ObservationOptions) -> bool:
+    """Tell whether an array is read: known to dpdm, or named by the user."""
     if ds[name].dtype.kind not in "fiu":
         return False
-    known = _identifying_name(ds, name, asked)
+    known = _identifying_name(ds, name, options)
     if known in OBSERVED_VARIABLES or parse_pressure_level(known):
-        return asked.includes(known, aloft="pressure" in ds[name].coords)
-    return name in asked.named_variables() | asked.chosen_file_names()
+        return options.includes(known, has_pressure="pressure" in ds[name].coords)
+    return name in options.named_variables() | options.chosen_file_names()
 
 
-def _identifying_name(ds: xr.Dataset, name: str, asked: ObservationOptions) -> str:
-    """Return the name that tells what an array is: its own, or what its metadata make of it."""
+def _identifying_name(ds: xr.Dataset, name: str, options: ObservationOptions) -> str:
+    """Return an array's canonical name from its metadata, or its own."""
     source = FileVariable.read(ds[name])
-    if name in asked.chosen_file_names():
+    if name in options.chosen_file_names():
         return name
     among = LEVEL_VARIABLES if "pressure" in source.array.coords else SATELLITE_VARIABLES
     best = max(among.values(), key=lambda variable: grade_match(source, variable))
     known = identify_variable(source) or (best if grade_match(source, best) else None)
-    return name if known is None or known.name in asked.rename else known.name
+    return name if known is None or known.name in options.rename else known.name
 
 
 def _coordinate_applies(role: str, old: str, array: xr.DataArray) -> bool:
-    """Tell whether a coordinate is one of a variable's: a channel of what satellites see."""
+    """Tell whether a coordinate belongs to a variable, as a channel to brightness temperatures."""
     if role not in COORDINATE_VARIABLES:
         return True
     return role in array.coords and (
@@ -211,7 +211,7 @@ def _coordinate_applies(role: str, old: str, array: xr.DataArray) -> bool:
 
 
 def _is_vertical_pressure(ds: xr.Dataset, at: dict[str, str]) -> bool:
-    """Tell whether a pressure is where values lie, and not what a station measured."""
+    """Tell whether a pressure is a vertical coordinate, not a measurement."""
     array = ds[at["pressure"]]
     placed = {dim for role in ("lat", "lon", "time") if role in at for dim in ds[at[role]].dims}
     path = str(ds.attrs.get("featureType", "")).lower().startswith(("profile", "trajectory"))
@@ -219,15 +219,15 @@ def _is_vertical_pressure(ds: xr.Dataset, at: dict[str, str]) -> bool:
 
 
 def _flatten_variable(
-    ds: xr.Dataset, name: str, at: dict[str, str], asked: ObservationOptions
+    ds: xr.Dataset, name: str, at: dict[str, str], options: ObservationOptions
 ) -> pd.DataFrame:
-    """Return one variable's elements, each with its coordinates; of a grid, those that are."""
-    array, old = ds[name].squeeze(), _identifying_name(ds, name, asked)
+    """Return one variable's elements with their coordinates, of a grid the finite ones."""
+    array, old = ds[name].squeeze(), _identifying_name(ds, name, options)
     at = {role: found for role, found in at.items() if _coordinate_applies(role, old, array)}
     coords = {role: ds[found].squeeze() for role, found in at.items()}
     _check_dims(array, name, coords)
-    beside = _find_error_variable(ds, name)
-    coords |= {} if beside is None else {"error": beside.squeeze()}
+    error = _find_error_variable(ds, name)
+    coords |= {} if error is None else {"error": error.squeeze()}
     value, *others = xr.broadcast(
         _drop_coordinates(array), *map(_drop_coordinates, coords.values())
     )
@@ -235,9 +235,9 @@ def _flatten_variable(
     out = pd.DataFrame(
         {"error": np.nan, "old": old, "value": _flatten_role(value, "value")} | flat
     )
-    unit = asked.units.get(name, asked.unit(old, str(array.attrs.get("units", ""))))
-    of_error = "" if beside is None else str(beside.attrs.get("units", ""))
-    out = out.assign(row=np.arange(1, len(out) + 1), units=unit, error_units=of_error)
+    unit = options.units.get(name, options.unit(old, str(array.attrs.get("units", ""))))
+    error_unit = "" if error is None else str(error.attrs.get("units", ""))
+    out = out.assign(row=np.arange(1, len(out) + 1), units=unit, error_units=error_unit)
     gridded = coords["lat"].dims != coords["lon"].dims
     return out[np.isfinite(out["value"])] if gridded else out
 
@@ -247,7 +247,7 @@ def _drop_coordinates(array: xr.DataArray) -> xr.DataArray:
 
 
 def _check_dims(array: xr.DataArray, name: str, coords: dict[str, xr.DataArray]) -> None:
-    """Refuse a dimension that is neither of space nor of time, level or channel."""
+    """Refuse a dimension other than space, time, level and channel."""
     roles = ("lat", "lon", "time", "pressure", "channel")
     explained = {dim for r in roles if r in coords for dim in coords[r].dims}
     where = {*coords["lat"].dims, *coords["lon"].dims}
@@ -264,8 +264,8 @@ def _check_dims(array: xr.DataArray, name: str, coords: dict[str, xr.DataArray])
 
 
 def _find_error_variable(ds: xr.Dataset, name: str) -> xr.DataArray | None:
-    """Find a variable's standard error, as CF says it or by its name."""
-    said = {*str(ds[name].attrs.get("ancillary_variables", "")).split()} & set(ds.variables)
-    errors = [n for n in said if "error" in str(ds[n].attrs.get("standard_name", ""))]
+    """Find a variable's standard error, by CF metadata or by name."""
+    ancillary = {*str(ds[name].attrs.get("ancillary_variables", "")).split()} & set(ds.variables)
+    errors = [n for n in ancillary if "error" in str(ds[n].attrs.get("standard_name", ""))]
     named = [str(n) for n in ds.variables if _ERROR.sub("", str(n)) == name and n != name]
     return next((ds[n] for n in errors + named), None)

@@ -1,10 +1,10 @@
-"""The operator of a table of observations: each row is seen as its instrument sees.
+"""The observation operator H of a table, from fields to the values of all rows.
 
-A row names its operator, and the settings that this one needs. One that names none is a point's,
-on a level if it says a pressure, or what its variable implies: a brightness temperature, say. Rows
-that share operator, variable and settings are one group, and one operator; the values come back in
-the order of the rows. Installed packages may announce more operators (`operators.plugins`): such
-a function gives the values of its whole group, in the order of the rows.
+A row names its operator and its settings. Without a name the operator is that of a point, of a
+level if the row has a pressure, or the one of its variable, as for brightness temperatures. Rows
+of the same operator, variable and settings form a group with one operator; values are returned in
+the order of the rows. Installed packages may provide more operators (`operators.registry`), which
+return the values of their group in the order of the rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.level_names import parse_level
 from dpdm.fields.variables import SATELLITE_VARIABLES
-from dpdm.observations.columns import OPERATOR_SETTINGS, parse_pressure_level
+from dpdm.observations.columns import OPERATOR_SETTINGS, OPERATOR_VARIABLES, parse_pressure_level
 from dpdm.observations.sounder import SounderChannels
 from dpdm.observations.status import ObsStatus, is_usable, mark_status
 from dpdm.operators import registry
@@ -34,7 +34,7 @@ from dpdm.operators.registry import OPERATORS, ObsLocations, build_operator, req
 from dpdm.prior.normaliser import VariableSpec
 from dpdm.types import Fields, Operator, Values
 
-IMPLIED_OPERATORS = {"tb": "brightness", "rlut": "olr"}  # operators of rows that name none
+IMPLIED_OPERATORS = {variable: name for name, variable in OPERATOR_VARIABLES.items()}
 Array: TypeAlias = NDArray[np.float64]
 LocateRows: TypeAlias = Callable[[pd.DataFrame], ObsLocations]
 
@@ -44,14 +44,13 @@ def observation_operator(
 ) -> Operator:
     """Return the operator from physical fields to the rows' values (B, N).
 
-    It works on fields (B, C, H, W) and on trajectories (B, C, T, H, W), as the sites do.
+    It accepts fields (B, C, H, W) and trajectories (B, C, T, H, W), like the locations.
 
     Args:
-        rows: Observations, with ``variable``, ``value`` and, where a row is not of a point,
-            ``operator`` and its settings.
-        place: Returns where and when some rows were measured.
-        shape: Shape of one field, on which operators of other packages are tried; without it
-            they are not.
+        rows: Observations, with ``variable``, ``value`` and, except for points, ``operator`` and
+            its settings.
+        place: Returns the locations and times of rows.
+        shape: Shape of one field, for a test of the operators of other packages; no test without.
     """
     numbers = list(group_rows(rows))
     parts = [select_rows(rows.iloc[chosen], place, shape) for chosen in numbers]
@@ -66,9 +65,9 @@ def observation_operator(
 def station_locations(
     rows: pd.DataFrame, cells: GridLayout, names: Sequence[str], relief: Array, **more: Any
 ) -> ObsLocations:
-    """Return where some rows were measured on the Earth.
+    """Return the locations of rows on the Earth.
 
-    A temperature is brought to the station's height by the lapse rate of the standard atmosphere,
+    A temperature is adjusted to the station's height by the lapse rate of the standard atmosphere,
     a surface pressure by the hypsometric equation; where the elevation is unknown the field's own
     relief (m) is taken.
     """
@@ -98,11 +97,11 @@ def group_rows(rows: pd.DataFrame) -> Iterator[np.ndarray]:
 
 def operator_names(rows: pd.DataFrame) -> np.ndarray:
     """Return the name of each row's operator, the implied one where it names none."""
-    said = rows["operator"] if "operator" in rows else pd.Series("", rows.index)
+    named = rows["operator"] if "operator" in rows else pd.Series("", rows.index)
     implied = rows["variable"].map(IMPLIED_OPERATORS).fillna("point")
     if "pressure" in rows:
         implied = implied.mask(rows["pressure"].notna(), "level")
-    names: np.ndarray = said.where(~said.isin(("", "point")), implied).to_numpy(dtype=object)
+    names: np.ndarray = named.where(~named.isin(("", "point")), implied).to_numpy(dtype=object)
     return names
 
 
@@ -122,16 +121,16 @@ def select_rows(rows: pd.DataFrame, place: LocateRows, shape: tuple[int, ...]) -
 
 def operator_settings(rows: pd.DataFrame) -> dict[str, Any]:
     """Return the settings that a group's rows share."""
-    said = {name: float(rows[name].iloc[0]) for name in OPERATOR_SETTINGS if name in rows}
-    numbers = {name: value for name, value in said.items() if np.isfinite(value)}
+    settings = {name: float(rows[name].iloc[0]) for name in OPERATOR_SETTINGS if name in rows}
+    numbers = {name: value for name, value in settings.items() if np.isfinite(value)}
     channel = str(rows["channel"].iloc[0]) if "channel" in rows else ""
     return numbers | ({"channel": channel} if channel else {})
 
 
 def unwrap_directions(operator: Operator, value: np.ndarray) -> Operator:
-    """Return the operator of directions, on the turn of the circle nearest to what was observed.
+    """Unwrap the directions of an operator to within 180 degrees of the observed ones.
 
-    Degrees jump at north. So told, a wind from 350 that was observed as 10 misses it by 20.
+    So 350 degrees differs by 20 from an observed 10.
     """
     observed = torch.from_numpy(value.copy())
 
@@ -143,8 +142,10 @@ def unwrap_directions(operator: Operator, value: np.ndarray) -> Operator:
     return turned
 
 
-GROUND_NOTE = "The ground is seen from above, and there is no t2m: the lowest level stands for it."
-PRESSURE_TOLERANCE = 1e-6  # of a pressure, by which it may miss the outermost level
+GROUND_NOTE = (
+    "The surface contributes to a channel, and there is no t2m: the lowest level is used."
+)
+PRESSURE_TOLERANCE = 1e-6  # relative; rounding of a pressure at the outermost level
 SOUNDING_COLUMNS = [
     "lat",
     "lon",
@@ -152,11 +153,11 @@ SOUNDING_COLUMNS = [
     "last",
     "radius",
     "trajectory",
-]  # what one look of a sounder shares
+]  # columns that one sounding shares
 
 
 def variable_pressures(channels: Sequence[VariableSpec]) -> tuple[float, ...]:
-    """Return the pressures of a prior's variables, Pa; 0 for those on none."""
+    """Return the pressures of a prior's variables, Pa; 0 for those on no level."""
     places = [parse_level(c.name, c.family) for c in channels]
     return tuple(p.level if p is not None and p.units == "Pa" else 0.0 for p in places)
 
@@ -164,39 +165,41 @@ def variable_pressures(channels: Sequence[VariableSpec]) -> tuple[float, ...]:
 def screen_observations(
     table: pd.DataFrame, channels: Sequence[VariableSpec], sounder: SounderChannels | None
 ) -> pd.DataFrame:
-    """Return observations as a prior can see them, with the status of those that it cannot.
+    """Screen observations: mark those that the prior's variables and levels cannot represent.
 
     Args:
         table: Observations.
         channels: The prior's variables.
-        sounder: Channels of brightness temperatures, if their weights are known.
+        sounder: The channels of brightness temperatures, if known.
     """
     names = {c.name for c in channels}
     table, reach = split_level_names(table, names), pressure_ranges(channels)
     ends = [table["variable"].map({n: r[i] for n, r in reach.items()}) for i in (0, 1)]
     p = table["pressure"] if "pressure" in table else pd.Series(np.nan, table.index)
-    remote, aloft = table["variable"].isin(SATELLITE_VARIABLES), p.notna()
-    there = table["variable"].isin(names) | (aloft & ends[0].notna()) | (remote & ("t" in reach))
-    mark_status(table, table["variable"].isin(reach) & ~there, ObsStatus.NO_PRESSURE)
-    mark_status(table, ~there, ObsStatus.NO_VARIABLE)
+    satellite, on_level = table["variable"].isin(SATELLITE_VARIABLES), p.notna()
+    known = (
+        table["variable"].isin(names) | (on_level & ends[0].notna()) | (satellite & ("t" in reach))
+    )
+    mark_status(table, table["variable"].isin(reach) & ~known, ObsStatus.NO_PRESSURE)
+    mark_status(table, ~known, ObsStatus.NO_VARIABLE)
     within = p.between(ends[0] * (1 - PRESSURE_TOLERANCE), ends[1] * (1 + PRESSURE_TOLERANCE))
-    mark_status(table, aloft & ~within, ObsStatus.BEYOND_LEVELS)
+    mark_status(table, on_level & ~within, ObsStatus.BEYOND_LEVELS)
     warn_ground_substitute(table, sounder, "t2m" in names)
     return table
 
 
 def split_level_names(table: pd.DataFrame, names: set[str]) -> pd.DataFrame:
-    """Return observations of levels that are none of the prior's as such at their pressures."""
+    """Split the names of levels that the prior lacks into family and pressure."""
     other = {n: parse_pressure_level(n) for n in table["variable"].unique() if n not in names}
     places = {n: place for n, place in other.items() if place}
     rows = table["variable"].isin(places)
     if not rows.any():
         return table.copy()
     pressure = table["pressure"] if "pressure" in table else pd.Series(np.nan, table.index)
-    there = table["variable"].map({n: place.level for n, place in places.items()})
-    named = table["variable"].map({n: place.family for n, place in places.items()})
+    levels = table["variable"].map({n: place.level for n, place in places.items()})
+    families = table["variable"].map({n: place.family for n, place in places.items()})
     return table.assign(
-        variable=table["variable"].mask(rows, named), pressure=pressure.mask(rows, there)
+        variable=table["variable"].mask(rows, families), pressure=pressure.mask(rows, levels)
     )
 
 
@@ -212,48 +215,48 @@ def pressure_ranges(channels: Sequence[VariableSpec]) -> dict[str, tuple[float, 
 def warn_ground_substitute(
     table: pd.DataFrame, sounder: SounderChannels | None, ground: bool
 ) -> None:
-    """Say what stands for the ground where it is seen from above."""
+    """Warn that the lowest level replaces a missing surface temperature."""
     used = table[table["variable"].isin(SATELLITE_VARIABLES) & is_usable(table)]
     seen = used[used["variable"] == "tb"]
     if len(seen) and sounder is None:
         row = seen.iloc[0]
         raise DpdmError(
             f"{row['source']}: row {row['row']} is a brightness temperature of channel "
-            f"{row['channel']}, and nothing says what it sees.",
-            "Name a file of weighting functions, --channels FILE, or leave these rows out.",
+            f"{row['channel']}, and its weighting function is unknown.",
+            "Name a file of weighting functions, --channels FILE, or remove these rows.",
         )
-    deep = (
+    surface = (
         [sounder.surface[sounder.channel_index(n)] for n in seen["channel"].unique()]
         if sounder
         else []
     )
-    if not ground and (len(seen) < len(used) or any(deep)):
+    if not ground and (len(seen) < len(used) or any(surface)):
         warnings.warn(GROUND_NOTE, DpdmWarning, stacklevel=2)
 
 
 def channel_weighting(
     names: Sequence[str], levels: Sequence[float], sounder: SounderChannels
 ) -> Mapping[str, NDArray[np.float64]]:
-    """Return the weights of a field's levels, and of the ground, for each channel of a sounder.
+    """Return the weights of a field's levels and of the surface for each channel.
 
     Args:
         names: The field's variables.
-        levels: Their pressures, Pa; 0 for those on none.
+        levels: Their pressures, Pa; 0 for those on no level.
         sounder: The channels.
     """
     air = interpolate_weighting(
         sounder.weight, sounder.level, find_level_column(names, levels, "t").level
     )
-    whole = np.column_stack([air, sounder.surface])
-    return dict(zip(sounder.name, whole, strict=True))
+    weights = np.column_stack([air, sounder.surface])
+    return dict(zip(sounder.name, weights, strict=True))
 
 
 def whitening_operator(
     rows: pd.DataFrame, sounder: SounderChannels | None
 ) -> SparseOperator | None:
-    """Return what makes the errors of rows independent, with variance 1; None if they are.
+    """Return the whitening operator of the rows' errors, None if they are independent.
 
-    The errors of a sounder's channels at one place and time may go together.
+    The errors of a sounder's channels at one position and time may be correlated.
     """
     tb = (rows["variable"] == "tb").to_numpy()
     if sounder is None or not tb.any() or is_identity(sounder.correlation):
@@ -265,9 +268,9 @@ def whitening_operator(
     channel = [
         sounder.channel_index(n) if t else count for n, t in zip(rows["channel"], tb, strict=True)
     ]
-    whole = np.eye(count + 1)
-    whole[:count, :count] = sounder.correlation
-    return whitening_matrix(rows["error"].to_numpy(float), place, channel, whole)
+    correlation = np.eye(count + 1)
+    correlation[:count, :count] = sounder.correlation
+    return whitening_matrix(rows["error"].to_numpy(float), place, channel, correlation)
 
 
 def is_identity(matrix: NDArray[np.float64]) -> bool:

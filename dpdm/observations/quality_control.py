@@ -1,15 +1,21 @@
-r"""Check observations against the field that they are to inform.
+r"""Quality control: check observations against a field, and merge collocated ones.
 
-What cannot be used keeps its row, and its status says why. Values at one place, step and variable,
-be they duplicates or several within the step, become one. Their errors are taken as independent:
+A row that cannot be used is kept, with the reason in its status. Values at one position, step and
+variable are merged, duplicates or not. Their errors are assumed to be independent:
 
 .. math::
 
     y = e^2 \sum_i y_i / e_i^2, \qquad e^{-2} = \sum_i e_i^{-2},
 
-so n equal errors shrink by the square root of n. Whoever knows that they are not independent,
-representativeness above all, gives larger ones. What an operator makes of a variable stays apart:
-two directions have no mean, and two channels of a satellite are not one.
+so n equal errors shrink by the square root of n; for dependent errors, representativeness above
+all, give larger ones. Values of operators are not merged: two directions have no mean, and two
+channels of a satellite differ.
+
+One value on the third of January is not a mean of January: `insufficient_coverage` finds values
+that cover too little of their month, season or year. The length of a value is its own interval,
+where the table has ends; else the usual distance between the values of its station. A single value
+of a station covers its month if it is stamped as months are (on the first day, in the middle or on
+the last day), and a day otherwise.
 """
 
 from __future__ import annotations
@@ -21,7 +27,15 @@ from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, axis_spacing
-from dpdm.fields.time import is_dated
+from dpdm.fields.time import (
+    MID_MONTH_DAYS,
+    MONTHS_PER_PERIOD,
+    days_between,
+    is_dated,
+    period_of,
+    period_of_length,
+    step_intervals,
+)
 from dpdm.fields.variables import LEVEL_VARIABLES, SATELLITE_VARIABLES
 from dpdm.observations.collocation import (
     footprints_in_domain,
@@ -36,15 +50,14 @@ from dpdm.observations.columns import (
     row_variables,
     swapped_coordinates_error,
 )
-from dpdm.observations.coverage import insufficient_coverage
-from dpdm.observations.status import ObsStatus, is_usable, mark_status
-from dpdm.observations.status import status_reasons as without_particulars
+from dpdm.observations.status import ObsStatus, is_usable, mark_status, status_reasons
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-MIN_LAND_FRACTION = 0.05  # land fraction from which a cell counts as land
-POSITION_DECIMALS = 4  # digits of a degree that tell two places apart, about 10 m
+MIN_LAND_FRACTION = 0.05  # land fraction of a land cell
+POSITION_DECIMALS = 4  # decimals of a degree, about 10 m
 KIND_COLUMNS = ("variable", "operator", "pressure", "channel", *OPERATOR_SETTINGS)
+SERIES_COLUMNS = ("lat", "lon", "variable", "pressure", "channel")
 MERGE_COLUMNS = (*KIND_COLUMNS, "step", "last", "trajectory", "component", "y", "x")
 
 
@@ -58,17 +71,17 @@ def check_observations(
     relief: float = 1500.0,
     coverage: float = 0.0,
 ) -> pd.DataFrame:
-    """Return observations with the status and the step of each; of a time mean also the last.
+    """Return observations with their status and step; of a time mean also the last step.
 
     Args:
-        table: What `read_observations` gives.
-        domain: The field's grid, seen step by step; None for trajectories.
-        time: The field's time axis; None where it has none: all values are of its one step.
+        table: The table of `read_observations`.
+        domain: The field's grid; None for trajectories.
+        time: The field's time axis; None for a single step without time.
         bounds: Bounds of the steps (time, 2).
-        period: What a step stands for: see `steps.steps`.
-        statics: Topography (m) and land fraction on the domain: see `statics.statics`.
-        relief: By how many metres a station's height may differ from the relief's.
-        coverage: Share of a month, season or year that a station's values must cover.
+        period: The period of a step: see `collocation.match_steps`.
+        statics: Topography (m) and land fraction on the domain: see `statics.make_statics`.
+        relief: Largest difference (m) between the heights of a station and of the relief.
+        coverage: Least share of a month, season or year that a station's values cover.
     """
     table = table.copy()
     if domain is not None:
@@ -92,7 +105,7 @@ def check_observations(
 def _mark_sparse(
     table: pd.DataFrame, time: xr.DataArray, bounds: xr.DataArray | None, period: str, least: float
 ) -> None:
-    """Mark values that cover too little of the month, season or year that they would stand for."""
+    """Mark values that cover too little of their month, season or year."""
     used = table[is_usable(table)]
     used = used[
         row_variables(used).isin(used["variable"]).to_numpy() & used["time"].notna().to_numpy()
@@ -106,24 +119,24 @@ def _mark_sparse(
 
 
 def count_statuses(table: pd.DataFrame) -> dict[str, int]:
-    """Count observations by status, `used` first; of merged ones, those that lost their row."""
-    counts = without_particulars(table).replace("", "used").value_counts()
+    """Count observations by status, `used` first; merged ones are those without a row left."""
+    counts = status_reasons(table).replace("", "used").value_counts()
     return {"used": int(counts.get("used", 0))} | {
         str(reason): int(count) for reason, count in counts.items() if reason != "used"
     }
 
 
 def withhold_stations(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
-    """Return observations of which a random share of the stations is withheld, to score with.
+    """Withhold a random share of the stations for verification.
 
-    A station is withheld whole, all its variables and times; which ones depends on the seed and
-    the stations, not on the order of the rows. States without space have no stations: of them,
-    single times are withheld.
+    All variables and times of a station are withheld; the choice depends on the seed and the
+    stations, not on the order of the rows. States without space have no stations: single times
+    are withheld.
 
     Args:
         table: Checked observations.
-        share: Which share of the stations that are in use, at least one and never all; 0 is none.
-        seed: Of the draw.
+        share: Share of the usable stations, at least one and never all; 0 for none.
+        seed: Seed of the draw.
     """
     if not 0 <= share < 1:
         raise DpdmError(f"The share to withhold is {share:g}.", "Give 0, or up to below 1.")
@@ -133,7 +146,7 @@ def withhold_stations(table: pd.DataFrame, share: float, seed: int) -> pd.DataFr
     if share == 0:
         return table.copy()
     if stations.size < 2:
-        raise DpdmError("There is but one station, and it cannot be withheld.", "Add stations.")
+        raise DpdmError("There is only one station, which cannot be withheld.", "Add stations.")
     count = int(np.clip(round(share * stations.size), 1, stations.size - 1))
     drawn = np.random.default_rng(seed).choice(stations, count, replace=False)
     chosen = used & np.isin(names, drawn)
@@ -141,9 +154,9 @@ def withhold_stations(table: pd.DataFrame, share: float, seed: int) -> pd.DataFr
 
 
 def station_names(table: pd.DataFrame) -> np.ndarray:
-    """Return what tells stations apart: their name, or else their place.
+    """Return the station of each row: its name, or else its position.
 
-    States without space have none: there it is the moment.
+    States without space have times instead.
     """
     spaceless = "component" in table and (table["component"] != "").all()
     where = ("trajectory", "time") if spaceless else ("lat", "lon", "y", "x", "component")
@@ -156,10 +169,10 @@ def station_names(table: pd.DataFrame) -> np.ndarray:
 
 
 def merge_colocated(table: pd.DataFrame) -> pd.DataFrame:
-    """Return observations of which those of one place, step and variable are merged.
+    """Merge observations of one position, step and variable.
 
-    The first row keeps the mean, weighted by inverse variance, and its error; the others' status
-    names it.
+    The first row gets the mean, weighted by inverse variance, and its error; the status of the
+    others names it.
     """
     used = table[is_usable(table)]
     group = _number_groups(used)
@@ -177,7 +190,7 @@ def merge_colocated(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _number_groups(used: pd.DataFrame) -> NDArray[np.int64]:
-    """Number the groups of one place, step and variable in order of appearance."""
+    """Number the groups of one position, step and variable in order of appearance."""
     columns = ["lat", "lon", "apart", *(name for name in MERGE_COLUMNS if name in used)]
     apart = np.where(row_operators(used).isin(IDENTITY_OPERATORS), -1, np.arange(len(used)))
     rows = _round_positions(used).assign(apart=apart)
@@ -187,15 +200,15 @@ def _number_groups(used: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def _merge_targets(table: pd.DataFrame, rows: pd.Index) -> list[str]:
-    kept = table.loc[rows]
+    targets = table.loc[rows]
     return [
         ObsStatus.MERGED.of(f"{row} of {source}")
-        for row, source in zip(kept["row"], kept["source"], strict=True)
+        for row, source in zip(targets["row"], targets["source"], strict=True)
     ]
 
 
 def _round_positions(table: pd.DataFrame) -> pd.DataFrame:
-    """Round places, longitudes on one turn of the circle, so that equal ones are equal."""
+    """Round positions, with longitudes from 0 to 360, for comparison."""
     return table.assign(
         lat=table["lat"].round(POSITION_DECIMALS) + 0.0,
         lon=(table["lon"] % 360).round(POSITION_DECIMALS) % 360,
@@ -205,7 +218,7 @@ def _round_positions(table: pd.DataFrame) -> pd.DataFrame:
 def _match_step_indices(
     table: pd.DataFrame, time: xr.DataArray, bounds: xr.DataArray | None, period: str
 ) -> NDArray[np.int64]:
-    """Match times to steps; without any time, to a field's only step."""
+    """Match times to steps; rows without a time match a single step."""
     found = match_steps(table["time"], time, bounds, period)
     return np.where(table["time"].isna() & (time.size == 1), 0, found)
 
@@ -213,7 +226,7 @@ def _match_step_indices(
 def _match_last_steps(
     table: pd.DataFrame, time: xr.DataArray, bounds: xr.DataArray | None, period: str
 ) -> NDArray[np.int64]:
-    """Match the ends of means over time to their last step; other rows end where they begin."""
+    """Match the ends of time means to their last step; other rows end in their own."""
     means = (table["end"].notna() & table["time"].notna()).to_numpy()
     out: NDArray[np.int64] = table["step"].to_numpy(np.int64, copy=True)
     if means.any():
@@ -222,7 +235,7 @@ def _match_last_steps(
 
 
 def _last_moments(means: pd.DataFrame) -> pd.Series:
-    """Return the last moments of means, which hold their beginning and not their end."""
+    """Return the last moments of time means, whose interval excludes the end."""
     begin, end = means["time"], means["end"]
     try:
         wrong = means[(end < begin).to_numpy()]
@@ -239,38 +252,38 @@ def _last_moments(means: pd.DataFrame) -> pd.Series:
 
 
 def _check_swapped_coordinates(table: pd.DataFrame, domain: Grid) -> None:
-    placed = table[is_usable(table) & table["lat"].notna()]
+    located = table[is_usable(table) & table["lat"].notna()]
     if (
-        len(placed)
-        and not footprints_in_domain(placed, domain).any()
-        and footprints_in_domain(placed, domain, True).all()
+        len(located)
+        and not footprints_in_domain(located, domain).any()
+        and footprints_in_domain(located, domain, True).all()
     ):
         raise swapped_coordinates_error(
-            "Every observation lies outside the domain, and inside it the other way"
+            "Every observation lies outside the domain, and inside it when exchanged"
         )
 
 
 def _check_any_used(table: pd.DataFrame, time: xr.DataArray | None) -> None:
     if not is_usable(table).any():
         counts = {why: n for why, n in count_statuses(table).items() if n}
-        said = ", ".join(f"{n} {why}" for why, n in counts.items())
+        summary = ", ".join(f"{n} {why}" for why, n in counts.items())
         hint = _remedy(max(counts, key=lambda why: counts[why]), table, time)
-        raise DpdmError(f"No observation is left of {len(table)}: {said}.", hint)
+        raise DpdmError(f"No observation is left of {len(table)}: {summary}.", hint)
 
 
 def _remedy(reason: str, table: pd.DataFrame, time: xr.DataArray | None) -> str:
-    """Say what may help where no observation is left."""
+    """Return the hint for a table without usable observations."""
     if reason == ObsStatus.NO_STEP and time is not None:
-        seen = table.loc[table["status"] == ObsStatus.NO_STEP, "time"]
+        times = table.loc[table["status"] == ObsStatus.NO_STEP, "time"]
         return (
-            f"They are of {_format_range(seen)}, and the field is of "
+            f"They are from {_format_range(times)}, and the field is from "
             f"{_format_range(time.to_series())}."
         )
     if reason == ObsStatus.NO_POSITION:
-        return "Call the columns of their places lat and lon, or y and x on a plane."
+        return "Name the columns of positions lat and lon, or y and x on a plane."
     if reason == ObsStatus.NO_TIME:
-        return "Call the column of their times time, and fill it."
-    return "Compare their places and times with the field's: dpdm info FIELD.nc."
+        return "Name the column of times time, and fill it."
+    return "Compare their positions and times with the field's: dpdm info FIELD.nc."
 
 
 def _format_range(stamps: pd.Series) -> str:
@@ -287,18 +300,18 @@ def _format_range(stamps: pd.Series) -> str:
 
 
 def _mark_land(table: pd.DataFrame, domain: Grid, statics: xr.Dataset, relief: float) -> None:
-    """Mark stations on land that the field has as sea, and those far above or below its relief."""
+    """Mark land stations without a land cell, and those far above or below the relief."""
     points = row_operators(table).isin(("", "point")) & ~row_variables(table).isin(
         LEVEL_VARIABLES | SATELLITE_VARIABLES
     )
-    here = table.index[is_usable(table) & table["elevation"].notna() & points]
-    part = table.loc[here]
+    checked = table.index[is_usable(table) & table["elevation"].notna() & points]
+    part = table.loc[checked]
     rows, columns = _nearest_cells(part, domain)
     land = _neighbourhood_max(statics["land_fraction"].values, rows, columns, domain.cyclic)
     off = part["elevation"] - statics["topography"].values[rows, columns]
     sea = (land < MIN_LAND_FRACTION) & (part["elevation"] > 0)
-    table.loc[here[off.abs() > relief], "status"] = ObsStatus.OFF_RELIEF.value
-    table.loc[here[sea], "status"] = ObsStatus.NO_LAND.value
+    table.loc[checked[off.abs() > relief], "status"] = ObsStatus.OFF_RELIEF.value
+    table.loc[checked[sea], "status"] = ObsStatus.NO_LAND.value
 
 
 def _nearest_cells(table: pd.DataFrame, domain: Grid) -> tuple[Index, Index]:
@@ -324,3 +337,89 @@ def _neighbourhood_max(field: Array, rows: Index, columns: Index, cyclic: bool) 
     ]
     largest: Array = np.max(around, axis=0)
     return largest
+
+
+def insufficient_coverage(
+    table: pd.DataFrame,
+    groups: NDArray[np.int64],
+    time: xr.DataArray,
+    bounds: xr.DataArray | None,
+    period: str,
+    least: float,
+) -> dict[int, str]:
+    """Return the status of groups of values that cover too little of their step.
+
+    Args:
+        table: Observations that can be used, with their ``step``.
+        groups: The group (N,) of each, of one place, step and variable.
+        time: The field's time axis.
+        bounds: Its bounds (time, 2).
+        period: The period of a single step.
+        least: Share of a step that must be covered.
+    """
+    found = period_of(time, bounds, single=period)
+    if found not in MONTHS_PER_PERIOD or not len(table) or not least:
+        return {}
+    lengths = days_between(*step_intervals(time, bounds, single=period))[table["step"].to_numpy()]
+    covered = np.minimum(covered_days(table), lengths)
+    first = ~table.assign(group=groups)[["group", "time"]].duplicated().to_numpy()
+    total = np.bincount(groups, covered * first)
+    step_days = np.zeros(len(total))
+    step_days[groups] = lengths
+    sparse = np.flatnonzero(total < least * step_days - 1e-6)
+    return {
+        int(g): ObsStatus.SPARSE.of(f"{total[g]:.3g} of {step_days[g]:.3g} days") for g in sparse
+    }
+
+
+def covered_days(table: pd.DataFrame) -> Array:
+    """Return the days that each value (N,) covers, infinite for months and longer."""
+    days = series_days(table)
+    if "end" in table:
+        own = table["end"].notna() & table["time"].notna()
+        if own.any():
+            days[own.to_numpy()] = days_between(table.loc[own, "time"], table.loc[own, "end"])
+    return days
+
+
+def series_days(table: pd.DataFrame) -> Array:
+    """Return the days (N,) that each value covers, from the spacing of its station's series."""
+    names = [name for name in SERIES_COLUMNS if name in table]
+    stamps = pd.Series(day_numbers(table["time"]), index=table.index)
+    ordered = table[names].assign(stamp=stamps).drop_duplicates().sort_values("stamp")
+    gaps = ordered.groupby(names, dropna=False)["stamp"].diff()
+    usual = gaps.groupby([ordered[name] for name in names], dropna=False).quantile(
+        0.25, interpolation="lower"
+    )
+    keys = pd.MultiIndex.from_frame(table[names])
+    if len(names) == 1:
+        keys = keys.get_level_values(0)
+    usual_gap = usual.reindex(keys).to_numpy(dtype=float)
+    single = np.where(is_month_stamp(table["time"]), np.inf, 1.0)
+    monthly = np.array(
+        [period_of_length(gap) in MONTHS_PER_PERIOD or gap > 31 for gap in usual_gap]
+    )
+    return np.where(np.isnan(usual_gap), single, np.where(monthly, np.inf, usual_gap))
+
+
+def day_numbers(time: pd.Series) -> Array:
+    """Return dates of any kind as days since the first one, NaN where missing."""
+    out = np.full(len(time), np.nan)
+    known = time.notna().to_numpy()
+    values = time.to_numpy()[known]
+    if len(values):
+        out[known] = days_between(np.broadcast_to(values[:1], values.shape), values)
+    return out
+
+
+def is_month_stamp(time: pd.Series) -> NDArray[np.bool_]:
+    """Tell whether stamps (N,) are the first, a middle or the last day of a month."""
+    values = time.to_numpy()
+    if values.dtype.kind != "M":
+        dates = [date if hasattr(date, "day") else None for date in values]
+        return np.array(
+            [d is None or d.day == 1 or d.day in MID_MONTH_DAYS or d.day >= 28 for d in dates]
+        )
+    index = pd.DatetimeIndex(values)
+    usual = (index.day == 1) | index.day.isin(list(MID_MONTH_DAYS)) | index.is_month_end
+    return np.asarray(usual | index.isna(), dtype=bool)

@@ -1,4 +1,4 @@
-"""What the channels of a sounder see: weighting functions, out of a file.
+"""The weighting functions of a sounder's channels, read from a file.
 
 The weight of a level is its share of the brightness temperature, so that the weights of a channel,
 with that of the surface, add up to 1. NetCDF:
@@ -8,7 +8,7 @@ with that of the surface, add up to 1. NetCDF:
     error(channel)                              optional, K
     error_correlation(channel, channel_2)       optional
 
-or CSV, a weight a line; the surface is a level of that name:
+or CSV, one weight a line; the surface is a level of that name:
 
     channel,level [hPa],weight,error
     5,500,0.4,0.3
@@ -27,16 +27,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.level_names import round_level
-from dpdm.fields.units import parse_unit, unit_registry
+from dpdm.fields.units import scale_factor
 
 Array: TypeAlias = NDArray[np.float64]
 CHANNEL_FILE_SUFFIXES = (".nc", ".nc4", ".cdf")
 SURFACE_LEVEL = "surface"
-CHANNEL_SUM_TOLERANCE = 0.01  # by which printed weights may miss a sum of 1
+CHANNEL_SUM_TOLERANCE = 0.01  # rounding of printed weights, whose sum is 1
 CHANNEL_COLUMNS_HINT = (
     "Give weight(channel, level) in NetCDF, or channel, level [hPa] and weight in CSV."
 )
@@ -48,11 +47,11 @@ class SounderChannels:
     """The channels of a sounder.
 
     Attributes:
-        name: What each is called in observations, C of them.
+        name: Name of each in observations, C of them.
         level: Pressures, rising, with shape (L,), Pa.
-        weight: Share of each level in what a channel sees, with shape (C, L).
+        weight: Share of each level in a channel's brightness temperature, with shape (C, L).
         surface: Share of the air at the surface, with shape (C,).
-        error: Standard deviation, with shape (C,), K; NaN where none is known.
+        error: Standard deviation, with shape (C,), K; NaN where unknown.
         correlation: Between the errors of the channels, with shape (C, C).
     """
 
@@ -64,57 +63,25 @@ class SounderChannels:
     correlation: Array
 
     def channel_index(self, name: str) -> int:
-        """Return which channel has a name; 5 and 5.0 are the same."""
+        """Return the index of a channel by its name; 5 and 5.0 are the same."""
         if normalise_channel_name(name) not in self.name:
             raise DpdmError(
                 f"The channel {normalise_channel_name(name)} is observed, but the file of "
                 f"channels holds "
                 f"{', '.join(self.name)}.",
-                "Add its weights there, or leave these observations out.",
+                "Add its weights there, or remove these observations.",
             )
         return self.name.index(normalise_channel_name(name))
 
 
 def normalise_channel_name(name: object) -> str:
-    """Return a channel's name as it is compared.
+    """Return a channel's name for comparison.
 
     Example:
         >>> [normalise_channel_name(name) for name in (5.0, " 5 ", "ch5")]
         ['5', '5', 'ch5']
     """
     return re.sub(r"\.0+$", "", str(name).strip())
-
-
-def gaussian_channels(
-    peaks: ArrayLike,
-    width: float = 0.35,
-    levels: ArrayLike = tuple(range(1000, 0, -25)),
-    error: float = 0.3,
-    near: float = 0.0,
-) -> SounderChannels:
-    """Make channels up, whose weights are Gaussian in the logarithm of pressure.
-
-    Args:
-        peaks: Where each sees most, hPa.
-        width: Standard deviation in the natural logarithm.
-        levels: Pressures of the weights, hPa.
-        error: Standard deviation of all, K.
-        near: Correlation between the errors of neighbours; it falls as a power with distance.
-    """
-    p, peak = np.sort(np.asarray(levels, dtype=float)), np.asarray(peaks, dtype=float)
-    bell = np.exp(-0.5 * (np.log(p / peak[:, None]) / width) ** 2) * np.gradient(np.log(p))
-    # What lies below the lowest level, the surface sends up.
-    below = np.sqrt(2 * np.pi) * width * ndtr(-np.log(p[-1] / peak) / width)
-    whole = bell.sum(1) + below
-    apart = np.abs(np.subtract.outer(np.arange(len(peak)), np.arange(len(peak))))
-    return SounderChannels(
-        tuple(str(i + 1) for i in range(len(peak))),
-        p * 100,
-        bell / whole[:, None],
-        below / whole,
-        np.full(len(peak), error),
-        np.where(apart == 0, 1.0, near**apart),
-    )
 
 
 def read_channels(path: Path) -> SounderChannels:
@@ -168,14 +135,14 @@ def _read_csv_channels(path: Path) -> SounderChannels:
     table["weight"] = _read_optional_numbers(table["weight"])
     names = tuple(dict.fromkeys(table["channel"]))
     low = table["level"].str.strip().str.lower() == SURFACE_LEVEL
-    said = table["units"][~low].unique() if "units" in table else units or [""]
-    if len(said) != 1:
-        raise DpdmError(f"its levels are in {', '.join(map(str, said))}.", "Use one unit.")
+    units = table["units"][~low].unique() if "units" in table else units or [""]
+    if len(units) != 1:
+        raise DpdmError(f"its levels are in {', '.join(map(str, units))}.", "Use one unit.")
     air = table[~low].assign(
-        level=_levels_to_pascal(_read_optional_numbers(table["level"][~low]).to_numpy(), said[0])
+        level=_levels_to_pascal(_read_optional_numbers(table["level"][~low]).to_numpy(), units[0])
     )
     if air.duplicated(["channel", "level"]).any() or table[low].duplicated("channel").any():
-        raise DpdmError("a channel has two weights on one level.", "Leave one out.")
+        raise DpdmError("a channel has two weights on one level.", "Remove one.")
     weight = air.pivot(index="channel", columns="level", values="weight").reindex(list(names))
     surface = table[low].set_index("channel")["weight"].reindex(list(names))
     return SounderChannels(
@@ -189,13 +156,13 @@ def _read_csv_channels(path: Path) -> SounderChannels:
 
 
 def _read_channel_errors(table: pd.DataFrame, names: tuple[str, ...]) -> Array:
-    """Return the error of each channel, which any or all of its lines may state."""
+    """Return the error of each channel, stated in one or more of its lines."""
     if "error" not in table:
         return np.full(len(names), np.nan)
-    said = table.assign(error=_read_optional_numbers(table["error"])).groupby("channel")["error"]
-    if (said.nunique() > 1).any():
+    stated = table.assign(error=_read_optional_numbers(table["error"])).groupby("channel")["error"]
+    if (stated.nunique() > 1).any():
         raise DpdmError("a channel has two errors.", "State one for each channel.")
-    errors: Array = said.first().reindex(list(names)).to_numpy(dtype=float)
+    errors: Array = stated.first().reindex(list(names)).to_numpy(dtype=float)
     return errors
 
 
@@ -205,20 +172,19 @@ def _read_optional_numbers(cells: pd.Series) -> pd.Series:
 
 
 def _levels_to_pascal(values: ArrayLike, unit: str) -> Array:
-    """Bring pressures to Pa."""
+    """Convert pressures to Pa."""
     if not unit.strip():
-        raise DpdmError("its levels have no units.", "Say hPa or Pa: level [hPa], or units.")
-    parsed = parse_unit(unit)
-    if not parsed.is_compatible_with("Pa"):
-        raise DpdmError(f"its levels are in {unit}, which is no pressure.", CHANNEL_COLUMNS_HINT)
-    scale = float(unit_registry().Quantity(1.0, parsed).to("Pa").magnitude)
+        raise DpdmError("its levels have no units.", "Give hPa or Pa: level [hPa], or units.")
+    scale = scale_factor(unit, "Pa")
+    if scale is None:
+        raise DpdmError(f"its levels are in {unit}, not a pressure.", CHANNEL_COLUMNS_HINT)
     return np.array(
         [round_level(float(value) * scale) for value in np.asarray(values, dtype=float)]
     )
 
 
 def _check_channels(found: SounderChannels, path: Path) -> SounderChannels:
-    """Refuse weights, errors and correlations that cannot be, and mend what printing rounded."""
+    """Check weights, errors and correlations, and normalise rounded weights."""
     total = found.weight.sum(1) + found.surface
     for name, one in zip(found.name, total, strict=True):
         if not abs(one - 1) <= CHANNEL_SUM_TOLERANCE:
@@ -228,13 +194,13 @@ def _check_channels(found: SounderChannels, path: Path) -> SounderChannels:
             )
     if len(set(found.name)) < len(found.name) or not np.all(found.level > 0):
         raise DpdmError(
-            f"{path}: a channel comes twice, or a level is not above 0.", CHANNEL_COLUMNS_HINT
+            f"{path}: a channel is repeated, or a level is not above 0.", CHANNEL_COLUMNS_HINT
         )
     if (found.error <= 0).any():
         raise DpdmError(f"{path}: an error is not above 0.", "Give standard deviations, in K.")
     if not _is_correlation_matrix(found.correlation, len(found.name)):
         raise DpdmError(
-            f"{path}: error_correlation is no matrix of correlations.",
+            f"{path}: error_correlation is not a correlation matrix.",
             "It must be symmetric and positive definite, with ones on its diagonal.",
         )
     return SounderChannels(
@@ -248,8 +214,8 @@ def _check_channels(found: SounderChannels, path: Path) -> SounderChannels:
 
 
 def _is_correlation_matrix(matrix: Array, count: int) -> bool:
-    """Tell whether a matrix is one of correlations."""
+    """Tell whether a matrix is a correlation matrix."""
     if matrix.shape != (count, count) or not np.allclose(matrix, matrix.T, atol=1e-6):
         return False
-    whole = np.allclose(np.diag(matrix), 1, atol=1e-6)
-    return bool(whole and np.linalg.eigvalsh(matrix).min() > 0)
+    ones = np.allclose(np.diag(matrix), 1, atol=1e-6)
+    return bool(ones and np.linalg.eigvalsh(matrix).min() > 0)

@@ -1,7 +1,7 @@
-"""What becomes of an observation: assimilated, withheld, or of no use for one of these reasons.
+"""The status of an observation: assimilated, withheld, or rejected for a reason.
 
-A row keeps the first reason that is found. Some reasons go on with particulars of the row: which
-one it was merged into, how far it lies from the prior, how many days of a month it covers.
+A row keeps its first reason. Some reasons are followed by details: the row that it was merged
+into, its distance from the background, the days of a month that it covers.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 
 class ObsStatus(StrEnum):
-    """The status of an observation, as files and reports have it."""
+    """The status of an observation in files and reports."""
 
-    USABLE = ""  # nothing is found against it so far
+    USABLE = ""  # passed all checks so far
     ASSIMILATED = "assimilated"
     WITHHELD = "withheld"
     # The row itself.
@@ -31,41 +31,41 @@ class ObsStatus(StrEnum):
     NO_Y = "no y"
     NO_X = "no x"
     NO_COMPONENT = "no component"
-    # The row beside the field that it is to inform.
+    # The row compared with the field.
     OUTSIDE = "outside the domain"
     NO_LAND = "no land within a cell"
     OFF_RELIEF = "height off the relief"
     NO_STEP = "no step at that time"
     SEVERAL_STEPS = "a mean over several steps"
-    SPARSE = "covers"  # so many of so many days
+    SPARSE = "covers"  # e.g. 3 of 31 days
     MERGED = "merged into row"  # of a file
-    # The row beside the prior.
+    # The row compared with the prior.
     NO_VARIABLE = "not a variable of the prior"
     OTHER_COMPONENT = "not a component of the prior"
     BEYOND_LEVELS = "above or below the levels"
     UNSEEN = "not seen by the prior"
-    REJECTED = "rejected"  # at so many standard deviations from the prior
+    REJECTED = "rejected"  # N standard deviations from the background
 
-    def of(self, particulars: str) -> str:
-        """Return the status with particulars of a row.
+    def of(self, details: str) -> str:
+        """Return the status with details of a row.
 
         Example:
             >>> ObsStatus.MERGED.of("3 of a.csv")
             'merged into row 3 of a.csv'
         """
-        return f"{self} {particulars}"
+        return f"{self} {details}"
 
 
 IN_USE = (ObsStatus.ASSIMILATED, ObsStatus.WITHHELD)
 
 
 def is_usable(table: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return which rows nothing is found against so far."""
+    """Tell which rows passed all checks so far."""
     return has_status(table, ObsStatus.USABLE)
 
 
 def has_status(table: pd.DataFrame, *statuses: ObsStatus) -> NDArray[np.bool_]:
-    """Return which rows have one of some statuses."""
+    """Tell which rows have one of some statuses."""
     found: NDArray[np.bool_] = table["status"].isin(statuses).to_numpy()
     return found
 
@@ -73,25 +73,25 @@ def has_status(table: pd.DataFrame, *statuses: ObsStatus) -> NDArray[np.bool_]:
 def mark_status(
     table: pd.DataFrame, wrong: NDArray[np.bool_] | pd.Series[bool], why: ObsStatus
 ) -> None:
-    """Give a status to those rows, in place, that had none before."""
+    """Set the status of rows, in place, that have none yet."""
     table.loc[np.asarray(wrong, bool) & is_usable(table), "status"] = why.value
 
 
 def overrule_status(
     table: pd.DataFrame, rows: NDArray[np.int64], why: str | Sequence[str]
 ) -> None:
-    """Give a status to rows by their numbers, in place, whatever they had before."""
+    """Set the status of rows by their numbers, in place, whatever it was before."""
     table.iloc[rows, table.columns.get_loc("status")] = str(why) if isinstance(why, str) else why
 
 
 def accept(table: pd.DataFrame) -> pd.DataFrame:
-    """Return observations of which those that nothing is found against are assimilated."""
+    """Mark all usable observations as assimilated."""
     status = table["status"].mask(is_usable(table), ObsStatus.ASSIMILATED.value)
     return table.assign(status=status)
 
 
 def status_reasons(table: pd.DataFrame) -> pd.Series:
-    """Return the status of each row without its particulars.
+    """Return the status of each row without details.
 
     Example:
         >>> statuses = ["withheld", "merged into row 3 of a.csv", "rejected: 7.1 standard ..."]

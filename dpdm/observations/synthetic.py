@@ -1,4 +1,4 @@
-"""What is seen of a scene: an operator, a unit and an error for each variable."""
+"""Synthetic observations of a nature run: an operator, a unit and an error for each variable."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ UNSET = -math.inf
 
 @dataclass(frozen=True)
 class ObservedQuantity:
-    """Section ``[what]``: what is seen.
+    """Section ``[what]``: the observed quantities.
 
     Attributes:
-        variables: Names of the fields, each seen everywhere; empty for all of them.
+        variables: Names of the observed fields; empty for all of them.
         components: Components of a state without space; empty for all.
         trajectories: Numbers of the trajectories of a test bed; empty for all.
         operator: "point", the value; "coarse", the mean over a block of cells; "speed",
@@ -40,8 +40,8 @@ class ObservedQuantity:
         factor: Of "coarse": cells along the sides of a block.
         radius: Of "mean": of the disc, in m on the sphere.
         level: Of "threshold" and "exceedance".
-        width: Of "threshold" and "exceedance": how wide the step is.
-        pressures: Where variables on levels are seen, hPa, by a profile linear in log p.
+        width: Of "threshold" and "exceedance": width of the smoothed step.
+        pressures: Of variables on levels, hPa, interpolated linearly in log p.
         channels: Of "brightness": the file of weighting functions, from the settings' folder.
     """
 
@@ -57,24 +57,23 @@ class ObservedQuantity:
     channels: str = ""
 
     def settings(self) -> dict[str, float]:
-        """Return the settings of the operator that are given."""
-        said = {name: getattr(self, name) for name in OPERATOR_SETTINGS}
-        return {name: value for name, value in said.items() if value not in (0, UNSET)}
+        """Return the given settings of the operator."""
+        settings = {name: getattr(self, name) for name in OPERATOR_SETTINGS}
+        return {name: value for name, value in settings.items() if value not in (0, UNSET)}
 
 
 @dataclass(frozen=True)
 class SyntheticObservation:
-    """What is seen at N places of any step.
+    """The observations at N locations of any step.
 
     Attributes:
-        variable: Its name.
-        units: Of its values.
-        operator: From fields (1, C, ...) to values (1, N).
-        std: Standard deviation of the error, one or one a value.
-        extra_columns: What else is known of each value, columns of N.
-        error_mixing: Cholesky factor of the correlations (C, C) of the errors of C channels, one
-            after
-            the other in the values; None where errors are independent.
+        variable: Name of the variable.
+        units: Units of the values.
+        operator: Map from fields (1, C, ...) to values (1, N).
+        std: Standard deviation of the error, one number or one a value.
+        extra_columns: Other columns of N values.
+        error_mixing: Cholesky factor (C, C) of the error correlations of C channels, which follow
+            each other in the values; None for independent errors.
     """
 
     variable: str
@@ -85,7 +84,7 @@ class SyntheticObservation:
     error_mixing: NDArray[np.float64] | None = None
 
     def errors(self, noise: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return errors (N,) made of independent noise (N,) of variance 1."""
+        """Return errors (N,) from independent noise (N,) of variance 1."""
         if self.error_mixing is not None:
             noise = (self.error_mixing @ noise.reshape(len(self.error_mixing), -1)).ravel()
         return self.std * noise
@@ -107,8 +106,8 @@ ExtraColumns = Mapping[str, NDArray[Any]]
 
 
 def check_air_columns(what: ObservedQuantity, scene: NatureRun, file: str) -> None:
-    """Refuse settings of columns of air that do not fit each other, or the file."""
-    whole = what.operator in OPERATOR_VARIABLES
+    """Refuse inconsistent settings of pressures, channels and operators on whole columns."""
+    column = what.operator in OPERATOR_VARIABLES
     if bool(what.channels) != (what.operator == "brightness"):
         raise DpdmError(
             f'{file}: channels = "{what.channels}" with operator = "{what.operator}".',
@@ -116,15 +115,15 @@ def check_air_columns(what: ObservedQuantity, scene: NatureRun, file: str) -> No
         )
     if what.pressures and (what.operator != "point" or not what.variables):
         raise DpdmError(
-            f"{file} gives pressures, and not of what variables, or an operator beside.",
-            'Write variables = ["t"], say, and no operator.',
+            f"{file} gives pressures without variables, or with an operator.",
+            'Write variables = ["t"], for example, and no operator.',
         )
-    if whole and what.variables:
+    if column and what.variables:
         raise DpdmError(
-            f"{file} gives variables for {what.operator}, which sees whole columns of t.",
-            "Leave variables out.",
+            f"{file} gives variables for {what.operator}, which uses whole columns of t.",
+            "Remove variables.",
         )
-    for name in ("t",) if whole else what.variables if what.pressures else ():
+    for name in ("t",) if column else what.variables if what.pressures else ():
         if not level_names(scene, name):
             raise DpdmError(
                 f"{file} asks for {name} on levels of pressure, which {scene.path} lacks.",
@@ -146,23 +145,23 @@ def column_observations(
     scene: NatureRun,
     what: ObservedQuantity,
     sites: ObsLocations,
-    beside: ExtraColumns,
+    extra: ExtraColumns,
     std: Sequence[float],
     file: str,
 ) -> list[SyntheticObservation]:
-    """Return the looks at columns of air, as `looks_at` does."""
+    """Return the observations of columns, as `synthetic_observations` does."""
     if what.pressures:
-        return pressure_observations(scene, what, sites, beside, std, file)
+        return pressure_observations(scene, what, sites, extra, std, file)
     sounder = read_channels(Path(file).parent / what.channels) if what.channels else None
     if "t2m" not in scene.names and (sounder is None or sounder.surface.any()):
         warnings.warn(GROUND_NOTE, DpdmWarning, stacklevel=2)
     if sounder is not None:
-        return [sounder_observations(scene, what, sites, beside, std, file, sounder)]
+        return [sounder_observations(scene, what, sites, extra, std, file, sounder)]
     (error,) = error_deviations(tuple(std), 1, file)
     operator = build_operator(what.operator, sites, "rlut", **what.settings())
     return [
         SyntheticObservation(
-            "rlut", SATELLITE_VARIABLES["rlut"].units, operator, error, dict(beside)
+            "rlut", SATELLITE_VARIABLES["rlut"].units, operator, error, dict(extra)
         )
     ]
 
@@ -171,11 +170,11 @@ def pressure_observations(
     scene: NatureRun,
     what: ObservedQuantity,
     sites: ObsLocations,
-    beside: ExtraColumns,
+    extra: ExtraColumns,
     std: Sequence[float],
     file: str,
 ) -> list[SyntheticObservation]:
-    """Return the looks at variables on levels, one a variable and pressure."""
+    """Return the observations on levels, one a variable and pressure."""
     pairs = [(name, PA_PER_HPA * p) for name in what.variables for p in what.pressures]
     if len(std) == len(what.variables):
         std = np.repeat(std, len(what.pressures)).tolist()
@@ -185,7 +184,7 @@ def pressure_observations(
             scene.units[level_names(scene, name)[0]],
             build_operator("level", replace(sites, pressure=p), name),
             error,
-            {**beside, "pressure": np.array(p)},
+            {**extra, "pressure": np.array(p)},
         )
         for (name, p), error in zip(
             pairs, error_deviations(tuple(std), len(pairs), file), strict=True
@@ -197,12 +196,12 @@ def sounder_observations(
     scene: NatureRun,
     what: ObservedQuantity,
     sites: ObsLocations,
-    beside: ExtraColumns,
+    extra: ExtraColumns,
     std: Sequence[float],
     file: str,
     sounder: SounderChannels,
 ) -> SyntheticObservation:
-    """Return the look of all channels of a sounder, whose errors may go together."""
+    """Return the observations of all channels of a sounder, whose errors may be correlated."""
     count, names = len(np.asarray(sites.rows)), sounder.name
     sites = replace(sites, weights=channel_weighting(scene.names, scene.levels, sounder))
     parts = [
@@ -210,7 +209,7 @@ def sounder_observations(
     ]
     stated = tuple(std) or tuple(sounder.error[np.isfinite(sounder.error)])
     errors = np.repeat(error_deviations(stated, len(names), file), count)
-    tiled = {n: np.tile(np.broadcast_to(c, count), len(names)) for n, c in beside.items()}
+    tiled = {n: np.tile(np.broadcast_to(c, count), len(names)) for n, c in extra.items()}
     tiled |= {"channel": np.repeat(names, count)}
     factor = np.linalg.cholesky(sounder.correlation).astype(np.float64)
     mixing = None if is_identity(sounder.correlation) else factor
@@ -220,7 +219,7 @@ def sounder_observations(
 
 
 def join_operators(parts: Sequence[Operator]) -> Operator:
-    """Return the operator of the values of several, one after the other."""
+    """Return one operator for the values of several, one after the other."""
 
     def operator(fields: Fields) -> Values:
         return torch.cat([part(fields) for part in parts], dim=1)
@@ -236,15 +235,15 @@ def synthetic_observations(
     seed: int,
     file: str,
 ) -> list[SyntheticObservation]:
-    """Return what is seen of each step.
+    """Return the observations of each step.
 
     Args:
-        scene: What can be seen.
-        what: What is asked for.
-        where: The places.
+        scene: The nature run.
+        what: The observed quantities.
+        where: The locations.
         std: Standard deviation of the error: one, or one for each variable.
-        seed: Decides random places.
-        file: What holds the settings.
+        seed: Seed of random locations.
+        file: The file of the settings.
     """
     check_air_columns(what, scene, file)
     if scene.layout is None:
@@ -253,13 +252,13 @@ def synthetic_observations(
         ]
     rows, columns = choose_locations(where, scene.layout, what.factor, seed, file)
     axes = ("lat", "lon") if scene.layout.sphere else ("y", "x")
-    beside: dict[str, NDArray[Any]] = dict(zip(axes, (rows, columns), strict=True))
+    extra: dict[str, NDArray[Any]] = dict(zip(axes, (rows, columns), strict=True))
     if what.operator != "point":
-        beside |= {name: np.array(value) for name, value in what.settings().items()}
-        beside |= {"operator": np.array(what.operator)}
+        extra |= {name: np.array(value) for name, value in what.settings().items()}
+        extra |= {"operator": np.array(what.operator)}
     sites = ObsLocations(scene.layout, scene.names, rows, columns, levels=scene.levels)
     if what.pressures or what.operator in OPERATOR_VARIABLES:
-        return column_observations(scene, what, sites, beside, std, file)
+        return column_observations(scene, what, sites, extra, std, file)
     names = observed_names(what, scene, file)
     return [
         SyntheticObservation(
@@ -267,7 +266,7 @@ def synthetic_observations(
             operator_unit(scene, what.operator, name),
             build_operator(what.operator, sites, name, **what.settings()),
             error,
-            beside,
+            extra,
         )
         for name, error in zip(names, error_deviations(std, len(names), file), strict=True)
     ]
@@ -276,12 +275,11 @@ def synthetic_observations(
 def component_observations(
     scene: NatureRun, what: ObservedQuantity, where: Network, std: float, file: str
 ) -> SyntheticObservation:
-    """Return the look at components of a state (1, C)."""
+    """Return the observations of components of a state (1, C)."""
     if where != Network() or what.operator != "point":
         raise DpdmError(
-            f"{file} asks for places or an operator, but {scene.path} holds a state without "
-            "space.",
-            "Leave [where] and operator out, and give components.",
+            f"{file} sets places or an operator, but {scene.path} holds a state without space.",
+            "Remove [where] and operator, and give components.",
         )
     chosen = what.components or scene.components
     picked = [find_name(name, scene.components, file, "component") for name in chosen]
@@ -296,14 +294,14 @@ def component_observations(
 
 
 def observed_names(what: ObservedQuantity, scene: NatureRun, file: str) -> tuple[str, ...]:
-    """Return the variables to look at; what is seen of a wind goes by its eastward part."""
+    """Return the observed variables; operators on winds have the name of the eastward part."""
     if what.components and scene.layout is not None:
         raise DpdmError(f"{file} asks for components of fields.", "Give variables instead.")
     if what.operator in WIND_OPERATORS:
         if what.variables:
             raise DpdmError(
                 f"{file} gives variables for {what.operator}, which finds the wind itself.",
-                "Leave variables out.",
+                "Remove variables.",
             )
         east = [u for u, v in WIND_PAIRS if {u, v} <= set(scene.names)]
         return (*east, scene.names[0])[:1]
@@ -312,7 +310,7 @@ def observed_names(what: ObservedQuantity, scene: NatureRun, file: str) -> tuple
 
 
 def find_name(name: str, names: Sequence[str], file: str, kind: str) -> int:
-    """Return where a name stands."""
+    """Return the index of a name."""
     if name not in names:
         raise DpdmError(
             f"{file} asks for the {kind} {name}, which the file lacks.",

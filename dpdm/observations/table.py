@@ -1,8 +1,8 @@
-"""Observations as people have them, made one table in canonical names and units.
+"""Read observations from files into one table in canonical names and units.
 
 A row of the table is one observation :math:`y = A(x) + e`: its value, the standard deviation of
-:math:`e`, where and when it was made. A row that cannot be used stays, and its `status` says why:
-what is dropped in silence is missed by nobody. `stations.check` goes on from here.
+:math:`e`, where and when it was made. A row that cannot be used is kept,
+with the reason in its `status`. `quality_control.check_observations` checks the table further.
 
 | variable | standard deviation where neither the file nor the user gives one |
 |---|---|
@@ -11,16 +11,12 @@ what is dropped in silence is missed by nobody. `stations.check` goes on from he
 | sp, msl | 100 Pa |
 | u10, v10 | 1 m s-1 |
 | t, u, v, q, r, gh, z at a pressure | 1 K, 2 m s-1, 1e-4 + 10%, 10%, 15 m, 150 m2 s-2 |
-| rlut | 30 W m-2: its operator knows neither clouds nor vapour (`operators.soundings`) |
+| rlut | 30 W m-2: its operator knows neither clouds nor vapour (`operators.radiance`) |
 | tb | that of its channel, in the file of channels |
 
-They stand for instrument and representativeness: what a point says of a cell's mean.
-
-What the rows of a table of observations are of: a variable, at a pressure or not.
-
-The same name may mean the air at a station and the air aloft: beside a pressure it is the latter.
-Brightness temperatures and outgoing radiation are variables of their own, whose operators are
-thereby known.
+They include instrument error and representativeness error. The same name may mean the air at a
+station and on a level: with a pressure it is the latter. Brightness temperatures and outgoing
+radiation are variables of their own, with known operators.
 """
 
 from __future__ import annotations
@@ -37,7 +33,7 @@ from dpdm.errors import DpdmError, prefix_file_name
 from dpdm.fields.formats import CLASSIC_SIGNATURES, HDF5_SIGNATURE, read_signature
 from dpdm.fields.level_names import round_level
 from dpdm.fields.plausibility import MissingCodes
-from dpdm.fields.units import parse_unit, unit_registry
+from dpdm.fields.units import scale_factor
 from dpdm.fields.value_checks import matches_code
 from dpdm.fields.variables import LEVEL_VARIABLES
 from dpdm.observations.columns import (
@@ -55,46 +51,48 @@ from dpdm.observations.status import ObsStatus
 from dpdm.observations.values import assign_errors, convert_to_canonical_units, is_missing_code
 from dpdm.system import check_regular
 
-PRESSURE_LIMITS = (1.0, 1.1e5)  # Pa, between which air is observed
+PRESSURE_LIMITS = (1.0, 1.1e5)  # Pa; the range of observations
 
 
 def name_observed_variables(
-    table: pd.DataFrame, asked: ObservationOptions, unit: str
+    table: pd.DataFrame, options: ObservationOptions, unit: str
 ) -> pd.DataFrame:
-    """Return a table with its variables named, and with pressures (Pa) of those on levels alone.
+    """Name the variables of a table, and drop the pressures of those on no level.
 
     Args:
         table: Rows with the names ``old`` of their file.
-        asked: What the user said.
-        unit: That of the column ``pressure``, if there is one.
+        options: The user's options.
+        unit: The unit of the column ``pressure``, if there is one.
     """
     table = table.copy()
-    aloft = pd.Series(False, table.index)
+    has_pressure = pd.Series(False, table.index)
     if "pressure" in table:
-        aloft = table["pressure"].notna() & ~is_missing_code(table["pressure"].to_numpy())
-    pairs = list(zip(table["old"], aloft, strict=True))
-    names = {pair: asked.name(*pair) for pair in set(pairs)}
+        has_pressure = table["pressure"].notna() & ~is_missing_code(table["pressure"].to_numpy())
+    pairs = list(zip(table["old"], has_pressure, strict=True))
+    names = {pair: options.name(*pair) for pair in set(pairs)}
     table["variable"] = [names[pair] for pair in pairs]
     if "operator" in table:
         whole = table["operator"].isin(OPERATOR_VARIABLES)
         table.loc[whole, "variable"] = table["operator"].map(OPERATOR_VARIABLES)
         table.loc[whole | (table["operator"] == "level"), "operator"] = ""
     table = _check_channel_use(table)
-    here = aloft & table["variable"].isin(LEVEL_VARIABLES)
-    if not here.any():
+    on_level = has_pressure & table["variable"].isin(LEVEL_VARIABLES)
+    if not on_level.any():
         return table.drop(columns="pressure", errors="ignore")
-    return table.assign(pressure=_pressures_to_pascal(table[here], unit).reindex(table.index))
+    return table.assign(pressure=_pressures_to_pascal(table[on_level], unit).reindex(table.index))
 
 
 def _check_channel_use(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose brightness temperatures alone have channels, or the status of none."""
+    """Drop the channels of all but brightness temperatures, and mark those without one."""
     remote = table["variable"] == "tb"
     if not remote.any():
         return table.drop(columns="channel", errors="ignore")
-    said = table["channel"] if "channel" in table else pd.Series("", table.index)
-    named = remote & said.notna() & (said.astype(str) != "")
+    channel = table["channel"] if "channel" in table else pd.Series("", table.index)
+    named = remote & channel.notna() & (channel.astype(str) != "")
     status = table["status"].mask(remote & ~named, ObsStatus.NO_CHANNEL.value)
-    return table.assign(channel=said.map(normalise_channel_name).where(named, ""), status=status)
+    return table.assign(
+        channel=channel.map(normalise_channel_name).where(named, ""), status=status
+    )
 
 
 def _pressures_to_pascal(rows: pd.DataFrame, unit: str) -> pd.Series:
@@ -102,19 +100,19 @@ def _pressures_to_pascal(rows: pd.DataFrame, unit: str) -> pd.Series:
     if not unit:
         raise DpdmError(
             f"{rows['variable'].iloc[0]} is observed at a pressure that has no units.",
-            "Write pressure [hPa] in the header, give the variable units, or say --units "
+            "Write pressure [hPa] in the header, give the variable units, or use --units "
             "pressure=hPa.",
         )
-    scale = unit_registry().Quantity(1.0, parse_unit(unit))
-    if not scale.is_compatible_with("Pa"):
+    scale = scale_factor(unit, "Pa")
+    if scale is None:
         raise DpdmError(f"The pressure of the rows is in '{unit}'.", "Give it in hPa or Pa.")
-    pressure = rows["pressure"] * float(scale.to("Pa").magnitude)
+    pressure = rows["pressure"] * scale
     wrong = np.flatnonzero(~pressure.between(*PRESSURE_LIMITS))
     if wrong.size:
         row = rows.iloc[wrong[0]]
         raise DpdmError(
             f"row {row['row']} lies at a pressure of {row['pressure']:g} {unit}.",
-            "Air is at 0.01 to 1100 hPa; say --units pressure=UNIT if the unit is another.",
+            "Pressures are 0.01 to 1100 hPa; use --units pressure=UNIT for another unit.",
         )
     return pressure.map(round_level)
 
@@ -142,27 +140,27 @@ def read_observations(
         errors: Standard deviations by variable, in canonical units, for observations that have
             none of their own.
         rename: The user's choice of variables, canonical name to name in the file.
-        units: The user's word for units, by either name.
-        channels: Those of the sounder whose brightness temperatures were observed.
-        missing: Numbers that stand for missing values, by either name; of all under "".
+        units: Units declared by the user, by either name.
+        channels: The channels of the sounder of brightness temperatures.
+        missing: Missing-value codes, by either name; those of all under "".
 
     Returns:
-        One row an observation. `source` and `row` (from 1) say where it stands; `variable`,
-        `value`, `error` and `units` are canonical for variables that dpdm knows; `time` is a
-        date, a number or NaT; `lat` and `lon` are degrees, `elevation` metres, NaN where
-        unknown; `status` is empty, or why the row is of no use. `station`, `operator`,
-        `trajectory`, `component`, `y`, `x`, `pressure` (Pa), `channel`, the operator's settings
-        (`SETTINGS`) and `end`, that of a mean over time which begins at `time`, are there where a
-        file has them.
+        One row an observation. `source` and `row` (from 1) give its origin; `variable`, `value`,
+        `error` and `units` are canonical for variables that dpdm knows; `time` is a date, a number
+        or NaT; `lat` and `lon` are degrees, `elevation` metres, NaN where unknown; `status` is
+        empty, or the reason why the row cannot be used. `station`, `operator`, `trajectory`,
+        `component`, `y`, `x`, `pressure` (Pa), `channel`, the operator's settings
+        (`OPERATOR_SETTINGS`) and `end`, that of a mean over time which begins at `time`, are there
+        where a file has them.
     """
     if not paths:
         raise DpdmError("No observation file was given.", "Name at least one.")
-    asked = ObservationOptions(rename, units, errors, missing)
+    options = ObservationOptions(rename, units, errors, missing)
     for name, error in errors.items():
         _check_error_option(name, error)
-    tables = [_read_observation_file(Path(path), asked, channels) for path in paths]
+    tables = [_read_observation_file(Path(path), options, channels) for path in paths]
     table = pd.concat(tables, ignore_index=True)
-    _check_named_variables(asked, table)
+    _check_named_variables(options, table)
     table = table.fillna(
         {name: OPTIONAL_COLUMNS[name] for name in OPTIONAL_COLUMNS.keys() & set(table.columns)}
     )
@@ -174,25 +172,27 @@ def _check_error_option(name: str, error: float) -> None:
         raise DpdmError(f"The error of {name} is {error:g}.", "Give a standard deviation above 0.")
 
 
-def _check_named_variables(asked: ObservationOptions, table: pd.DataFrame) -> None:
-    """Refuse a word on a variable that no file has: a slip of the pen."""
-    seen = {*table["variable"].unique(), *table["old"].unique(), *asked.chosen_file_names()}
+def _check_named_variables(options: ObservationOptions, table: pd.DataFrame) -> None:
+    """Refuse options for variables that no file has."""
+    seen = {*table["variable"].unique(), *table["old"].unique(), *options.chosen_file_names()}
     seen |= {"pressure"} & {*table.columns}
-    if stray := asked.named_variables() - seen:
+    if stray := options.named_variables() - seen:
         raise DpdmError(
-            f"{', '.join(sorted(stray))} is named, but no file has it.",
+            f"{', '.join(sorted(stray))} is named in an option, but no file has it.",
             f"The files have {', '.join(sorted(set(table['variable'])))}.",
         )
 
 
 def _read_observation_file(
-    path: Path, asked: ObservationOptions, channels: SounderChannels | None
+    path: Path, options: ObservationOptions, channels: SounderChannels | None
 ) -> pd.DataFrame:
     """Read one file, whatever its format."""
     opened = None if _is_text(path) else open_sampling(path)
     with prefix_file_name(path), _name_observation_options():
         raw = (
-            read_csv_observations(path, asked) if opened is None else read_sampling(opened, asked)
+            read_csv_observations(path, options)
+            if opened is None
+            else read_sampling(opened, options)
         )
         if raw.empty:
             raise DpdmError("it has no observation.", "Add rows.")
@@ -203,18 +203,18 @@ def _read_observation_file(
         for name in {*LENGTH_COLUMNS} & set(table):
             table[name] = _lengths_to_metres(table[name], name, raw.attrs.get(name, ""))
         table = name_observed_variables(
-            table, asked, asked.units.get("pressure", raw.attrs.get("pressure", ""))
+            table, options, options.units.get("pressure", raw.attrs.get("pressure", ""))
         )
         _check_coordinates(table)
-        _mask_declared_codes(table, asked.missing)
+        _mask_declared_codes(table, options.missing)
         convert_to_canonical_units(table)
-        assign_errors(table, asked.errors, channels)
+        assign_errors(table, options.errors, channels)
     return table
 
 
 @contextmanager
 def _name_observation_options() -> Iterator[None]:
-    """Name the options for observations where the floor below names those for fields."""
+    """Replace options for fields by those for observations in hints."""
     try:
         yield
     except DpdmError as fault:
@@ -223,7 +223,7 @@ def _name_observation_options() -> Iterator[None]:
 
 
 def _check_finite(table: pd.DataFrame) -> None:
-    """Refuse infinite errors and places; an infinite value is a missing one."""
+    """Refuse infinite errors and positions; an infinite value is a missing one."""
     for name in ("error", "lat", "lon", "elevation"):
         wrong = np.flatnonzero(np.isinf(table[name].to_numpy(dtype=float)))
         if wrong.size:
@@ -234,7 +234,7 @@ def _check_finite(table: pd.DataFrame) -> None:
 
 
 def _mask_declared_codes(table: pd.DataFrame, missing: MissingCodes) -> None:
-    """Make the numbers missing that the user declares so, in place."""
+    """Mask the missing-value codes that the user declares, in place."""
     for name, codes in missing.items():
         of = (table["variable"] == name) | (table["old"] == name) | (name == "")
         table["value"] = table["value"].mask(of & matches_code(table["value"].to_numpy(), codes))
@@ -249,7 +249,7 @@ def _is_text(path: Path) -> bool:
 
 
 def _complete_columns(raw: pd.DataFrame, source: str) -> pd.DataFrame:
-    """Give a raw table all columns, in their order."""
+    """Add the missing columns to a raw table, and order them."""
     table = raw.assign(source=source, status=ObsStatus.USABLE.value, variable="").reset_index(
         drop=True
     )
@@ -269,17 +269,17 @@ def _complete_columns(raw: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def _lengths_to_metres(values: pd.Series, name: str, unit: str) -> pd.Series:
-    """Convert lengths to metres; those without a unit are."""
+    """Convert lengths to metres, the default unit."""
     if not unit:
         return values
-    scale = unit_registry().Quantity(1.0, parse_unit(unit))
-    if not scale.is_compatible_with("m"):
+    scale = scale_factor(unit, "m")
+    if scale is None:
         raise DpdmError(f"{name} is in '{unit}', not a length.", "Give it in m.")
-    return values * float(scale.to("m").magnitude)
+    return values * scale
 
 
 def _check_coordinates(table: pd.DataFrame) -> None:
-    """Refuse impossible coordinates; mark the rows that have none."""
+    """Refuse impossible coordinates, and mark rows without any."""
     lat, lon = (table[name].abs().to_numpy() for name in ("lat", "lon"))
     turned = np.flatnonzero((lat > 90) & (lat <= 360) & (lon <= 90))
     if turned.size:

@@ -1,8 +1,8 @@
-"""What a number in an observation file means: a value in its unit, or a code for none.
+"""Convert the values and errors of observations to canonical units.
 
-Unlike a field, of which the median tells whether its unit can be true, a table may mix units row
-by row. So each value is held against what its variable can be: outside, it is a code, or a value
-in another unit, which is refused, or an impossible one, which is marked.
+The median of a field shows whether its unit is plausible, but a table may mix units row by row. So
+each value is compared with the limits of its variable: beyond them, it is a missing-value code, a
+value in another unit, which is refused, or an impossible one, which is marked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dpdm.fields.plausibility import (
     MISSING_VALUE_CODES,
     PLAUSIBLE_RANGES,
 )
-from dpdm.fields.units import from_canonical, parse_unit
+from dpdm.fields.units import from_canonical, parse_unit, scale_factor
 from dpdm.fields.variables import LEVEL_VARIABLES, OBSERVED_VARIABLES, Variable
 from dpdm.observations.columns import (
     IDENTITY_OPERATORS,
@@ -37,11 +37,11 @@ from dpdm.observations.status import ObsStatus, is_usable, mark_status
 
 Array = NDArray[np.float64]
 MAX_ERRORS_BEYOND_LIMITS = (
-    5.0  # stated errors by which a value may lie beyond what is possible, as dry cells do
+    5.0  # stated errors by which a value may exceed the limits, as in dry cells
 )
 
 
-# Standard error where none is stated, and its part that grows with the value.
+# Standard error where none is stated: a constant, and a share of the value.
 USUAL_ERRORS = {
     "t2m": (1.0, 0.0), "tp": (0.3, 0.2), "sp": (100.0, 0.0), "msl": (100.0, 0.0),
     "u10": (1.0, 0.0), "v10": (1.0, 0.0), "t": (1.0, 0.0), "u": (2.0, 0.0), "v": (2.0, 0.0),
@@ -51,18 +51,18 @@ USUAL_ERRORS = {
 
 
 def convert_to_canonical_units(table: pd.DataFrame) -> None:
-    """Bring values and errors to canonical units, each variable and unit by itself.
+    """Convert values and errors to canonical units, by variable and unit, in place.
 
-    Values that an installed package's operator makes are taken as they stand.
+    Values of operators of other packages are not converted.
     """
     operator = row_operators(table)
-    kept = operator.isin(IDENTITY_OPERATORS)
+    identity = operator.isin(IDENTITY_OPERATORS)
     for column in ("value", "error"):
         table[column] = table[column].mask(is_missing_code(table[column].to_numpy()))
     meaning = row_variables(table)
-    alike = table[kept & (meaning != "")]
-    keys = [meaning, "units", "error_units", alike["time"].isna()]
-    for (name, unit, of_error, _), rows in alike.groupby(keys).groups.items():
+    variables = table[identity & (meaning != "")]
+    keys = [meaning, "units", "error_units", variables["time"].isna()]
+    for (name, unit, of_error, _), rows in variables.groupby(keys).groups.items():
         _convert_rows(table, rows, OBSERVED_VARIABLES[name], unit, of_error or unit)
     others = table[operator.isin((*SAME_UNIT_OPERATORS, *OPERATOR_UNITS)) & (meaning != "")]
     for (name, unit, of), rows in others.groupby([meaning, "units", operator]).groups.items():
@@ -71,13 +71,14 @@ def convert_to_canonical_units(table: pd.DataFrame) -> None:
 
 
 def _scale_rows(table: pd.DataFrame, rows: pd.Index, operator: str, unit: str, to: str) -> None:
-    """Bring what an operator makes of a variable to its unit, in place; zero stays zero."""
+    """Scale the values of an operator to its unit, in place; zero stays zero."""
     if not unit and to != "1":
-        raise DpdmError(f"{operator} has no units.", f"Add a units column: it may say {to}.")
-    given = parse_unit(unit or to)
-    if not given.is_compatible_with(to):
-        raise DpdmError(f"'{unit}', the unit of {operator}, does not turn into {to}.", "Mend it.")
-    scale = float((1 * given).to(parse_unit(to)).magnitude)
+        raise DpdmError(f"{operator} has no units.", f"Add a units column, for example with {to}.")
+    scale = scale_factor(unit or to, to)
+    if scale is None:
+        raise DpdmError(
+            f"'{unit}', the unit of {operator}, cannot be converted to {to}.", "Correct the unit."
+        )
     table.loc[rows, ["value", "error"]] *= scale
     table.loc[rows, "units"] = to
 
@@ -85,7 +86,7 @@ def _scale_rows(table: pd.DataFrame, rows: pd.Index, operator: str, unit: str, t
 def _convert_rows(
     table: pd.DataFrame, rows: pd.Index, variable: Variable, unit: str, of_error: str
 ) -> None:
-    """Convert rows of one variable and unit in place; an error is a difference."""
+    """Convert rows of one variable and unit, in place; an error is a difference."""
     _check_observation_unit(variable, unit)
     raw, time = table.loc[rows, "value"], table.loc[rows, "time"]
     limits, usual, _ = PLAUSIBLE_RANGES[variable.name]
@@ -111,13 +112,13 @@ def _values_to_canonical(
 
 
 def _unit_scale_and_offset(variable: Variable, unit: str, time: pd.Series) -> tuple[Array, float]:
-    """Return scale and offset of a unit; a month's length is that of each row's own month."""
+    """Return scale and offset of a unit; the length of a month is that of each row."""
     dated = time.notna().all() and time.dtype.kind in "MO"
     coords = {"time": ("time", time.to_numpy())} if dated else {}
     ones = xr.DataArray(np.ones(len(time)), coords, ("time",), variable.name)
-    if variable is LEVEL_VARIABLES.get(variable.name):  # as one of its levels, whichever
-        place = Level(variable.name, 500 * PA_PER_HPA, "Pa")
-        ones = ones.rename(place.name).assign_attrs(place.attributes)
+    if variable is LEVEL_VARIABLES.get(variable.name):  # on any of its levels
+        level = Level(variable.name, 500 * PA_PER_HPA, "Pa")
+        ones = ones.rename(level.name).assign_attrs(level.attributes)
     ones.attrs["source_units"] = unit
     slope = from_canonical(ones, difference=True).values
     zero = from_canonical(xr.zeros_like(ones)).values
@@ -125,17 +126,17 @@ def _unit_scale_and_offset(variable: Variable, unit: str, time: pd.Series) -> tu
 
 
 def _check_observation_unit(variable: Variable, unit: str) -> None:
-    """Refuse a missing unit, and an amount of rain: nobody says over which time it fell."""
+    """Refuse a missing unit, and an amount of precipitation without a period."""
     if not unit:
         raise DpdmError(
             f"{variable.name} has no units.",
-            f"Add a units column, write {variable.name} [UNIT] in the header, or say --obs-units "
+            f"Add a units column, write {variable.name} [UNIT] in the header, or use --obs-units "
             f"{variable.name}=UNIT.",
         )
     parsed = parse_unit(unit)
     if variable.name == "tp" and any(parsed.is_compatible_with(u) for u in ("mm", "kg m-2")):
         raise DpdmError(
-            f"tp is in '{unit}', an amount, and nothing says over which time it fell.",
+            f"tp is in '{unit}', an amount, and the period in which it fell is unknown.",
             f"If it is per day, write {unit}/day; per month, {unit}/month.",
         )
 
@@ -143,30 +144,30 @@ def _check_observation_unit(variable: Variable, unit: str) -> None:
 def _check_mixed_units(
     rows: pd.DataFrame, absurd: pd.Series, variable: Variable, unit: str
 ) -> None:
-    """Refuse values that are absurd in their unit and usual in another one."""
+    """Refuse values that are impossible in their unit and usual in another one."""
     _, (low, high), units = PLAUSIBLE_RANGES[variable.name]
     for other in units if len(absurd) else ():
-        few = rows.loc[absurd.index]
-        again = _values_to_canonical(few["value"], variable, other, few["time"])
+        suspects = rows.loc[absurd.index]
+        again = _values_to_canonical(suspects["value"], variable, other, suspects["time"])
         for index in again.index[(again >= low) & (again <= high)][:1]:
             row = rows.loc[index]
             raise DpdmError(
                 f"row {row['row']}: {variable.name} is {row['value']:g} when its unit is "
                 f"'{unit}', as if it were in {other}; the file may mix units.",
-                f"Give each row its unit in a units column, or say --obs-units {variable.name}="
+                f"Give each row its unit in a units column, or use --obs-units {variable.name}="
                 f"{other} if all are.",
             )
 
 
 def is_missing_code(values: Array) -> NDArray[np.bool_]:
-    """Tell which numbers are codes for a missing value."""
+    """Tell which numbers are missing-value codes."""
     return np.isin(values, MISSING_VALUE_CODES) | (np.abs(values) >= MIN_FILL_VALUE)
 
 
 def assign_errors(
     table: pd.DataFrame, errors: Mapping[str, float], channels: SounderChannels | None
 ) -> None:
-    """Complete the errors of usable rows, and refuse those that are not positive."""
+    """Fill the missing errors of usable rows, and refuse errors that are not positive."""
     open_rows = is_usable(table)
     meaning = row_variables(table)
     bare = open_rows & table["error"].isna()
@@ -185,10 +186,10 @@ def assign_errors(
 
 
 def _check_operators(bare: pd.DataFrame, meaning: pd.Series) -> None:
-    """Refuse rows without an error of which no usual one is known: an operator made them."""
-    made = bare[~row_operators(bare).isin(IDENTITY_OPERATORS) & meaning.isin(USUAL_ERRORS)]
-    if len(made):
-        row = made.iloc[0]
+    """Refuse rows of operators, which have no usual error, without an error."""
+    rows = bare[~row_operators(bare).isin(IDENTITY_OPERATORS) & meaning.isin(USUAL_ERRORS)]
+    if len(rows):
+        row = rows.iloc[0]
         raise DpdmError(
             f"row {row['row']}: the {row['operator']} of {row['variable']} has no error.",
             "Add a column of errors, in the unit of the values.",
@@ -202,7 +203,7 @@ def _usual_error(
     errors: Mapping[str, float],
     channels: SounderChannels | None,
 ) -> pd.Series:
-    """Return the user's standard deviation of a variable, or that of the table above."""
+    """Return the user's standard deviation of a variable, or the usual one."""
     for stated in (name, known):
         if stated in errors:
             return pd.Series(float(errors[stated]), rows.index)
@@ -210,14 +211,14 @@ def _usual_error(
         return _channel_errors(rows, channels)
     if known not in USUAL_ERRORS:
         raise DpdmError(
-            f"{name} has no error.", f"Say --error {name}=STD, or add a column of errors."
+            f"{name} has no error.", f"Use --error {name}=STD, or add a column of errors."
         )
     error, share = USUAL_ERRORS[known]
     return error + share * rows["value"].abs()
 
 
 def _channel_errors(rows: pd.DataFrame, channels: SounderChannels | None) -> pd.Series:
-    """Return the errors that the file of channels states."""
+    """Return the errors in the file of channels."""
     names = rows["channel"] if "channel" in rows else pd.Series("", rows.index)
     known = (
         {n: channels.error[channels.channel_index(n)] for n in names.unique()} if channels else {}
@@ -226,6 +227,6 @@ def _channel_errors(rows: pd.DataFrame, channels: SounderChannels | None) -> pd.
     if error.isna().any():
         raise DpdmError(
             f"tb of channel {names[error.isna()].iloc[0]} has no error.",
-            "Say --error tb=STD, add a column of errors, or give a file with errors: --channels.",
+            "Use --error tb=STD, add a column of errors, or give a file with errors: --channels.",
         )
     return error

@@ -37,7 +37,7 @@ def time_resolution(time: xr.DataArray) -> str:
         >>> time_resolution(months.to_series().to_xarray()["index"])
         'month'
     """
-    period = period_of(time, lone="day")
+    period = period_of(time, single="day")
     if period and period != "hour":
         return period
     return "day" if time_spacing(time) >= 1 else "moment"

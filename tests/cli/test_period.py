@@ -123,7 +123,7 @@ def test_the_climate_of_another_period_is_named_with_the_shift() -> None:
 
 
 def test_daily_values_of_days_are_not_asked_for_coverage(here: Path) -> None:
-    from dpdm.observations.coverage import insufficient_coverage
+    from dpdm.observations.quality_control import insufficient_coverage
 
     time = xr.DataArray(pd.date_range("2000-01-01", periods=3), dims="time")
     table = pd.DataFrame({"lat": 0.0, "lon": 0.0, "variable": "t2m", "step": [0],

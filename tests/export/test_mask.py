@@ -127,7 +127,7 @@ BAD = {
     ),
     "another crs": (
         json.dumps(LAND | {"crs": {"type": "name", "properties": {"name": "EPSG:3035"}}}),
-        "says EPSG:3035", "-t_srs EPSG:4326",
+        "system is EPSG:3035", "-t_srs EPSG:4326",
     ),
     "text": ("Polygon", "is not GeoJSON", "ogr2ogr"),
     "other JSON": ("[1, 2]", "is not GeoJSON: it has no type", "ogr2ogr"),

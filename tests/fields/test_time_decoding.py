@@ -76,7 +76,7 @@ def test_numbers_that_may_be_anything_are_left_alone(values):
         ([0, 1e20], "days since 2000-01-01", "", r"0 to 1e\+20"),
         ([0], "days since 2000-01-01", "lunar", "calendar 'lunar'"),
         ([730485], "days since 0000-01-01", "standard", "two days off"),
-        ([20121301], "day as %Y%m%d.%f", "", r"is no date"),
+        ([20121301], "day as %Y%m%d.%f", "", r"is not a date"),
     ],
 )
 def test_what_cannot_be_read_is_named(values, units, calendar, what):

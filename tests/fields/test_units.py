@@ -163,10 +163,10 @@ def test_bounds_that_enclose_no_time_are_refused() -> None:
     [
         ("t2m", 280.0, None, "t2m has no units", "--units t2m=K"),
         ("t2m", 280.0, "bananas", "'bananas' is not a unit", ""),
-        ("t2m", 280.0, "Pa", "does not turn into K", "--units t2m="),
-        ("tp", 5.0, "K", "does not turn into mm day-1", "--units tp="),
-        ("tp", 5.0, "kg s-1", "does not turn into mm day-1", "--units tp="),
-        ("u10", 5.0, "1", "does not turn into m s-1", "--units u10="),
+        ("t2m", 280.0, "Pa", "cannot be converted to K", "--units t2m="),
+        ("tp", 5.0, "K", "cannot be converted to mm day-1", "--units tp="),
+        ("tp", 5.0, "kg s-1", "cannot be converted to mm day-1", "--units tp="),
+        ("u10", 5.0, "1", "cannot be converted to m s-1", "--units u10="),
     ],
 )
 def test_refusals(name: str, value: float, units: str | None, what: str, hint: str) -> None:

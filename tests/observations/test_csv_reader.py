@@ -149,7 +149,7 @@ def test_codes_of_place_are_missing(tmp_path):
 
 
 def test_hints_name_the_options_of_observations(tmp_path):
-    with pytest.raises(DpdmError, match="does not turn into K") as fault:
+    with pytest.raises(DpdmError, match="cannot be converted to K") as fault:
         read(tmp_path, "lat,lon,t2m [m]\n1,2,280\n")
     assert "--obs-units t2m=" in fault.value.hint
 
@@ -197,8 +197,8 @@ def test_the_users_words_go_before_the_files(tmp_path):
     [
         ("2000-01-01,1,2,3\n2000-01-02,1,2,3\n", "no header", {}),
         ("Seoul,2000-01-01,37,127,t2m,2\nSeoul,2000-01-02,37,127,t2m,3\n", "no header", {}),
-        ("lat,lon,\u6c17\u6e29(K)\n1,2,280\n", "there is lat, lon, \u6c17\u6e29\\. ", {}),
-        ("a,b\n1,2\n", "no column is a variable.*a, b", {}),
+        ("lat,lon,\u6c17\u6e29(K)\n1,2,280\n", "the columns are lat, lon, \u6c17\u6e29\\. ", {}),
+        ("a,b\n1,2\n", "no column is a known variable.*a, b", {}),
         ("lat,lon,value\n1,2,3\n", "no variable column", {}),
         ("", "empty", {}),
         ("lat,lon,t2m [K]\n", "no observation", {}),
@@ -207,12 +207,12 @@ def test_the_users_words_go_before_the_files(tmp_path):
         ("lat,lon,t2m [K]\n1,2,280\n1,2,warm\n", "row 2: t2m .K. is 'warm'", {}),
         ("time,lat,lon,t2m [K]\n15/01/2000,1,2,280\n", "'15/01/2000' is not a date", {}),
         ("time,lat,lon,t2m [K]\n0000-01-01,1,2,280\n", "'0000-01-01' is not a date", {}),
-        (f'lat,lon,t2m [K]\n1,2,"{"280" * 99999}', "no table", {}),
+        (f'lat,lon,t2m [K]\n1,2,"{"280" * 99999}', "not a table", {}),
         ("time,lat,lon,t2m [K]\n2000-13-01,1,2,280\n", "'2000-13-01' is not a date", {}),
         ("time,lat,lon,t2m [K]\n1999,1,2,280\n2000,1,2,280\n", "1999 may be a year", {}),
         ("lat,lon,t2m\n1,2,280\n", "t2m has no units", {}),
         ("lat,lon,t2m [bananas]\n1,2,280\n", "bananas", {}),
-        ("lat,lon,t2m [m]\n1,2,280\n", "does not turn into K", {}),
+        ("lat,lon,t2m [m]\n1,2,280\n", "cannot be converted to K", {}),
         ("lat,lon,tp [mm]\n1,2,280\n", "an amount", {}),
         ("lat,lon,tp [kg m-2]\n1,2,280\n", "an amount", {}),
         ("lat,lon,t2m [K],temp [K]\n1,2,280,280\n", "t2m and temp may each be t2m", {}),
@@ -235,7 +235,7 @@ def test_what_cannot_be_read_is_refused(tmp_path, text, what, said):
 def test_slips_of_the_pen_are_refused(tmp_path):
     text = "lat,lon,t2m [K]\n1,2,280\n"
     for said in ({"errors": {"tp": 1.0}}, {"units": {"tpp": "mm/day"}}):
-        with pytest.raises(DpdmError, match="named, but no file has it"):
+        with pytest.raises(DpdmError, match="named in an option, but no file has it"):
             read(tmp_path, text, **said)
     with pytest.raises(DpdmError, match="error of t2m is 0"):
         read(tmp_path, text, errors={"t2m": 0.0})

@@ -128,7 +128,7 @@ def test_every_finite_cell_of_a_grid_is_an_observation(tmp_path):
             lambda ds: ds.assign(temperature=ds["temperature"].isel(station=0)),
             "does not lie along",
         ),
-        (lambda ds: ds.assign(value=("obs", [1.0, 2.0])), "no variable says"),
+        (lambda ds: ds.assign(value=("obs", [1.0, 2.0])), "the variable of each value is missing"),
     ],
 )
 def test_netcdf_that_cannot_be_read_is_refused(tmp_path, change, what):

@@ -211,7 +211,7 @@ def test_withholding_leaves_some_of_each():
     two = table([35, 36], 125.0)
     for share in (0.01, 0.99):
         assert count_statuses(withhold_stations(two, share, 0)) == {"used": 1, "withheld": 1}
-    with pytest.raises(DpdmError, match="but one station"):
+    with pytest.raises(DpdmError, match="only one station"):
         withhold_stations(two.iloc[:1], 0.5, 0)
     with pytest.raises(DpdmError, match="share to withhold is 1"):
         withhold_stations(two, 1.0, 0)
@@ -228,12 +228,12 @@ def test_where_nothing_is_left_the_hint_says_why():
     early = pd.to_datetime(["1950-01-01", "1951-06-01"])
     with pytest.raises(DpdmError, match="2 no step") as fault:
         check_observations(table([35, 36], 125.0, time=early), GRID, axis("2000-01-01", 3, "MS"))
-    assert "1950-01-01 to 1951-06-01, and the field is of 2000-01-01 to 2000-03-01" in (
+    assert "1950-01-01 to 1951-06-01, and the field is from 2000-01-01 to 2000-03-01" in (
         fault.value.hint
     )
     with pytest.raises(DpdmError, match="2 no time") as fault:
         check_observations(table([35, 36], 125.0, time=pd.NaT), GRID, axis("2000-01-01", 3, "MS"))
-    assert "column of their times" in fault.value.hint
+    assert "the column of times" in fault.value.hint
 
 
 def test_a_name_tells_stations_apart_before_their_place():

@@ -18,7 +18,7 @@ from dpdm.observations.observation_operator import (
     observation_operator,
     whitening_operator,
 )
-from dpdm.observations.sounder import SounderChannels, gaussian_channels
+from dpdm.observations.sounder import SounderChannels
 from dpdm.observations.status import ObsStatus, accept
 from dpdm.observations.table import read_observations
 from dpdm.operators.geometry import globe_layout
@@ -30,6 +30,7 @@ from dpdm.states.options import EnsembleOptions
 from dpdm.states.sampling import SamplerConfig
 from tests.helpers.globe_states import taught, weather
 from tests.helpers.small_world import done, refused
+from tests.helpers.sounders import gaussian_channels
 
 LAT, LON = np.arange(-75.0, 90, 30), np.arange(0.0, 360, 45)
 HPA = (850.0, 500.0, 250.0)
@@ -281,7 +282,7 @@ def test_soundings_pull_the_levels_around_them() -> None:
         "2002-01-17,5.6,180,olr,,,280,W m-2,\n"
     )
     said = done(*f"{COMMAND} --channels channels.csv --report r.csv --reject 0".split())
-    assert said.stderr.count("The ground is seen from above, and there is no t2m") == 1
+    assert said.stderr.count("The surface contributes to a channel, and there is no t2m") == 1
     report = pd.read_csv("r.csv")
     assert (report["status"] == ObsStatus.ASSIMILATED).all()
     assert list(report["error"]) == [0.5, 0.5, 0.5, 30.0]
@@ -300,7 +301,11 @@ def test_soundings_pull_the_levels_around_them() -> None:
         ("pressure [m],t [K]\n2002-01-17,1,2,850,270", "", "pressure of the rows is in 'm'"),
         ("pressure [Pa],t [K]\n2002-01-17,1,2,0.8,270", "", "row 1 lies at a pressure of 0.8 Pa"),
         ("pressure [hPa],temp [K]\n2002-01-17,1,2,850,270", "", "temp may be t2m, or t at"),
-        ("channel,tb [K]\n2002-01-17,1,2,1,270", "--error tb=1", "nothing says what it sees"),
+        (
+            "channel,tb [K]\n2002-01-17,1,2,1,270",
+            "--error tb=1",
+            "its weighting function is unknown",
+        ),
         ("channel,tb [K]\n2002-01-17,1,2,1,270", "", "tb of channel 1 has no error"),
         ("channel,tb [K]\n2002-01-17,1,2,7,270", "--channels channels.csv", "channel 7 is obs"),
         ("sp [Pa]\n2002-01-17,1,2,101000", "--channels channels.csv", "no brightness temp"),
@@ -308,7 +313,7 @@ def test_soundings_pull_the_levels_around_them() -> None:
         (
             "channel,tb [K]\n1999-05-05,1,2,1,270",
             "--channels channels.csv",
-            "No observation is left.*They are of 1999-05-05, and the field is of 2002-01-16",
+            "No observation is left.*They are from 1999-05-05, and the field is from 2002-01-16",
         ),
     ],
 )
@@ -374,7 +379,7 @@ def test_channels_are_observed_with_errors_that_go_together() -> None:
     [
         ('operator = "brightness"', "[1]", "needs one"),
         ('operator = "olr"\nchannels = "channels.csv"', "[1]", "belongs to operator"),
-        ("pressures = [850]", "[1]", "gives pressures, and not of what variables"),
+        ("pressures = [850]", "[1]", "gives pressures without variables"),
         ('variables = ["u"]\npressures = [850]', "[1]", "asks for u on levels"),
         ('variables = ["t"]\npressures = [85000]', "[1]", "observed at 85000 hPa, but the levels"),
         ('variables = ["t"]\noperator = "olr"', "[1]", "gives variables for olr"),

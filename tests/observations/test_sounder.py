@@ -7,7 +7,8 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.observations.sounder import SounderChannels, gaussian_channels, read_channels
+from dpdm.observations.sounder import SounderChannels, read_channels
+from tests.helpers.sounders import gaussian_channels
 
 SOUNDER = Path(__file__).parents[2] / "sample_data" / "sounder.nc"
 PEAKS = (850, 600, 350, 200, 90)
@@ -64,7 +65,7 @@ def test_channels_come_back_from_csv(tmp_path: Path) -> None:
     ("text", "what"),
     [
         ("channel,level,weight\n1,850,1\n", "no units"),
-        ("channel,level [K],weight\n1,850,1\n", "no pressure"),
+        ("channel,level [K],weight\n1,850,1\n", "not a pressure"),
         ("channel,level [hPa],weight\n1,850,0.5\n", "add up to 0.5, not to 1"),
         ("channel,level [hPa]\n1,850\n", "no column weight"),
         ("channel,level [hPa],weight\n1,850,.5\n1,850,.5\n", "two weights on one level"),
@@ -86,7 +87,7 @@ def test_netcdf_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
     related = np.eye(5)
     related[0, 1] = 0.5
     pair = ("channel", "channel_2")
-    with pytest.raises(DpdmError, match="no matrix of correlations"):
+    with pytest.raises(DpdmError, match="not a correlation matrix"):
         read_channels(stored(path, known, error_correlation=(pair, related)))
     with pytest.raises(DpdmError, match="no variable weight"):
         read_channels(stored(path, known, weight=("channel", np.ones(5))))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dpdm.errors import DpdmError, DpdmWarning
-from dpdm.observations.sounder import gaussian_channels, read_channels
+from dpdm.observations.sounder import read_channels
 from dpdm.operators.geometry import globe_layout
 from dpdm.operators.interpolation import disc_mean_operator, point_operator
 from dpdm.operators.linear import apply_adjoint, as_single_row, compose_maps, whitening_matrix
@@ -21,6 +21,7 @@ from dpdm.operators.radiance import (
     level_operator,
     olr_operator,
 )
+from tests.helpers.sounders import gaussian_channels
 
 LEVELS = (3000.0, 10000.0, 20000.0, 30000.0, 50000.0, 70000.0, 85000.0, 92500.0)
 NAMES = ("sp", *(f"t{p / 100:g}" for p in LEVELS[::-1]), "t2m")
