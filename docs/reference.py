@@ -1,7 +1,13 @@
-"""Write commands.md from the commands' help; settings.md and plan.md from docstrings."""
+"""Generate pages from the code.
 
+commands.md comes from the help of the commands, settings.md and plan.md from docstrings, and the
+floors and modules of architecture.md from pyproject.toml and the tree.
+"""
+
+import ast
 import dataclasses
 import re
+import tomllib
 from pathlib import Path
 
 import click
@@ -151,7 +157,62 @@ def plan() -> str:
     return "\n\n".join([head, *sections]) + "\n"
 
 
-PAGES = {"commands.md": commands, "settings.md": settings, "plan.md": plan}
+FLOORS = """## Floors
+
+Each floor imports only from floors below. Modules and packages of one floor do not import each
+other, except on the lowest. `make check` enforces this (import-linter, in `pyproject.toml`).
+`dpdm.diffusion`, `dpdm.nets`, `dpdm.operators` and `dpdm.testbeds` use neither files nor xarray,
+dpdm uses neither click nor rich, and `dpdm --help` imports neither torch nor xarray.
+"""
+
+
+def floors() -> str:
+    """Return the floors of the import contract, from the top."""
+    text = (HERE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    contracts = tomllib.loads(text)["tool"]["importlinter"]["contracts"]
+    layers = next(c["layers"] for c in contracts if c.get("containers") == ["dpdm"])
+    rows = ["`dpdm_cli`", *(f"`{re.sub(' [|:] ', '`, `', layer)}`" for layer in layers)]
+    count = len(rows) - 1
+    lines = [f"| {count + 1 - i} | {row} |" for i, row in enumerate(rows)]
+    return "\n".join(["| floor | modules and packages of dpdm |", "|---|---|", *lines])
+
+
+def summary(path: Path) -> str:
+    """Return the first sentence of a module's docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.partition("\n\n")[0].split()).replace("|", "\\|")
+
+
+def modules() -> str:
+    """Return a table of the modules of each package with their summaries."""
+    root = HERE.parent / "dpdm"
+    folders = [root, *(path.parent for path in sorted(root.glob("*/__init__.py")))]
+    parts = []
+    for folder in folders:
+        rows = [
+            f"| `{path.relative_to(root.parent)}` | {summary(path)} |"
+            for path in sorted(folder.glob("*.py"))
+            if summary(path)
+        ]
+        name = f"dpdm.{folder.name}" if folder != root else "dpdm"
+        parts.append("\n".join([f"### {name}\n", "| module | task |", "|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
+def architecture() -> str:
+    """Return architecture.md with its generated part replaced."""
+    text = (HERE / "architecture.md").read_text(encoding="utf-8")
+    start, end = "<!-- made by docs/reference.py -->\n", "<!-- end -->"
+    made = f"{FLOORS}\n{floors()}\n\n## Modules\n\n{modules()}\n"
+    return re.sub(f"{start}.*{end}", lambda match: start + made + end, text, flags=re.DOTALL)
+
+
+PAGES = {
+    "commands.md": commands,
+    "settings.md": settings,
+    "plan.md": plan,
+    "architecture.md": architecture,
+}
 
 if __name__ == "__main__":
     for page, make in PAGES.items():
