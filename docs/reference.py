@@ -1,7 +1,13 @@
-"""Write commands.md from the commands' help; settings.md and plan.md from docstrings."""
+"""Generate pages from the code.
 
+commands.md comes from the help of the commands, settings.md and plan.md from docstrings, and the
+floors and modules of architecture.md from pyproject.toml and the tree.
+"""
+
+import ast
 import dataclasses
 import re
+import tomllib
 from pathlib import Path
 
 import click
@@ -30,27 +36,26 @@ Read: NetCDF, Zarr stores and, where cfgrib is installed, GRIB. Written: NetCDF 
 by the suffix `.zarr`, a Zarr store.
 
 Variables are found by CF standard name and short name, whatever the case of its letters, and
-outputs are called by the names of dpdm, whatever the input calls them:
+outputs have the names of dpdm:
 
 {table}
 
-`--var tp=NAME` says which is meant where a file holds several or calls it otherwise. Any other
-variable keeps its name and units. Statistics of an ensemble end in `_mean`, `_spread`, `_p10`,
+`--var tp=NAME` selects one of several, or one of another name. Any other variable keeps its name
+and units. Statistics of an ensemble end in `_mean`, `_spread`, `_p10`,
 `_p50` and `_p90`.
 
-Values come back in the units of the input. The units in the table are those that dpdm reckons in,
-and what `--units` is about is the input: `--units tp=mm/month` says that its numbers are
-millimetres a month, and converts nothing. A month is the calendar month that the step stands for,
-in the calendar of the file: 28, 29, 30 or 31 days, or 30.4375 in a file without time. An amount,
-in mm, m or kg m-2, fell in the period that its cell methods name (`sum within days`), else
-between the time bounds of its step; without either it is refused. A unit that makes values
-impossible is refused too, and one that gives a large region an unlikely mean is warned of.
+Outputs have the units of the input. The units in the table are those that dpdm works in.
+`--units tp=mm/month` states the units of the input, and converts nothing. A month is the calendar
+month of the step, in the calendar of the file: 28, 29, 30 or 31 days, or 30.4375 in a file without
+time. An amount, in mm, m or kg m-2, refers to the period of its cell methods (`sum within days`),
+else to the time bounds of its step; without either it is refused. Units that make values
+impossible are refused, and units that give a large region an unlikely mean trigger a warning.
 
-A step stands for the interval between its bounds, wherever in it the time stamp lies: a file
-stamped at the end of its months, as raw CESM files are, is moved to their middle when it is
-opened. Without bounds, the distance between stamps tells whether steps are days, months, seasons
-or years, and each is the day, month, season or year of its stamp. Files are matched by that: a
-month stamped on its first day is the same month as one stamped on the 16th.
+A step represents the interval between its bounds, whatever its time stamp: the times of a file
+stamped at the end of its months, as raw CESM files are, are moved to the middle of the months.
+Without bounds, the time step decides whether steps are days, months, seasons or years, and each is
+the day, month, season or year of its time stamp. Files match by these periods: a month stamped on
+its first day is the same month as one stamped on the 16th.
 
 Times may be counted in seconds to weeks, or in calendar months or years, since a date; be packed
 into numbers (201201, 20120115, `day as %Y%m%d.%f`); be decimal years or text. A forecast with
@@ -59,8 +64,8 @@ Outputs count days since 1850, or hours to seconds where days are not exact, in 
 input. The bounds of a climatology are kept. ERA5 and ERA5T in one file (`expver`) become one
 series. An anomaly (by its name or long name) is not taken for the variable itself.
 
-A variable that cannot be read, on a depth axis for example, is left out with a warning; one that
-is needed is refused. `dpdm info` lists such variables, and the groups of a file.
+A variable that cannot be read, on a depth axis for example, is left out with a warning; if it is
+needed, the file is refused. `dpdm info` lists such variables, and the groups of a file.
 
 In outputs latitudes and longitudes ascend. Longitudes keep the range of the input, 0 to 360 or
 -180 to 180; a region that crosses the end of that range becomes contiguous, as in -10 to 10 or 170
@@ -81,10 +86,10 @@ def commands() -> str:
     pages = [f"## dpdm {name}\n\n```\n{help_of(name)}\n```\n" for name in main.commands]
     head = "# Commands\n\nMade from `--help` by `python docs/reference.py`.\n\n"
     codes = (
-        "Exit codes: 0 done; 1 dpdm could not do it, and says why in two lines; 2 the command\n"
-        "was misspelt; 3 `dpdm doctor` found something wrong; 130 interrupted, 143 terminated:\n"
-        "nothing half-written is left; 75 another run works on the folder.\n\n"
-        "An `Internal error` (exit code 1) is a fault of dpdm's own, not of the input: please\n"
+        "Exit codes: 0 success; 1 an error, with the reason in two lines; 2 wrong usage; 3 a\n"
+        "check of `dpdm doctor` failed; 130 interrupted, 143 terminated, without incomplete\n"
+        "files; 75 another run uses the folder.\n\n"
+        "An `Internal error` (exit code 1) is a bug of dpdm, not an error of the input: please\n"
         "report it with the traceback that `DPDM_TRACEBACK=1 dpdm ...` prints.\n\n"
     )
     return head + codes + "\n".join([*pages, variables()])
@@ -92,7 +97,7 @@ def commands() -> str:
 
 def variables() -> str:
     """Return what is known of variables, axes and units, from the code that knows it."""
-    head = ["| name | CF standard name | units | recognised as well |", "|---|---|---|---|"]
+    head = ["| name | CF standard name | units | other names |", "|---|---|---|---|"]
     rows = []
     for known in SURFACE_VARIABLES.values():
         others = [word for word in (*known.synonyms, *known.aliases) if word != known.name]
@@ -151,7 +156,62 @@ def plan() -> str:
     return "\n\n".join([head, *sections]) + "\n"
 
 
-PAGES = {"commands.md": commands, "settings.md": settings, "plan.md": plan}
+FLOORS = """## Floors
+
+Each floor imports only from floors below. Modules and packages of one floor do not import each
+other, except on the lowest. `make check` enforces this (import-linter, in `pyproject.toml`).
+`dpdm.diffusion`, `dpdm.nets`, `dpdm.operators` and `dpdm.testbeds` use neither files nor xarray,
+dpdm uses neither click nor rich, and `dpdm --help` imports neither torch nor xarray.
+"""
+
+
+def floors() -> str:
+    """Return the floors of the import contract, from the top."""
+    text = (HERE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    contracts = tomllib.loads(text)["tool"]["importlinter"]["contracts"]
+    layers = next(c["layers"] for c in contracts if c.get("containers") == ["dpdm"])
+    rows = ["`dpdm_cli`", *(f"`{re.sub(' [|:] ', '`, `', layer)}`" for layer in layers)]
+    count = len(rows) - 1
+    lines = [f"| {count + 1 - i} | {row} |" for i, row in enumerate(rows)]
+    return "\n".join(["| floor | modules and packages of dpdm |", "|---|---|", *lines])
+
+
+def summary(path: Path) -> str:
+    """Return the first sentence of a module's docstring."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.partition("\n\n")[0].split()).replace("|", "\\|")
+
+
+def modules() -> str:
+    """Return a table of the modules of each package with their summaries."""
+    root = HERE.parent / "dpdm"
+    folders = [root, *(path.parent for path in sorted(root.glob("*/__init__.py")))]
+    parts = []
+    for folder in folders:
+        rows = [
+            f"| `{path.relative_to(root.parent)}` | {summary(path)} |"
+            for path in sorted(folder.glob("*.py"))
+            if summary(path)
+        ]
+        name = f"dpdm.{folder.name}" if folder != root else "dpdm"
+        parts.append("\n".join([f"### {name}\n", "| module | task |", "|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
+def architecture() -> str:
+    """Return architecture.md with its generated part replaced."""
+    text = (HERE / "architecture.md").read_text(encoding="utf-8")
+    start, end = "<!-- made by docs/reference.py -->\n", "<!-- end -->"
+    made = f"{FLOORS}\n{floors()}\n\n## Modules\n\n{modules()}\n"
+    return re.sub(f"{start}.*{end}", lambda match: start + made + end, text, flags=re.DOTALL)
+
+
+PAGES = {
+    "commands.md": commands,
+    "settings.md": settings,
+    "plan.md": plan,
+    "architecture.md": architecture,
+}
 
 if __name__ == "__main__":
     for page, make in PAGES.items():

@@ -1,4 +1,4 @@
-"""Check what dpdm stands on, and say how to mend what is wrong."""
+"""Check the installation, the devices, the samplers and the bundled priors."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ REQUIRED_PACKAGES = ("numpy", "scipy", "xarray", "netCDF4", "cftime", "dask", "z
 
 
 @dataclass(frozen=True)
-class DoctorFinding:
-    """One finding.
+class Check:
+    """The result of one check.
 
     Attributes:
-        name: What was looked at.
-        detail: What was found.
-        passed: Whether that is well.
-        hint: How to mend it if not.
+        name: Subject of the check.
+        detail: The result.
+        passed: Whether the check passed.
+        hint: How to fix a failure.
     """
 
     name: str
@@ -39,8 +39,8 @@ class DoctorFinding:
     hint: str = ""
 
 
-def run_checks() -> list[DoctorFinding]:
-    """Return all findings."""
+def run_checks() -> list[Check]:
+    """Run all checks."""
     return [
         *check_packages(),
         *check_optional_packages(),
@@ -50,56 +50,52 @@ def run_checks() -> list[DoctorFinding]:
     ]
 
 
-def check_packages() -> Iterator[DoctorFinding]:
-    """Import each package that dpdm needs."""
-    yield DoctorFinding("python", f"{platform.python_version()} on {platform.platform()}")
+def check_packages() -> Iterator[Check]:
+    """Import each required package."""
+    yield Check("python", f"{platform.python_version()} on {platform.platform()}")
     for name in REQUIRED_PACKAGES:
         try:
             importlib.import_module(name)
-            yield DoctorFinding(name, version(name))
+            yield Check(name, version(name))
         except (ImportError, PackageNotFoundError) as error:
-            yield DoctorFinding(
-                name, f"cannot be imported ({error})", False, f"Run: pip install {name}"
-            )
+            yield Check(name, f"cannot be imported ({error})", False, f"Run: pip install {name}")
 
 
-def check_optional_packages() -> Iterator[DoctorFinding]:
-    """Look for what only some inputs need."""
+def check_optional_packages() -> Iterator[Check]:
+    """Check the optional packages."""
     try:
-        yield DoctorFinding("cfgrib", version("cfgrib"))
+        yield Check("cfgrib", version("cfgrib"))
     except PackageNotFoundError:
-        yield DoctorFinding(
-            "cfgrib", "not installed; only needed to read GRIB (pip install cfgrib)"
-        )
+        yield Check("cfgrib", "not installed; only needed to read GRIB (pip install cfgrib)")
 
 
-def list_devices() -> Iterator[DoctorFinding]:
+def list_devices() -> Iterator[Check]:
     """List processors and GPUs."""
-    yield DoctorFinding(
+    yield Check(
         "processor", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
     )
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-        yield DoctorFinding("gpu", ", ".join(names))
+        yield Check("gpu", ", ".join(names))
     else:
-        yield DoctorFinding("gpu", "none seen by torch; everything runs on the processor")
+        yield Check("gpu", "none available to torch; everything runs on the processor")
 
 
-def check_sampler_accuracy() -> DoctorFinding:
-    """Draw from a Gaussian whose mean and covariance are known, and compare."""
+def check_sampler_accuracy() -> Check:
+    """Compare samples of a Gaussian with its known mean and covariance."""
     cells = torch.arange(6.0, dtype=torch.float64)[:, None]
     exact = Gaussian(torch.linspace(-1, 1, 6).double(), torch.exp(-torch.cdist(cells, cells)))
-    worst = max(map(sampler_error_function(exact), SAMPLERS))
-    return DoctorFinding(
+    error = max(map(sampler_error_function(exact), SAMPLERS))
+    return Check(
         "self-test",
-        f"the samplers' moments differ from a closed-form Gaussian's by {worst:.1e}",
-        worst < 0.05,
+        f"the samplers' moments differ from a closed-form Gaussian's by {error:.1e}",
+        error < 0.05,
         "Reinstall torch: pip install --force-reinstall torch",
     )
 
 
 def sampler_error_function(exact: Gaussian) -> Callable[[str], float]:
-    """Return the function that measures a sampler's error; its flow is affine, so exactly."""
+    """Return a function of the exact error of a sampler, whose flow is affine."""
 
     def error(name: str) -> float:
         def flow(z: torch.Tensor) -> torch.Tensor:
@@ -108,17 +104,17 @@ def sampler_error_function(exact: Gaussian) -> Callable[[str], float]:
 
         mean = flow(torch.zeros(1, 6, dtype=torch.float64))
         root = flow(torch.eye(6, dtype=torch.float64)) - mean
-        off = (mean[0] - exact.mean).abs().max(), (root.T @ root - exact.cov).abs().max()
-        return float(max(off))
+        errors = (mean[0] - exact.mean).abs().max(), (root.T @ root - exact.cov).abs().max()
+        return float(max(errors))
 
     return error
 
 
-def check_bundled_priors() -> Iterator[DoctorFinding]:
+def check_bundled_priors() -> Iterator[Check]:
     """Load every bundled prior."""
     for name, path in list_bundled_priors().items():
         try:
             load_prior(path)
-            yield DoctorFinding(f"prior {name}", f"{path.stat().st_size / 1e6:.1f} MB, loads")
+            yield Check(f"prior {name}", f"{path.stat().st_size / 1e6:.1f} MB, loads")
         except DpdmError as error:
-            yield DoctorFinding(f"prior {name}", error.what, False, "Reinstall dpdm.")
+            yield Check(f"prior {name}", error.what, False, "Reinstall dpdm.")

@@ -1,4 +1,4 @@
-"""Tell what a file holds."""
+"""Describe a prior or a data file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dpdm.tensor_files import read_prefixed_tensors
 
 
 def describe_file(file: Path | str, missing: MissingCodes = {}) -> dict[str, Any]:
-    """Return what a prior, given by file or name, or a data file holds."""
+    """Describe a data file, or a prior by file or name."""
     path = Path(file)
     if path.suffix == ".safetensors" or not (path.suffix or path.exists()):
         return describe_prior(find_prior(str(file)))
@@ -31,52 +31,52 @@ def describe_file(file: Path | str, missing: MissingCodes = {}) -> dict[str, Any
 
 
 def describe_prior(path: Path) -> dict[str, Any]:
-    """Return what a prior says of itself, with its size and digest."""
-    said = read_prior_header(path)
-    contract, channels = said.contract, said.channels
-    words = {c.name: f"{c.long_name} [{c.units}]" for c in channels}
-    ways = {c.name: c.transform for c in channels}
-    homes = variable_families(said)
-    places = [parse_level(c.name, c.family) for c in channels]
+    """Describe a prior by its header, with its size and digest."""
+    header = read_prior_header(path)
+    contract, channels = header.contract, header.channels
+    variables = {c.name: f"{c.long_name} [{c.units}]" for c in channels}
+    transforms = {c.name: c.transform for c in channels}
+    families = variable_families(header)
+    levels = [parse_level(c.name, c.family) for c in channels]
     training = {k: v for k, v in contract.training.items() if k != "recipe"}
     return {
         "prior": path.stem,
         "file": str(path),
         "size_MB": round(path.stat().st_size / 1e6, 2),
         "sha256": sha256(path),
-        "dpdm": said.dpdm,
-        "variables": group_by_family(words, homes),
-        **describe_levels(places),
-        "transforms": group_by_family(ways, homes),
+        "dpdm": header.dpdm,
+        "variables": group_by_family(variables, families),
+        **describe_levels(levels),
+        "transforms": group_by_family(transforms, families),
         **(describe_windows(contract) if contract.states else describe_grid(contract, path)),
-        **({"code_rmse": code_rmse(said, homes)} if contract.code else {}),
+        **({"code_rmse": code_rmse(header, families)} if contract.code else {}),
         "sampling": contract.sampling,
         "training": training,
         f"held_out_rmse_over_{'noise' if contract.states else 'lerp'}": group_by_family(
-            contract.scores, homes
+            contract.scores, families
         )
         or "nothing was held out",
-        **({"caution": doubt} if (doubt := skill_warning(contract, contract.scores)) else {}),
+        **({"caution": caution} if (caution := skill_warning(contract, contract.scores)) else {}),
     }
 
 
-def variable_families(said: PriorHeader) -> dict[str, str]:
-    """Return the family of each variable, or the variable where it belongs to none."""
-    return {c.name: c.family or c.name for c in said.channels}
+def variable_families(header: PriorHeader) -> dict[str, str]:
+    """Return the family of each variable, or else its own name."""
+    return {c.name: c.family or c.name for c in header.channels}
 
 
-def code_rmse(said: PriorHeader, homes: Mapping[str, str]) -> dict[str, str]:
-    """Return how closely a prior's code holds each variable, of a family from best to worst."""
-    known = said.contract.code.get("reconstruction", {})
-    units = {homes[c.name]: c.units for c in said.channels}
+def code_rmse(header: PriorHeader, families: Mapping[str, str]) -> dict[str, str]:
+    """Return the reconstruction RMSE of each variable of a latent prior, of a family its range."""
+    known = header.contract.code.get("reconstruction", {})
+    units = {families[c.name]: c.units for c in header.channels}
     groups: dict[str, list[float]] = {}
     for name, value in known.items():
-        groups.setdefault(homes[name], []).append(value)
+        groups.setdefault(families[name], []).append(value)
     return {name: f"{value_range(values)} {units[name]}" for name, values in groups.items()}
 
 
 def value_range(values: list[float]) -> str:
-    """Return the least and the greatest of some numbers.
+    """Format the range of numbers.
 
     Example:
         >>> value_range([0.512, 0.3]), value_range([638.9])
@@ -87,47 +87,46 @@ def value_range(values: list[float]) -> str:
 
 
 def describe_code(prior: str) -> str:
-    """Return a sentence on how closely a prior's code holds states; empty without a code."""
-    said = read_prior_header(find_prior(prior))
-    homes = variable_families(said)
-    held = [f"{name} to {size}" for name, size in code_rmse(said, homes).items()]
-    words = ", ".join(held)
-    return f"The code of this prior holds {words}." if held else ""
+    """Return a sentence on the reconstruction RMSE of a latent prior, else an empty text."""
+    header = read_prior_header(find_prior(prior))
+    families = variable_families(header)
+    errors = [f"{name} {size}" for name, size in code_rmse(header, families).items()]
+    return f"RMSE of the codes of this prior: {', '.join(errors)}." if errors else ""
 
 
-def group_by_family(said: Mapping[str, Any], homes: Mapping[str, str]) -> dict[str, Any]:
-    """Return what is said of each variable, of a family once, or level by level in a list.
+def group_by_family(values: Mapping[str, Any], families: Mapping[str, str]) -> dict[str, Any]:
+    """Group values of variables by family, as one value if equal on all levels, else a list.
 
     Example:
-        >>> homes = {"t850": "t", "t500": "t"}
-        >>> group_by_family({"t850": 1.0, "t500": 2.0, "tp": 3.0}, homes)
+        >>> families = {"t850": "t", "t500": "t"}
+        >>> group_by_family({"t850": 1.0, "t500": 2.0, "tp": 3.0}, families)
         {'t': [1.0, 2.0], 'tp': 3.0}
-        >>> group_by_family({"t850": "[K]", "t500": "[K]"}, homes)
+        >>> group_by_family({"t850": "[K]", "t500": "[K]"}, families)
         {'t': '[K]'}
     """
     groups: dict[str, list[Any]] = {}
-    for name, value in said.items():
-        groups.setdefault(homes.get(name, name), []).append(value)
+    for name, value in values.items():
+        groups.setdefault(families.get(name, name), []).append(value)
     return {n: v[0] if all(one == v[0] for one in v) else v for n, v in groups.items()}
 
 
-def describe_levels(places: Iterable[Level | None]) -> dict[str, dict[str, str]]:
-    """Return the entry on the levels of each family; none where there are no levels.
+def describe_levels(levels: Iterable[Level | None]) -> dict[str, dict[str, str]]:
+    """Describe the levels of each family, if any.
 
     Example:
         >>> describe_levels([Level("t", 85000.0, "Pa"), None, Level("t", 50000.0, "Pa")])
         {'levels': {'t': '850, 500 hPa'}}
     """
-    found: dict[str, list[str]] = {}
-    for place in dict.fromkeys(places):
-        if place is not None:
-            found.setdefault(place.family, []).append(place.label)
-    lines = {family: join_quantities(words) for family, words in found.items()}
+    labels: dict[str, list[str]] = {}
+    for level in dict.fromkeys(levels):
+        if level is not None:
+            labels.setdefault(level.family, []).append(level.label)
+    lines = {family: join_quantities(words) for family, words in labels.items()}
     return {"levels": lines} if lines else {}
 
 
 def join_quantities(words: list[str]) -> str:
-    """Return quantities of one unit in a line that says it once.
+    """Join quantities of the same unit.
 
     Example:
         >>> join_quantities(["850 hPa", "500 hPa"])
@@ -137,7 +136,7 @@ def join_quantities(words: list[str]) -> str:
 
 
 def describe_grid(contract: ModelCard, path: Path) -> dict[str, Any]:
-    """Return what a prior of fields on the Earth was trained for."""
+    """Describe the grid of a prior of fields."""
     return {
         "fine_spacing_degrees": contract.spacing,
         "factors": contract.factors,
@@ -147,7 +146,7 @@ def describe_grid(contract: ModelCard, path: Path) -> dict[str, Any]:
 
 
 def describe_climate(coarse: dict[str, Tensor]) -> str:
-    """Say what a prior stores of the climate of its training data."""
+    """Describe the climatology of the training data in a prior."""
     if not coarse:
         return "none"
     rows, columns = Grid(coarse["lat"].numpy(), coarse["lon"].numpy()).spacing
@@ -157,7 +156,7 @@ def describe_climate(coarse: dict[str, Tensor]) -> str:
 
 
 def describe_windows(contract: ModelCard) -> dict[str, Any]:
-    """Return what a prior of trajectories was trained for."""
+    """Describe the windows of a prior of trajectories."""
     cells = " by ".join(map(str, contract.plane))
     return {
         "window_states": contract.states,
@@ -169,7 +168,7 @@ def describe_windows(contract: ModelCard) -> dict[str, Any]:
 
 
 def describe_data(path: Path, missing: MissingCodes = {}) -> dict[str, Any]:
-    """Return a data file's variables, units, grid and times, as dpdm reads them."""
+    """Describe the variables, units, grid and times of a data file, as dpdm reads them."""
     if path.exists() and holds_trajectories(path):
         return describe_trajectories(path)
     groups = describe_groups(path)
@@ -186,10 +185,10 @@ def describe_data(path: Path, missing: MissingCodes = {}) -> dict[str, Any]:
         f"[{a.attrs.get('source_units', a.attrs.get('units', 'no units'))}]"
         for n, a in fields.data_vars.items()
     }
-    homes = {str(name): base_name(array) for name, array in fields.data_vars.items()}
+    families = {str(name): base_name(array) for name, array in fields.data_vars.items()}
     return {
         "file": str(path),
-        "variables": group_by_family(words, homes),
+        "variables": group_by_family(words, families),
         **describe_unreadable(fields),
         **groups,
         **describe_levels(map(read_level, fields.data_vars.values())),
@@ -207,19 +206,19 @@ def describe_data(path: Path, missing: MissingCodes = {}) -> dict[str, Any]:
 
 
 def describe_unreadable(fields: xr.Dataset) -> dict[str, dict[str, str]]:
-    """Return the entry on the variables that cannot be read; none where all can."""
-    odd = fields.encoding["unreadable"]
-    return {"unreadable": odd} if odd else {}
+    """Describe the variables that cannot be read, if any."""
+    unreadable = fields.encoding["unreadable"]
+    return {"unreadable": unreadable} if unreadable else {}
 
 
 def describe_groups(path: Path) -> dict[str, dict[str, str]]:
-    """Return the entry on the groups of a file; none where there are none."""
-    found = list_groups(path) if path.exists() else {}
-    return {"groups": {n: ", ".join(names) for n, names in found.items()}} if found else {}
+    """Describe the groups of a file, if any."""
+    groups = list_groups(path) if path.exists() else {}
+    return {"groups": {n: ", ".join(names) for n, names in groups.items()}} if groups else {}
 
 
 def describe_trajectories(path: Path) -> dict[str, Any]:
-    """Return the variables and extents of trajectories, or of analyses of them."""
+    """Describe a file of trajectories."""
     with open_raw(path) as ds:
         return {
             "file": str(path),
@@ -234,12 +233,12 @@ def describe_trajectories(path: Path) -> dict[str, Any]:
 
 
 def file_calendar(time: xr.DataArray) -> str:
-    """Return the calendar that the file names, which decoding may call otherwise."""
+    """Return the calendar by its name in the file."""
     return str(time.encoding.get("calendar", time.dt.calendar))
 
 
-def format_description(said: dict[str, Any], indent: str = "") -> str:
-    """Return a description as lines of ``name: value``.
+def format_description(description: dict[str, Any], indent: str = "") -> str:
+    """Format a description as lines of ``name: value``.
 
     Example:
         >>> description = {"file": "a.nc", "variables": {"t2m": "[K]"}, "shape": [2, 3]}
@@ -250,7 +249,7 @@ def format_description(said: dict[str, Any], indent: str = "") -> str:
         shape: 2, 3
     """
     lines = []
-    for key, value in said.items():
+    for key, value in description.items():
         if isinstance(value, dict):
             lines += [f"{indent}{key}:", format_description(value, indent + "  ")]
         elif isinstance(value, list | tuple):

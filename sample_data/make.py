@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 import relief
 import xarray as xr
+from channels import gaussian_channels
 from coastlines import coastlines
 from columns import LEVEL, PACKED, columns
 from fetch import sources
 from pp import surface_temperature
 
 from dpdm.fields.regrid import coarsen_fields
-from dpdm.observations.sounder import gaussian_channels
 
 HERE = Path(__file__).resolve().parent
 REGION = {"lat": slice(15, 54.75), "lon": slice(95, 149.75)}

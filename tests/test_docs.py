@@ -1,5 +1,6 @@
 """What the documents say is what the commands do."""
 
+import importlib
 import re
 import runpy
 import shlex
@@ -53,6 +54,51 @@ def test_links_lead_somewhere() -> None:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if not link.startswith("http"):
                 assert (page.parent / link).exists(), f"{page}: {link}"
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = ("dpdm", "cli", "docs", "tests", "benchmarks", "sample_data")
+
+
+def code_spans(page: Path) -> list[str]:
+    """Return the code in the running text of a page, without its blocks."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_in_the_documents_exists(page: Path) -> None:
+    for word in " ".join(code_spans(page)).split():
+        folder, slash, _ = word.partition("/")
+        inside = slash and folder in FOLDERS and re.fullmatch(r"[\w./-]*", word)
+        if inside or re.fullmatch(r"[\w./-]+\.py", word):
+            assert (ROOT / word).exists(), f"{page.name}: {word}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_module_and_name_in_the_documents_exists(page: Path) -> None:
+    groups = {"dpdm.plugins", "dpdm.operators"}  # of entry points
+    for text in code_spans(page):
+        if re.fullmatch(r"dpdm(\.\w+)+", text) and text not in groups:
+            assert exists(text), f"{page.name}: {text}"
+
+
+def exists(name: str) -> bool:
+    """Return whether a dotted name is a module, or an attribute of one."""
+    parent, _, last = name.rpartition(".")
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        return hasattr(importlib.import_module(parent), last)
+    return True
+
+
+def test_every_identifier_in_the_architecture_is_in_the_code() -> None:
+    sources = [*(ROOT / "dpdm").rglob("*.py"), ROOT / "pyproject.toml"]
+    words = set(re.findall(r"\w+", "\n".join(p.read_text(encoding="utf-8") for p in sources)))
+    for text in code_spans(ROOT / "docs" / "architecture.md"):
+        for name in re.findall(r"^[A-Za-z_]\w*(?=$|\.\w+$)", text):
+            assert name in words, text
 
 
 WRITTEN = {

@@ -140,7 +140,7 @@ def test_a_format_from_outside_is_written(extras: Path) -> None:
     done(*["export", "fine.nc", "out.json", "--points", "sites.csv"])
     records = json.loads(Path("out.json").read_text())
     assert {record["station"] for record in records} == {"A"}
-    refused("export fine.nc fields.json", "does not fit into fields.json")
+    refused("export fine.nc fields.json", "cannot be written to fields.json")
 
 
 def test_the_names_that_help_shows_are_those_of_the_registries() -> None:

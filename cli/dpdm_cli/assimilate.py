@@ -8,9 +8,9 @@ import click
 
 from dpdm import choices
 from dpdm_cli import options
-from dpdm_cli.console import echo, progress, wrote
+from dpdm_cli.console import echo, progress, report_file
 
-POSITIVE = options.Real(min=0, min_open=True)
+POSITIVE = options.FiniteFloat(min=0, min_open=True)
 
 
 @click.command(
@@ -21,75 +21,81 @@ POSITIVE = options.Real(min=0, min_open=True)
 @options.prior
 @click.option(
     "--coarse", type=options.FILE, metavar="COARSE.nc",
-    help="Coarse fields to start from; without them, --grid says where and when.",
+    help="Coarse fields to condition on; without them, --grid gives cells and times.",
 )  # fmt: skip
 @options.grid
 @options.bbox
 @options.statics
 @click.option(
-    "--members", type=options.whole("members", 1), default=33, show_default=True,
+    "--members", type=options.integer("members", 1), default=33, show_default=True,
     help="Size of the ensemble.",
 )  # fmt: skip
 @click.option(
-    "--seed", type=options.whole("seed", 0), default=0, show_default=True,
-    help="Seed of the ensemble, and of what is withheld.",
+    "--seed", type=options.integer("seed", 0), default=0, show_default=True,
+    help="Seed of the ensemble and of the withheld stations.",
 )  # fmt: skip
 @click.option(
-    "--guidance", type=options.OneOf(choices.GUIDANCES), default=None,
-    help="How observations pull: docs/assimilate.md.  [default: the prior's]",
+    "--guidance", type=options.Choice(choices.GUIDANCES), default=None,
+    help="Guidance by observations; docs/assimilate.md.  [default: the prior's]",
 )  # fmt: skip
 @click.option(
-    "--steps", type=options.whole("steps", 2), help="Noise levels  [default: the prior's]"
+    "--steps",
+    type=options.integer("steps", 2),
+    help="Number of sampling steps.  [default: the prior's]",
 )
 @click.option(
-    "--corrections", type=options.whole("corrections", 0),
+    "--corrections", type=options.integer("corrections", 0),
     help="Langevin corrections after each step.  [default: the prior's]",
 )  # fmt: skip
-@click.option("--tau", type=POSITIVE, help="Their length.  [default: the prior's]")
+@click.option("--tau", type=POSITIVE, help="Langevin step size.  [default: the prior's]")
 @click.option(
-    "--gamma", type=options.Real(min=0),
-    help="Gamma of --guidance sda: the prior's uncertainty over the noise's.  [default: 0.01]",
+    "--gamma", type=options.FiniteFloat(min=0),
+    help="Gamma of --guidance sda, the variance of the prior over that of the noise.  "
+    "[default: 0.01]",
 )  # fmt: skip
 @click.option(
-    "--iterations", type=options.whole("iterations", 1),
-    help="Conjugate gradient steps of --guidance mmps, or the most of law.  [default: 3 or 20]",
+    "--iterations", type=options.integer("iterations", 1),
+    help="Conjugate gradient steps of --guidance mmps, or the maximum of law.  "
+    "[default: 3 or 20]",
 )  # fmt: skip
-@click.option("--zeta", type=POSITIVE, help="Pull of --guidance dps.  [default: 1]")
+@click.option("--zeta", type=POSITIVE, help="Guidance strength of --guidance dps.  [default: 1]")
 @click.option(
-    "--error", "errors", multiple=True, callback=options.numbers, metavar="VAR=STD",
-    help="Standard deviation of observations without one, in K, mm day-1, Pa or m s-1. Repeat.",
+    "--error", "errors", multiple=True, callback=options.parse_numbers, metavar="VAR=STD",
+    help="Error standard deviation of observations without one, in K, mm day-1, Pa or m s-1. "
+    "Repeatable.",
 )  # fmt: skip
 @click.option(
-    "--coarse-error", multiple=True, callback=options.numbers, metavar="VAR=STD",
-    help="What may be wrong with the coarse field itself, as in t2m=1.5. Repeat.",
+    "--coarse-error", multiple=True, callback=options.parse_numbers, metavar="VAR=STD",
+    help="Error standard deviation of the coarse input, as in t2m=1.5. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--coarse-length", type=POSITIVE, default=300.0, show_default=True, metavar="KM",
-    help="Over what length it is wrong alike.",
+    help="Correlation length of that error.",
 )  # fmt: skip
 @click.option(
-    "--reject", type=options.Real(min=0), default=5.0, show_default=True,
-    help="Turn away observations so many standard deviations from the prior; 0 keeps all.",
+    "--reject", type=options.FiniteFloat(min=0), default=5.0, show_default=True,
+    help="Reject observations more than this many standard deviations from the background; 0 "
+    "rejects none.",
 )  # fmt: skip
 @click.option(
-    "--coverage", type=options.Real(0, 1), default=0.8, show_default=True,
-    help="Least share of a month, season or year that the values of a station must cover.",
+    "--coverage", type=options.FiniteFloat(0, 1), default=0.8, show_default=True,
+    help="Minimum share of a month, season or year that a station must cover.",
 )  # fmt: skip
 @click.option(
-    "--withhold", type=options.Real(0, 1, max_open=True), default=0.0, show_default=True,
-    help="Share of the stations kept back to score the analysis.",
+    "--withhold", type=options.FiniteFloat(0, 1, max_open=True), default=0.0, show_default=True,
+    help="Share of the stations withheld for verification.",
 )  # fmt: skip
 @click.option(
     "--channels", type=options.FILE, metavar="FILE",
-    help="What the channels of a sounder see: weighting functions, docs/assimilate.md.",
+    help="Weighting functions of sounder channels; docs/assimilate.md.",
 )  # fmt: skip
 @click.option(
     "--report", type=options.FILE, metavar="OBS_REPORT.csv",
-    help="Write every observation with its use, innovation and residual.",
+    help="Write the status, innovation and residual of each observation.",
 )  # fmt: skip
 @click.option(
-    "--keep", type=options.OneOf(choices.KEPT), default="all", show_default=True,
-    help="Members, or mean, spread and quantiles, or both.",
+    "--keep", type=options.Choice(choices.KEPT), default="all", show_default=True,
+    help="Write the members, or mean, spread and quantiles (stats), or both.",
 )  # fmt: skip
 @options.device
 @options.period
@@ -97,16 +103,16 @@ POSITIVE = options.Real(min=0, min_open=True)
 @options.units
 @options.missing
 @click.option(
-    "--obs-var", multiple=True, callback=options.pairs, metavar="NAME=VARIABLE",
-    help="Which variable of the observations is meant, as in t2m=TA. Repeat for others.",
+    "--obs-var", multiple=True, callback=options.parse_pairs, metavar="NAME=VARIABLE",
+    help="Name of a variable in the observations, as in t2m=TA. Repeatable.",
 )  # fmt: skip
 @click.option(
-    "--obs-units", multiple=True, callback=options.pairs, metavar="NAME=UNIT",
-    help="The observations' units, where their file does not say, as in t2m=degC.",
+    "--obs-units", multiple=True, callback=options.parse_pairs, metavar="NAME=UNIT",
+    help="Units of the observations, if missing in their file, as in t2m=degC. Repeatable.",
 )  # fmt: skip
-@options.codes(
+@options.missing_option(
     "--obs-missing",
-    "Number in the observations that stands for a missing value, as -999 or tp=-9. Repeat.",
+    "Code of missing values in the observations, as -999 or tp=-9. Repeatable.",
 )
 @options.overwrite
 def assimilate(
@@ -128,40 +134,44 @@ def assimilate(
     units: Mapping[str, str],
     missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
-    **said: Any,
+    **observation_options: Any,
 ) -> None:
-    """Pull an ensemble towards OBSERVATIONS, and write it as ANALYSIS.
+    """Assimilate OBSERVATIONS into an ensemble, and write it as ANALYSIS.
 
-    Observations are CSV or NetCDF files of stations, points or fields, or of trajectories,
-    if the prior is one of those. Scores at them are printed; with --withhold also at stations
-    that the analysis has not seen.
-    """  # fmt: skip
-    refuse_strays()
-    said |= {"guidance": said["guidance"] or "", "tau": said["tau"] or 0.0}
+    Observations are CSV or NetCDF files of stations, points, fields or, for a prior of
+    trajectories, trajectories. Prints the departures, with --withhold also at the withheld
+    stations.
+    """
+    check_coarse_length()
+    for name, default in (("guidance", ""), ("tau", 0.0)):
+        observation_options[name] = observation_options[name] or default
     from dpdm.assimilate import assimilate
     from dpdm.assimilate.departures import format_departures
     from dpdm.info import describe_code
     from dpdm.states.options import AssimilationFiles, AssimilationOptions, EnsembleOptions
 
-    asked = EnsembleOptions(
+    ensemble_options = EnsembleOptions(
         members=members, seed=seed, steps=steps or 0, keep=keep, device=device, bbox=bbox,
         rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,
     )  # fmt: skip
     files = AssimilationFiles(observations, coarse, grid, statics, analysis, report)
-    with progress("Assimilating", "member-steps") as tell:
-        rows = assimilate(files, prior, asked, AssimilationOptions(**said), overwrite, tell)
-    wrote(analysis)
+    with progress("Assimilating", "member-steps") as progress_report:
+        rows = assimilate(
+            files, prior, ensemble_options, AssimilationOptions(**observation_options), overwrite,
+            progress_report,
+        )  # fmt: skip
+    report_file(analysis)
     echo(format_departures(rows))
     if line := describe_code(prior):
         echo(line)
 
 
-def refuse_strays() -> None:
-    """Refuse the length of an error that is not stated."""
+def check_coarse_length() -> None:
+    """Refuse --coarse-length without --coarse-error."""
     context, given = click.get_current_context(), click.core.ParameterSource.COMMANDLINE
     if (
         context.get_parameter_source("coarse_length") is given
         and not context.params["coarse_error"]
     ):
-        raise click.UsageError("--coarse-length belongs to --coarse-error, and there is none.")
+        raise click.UsageError("--coarse-length requires --coarse-error.")

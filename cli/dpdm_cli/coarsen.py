@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from dpdm_cli import options
-from dpdm_cli.console import progress, wrote
+from dpdm_cli.console import progress, report_file
 
 
 @click.command(epilog="Example: dpdm coarsen fine.nc coarse.nc --factor 10")
@@ -14,9 +14,9 @@ from dpdm_cli.console import progress, wrote
 @click.argument("coarse", type=options.FILE)
 @click.option(
     "--factor",
-    type=options.whole("factor"),
+    type=options.integer("factor"),
     required=True,
-    help="Cells in a block, along both axes.",
+    help="Number of cells in a block, along both axes.",
 )
 @options.var
 @options.units
@@ -26,13 +26,14 @@ def coarsen(
     fine: Path,
     coarse: Path,
     factor: int,
-    **rest: Any,
+    **file_options: Any,
 ) -> None:
-    """Average FINE over blocks of cells, weighted by area, without missing cells."""  # fmt: skip
+    """Average FINE over blocks of cells, weighted by area, ignoring missing values."""
     from dpdm.fields.read import FileOptions
     from dpdm.regrid import coarsen_file
 
     with progress("Coarsening", "steps") as report:
-        ask = FileOptions(history=options.command_line(), progress=report, **rest)
-        coarsen_file(fine, coarse, factor, ask)
-    wrote(coarse)
+        history = options.command_line()
+        input_options = FileOptions(history=history, progress=report, **file_options)
+        coarsen_file(fine, coarse, factor, input_options)
+    report_file(coarse)

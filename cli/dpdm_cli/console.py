@@ -1,4 +1,4 @@
-"""What the commands say: results on stdout, progress and faults on stderr."""
+"""Print results to stdout, and progress, warnings and errors to stderr."""
 
 import os
 import sys
@@ -17,17 +17,17 @@ Report = Callable[[int, int], None]
 
 
 def echo(text: str, err: bool = False, nl: bool = True) -> None:
-    """Print a text: the one way out for words from files, whose names and attributes are free."""
+    """Print a text with its control characters escaped, since names in files are free."""
     click.echo(escape_controls(text), err=err, nl=nl)  # noqa: TID251
 
 
-def in_line(text: str) -> str:
-    """Return a text without line ends, which would pass for lines of dpdm's own."""
+def join_lines(text: str) -> str:
+    """Return a text on one line, so that it cannot imitate lines of dpdm."""
     return " ".join(text.split("\n"))
 
 
 class Group(click.Group):
-    """Commands that are imported when called, and that fail in two lines."""
+    """The group of all commands, with errors of two lines."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the commands in the order of the README."""
@@ -36,7 +36,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command; for a word that is almost one, name the nearest."""
+        """Find a command, and suggest the nearest name of an unknown one."""
         for word in args:
             if any("\ud800" <= letter <= "\udfff" for letter in word):
                 ctx.fail(f"{word!a} is not UTF-8. Rename the file.")
@@ -46,59 +46,59 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; turn a fault into two lines and exit 1, a signal into its exit code."""
+        """Run a command; exit 1 with two lines after an error, with its code after a signal."""
         try:
-            with handle_signals(final=True), saying_warnings():
+            with handle_signals(final=True), print_warnings():
                 return super().invoke(ctx)
         except DpdmError as error:
-            fail(error)
+            exit_with_error(error)
         except click.ClickException as error:
-            error.message = in_line(escape_controls(error.message))  # type: ignore[misc]
+            error.message = join_lines(escape_controls(error.message))  # type: ignore[misc]
             raise
         except KeyboardInterrupt as stop:
             echo(INTERRUPT_MESSAGE, err=True)
             sys.exit(getattr(stop, "code", 130))
         except (BrokenPipeError, click.Abort, click.exceptions.Exit):
-            raise  # click's own; a broken pipe as in dpdm info FILE | head ends quietly
+            raise  # handled by click; a broken pipe, as in dpdm info FILE | head, is silent
         except Exception as fault:
-            fail(reported(fault))
+            exit_with_error(expected_error(fault))
 
 
 @contextmanager
-def saying_warnings() -> Iterator[None]:
-    """Print each warning of dpdm's own once, in one line; leave others to Python."""
-    before, said = warnings.showwarning, set[str]()
+def print_warnings() -> Iterator[None]:
+    """Print each DpdmWarning once, in one line; leave others to Python."""
+    python_warning, printed = warnings.showwarning, set[str]()
 
-    def say(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if not issubclass(category, DpdmWarning):
-            before(escape_controls(str(message)), category, *rest, **more)
-        elif str(message) not in said:
-            said.add(str(message))
-            echo(f"Warning: {in_line(str(message))}", err=True)
+            python_warning(escape_controls(str(message)), category, *rest, **more)
+        elif str(message) not in printed:
+            printed.add(str(message))
+            echo(f"Warning: {join_lines(str(message))}", err=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", DpdmWarning)
-        warnings.showwarning = say
+        warnings.showwarning = show
         yield
 
 
-def wrote(path: Path) -> None:
-    """Tell in one line what a command has written, of fields or trajectories."""
+def report_file(path: Path) -> None:
+    """Print the path and the sizes of a file that a command has written."""
     import xarray as xr
 
     with xr.open_dataset(path, decode_times=False) as ds:
         sizes = dict(ds.sizes)
-    words = {"time": "step", "realization": "member", "component": "component"}
-    words |= {"trajectory": "trajectory"}
-    counts = {word: sizes[dim] for dim, word in words.items() if dim in sizes}
-    said = [f"{n} {plural(word, n)}" for word, n in counts.items()]
+    nouns = {"time": "step", "realization": "member", "component": "component"}
+    nouns |= {"trajectory": "trajectory"}
+    counts = {noun: sizes[dim] for dim, noun in nouns.items() if dim in sizes}
+    parts = [f"{n} {plural(noun, n)}" for noun, n in counts.items()]
     planes = [pair for pair in (("lat", "lon"), ("y", "x")) if set(pair) <= sizes.keys()]
-    said += [f"{sizes[rows]} x {sizes[columns]} cells" for rows, columns in planes]
-    echo(f"Wrote {path}: {', '.join(said)}", err=True)
+    parts += [f"{sizes[rows]} x {sizes[columns]} cells" for rows, columns in planes]
+    echo(f"Wrote {path}: {', '.join(parts)}", err=True)
 
 
 def plural(word: str, count: int) -> str:
-    """Return a noun as its count has it.
+    """Return the singular or plural of a noun by its count.
 
     Example:
         >>> plural("step", 1), plural("trajectory", 2)
@@ -109,24 +109,23 @@ def plural(word: str, count: int) -> str:
     return f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
 
 
-def reported(fault: Exception) -> DpdmError:
-    """Return what to report of an exception that is no `DpdmError`; raise it if users ask."""
+def expected_error(fault: Exception) -> DpdmError:
+    """Return the error to print for an exception; raise it if DPDM_TRACEBACK is set."""
     if isinstance(fault, MemoryError):
-        hint = "Give fewer variables or a smaller domain."
-        return DpdmError("The memory is used up.", hint)
+        return DpdmError("Out of memory.", "Use fewer variables or a smaller domain.")
     if isinstance(fault, OSError):
         what = f"{fault.filename or 'A file'}: {fault.strerror or fault}."
-        return DpdmError(what, "Check that it is there, that you may use it, and the disk.")
+        return DpdmError(what, "Check that it exists, its permissions, and the disk.")
     if os.environ.get("DPDM_TRACEBACK"):
         raise fault
-    return internal(fault)
+    return internal_error(fault)
 
 
-def internal(fault: Exception) -> DpdmError:
-    """Return what to report of an exception that nobody expected, which is a fault of dpdm.
+def internal_error(fault: Exception) -> DpdmError:
+    """Return the error to print for an unexpected exception, which is a bug of dpdm.
 
     Example:
-        >>> internal(KeyError("lat")).what
+        >>> internal_error(KeyError("lat")).what
         "Internal error: KeyError: 'lat'."
     """
     lines = str(fault).splitlines() or ["no message"]
@@ -136,24 +135,24 @@ def internal(fault: Exception) -> DpdmError:
     )
 
 
-def fail(error: DpdmError) -> None:
-    """Print a fault in two lines and exit with its code, 1 if it has no other."""
-    echo(f"Error: {in_line(error.what)}", err=True)
+def exit_with_error(error: DpdmError) -> None:
+    """Print an error in two lines and exit with its code."""
+    echo(f"Error: {join_lines(error.what)}", err=True)
     if error.hint:
-        echo(f"Hint: {in_line(error.hint)}", err=True)
+        echo(f"Hint: {join_lines(error.hint)}", err=True)
     sys.exit(error.code)
 
 
 @contextmanager
 def progress(what: str, unit: str) -> Iterator[Report]:
-    """Show how far a long command is: a bar on a terminal, nothing elsewhere."""
-    with told(what, unit) as (_, report):
+    """Show a progress bar on a terminal."""
+    with show_progress(what, unit) as (_, report):
         yield report
 
 
 @contextmanager
-def told(what: str, unit: str) -> Iterator[tuple[Callable[[str], None], Report]]:
-    """Show a bar with lines above it on a terminal; elsewhere, print the lines with their time."""
+def show_progress(what: str, unit: str) -> Iterator[tuple[Callable[[str], None], Report]]:
+    """Show a progress bar below printed lines; without a terminal, lines with their time."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -172,7 +171,7 @@ def told(what: str, unit: str) -> Iterator[tuple[Callable[[str], None], Report]]
     )  # fmt: skip
     console = Console(stderr=True)
 
-    def say(line: str) -> None:
+    def print_line(line: str) -> None:
         if console.is_terminal:
             console.print(escape_controls(line), highlight=False, markup=False)
         else:
@@ -184,4 +183,4 @@ def told(what: str, unit: str) -> Iterator[tuple[Callable[[str], None], Report]]
 
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
-        yield say, report
+        yield print_line, report

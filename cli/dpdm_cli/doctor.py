@@ -9,9 +9,9 @@ from dpdm_cli.console import echo
 
 @click.command(epilog="Example: dpdm doctor")
 def doctor() -> None:
-    """Check the installation, the devices and the mathematics, and say how to mend what is wrong.
+    """Check the installation and devices, run a numerical self-test, and suggest fixes.
 
-    Exits 3 if something is wrong.
+    Exits 3 if a check fails.
     """
     from dpdm.doctor import run_checks
 

@@ -8,7 +8,7 @@ import click
 
 from dpdm import choices
 from dpdm_cli import options
-from dpdm_cli.console import progress, wrote
+from dpdm_cli.console import progress, report_file
 
 
 @click.command(epilog="Example: dpdm downscale era5_1deg.nc fine.nc --members 10")
@@ -17,7 +17,7 @@ from dpdm_cli.console import progress, wrote
 @options.prior
 @click.option(
     "--members",
-    type=options.whole("members", 0),
+    type=options.integer("members", 0),
     default=33,
     show_default=True,
     help="Size of the ensemble; 0 is the same as --mean.",
@@ -25,22 +25,24 @@ from dpdm_cli.console import progress, wrote
 @click.option(
     "--mean",
     is_flag=True,
-    help="Write the mean of the infinite ensemble, in one network evaluation a step.",
+    help="Write the ensemble mean, from one network evaluation per step.",
 )
 @click.option(
     "--seed",
-    type=options.whole("seed", 0),
+    type=options.integer("seed", 0),
     default=0,
     show_default=True,
-    help="Seed of the ensemble; a member depends on it and on its own number alone.",
+    help="Seed of the ensemble; a member depends only on the seed and its number.",
 )
 @click.option(
-    "--steps", type=options.whole("steps", 2), help="Noise levels  [default: the prior's]"
+    "--steps",
+    type=options.integer("steps", 2),
+    help="Number of sampling steps.  [default: the prior's]",
 )
 @click.option(
     "--sampler",
-    type=options.OneOf(choices.SAMPLERS),
-    help="Sampler  [default: the prior's]",
+    type=options.Choice(choices.SAMPLERS),
+    help="Sampler.  [default: the prior's]",
 )
 @options.grid
 @options.bbox
@@ -48,12 +50,14 @@ from dpdm_cli.console import progress, wrote
 @options.statics
 @click.option(
     "--keep",
-    type=options.OneOf(choices.KEPT),
+    type=options.Choice(choices.KEPT),
     default="all",
     show_default=True,
-    help="Members, or mean, spread and quantiles, or both.",
+    help="Write the members, or mean, spread and quantiles (stats), or both.",
 )
-@click.option("--consistent", is_flag=True, help="Make the output's block means equal the input.")
+@click.option(
+    "--consistent", is_flag=True, help="Constrain the block means of the output to the input."
+)
 @options.device
 @options.period
 @options.var
@@ -73,23 +77,23 @@ def downscale(
     members: int,
     steps: int | None,
     sampler: str | None,
-    **rest: Any,
+    **other_options: Any,
 ) -> None:
-    """Downscale COARSE into an ensemble of FINE fields.
+    """Downscale COARSE to an ensemble of FINE fields.
 
-    Without --grid every coarse cell is cut into as many fine cells as the prior was trained for.
-    Values come back in the units of the input.
-    """  # fmt: skip
+    Without --grid, the refinement factor is that of the prior. The output has the units of the
+    input.
+    """
     given = click.get_current_context().get_parameter_source("members")
     if mean and members and given is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("Give either --mean or --members.")
     from dpdm.downscale import downscale
     from dpdm.states.options import EnsembleOptions
 
-    asked = EnsembleOptions(
+    ensemble_options = EnsembleOptions(
         members=0 if mean else members, steps=steps or 0, sampler=sampler or "", rename=rename,
-        units=units, history=options.command_line(), **rest,
+        units=units, history=options.command_line(), **other_options,
     )  # fmt: skip
     with progress("Downscaling", "member-steps") as report:
-        downscale(coarse, fine, prior, asked, grid, statics, overwrite, report)
-    wrote(fine)
+        downscale(coarse, fine, prior, ensemble_options, grid, statics, overwrite, report)
+    report_file(fine)

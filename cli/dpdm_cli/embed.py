@@ -16,24 +16,24 @@ from dpdm_cli.console import echo, progress
 @click.argument("features", type=options.FILE)
 @options.prior
 @click.option(
-    "--sigma", type=options.Real(), default=0.4, show_default=True,
+    "--sigma", type=options.FiniteFloat(), default=0.4, show_default=True,
     help="Noise level of the denoiser.",
 )  # fmt: skip
 @options.layer
 @click.option(
     "--pool", type=click.Choice(["none", "mean"]), default="none", show_default=True,
-    help="Keep the features of every cell, or their mean over area.",
+    help="Write the features of every cell, or their area mean.",
 )  # fmt: skip
 @click.option(
-    "--draws", type=options.whole("draws", 0), default=0, show_default=True,
-    help="Average over so many draws of the noise; 0 takes the field as it is.",
+    "--draws", type=options.integer("draws", 0), default=0, show_default=True,
+    help="Average over a number of noise draws; 0 adds no noise.",
 )  # fmt: skip
 @click.option(
     "--seed",
-    type=options.whole("seed", 0),
+    type=options.integer("seed", 0),
     default=0,
     show_default=True,
-    help="Seed of the draws.",
+    help="Seed of the noise.",
 )
 @options.factor
 @options.blind
@@ -63,23 +63,25 @@ def embed(
     missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
 ) -> None:
-    """Write the inner FEATURES of the prior's denoiser for each FIELD, or trajectory, of a file.
+    """Write FEATURES of each FIELD, or trajectory: activations of the prior's network.
 
-    What the network has learnt of fields, as numbers from which other things may follow
-    linearly.
-    """  # fmt: skip
+    They can serve as predictors in linear regression.
+    """
     if factor is not None and blind:
         raise click.UsageError("Give either --factor or --blind.")
     from dpdm.embed import embed
     from dpdm.states.features import FeatureOptions
     from dpdm.states.options import EnsembleOptions, FieldConditioning
 
-    asked = EnsembleOptions(
+    ensemble_options = EnsembleOptions(
         device=device, rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,
     )  # fmt: skip
-    look = FeatureOptions(sigma, tuple(layer.split(",")), draws, seed)
-    around = FieldConditioning(factor or 0, blind, statics)
+    feature_options = FeatureOptions(sigma, tuple(layer.split(",")), draws, seed)
+    conditioning = FieldConditioning(factor or 0, blind, statics)
     with progress("Embedding", "states") as report:
-        embed(field, features, prior, asked, look, pool, around, overwrite, report)
+        embed(
+            field, features, prior, ensemble_options, feature_options, pool, conditioning,
+            overwrite, report,
+        )  # fmt: skip
     echo(f"Wrote {features}", err=True)

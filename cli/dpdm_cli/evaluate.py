@@ -13,19 +13,19 @@ from dpdm_cli.console import echo
 @click.command(epilog="Example: dpdm evaluate fine.nc truth.nc --coarse coarse.nc")
 @click.argument("forecast", type=options.FILE)
 @click.argument("truth", type=options.FILE)
-@options.coarse("What the forecast was made from: adds the baselines and the consistency.")
+@options.coarse("Input of the forecast: adds the reference methods and the consistency.")
 @click.option(
     "--climatology",
     type=options.FILE,
     metavar="TRAIN.nc",
-    help="A fine training series: its climatology for the ACC and as a baseline.",
+    help="A fine training series: its climatology for the ACC and as a reference method.",
 )
 @click.option(
     "--also",
     multiple=True,
-    callback=options.pairs,
+    callback=options.parse_pairs,
     metavar="NAME=FILE.nc",
-    help="Another forecast to score beside it. Repeat for others.",
+    help="Another forecast to score. Repeatable.",
 )
 @options.statics
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -33,7 +33,7 @@ from dpdm_cli.console import echo
     "--report",
     type=options.FILE,
     metavar="REPORT.html",
-    help="Write a page with maps, charts, scores by month, height and coast, and extremes.",
+    help="Write a page with maps, charts, extremes, and scores by month, elevation and coast.",
 )
 @options.overwrite
 @options.var
@@ -48,21 +48,21 @@ def evaluate(
     statics: Path | None,
     as_json: bool,
     report: Path | None,
-    **rest: Any,
+    **file_options: Any,
 ) -> None:
-    """Score FORECAST against TRUTH, beside the honest baselines."""  # fmt: skip
-    others = {name: Path(path) for name, path in also.items()}
+    """Score FORECAST and reference methods against TRUTH."""
     from dpdm.fields.read import FileOptions
 
-    said = FileOptions(history=options.command_line(), **rest)
-    given = forecast, truth, coarse, climatology, others, statics, said
+    input_options = FileOptions(history=options.command_line(), **file_options)
+    rivals = {name: Path(path) for name, path in also.items()}
+    arguments = forecast, truth, coarse, climatology, rivals, statics, input_options
     if report is None:
         from dpdm.evaluate import evaluate_files
 
-        table = evaluate_files(*given)
+        table = evaluate_files(*arguments)
     else:
         from dpdm.report import report as write_report
 
-        table = write_report(report, *given)
+        table = write_report(report, *arguments)
         echo(f"Wrote {report}", err=True)
     echo(table.to_json() if as_json else table.text())

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
-from dpdm_cli.console import echo, wrote
+from dpdm_cli.console import echo, report_file
 
 
 @click.command(
@@ -16,21 +16,21 @@ from dpdm_cli.console import echo, wrote
 @click.argument("out", type=options.FILE)
 @options.prior
 @click.option(
-    "--lead", type=options.whole("lead", 1), default=10, show_default=True,
-    help="Model steps that one step of the surrogate takes.",
+    "--lead", type=options.integer("lead", 1), default=10, show_default=True,
+    help="Model steps per step of the surrogate.",
 )  # fmt: skip
 @click.option(
-    "--steps", type=options.whole("steps", 1, "forecast_steps"), default=100, show_default=True,
-    help="Steps of the surrogate.",
+    "--steps", type=options.integer("forecast_steps", 1), default=100, show_default=True,
+    help="Number of steps of the surrogate.",
 )  # fmt: skip
 @click.option(
-    "--sigma", type=options.Real(), default=0.1, show_default=True,
+    "--sigma", type=options.FiniteFloat(), default=0.1, show_default=True,
     help="Noise level of the features.",
 )  # fmt: skip
 @options.layer
 @click.option(
-    "--tune", type=options.Real(min=0, min_open=True), metavar="MINUTES",
-    help="Teach the layers too, for so many minutes; without, they stay frozen.",
+    "--tune", type=options.FiniteFloat(min=0, min_open=True), metavar="MINUTES",
+    help="Fine-tune the layers for a number of minutes; they are frozen by default.",
 )  # fmt: skip
 @options.overwrite
 def forecast(
@@ -45,25 +45,25 @@ def forecast(
     tune: float | None,
     overwrite: bool,
 ) -> None:
-    """Learn a surrogate from the trajectories TRAIN, and go on from the last of STATE to OUT.
+    """Fit a surrogate to the trajectories TRAIN, and forecast from the last of STATE to OUT.
 
-    The surrogate is linear in the state and in the prior's features of it. Its skill on a tenth of
-    TRAIN that it has not seen is printed.
-    """  # fmt: skip
+    The surrogate is linear in the state and in the prior's features of it. Prints its skill on a
+    held-out tenth of TRAIN.
+    """
     from dpdm.forecast import ForecastOptions, forecast, format_skill
     from dpdm.states.features import FeatureOptions
     from dpdm.states.options import EnsembleOptions
 
-    look = FeatureOptions(sigma, tuple(layer.split(",")))
-    asked = EnsembleOptions(device="cpu", history=options.command_line())
+    features = FeatureOptions(sigma, tuple(layer.split(",")))
+    ensemble_options = EnsembleOptions(device="cpu", history=options.command_line())
     skill = forecast(
         train,
         state,
         out,
         prior,
-        ForecastOptions(lead, steps, look, tune or 0.0),
-        asked,
+        ForecastOptions(lead, steps, features, tune or 0.0),
+        ensemble_options,
         overwrite,
     )
-    wrote(out)
+    report_file(out)
     echo(format_skill(skill))

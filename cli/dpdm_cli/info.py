@@ -9,14 +9,14 @@ from dpdm_cli.console import echo
 
 
 @click.command(epilog="Example: dpdm info default")
-@click.argument("file", shell_complete=options.files_or_priors)
+@click.argument("file", shell_complete=options.complete_file_or_prior)
 @options.missing
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def info(file: str, missing: Mapping[str, tuple[float, ...]], as_json: bool) -> None:
-    """Tell what a prior or a data file holds; FILE may be the name of a bundled prior."""
+    """Describe a prior or a data file; FILE may be the name of a bundled prior."""
     import json
 
     from dpdm.info import describe_file, format_description
 
-    said = describe_file(file, missing)
-    echo(json.dumps(said, indent=2) if as_json else format_description(said))
+    description = describe_file(file, missing)
+    echo(json.dumps(description, indent=2) if as_json else format_description(description))

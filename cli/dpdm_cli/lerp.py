@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from dpdm_cli import options
-from dpdm_cli.console import progress, wrote
+from dpdm_cli.console import progress, report_file
 
 
 @click.command(epilog="Example: dpdm lerp coarse.nc fine.nc --factor 10")
@@ -15,8 +15,8 @@ from dpdm_cli.console import progress, wrote
 @options.grid
 @click.option(
     "--factor",
-    type=options.whole("factor"),
-    help="Cut every coarse cell into so many, along both axes.",
+    type=options.integer("factor"),
+    help="Refinement factor: fine cells per coarse cell, along both axes.",
 )
 @options.var
 @options.units
@@ -27,18 +27,19 @@ def lerp(
     fine: Path,
     grid: Path | None,
     factor: int | None,
-    **rest: Any,
+    **file_options: Any,
 ) -> None:
-    """Interpolate COARSE to FINE, bilinear in latitude and longitude: the baseline.
+    """Regrid COARSE to FINE by bilinear interpolation, the reference method.
 
-    Between the outermost centres it equals cdo remapbil; beyond them it holds the last value.
-    """  # fmt: skip
+    It equals cdo remapbil between the outermost cell centres; beyond them values are constant.
+    """
     from dpdm.fields.read import FileOptions
     from dpdm.regrid import interpolate_file
 
     if (grid is None) == (factor is None):
         raise click.UsageError("Give either --grid or --factor.")
     with progress("Interpolating", "steps") as report:
-        ask = FileOptions(history=options.command_line(), progress=report, **rest)
-        interpolate_file(coarse, fine, grid, factor, ask)
-    wrote(fine)
+        history = options.command_line()
+        input_options = FileOptions(history=history, progress=report, **file_options)
+        interpolate_file(coarse, fine, grid, factor, input_options)
+    report_file(fine)

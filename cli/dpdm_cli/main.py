@@ -26,9 +26,9 @@ from dpdm_cli.train import train
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dpdm")
 def main() -> None:
-    """Turn coarse climate fields into fine ensembles with honest uncertainty.
+    """Downscale coarse climate fields to fine ensembles with calibrated uncertainty.
 
-    Reads and writes CF NetCDF and Zarr; reads GRIB where cfgrib is installed.
+    Reads and writes CF NetCDF and Zarr; reads GRIB if cfgrib is installed.
     """
 
 

@@ -17,7 +17,7 @@ from dpdm_cli.console import progress
     type=options.FILE,
     required=True,
     metavar="OBS.toml",
-    help="What is seen, where, when and with which error; docs/observe.md explains it.",
+    help="Quantities, locations, times and errors of the observations; docs/observe.md.",
 )
 @options.var
 @options.units
@@ -27,12 +27,13 @@ def observe(
     truth: Path,
     obs: Path,
     config: Path,
-    **rest: Any,
+    **file_options: Any,
 ) -> None:
-    """Make synthetic observations OBS of TRUTH: fields, or what dpdm testbed wrote."""
+    """Make synthetic observations OBS of TRUTH, a file of fields or of dpdm testbed."""
     from dpdm.fields.read import FileOptions
     from dpdm.observe import observe
 
     with progress("Observing", "trajectories") as report:
-        ask = FileOptions(history=options.command_line(), progress=report, **rest)
-        observe(truth, obs, config, ask)
+        history = options.command_line()
+        input_options = FileOptions(history=history, progress=report, **file_options)
+        observe(truth, obs, config, input_options)

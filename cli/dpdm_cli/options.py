@@ -1,4 +1,4 @@
-"""Each shared option, spelled once."""
+"""Options that several commands share, and the types of their values."""
 
 import errno
 import math
@@ -18,52 +18,52 @@ Command = Callable[..., Any]
 
 
 class File(click.Path):
-    """A file or folder on this machine: no address on the network, no link without an end."""
+    """A path to a local file or folder, neither a URL nor a cyclic link."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path:
         """Return the path."""
         if isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
-            self.fail(f"{value} is an address; fetch the file, and give its path.", param, ctx)
+            self.fail(f"{value} is a URL. Download the file and give its path.", param, ctx)
         path = Path(str(super().convert(value, param, ctx)))
         try:
             path.stat()
         except OSError as fault:
             if fault.errno == errno.ELOOP:
-                self.fail(f"{path} is a symbolic link that leads back to itself.", param, ctx)
+                self.fail(f"{path} is a symbolic link to itself.", param, ctx)
         return path
 
 
 FILE = File(path_type=Path)
 
 
-def pairs(
+def parse_pairs(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> Mapping[str, str]:
-    """Return NAME=VALUE options as a mapping."""
+    """Parse NAME=VALUE options as a mapping."""
     for value in values:
         if not all(value.partition("=")[::2]):
             raise click.BadParameter(f"{value!r} is not of the form NAME=VALUE.")
     return dict(v.split("=", 1) for v in values)
 
 
-class OneOf(click.Choice[str]):
-    """One of a list of names, with those that a plug-in adds to it."""
+class Choice(click.Choice[str]):
+    """One of a list of names, to which plug-ins may add."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__(names)
-        self.choices = names  # type: ignore[assignment]  # the list itself, for it grows
+        self.choices = names  # type: ignore[assignment]  # the list itself, which grows
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name; an unknown one is sought in installed plug-ins."""
+        """Return the name, after loading plug-ins for an unknown one."""
         if value not in self.choices:
             choices.load_plugins()
         return super().convert(value, param, ctx)
 
 
-class Real(click.FloatRange):
-    """A finite number, in a range if there is one: nan passes every comparison of click's."""
+class FiniteFloat(click.FloatRange):
+    """A finite number in a range; click itself accepts nan."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -78,12 +78,8 @@ class Real(click.FloatRange):
         return "" if self.min is None and self.max is None else super()._describe_range()
 
 
-def real(text: str) -> float:
-    """Return the finite number that a part of an option is.
-
-    Raises:
-        click.BadParameter: It is none.
-    """
+def parse_number(text: str) -> float:
+    """Parse a finite number."""
     try:
         number = float(text)
     except ValueError as error:
@@ -93,145 +89,143 @@ def real(text: str) -> float:
     return number
 
 
-def numbers(
+def parse_numbers(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> Mapping[str, float]:
-    """Return NAME=NUMBER options as a mapping."""
-    return {name: real(number) for name, number in pairs(ctx, parameter, values).items()}
+    """Parse NAME=NUMBER options as a mapping."""
+    return {
+        name: parse_number(number) for name, number in parse_pairs(ctx, parameter, values).items()
+    }
 
 
-def of_variables(
+def parse_missing(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> Mapping[str, tuple[float, ...]]:
-    """Return [NAME=]NUMBER options as the numbers of each name, empty for all variables."""
-    found: dict[str, tuple[float, ...]] = {}
+    """Parse [NAME=]NUMBER options as numbers by name, which is empty for all variables."""
+    codes: dict[str, tuple[float, ...]] = {}
     for value in values:
         name, _, number = value.rpartition("=")
-        found[name] = (*found.get(name, ()), real(number))
-    return found
+        codes[name] = (*codes.get(name, ()), parse_number(number))
+    return codes
 
 
-def codes(name: str, purpose: str) -> Callable[[Command], Command]:
-    """Return an option that declares numbers that stand for missing values."""
+def missing_option(name: str, text: str) -> Callable[[Command], Command]:
+    """Return an option for codes of missing values."""
     return click.option(
-        name, multiple=True, callback=of_variables, metavar="[NAME=]VALUE", help=purpose
+        name, multiple=True, callback=parse_missing, metavar="[NAME=]VALUE", help=text
     )
 
 
-def whole(name: str, least: int | None = None, most: str = "") -> click.IntRange:
-    """Return the type of an option that takes a whole number.
-
-    Args:
-        name: Of the option; of `MOST`, where ``most`` does not name another.
-        least: The least, where the command itself does not check it.
-        most: The entry of `MOST`.
-    """
-    return click.IntRange(least, OPTION_LIMITS[most or name])
+def integer(name: str, minimum: int | None = None) -> click.IntRange:
+    """Return the type of an integer option with a minimum and its entry of OPTION_LIMITS."""
+    return click.IntRange(minimum, OPTION_LIMITS[name])
 
 
-def box(
+def parse_box(
     ctx: click.Context, parameter: click.Parameter, value: str | None
 ) -> tuple[float, ...] | None:
-    """Return WEST,EAST,SOUTH,NORTH as numbers."""
+    """Parse WEST,EAST,SOUTH,NORTH."""
     if value is None:
         return None
     parts = value.split(",")
     if len(parts) != 4:
         raise click.BadParameter(f"{value!r} is not four numbers: WEST,EAST,SOUTH,NORTH.")
-    return tuple(real(part) for part in parts)
+    return tuple(parse_number(part) for part in parts)
 
 
-def of_file(name: str, metavar: str) -> Callable[[str], Callable[[Command], Command]]:
-    """Return an option that names a file, which wants no more than what the file is for."""
+def file_option(name: str, metavar: str) -> Callable[[str], Callable[[Command], Command]]:
+    """Return an option for a file, as a function of its help."""
 
-    def option(purpose: str) -> Callable[[Command], Command]:
-        return click.option(name, type=FILE, metavar=metavar, help=purpose)
+    def option(text: str) -> Callable[[Command], Command]:
+        return click.option(name, type=FILE, metavar=metavar, help=text)
 
     return option
 
 
-def area(verb: str) -> Callable[[Command], Command]:
-    """Return the option that names a box, with what is done with it."""
+def box_option(verb: str) -> Callable[[Command], Command]:
+    """Return the option --bbox, with the verb of its help."""
     return click.option(
-        "--bbox", callback=box, metavar="WEST,EAST,SOUTH,NORTH",
+        "--bbox", callback=parse_box, metavar="WEST,EAST,SOUTH,NORTH",
         help=f"{verb} only this box, in degrees; it may cross the dateline.",
     )  # fmt: skip
 
 
-def priors(
+def complete_prior(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Complete the name of a bundled prior, or of a file where none begins so."""
+    """Complete the name of a bundled prior, or else of a file."""
     folder = resources.files("dpdm") / "data"
-    found = (Path(item.name) for item in folder.iterdir())
-    names = sorted(file.stem for file in found if file.suffix == ".safetensors")
-    begun = [CompletionItem(name) for name in names if name.startswith(incomplete)]
-    return begun or [CompletionItem(incomplete, type="file")]
+    files = (Path(item.name) for item in folder.iterdir())
+    names = sorted(file.stem for file in files if file.suffix == ".safetensors")
+    matches = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return matches or [CompletionItem(incomplete, type="file")]
 
 
-def files_or_priors(
+def complete_file_or_prior(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Complete a file, or the name of a bundled prior that was begun."""
-    return priors(ctx, parameter, incomplete) if incomplete else [CompletionItem("", type="file")]
+    """Complete a file, or the name of a bundled prior that has been started."""
+    if not incomplete:
+        return [CompletionItem("", type="file")]
+    return complete_prior(ctx, parameter, incomplete)
 
 
 overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 prior = click.option(
-    "--prior", default="default", show_default=True, metavar="NAME|FILE", shell_complete=priors,
-    help="A bundled prior, or a .safetensors file that dpdm train wrote.",
+    "--prior", default="default", show_default=True, metavar="NAME|FILE",
+    shell_complete=complete_prior,
+    help="A bundled prior, or a .safetensors file written by dpdm train.",
 )  # fmt: skip
 period = click.option(
     "--period", type=click.Choice(["any"]), callback=lambda ctx, parameter, value: value or "",
-    help="Accept input whose steps are of another period than those that the prior was trained on "
-    "(days, months ...), with a warning and a note in the output.",
+    help="Accept input of another period (days, months ...) than that of the training data, with "
+    "a warning and a note in the output.",
 )  # fmt: skip
 var = click.option(
-    "--var", "rename", multiple=True, callback=pairs, metavar="NAME=VARIABLE",
-    help="Which variable of the file is meant, as in tp=pr. Repeat for others.",
+    "--var", "rename", multiple=True, callback=parse_pairs, metavar="NAME=VARIABLE",
+    help="Name of a variable in the file, as in tp=pr. Repeatable.",
 )  # fmt: skip
 units = click.option(
-    "--units", multiple=True, callback=pairs, metavar="NAME=UNIT",
-    help="What the numbers are, where the file does not say or is wrong, as in tp=mm/month.",
+    "--units", multiple=True, callback=parse_pairs, metavar="NAME=UNIT",
+    help="Units of the input, if missing or wrong in the file, as in tp=mm/month. Repeatable.",
 )  # fmt: skip
-missing = codes(
+missing = missing_option(
     "--missing",
-    "Number that stands for a missing value where the file does not declare it, as -999 or "
-    "tp=-9. Repeat for others.",
+    "Code of missing values that the file does not declare, as -999 or tp=-9. Repeatable.",
 )
-coarse = of_file("--coarse", "COARSE.nc")
-truth = of_file("--truth", "TRUTH.nc")
-background = of_file("--background", "BACKGROUND.nc")
-points = of_file("--points", "STATIONS.csv")
-statics = of_file("--statics", "S.nc")(
-    "Your own surface altitude and land fraction, at least as fine as the target."
+coarse = file_option("--coarse", "COARSE.nc")
+truth = file_option("--truth", "TRUTH.nc")
+background = file_option("--background", "BACKGROUND.nc")
+points = file_option("--points", "STATIONS.csv")
+statics = file_option("--statics", "S.nc")(
+    "Your own surface altitude and land fraction, at least as fine as the output."
 )
 device = click.option(
-    "--device", type=OneOf(choices.DEVICES), default="auto", show_default=True,
-    help="Where to compute; auto takes a GPU if there is one.",
+    "--device", type=Choice(choices.DEVICES), default="auto", show_default=True,
+    help="Device to compute on; auto uses a GPU if available.",
 )  # fmt: skip
-bbox = area("Write")
-mask = of_file("--mask", "AREAS.geojson")(
-    "Keep cells whose centre lies in these polygons; others are missing."
+bbox = box_option("Write")
+mask = file_option("--mask", "AREAS.geojson")(
+    "Mask cells whose centre lies outside these polygons."
 )
-grid = of_file("--grid", "TARGET.nc")("A file on the grid to write.")
+grid = file_option("--grid", "TARGET.nc")("A file on the output grid.")
 
 factor = click.option(
-    "--factor", type=whole("factor", 1), metavar="N",
-    help="The prior knows the state's means over N by N cells.  [default: the greatest it can]",
+    "--factor", type=integer("factor", 1), metavar="N",
+    help="Condition on the state's means over N by N cells.  [default: the largest possible]",
 )  # fmt: skip
 blind = click.option(
-    "--blind", is_flag=True, help="The prior knows nothing: large scales are its own as well.",
+    "--blind", is_flag=True, help="Unconditional: ignore the coarse field, large scales included.",
 )  # fmt: skip
 
 layer = click.option(
     "--layer", default="mid", show_default=True, metavar="NAME[,NAME]",
-    help="Layers of the network; a name that does not exist is answered with those that do.",
+    help="Layers of the network; an unknown name lists the available ones.",
 )  # fmt: skip
 
 
 def command_line() -> str:
-    """Return the command as the user gave it, for the output's history."""
+    """Return the command line, for the history of the output."""
     import shlex
     import sys
 

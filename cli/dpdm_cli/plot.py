@@ -15,27 +15,29 @@ from dpdm_cli.console import echo
 @click.argument("out", type=options.FILE)
 @click.option(
     "--kind",
-    type=options.OneOf(choices.PICTURES),
-    help="What to draw  [default: by what the file holds and what else is given]",
+    type=options.Choice(choices.PICTURES),
+    help="Kind of picture.  [default: chosen by the contents of the files]",
 )
-@click.option("--variable", default="", metavar="NAME", help="Which one  [default: the first]")
 @click.option(
-    "--time", default="", metavar="DATE", help="A date or its beginning  [default: the first]"
+    "--variable", default="", metavar="NAME", help="Name of a variable.  [default: the first]"
+)
+@click.option(
+    "--time", default="", metavar="DATE", help="A date or its beginning.  [default: the first]"
 )
 @options.truth("A fine field to compare with.")
-@options.coarse("What the field was made from.")
-@options.background("For kinds profile and section: the field before observations were seen.")
+@options.coarse("The input of downscaling.")
+@options.background("For profile and section: the field before assimilation.")
 @click.option(
-    "--at", default="", metavar="LAT,LON|STATION", help="Where a series or a profile is taken."
+    "--at", default="", metavar="LAT,LON|STATION", help="Location of a series or profile."
 )
-@options.points("Stations to find the name of --at in: columns station, lat, lon.")
+@options.points("Table of stations for --at, with columns station, lat, lon.")
 @click.option(
     "--report",
     type=options.FILE,
     metavar="OBS_REPORT.csv",
-    help="For kind obs: what dpdm assimilate --report wrote.",
+    help="For obs: the report of dpdm assimilate --report.",
 )
-@options.area("Draw")
+@options.box_option("Draw")
 @options.var
 @options.units
 @options.missing

@@ -1,4 +1,4 @@
-"""Where the command starts: until it is imported, Ctrl-C ends it without a traceback."""
+"""Start the command; Ctrl-C during the imports ends it without a traceback."""
 
 import os
 import signal
@@ -7,7 +7,9 @@ import sys
 
 def main() -> None:
     """Run the command dpdm."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job may ignore it
+    if (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # unless it is ignored, as in a background job
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from dpdm_cli.main import main as command
 
@@ -15,12 +17,12 @@ def main() -> None:
         command(prog_name="dpdm")
     except SystemExit as end:
         if isinstance(end.__context__, KeyboardInterrupt):
-            leave(end.code)
+            exit_now(end.code)
         raise
 
 
-def leave(code: object) -> None:
-    """End now: after an interrupt, Python's own end could wait for threads that do not end."""
+def exit_now(code: object) -> None:
+    """Exit at once, since after an interrupt Python could wait for threads that do not end."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code if isinstance(code, int) else 1)

@@ -9,12 +9,12 @@ from dpdm_cli import options
 from dpdm_cli.console import echo
 
 
-@click.command(epilog="Example: dpdm status 20cr_fine || mail -s 'look at it' me")
+@click.command(epilog="Example: dpdm status 20cr_fine || mail -s 'check it' me")
 @click.argument("out", type=options.FILE)
 def status(out: Path) -> None:
-    """Tell how far the reconstruction in OUT is; exit 1 if units of it failed."""
-    from dpdm.reconstruct.verify import read_status as look
+    """Show the progress of the reconstruction in OUT; exit 1 if any of its units failed."""
+    from dpdm.reconstruct.verify import read_status
 
-    found = look(out)
-    echo(found.text())
-    sys.exit(1 if found.failed else 0)
+    progress = read_status(out)
+    echo(progress.text())
+    sys.exit(1 if progress.failed else 0)

@@ -12,53 +12,57 @@ from dpdm_cli.console import progress
 
 
 @click.command(epilog="Example: dpdm testbed lorenz63 truth.nc --trajectories 1024 --length 1024")
-@click.argument("system", type=options.OneOf(choices.SYSTEMS))
+@click.argument("system", type=options.Choice(choices.SYSTEMS))
 @click.argument("truth", type=options.FILE)
 @click.option(
     "--trajectories",
-    type=options.whole("trajectories"),
-    help="How many to compute; not for speedy.",
+    type=options.integer("trajectories"),
+    help="Number of trajectories; not for speedy.",
 )
 @click.option(
-    "--length", type=options.whole("length"), help="States of each trajectory; not for speedy."
+    "--length",
+    type=options.integer("length"),
+    help="Number of states of each trajectory; not for speedy.",
 )
 @click.option(
     "--years",
-    type=options.whole("years", 1),
-    help="speedy: calendar years of daily states, from 2000 on.",
+    type=options.integer("years", 1),
+    help="speedy: number of calendar years of daily states, from 2000.",
 )
 @click.option(
     "--seed",
-    type=options.whole("seed"),
+    type=options.integer("seed"),
     default=0,
     show_default=True,
-    help="Decides the trajectories.",
+    help="Seed of the trajectories.",
 )
 @click.option(
     "--burn-in",
-    type=options.whole("burn_in"),
+    type=options.integer("burn_in"),
     metavar="STATES",
-    help="States left out before the first: 1024 for lorenz63, 100 for kolmogorov, 92 for speedy.",
+    help="Spin-up before the first state: 1024 for lorenz63, 100 for kolmogorov, 92 for speedy.",
 )
 @click.option(
     "--interval",
-    type=options.Real(),
+    type=options.FiniteFloat(),
     metavar="TIME",
-    help="lorenz63: time from state to state [0.025].",
+    help="lorenz63: time between states [0.025].",
 )
 @click.option(
     "--deterministic",
     is_flag=True,
-    help="lorenz63: leave the equations as they are, without noise.",
+    help="lorenz63: without stochastic forcing.",
 )
 @click.option(
-    "--size", type=options.whole("size"), help="kolmogorov: cells along each side of a field [64]."
+    "--size",
+    type=options.integer("size"),
+    help="kolmogorov: cells along each side of the output [64].",
 )
 @click.option(
     "--resolution",
-    type=options.whole("resolution"),
+    type=options.integer("resolution"),
     metavar="CELLS",
-    help="kolmogorov: cells along each side to compute on, then averaged [128].",
+    help="kolmogorov: cells along each side of the model, before averaging [128].",
 )
 @options.overwrite
 def testbed(
@@ -75,41 +79,44 @@ def testbed(
     resolution: int | None,
     overwrite: bool,
 ) -> None:
-    """Compute states of a system whose equations are known, to TRUTH.
+    """Integrate a model whose equations are known, and write its states to TRUTH.
 
-    lorenz63 is three numbers, stochastic unless asked otherwise; kolmogorov is a turbulent flow
-    in a doubly periodic plane, u and v every 0.2. The same seed gives the same trajectories,
-    however many are asked for. speedy is a small model of the whole atmosphere: temperature on
-    eight levels and near the ground, and surface pressure, every day (a year takes some minutes;
-    needs the extra speedy).
+    lorenz63 has three components, with stochastic forcing by default; kolmogorov is a turbulent
+    flow in a doubly periodic plane, u and v every 0.2. The same seed gives the same trajectories,
+    whatever their number. speedy is an intermediate-complexity model of the global atmosphere:
+    daily temperature on eight levels and near the surface, and surface pressure (a year takes a
+    few minutes; requires the extra speedy).
     """
     from dpdm.testbed import TruthOptions, write_truth, write_weather
     from dpdm.testbeds.speedy import count_days
 
     counts = {"--trajectories": trajectories, "--length": length}
-    fits(system, ("lorenz63", "kolmogorov"), counts, needed=True)
-    fits(system, ("speedy",), {"--years": years}, needed=True)
-    fits(system, ("kolmogorov",), {"--size": size, "--resolution": resolution})
-    fits(system, ("lorenz63",), {"--interval": interval, "--deterministic": deterministic or None})
-    line = options.command_line()
+    check_system_options(system, ("lorenz63", "kolmogorov"), counts, needed=True)
+    check_system_options(system, ("speedy",), {"--years": years}, needed=True)
+    check_system_options(system, ("kolmogorov",), {"--size": size, "--resolution": resolution})
+    check_system_options(
+        system, ("lorenz63",), {"--interval": interval, "--deterministic": deterministic or None}
+    )
+    history = options.command_line()
     if system == "speedy":
         with progress("Computing", "days") as report:
-            write_weather(truth, count_days(years or 0), seed, burn_in, line, overwrite, report)
+            write_weather(truth, count_days(years or 0), seed, burn_in, history, overwrite, report)
         return
     cells = {k: v for k, v in (("size", size), ("resolution", resolution)) if v is not None}
-    asked = TruthOptions(
+    truth_options = TruthOptions(
         trajectories or 0, length or 0, seed, burn_in, deterministic=deterministic, **cells
     )
-    asked = asked if interval is None else replace(asked, interval=interval)
+    if interval is not None:
+        truth_options = replace(truth_options, interval=interval)
     with progress("Computing", "trajectories") as report:
-        write_truth(system, truth, asked, line, overwrite, report)
+        write_truth(system, truth, truth_options, history, overwrite, report)
 
 
-def fits(
-    system: str, systems: tuple[str, ...], said: Mapping[str, object], needed: bool = False
+def check_system_options(
+    system: str, systems: tuple[str, ...], values: Mapping[str, object], needed: bool = False
 ) -> None:
-    """Refuse options of other systems, and the lack of what this one needs."""
-    for name, value in said.items():
+    """Refuse options of other systems, and require those that this one needs."""
+    for name, value in values.items():
         if value is not None and system not in systems:
             raise click.UsageError(f"{name} is for {' and '.join(systems)}.")
         if value is None and needed and system in systems:

@@ -1,18 +1,26 @@
 """dpdm train."""
 
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from dpdm.errors import escape_controls
 from dpdm_cli import options
 from dpdm_cli.console import echo
 
+if TYPE_CHECKING:
+    from dpdm.training.loop import TrainingProgress
 
-def factors(
+
+def parse_factors(
     ctx: click.Context, parameter: click.Parameter, value: str | None
 ) -> tuple[int, int] | None:
-    """Return the least and the greatest factor of ``10`` or ``4-12``."""
+    """Parse a factor, as 10, or a range of factors, as 4-12."""
     if value is None:
         return None
     try:
@@ -24,6 +32,35 @@ def factors(
             f"{value!r} is neither a whole number, as 10, nor a range, as 4-12."
         )
     return ends[0], ends[-1]
+
+
+def format_progress(progress: "TrainingProgress", started: float) -> str:
+    """Return share done, loss, rate, time left and held-out scores in one line."""
+    left = progress.seconds * (1 / max(progress.share, 1e-9) - 1) / 60
+    rate = progress.run_steps / max(time.monotonic() - started, 1e-9)
+    scores = "  ".join(f"{name} {value:.3f}" for name, value in progress.scores.items())
+    return (
+        f"{progress.share:6.1%}  step {progress.step}  loss {progress.loss:.4f}  "
+        f"{rate:.2f} steps/s  {left:.1f} min left"
+        + (f"  held-out {progress.measure}: {scores}" if scores else "")
+    )
+
+
+@contextmanager
+def show_training() -> Iterator[Callable[["TrainingProgress"], None]]:
+    """Yield a callback that updates a line on a terminal, or prints one each minute."""
+    started, last = time.monotonic(), [0.0]
+    live = sys.stderr.isatty()
+
+    def report(progress: "TrainingProgress") -> None:
+        now = time.monotonic()
+        if now - last[0] >= (0.5 if live else 60.0) or progress.share >= 1:
+            last[0] = now
+            ends = "\r" if live and progress.share < 1 else "\n"
+            text = escape_controls(format_progress(progress, started))
+            print(f"{text:<110}", end=ends, file=sys.stderr, flush=True)
+
+    yield report
 
 
 @click.command(
@@ -39,40 +76,43 @@ def factors(
 )
 @click.option(
     "--factor",
-    callback=factors,
+    callback=parse_factors,
     metavar="N|N-M",
-    help="Learn from block means of the fine fields: one factor, or a range of them.",
+    help="Train on block means of the fine fields: a refinement factor, or a range.",
 )
 @click.option(
     "--coarse",
     multiple=True,
     type=options.FILE,
     metavar="COARSE.nc",
-    help="Learn from your own coarse fields at the same times. Repeat for others.",
+    help="Train on your own coarse fields at the same times. Repeatable.",
 )
 @click.option(
     "--window",
-    type=options.whole("window", 1),
+    type=options.integer("window", 1),
     metavar="STATES",
-    help="Learn the course of states, fields of the globe or trajectories, in windows of so many.",
+    help="Train on sequences of states (trajectories, or global fields) of this length.",
 )
 @click.option(
-    "--latent", is_flag=True, help="With --window, of fields: learn codes of an autoencoder."
+    "--latent", is_flag=True, help="With --window and fields: train on codes of an autoencoder."
 )
 @options.statics
 @click.option(
-    "--config", type=options.FILE, metavar="FILE.toml", help="Settings; docs/train.md lists them."
+    "--config",
+    type=options.FILE,
+    metavar="FILE.toml",
+    help="Settings; docs/settings.md lists them.",
 )
 @click.option(
     "--minutes",
-    type=options.Real(min=0, min_open=True),
-    help="Stop after so many minutes of training in all.",
+    type=options.FiniteFloat(min=0, min_open=True),
+    help="Total training time, over all runs.",
 )
 @click.option(
     "--start",
     metavar="NAME|FILE",
-    shell_complete=options.priors,
-    help="Begin with the weights of another prior (fine-tuning).",
+    shell_complete=options.complete_prior,
+    help="Start from the weights of another prior (fine-tuning).",
 )
 @options.device
 @options.var
@@ -98,21 +138,20 @@ def train(
 ) -> None:
     """Train a prior on FINE fields, or on trajectories.
 
-    The same command again goes on where it was stopped.
-    """  # fmt: skip
+    The same command resumes a run that was stopped.
+    """
     from dpdm.prior import find_prior
     from dpdm.train import train
     from dpdm.training import TrainingFiles
-    from dpdm_cli.training import reporter
 
     if sum((factor is not None, bool(coarse), window is not None)) != 1:
         raise click.UsageError("Give either --factor or --coarse, or --window for trajectories.")
     if latent and window is None:
         raise click.UsageError("--latent belongs to --window, and there is none.")
-    first = None if start is None else find_prior(start)
-    sources = TrainingFiles(fine, coarse, statics, config, first, rename, units, missing)
-    with reporter() as report:
+    start_prior = None if start is None else find_prior(start)
+    files = TrainingFiles(fine, coarse, statics, config, start_prior, rename, units, missing)
+    with show_training() as report:
         reached = train(
-            sources, out, factor, minutes or 0.0, device, overwrite, report, window, latent
+            files, out, factor, minutes or 0.0, device, overwrite, report, window, latent
         )
     echo(f"Wrote {out}: {reached.step} training steps", err=True)

@@ -37,7 +37,7 @@ class ExportOptions(FileOptions):
         split: Whether each step is written to its own GeoTIFF.
         points: A table of stations, for output as a table.
         method: "nearest" or "bilinear", between cell centres and stations.
-        stac: Whether a STAC item is written beside a GeoTIFF.
+        stac: Whether to write a STAC item with a GeoTIFF.
     """
 
     variable: str = ""

@@ -125,7 +125,7 @@ def test_a_coarse_field_that_may_be_wrong_is_mended_beyond_the_stations(
     [
         ("--coarse coarse.nc --coarse-error sp=1", "--coarse-error names sp", 1),
         ("--coarse coarse.nc --coarse-error t2m=-1", "coarse error of t2m is -1", 1),
-        ("--coarse coarse.nc --coarse-length 9", "--coarse-length belongs to --coarse-error", 2),
+        ("--coarse coarse.nc --coarse-length 9", "--coarse-length requires --coarse-error", 2),
         ("--grid fine.nc --coarse-error t2m=1", "there is no --coarse", 1),
         ("", "Neither coarse fields nor a target grid", 1),
         ("--coarse coarse.nc --gamma 1", "--gamma belongs to --guidance sda", 1),

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from dpdm.config import parse_value
 from dpdm.errors import DpdmError
 from dpdm_cli.main import main
-from dpdm_cli.options import Real
+from dpdm_cli.options import FiniteFloat
 from tests.helpers.small_world import refused
 
 BAD = ("nan", "inf", "-inf", "1e999")
@@ -30,7 +30,7 @@ def test_every_option_of_a_number_refuses_one_that_is_not_finite(bad: str) -> No
     options = of_numbers()
     assert len(options) > 10
     for command, option in options:
-        assert isinstance(option.type, Real), f"{command.name} {option.opts[0]}"
+        assert isinstance(option.type, FiniteFloat), f"{command.name} {option.opts[0]}"
         with pytest.raises(click.BadParameter):
             option.type_cast_value(click.Context(command), bad)
 

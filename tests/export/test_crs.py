@@ -65,7 +65,9 @@ def test_nothing_is_read_from_a_file_or_the_network(tmp_path: Path, visits: list
         f'BOUNDCRS[PARAMETERFILE["x","http://{place}/a.gsb"]]', "EPSG:99999999", "x" * 10**6,
         "+a=" * 5000,
     ):  # fmt: skip
-        with pytest.raises(DpdmError, match="is no coordinate reference system") as refusal:
+        with pytest.raises(
+            DpdmError, match="is not a readable coordinate reference system"
+        ) as refusal:
             parse_crs(text)
         assert len(refusal.value.what) < 200
     assert visits == [place]

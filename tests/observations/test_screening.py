@@ -28,9 +28,9 @@ from dpdm.prior import Prior, load_prior
 from dpdm.states.globe import GlobalSpace, observed_globe_states
 from dpdm.states.options import EnsembleOptions
 from dpdm.states.sampling import SamplerConfig
+from sample_data.channels import gaussian_channels
 from tests.helpers.globe_states import taught, weather
 from tests.helpers.small_world import done, refused
-from tests.helpers.sounders import gaussian_channels
 
 LAT, LON = np.arange(-75.0, 90, 30), np.arange(0.0, 360, 45)
 HPA = (850.0, 500.0, 250.0)

@@ -8,7 +8,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.observations.sounder import SounderChannels, read_channels
-from tests.helpers.sounders import gaussian_channels
+from sample_data.channels import gaussian_channels
 
 SOUNDER = Path(__file__).parents[2] / "sample_data" / "sounder.nc"
 PEAKS = (850, 600, 350, 200, 90)

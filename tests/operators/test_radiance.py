@@ -21,7 +21,7 @@ from dpdm.operators.radiance import (
     level_operator,
     olr_operator,
 )
-from tests.helpers.sounders import gaussian_channels
+from sample_data.channels import gaussian_channels
 
 LEVELS = (3000.0, 10000.0, 20000.0, 30000.0, 50000.0, 70000.0, 85000.0, 92500.0)
 NAMES = ("sp", *(f"t{p / 100:g}" for p in LEVELS[::-1]), "t2m")
