@@ -124,7 +124,7 @@ def test_windows_are_paired_with_those_a_lead_later(turns: xr.Dataset) -> None:
     assert both.inputs.shape == (4, 6)
     assert torch.equal(both.targets - both.inputs, torch.full((4, 6), 8.0))
     assert both.inputs[1].tolist() == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
-    assert len(select_lead_pairs(torch.randn(5, 100, 2), 1, 1, most=100).inputs) <= 100
+    assert len(select_lead_pairs(torch.randn(5, 100, 2), 1, 1, limit=100).inputs) <= 100
 
 
 def test_a_step_is_repeated(turns: xr.Dataset) -> None:
