@@ -95,7 +95,7 @@ def judged(case: Case, code: int, said: str, left: list[Path]) -> str:
     """Return what came of a command that ended."""
     faults = {
         "traceback": "Traceback (most" in said or "Internal error" in said,
-        "memory": "The memory is used up" in said,
+        "memory": "Out of memory" in said,
         "library warning": bool(re.search(r"\.py:\d+: \w*Warning", said)),
         "file left": code != 0 and bool(left),
     }

@@ -67,7 +67,7 @@ def test_what_is_not_believed_keeps_its_place_among_a_packages_values(
     ("operator", "what", "tail"),
     [
         ("area_nan", "area_nan gives a value that is not finite", ""),
-        ("area_long", r"area_long gives the shape \(2, 3072\) and not \(2, 2\)", ""),
+        ("area_long", r"area_long gives the shape \(2, 3072\) instead of \(2, 2\)", ""),
         ("area_numeric", "area_numeric has no derivative", ""),
         ("area_meen", "no observation operator area_meen", ""),
         ("mean", "mean needs radius", ""),

@@ -207,4 +207,8 @@ def test_trajectories_that_do_not_fit_into_memory_are_refused_before_they_are_ma
 
 
 def test_a_prior_of_fields_says_that_it_knows_no_trajectories() -> None:
-    refused("assimilate obs.nc out.nc --grid spirals.nc", "are of trajectories", "--prior")
+    refused(
+        "assimilate obs.nc out.nc --grid spirals.nc",
+        "are of trajectories",
+        "prior of trajectories",
+    )
