@@ -152,7 +152,9 @@ def select_observed_steps(when: Schedule, count: int, where: str) -> list[int]:
     first, last = when.first % count, when.last % count
     steps = sorted({s % count for s in when.steps}) or list(range(first, last + 1, when.every))
     if not steps:
-        raise DpdmError(f"{where} observes from step {first} to {last}.", "Exchange the two.")
+        raise DpdmError(
+            f"{where} observes from step {first} to {last}.", "Exchange first and last."
+        )
     return steps
 
 

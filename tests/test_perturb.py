@@ -56,7 +56,7 @@ def test_only_windows_know_how_far_apart_states_are(lines: None) -> None:
     done(*f"{command} --members 2 --overwrite".split())
     np.testing.assert_array_equal(even["state"], opened_file()["state"])
     gaussian(5)
-    refused(f"{command} --overwrite", "0.1875 to 1.6875 apart in time", "even times")
+    refused(f"{command} --overwrite", "0.1875 to 1.6875 apart in time", "regular times")
     ds.assign_coords(time=2 * ds["time"]).to_netcdf("slow.nc")
     refused(f"{LINES.replace('spirals.nc', 'slow.nc')} --overwrite", "0.5 apart, the prior's 0.25")
 
