@@ -26,8 +26,7 @@ from dpdm.prior.normaliser import geometric_mean_factor
 from dpdm.states.field_domain import fit_field_space
 from dpdm.states.field_posterior import Conditioning, Posterior
 from dpdm.states.fields import FieldSpace
-from dpdm.states.options import EnsembleOptions
-from dpdm.states.sampling import SamplerConfig
+from dpdm.states.options import EnsembleOptions, SamplerConfig
 from dpdm.types import Denoise, Fields, Sigma
 
 Array = NDArray[np.floating]

@@ -56,7 +56,8 @@ from dpdm.diffusion.guidance import CovarianceDenoiser, Observation, static_cova
 from dpdm.diffusion.noise import MemberNoise
 from dpdm.nets.mlp import MLP
 from dpdm.prior import Prior, find_prior, load_prior, state_scaling, window_denoiser
-from dpdm.states.sampling import SamplerConfig, draw_samples
+from dpdm.states.options import SamplerConfig
+from dpdm.states.sampling import draw_samples
 from dpdm.types import Fields, Sigma
 
 SAMPLER = SamplerConfig("multistep", 16, sigma_max=20.0, sigma_min=0.01)

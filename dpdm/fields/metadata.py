@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from dpdm import __version__
 from dpdm.errors import DpdmError
 from dpdm.fields.levels import LEVEL_DIM, is_level_dim, join_levels
-from dpdm.fields.time import days_between, period_of_length
-from dpdm.fields.time_axis import CLIMATOLOGY_YEARS, multi_year_bounds
+from dpdm.fields.time import CLIMATOLOGY_YEARS, days_between, multi_year_bounds, period_of_length
 from dpdm.fields.variables import SURFACE_VARIABLES
 
 ACDD_CONVENTION = "ACDD-1.3"

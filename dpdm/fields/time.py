@@ -4,16 +4,14 @@ A stamp may stand at the start, in the middle or at the end of its interval, so 
 step is never read from the stamp itself.
 
 **Period.** With bounds, a step is an hour (anything shorter than a day), a day, or one, three or
-twelve whole months, if most of the intervals are. Without, it follows from the usual (lower
-quartile) distance between stamps, which ignores gaps: 27.5 to 31.5 days for months, 88.5 to
-92.5 for seasons, 359.5 to 366.5 for years, in any calendar. Stamps that drift through the months,
-as those 28 or 30 days apart do, are not months; stamps a year apart that lie neither at the ends
-nor in the middle of the year are one month of each year. Anything else, and a single step
-without bounds, is unknown: the empty string.
+twelve whole months, if most of the intervals are. Without, it follows from the lower quartile of
+the distances between stamps: 27.5 to 31.5 days for months, 88.5 to 92.5 for seasons, 359.5 to
+366.5 for years, in any calendar. Stamps that drift through the months are not months; stamps a year
+apart that lie neither at the ends nor in the middle of the year are one month of each year. Anything
+else, and a single step without bounds, is unknown: the empty string.
 
 **Date.** A step is dated by its stamp, and by the middle of its interval where the stamp lies
-outside of that, or in another month than the middle: so raw CESM files, stamped at midnight after
-their month, belong to that month. Without bounds, the stamp is the date.
+outside of that, or in another month than the middle, as in raw CESM files.
 
 **Interval.** Months are whole calendar months, days and years without bounds are those of the
 stamp, and all others reach as far as their bounds, or half way to their neighbours.
@@ -25,6 +23,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import cftime
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -41,6 +40,7 @@ PERIOD_DAYS = {
     "year": (359.5, 366.5),
 }  # days
 LABEL_LENGTHS = {"year": 4, "month": 7, "season": 7, "day": 10}  # characters of a label
+CLIMATOLOGY_YEARS = "climatology_years"  # attribute of time_bnds: years before, years after
 MONTHS_PER_PERIOD = {"month": 1, "season": 3, "year": 12}
 MONTH_EDGE_TOLERANCE = 0.05  # of a month, by which bounds may miss its ends
 _LONGEST = {"day": 1, "month": 31, "year": 366}  # days
@@ -423,3 +423,29 @@ def time_labels(fields: xr.Dataset) -> list[str]:
 def time_label(fields: xr.Dataset, step: int) -> str:
     """Return the label of one time step."""
     return time_labels(fields[["time"]].isel(time=[step]) if "time" in fields.dims else fields)[0]
+
+
+def multi_year_bounds(bounds: xr.DataArray) -> xr.DataArray:
+    """Return the bounds of a climatology over all its years."""
+    before, after = bounds.attrs[CLIMATOLOGY_YEARS]
+    dates = to_cftime(bounds.values.ravel(), bounds.dt.calendar)
+    shifts = [-before, after] * bounds.sizes["time"]
+    moved = [move_to_year(d, d.year + n) for d, n in zip(dates, shifts, strict=True)]
+    values = np.array(moved, dtype=object)
+    if bounds.dtype.kind == "M":
+        values = np.array([d.isoformat() for d in moved], dtype="M8[ns]")
+    return xr.DataArray(values.reshape(bounds.shape), dims=bounds.dims)
+
+
+def to_cftime(values: np.ndarray, calendar: str) -> list[cftime.datetime]:
+    """Return dates of a calendar for dates of any kind."""
+    if values.dtype.kind != "M":
+        return list(values)
+    parts = [stamp.timetuple()[:6] for stamp in values.astype("M8[s]").astype(object)]
+    return [cftime.datetime(*six, calendar=calendar) for six in parts]
+
+
+def move_to_year(date: cftime.datetime, year: int) -> cftime.datetime:
+    """Return the date in another year, at most the last day of its month."""
+    first = date.replace(year=year, day=1)
+    return first.replace(day=min(date.day, first.daysinmonth))

@@ -20,12 +20,19 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-import cftime
 import numpy as np
 import xarray as xr
 
 from dpdm.errors import DpdmError
-from dpdm.fields.time import bounds_enclose_times, check_bounds, is_dated, step_dates
+from dpdm.fields.time import (
+    CLIMATOLOGY_YEARS,
+    bounds_enclose_times,
+    check_bounds,
+    is_dated,
+    move_to_year,
+    step_dates,
+    to_cftime,
+)
 from dpdm.fields.time_decoding import (
     MONTHS,
     SET_TIME_AXIS_HINT,
@@ -152,7 +159,6 @@ def _parse_month_numbers(ds: xr.Dataset, dim: str) -> list[int]:
 
 
 TIME_BOUNDS_NAMES = ("time_bnds", "time_bounds", "time_bound")
-CLIMATOLOGY_YEARS = "climatology_years"  # an attribute of time_bnds: years before, and years after
 
 
 def standardise_time(ds: xr.Dataset) -> tuple[xr.Dataset, xr.DataArray | None]:
@@ -293,13 +299,13 @@ def _bounds_within_year(time: xr.DataArray, spans: xr.DataArray) -> xr.DataArray
     None for parts of days over many days, and for steps of different years.
     """
     calendar = time.dt.calendar
-    moments, edges = (_to_cftime(v, calendar) for v in (time.values, spans.values.ravel()))
+    moments, edges = (to_cftime(v, calendar) for v in (time.values, spans.values.ravel()))
     pairs, years = [], set()
     for moment, start, end in zip(moments, edges[::2], edges[1::2], strict=True):
-        begun = _move_to_year(start, moment.year)
-        begun = begun if begun <= moment else _move_to_year(start, moment.year - 1)
-        ended = _move_to_year(end, begun.year)
-        ended = ended if ended > begun else _move_to_year(end, begun.year + 1)
+        begun = move_to_year(start, moment.year)
+        begun = begun if begun <= moment else move_to_year(start, moment.year - 1)
+        ended = move_to_year(end, begun.year)
+        ended = ended if ended > begun else move_to_year(end, begun.year + 1)
         pairs.append([begun, ended])
         years.add((begun.year - start.year, end.year - ended.year))
     if len(years) != 1 or any(e.hour != s.hour for s, e in pairs):
@@ -310,31 +316,6 @@ def _bounds_within_year(time: xr.DataArray, spans: xr.DataArray) -> xr.DataArray
     return xr.DataArray(
         values, dims=("time", "bnds"), name="time_bnds", attrs={CLIMATOLOGY_YEARS: years.pop()}
     )
-
-
-def multi_year_bounds(bounds: xr.DataArray) -> xr.DataArray:
-    """Return the bounds of a climatology over all its years."""
-    before, after = bounds.attrs[CLIMATOLOGY_YEARS]
-    dates = _to_cftime(bounds.values.ravel(), bounds.dt.calendar)
-    shifts = [-before, after] * bounds.sizes["time"]
-    moved = [_move_to_year(d, d.year + n) for d, n in zip(dates, shifts, strict=True)]
-    values = np.array(moved, dtype=object)
-    if bounds.dtype.kind == "M":
-        values = np.array([d.isoformat() for d in moved], dtype="M8[ns]")
-    return xr.DataArray(values.reshape(bounds.shape), dims=bounds.dims)
-
-
-def _to_cftime(values: np.ndarray, calendar: str) -> list[cftime.datetime]:
-    """Return dates of a calendar for dates of any kind."""
-    if values.dtype.kind != "M":
-        return list(values)
-    parts = [stamp.timetuple()[:6] for stamp in values.astype("M8[s]").astype(object)]
-    return [cftime.datetime(*six, calendar=calendar) for six in parts]
-
-
-def _move_to_year(date: cftime.datetime, year: int) -> cftime.datetime:
-    first = date.replace(year=year, day=1)
-    return first.replace(day=min(date.day, first.daysinmonth))
 
 
 def select_with_bounds(ds: xr.Dataset, names: Iterable[Hashable]) -> xr.Dataset:

@@ -21,7 +21,7 @@ from dpdm.prior.normaliser import (
     make_conditioning_channels,
     make_static_tensors,
 )
-from dpdm.states.sampling import SamplerConfig
+from dpdm.states.options import SamplerConfig
 from dpdm.types import Denoise, Fields, Operator, Sigma, Values
 
 Array = NDArray[np.float64]

@@ -39,17 +39,9 @@ from dpdm.prior import CLIMATE_STATES, Prior
 from dpdm.prior.normaliser import to_tensor
 from dpdm.states.ensemble import add_statistic_attrs, ensemble_layout
 from dpdm.states.field_posterior import Conditioning, Posterior
-from dpdm.states.options import EnsembleOptions
+from dpdm.states.options import EnsembleOptions, SamplerConfig
 from dpdm.states.requirements import check_no_gaps
-from dpdm.states.sampling import (
-    Background,
-    Completion,
-    Modules,
-    Numbers,
-    SamplerConfig,
-    Step,
-    draw_ensemble,
-)
+from dpdm.states.sampling import Background, Completion, Modules, Numbers, Step, draw_ensemble
 from dpdm.system import check_required_memory
 from dpdm.types import Denoise, Operator
 

@@ -49,7 +49,7 @@ from dpdm.prior import (
     state_scaling,
     window_denoiser,
 )
-from dpdm.states.options import EnsembleOptions, FieldConditioning
+from dpdm.states.options import EnsembleOptions, FieldConditioning, SamplerConfig
 from dpdm.states.requirements import (
     check_cadence,
     check_complete_state,
@@ -57,7 +57,7 @@ from dpdm.states.requirements import (
     check_state_count,
     refuse_field_options,
 )
-from dpdm.states.sampling import Completion, Modules, SamplerConfig, Step, choose_sampler_config
+from dpdm.states.sampling import Completion, Modules, Step, choose_sampler_config
 from dpdm.states.trajectories import StateFile, TrajectorySpace, compute_window_features
 from dpdm.types import Denoise, Fields, Operator
 

@@ -3,19 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dpdm.diffusion.guidance import GUIDES, Guide
+from dpdm.diffusion.guidance import GUIDES, Guide, mmps
 from dpdm.errors import DpdmError
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.statistics import QUANTILES
 from dpdm.fields.subset import Box
-from dpdm.observations.sounder import SounderChannels
+
+if TYPE_CHECKING:
+    from dpdm.observations.sounder import SounderChannels
 
 DEFAULT_COVERAGE = 0.8
 PARAMETER_GUIDANCES = {"gamma": ("sda",), "iterations": ("mmps", "law"), "zeta": ("dps",)}
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """Settings of the sampler.
+
+    Attributes:
+        sampler: Key of ``SAMPLERS``.
+        steps: Number of sampling steps.
+        sigma_max: Highest noise level.
+        inflation: Spread inflation.
+        block: Members at a time. Processors sum in another order for another number, so it is 1;
+            on a GPU more is faster, and members agree to rounding.
+        overlap: Overlap of windows, cells.
+        widest: Largest extent of a window, relative to training. The cost of a cell is the same.
+        device: Device of the computation.
+        schedule: Key of ``SCHEDULES``, the noise schedule.
+        sigma_min: Lowest noise level.
+        guide: Guidance by observations: the denoiser of the posterior from that of the prior.
+        corrections: Langevin corrections after each Euler step.
+        tau: Langevin step size.
+    """
+
+    sampler: str
+    steps: int
+    sigma_max: float
+    inflation: float = 1.0
+    block: int = 1
+    overlap: int = 24
+    widest: int = 4
+    device: str = "cpu"
+    schedule: str = "karras"
+    sigma_min: float = 2e-3
+    guide: Guide = mmps
+    corrections: int = 0
+    tau: float = 0.5
+
+    def truncate(self, sigma: float) -> SamplerConfig:
+        """Return the settings from a lower noise level on."""
+        return replace(self, sigma_max=sigma, sigma_min=min(self.sigma_min, sigma / 10))
 
 
 @dataclass(frozen=True)

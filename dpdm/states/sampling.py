@@ -7,7 +7,7 @@ domain, drawn from those numbers only, independent of batch, windows and order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,13 +17,13 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dpdm.diffusion.guidance import Guide, Observation, mmps
+from dpdm.diffusion.guidance import Observation
 from dpdm.diffusion.noise import SCHEDULES, MemberNoise
 from dpdm.diffusion.sample import SAMPLERS, Sampler, langevin_sampler
 from dpdm.errors import DpdmError
 from dpdm.prior import Prior
 from dpdm.states.ensemble import ensemble_blocks
-from dpdm.states.options import AssimilationOptions, EnsembleOptions
+from dpdm.states.options import AssimilationOptions, EnsembleOptions, SamplerConfig
 from dpdm.system import choose_device
 from dpdm.types import Denoise, Operator
 
@@ -35,46 +35,6 @@ Modules = Sequence[nn.Module]
 Completion = Callable[[Tensor, int], Array]
 Background = tuple[Array, Tensor | None]  # prior equivalents (N, P), and covariance of the errors
 MAX_NORMALISED_VALUE = 1e4  # standard deviations, above any extreme
-
-
-@dataclass(frozen=True)
-class SamplerConfig:
-    """Settings of the sampler.
-
-    Attributes:
-        sampler: Key of ``SAMPLERS``.
-        steps: Number of sampling steps.
-        sigma_max: Highest noise level.
-        inflation: Spread inflation.
-        block: Members at a time. Processors sum in another order for another number, so it is 1;
-            on a GPU more is faster, and members agree to rounding.
-        overlap: Overlap of windows, cells.
-        widest: Largest extent of a window, relative to training. The cost of a cell is the same.
-        device: Device of the computation.
-        schedule: Key of ``SCHEDULES``, the noise schedule.
-        sigma_min: Lowest noise level.
-        guide: Guidance by observations: the denoiser of the posterior from that of the prior.
-        corrections: Langevin corrections after each Euler step.
-        tau: Langevin step size.
-    """
-
-    sampler: str
-    steps: int
-    sigma_max: float
-    inflation: float = 1.0
-    block: int = 1
-    overlap: int = 24
-    widest: int = 4
-    device: str = "cpu"
-    schedule: str = "karras"
-    sigma_min: float = 2e-3
-    guide: Guide = mmps
-    corrections: int = 0
-    tau: float = 0.5
-
-    def truncate(self, sigma: float) -> SamplerConfig:
-        """Return the settings from a lower noise level on."""
-        return replace(self, sigma_max=sigma, sigma_min=min(self.sigma_min, sigma / 10))
 
 
 def choose_sampler_config(options: EnsembleOptions, prior: Prior) -> SamplerConfig:

@@ -41,16 +41,8 @@ from dpdm.operators.registry import ObsLocations
 from dpdm.prior import CLIMATE_STATES, Prior, state_scaling, window_denoiser
 from dpdm.prior.normaliser import VariableSpec
 from dpdm.states.ensemble import add_statistic_attrs, ensemble_layout
-from dpdm.states.options import EnsembleOptions
-from dpdm.states.sampling import (
-    Background,
-    Completion,
-    Modules,
-    Numbers,
-    SamplerConfig,
-    Step,
-    draw_samples,
-)
+from dpdm.states.options import EnsembleOptions, SamplerConfig
+from dpdm.states.sampling import Background, Completion, Modules, Numbers, Step, draw_samples
 from dpdm.system import check_required_memory
 from dpdm.types import Denoise, Fields, Operator
 

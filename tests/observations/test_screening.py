@@ -26,8 +26,7 @@ from dpdm.operators.radiance import STEFAN_BOLTZMANN, emission_shares
 from dpdm.operators.registry import ObsLocations
 from dpdm.prior import Prior, load_prior
 from dpdm.states.globe import GlobalSpace, observed_globe_states
-from dpdm.states.options import EnsembleOptions
-from dpdm.states.sampling import SamplerConfig
+from dpdm.states.options import EnsembleOptions, SamplerConfig
 from sample_data.channels import gaussian_channels
 from tests.helpers.globe_states import taught, weather
 from tests.helpers.small_world import done, refused

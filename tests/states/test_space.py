@@ -26,8 +26,8 @@ from dpdm.observations.status import (
 )
 from dpdm.states import STATE_KINDS
 from dpdm.states.ensemble import add_statistic_attrs, ensemble_layout
-from dpdm.states.options import EnsembleOptions
-from dpdm.states.sampling import SamplerConfig, draw_ensemble
+from dpdm.states.options import EnsembleOptions, SamplerConfig
+from dpdm.states.sampling import draw_ensemble
 from dpdm.types import Denoise, Fields, Operator
 
 MEAN, STD = 10.0, 2.0
