@@ -5,10 +5,10 @@ step is never read from the stamp itself.
 
 **Period.** With bounds, a step is an hour (anything shorter than a day), a day, or one, three or
 twelve whole months, if most of the intervals are. Without, it follows from the lower quartile of
-the distances between stamps: 27.5 to 31.5 days for months, 88.5 to 92.5 for seasons, 359.5 to
-366.5 for years, in any calendar. Stamps that drift through the months are not months; stamps a year
-apart that lie neither at the ends nor in the middle of the year are one month of each year. Anything
-else, and a single step without bounds, is unknown: the empty string.
+distances between stamps: 27.5 to 31.5 days for months, 88.5 to 92.5 for seasons, 359.5 to 366.5
+for years, in any calendar. Stamps that drift through the months are not months; stamps a year
+apart that lie neither at the ends nor in the middle of the year are one month of each year.
+Anything else, and a single step without bounds, is unknown: the empty string.
 
 **Date.** A step is dated by its stamp, and by the middle of its interval where the stamp lies
 outside of that, or in another month than the middle, as in raw CESM files.
@@ -431,9 +431,8 @@ def multi_year_bounds(bounds: xr.DataArray) -> xr.DataArray:
     dates = to_cftime(bounds.values.ravel(), bounds.dt.calendar)
     shifts = [-before, after] * bounds.sizes["time"]
     moved = [move_to_year(d, d.year + n) for d, n in zip(dates, shifts, strict=True)]
-    values = np.array(moved, dtype=object)
-    if bounds.dtype.kind == "M":
-        values = np.array([d.isoformat() for d in moved], dtype="M8[ns]")
+    numpy_dates = bounds.dtype.kind == "M"
+    values = np.array([d.isoformat() for d in moved], "M8[ns]") if numpy_dates else np.array(moved)
     return xr.DataArray(values.reshape(bounds.shape), dims=bounds.dims)
 
 
