@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -180,3 +180,33 @@ def _probability(text: str, over: str) -> Statistic:
 def is_ensemble_mean(array: xr.DataArray) -> bool:
     """Tell whether the attributes of an array declare an ensemble mean."""
     return "realization: mean" in str(array.attrs.get("cell_methods", ""))
+
+
+class StateLabel(Protocol):
+    """A function that gives a member or a statistic its axes and metadata."""
+
+    def __call__(
+        self, values: NDArray[Any], member: int | None = None, statistic: str = ""
+    ) -> xr.Dataset:
+        """Return physical values with axes and metadata."""
+
+
+def ensemble_blocks(
+    members: Iterable[NDArray[Any]], label: StateLabel, keep: str, quantiles: Sequence[int]
+) -> Iterator[xr.Dataset]:
+    """Yield the blocks of one step: each member, then the statistics.
+
+    ``keep`` is "members", "stats" or "all", or "mean" for a single field that is the mean.
+    """
+    if keep == "mean":
+        yield label(next(iter(members)))
+        return
+    stored = []
+    for number, drawn in enumerate(members):
+        member = drawn.astype(np.float32)
+        if keep != "members":
+            stored.append(member)
+        yield label(member, number) if keep != "stats" else xr.Dataset()
+    if stored:
+        statistics = compute_ensemble_statistics(np.stack(stored), statistic_names(quantiles))
+        yield xr.merge([label(values, statistic=name) for name, values in statistics.items()])

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import dask.array
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from dpdm.fields.metadata import AXIS_ATTRS, FILL_VALUE, add_cf_metadata, file_attributes
 from dpdm.fields.statistics import (
-    compute_ensemble_statistics,
+    StateLabel,
+    ensemble_blocks,
     statistic_attrs,
-    statistic_names,
 )
 from dpdm.states.options import EnsembleOptions
 from dpdm.system import sha256
@@ -32,40 +30,11 @@ SINGLE_CHUNK_AXES = ("realization", "trajectory")  # axes with one entry a chunk
 ProgressCallback = Callable[[int, int], None]
 
 
-class StateLabel(Protocol):
-    """A function that gives a member or a statistic its axes and metadata."""
-
-    def __call__(
-        self, values: NDArray[Any], member: int | None = None, statistic: str = ""
-    ) -> xr.Dataset:
-        """Return physical values with axes and metadata."""
-
-
 def add_statistic_attrs(array: xr.DataArray, statistic: str) -> xr.DataArray:
     """Return a statistic of the ensemble with its metadata."""
     if not statistic:
         return array
     return array.assign_attrs(statistic_attrs(array.attrs, str(array.name), statistic))
-
-
-def ensemble_blocks(
-    members: Iterable[NDArray[Any]], options: EnsembleOptions, label: StateLabel
-) -> Iterator[xr.Dataset]:
-    """Yield the blocks of one step: each member, or the mean only, then the statistics."""
-    if not options.members:
-        yield label(next(iter(members)))
-        return
-    stored = []
-    for number, drawn in enumerate(members):
-        member = drawn.astype(np.float32)
-        if options.keep != "members":
-            stored.append(member)
-        yield label(member, number) if options.keep != "stats" else xr.Dataset()
-    if stored:
-        statistics = compute_ensemble_statistics(
-            np.stack(stored), statistic_names(options.quantiles)
-        ).items()
-        yield xr.merge([label(values, statistic=name) for name, values in statistics])
 
 
 def ensemble_layout(
@@ -75,8 +44,9 @@ def ensemble_layout(
 
     ``shape`` is that of a physical member of one step; "realization" of the axes is filled in.
     """
-    one = replace(options, members=min(1, options.members))
-    first = xr.merge(ensemble_blocks([np.zeros(shape, np.float32)], one, label))
+    one = [np.zeros(shape, np.float32)]
+    keep = options.keep if options.members else "mean"
+    first = xr.merge(ensemble_blocks(one, label, keep, options.quantiles))
     numbers = (
         "realization",
         np.arange(options.members, dtype=np.int32),

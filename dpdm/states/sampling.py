@@ -21,8 +21,8 @@ from dpdm.diffusion.guidance import Observation
 from dpdm.diffusion.noise import SCHEDULES, MemberNoise
 from dpdm.diffusion.sample import SAMPLERS, Sampler, langevin_sampler
 from dpdm.errors import DpdmError
+from dpdm.fields.statistics import ensemble_blocks
 from dpdm.prior import Prior
-from dpdm.states.ensemble import ensemble_blocks
 from dpdm.states.options import AssimilationOptions, EnsembleOptions, SamplerConfig
 from dpdm.system import choose_device
 from dpdm.types import Denoise, Operator
@@ -201,7 +201,9 @@ def step_blocks(
     space: StateSpace, step: Step, members: Iterable[NDArray[Any]]
 ) -> Iterator[xr.Dataset]:
     """Yield the labelled members of one step, then their statistics."""
-    yield from ensemble_blocks(members, space.options, partial(space.label_values, step=step))
+    options, label = space.options, partial(space.label_values, step=step)
+    keep = options.keep if options.members else "mean"
+    yield from ensemble_blocks(members, label, keep, options.quantiles)
 
 
 def draw_samples(
