@@ -1,7 +1,6 @@
 """The interval and the period (day, month, season or year) of each step of a field.
 
-A stamp may stand at the start, in the middle or at the end of its interval, so the period of a
-step is never read from the stamp itself.
+A stamp may be at the start, middle or end of its interval, and does not determine the period.
 
 **Period.** With bounds, a step is an hour (anything shorter than a day), a day, or one, three or
 twelve whole months, if most of the intervals are. Without, it follows from the lower quartile of
@@ -10,8 +9,8 @@ for years, in any calendar. Stamps that drift through the months are not months;
 apart that lie neither at the ends nor in the middle of the year are one month of each year.
 Anything else, and a single step without bounds, is unknown: the empty string.
 
-**Date.** A step is dated by its stamp, and by the middle of its interval where the stamp lies
-outside of that, or in another month than the middle, as in raw CESM files.
+**Date.** A step has the date of its stamp, or of the middle of its interval where the stamp lies
+outside of that or in another month, as in raw CESM files.
 
 **Interval.** Months are whole calendar months, days and years without bounds are those of the
 stamp, and all others reach as far as their bounds, or half way to their neighbours.

@@ -212,8 +212,8 @@ def _check_year_zero(name: Hashable, variable: xr.Variable, kind: str) -> None:
 def _parse_reference_date(name: Hashable, text: str, calendar: str) -> cftime.datetime:
     """Read the date that times are counted from, in UTC."""
     date_text = text.strip()
-    if worded := _TEXT_DATE.fullmatch(date_text):
-        day, month, year, rest = worded.groups()
+    if matched := _TEXT_DATE.fullmatch(date_text):
+        day, month, year, rest = matched.groups()
         number = MONTHS.index(month.lower()) + 1 if month.lower() in MONTHS else 0
         date_text = f"{year}-{number}-{day}{rest}"
     if re.fullmatch(r"\d{8}(\s.*)?", date_text):

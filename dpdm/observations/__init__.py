@@ -1,1 +1,1 @@
-"""What is seen of a known truth, and where: the parts of synthetic observations."""
+"""Observations: tables, quality control and operators, and synthetic observations."""

@@ -196,7 +196,7 @@ def decorate_map(axes: Any, grid: Grid, land: Array, title: str, stretch: float)
 
 
 def degree_ticks(span: float) -> Any:
-    """Return the tick locator of an axis of so many degrees."""
+    """Return the tick locator of an axis, from its extent in degrees."""
     if span > 150:
         return ticker.MultipleLocator(60 if span > 200 else 30)
     return ticker.MaxNLocator(4, steps=[1, 2, 3, 5, 10])

@@ -143,7 +143,7 @@ def table(*rows: tuple[int, int, float]) -> pd.DataFrame:
 
 
 def test_an_analysis_needs_no_more_than_a_space() -> None:
-    """The members' mean is that of the Kalman update, and what is absurd is turned away."""
+    """The members' mean is that of the Kalman update, and gross errors are rejected."""
     space = Numbers(EnsembleOptions(members=400, seed=1), replace(SAMPLER, block=400))
     analysis = Analysis(space, table((0, 1, 13.0), (1, 2, 90.0)), reject=5.0)  # type: ignore[arg-type]
     members = np.stack([*analysis.members(0, range(400))])[:, 0, 0]
