@@ -41,16 +41,17 @@ from dpdm.tensor_files import (
 from dpdm.types import Denoise, Fields, Sigma
 
 CLIMATE_STATES = 33  # states that represent the climate, where nothing is observed
-CLIMATE_PREFIXES = ("climatology.", "coarse.")  # of tensors other than weights
+CLIMATE_PREFIXES = ("climatology.", "coarse.", "reference.")  # of tensors other than weights
 AUTOENCODER_PREFIX = "coder."  # of the weights of an autoencoder
 EXTRA_PREFIXES = (*CLIMATE_PREFIXES, AUTOENCODER_PREFIX)
 # Tensors other than weights, by kind of prior: variables C, rows H, columns W and other lengths.
 FIELD_TENSOR_SHAPES: tuple[TensorShapes, ...] = (
     {
-        "climatology.fields": (12, "C", "H", "W"),
-        "climatology.lat": ("H",),
-        "climatology.lon": ("W",),
+        "reference.fields": (12, "C", "H", "W"),
+        "reference.lat": ("H",),
+        "reference.lon": ("W",),
     },
+    {"reference.lerp": (12, "C", "H", "W")},
     {"coarse.mean": (12, "C", "h", "w"), "coarse.lat": ("h",), "coarse.lon": ("w",)},
     {"coarse.quantiles": (12, "Q", "C", "h", "w"), "coarse.probabilities": ("Q",)},
 )
@@ -72,14 +73,16 @@ class Prior:
         denoiser: The trained network, preconditioned.
         normaliser: The scaling of its variables.
         contract: The model card.
-        climatology: Residual climatology ``fields`` (12, C, H, W) of the training region with
-            its ``lat`` (H,) and ``lon`` (W,), or nothing. For global states the seasonal
-            ``harmonics`` (K, C, H, W), the static conditioning fields ``ground`` (G, H, W), and
-            ``examples`` (N, C, H, W) of normalised training states.
+        climatology: For global states the seasonal ``harmonics`` (K, C, H, W), the static
+            conditioning fields ``ground`` (G, H, W), and ``examples`` (N, C, H, W) of normalised
+            training states, with ``lat`` (H,) and ``lon`` (W,); else nothing.
         coarse: Climate of the training series on the coarse grid, in physical units, or nothing:
             ``mean`` (12, C, h, w) of each calendar month, ``lat`` (h,), ``lon`` (w,) and, for a
             series of two years or more, ``quantiles`` (12, Q, C, h, w) at ``probabilities`` (Q,).
             No weight depends on it; it is for bias adjustment of the input.
+        reference: Climatology of the training series, in physical units: ``fields``
+            (12, C, H, W), ``lat`` (H,) and ``lon`` (W,), and for coarse fields of their own also
+            their interpolated climatology ``lerp`` (12, C, H, W); or nothing.
         coder: The autoencoder whose codes are denoised; None for a denoiser of states.
     """
 
@@ -88,7 +91,13 @@ class Prior:
     contract: ModelCard
     climatology: dict[str, Tensor] = field(default_factory=dict)
     coarse: dict[str, Tensor] = field(default_factory=dict)
+    reference: dict[str, Tensor] = field(default_factory=dict)
     coder: Autoencoder | None = None
+
+    @property
+    def takes_reference(self) -> bool:
+        """Tell whether the network was trained with reference states."""
+        return self.normaliser.takes_reference
 
 
 def check_field_prior(prior: Prior) -> None:
@@ -117,7 +126,8 @@ def save_prior(prior: Prior, path: Path, overwrite: bool = True) -> None:
     """Write a prior to one file, atomically."""
     weights = {k: v.contiguous() for k, v in prior.denoiser.state_dict().items()}
     coder = {} if prior.coder is None else prior.coder.state_dict()
-    groups = zip(EXTRA_PREFIXES, (prior.climatology, prior.coarse, coder), strict=True)
+    known = (prior.climatology, prior.coarse, prior.reference, coder)
+    groups = zip(EXTRA_PREFIXES, known, strict=True)
     extra = {p + k: v.contiguous() for p, group in groups for k, v in group.items()}
     header = {
         "format": FORMAT_VERSION,
@@ -207,7 +217,7 @@ def load_prior(path: Path) -> Prior:
     denoiser, coder = build_networks(header)
     tensors = read_prefixed_tensors(path)
     check_finite_tensors(tensors, path)
-    climatology, coarse = (select_prefixed_tensors(tensors, prefix) for prefix in CLIMATE_PREFIXES)
+    climate = [select_prefixed_tensors(tensors, prefix) for prefix in CLIMATE_PREFIXES]
     denoiser.load_state_dict(
         {k: v for k, v in tensors.items() if not k.startswith(EXTRA_PREFIXES)}
     )
@@ -216,9 +226,7 @@ def load_prior(path: Path) -> Prior:
     for network in (denoiser, coder):  # guidance takes derivatives only with respect to fields
         if network is not None:
             network.eval().requires_grad_(False)
-    return Prior(
-        denoiser, Normaliser(header.channels), header.contract, climatology, coarse, coder
-    )
+    return Prior(denoiser, Normaliser(header.channels), header.contract, *climate, coder)
 
 
 def plane_coordinates(plane: tuple[int, ...]) -> Tensor:

@@ -38,7 +38,7 @@ from dpdm.prior.networks import (
     find_arguments_type,
     is_plugin_network,
 )
-from dpdm.prior.normaliser import TRANSFORMS, VariableSpec
+from dpdm.prior.normaliser import TRANSFORMS, VariableSpec, count_conditioning_channels
 
 FORMAT_VERSION = 1
 MAX_JSON_DEPTH = 8  # nesting of a header
@@ -167,6 +167,10 @@ def _is_residual(pair: tuple[float, ...]) -> bool:
     return len(pair) == 2 and 0 < pair[0] <= 1e4 and 0 < pair[1] <= 1e9
 
 
+def _is_reference(scale: tuple[float, ...]) -> bool:
+    return len(scale) == 3 and all(0 <= s <= 1e9 for s in scale) and scale[0] * scale[2] > 0
+
+
 WIDTH, DEPTH = range_rule(1, 4096), range_rule(1, 64)
 HEADER_RULES: dict[str, ValueRule] = {
     "contract.spacing": list_rule(2, -1e9, 1e9),
@@ -204,6 +208,7 @@ CHANNEL_RULES: dict[str, ValueRule] = {
     "channel.mean": range_rule(-1e15, 1e15),
     "channel.std": (lambda value: 0 < value <= 1e15, ""),
     "channel.level": range_rule(-1e9, 1e9),
+    "channel.reference": (lambda value: not value or _is_reference(value), ""),
     "channel.residual": (lambda value: all(map(_is_residual, value)), ""),
 }
 
@@ -321,8 +326,12 @@ def field_header_conflict(
     contract: ModelCard, channels: tuple[VariableSpec, ...], net: Any
 ) -> str:
     """Return a description of contradicting values in the header of a prior of fields."""
-    given = (0, 2 * len(channels) + 10)
-    fits = isinstance(net, UNetArguments) and not net.globe and not net.law and net.given in given
+    reference = all(c.reference for c in channels)
+    given = count_conditioning_channels(len(channels), reference)
+    usual = (given,) if reference else (0, given)
+    if any(c.reference for c in channels) != reference:
+        return "scales around a reference state of some variables only"
+    fits = isinstance(net, UNetArguments) and not net.globe and not net.law and net.given in usual
     fits = fits or is_plugin_network(net, "fields")
     if contract.plane or contract.globe or contract.code or not fits:
         return "a network of another kind"

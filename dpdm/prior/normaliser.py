@@ -1,14 +1,24 @@
-"""Conversion of labelled fields to tensors: transforms, scaling and conditioning channels.
+r"""Conversion of labelled fields to tensors: transforms, scaling and conditioning channels.
 
 The diffusion works on the **residual from bilinear interpolation** (the *lerp*), after the
 transform T of each variable:
 
 .. math:: x = (T(fine) - base) / scale
 
-Where the coarse field is known, base is T(lerp(coarse)), plus the residual climatology if the
-prior has one, and scale is the standard deviation of such residuals at that coarse spacing. Where
-it is missing, base and scale are the mean and the standard deviation of the field itself. So the
-base retains the climate-change signal, and nothing is limited to the range of the training data.
+Where the coarse field is known, base is T(lerp(coarse)), and scale is the standard deviation s of
+such residuals at that coarse spacing. Where it is missing, base and scale are the mean and the
+standard deviation of the field itself. So the base retains the climate-change signal, and nothing
+is limited to the range of the training data.
+
+**A reference state** is a fine field R that is known beforehand, as the climatology of the place
+and month, with its own coarse version. The base is then that of the delta method: T(R) plus the
+coarse anomaly, and the scale grows with the size of the anomaly,
+
+.. math:: a = T(lerp(coarse)) - T(lerp(R)), \qquad base = T(R) + a, \qquad
+          scale = s \sqrt{\alpha^2 + (\beta a / \gamma)^2}
+
+with :math:`\gamma` the standard deviation of anomalies, which is the scale around R where no coarse
+field is known. For a logarithmic transform the sum is a ratio.
 """
 
 from __future__ import annotations
@@ -75,6 +85,8 @@ class VariableSpec:
         residual: Pairs of a factor and the standard deviation of residuals from its lerp.
         level: Pressure or height of the level, Pa or m; 0 for none.
         family: Name of the variable without its level, empty for none.
+        reference: alpha, beta and gamma of the scale around a reference state; empty for priors
+            that take none.
     """
 
     name: str
@@ -87,6 +99,7 @@ class VariableSpec:
     residual: tuple[tuple[float, float], ...]
     level: float = 0.0
     family: str = ""
+    reference: tuple[float, ...] = ()
 
     def residual_std(self, factor: float) -> float:
         """Return the standard deviation of residuals at a factor, by interpolation."""
@@ -149,21 +162,55 @@ class Normaliser:
         parts = values.unbind(-3)
         return torch.stack([rule(c, v) for c, v in zip(self.channels, parts, strict=True)], -3)
 
+    @property
+    def takes_reference(self) -> bool:
+        """Tell whether all variables have a scale around a reference state."""
+        return all(channel.reference for channel in self.channels)
+
     def base_and_scale(
-        self, lerp: Tensor, factor: float, climatology: Tensor | None = None
+        self, lerp: Tensor, factor: float, reference: ReferenceState | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return base and scale, for the transformed lerp (C, H, W), NaN where missing."""
         known = lerp.isfinite()
         rows = [(c.mean, c.std, c.residual_std(factor)) for c in self.channels]
         mean, std, residual = lerp.new_tensor(rows).T[..., None, None]
-        base = lerp if climatology is None else lerp + climatology
-        return torch.where(known, base, mean), torch.where(known, residual, std)
+        base, scale = torch.where(known, lerp, mean), torch.where(known, residual, std)
+        if reference is None:
+            return base, scale
+        alpha, beta, gamma = lerp.new_tensor([c.reference for c in self.channels]).T[
+            ..., None, None
+        ]
+        anomaly = (lerp - reference.lerp).nan_to_num()
+        spread = residual * (alpha**2 + (beta * anomaly / gamma) ** 2).sqrt()
+        referred = reference.known(lerp)
+        return (
+            torch.where(referred, reference.fine + anomaly, base),
+            torch.where(referred, torch.where(known, spread, gamma), scale),
+        )
 
     def standardise(self, lerp: Tensor) -> Tensor:
         """Return the transformed lerp, standardised by mean and standard deviation."""
         mean = lerp.new_tensor([c.mean for c in self.channels]).reshape(-1, 1, 1)
         std = lerp.new_tensor([c.std for c in self.channels]).reshape(-1, 1, 1)
         return (lerp - mean) / std
+
+
+@dataclass(frozen=True)
+class ReferenceState:
+    """A fine state that is known beforehand, in transformed values.
+
+    Attributes:
+        fine: The state (C, H, W), NaN where unknown.
+        lerp: The same, averaged to the coarse grid and interpolated back (C, H, W); NaN without
+            coarse fields.
+    """
+
+    fine: Tensor
+    lerp: Tensor
+
+    def known(self, lerp: Tensor) -> Tensor:
+        """Tell where the state is known, and its coarse version wherever the coarse field is."""
+        return self.fine.isfinite() & (self.lerp.isfinite() | lerp.isnan())
 
 
 @dataclass(frozen=True)
@@ -181,9 +228,40 @@ class StaticTensors:
     lat: Tensor
 
 
-def count_conditioning_channels(variables: int) -> int:
-    """Count the conditioning channels of a prior of fields."""
-    return 2 * variables + 10
+def count_conditioning_channels(variables: int, reference: bool = False) -> int:
+    """Count the conditioning channels of a prior of fields.
+
+    Example:
+        >>> count_conditioning_channels(2), count_conditioning_channels(2, reference=True)
+        (14, 22)
+    """
+    return (6 if reference else 2) * variables + 10
+
+
+def make_reference_channels(
+    normaliser: Normaliser, lerp: Tensor, factor: float, reference: ReferenceState | None
+) -> Tensor:
+    """Return the conditioning channels of a reference state (4 C, H, W), 0 where unknown.
+
+    They are the state, its detail (the state minus its lerp), the coarse anomaly from it, and a
+    flag; each in units of its standard deviation.
+
+    Args:
+        normaliser: The scaling of the variables.
+        lerp: Transformed lerp (C, H, W), NaN where missing.
+        factor: Ratio of coarse to fine spacing.
+        reference: The state, or None.
+    """
+    if reference is None:
+        return lerp.new_zeros(4 * len(lerp), *lerp.shape[1:])
+    rows = [(c.residual_std(factor), c.reference[2]) for c in normaliser.channels]
+    residual, gamma = lerp.new_tensor(rows).T[..., None, None]
+    known = reference.known(lerp)
+    channels = [
+        normaliser.standardise(reference.fine), (reference.fine - reference.lerp) / residual,
+        (lerp - reference.lerp) / gamma, torch.ones_like(lerp),
+    ]  # fmt: skip
+    return torch.cat([torch.where(known, each, 0.0).nan_to_num() for each in channels])
 
 
 def make_conditioning_channels(

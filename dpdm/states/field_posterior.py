@@ -17,8 +17,11 @@ from dpdm.diffusion.tile import SpatialWindows, fit_window_size, tile_denoiser
 from dpdm.fields.grid import Grid
 from dpdm.prior import CLIMATE_STATES, Prior
 from dpdm.prior.normaliser import (
+    Normaliser,
+    ReferenceState,
     geometric_mean_factor,
     make_conditioning_channels,
+    make_reference_channels,
     make_static_tensors,
 )
 from dpdm.states.options import SamplerConfig
@@ -39,7 +42,8 @@ class Conditioning:
         factor: Coarse over fine spacing, along latitude and longitude; None without coarse
             fields.
         season: Fraction of the year, None where no season applies.
-        climatology: Residual climatology of this step (C, H, W), or None.
+        reference: The reference state (C, H, W), and the same averaged to the coarse grid and
+            interpolated back, in physical units, NaN where unknown; or None.
         blocks: Block means that members must equal, or None.
     """
 
@@ -49,8 +53,14 @@ class Conditioning:
     grid: Grid
     factor: tuple[float, float] | None
     season: float | None
-    climatology: Tensor | None = None
+    reference: tuple[Tensor, Tensor] | None = None
     blocks: BlockMeans | None = None
+
+    def reference_state(self, normaliser: Normaliser) -> ReferenceState | None:
+        """Return the reference state in transformed values."""
+        if self.reference is None:
+            return None
+        return ReferenceState(*(normaliser.forward(each) for each in self.reference))
 
 
 def choose_windows(grid: Grid, limit: int, overlap: int) -> SpatialWindows:
@@ -76,16 +86,19 @@ class Posterior:
             if conditioning.factor
             else prior.contract.factors[1]
         )
-        self.base, self.scale = prior.normaliser.base_and_scale(
-            coarse, factor, conditioning.climatology
-        )
+        reference = conditioning.reference_state(prior.normaliser)
+        self.base, self.scale = prior.normaliser.base_and_scale(coarse, factor, reference)
         ground = make_static_tensors(
             conditioning.statics, conditioning.smooth, conditioning.grid.lat
         )
         standard = prior.normaliser.standardise(coarse).float()
         fields = make_conditioning_channels(
             standard, ground, conditioning.factor, conditioning.season
-        ).to(sampler.device)
+        )
+        if prior.takes_reference:
+            around = make_reference_channels(prior.normaliser, coarse, factor, reference)
+            fields = torch.cat([fields, around.float()])
+        fields = fields.to(sampler.device)
         limit = sampler.widest * prior.contract.window
         self.windows = choose_windows(conditioning.grid, limit, sampler.overlap)
         with torch.no_grad():

@@ -29,8 +29,9 @@ class DataSettings:
         validation_box: Box of validation windows: west, east, south, north.
         validation_share: Share of the time steps, the last ones, for validation; without a
             validation box and from 24 steps on.
-        climatology: Store the residual climatology of the region and diffuse around it: "auto"
-            (one factor and at least three years of months), "yes" or "no".
+        climatology: Take the climatology of the series as the reference state, and store it:
+            "auto" (from three years of months on), "yes" or "no"; "pseudo" draws years from a
+            climatology of twelve months, which then is not stored.
         mirror: Mirror half of the windows at the equator, half a year later, with the northward
             wind reversed. For global fields without a climatology.
     """
@@ -78,6 +79,7 @@ class TrainSettings:
         nats: Weight of the negative log-likelihood of the variance.
         drop: Conditioning dropout of one variable, of all variables and of the season; for
             fields only.
+        drop_reference: Conditioning dropout of the reference state.
         seed: Seed of weights, windows and noise.
         precision: "auto", "float32" or "bfloat16".
         validate: Steps between validations.
@@ -94,6 +96,7 @@ class TrainSettings:
     log_sigma: tuple[float, ...] = (-0.2, 1.6)
     nats: float = 0.1
     drop: tuple[float, ...] = (0.08, 0.04, 0.08)
+    drop_reference: float = 0.1
     seed: int = 0
     precision: str = "auto"
     validate: int = 1000
@@ -245,7 +248,7 @@ RECIPE_RULES: dict[str, ValueRule] = {
     "data.exclude": BOX_RULE,
     "data.validation_box": BOX_RULE,
     "data.validation_share": FRACTION_RULE,
-    "data.climatology": choice_rule("auto", "yes", "no"),
+    "data.climatology": choice_rule("auto", "yes", "no", "pseudo"),
     "net.window": (
         lambda size: 32 <= size <= 256 and size % 4 == 0,
         "Give a multiple of 4 from 32 to 256.",
@@ -284,6 +287,7 @@ RECIPE_RULES: dict[str, ValueRule] = {
         lambda shares: len(shares) == 3 and all(map(is_fraction, shares)),
         "Give a list of 3 numbers from 0 to less than 1.",
     ),
+    "train.drop_reference": FRACTION_RULE,
     "train.precision": choice_rule("auto", "float32", "bfloat16"),
 }
 

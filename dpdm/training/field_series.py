@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +26,38 @@ from dpdm.fields.value_checks import load_checked_fields
 from dpdm.prior import Prior, load_prior
 from dpdm.prior.model_card import ModelCard
 from dpdm.prior.networks import new_denoiser
-from dpdm.prior.normaliser import Normaliser, VariableSpec, variable_spec_attrs
+from dpdm.prior.normaliser import (
+    Normaliser,
+    VariableSpec,
+    count_conditioning_channels,
+    variable_spec_attrs,
+)
 from dpdm.system import check_field_memory
 from dpdm.training import TrainingFiles, TrainingKind, network_arguments, split_steps
 from dpdm.training.config import SIZE_KEYS, FieldRecipe, read_recipe
 from dpdm.training.field_statistics import (
     cells_in_box,
     fit_normaliser,
+    fit_reference,
     grid_axes,
     load_statics,
-    residual_climatology,
     residual_importance,
     stack_time_series,
     training_climate,
 )
 from dpdm.training.field_windows import (
+    NO_DROPOUT,
+    WITHOUT_REFERENCE,
     ConditionDropout,
-    Index,
     TrainingSeries,
     WindowSampler,
     make_example,
     make_window_sampler,
 )
+from dpdm.training.reference import Index, PseudoYears, SeriesClimatology, mean_of_finite
 
+MIN_CLIMATOLOGY_YEARS = 3  # from which on a series is referred to its own climatology
+DELTA_SUFFIX, WITHOUT_SUFFIX = ", over the delta method", ", without reference"
 HeldOutWindow = tuple[Index, Index, int]
 
 
@@ -88,8 +98,8 @@ class FieldTrainingSet:
     def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Draw x (B, C, h, w) and its conditioning fields (B, G, h, w)."""
         archive, settings = self.archive, self.recipe.train
-        drops = replace(
-            ConditionDropout(*settings.drop), mirror=0.5 if self.recipe.data.mirror else 0.0
+        drops = ConditionDropout(
+            *settings.drop, settings.drop_reference, 0.5 if self.recipe.data.mirror else 0.0
         )
         windows = [
             make_example(
@@ -98,34 +108,62 @@ class FieldTrainingSet:
             )
             for _ in range(settings.batch)
         ]  # fmt: skip
-        x = torch.stack([w.x for w in windows]) * archive.leave_out_factor
-        return x, torch.stack([w.conditioning for w in windows])
+        return torch.stack([w.x for w in windows]), torch.stack([w.conditioning for w in windows])
 
     def scores(self, network: Denoiser, device: str) -> dict[str, float]:
-        """Return the ratio of the RMSE of the mean to that of bilinear interpolation."""
+        """Return the ratio of the RMSE of the mean to that of bilinear interpolation.
+
+        With reference states also to that of the delta method, and without them to lerp's.
+        """
         if not self.validation_windows:
             return {}
-        numbers = range(len(self.validation_windows))
-        errors = np.sum([squared_errors(self, network, n, device) for n in numbers], axis=0)
-        ratios = map(float, np.sqrt(errors[0] / errors[1]))
-        return dict(zip(self.normaliser.names, ratios, strict=True))
+        names, out = self.normaliser.names, {}
+        modes = [NO_DROPOUT] + [WITHOUT_REFERENCE] * self.archive.has_reference
+        for mode, label in zip(modes, ("", WITHOUT_SUFFIX), strict=False):
+            numbers = range(len(self.validation_windows))
+            errors = np.sum(
+                [squared_errors(self, network, n, device, mode) for n in numbers], axis=0
+            )
+            for i, name in enumerate(names):
+                out[name + label] = float(np.sqrt(errors[0, i] / errors[1, i]))
+                if not label and self.archive.has_reference:
+                    out[name + DELTA_SUFFIX] = float(np.sqrt(errors[0, i] / errors[2, i]))
+        return out
 
     def extra(self) -> dict[str, dict[str, Tensor]]:
-        """Return the climate, and the residual climatology with its axes, as far as known."""
-        monthly = self.archive.climatology
-        residual = {} if monthly is None else {"fields": monthly} | grid_axes(self.archive.grid)
-        return {"climatology": residual, "coarse": self.climate}
+        """Return the climate, and the climatology with its axes, as far as known."""
+        return {"reference": self.reference, "coarse": self.climate}
+
+    @cached_property
+    def reference(self) -> dict[str, Tensor]:
+        """Give the climatology of the training steps, in physical units, if there is one."""
+        archive, climatology = self.archive, self.archive.climatology
+        if climatology is None:
+            return {}
+        fields = monthly_means(archive.fine, climatology)
+        tensors = {"fields": fields} | grid_axes(archive.grid)
+        if archive.coarse is not None:
+            tensors["lerp"] = monthly_means(archive.coarse[:, : fields.shape[1]], climatology)
+        return tensors
+
+
+def monthly_means(fields: NDArray[np.float32], climatology: SeriesClimatology) -> Tensor:
+    """Return the training mean of each calendar month (12, C, H, W)."""
+    months = climatology.months[climatology.training]
+    means = [mean_of_finite(fields[climatology.training[months == m]]) for m in range(12)]
+    return torch.from_numpy(np.stack(means).astype(np.float32))
 
 
 @torch.no_grad()
 def squared_errors(
-    task: FieldTrainingSet, network: Denoiser, number: int, device: str
+    task: FieldTrainingSet, network: Denoiser, number: int, device: str, drops: ConditionDropout
 ) -> NDArray[np.float64]:
-    """Return squared errors (2, C) of mean and lerp in a validation window, in physical units."""
+    """Return squared errors (3, C) in a validation window: of mean, lerp and base."""
     archive = task.archive
     rows, columns, step = task.validation_windows[number]
     rng = np.random.default_rng([1, number])
-    window = make_example(archive, task.normaliser, (rows, columns), step, archive.view(rng), rng)
+    view = archive.view(rng)
+    window = make_example(archive, task.normaliser, (rows, columns), step, view, rng, drops)
     zero = torch.zeros_like(window.x[None], device=device)
     sigma = torch.full((1,), task.contract.sigma[1], device=device)
     moments = network.moments(zero, sigma, network.features(window.conditioning[None].to(device)))
@@ -133,7 +171,9 @@ def squared_errors(
     best = task.normaliser.expectation(
         window.base + window.scale * mean, window.scale**2 * variance
     )
-    errors = [(each - window.fine).square().nanmean((1, 2)) for each in (best, window.lerp)]
+    base = task.normaliser.inverse(window.base)
+    guesses = (best, window.lerp, base)
+    errors = [(each - window.fine).square().nanmean((1, 2)) for each in guesses]
     return torch.stack(errors).numpy()
 
 
@@ -158,13 +198,15 @@ def prepare_field_training(
     )  # fmt: skip
     allowed = training_cells(grid, recipe)
     raw = Normaliser(tuple(field_spec(fine[n]) for n in fine.data_vars))
-    archive = add_residual_climatology(archive, raw, steps, recipe)
+    archive = add_reference(archive, raw, steps, recipe)
     normaliser = (
         fit_normaliser(archive, raw, allowed, steps) if start is None else start.normaliser
     )
     train = select_training_windows(archive, normaliser, allowed, steps, recipe)
+    if archive.has_reference and not normaliser.takes_reference:
+        normaliser = fit_reference(archive, normaliser, train, steps)
     held = select_validation_windows(archive, recipe, train, late)
-    contract = describe_field_prior(fine, archive, steps, recipe)
+    contract = describe_field_prior(fine, archive, steps, recipe, normaliser.takes_reference)
     usual = training_climate(fine if coarse is None else coarse, steps, recipe, factors[1], grid)
     return FieldTrainingSet(
         archive, normaliser, train, steps, held, contract, recipe, start, climate=usual
@@ -245,31 +287,50 @@ def select_validation_windows(
     return [(*found.draw_window(rng, width), int(rng.choice(steps))) for _ in range(count)]
 
 
-def add_residual_climatology(
+def add_reference(
     archive: TrainingSeries, normaliser: Normaliser, steps: Index, recipe: FieldRecipe
 ) -> TrainingSeries:
-    """Return the series with its residual climatology, if the settings ask for one."""
-    months = [
-        -1 if archive.season[s] is None else int((archive.season[s] or 0) * 12) for s in steps
-    ]
-    years = min(months.count(m) for m in range(12))
+    """Return the series with the reference states that the settings ask for.
+
+    They are the climatology of a series of years, or pseudo-years of a single one.
+    """
     wanted = recipe.data.climatology
-    if wanted == "no" or (wanted == "auto" and (years < 3 or not archive.fixed_blocks)):
+    months = np.array([-1 if s is None else int(s * 12) for s in archive.season])
+    years = min(int((months[steps] == m).sum()) for m in range(12))
+    if wanted == "no" or (wanted == "auto" and years < MIN_CLIMATOLOGY_YEARS):
         return archive
-    if years < 2 or not archive.fixed_blocks:
+    if wanted == "pseudo":
+        return replace(archive, pseudo=pseudo_years(archive, normaliser, months, steps))
+    if years < 2:
         raise DpdmError(
-            "A residual climatology needs one coarse grid and two years of every month.",
-            'Give one --factor and a longer series, or set climatology = "no" under [data].',
+            "A climatology as the reference state needs two years of every month.",
+            'Give a longer series, or set climatology = "no" under [data].',
         )
-    fields = residual_climatology(archive, normaliser, steps)
-    return replace(archive, climatology=fields, leave_out_factor=years / (years - 1))
+    return replace(archive, climatology=SeriesClimatology(months, steps))
+
+
+def pseudo_years(
+    archive: TrainingSeries, normaliser: Normaliser, months: Index, steps: Index
+) -> PseudoYears:
+    """Return pseudo-years of a series of twelve calendar months."""
+    if sorted(months[steps]) != list(range(12)) or archive.coarse is not None:
+        raise DpdmError(
+            f"Pseudo-years are drawn from one climatology of 12 months, and the series has "
+            f"{len(steps)} training steps.",
+            'Give twelve calendar months without --coarse, or climatology = "auto" under [data].',
+        )
+    order = steps[np.argsort(months[steps])]
+    modelled = normaliser.forward(torch.from_numpy(archive.fine[order])).numpy()
+    return PseudoYears(modelled, normaliser, archive.grid.cyclic)
 
 
 def describe_field_prior(
-    fine: xr.Dataset, archive: TrainingSeries, steps: Index, recipe: FieldRecipe
+    fine: xr.Dataset, archive: TrainingSeries, steps: Index, recipe: FieldRecipe, reference: bool
 ) -> ModelCard:
-    """Return the model card of the untrained prior."""
+    """Return the model card of the untrained prior, which takes reference states or not."""
     net = {k: v for k, v in asdict(recipe.net).items() if k != "window"}
+    if reference:
+        net["given"] = count_conditioning_channels(len(fine.data_vars), reference)
     grid, time = archive.grid, fine.get("time")
     gaps = [0.0] if time is None or time.size < 2 else days_between(time[:-1], time[1:])
     cadence = float(np.median(gaps))

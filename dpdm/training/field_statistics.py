@@ -25,7 +25,10 @@ from dpdm.fields.value_checks import common_missing_codes
 from dpdm.prior.normaliser import Normaliser
 from dpdm.training import TrainingFiles
 from dpdm.training.config import FieldRecipe
-from dpdm.training.field_windows import CoarseView, Index, TrainingSeries
+from dpdm.training.field_windows import CoarseView, Index, TrainingSeries, WindowSampler
+
+REFERENCE_WINDOWS = 200  # that the scale around a reference state is estimated from
+LEAST_ALPHA = 0.02  # of the scale of residuals, so that no scale vanishes
 
 
 def fit_normaliser(
@@ -49,9 +52,7 @@ def fit_normaliser(
     return Normaliser(tuple(
         replace(
             c, mean=float(centre[i]), std=float(deviation[i]),
-            residual=tuple(
-                (float(f), float(r[i]) * archive.leave_out_factor) for f, r in by_factor.items()
-            ),
+            residual=tuple((float(f), float(r[i])) for f, r in by_factor.items()),
         )
         for i, c in enumerate(normaliser.channels)
     ))  # fmt: skip
@@ -60,7 +61,7 @@ def fit_normaliser(
 def compute_residual(
     archive: TrainingSeries, normaliser: Normaliser, step: int, factor: int
 ) -> Array:
-    """Return T(fine) - T(lerp), minus the residual climatology, of one step (C, H, W)."""
+    """Return T(fine) - T(lerp) of one step (C, H, W)."""
     fine = archive.fine[step]
     view = CoarseView(archive.axes, (factor, factor))
     lerp = (
@@ -68,11 +69,10 @@ def compute_residual(
         if archive.coarse is None
         else archive.coarse[step, : len(fine)]
     )
-    both = (normaliser.forward(torch.from_numpy(each.astype(float))) for each in (fine, lerp))
-    modelled, base = both
-    everywhere = tuple(np.arange(n) for n in archive.grid.shape)
-    monthly = archive.window_climatology(archive.season[step], *everywhere)
-    return (modelled - base - (0.0 if monthly is None else monthly)).numpy()
+    modelled, base = (
+        normaliser.forward(torch.from_numpy(each.astype(float))) for each in (fine, lerp)
+    )
+    return (modelled - base).numpy()
 
 
 def subsample_steps(steps: Index, most: int) -> Index:
@@ -110,15 +110,52 @@ def residual_importance(archive: TrainingSeries, normaliser: Normaliser, steps: 
     return importance
 
 
-def residual_climatology(archive: TrainingSeries, normaliser: Normaliser, steps: Index) -> Tensor:
-    """Return the mean residual of each calendar month, with shape (12, C, H, W)."""
-    months = np.array([int((archive.season[s] or 0.0) * 12) for s in steps])
-    factor, means = archive.factors[0], []
-    for month in range(12):
-        chosen = steps[months == month]
-        residuals = [compute_residual(archive, normaliser, step, factor) for step in chosen]
-        means.append(mean_ignoring_missing(np.stack(residuals)))
-    return torch.from_numpy(np.stack(means).astype(np.float32))
+def fit_reference(
+    archive: TrainingSeries, normaliser: Normaliser, places: WindowSampler, steps: Index
+) -> Normaliser:
+    """Return the scaling with alpha, beta and gamma, estimated from 200 windows.
+
+    The mean square of the delta method's residual is matched for the smaller and for the larger
+    half of the anomalies.
+    """
+    rng, factor = np.random.default_rng(0), round(np.sqrt(np.prod(archive.factors)))
+    view, samples = CoarseView(archive.axes, (factor, factor)), []
+    for _ in range(REFERENCE_WINDOWS):
+        where = places.draw_window(rng, archive.grid.shape[1])
+        step = int(rng.choice(steps))
+        window = archive.cut_window(slice(step, step + 1), archive.season[step], view, *where, rng)
+        reference = window.reference_state(normaliser)
+        assert reference is not None
+        anomaly = normaliser.forward(window.lerp) - reference.lerp
+        total = normaliser.forward(window.fine) - reference.fine
+        samples.append(torch.stack([total, anomaly, total - anomaly]).flatten(2).numpy())
+    both = np.concatenate(samples, axis=2)
+    return Normaliser(tuple(
+        replace(c, reference=reference_scale(*both[:, i], c.residual_std(factor)))
+        for i, c in enumerate(normaliser.channels)
+    ))  # fmt: skip
+
+
+def reference_scale(
+    total: Array, anomaly: Array, residual: Array, unit: float
+) -> tuple[float, float, float]:
+    """Return alpha, beta and gamma of the scale around a reference state, of samples (N,).
+
+    Args:
+        total: Fine anomalies.
+        anomaly: Coarse anomalies.
+        residual: Fine minus coarse anomalies.
+        unit: Standard deviation of residuals from the lerp.
+    """
+    seen = np.isfinite(total) & np.isfinite(anomaly)
+    total, anomaly, residual = total[seen], anomaly[seen], residual[seen]
+    gamma = max(float(np.sqrt(np.mean(total**2))), 1e-6)
+    size, error = (anomaly / gamma) ** 2, (residual / unit) ** 2
+    small = size <= np.median(size)
+    means = [(size[half].mean(), error[half].mean()) for half in (small, ~small)]
+    slope = max(means[1][1] - means[0][1], 0.0) / max(means[1][0] - means[0][0], 1e-9)
+    offset = max(means[0][1] - slope * means[0][0], LEAST_ALPHA**2)
+    return float(np.sqrt(offset)), float(np.sqrt(slope)), gamma
 
 
 def training_climate(

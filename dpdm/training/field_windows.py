@@ -8,7 +8,7 @@ coarse grids. Windows are drawn in proportion to their residual, which is small 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -22,13 +22,13 @@ from dpdm.fields.grid import Array, Grid, Matrix
 from dpdm.fields.regrid import apply_bilinear, apply_mean, linear_matrix, overlap_matrix
 from dpdm.prior.normaliser import (
     Normaliser,
+    ReferenceState,
     geometric_mean_factor,
     make_conditioning_channels,
+    make_reference_channels,
     make_static_tensors,
 )
-
-Floats = NDArray[np.float32]
-Index = NDArray[np.intp]
+from dpdm.training.reference import CellValues, Floats, Index, PseudoYears, SeriesClimatology
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +96,8 @@ class CoarseView:
     factor: tuple[int, int]
     block_offset: tuple[int, int] = (0, 0)
 
-    def interpolate_window(self, fields: Floats, rows: Index, columns: Index) -> Array:
-        """Return the interpolated block means at some cells, for fields (..., H, W)."""
+    def interpolate_window(self, fields: CellValues, rows: Index, columns: Index) -> Array:
+        """Return the interpolated block means (..., h, w) at some cells of fields."""
         pieces = [
             local_matrices(*block_matrices(axis, f, p), cells)
             for axis, f, p, cells in zip(
@@ -105,7 +105,7 @@ class CoarseView:
             )
         ]
         (mean_r, lerp_r, need_r), (mean_c, lerp_c, need_c) = pieces
-        around = fields[..., need_r[:, None], need_c[None, :]].astype(float)
+        around = fields(need_r, need_c)
         return apply_bilinear(apply_mean(around, mean_r, mean_c), lerp_r, lerp_c)
 
     def interpolate_everywhere(self, fields: Floats) -> Array:
@@ -174,8 +174,8 @@ class PhysicalWindow:
         statics: Topography and land fraction (2, h, w).
         coarse_statics: The same, coarsened and interpolated (2, h, w).
         lat: Latitudes (h,), degrees.
-        month_climatology: Residual climatology (C, h, w), or nothing.
         season: Fraction of the year passed, None where no season applies.
+        reference: The reference state and its lerp, (C, h, w) each, or nothing.
     """
 
     fine: Tensor
@@ -183,8 +183,14 @@ class PhysicalWindow:
     statics: Array
     coarse_statics: Array
     lat: Array
-    month_climatology: Tensor | None
     season: float | None
+    reference: tuple[Tensor, Tensor] | None = None
+
+    def reference_state(self, normaliser: Normaliser) -> ReferenceState | None:
+        """Return the reference state in transformed values."""
+        if self.reference is None:
+            return None
+        return ReferenceState(*(normaliser.forward(each) for each in self.reference))
 
     def mirror(self, signs: Tensor) -> PhysicalWindow:
         """Return the window mirrored at the equator, half a year later.
@@ -192,11 +198,14 @@ class PhysicalWindow:
         Args:
             signs: -1 for variables that change sign (northward wind), with shape (C, 1, 1).
         """
+        fine, lerp = self.fine.flip(-2) * signs, self.lerp.flip(-2) * signs
+        season = None if self.season is None else (self.season + 0.5) % 1.0
+        reference = self.reference
+        if reference is not None:
+            reference = reference[0].flip(-2) * signs, reference[1].flip(-2) * signs
         return PhysicalWindow(
-            self.fine.flip(-2) * signs, self.lerp.flip(-2) * signs,
-            self.statics[:, ::-1], self.coarse_statics[:, ::-1], -self.lat[::-1],
-            None if self.month_climatology is None else self.month_climatology.flip(-2) * signs,
-            None if self.season is None else (self.season + 0.5) % 1.0,
+            fine, lerp, self.statics[:, ::-1], self.coarse_statics[:, ::-1], -self.lat[::-1],
+            season, reference,
         )  # fmt: skip
 
 
@@ -212,9 +221,8 @@ class TrainingSeries:
         factors: Least and greatest factor of the block means, without ``coarse``.
         coarse: The user's coarse fields and coarsened statics, interpolated (T, C + 2, H, W).
         fixed_blocks: Whether all blocks have one factor and start at the first cell.
-        climatology: Residual climatology of the modelled values (12, C, H, W), or nothing.
-        leave_out_factor: n / (n - 1) for a climatology of n years: the ratio of residuals from
-            the climatology of the other years to residuals from that of all years.
+        climatology: The climatology to which steps are referred, or nothing.
+        pseudo: Draws the fields of pseudo-years in place of those of the steps, or nothing.
     """
 
     fine: Floats
@@ -224,8 +232,8 @@ class TrainingSeries:
     factors: tuple[int, int]
     coarse: Floats | None = None
     fixed_blocks: bool = False
-    climatology: Tensor | None = None
-    leave_out_factor: float = 1.0
+    climatology: SeriesClimatology | None = None
+    pseudo: PseudoYears | None = None
 
     @cached_property
     def axes(self) -> tuple[BlockAxis, BlockAxis]:
@@ -245,31 +253,61 @@ class TrainingSeries:
         )
 
     def cut_window(
-        self, steps: slice, season: float | None, view: CoarseView, rows: Index, columns: Index
-    ) -> PhysicalWindow:
-        """Return a window of the mean of some steps, for one coarse grid, in float64."""
-        fine = self.fine[steps].mean(0) if steps.stop - steps.start > 1 else self.fine[steps.start]
-        both = np.concatenate([fine, self.statics])
-        at = (slice(None), rows[:, None], columns[None, :])
+        self, steps: slice, season: float | None, view: CoarseView, rows: Index, columns: Index,
+        rng: np.random.Generator | None = None,
+    ) -> PhysicalWindow:  # fmt: skip
+        """Return a window of the mean of some steps, for one coarse grid, in float64.
+
+        With a generator, fields of pseudo-years are drawn, if the series has them.
+        """
+        fields = self.step_fields(steps, rows, columns, rng)
+        window = fields(rows, columns)
         if self.coarse is None:
-            lerp = view.interpolate_window(both, rows, columns)
+            lerp = view.interpolate_window(fields, rows, columns)
         else:
-            lerp = self.coarse[steps][(slice(None), *at)].mean(0).astype(float)
-        here = both[at].astype(float)
+            lerp = self.own_lerp(steps, rows, columns)
+        count = self.fine.shape[1]
+        both = [torch.from_numpy(each) for each in (window, lerp)]
+        fine, coarse = (each[:count] for each in both)
+        reference = tuple(each[count:-2] for each in both)
         return PhysicalWindow(
-            torch.from_numpy(here[:-2]), torch.from_numpy(lerp[:-2]), here[-2:], lerp[-2:],
-            self.grid.lat[rows], self.window_climatology(season, rows, columns), season,
+            fine, coarse, window[-2:], lerp[-2:], self.grid.lat[rows], season,
+            (reference[0], reference[1]) if self.has_reference else None,
         )  # fmt: skip
 
-    def window_climatology(
-        self, season: float | None, rows: Index, columns: Index
-    ) -> Tensor | None:
-        """Return the residual climatology of a window; without a season, its annual mean."""
-        if self.climatology is None:
-            return None
-        at = (torch.from_numpy(rows)[:, None], torch.from_numpy(columns)[None, :])
-        window = self.climatology[:, :, *at].double()
-        return window.mean(0) if season is None else window[int(season * 12)]
+    @property
+    def has_reference(self) -> bool:
+        """Tell whether windows have a reference state."""
+        return self.climatology is not None or self.pseudo is not None
+
+    def step_fields(
+        self, steps: slice, rows: Index, columns: Index, rng: np.random.Generator | None
+    ) -> CellValues:
+        """Return the fields of a window: mean of some steps, reference if any, and statics."""
+        pseudo = None if rng is None else self.pseudo
+        drawn = None if pseudo is None or rng is None else pseudo.draw(rows, columns, rng)
+
+        def fields(rows: Index, columns: Index) -> Array:
+            at = (..., rows[:, None], columns[None, :])
+            fine = self.fine[steps][at].astype(float).mean(0)
+            parts = [fine if drawn is None else drawn(fine, rows, columns)]
+            if self.climatology is not None:
+                parts.append(self.climatology.reference(self.fine[:, *at], steps))
+            elif self.pseudo is not None:
+                parts.append(fine)
+            return np.concatenate([*parts, self.statics[at]])
+
+        return fields
+
+    def own_lerp(self, steps: slice, rows: Index, columns: Index) -> Array:
+        """Return the user's interpolated coarse fields, their reference, and the statics."""
+        assert self.coarse is not None
+        window = self.coarse[..., rows[:, None], columns[None, :]]
+        fields, statics = window[:, :-2], window[steps, -2:].astype(float).mean(0)
+        parts = [fields[steps].astype(float).mean(0)]
+        if self.climatology is not None:
+            parts.append(self.climatology.reference(fields, steps))
+        return np.concatenate([*parts, statics])
 
 
 @dataclass(frozen=True)
@@ -280,16 +318,22 @@ class ConditionDropout:
         variable: Of the coarse field of each variable.
         everything: Of all coarse fields at once.
         season: Of the season; half of these windows are means over several steps.
+        reference: Of the reference state.
         mirror: Of mirroring the window at the equator.
+        pseudo: Of drawing a pseudo-year where the reference state is dropped, for training on a
+            climatology.
     """
 
     variable: float = 0.08
     everything: float = 0.04
     season: float = 0.08
+    reference: float = 0.1
     mirror: float = 0.0
+    pseudo: float = 0.5
 
 
-NO_DROPOUT = ConditionDropout(0.0, 0.0, 0.0)
+NO_DROPOUT = ConditionDropout(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+WITHOUT_REFERENCE = replace(NO_DROPOUT, reference=1.0)
 
 
 @dataclass(frozen=True)
@@ -324,20 +368,25 @@ def make_example(
 ) -> TrainingExample:
     """Return one window of one step, for one coarse grid, with conditioning dropout."""
     steps, season = draw_time_steps(archive, rng, drops, step)
-    window = archive.cut_window(steps, season, view, *where)
+    referred = archive.has_reference and rng.random() >= drops.reference
+    pseudo = referred or rng.random() < drops.pseudo
+    window = archive.cut_window(steps, season, view, *where, rng if pseudo else None)
     if drops.mirror and rng.random() < drops.mirror:
         window = window.mirror(normaliser.mirror_signs)
     known = drop_variables(normaliser.forward(window.lerp), rng, drops)
     factor = (float(view.factor[0]), float(view.factor[1]))
-    base, scale = normaliser.base_and_scale(
-        known, geometric_mean_factor(factor), window.month_climatology
-    )
+    size = geometric_mean_factor(factor)
+    reference = window.reference_state(normaliser) if referred else None
+    base, scale = normaliser.base_and_scale(known, size, reference)
     x = (normaliser.forward(window.fine) - base) / scale
     ground = make_static_tensors(window.statics, window.coarse_statics, window.lat)
     known_factor = None if bool(known.isnan().all()) else factor
     given = make_conditioning_channels(
         normaliser.standardise(known).float(), ground, known_factor, window.season
     )
+    if normaliser.takes_reference:
+        around = make_reference_channels(normaliser, known, size, reference)
+        given = torch.cat([given, around.float()])
     return TrainingExample(x.float(), given, base, scale, window.fine, window.lerp)
 
 

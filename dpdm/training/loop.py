@@ -76,12 +76,23 @@ def begin_training(task: TrainingTask, device: str) -> TrainingState:
     torch.manual_seed(fit.seed)
     denoiser = task.new_network().to(device)
     if task.start is not None:
-        denoiser.load_state_dict(task.start.denoiser.state_dict())
+        load_starting_weights(denoiser, task.start.denoiser.state_dict())
     optimiser = torch.optim.AdamW(
         denoiser.parameters(), fit.learning_rate, (0.9, 0.99), weight_decay=fit.weight_decay
     )
     ema = {k: v.detach().clone() for k, v in denoiser.state_dict().items()}
     return TrainingState(denoiser, ema, optimiser)
+
+
+def load_starting_weights(denoiser: torch.nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load the weights of another prior, with zeros for input channels that it lacks."""
+    for name, value in denoiser.state_dict().items():
+        old = weights[name]
+        if value.shape != old.shape:
+            wider = torch.zeros_like(value, device=old.device)
+            wider[:, : old.shape[1]] = old
+            weights = weights | {name: wider}
+    denoiser.load_state_dict(weights)
 
 
 def check_batch_memory(task: TrainingTask) -> None:

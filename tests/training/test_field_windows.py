@@ -1,5 +1,7 @@
 """Training windows: what they see is what the coarse file would hold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,15 @@ import xarray as xr
 
 from dpdm.fields.grid import Grid
 from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear
-from dpdm.prior.normaliser import Normaliser, VariableSpec
-from dpdm.training.field_statistics import compute_residual, fit_normaliser, residual_climatology
+from dpdm.prior.normaliser import Normaliser, VariableSpec, count_conditioning_channels
+from dpdm.training.field_statistics import (
+    compute_residual,
+    fit_normaliser,
+    fit_reference,
+    reference_scale,
+)
 from dpdm.training.field_windows import (
+    WITHOUT_REFERENCE,
     CoarseView,
     ConditionDropout,
     TrainingSeries,
@@ -18,6 +26,7 @@ from dpdm.training.field_windows import (
     make_window_sampler,
     window_means,
 )
+from dpdm.training.reference import PseudoYears, SeriesClimatology
 
 GLOBE = Grid(np.arange(-88.75, 90, 2.5), np.arange(0, 360, 2.5))
 REGION = Grid(np.arange(20.5, 60, 1.0), np.arange(100.5, 140, 1.0))
@@ -51,7 +60,7 @@ def test_a_window_is_cut_from_the_whole(
     field[0, 12, 17] = np.nan
     view = CoarseView(block_axes(grid), factor, phase)
     rows, columns = np.arange(5, 20), (np.arange(-9 if grid.cyclic else 3, 15)) % grid.shape[1]
-    found = view.interpolate_window(field, rows, columns)
+    found = view.interpolate_window(lambda r, c: field[:, r[:, None], c], rows, columns)
     np.testing.assert_allclose(
         found,
         view.interpolate_everywhere(field)[:, rows[:, None], columns],
@@ -108,25 +117,83 @@ def test_conditions_are_withheld_as_often_as_said() -> None:
     assert timeless == pytest.approx(0.5, abs=0.08)
 
 
-def test_a_climatology_that_leaves_out_its_own_year_is_unbiased() -> None:
-    """n / (n - 1) times the residual to all n years is the residual to the other n - 1."""
-    from dataclasses import replace
+def test_a_step_is_referred_to_the_climatology_of_the_other_years() -> None:
+    steps = np.arange(36)
+    months = np.arange(48) % 12
+    one = replace(archive(REGION, 48, fixed=True), climatology=SeriesClimatology(months, steps))
+    rows, columns = np.arange(8, 24), np.arange(3, 30)
+    view, at = CoarseView(one.axes, (4, 4)), (..., rows[:, None], columns)
+    for step, others in ((14, [2, 26]), (38, [2, 14, 26])):  # the last year is held out
+        window = one.cut_window(slice(step, step + 1), 0.2, view, rows, columns)
+        mean = one.fine[others].astype(float).mean(0)
+        assert window.reference is not None
+        fine, lerp = window.reference
+        np.testing.assert_allclose(fine, mean[at], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(lerp, view.interpolate_everywhere(mean)[at], rtol=0, atol=1e-12)
 
-    one = archive(REGION, 48, fixed=True)
-    steps = np.arange(48)
-    whole = replace(one, climatology=residual_climatology(one, RAW, steps), leave_out_factor=4 / 3)
-    others = replace(one, climatology=residual_climatology(one, RAW, np.delete(steps, 5)))
-    scaled = compute_residual(whole, RAW, 5, 4) * whole.leave_out_factor
+
+def test_the_scale_around_a_reference_state_is_found_again() -> None:
+    """Residuals of a known law: alpha^2 + (beta a / gamma)^2 times the variance of lerp's."""
+    rng = np.random.default_rng(0)
+    anomaly = 2.0 * rng.standard_normal(200_000)
+    residual = 0.5 * np.hypot(0.3, 0.4 * anomaly / 2) * rng.standard_normal(anomaly.size)
+    alpha, beta, gamma = reference_scale(anomaly + residual, anomaly, residual, 0.5)
+    assert gamma == pytest.approx(2.0, rel=0.02)  # with the residual's own variance
+    assert (alpha, beta) == (pytest.approx(0.3, rel=0.03), pytest.approx(0.4, rel=0.03))
+
+
+def pseudo_series() -> tuple[TrainingSeries, Normaliser]:
+    one = archive(GLOBE, 12)
+    rain = replace(RAW.channels[0], name="tp", transform="log1p")
+    both = Normaliser((RAW.channels[0], rain))
+    fine = np.concatenate([280 + one.fine, np.exp(one.fine)], axis=1)
+    fine[:, 1, :20] = 0.0  # dry
+    modelled = both.forward(torch.from_numpy(fine)).numpy()
+    return replace(one, fine=fine, pseudo=PseudoYears(modelled, both, True)), both
+
+
+def test_pseudo_years_are_coarsened_as_they_are_drawn() -> None:
+    """The lerp of a window is that of the drawn field, whose part it is; dry places stay dry."""
+    one, _ = pseudo_series()
+    view = CoarseView(one.axes, (4, 4))
+    rows, columns = np.arange(12, 28), np.arange(-8, 20) % GLOBE.shape[1]
+    fields = one.step_fields(slice(3, 4), rows, columns, np.random.default_rng(5))
+    everywhere = fields(*map(np.arange, GLOBE.shape))
+    window = one.cut_window(slice(3, 4), 0.3, view, rows, columns, np.random.default_rng(5))
+    at = (..., rows[:, None], columns)
+    np.testing.assert_allclose(window.fine, everywhere[:2][at], rtol=1e-12)
     np.testing.assert_allclose(
-        scaled, compute_residual(others, RAW, 5, 4), rtol=0, atol=1e-5
-    )  # float32
-    assert torch.isfinite(whole.climatology).all()
+        window.lerp, view.interpolate_everywhere(everywhere[:2])[at], rtol=1e-10, atol=1e-12
+    )
+    assert window.reference is not None
+    np.testing.assert_array_equal(window.reference[0], one.fine[3].astype(float)[at])
+    assert not torch.equal(window.fine[0], window.reference[0][0])
+    # month 3 is dry there, and the seasonal differences of other months are dry as well
+    assert float(window.fine[1, :8].abs().max()) == 0.0
+
+
+def test_without_an_anomaly_the_delta_method_is_the_reference() -> None:
+    one, raw = pseudo_series()
+    fitted = fit_normaliser(one, raw, np.ones(GLOBE.shape, bool), np.arange(12))
+    places = make_window_sampler(np.ones(GLOBE.shape), np.ones(GLOBE.shape, bool), 16, True)
+    fitted = fit_reference(one, fitted, places, np.arange(12))
+    where = (np.arange(20, 36), np.arange(16))
+    view, rng = CoarseView(one.axes, (4, 4)), np.random.default_rng(0)
+    window = one.cut_window(slice(3, 4), 0.3, view, *where)
+    reference = window.reference_state(fitted)
+    base, scale = fitted.base_and_scale(fitted.forward(window.lerp), 4.0, reference)
+    torch.testing.assert_close(fitted.inverse(base), window.fine)
+    alpha, residual = fitted.channels[0].reference[0], fitted.channels[0].residual_std(4)
+    torch.testing.assert_close(scale[0], torch.full_like(scale[0], alpha * residual))
+    example = make_example(one, fitted, where, 3, view, rng)
+    assert example.conditioning.shape[0] == count_conditioning_channels(2, reference=True)
+    assert float(example.conditioning[-2:].min()) == 1.0  # the flags
+    plain = make_example(one, fitted, where, 3, view, rng, WITHOUT_REFERENCE)
+    assert float(plain.conditioning[-8:].abs().max()) == 0.0
 
 
 def test_a_mirrored_window_is_the_window_of_the_mirrored_world() -> None:
     """Southern July is northern January: fields, relief, latitude, season and wind turn round."""
-    from dataclasses import replace
-
     one = archive(GLOBE, 12)
     wind = Normaliser((replace(RAW.channels[0], standard_name="northward_wind"),))
     fitted = fit_normaliser(one, wind, np.ones(GLOBE.shape, bool), np.arange(12))

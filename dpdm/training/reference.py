@@ -1,0 +1,187 @@
+r"""Reference states of training: the climatology of a series, and anomalies without one.
+
+A prior learns what a coarse anomaly from a known fine state tells of the fine anomaly. A series of
+years gives such pairs: each month with the climatology of the **other** years. A climatology alone
+gives them as **pseudo-years**: the reference is a calendar month R, and the target differs from it
+by seasonal differences of the same place and by those of other places,
+
+.. math:: T(F) = T(R) + s \sum_{i=1}^2 w_i (T(M_{j_i}) - T(M_{k_i})) + g (v Z + f v Z' + u)
+
+with calendar months M, weights :math:`w_i \sim N(0, 1)`, and sizes s and v drawn for each window. Z
+is the standardised difference of two months of a window elsewhere on the globe, every first to
+third cell of it; Z' is the same minus its value some cells apart, which leaves the fine scales; u
+is one number for the whole window. The first sum fits the place: it has the anomalies that relief
+and coasts cause. The others do not, as weather: the network learns not to trust every anomaly. For
+amounts g = T(R) / (T(R) + 0.5) leaves dry places dry, else g = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dpdm.fields.grid import Array
+from dpdm.prior.normaliser import Normaliser
+
+Floats = NDArray[np.float32]
+Index = NDArray[np.intp]
+FINE_WEATHER = 0.65  # of the standard deviation of the weather
+MEDIAN_SEASONAL = 0.13  # of the weights of seasonal differences
+MEDIAN_WEATHER = {"identity": 0.35, "log1p": 0.25}  # of transformed values
+CellValues = Callable[[Index, Index], Array]
+"""Give the values (..., h, w) of fields at some rows and columns."""
+Drawn = Callable[[Array, Index, Index], Array]  # from the mean of the steps at rows and columns
+
+
+@dataclass(frozen=True)
+class SeriesClimatology:
+    """The climatology of each calendar month of a series, without the year of a step.
+
+    Attributes:
+        months: Calendar month of each step (T,), 0 to 11.
+        training: The training steps (N,), of which the climatology is made.
+    """
+
+    months: NDArray[np.intp]
+    training: Index
+
+    def reference(self, fields: NDArray[np.floating], steps: slice) -> Array:
+        """Return the mean over some steps of their climatology (C, h, w).
+
+        Args:
+            fields: The whole series (T, C, h, w).
+            steps: Steps; the years of training steps are left out of their own climatology.
+        """
+        numbers = range(*steps.indices(len(self.months)))
+        return np.mean([self.step_reference(fields, step) for step in numbers], axis=0)
+
+    def step_reference(self, fields: NDArray[np.floating], step: int) -> Array:
+        """Return the climatology (C, h, w) of the calendar month of a step."""
+        others = self.training[self.months[self.training] == self.months[step]]
+        others = others[others != step]
+        mean: Array = mean_of_finite(fields[others].astype(float))
+        return mean
+
+
+def mean_of_finite(values: Array) -> Array:
+    """Return the mean of the finite values along the first axis, NaN where there are none."""
+    seen = np.isfinite(values)
+    total, count = np.where(seen, values, 0.0).sum(0), seen.sum(0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+@dataclass(frozen=True)
+class PseudoYears:
+    """Draw fields of pseudo-years from a climatology.
+
+    Attributes:
+        modelled: Transformed climatology (12, C, H, W).
+        normaliser: The scaling of the variables.
+        cyclic: Whether the columns are cyclic.
+    """
+
+    modelled: Floats
+    normaliser: Normaliser
+    cyclic: bool
+
+    def draw(self, rows: Index, columns: Index, rng: np.random.Generator) -> Drawn:
+        """Draw an anomaly for a window, to be added to a climatology."""
+        count = self.modelled.shape[1]
+        size = MEDIAN_SEASONAL * np.exp(0.7 * rng.standard_normal())
+        seasonal = self.draw_seasonal(size * rng.standard_normal(2), rng)
+        medians = np.array([MEDIAN_WEATHER[c.transform] for c in self.normaliser.channels])
+        common, own = rng.standard_normal(), rng.standard_normal(count)
+        strength = medians * np.exp(0.7 * common + 0.3 * own)
+        weather = self.draw_weather(rows, columns, strength, rng)
+        shift = (1.5 * medians * rng.standard_normal(count))[:, None, None]
+        amounts = np.array([c.transform != "identity" for c in self.normaliser.channels])
+
+        def drawn(mean: Array, rows: Index, columns: Index) -> Array:
+            base = self.normaliser.forward(torch.from_numpy(mean)).numpy()
+            gate = np.where(amounts[:, None, None], base / (base + 0.5), 1.0)
+            anomaly = seasonal(rows, columns) + gate * (weather(rows, columns) + shift)
+            return self.normaliser.inverse(torch.from_numpy(base + anomaly)).numpy()
+
+        return drawn
+
+    def difference(self, months: tuple[int, int], rows: Index, columns: Index) -> Array:
+        """Return the difference of two transformed calendar months (C, h, w)."""
+        j, k = (self.modelled[m][:, rows[:, None], columns[None, :]].astype(float) for m in months)
+        return j - k
+
+    def draw_seasonal(self, weights: Array, rng: np.random.Generator) -> CellValues:
+        """Draw the seasonal differences of the same place."""
+        pairs = [draw_months(rng) for _ in weights]
+
+        def values(rows: Index, columns: Index) -> Array:
+            parts = [self.difference(pair, rows, columns) for pair in pairs]
+            return np.tensordot(weights, parts, 1)
+
+        return values
+
+    def draw_weather(
+        self, rows: Index, columns: Index, strength: Array, rng: np.random.Generator
+    ) -> CellValues:
+        """Draw Z times v, with a standard deviation v (C,) in a window, and its fine part."""
+        broad = self.draw_elsewhere(rng, 0)
+        fine = self.draw_elsewhere(rng, int(rng.integers(4, 13)))
+        share = FINE_WEATHER * np.exp(0.3 * rng.standard_normal())
+        parts = [
+            standardise(part, rows, columns, rng.choice([-1.0, 1.0], len(strength)) * size)
+            for part, size in ((broad, strength), (fine, share * strength))
+        ]
+        return lambda rows, columns: sum(part(rows, columns) for part in parts)
+
+    def draw_elsewhere(self, rng: np.random.Generator, apart: int) -> CellValues:
+        """Draw the seasonal difference of another place, minus that some cells apart if any."""
+        height, width = self.modelled.shape[-2:]
+        months, zoom = draw_months(rng), int(rng.integers(1, 4))
+        south, west = int(rng.integers(2 * height)), int(rng.integers(width))
+
+        def values(rows: Index, columns: Index) -> Array:
+            there = [south + zoom * rows, west + zoom * columns]
+            field = self.difference(months, *self.fold(*there))
+            if apart:
+                field -= self.difference(months, *self.fold(*(n + apart for n in there)))
+            return field
+
+        return values
+
+    def fold(self, rows: Index, columns: Index) -> tuple[Index, Index]:
+        """Return rows and columns of the grid for any numbers."""
+        height, width = self.modelled.shape[-2:]
+        return reflect(rows, height), columns % width if self.cyclic else reflect(columns, width)
+
+
+def standardise(values: CellValues, rows: Index, columns: Index, size: Array) -> CellValues:
+    """Return fields with mean 0 and standard deviation ``size`` (C,) in a window.
+
+    They are magnified ten times at most.
+    """
+    window = values(rows, columns)
+    mean = np.nanmean(window, axis=(1, 2))[:, None, None]
+    deviation = np.maximum(np.nanstd(window, axis=(1, 2)), np.abs(size) / 10)
+    scale = (size / deviation)[:, None, None]
+    return lambda rows, columns: scale * (values(rows, columns) - mean)
+
+
+def draw_months(rng: np.random.Generator) -> tuple[int, int]:
+    """Draw two calendar months that are one to three months apart."""
+    first, apart = int(rng.integers(12)), int(rng.integers(1, 4))
+    return first, (first + (apart if rng.random() < 0.5 else -apart)) % 12
+
+
+def reflect(numbers: Index, count: int) -> Index:
+    """Return indices reflected at the ends of an axis.
+
+    Example:
+        >>> reflect(np.array([-1, 0, 3, 4, 8]), 4).tolist()
+        [0, 0, 3, 3, 0]
+    """
+    folded = numbers % (2 * count)
+    out: Index = np.where(folded < count, folded, 2 * count - 1 - folded)
+    return out
