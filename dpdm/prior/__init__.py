@@ -217,7 +217,9 @@ def load_prior(path: Path) -> Prior:
     denoiser, coder = build_networks(header)
     tensors = read_prefixed_tensors(path)
     check_finite_tensors(tensors, path)
-    climate = [select_prefixed_tensors(tensors, prefix) for prefix in CLIMATE_PREFIXES]
+    climatology, coarse, reference = (
+        select_prefixed_tensors(tensors, prefix) for prefix in CLIMATE_PREFIXES
+    )
     denoiser.load_state_dict(
         {k: v for k, v in tensors.items() if not k.startswith(EXTRA_PREFIXES)}
     )
@@ -226,7 +228,8 @@ def load_prior(path: Path) -> Prior:
     for network in (denoiser, coder):  # guidance takes derivatives only with respect to fields
         if network is not None:
             network.eval().requires_grad_(False)
-    return Prior(denoiser, Normaliser(header.channels), header.contract, *climate, coder)
+    normaliser = Normaliser(header.channels)
+    return Prior(denoiser, normaliser, header.contract, climatology, coarse, reference, coder)
 
 
 def plane_coordinates(plane: tuple[int, ...]) -> Tensor:

@@ -17,8 +17,8 @@ coarse anomaly, and the scale grows with the size of the anomaly,
 .. math:: a = T(lerp(coarse)) - T(lerp(R)), \qquad base = T(R) + a, \qquad
           scale = s \sqrt{\alpha^2 + (\beta a / \gamma)^2}
 
-with :math:`\gamma` the standard deviation of anomalies, which is the scale around R where no coarse
-field is known. For a logarithmic transform the sum is a ratio.
+with :math:`\gamma` the standard deviation of anomalies, which is the scale around R where no
+coarse field is known. For a logarithmic transform the sum is a ratio.
 """
 
 from __future__ import annotations

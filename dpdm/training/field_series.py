@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
+from dpdm.fields.climatology import mean_ignoring_missing
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.read import open_fields
 from dpdm.fields.regrid import average_conservative, interpolate_bilinear
@@ -54,7 +55,7 @@ from dpdm.training.field_windows import (
     make_example,
     make_window_sampler,
 )
-from dpdm.training.reference import Index, PseudoYears, SeriesClimatology, mean_of_finite
+from dpdm.training.reference import Index, PseudoYears, SeriesClimatology
 
 MIN_CLIMATOLOGY_YEARS = 3  # from which on a series is referred to its own climatology
 DELTA_SUFFIX, WITHOUT_SUFFIX = ", over the delta method", ", without reference"
@@ -98,9 +99,9 @@ class FieldTrainingSet:
     def batch(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Draw x (B, C, h, w) and its conditioning fields (B, G, h, w)."""
         archive, settings = self.archive, self.recipe.train
-        drops = ConditionDropout(
-            *settings.drop, settings.drop_reference, 0.5 if self.recipe.data.mirror else 0.0
-        )
+        variable, everything, season = settings.drop
+        mirror = 0.5 if self.recipe.data.mirror else 0.0
+        drops = ConditionDropout(variable, everything, season, settings.drop_reference, mirror)
         windows = [
             make_example(
                 archive, self.normaliser, self.places.draw_window(rng, archive.grid.shape[1]),
@@ -150,7 +151,7 @@ class FieldTrainingSet:
 def monthly_means(fields: NDArray[np.float32], climatology: SeriesClimatology) -> Tensor:
     """Return the training mean of each calendar month (12, C, H, W)."""
     months = climatology.months[climatology.training]
-    means = [mean_of_finite(fields[climatology.training[months == m]]) for m in range(12)]
+    means = [mean_ignoring_missing(fields[climatology.training[months == m]]) for m in range(12)]
     return torch.from_numpy(np.stack(means).astype(np.float32))
 
 

@@ -25,7 +25,8 @@ from dpdm.fields.value_checks import common_missing_codes
 from dpdm.prior.normaliser import Normaliser
 from dpdm.training import TrainingFiles
 from dpdm.training.config import FieldRecipe
-from dpdm.training.field_windows import CoarseView, Index, TrainingSeries, WindowSampler
+from dpdm.training.field_windows import CoarseView, TrainingSeries, WindowSampler
+from dpdm.training.reference import Index
 
 REFERENCE_WINDOWS = 200  # that the scale around a reference state is estimated from
 LEAST_ALPHA = 0.02  # of the scale of residuals, so that no scale vanishes
@@ -129,10 +130,11 @@ def fit_reference(
         anomaly = normaliser.forward(window.lerp) - reference.lerp
         total = normaliser.forward(window.fine) - reference.fine
         samples.append(torch.stack([total, anomaly, total - anomaly]).flatten(2).numpy())
-    both = np.concatenate(samples, axis=2)
+    total, anomaly, residual = np.concatenate(samples, axis=2)
+    units = [c.residual_std(factor) for c in normaliser.channels]
+    scales = map(reference_scale, total, anomaly, residual, units)
     return Normaliser(tuple(
-        replace(c, reference=reference_scale(*both[:, i], c.residual_std(factor)))
-        for i, c in enumerate(normaliser.channels)
+        replace(c, reference=scale) for c, scale in zip(normaliser.channels, scales, strict=True)
     ))  # fmt: skip
 
 

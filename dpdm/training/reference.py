@@ -7,8 +7,8 @@ by seasonal differences of the same place and by those of other places,
 
 .. math:: T(F) = T(R) + s \sum_{i=1}^2 w_i (T(M_{j_i}) - T(M_{k_i})) + g (v Z + f v Z' + u)
 
-with calendar months M, weights :math:`w_i \sim N(0, 1)`, and sizes s and v drawn for each window. Z
-is the standardised difference of two months of a window elsewhere on the globe, every first to
+with calendar months M, weights :math:`w_i \sim N(0, 1)`, and sizes s and v drawn for each window.
+Z is the standardised difference of two months of a window elsewhere on the globe, every first to
 third cell of it; Z' is the same minus its value some cells apart, which leaves the fine scales; u
 is one number for the whole window. The first sum fits the place: it has the anomalies that relief
 and coasts cause. The others do not, as weather: the network learns not to trust every anomaly. For
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dpdm.fields.climatology import mean_ignoring_missing
 from dpdm.fields.grid import Array
 from dpdm.prior.normaliser import Normaliser
 
@@ -57,21 +58,15 @@ class SeriesClimatology:
             steps: Steps; the years of training steps are left out of their own climatology.
         """
         numbers = range(*steps.indices(len(self.months)))
-        return np.mean([self.step_reference(fields, step) for step in numbers], axis=0)
+        states = [self.step_reference(fields, step) for step in numbers]
+        mean: Array = np.mean(states, axis=0)
+        return mean
 
     def step_reference(self, fields: NDArray[np.floating], step: int) -> Array:
         """Return the climatology (C, h, w) of the calendar month of a step."""
         others = self.training[self.months[self.training] == self.months[step]]
         others = others[others != step]
-        mean: Array = mean_of_finite(fields[others].astype(float))
-        return mean
-
-
-def mean_of_finite(values: Array) -> Array:
-    """Return the mean of the finite values along the first axis, NaN where there are none."""
-    seen = np.isfinite(values)
-    total, count = np.where(seen, values, 0.0).sum(0), seen.sum(0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        return mean_ignoring_missing(fields[others].astype(float))
 
 
 @dataclass(frozen=True)
@@ -104,14 +99,16 @@ class PseudoYears:
             base = self.normaliser.forward(torch.from_numpy(mean)).numpy()
             gate = np.where(amounts[:, None, None], base / (base + 0.5), 1.0)
             anomaly = seasonal(rows, columns) + gate * (weather(rows, columns) + shift)
-            return self.normaliser.inverse(torch.from_numpy(base + anomaly)).numpy()
+            physical: Array = self.normaliser.inverse(torch.from_numpy(base + anomaly)).numpy()
+            return physical
 
         return drawn
 
     def difference(self, months: tuple[int, int], rows: Index, columns: Index) -> Array:
         """Return the difference of two transformed calendar months (C, h, w)."""
         j, k = (self.modelled[m][:, rows[:, None], columns[None, :]].astype(float) for m in months)
-        return j - k
+        gap: Array = j - k
+        return gap
 
     def draw_seasonal(self, weights: Array, rng: np.random.Generator) -> CellValues:
         """Draw the seasonal differences of the same place."""
@@ -119,7 +116,8 @@ class PseudoYears:
 
         def values(rows: Index, columns: Index) -> Array:
             parts = [self.difference(pair, rows, columns) for pair in pairs]
-            return np.tensordot(weights, parts, 1)
+            total: Array = np.tensordot(weights, np.stack(parts), 1)
+            return total
 
         return values
 
@@ -130,11 +128,11 @@ class PseudoYears:
         broad = self.draw_elsewhere(rng, 0)
         fine = self.draw_elsewhere(rng, int(rng.integers(4, 13)))
         share = FINE_WEATHER * np.exp(0.3 * rng.standard_normal())
-        parts = [
+        first, second = (
             standardise(part, rows, columns, rng.choice([-1.0, 1.0], len(strength)) * size)
             for part, size in ((broad, strength), (fine, share * strength))
-        ]
-        return lambda rows, columns: sum(part(rows, columns) for part in parts)
+        )
+        return lambda rows, columns: first(rows, columns) + second(rows, columns)
 
     def draw_elsewhere(self, rng: np.random.Generator, apart: int) -> CellValues:
         """Draw the seasonal difference of another place, minus that some cells apart if any."""
