@@ -87,6 +87,7 @@ class VariableSpec:
     residual: tuple[tuple[float, float], ...]
     level: float = 0.0
     family: str = ""
+    reference: tuple[float, ...] = ()
 
     def residual_std(self, factor: float) -> float:
         """Return the standard deviation of residuals at a factor, by interpolation."""
