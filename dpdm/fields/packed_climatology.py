@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import lzma
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil, prod
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.fields.grid import Grid
+from dpdm.fields.grid import Array, Grid
 
 MAGIC = b"dpdmclim"
 FORMAT_VERSION = 1
@@ -32,7 +32,10 @@ DECODER_BYTES = 64 * 2**20  # that a tile may make the decoder allocate
 LZMA_FILTERS = (
     {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 2**20, "lc": 4},
 )
-INVERSES = {"identity": lambda value: value, "log1p": np.expm1}
+INVERSES: dict[str, Callable[[Array], Array]] = {
+    "identity": lambda value: value,
+    "log1p": np.expm1,
+}
 Axis = tuple[float, float, int]
 Numbers = NDArray[np.int32]
 
@@ -123,8 +126,8 @@ class PackedClimatology:
                 for j in np.unique(columns // self.tile[1]).tolist():
                     across = np.flatnonzero(columns // self.tile[1] == j)
                     values = variable.physical(self.read_tile(file, variable, i, j))
-                    chosen = np.ix_(rows[inside] % self.tile[0], columns[across] % self.tile[1])
-                    out[:, inside[:, None], across] = values[:, *chosen]
+                    down, over = rows[inside] % self.tile[0], columns[across] % self.tile[1]
+                    out[:, inside[:, None], across] = values[:, down[:, None], over]
         return out
 
     def read_tile(

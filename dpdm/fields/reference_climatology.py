@@ -3,9 +3,6 @@
 Twelve monthly fields of some variables, from the bundled climatology, a file, or a prior. One
 step of a series has the climate of its month; a season or a year that of its months, weighted by
 their days; shorter steps that between the middles of two months.
-
-A grid that is a part of the climatology's takes its cells. A finer climatology is averaged over
-the area of the target's cells, another one interpolated bilinearly.
 """
 
 from __future__ import annotations
@@ -19,21 +16,18 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.fields.climatology_file import MonthlyMeans, read_monthly_means
-from dpdm.fields.grid import Array, Grid, grid_of
+from dpdm.fields.climatology_file import (
+    PERIOD_HINT,
+    FileRequest,
+    is_whole_year,
+    read_monthly_means,
+)
+from dpdm.fields.climatology_grid import cells_around, regrid_months
+from dpdm.fields.grid import Array, Grid
 from dpdm.fields.packed_climatology import PackedClimatology, read_packed_climatology
 from dpdm.fields.plausibility import MissingCodes
-from dpdm.fields.regrid import (
-    apply_matrices,
-    apply_mean,
-    average_conservative,
-    bilinear_matrices,
-)
-from dpdm.fields.statics import MEAN_SPACING_RATIO, read_bundled_statics, regrid_statics
-from dpdm.fields.subset import select_on_grid
 from dpdm.fields.time import (
     PERIOD_DAYS,
     is_dated,
@@ -49,8 +43,6 @@ BUNDLED = "era5"
 DEFAULT, NONE = "", "none"
 NAMED_CHOICES = (DEFAULT, NONE, BUNDLED)
 DEFAULT_SPACING_RATIOS = (0.6, 1.6)  # target over climatology, of a default
-COARSEST_RATIO = 1.6  # climatology over target
-LAND = 0.5  # land fraction from which on a cell is land
 MONTH_DAYS = np.array([31, 28.25, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 
 
@@ -79,8 +71,9 @@ class ReferenceClimatology:
         months = np.flatnonzero(weights)
         share = xr.DataArray(weights[months], dims="month")
         chosen = self.fields.isel(month=months).drop_vars("month")
-        with xr.set_options(keep_attrs=True):
-            return (chosen * share).sum("month", skipna=False)
+        attrs = {name: array.attrs for name, array in chosen.items()}
+        state = (chosen * share).sum("month", skipna=False)
+        return state.assign({n: a.assign_attrs(attrs[n]) for n, a in state.items()})
 
     @property
     def provenance(self) -> dict[str, object]:
@@ -93,10 +86,11 @@ class ReferenceClimatology:
 def month_weights(time: xr.DataArray | None, bounds: xr.DataArray | None, step: int) -> Array:
     """Return the share (12,) of each calendar month in the climate of one step."""
     if time is None or not is_dated(time):
-        return MONTH_DAYS / MONTH_DAYS.sum()
+        return _interval_weights(0, 12)
     length = step_length(time, bounds)
     if period_of(time, bounds, single="month") == "month":
-        return np.eye(12)[step_months(time, bounds)[step] - 1]
+        month = int(step_months(time, bounds)[step])
+        return _interval_weights(month - 1, month)
     if length > PERIOD_DAYS["month"][1]:
         starts, ends = step_intervals(time, bounds)
         return _interval_weights(*(_month_position(times[step]) for times in (starts, ends)))
@@ -123,7 +117,8 @@ def _interval_weights(start: float, end: float) -> Array:
     days = np.zeros(12)
     for month in range(floor(start), ceil(end)):
         days[month % 12] += (min(end, month + 1) - max(start, month)) * MONTH_DAYS[month % 12]
-    return days / days.sum()
+    weights: Array = days / days.sum()
+    return weights
 
 
 def _interpolation_weights(position: float) -> Array:
@@ -167,17 +162,22 @@ def open_climatology(
         return None
     if choice in NAMED_CHOICES:
         return open_bundled_climatology(grid, names, required=choice == BUNDLED)
-    means = read_monthly_means(Path(choice), names, period, rename, units, missing)
-    return fit_file(means, grid)
+    request = FileRequest(Path(choice), names, period, rename, units, missing)
+    means = read_monthly_means(request, grid)
+    return ReferenceClimatology(means.name, means.period, means.fields, means.sha256)
 
 
 def check_climatology_period(choice: str, period: tuple[str, str] | None) -> None:
-    """Refuse a period for a climatology that is no file."""
+    """Refuse a period for a climatology that is no file, and one shorter than a year."""
     if period is not None and choice in NAMED_CHOICES:
         raise DpdmError(
             "--climatology-period selects the years of a file, and --climatology names none.",
             "Give the file with --climatology FILE, or leave the period out.",
             code=2,
+        )
+    if period is not None and not is_whole_year(period):
+        raise DpdmError(
+            f"--climatology-period {','.join(period)} is shorter than a year.", PERIOD_HINT, code=2
         )
 
 
@@ -217,104 +217,9 @@ def has_default_spacing(grid: Grid, own: Grid) -> bool:
 def read_bundled_region(packed: PackedClimatology, names: Sequence[str], grid: Grid) -> xr.Dataset:
     """Return the packed fields (month, lat, lon) on the cells around a grid."""
     own = packed.grid
-    rows = _rows_around(own, grid)
-    columns, lon = _columns_around(own, grid)
+    rows, columns, lon = cells_around(own, grid)
     arrays = {}
     for name in names:
         attrs = packed.variables[packed.names.index(name)].attrs
         arrays[name] = (("month", "lat", "lon"), packed.read(name, rows, columns), attrs)
     return xr.Dataset(arrays, {"month": np.arange(1, 13), "lat": own.lat[rows], "lon": lon})
-
-
-def _rows_around(own: Grid, grid: Grid) -> NDArray[np.intp]:
-    """Return the rows between which the cells of a grid lie."""
-    south, north = (grid.lat_edges[[0, -1]] - own.lat[0]) / own.spacing[0]
-    return np.arange(max(0, floor(south)), min(own.shape[0] - 1, ceil(north)) + 1)
-
-
-def _columns_around(own: Grid, grid: Grid) -> tuple[NDArray[np.intp], Array]:
-    """Return the columns between which the cells of a grid lie, and their longitudes."""
-    step, count = own.spacing[1], own.shape[1]
-    west, east = (grid.lon_edges[[0, -1]] - own.lon[0]) / step
-    numbers = np.arange(floor(west), ceil(east) + 1)
-    if len(numbers) >= count:
-        return np.arange(count), own.lon
-    return numbers % count, own.lon[0] + step * numbers
-
-
-def regrid_months(fields: xr.Dataset, grid: Grid) -> xr.Dataset:
-    """Return monthly fields on a grid: their own cells, area means, or bilinear interpolation.
-
-    Where some of the cells between which a value lies are unknown, the others count.
-    """
-    same = select_on_grid(fields, grid)
-    if same is not None:
-        return same
-    own = grid_of(fields)
-    if any(t > MEAN_SPACING_RATIO * s for t, s in zip(grid.spacing, own.spacing, strict=True)):
-        return average_conservative(fields, grid)
-    return apply_matrices(fields, grid, bilinear_matrices(own, grid), apply_mean)
-
-
-def fit_file(means: MonthlyMeans, grid: Grid) -> ReferenceClimatology:
-    """Return the monthly means of a file on a grid that they cover."""
-    own = grid_of(means.fields)
-    check_extent(own, grid, means.path.name)
-    check_climatology_spacing(own, grid, means.path.name)
-    fields = regrid_months(means.fields, grid)
-    check_land(fields, grid, means.path.name)
-    return ReferenceClimatology(means.path.name, means.period, fields, means.sha256)
-
-
-def check_extent(own: Grid, grid: Grid, name: str) -> None:
-    """Refuse a climatology that does not cover a grid."""
-    if not own.covers(grid):
-        raise DpdmError(
-            f"{name} reaches over {describe_extent(own)}, and the target over "
-            f"{describe_extent(grid)}.",
-            "Give a climatology that covers the target, or a smaller target with --bbox.",
-        )
-
-
-def describe_extent(grid: Grid) -> str:
-    """Return the extent of the cells in words.
-
-    Example:
-        >>> describe_extent(Grid(np.array([10.5, 11.5]), np.array([100.5, 101.5])))
-        'latitudes 10 to 12 and longitudes 100 to 102'
-    """
-    (south, north), (west, east) = grid.lat_edges[[0, -1]], grid.lon_edges[[0, -1]]
-    return f"latitudes {south:g} to {north:g} and longitudes {west:g} to {east:g}"
-
-
-def check_climatology_spacing(own: Grid, grid: Grid, name: str) -> None:
-    """Refuse a climatology whose cells are much larger than the target's."""
-    for axis, word in enumerate(("latitude", "longitude")):
-        coarse, fine = own.spacing[axis], grid.spacing[axis]
-        if coarse > COARSEST_RATIO * fine:
-            raise DpdmError(
-                f"{name} has a spacing of {coarse:.4g} degrees of {word}, the target of "
-                f"{fine:.4g}.",
-                "Give a climatology about as fine as the target: detail is not made up.",
-            )
-
-
-def check_land(fields: xr.Dataset, grid: Grid, name: str) -> None:
-    """Refuse months without values on land; missing values at sea are allowed."""
-    land = regrid_statics(read_bundled_statics(), grid)["land_fraction"].values > LAND
-    for variable, array in fields.data_vars.items():
-        gaps: NDArray[np.bool_] = array.isnull().any("month").values
-        if gaps.all():
-            raise DpdmError(
-                f"{name}: {variable} has no value on the target grid.",
-                "Give a climatology of this region.",
-            )
-        if (gaps & land).any():
-            row, column = np.argwhere(gaps & land)[0]
-            raise DpdmError(
-                f"{name}: {variable} is missing in {int((gaps & land).sum())} cells of the target "
-                f"that are land, first at latitude {grid.lat[row]:g}, longitude "
-                f"{grid.lon[column]:g}.",
-                "Fill the gaps, as with cdo setmisstonn, or select a region without them with "
-                "--bbox.",
-            )
