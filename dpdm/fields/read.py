@@ -28,7 +28,12 @@ from dpdm.fields.level_names import LEVEL_ATTR_NAMES
 from dpdm.fields.levels import group_families, split_levels, unreadable_dim_error
 from dpdm.fields.plausibility import PLAUSIBLE_RANGES, MissingCodes
 from dpdm.fields.time import copy_times
-from dpdm.fields.time_axis import CLIMATOLOGY_YEAR, find_month_dim, standardise_time
+from dpdm.fields.time_axis import (
+    CLIMATOLOGY_YEAR,
+    date_twelve_months,
+    find_month_dim,
+    standardise_time,
+)
 from dpdm.fields.units import first_step, to_canonical
 from dpdm.fields.value_checks import (
     check_field_median,
@@ -88,6 +93,7 @@ class ReadRequest:
 
     Attributes:
         must_hold_all: Whether this file must have every variable, or other files may.
+        undated: Whether twelve steps without dates are January to December.
     """
 
     variables: Sequence[str] | None
@@ -96,6 +102,7 @@ class ReadRequest:
     needed: Sequence[str] | None
     must_hold_all: bool
     missing: MissingCodes
+    undated: bool = False
 
     def requires(self, selected: SelectedVariable) -> bool:
         """Tell whether the file is useless without a variable."""
@@ -113,6 +120,7 @@ def open_fields(
     units: Mapping[str, str] = {},
     needed: Sequence[str] | None = None,
     missing: MissingCodes = {},
+    undated: bool = False,
 ) -> xr.Dataset:
     """Open one file, or several that follow each other in time, as canonical fields.
 
@@ -125,6 +133,7 @@ def open_fields(
         needed: The variables without which the file is useless; by default, those that are known
             or chosen.
         missing: Missing-value codes, by either name, "" for all variables.
+        undated: Whether twelve steps without dates are January to December.
 
     Returns:
         Lazy fields in chunks of one step of one member, latitude and longitude ascending.
@@ -134,7 +143,7 @@ def open_fields(
         OmittedVariableWarning: A variable that is not needed cannot be read.
     """
     paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-    opened = open_each(paths, variables, rename, units, needed, missing)
+    opened = open_each(paths, variables, rename, units, needed, missing, undated)
     out = opened[0] if len(opened) == 1 else join_files(opened, paths)
     families = group_families(out)
     for name in variables or rename:
@@ -152,6 +161,7 @@ def open_each(
     units: Mapping[str, str] = {},
     needed: Sequence[str] | None = None,
     missing: MissingCodes = {},
+    undated: bool = False,
 ) -> list[xr.Dataset]:
     """Open files as `open_fields` does, without joining them."""
     if not paths:
@@ -159,7 +169,8 @@ def open_each(
     opened: list[xr.Dataset] = []
     names: set[str] = set()
     for path in paths:
-        request = ReadRequest(variables, rename, units, needed, len(paths) == 1, missing)
+        alone = len(paths) == 1
+        request = ReadRequest(variables, rename, units, needed, alone, missing, undated)
         ds, accepted = _open_file(path, request)
         opened.append(ds)
         names |= accepted
@@ -184,8 +195,8 @@ def _check_declared(
 
 def _open_file(path: Path, request: ReadRequest) -> tuple[xr.Dataset, set[str]]:
     """Open one file, and return its fields and all names that the user may use for them."""
-    raw = open_raw(path)
-    if dim := find_month_dim(raw):
+    raw = date_twelve_months(open_raw(path)) if request.undated else open_raw(path)
+    if (dim := find_month_dim(raw)) and not request.undated:
         message = f"{path}: its twelve months ({dim}) have no year; they are dated "
         warnings.warn(f"{message}{CLIMATOLOGY_YEAR}.", DpdmWarning, 3)
     if all(array.ndim < 2 for array in raw.data_vars.values()) and (groups := list_groups(path)):

@@ -131,6 +131,24 @@ def find_month_dim(ds: xr.Dataset) -> str | None:
     return dim if sorted(_parse_month_numbers(ds, dim)) == list(range(1, 13)) else None
 
 
+def date_twelve_months(ds: xr.Dataset) -> xr.Dataset:
+    """Name twelve steps without dates as months, and put twelve dated ones in order.
+
+    The steps may have no times, or numbers that count the months.
+    """
+    for dim in (str(d) for d in ds.dims if str(d).lower() in (*TIME_NAMES, "t")):
+        if ds.sizes[dim] != 12:
+            continue
+        if dim in ds.variables and is_dated(ds[dim]):
+            return ds.sortby(dim)
+        numbers = ds[dim].values.tolist() if dim in ds.variables else []
+        counted = sorted(numbers) in ([], list(range(12)), list(range(1, 13)))
+        if counted and "since" not in str(ds[dim].attrs.get("units", "")):
+            ordered = ds.sortby(dim) if numbers else ds
+            return ordered.drop_vars(dim, errors="ignore").rename({dim: "month"})
+    return ds
+
+
 def assign_year(ds: xr.Dataset) -> xr.Dataset:
     """Date twelve months without a year in 2001, in order."""
     dim = find_month_dim(ds)
