@@ -8,6 +8,7 @@ from typing import Any
 
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.write import check_distinct_paths, check_output
+from dpdm.prior import find_prior
 from dpdm.prior.model_card import skill_warning
 from dpdm.system import choose_device, sha256
 from dpdm.training import TrainingFiles, TrainingKind, field_series, globe_windows
@@ -41,8 +42,9 @@ def train(
         check_distinct_paths(other, sources)
     kind = next(k for k in TRAINING_KINDS.values() if k.accepts(sources, window))
     task: Any = kind.build(sources, factor, window)
-    if sources.start is not None:
-        task.contract.training["start_sha256"] = sha256(sources.start)
+    if task.start is not None:
+        start = sources.start or find_prior(field_series.BUNDLED_PRIOR)
+        task.contract.training |= {"start": start.stem, "start_sha256": sha256(start)}
     if latent:
         renew = overwrite and not checkpoint.exists()
         task = train_autoencoder(kind, task, out, minutes, device, report, renew)

@@ -110,9 +110,10 @@ def show_training() -> Iterator[Callable[["TrainingProgress"], None]]:
 )
 @click.option(
     "--start",
-    metavar="NAME|FILE",
+    metavar="NAME|FILE|none",
     shell_complete=options.complete_prior,
-    help="Start from the weights of another prior (fine-tuning).",
+    help="Start from the weights of another prior (fine-tuning); none for new weights.  "
+    "[default: the bundled prior, where variables, spacing, factor and network are its own]",
 )
 @options.device
 @options.var
@@ -148,8 +149,10 @@ def train(
         raise click.UsageError("Give either --factor or --coarse, or --window for trajectories.")
     if latent and window is None:
         raise click.UsageError("--latent belongs to --window, and there is none.")
-    start_prior = None if start is None else find_prior(start)
-    files = TrainingFiles(fine, coarse, statics, config, start_prior, rename, units, missing)
+    start_prior = None if start in (None, "none") else find_prior(start)
+    files = TrainingFiles(
+        fine, coarse, statics, config, start_prior, rename, units, missing, start is None
+    )
     with show_training() as report:
         reached = train(
             files, out, factor, minutes or 0.0, device, overwrite, report, window, latent

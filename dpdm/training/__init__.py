@@ -37,6 +37,7 @@ class TrainingFiles:
         rename: Variables' names in the files, by canonical name.
         units: Units declared by the user, by variable.
         missing: Numbers that stand for missing values, by variable; of all under "".
+        bundled_start: Whether to begin with the bundled prior, if it fits and there is no other.
     """
 
     fine: Sequence[Path]
@@ -47,6 +48,7 @@ class TrainingFiles:
     rename: Mapping[str, str]
     units: Mapping[str, str]
     missing: MissingCodes = field(default_factory=dict)
+    bundled_start: bool = False
 
 
 class TrainingRecipe(Protocol):

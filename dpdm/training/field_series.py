@@ -24,7 +24,7 @@ from dpdm.fields.time import days_between, period_of, time_bounds, year_fraction
 from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.trajectories import holds_trajectories
 from dpdm.fields.value_checks import load_checked_fields
-from dpdm.prior import Prior, load_prior
+from dpdm.prior import Prior, find_prior, load_prior, read_prior_header
 from dpdm.prior.model_card import ModelCard
 from dpdm.prior.networks import new_denoiser
 from dpdm.prior.normaliser import (
@@ -57,6 +57,8 @@ from dpdm.training.field_windows import (
 )
 from dpdm.training.reference import Index, PseudoYears, SeriesClimatology
 
+BUNDLED_PRIOR = "default"
+SPACING_RATIOS = (0.75, 1.33)  # of the grid to the bundled prior's, to begin with it
 MIN_CLIMATOLOGY_YEARS = 3  # from which on a series is referred to its own climatology
 DELTA_SUFFIX, WITHOUT_SUFFIX = ", over the delta method", ", without reference"
 HeldOutWindow = tuple[Index, Index, int]
@@ -374,10 +376,37 @@ def build_field_set(
     ground = load_statics(sources, grid_of(fine))
     factor = factor or training_factor(fine, coarse)
     check_training_factor(factor, grid_of(fine))
-    start = None if sources.start is None else read_starting_prior(sources.start, fine, recipe)
+    start = (
+        bundled_starting_prior(
+            sources, grid_of(fine), list(map(str, fine.data_vars)), factor, recipe
+        )
+        if sources.start is None
+        else read_starting_prior(sources.start, fine, recipe)
+    )
     if start is not None:
         fine, coarse = match_fields(select_with_bounds(fine, start.normaliser.names), coarse)
     return prepare_field_training(fine, ground, factor, recipe, coarse, start)
+
+
+def bundled_starting_prior(
+    sources: TrainingFiles, grid: Grid, names: list[str], factor: tuple[int, int],
+    recipe: FieldRecipe,
+) -> Prior | None:  # fmt: skip
+    """Return the bundled prior if training may begin with it.
+
+    It must have the same variables, network and about the same spacing, and the factors.
+    """
+    if not sources.bundled_start or recipe.data.climatology == "pseudo":
+        return None
+    path = find_prior(BUNDLED_PRIOR)
+    header = read_prior_header(path)
+    contract, known = header.contract, [c.name for c in header.channels]
+    own, its = network_arguments(asdict(recipe.net)), network_arguments(contract.net)
+    least, most = SPACING_RATIOS
+    fits = sorted(names) == sorted(known) and all(own[key] == its[key] for key in SIZE_KEYS)
+    near = all(least <= a / b <= most for a, b in zip(grid.spacing, contract.spacing, strict=True))
+    inside = contract.factors[0] <= factor[0] and factor[1] <= contract.factors[1]
+    return load_prior(path) if fits and near and inside else None
 
 
 def read_starting_prior(path: Path, fine: xr.Dataset, recipe: FieldRecipe) -> Prior:
