@@ -236,9 +236,7 @@ def draw_samples(
         yield from x
 
 
-def make_member_sampler(
-    sampler: SamplerConfig, noise: Noise, numbers: Sequence[int]
-) -> Sampler:
+def make_member_sampler(sampler: SamplerConfig, noise: Noise, numbers: Sequence[int]) -> Sampler:
     """Return the sampler, with corrections whose noise is each member's own."""
     if not sampler.corrections:
         return SAMPLERS[sampler.sampler]

@@ -96,7 +96,7 @@ def test_cells_are_counted_apart_in_any_precision_and_on_any_turn(name: str) -> 
 
 @EACH_GRID
 def test_counters_stay_when_coordinates_are_a_thousandth_of_a_cell_off(name: str) -> None:
-    """Only Gaussian rows, which lie anywhere, may be near a limit, and then in double precision."""
+    """Only Gaussian rows, which lie anywhere, may be near a limit of rounding."""
     rows, columns = axis_keys(name)
     for axis, keys, turn in zip(GRIDS[name], (rows, columns), (0.0, 360.0), strict=True):
         spacing = mean_spacing(axis)

@@ -46,6 +46,21 @@ def test_a_box_has_the_members_of_the_region(here: Path) -> None:
     assert_same_members(opened_file("box.nc"), opened_file("out.nc"))
 
 
+def test_a_box_of_the_bundled_prior_has_the_members_of_the_region(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever its edge lies between cells of the network's lower resolutions."""
+    monkeypatch.chdir(tmp_path)
+    sample = Path(__file__).parents[2] / "sample_data" / "east_asia_coarse.nc"
+    with xr.open_dataset(sample) as ds:
+        ds.isel(time=[0]).sel(lat=slice(28, 48), lon=slice(115, 140)).to_netcdf("january.nc")
+    draw = "--members 2 --steps 4 --keep all"
+    done(*f"downscale january.nc out.nc {draw}".split())
+    for box in ("123,131,33,39", "124.3,128.6,34.7,38"):
+        done(*f"downscale january.nc box.nc {draw} --overwrite --bbox {box}".split())
+        assert_same_members(opened_file("box.nc"), opened_file("out.nc"))
+
+
 @pytest.mark.parametrize("suffix", ["", "/2"])
 def test_the_noise_of_a_box_is_that_of_the_region(here: Path, suffix: str) -> None:
     whole, box = space("coarse.nc"), space("coarse.nc", bbox=(114, 124, 30, 42))
