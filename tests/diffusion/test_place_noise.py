@@ -1,6 +1,7 @@
 """Noise of places: the generator's published answers, the normal law, and one cell, one value."""
 
 from itertools import product
+from time import process_time
 
 import numpy as np
 import pytest
@@ -171,3 +172,10 @@ def test_words_without_bits_give_finite_values() -> None:
     values = np.stack([*normals((none, none, all_bits, all_bits))])
     assert np.isfinite(values).all()
     assert np.abs(values).max() == pytest.approx(np.sqrt(66 * np.log(2)), rel=1e-6)
+
+
+def test_noise_of_the_globe_takes_less_than_a_second() -> None:
+    noise = PlaceNoise(meridian(0.25), circle(0.25), 2, 0, "")
+    begun = process_time()
+    assert noise([0]).numel() > 2e6
+    assert process_time() - begun < 1  # 0.2 s on one core
