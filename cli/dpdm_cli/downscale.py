@@ -32,7 +32,7 @@ from dpdm_cli.console import progress, report_file
     type=options.integer("seed", 0),
     default=0,
     show_default=True,
-    help="Seed of the ensemble; a member depends only on the seed and its number.",
+    help="Seed of the ensemble; a member depends only on the seed, its number, time and place.",
 )
 @click.option(
     "--steps",

@@ -39,7 +39,7 @@ def parse_spread(
 )  # fmt: skip
 @click.option(
     "--seed", type=options.integer("seed", 0), default=0, show_default=True,
-    help="Seed of the ensemble; a member depends only on the seed and its number.",
+    help="Seed of the ensemble; a member depends only on the seed, its number, time and place.",
 )  # fmt: skip
 @click.option("--centred", is_flag=True, help="Shift the members so that their mean is the state.")
 @click.option(

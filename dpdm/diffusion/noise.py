@@ -1,7 +1,8 @@
 """Noise levels of a sampler, and the noise of each member.
 
 The noise of a member depends only on the seed, the number of the member and the label of its time
-step, so that each member can be reproduced separately.
+step, so that each member can be reproduced separately. For fields on the Earth, that of a cell
+also depends on its place, and on nothing else of the domain (`dpdm.diffusion.place_noise`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -72,9 +74,24 @@ def draw_noise(shape: tuple[int, ...], seed: int, member: int, label: str) -> Te
     return torch.from_numpy(drawn)
 
 
+class Noise(Protocol):
+    """The noise of an ensemble at one step, a function of seed and label."""
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of the ensemble."""
+
+    @property
+    def label(self) -> str:
+        """Return the label of the step."""
+
+    def __call__(self, numbers: Sequence[int], suffix: str = "") -> Tensor:
+        """Return the noise of some members (B, ...), independent for each label suffix."""
+
+
 @dataclass(frozen=True)
 class MemberNoise:
-    """The noise of an ensemble, a function of shape, seed and label."""
+    """The noise of states without places, a function of shape, seed and label."""
 
     shape: tuple[int, ...]
     seed: int

@@ -29,6 +29,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dpdm.types import Denoise, Fields, Sigma
 
+COARSEST_CELL = 4  # cells of the domain in a cell of the networks' lowest resolution
 CHECKPOINT_WINDOWS = 16  # windows whose activations are stored for gradients, at most
 WindowSlices: TypeAlias = tuple[Any, ...]
 """The index of a window in the fields, ``x_t[index]``."""
@@ -53,12 +54,15 @@ class SpatialWindows:
         size: Rows and columns of a window; one that exceeds the domain is cut to it.
         overlap: Cells shared by neighbours, at least.
         cyclic: Whether the columns are cyclic.
+        align: Windows start at multiples of so many cells where their size allows it, so that a
+            network of several resolutions sees a cell alike in each window.
     """
 
     shape: tuple[int, int]
     size: tuple[int, int]
     overlap: int
     cyclic: bool = False
+    align: int = 1
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -71,13 +75,10 @@ class SpatialWindows:
         around = self.cyclic and width < self.shape[1]
         rows = [
             top + torch.arange(height)
-            for top in window_starts(self.shape[0], height, self.overlap)
+            for top in window_starts(self.shape[0], height, self.overlap, self.align)
         ]
-        lefts = (
-            cyclic_window_starts(self.shape[1], width, self.overlap)
-            if around
-            else window_starts(self.shape[1], width, self.overlap)
-        )
+        starts = cyclic_window_starts if around else window_starts
+        lefts = starts(self.shape[1], width, self.overlap, self.align)
         columns = [(left + torch.arange(width)) % self.shape[1] for left in lefts]
         return [(..., r[:, None], c) for r in rows for c in columns]
 
@@ -130,38 +131,51 @@ class TimeWindows:
         )
 
 
-def window_starts(count: int, width: int, overlap: int) -> list[int]:
-    """Return evenly spaced starts of windows that cover ``count`` cells.
+def window_starts(count: int, width: int, overlap: int, align: int = 1) -> list[int]:
+    """Return evenly spaced starts of windows that cover ``count`` cells, multiples of ``align``.
+
+    The last window ends with the domain; `fit_window_size` gives widths with which it is aligned.
 
     Example:
         >>> window_starts(160, 64, 16), window_starts(50, 50, 16)
         ([0, 48, 96], [0])
+        >>> window_starts(181, 77, 24, align=4)
+        [0, 52, 104]
     """
-    stride = max(1, width - overlap)
-    number = 1 + math.ceil((count - width) / stride)
-    return [round(k * (count - width) / max(1, number - 1)) for k in range(number)]
+    stride, free = max(align, (width - overlap) // align * align), count - width
+    number = 1 + math.ceil(free / stride)
+    starts = [align * round(k * free / align / max(1, number - 1)) for k in range(number - 1)]
+    return [*starts, free]
 
 
-def fit_window_size(count: int, most: int, overlap: int, multiple: int = 4) -> int:
+def fit_window_size(count: int, most: int, overlap: int, align: int = COARSEST_CELL) -> int:
     """Return the smallest size of windows that cover ``count`` cells in the least number.
 
+    All of them, also the last, start at multiples of ``align``.
+
     Example:
-        >>> fit_window_size(180, 128, 16)
-        100
-        >>> len(window_starts(180, 100, 16)), len(window_starts(180, 128, 16))
+        >>> fit_window_size(180, 128, 16), fit_window_size(181, 128, 16)
+        (100, 101)
+        >>> len(window_starts(180, 100, 16, 4)), len(window_starts(180, 128, 16, 4))
         (2, 2)
     """
     if count <= most:
         return count
-    number = 1 + math.ceil((count - most) / max(1, most - overlap))
+    most -= (most - count) % align
+    overlap += (count - overlap) % align
+    number = 1 + math.ceil((count - most) / max(align, most - overlap))
     least = math.ceil((count + (number - 1) * overlap) / number)
-    return min(most, least + -least % multiple)
+    return min(most, least + (count - least) % align)
 
 
-def cyclic_window_starts(count: int, width: int, overlap: int) -> list[int]:
-    """Return evenly spaced starts of windows that cover a circle of ``count`` cells."""
-    number = math.ceil(count / max(1, width - overlap))
-    return [round(k * count / number) for k in range(number)]
+def cyclic_window_starts(count: int, width: int, overlap: int, align: int = 1) -> list[int]:
+    """Return evenly spaced starts of windows that cover a circle of ``count`` cells.
+
+    They are multiples of ``align`` if the circle is.
+    """
+    align = math.gcd(align, count)
+    number = math.ceil(count / max(align, (width - overlap) // align * align))
+    return [align * round(k * count / align / number) for k in range(number)]
 
 
 def blending_weights(count: int, overlap: int) -> Tensor:

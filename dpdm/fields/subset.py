@@ -53,23 +53,36 @@ def select_box(grid: Grid, box: Box) -> Grid:
     return Grid(rows, columns + 360 * np.round((grid.lon.mean() - columns.mean()) / 360))
 
 
-def select_padded_box(grid: Grid, box: Box, cells: int) -> Grid:
+def select_padded_box(grid: Grid, box: Box, cells: int, align: int = 1) -> Grid:
     """Return the cells of a box and a margin of cells around it, as far as the grid reaches.
+
+    Its first row and column are multiples of ``align`` on the grid, for which the margin widens.
 
     Example:
         >>> globe = Grid(np.arange(-88.75, 90, 2.5), np.arange(0, 360, 2.5))
         >>> select_padded_box(globe, (170, -170, 0, 5), 1).lon[[0, -1]].tolist()
         [167.5, 192.5]
+        >>> select_padded_box(globe, (170, -170, 0, 5), 1, align=4).lon[[0, -1]].tolist()
+        [160.0, 192.5]
     """
-    inner = select_box(grid, box)
-    west, east, south, north = box
-    high, wide = (cells * step for step in grid.spacing)
-    if (east - west) % 360 + 2 * wide >= 360 - grid.spacing[1] or east == west:
-        wide = 0.0
-    wider = (west - wide, east + wide, max(-90.0, south - high), min(90.0, north + high))
-    outer = select_box(grid, wider)
-    turns = np.round((inner.lon.mean() - outer.lon.mean()) / 360)
-    return Grid(outer.lat, outer.lon + 360 * turns)
+    inner, (height, width) = select_box(grid, box), grid.shape
+    row = int(np.abs(grid.lat - inner.lat[0]).argmin())
+    column = int(np.abs((grid.lon - inner.lon[0] + 180) % 360 - 180).argmin())
+    rows = padded_range(row, len(inner.lat), cells, align)
+    columns = padded_range(column, len(inner.lon), cells, align)
+    if not grid.cyclic:
+        columns = range(max(columns.start, 0), min(columns.stop, width))
+    elif len(columns) >= width:
+        columns = range(column, column + len(inner.lon))
+    lat = grid.lat[max(rows.start, 0) : min(rows.stop, height)]
+    lon = np.array([grid.lon[n % width] + 360.0 * (n // width) for n in columns])
+    turns = np.round((inner.lon[0] - lon[column - columns.start]) / 360)
+    return Grid(lat, lon + 360 * turns)
+
+
+def padded_range(start: int, count: int, cells: int, align: int) -> range:
+    """Return ``count`` positions with a margin, from a multiple of ``align`` on."""
+    return range((start - cells) // align * align, start + count + cells)
 
 
 def locate_subgrid(inner: Grid, outer: Grid) -> tuple[slice, slice]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dpdm.diffusion.noise import draw_noise
+from dpdm.diffusion.noise import Noise
 from dpdm.errors import DpdmError
 from dpdm.nets.layers import select_layers
 from dpdm.prior import Prior
@@ -48,12 +48,12 @@ class FeatureOptions:
         layers = select_layers(prior.denoiser.backbone, self.layers)
         return [m for m in prior.denoiser.backbone.modules() if m in layers]
 
-    def noisy_states(self, x: Tensor, label: str) -> Iterator[Tensor]:
+    def noisy_states(self, x: Tensor, noise: Noise) -> Iterator[Tensor]:
         """Yield the state, or its noisy versions to average over."""
         if not self.draws:
             yield x
         for draw in range(self.draws):
-            yield x + self.sigma * draw_noise(tuple(x.shape), self.seed, draw, f"{label}/features")
+            yield x + self.sigma * noise([draw], "/features")[0]
 
 
 @torch.no_grad()
@@ -61,7 +61,7 @@ def state_features(space: StateSpace, step: Step, options: FeatureOptions) -> Te
     """Return the features of a state: (F, H, W) of fields, (T, F, ...) of a trajectory."""
     x, modules = space.normalise(space.values(step), step), options.select_layers(space.prior)
     total = torch.zeros(0)
-    for x_t in options.noisy_states(x, space.label(step)):
+    for x_t in options.noisy_states(x, space.noise(step, options.seed)):
         features = space.features(x_t, step, modules, options.sigma)
         total = features if not total.numel() else total + features
     return total / max(1, options.draws)

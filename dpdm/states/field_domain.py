@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from dpdm.diffusion.tile import COARSEST_CELL
 from dpdm.errors import DpdmError, prefix_file_name
 from dpdm.fields.grid import Grid, grid_of, refine_grid
 from dpdm.fields.level_names import level_attrs
@@ -104,7 +105,8 @@ def build_target_grid(
     """Return the fine grid, from a file or refined from the source, and the selected part of it.
 
     The fine grid has a margin around the selected box, because the network is less accurate at an
-    edge; none with --consistent, where a margin would cut blocks.
+    edge; none with --consistent, where a margin would cut blocks. It begins where a cell of the
+    network's lowest resolution begins, so that the network sees the box as it sees the whole.
     """
     grid = (
         refine_grid(source, prior.contract.spacing)
@@ -113,8 +115,8 @@ def build_target_grid(
     )
     if options.bbox is None:
         return grid, None
-    margin = 0 if options.consistent else BOX_MARGIN_CELLS
-    return select_padded_box(grid, options.bbox, margin), select_box(grid, options.bbox)
+    margin, align = (0, 1) if options.consistent else (BOX_MARGIN_CELLS, COARSEST_CELL)
+    return select_padded_box(grid, options.bbox, margin, align), select_box(grid, options.bbox)
 
 
 def blank_fields(target: Path | None, prior: Prior, missing: MissingCodes = {}) -> xr.Dataset:

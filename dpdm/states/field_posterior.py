@@ -13,7 +13,7 @@ from torch import Tensor
 from dpdm.diffusion.block_means import BlockMeanConstraint, BlockMeans
 from dpdm.diffusion.denoise import inflate
 from dpdm.diffusion.guidance import Observation, operator_variance
-from dpdm.diffusion.tile import SpatialWindows, fit_window_size, tile_denoiser
+from dpdm.diffusion.tile import COARSEST_CELL, SpatialWindows, fit_window_size, tile_denoiser
 from dpdm.fields.grid import Grid
 from dpdm.prior import CLIMATE_STATES, Prior
 from dpdm.prior.normaliser import (
@@ -72,7 +72,7 @@ def choose_windows(grid: Grid, limit: int, overlap: int) -> SpatialWindows:
     height, width = grid.shape
     columns = min(limit, width) if grid.cyclic else fit_window_size(width, limit, overlap)
     size = (fit_window_size(height, limit, overlap), columns)
-    return SpatialWindows(grid.shape, size, overlap, grid.cyclic)
+    return SpatialWindows(grid.shape, size, overlap, grid.cyclic, COARSEST_CELL)
 
 
 class Posterior:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from dpdm.diffusion.block_means import BlockMeans
 from dpdm.diffusion.guidance import Observation
-from dpdm.diffusion.noise import MemberNoise
+from dpdm.diffusion.noise import Noise
+from dpdm.diffusion.place_noise import PlaceNoise
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.regrid import interpolate_bilinear, mean_matrices
@@ -152,6 +153,11 @@ class FieldSpace:
         """Return the label that, with the seed, determines the noise of a step."""
         return time_label(self.coarse, step or 0)
 
+    def noise(self, step: Step, seed: int) -> PlaceNoise:
+        """Return the noise of the members of a step, that of each cell its place's own."""
+        grid = self.grid
+        return PlaceNoise(grid.lat, grid.lon, len(self.names), seed, self.label(step))
+
     def coarse_step(self, step: int) -> xr.Dataset:
         """Return one step's coarse fields, loaded and checked."""
         one = self.coarse.isel(time=step) if "time" in self.coarse.dims else self.coarse
@@ -193,7 +199,7 @@ class FieldSpace:
         return self.posterior(step).normalise(values)
 
     def completion(
-        self, step: Step, noise: MemberNoise, around: Array | None, origin: Tensor | None
+        self, step: Step, noise: Noise, around: Array | None, origin: Tensor | None
     ) -> Completion:
         """Return the function from x of a member to the physical member (C, H, W)."""
         posterior = self.posterior(step)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.diffusion.guidance import Observation
-from dpdm.diffusion.noise import MemberNoise, draw_noise
+from dpdm.diffusion.noise import Noise, draw_noise
 from dpdm.diffusion.tile import TimeWindows, tile_denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
@@ -155,7 +155,7 @@ class GlobalSpace(TrajectorySpace):
         return states.reshape(*code.shape[:2], *states.shape[1:]).to(code)
 
     def completion(
-        self, step: Step, noise: MemberNoise, around: Array | None, origin: Tensor | None
+        self, step: Step, noise: Noise, around: Array | None, origin: Tensor | None
     ) -> Completion:
         """Return the function from x of a member to the physical member (C, T, H, W)."""
 
@@ -169,7 +169,7 @@ class GlobalSpace(TrajectorySpace):
         remainder = around - decode(origin)
         return lambda x, number: decode(x) + remainder
 
-    def complete_member(self, state: Array, noise: MemberNoise, member: int) -> Array:
+    def complete_member(self, state: Array, noise: Noise, member: int) -> Array:
         """Return a physical trajectory plus an example of reconstruction errors at each time."""
         if self.prior.coder is None:
             return state

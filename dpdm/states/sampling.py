@@ -1,7 +1,8 @@
 """Draw an ensemble of any space of states.
 
-A member is a pure function of prior, input, seed, member and label: its noise is one field for the
-domain, drawn from those numbers only, independent of batch, windows and order.
+A member is a pure function of prior, input, seed, member and label: its noise is drawn from those
+numbers and, for fields on the Earth, from the places of the cells, independent of batch, windows,
+order and domain.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dpdm.diffusion.guidance import Observation
-from dpdm.diffusion.noise import SCHEDULES, MemberNoise
+from dpdm.diffusion.noise import SCHEDULES, Noise
 from dpdm.diffusion.sample import SAMPLERS, Sampler, langevin_sampler
 from dpdm.errors import DpdmError
 from dpdm.fields.statistics import ensemble_blocks
@@ -110,6 +111,9 @@ class StateSpace(Protocol):
     def label(self, step: Step) -> str:
         """Return the label that, with the seed, determines the noise of a step."""
 
+    def noise(self, step: Step, seed: int) -> Noise:
+        """Return the noise of the members of a step."""
+
     def denoiser(
         self, step: Step, sampler: SamplerConfig, observation: Observation | None = None
     ) -> Denoise:
@@ -119,7 +123,7 @@ class StateSpace(Protocol):
         """Return the normalised x of a physical state."""
 
     def completion(
-        self, step: Step, noise: MemberNoise, around: Array | None, origin: Tensor | None
+        self, step: Step, noise: Noise, around: Array | None, origin: Tensor | None
     ) -> Completion:
         """Return the function from x of a member, and its number, to the physical member.
 
@@ -188,7 +192,7 @@ def draw_ensemble(
 
     If members are drawn around a physical state, noise is added to it and removed again.
     """
-    noise = MemberNoise(space.shape, seed, space.label(step))
+    noise = space.noise(step, seed)
     origin = None if around is None else space.normalise(around, step)
     complete = space.completion(step, noise, around, origin)
     denoise = space.denoiser(step, sampler, observation)
@@ -208,7 +212,7 @@ def step_blocks(
 
 def draw_samples(
     denoise: Denoise,
-    noise: MemberNoise,
+    noise: Noise,
     numbers: Sequence[int],
     sampler: SamplerConfig,
     origin: Tensor | None = None,
@@ -232,9 +236,7 @@ def draw_samples(
         yield from x
 
 
-def make_member_sampler(
-    sampler: SamplerConfig, noise: MemberNoise, numbers: Sequence[int]
-) -> Sampler:
+def make_member_sampler(sampler: SamplerConfig, noise: Noise, numbers: Sequence[int]) -> Sampler:
     """Return the sampler, with corrections whose noise is each member's own."""
     if not sampler.corrections:
         return SAMPLERS[sampler.sampler]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.diffusion.guidance import Observation
-from dpdm.diffusion.noise import MemberNoise
+from dpdm.diffusion.noise import MemberNoise, Noise
 from dpdm.diffusion.tile import TimeWindows, tile_denoiser
 from dpdm.errors import DpdmWarning
 from dpdm.fields.level_names import parse_level
@@ -161,6 +161,10 @@ class TrajectorySpace:
         """Return the label that, with the seed, determines the noise of a trajectory."""
         return "trajectory" if step is None else f"trajectory {step}"
 
+    def noise(self, step: Step, seed: int) -> MemberNoise:
+        """Return the noise of the members of a trajectory."""
+        return MemberNoise(self.shape, seed, self.label(step))
+
     def denoiser(
         self, step: Step, sampler: SamplerConfig, observation: Observation | None = None
     ) -> Denoise:
@@ -190,7 +194,7 @@ class TrajectorySpace:
         return states if self.prior.contract.plane else states[..., None, None]
 
     def completion(
-        self, step: Step, noise: MemberNoise, around: Array | None, origin: Tensor | None
+        self, step: Step, noise: Noise, around: Array | None, origin: Tensor | None
     ) -> Completion:
         """Return the function from x of a member to the physical member (C, T, H, W)."""
 

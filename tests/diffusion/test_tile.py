@@ -68,7 +68,7 @@ def test_blending_at_each_level_leaves_no_step_at_the_borders() -> None:
     assert float(steps) < jump / 8  # stitched windows would step by the whole of it
 
 
-@pytest.mark.parametrize("count", [5, 64, 65, 100, 160, 180, 220, 700, 721])
+@pytest.mark.parametrize("count", [5, 64, 65, 100, 160, 180, 220, 700, 720])
 @pytest.mark.parametrize(("most", "overlap"), [(64, 16), (128, 16), (32, 8)])
 def test_fitted_windows_are_no_more_and_no_larger(count: int, most: int, overlap: int) -> None:
     size = fit_window_size(count, most, overlap)
@@ -76,3 +76,21 @@ def test_fitted_windows_are_no_more_and_no_larger(count: int, most: int, overlap
     assert len(window_starts(count, size, overlap)) == len(
         window_starts(count, min(most, count), overlap)
     )
+
+
+@pytest.mark.parametrize("count", [160, 180, 181, 238, 720, 721, 1439])
+@pytest.mark.parametrize(("most", "overlap"), [(64, 24), (128, 24), (128, 17), (256, 24)])
+@pytest.mark.parametrize("cyclic", [False, True])
+def test_aligned_windows_begin_at_multiples_and_share_the_overlap(
+    count: int, most: int, overlap: int, cyclic: bool
+) -> None:
+    size = most if cyclic else fit_window_size(count, most, overlap)
+    windows = SpatialWindows((4, count), (4, size), overlap, cyclic, align=4)
+    starts = [int(columns[0]) for _, _, columns in windows.window_slices()]
+    extent = windows.extent[1]
+    following = [*starts[1:], count + starts[0]] if cyclic else starts[1:]
+    if not cyclic or count % 4 == 0:
+        assert all(start % 4 == 0 for start in starts)
+    for a, b in zip(starts, following, strict=False):
+        assert a + extent - b >= (overlap if size < count else 0)
+    assert cyclic or starts[-1] + extent == count

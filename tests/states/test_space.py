@@ -15,7 +15,7 @@ import xarray as xr
 from dpdm.assimilate.analysis import Analysis
 from dpdm.diffusion.denoise import Gaussian
 from dpdm.diffusion.guidance import Observation
-from dpdm.diffusion.noise import MemberNoise
+from dpdm.diffusion.noise import MemberNoise, Noise
 from dpdm.observations.observation_operator import values_and_errors
 from dpdm.observations.status import (
     ObsStatus,
@@ -52,6 +52,9 @@ class Numbers:
     def label(self, step: int) -> str:
         return f"step {step}"
 
+    def noise(self, step: int, seed: int) -> MemberNoise:
+        return MemberNoise(self.shape, seed, self.label(step))
+
     def denoiser(
         self, step: int, sampler: SamplerConfig, seen: Observation | None = None
     ) -> Denoise:
@@ -63,7 +66,7 @@ class Numbers:
     def physical(self, x: Fields) -> Fields:
         return MEAN + STD * x
 
-    def completion(self, step: int, noise: MemberNoise, around: Any, origin: Any) -> Any:
+    def completion(self, step: int, noise: Noise, around: Any, origin: Any) -> Any:
         return lambda x, number: self.physical(x.double()).numpy()
 
     def mask_unknown(self, member: np.ndarray, step: int) -> np.ndarray:
