@@ -41,7 +41,7 @@ from dpdm.tensor_files import (
 from dpdm.types import Denoise, Fields, Sigma
 
 CLIMATE_STATES = 33  # states that represent the climate, where nothing is observed
-CLIMATE_PREFIXES = ("climatology.", "coarse.")  # of tensors other than weights
+CLIMATE_PREFIXES = ("climatology.", "coarse.", "reference.")  # of tensors other than weights
 AUTOENCODER_PREFIX = "coder."  # of the weights of an autoencoder
 EXTRA_PREFIXES = (*CLIMATE_PREFIXES, AUTOENCODER_PREFIX)
 # Tensors other than weights, by kind of prior: variables C, rows H, columns W and other lengths.
@@ -53,6 +53,7 @@ FIELD_TENSOR_SHAPES: tuple[TensorShapes, ...] = (
     },
     {"coarse.mean": (12, "C", "h", "w"), "coarse.lat": ("h",), "coarse.lon": ("w",)},
     {"coarse.quantiles": (12, "Q", "C", "h", "w"), "coarse.probabilities": ("Q",)},
+    {"reference.fields": (12, "C", "Y", "X"), "reference.lat": ("Y",), "reference.lon": ("X",)},
 )
 GLOBE_TENSOR_SHAPES: TensorShapes = {
     "climatology.lat": ("H",),
@@ -81,6 +82,8 @@ class Prior:
             series of two years or more, ``quantiles`` (12, Q, C, h, w) at ``probabilities`` (Q,).
             No weight depends on it; it is for bias adjustment of the input.
         coder: The autoencoder whose codes are denoised; None for a denoiser of states.
+        reference: Climatology of the training region, in physical units, or nothing: ``fields``
+            (12, C, Y, X) of each calendar month, ``lat`` (Y,) and ``lon`` (X,).
     """
 
     denoiser: Denoiser
@@ -89,6 +92,12 @@ class Prior:
     climatology: dict[str, Tensor] = field(default_factory=dict)
     coarse: dict[str, Tensor] = field(default_factory=dict)
     coder: Autoencoder | None = None
+    reference: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def takes_reference(self) -> bool:
+        """Tell whether the denoiser is conditional on a reference climatology."""
+        return all(c.reference for c in self.normaliser.channels)
 
 
 def check_field_prior(prior: Prior) -> None:
@@ -117,7 +126,8 @@ def save_prior(prior: Prior, path: Path, overwrite: bool = True) -> None:
     """Write a prior to one file, atomically."""
     weights = {k: v.contiguous() for k, v in prior.denoiser.state_dict().items()}
     coder = {} if prior.coder is None else prior.coder.state_dict()
-    groups = zip(EXTRA_PREFIXES, (prior.climatology, prior.coarse, coder), strict=True)
+    parts = prior.climatology, prior.coarse, prior.reference, coder
+    groups = zip(EXTRA_PREFIXES, parts, strict=True)
     extra = {p + k: v.contiguous() for p, group in groups for k, v in group.items()}
     header = {
         "format": FORMAT_VERSION,
@@ -207,7 +217,9 @@ def load_prior(path: Path) -> Prior:
     denoiser, coder = build_networks(header)
     tensors = read_prefixed_tensors(path)
     check_finite_tensors(tensors, path)
-    climatology, coarse = (select_prefixed_tensors(tensors, prefix) for prefix in CLIMATE_PREFIXES)
+    climatology, coarse, reference = (
+        select_prefixed_tensors(tensors, prefix) for prefix in CLIMATE_PREFIXES
+    )
     denoiser.load_state_dict(
         {k: v for k, v in tensors.items() if not k.startswith(EXTRA_PREFIXES)}
     )
@@ -217,8 +229,9 @@ def load_prior(path: Path) -> Prior:
         if network is not None:
             network.eval().requires_grad_(False)
     return Prior(
-        denoiser, Normaliser(header.channels), header.contract, climatology, coarse, coder
-    )
+        denoiser, Normaliser(header.channels), header.contract, climatology, coarse, coder,
+        reference,
+    )  # fmt: skip
 
 
 def plane_coordinates(plane: tuple[int, ...]) -> Tensor:

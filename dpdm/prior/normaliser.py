@@ -75,6 +75,7 @@ class VariableSpec:
         residual: Pairs of a factor and the standard deviation of residuals from its lerp.
         level: Pressure or height of the level, Pa or m; 0 for none.
         family: Name of the variable without its level, empty for none.
+        reference: Scaling of the residuals from a reference climatology; empty for none.
     """
 
     name: str

@@ -53,10 +53,15 @@ class PriorSection:
     Attributes:
         name: A file from dpdm train, or the name of a bundled prior.
         period: "any" to accept another period (day, month ...) than that of the training data.
+        climatology: "era5" (bundled), "none", or a file of monthly means of the fine grid; empty
+            for the prior's own, or the bundled one where it fits.
+        climatology_period: First and last month that are averaged, if that file is a series.
     """
 
     name: str = "default"
     period: str = ""
+    climatology: str = ""
+    climatology_period: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -188,6 +193,10 @@ PERIOD_RULE: ValueRule = (
     _is_period,
     'Give the first and the last month, as in ["1836-01", "2015-12"].',
 )
+MONTHS_RULE: ValueRule = (
+    lambda dates: _is_period(dates) and all(len(date) <= len("1991-01") for date in dates),
+    'Give the first and the last month, as in ["1991-01", "2020-12"].',
+)
 PLAN_RULES: dict[str, ValueRule] = {
     "input.files": (bool, 'Name files, as in files = ["20cr/*.nc"].'),
     "input.period": PERIOD_RULE,
@@ -198,6 +207,7 @@ PLAN_RULES: dict[str, ValueRule] = {
         f"Give 2 to {OPTION_LIMITS['steps']}, or 0.",
     ),
     "prior.period": choice_rule("", "any"),
+    "prior.climatology_period": MONTHS_RULE,
     "draw.sampler": choice_rule("", choices.SAMPLERS),
     "adjust.method": choice_rule(choices.ADJUSTMENTS),
     "adjust.reference": PERIOD_RULE,
@@ -275,16 +285,20 @@ def missing_codes(codes: tuple[float, ...]) -> MissingCodes:
     return {"": codes} if codes else {}
 
 
-def plan_ensemble_options(plan: Plan, history: str) -> EnsembleOptions:
-    """Return the options of the ensemble of a plan."""
-    draw, out = plan.draw, plan.output
+def plan_ensemble_options(plan: Plan, folder: Path, history: str) -> EnsembleOptions:
+    """Return the options of the ensemble of a plan in a folder."""
+    draw, out, prior = plan.draw, plan.output, plan.prior
+    named = prior.climatology in ("", *choices.CLIMATOLOGIES)
+    months = prior.climatology_period
     box = (out.bbox[0], out.bbox[1], out.bbox[2], out.bbox[3]) if out.bbox else None
     rename = {new: old for old, new in plan.input.rename.items()}
     return EnsembleOptions(
         draw.members, draw.seed, draw.steps, draw.sampler, out.keep, draw.consistent,
         plan.run.device, rename, plan.input.units, out.quantiles, box, history,
-        period=plan.prior.period,
+        period=prior.period,
         missing=missing_codes(plan.input.missing),
+        climatology=prior.climatology if named else str(folder / prior.climatology),
+        climatology_period=(months[0], months[1]) if months else None,
     )  # fmt: skip
 
 
@@ -299,6 +313,11 @@ def plan_assimilation_options(section: ObservationSection) -> AssimilationOption
 
 
 OPTION_PATTERNS = (
+    (r"--climatology FILE", 'climatology = "FILE" in [prior]'),
+    (
+        r"--climatology-period ([\d-]+),([\d-]+)",
+        r'climatology_period = ["\1", "\2"] in [prior]',
+    ),
     (r"--obs-var (\w+)=(\w+)", r'rename = { \2 = "\1" } in [observations]'),
     (r"--obs-units (\w+)='?([^'.]+)'?", r'units = { \1 = "\2" } in [observations]'),
     (r"--error (\w+)=(\w+)", r"error = { \1 = \2 } in [observations]"),
@@ -312,6 +331,7 @@ PLAN_KEYS = {
     "observations": ("guidance", "coarse-error", "error", "reject", "withhold"),
     "output": ("grid", "bbox", "statics"),
     "run": ("device",),
+    "prior": ("climatology", "climatology-period"),
 }
 
 

@@ -41,6 +41,8 @@ class Conditioning:
         season: Fraction of the year, None where no season applies.
         climatology: Residual climatology of this step (C, H, W), or None.
         blocks: Block means that members must equal, or None.
+        reference: The reference climatology of this step (C, H, W) in physical units, float64, and
+            its coarse-cell means interpolated back, or None; NaN where unknown.
     """
 
     lerp: Tensor
@@ -51,6 +53,7 @@ class Conditioning:
     season: float | None
     climatology: Tensor | None = None
     blocks: BlockMeans | None = None
+    reference: tuple[Tensor, Tensor] | None = None
 
 
 def choose_windows(grid: Grid, limit: int, overlap: int) -> SpatialWindows:
