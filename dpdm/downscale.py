@@ -27,7 +27,8 @@ def downscale(
 ) -> None:
     """Write the ensemble of a coarse file, step by step."""
     path = find_prior(prior)
-    check_output(fine, [coarse, grid, own_statics, options, path], overwrite)
+    inputs = [coarse, grid, own_statics, options, options.climatology_file, path]
+    check_output(fine, inputs, overwrite)
     loaded = load_prior(path)
     space = fit_field_space(coarse, loaded, options, grid, own_statics)
     warn_if_unskilled(loaded.contract, path.stem)

@@ -44,7 +44,8 @@ def embed(
 ) -> None:
     """Write the features of every state of a file."""
     path = find_prior(prior)
-    check_output(features, [field, conditioning, options, path], overwrite)
+    inputs = [field, conditioning, options, options.climatology_file, path]
+    check_output(features, inputs, overwrite)
     loaded = load_prior(path)
     feature_options.select_layers(loaded)
     space = open_states(field, loaded, options, conditioning)

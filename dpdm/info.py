@@ -10,14 +10,17 @@ from typing import Any
 import xarray as xr
 from torch import Tensor
 
+from dpdm.fields.climatology_grid import describe_extent
 from dpdm.fields.formats import GroupsError, list_groups, open_raw
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.level_names import Level, base_name, parse_level, read_level
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import OmittedVariableWarning, open_fields
+from dpdm.fields.reference_climatology import BUNDLED, bundled_climatology
 from dpdm.fields.trajectories import holds_trajectories, trajectory_cadence
 from dpdm.prior import find_prior, read_prior_header
 from dpdm.prior.model_card import ModelCard, PriorHeader, skill_warning
+from dpdm.states.reference import training_period
 from dpdm.system import sha256
 from dpdm.tensor_files import read_prefixed_tensors
 
@@ -48,7 +51,7 @@ def describe_prior(path: Path) -> dict[str, Any]:
         "variables": group_by_family(variables, families),
         **describe_levels(levels),
         "transforms": group_by_family(transforms, families),
-        **(describe_windows(contract) if contract.states else describe_grid(contract, path)),
+        **(describe_windows(contract) if contract.states else describe_grid(header, path)),
         **({"code_rmse": code_rmse(header, families)} if contract.code else {}),
         "sampling": contract.sampling,
         "training": training,
@@ -135,14 +138,49 @@ def join_quantities(words: list[str]) -> str:
     return f"{', '.join(word.split()[0] for word in words)} {words[-1].split()[1]}"
 
 
-def describe_grid(contract: ModelCard, path: Path) -> dict[str, Any]:
-    """Describe the grid of a prior of fields."""
+def describe_grid(header: PriorHeader, path: Path) -> dict[str, Any]:
+    """Describe the grid of a prior of fields, and its climatologies."""
+    contract = header.contract
     return {
         "fine_spacing_degrees": contract.spacing,
         "factors": contract.factors,
         "window_cells": contract.window,
         "training_climatology": describe_climate(read_prefixed_tensors(path, "coarse.")),
+        "reference_climatology": describe_reference(header, path),
     }
+
+
+def describe_reference(header: PriorHeader, path: Path) -> list[str] | str:
+    """Describe the climatologies of the fine grid that a prior can use without a file."""
+    if not all(channel.reference for channel in header.channels):
+        return "none"
+    packed, names = bundled_climatology(), [channel.name for channel in header.channels]
+    bundled = [name for name in names if name in packed.names]
+    own = read_prefixed_tensors(path, "reference.")
+    found = []
+    if own:
+        grid = Grid(own["lat"].double().numpy(), own["lon"].double().numpy())
+        found.append(f"its own: {describe_months(names, training_period(header.contract), grid)}")
+    if bundled:
+        words = describe_months(bundled, packed.attrs["period"], packed.grid)
+        found.append(f"{BUNDLED}: {words}")
+    return found or "none"
+
+
+def describe_months(names: list[str], period: str, grid: Grid) -> str:
+    """Describe a climatology: the variables, the period and the grid.
+
+    Example:
+        >>> import numpy as np
+        >>> describe_months(["t2m"], "2001-01 to 2010-12", Grid(np.arange(3.0), np.arange(3.0)))
+        't2m of each month, 2001-01 to 2010-12, 1 x 1 degrees, latitudes -0.5 to 2.5 and ...'
+    """
+    rows, columns = grid.spacing
+    years = f", {period}" if period else ""
+    return (
+        f"{' and '.join(names)} of each month{years}, {rows:.3g} x {columns:.3g} degrees, "
+        f"{describe_extent(grid)}"
+    )
 
 
 def describe_climate(coarse: dict[str, Tensor]) -> str:

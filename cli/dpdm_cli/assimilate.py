@@ -26,6 +26,7 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
 @options.grid
 @options.bbox
 @options.statics
+@options.climatology
 @click.option(
     "--members", type=options.integer("members", 1), default=33, show_default=True,
     help="Size of the ensemble.",
@@ -122,6 +123,8 @@ def assimilate(
     coarse: Path | None,
     grid: Path | None,
     statics: Path | None,
+    climatology: str,
+    climatology_period: tuple[str, str] | None,
     bbox: tuple[float, float, float, float] | None,
     report: Path | None,
     members: int,
@@ -154,6 +157,7 @@ def assimilate(
         members=members, seed=seed, steps=steps or 0, keep=keep, device=device, bbox=bbox,
         rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,
+        climatology=climatology, climatology_period=climatology_period,
     )  # fmt: skip
     files = AssimilationFiles(observations, coarse, grid, statics, analysis, report)
     with progress("Assimilating", "member-steps") as progress_report:

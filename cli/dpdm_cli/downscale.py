@@ -48,6 +48,7 @@ from dpdm_cli.console import progress, report_file
 @options.bbox
 @options.mask
 @options.statics
+@options.climatology
 @click.option(
     "--keep",
     type=options.Choice(choices.KEPT),

@@ -38,6 +38,7 @@ from dpdm_cli.console import echo, progress
 @options.factor
 @options.blind
 @options.statics
+@options.climatology
 @options.device
 @options.period
 @options.var
@@ -56,6 +57,8 @@ def embed(
     factor: int | None,
     blind: bool,
     statics: Path | None,
+    climatology: str,
+    climatology_period: tuple[str, str] | None,
     device: str,
     period: str,
     rename: Mapping[str, str],
@@ -76,6 +79,7 @@ def embed(
     ensemble_options = EnsembleOptions(
         device=device, rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,
+        climatology=climatology, climatology_period=climatology_period,
     )  # fmt: skip
     feature_options = FeatureOptions(sigma, tuple(layer.split(",")), draws, seed)
     conditioning = FieldConditioning(factor or 0, blind, statics)

@@ -48,6 +48,37 @@ def parse_pairs(
     return dict(v.split("=", 1) for v in values)
 
 
+class Climatology(click.ParamType[str]):
+    """The name of a climatology, or a file."""
+
+    name = "climatology"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name or the path."""
+        return value if value in ("", *choices.CLIMATOLOGIES) else str(FILE(value, param, ctx))
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Complete a name, or else a file."""
+        names = [name for name in choices.CLIMATOLOGIES if name.startswith(incomplete)]
+        return [CompletionItem(n) for n in names] or [CompletionItem(incomplete, type="file")]
+
+
+def parse_months(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[str, str] | None:
+    """Parse FROM,TO of --climatology-period: two years or months, in order, with a file."""
+    if value is None:
+        return None
+    first, _, last = value.partition(",")
+    if not all(re.fullmatch(r"\d{4}(-(0[1-9]|1[0-2]))?", date) for date in (first, last)):
+        raise click.BadParameter(f"{value!r} is not two months, as in 1991-01,2020-12.")
+    if ctx.params.get("climatology", "") in ("", *choices.CLIMATOLOGIES):
+        raise click.UsageError("--climatology-period requires --climatology FILE.")
+    return first, last
+
+
 class Choice(click.Choice[str]):
     """One of a list of names, to which plug-ins may add."""
 
@@ -200,6 +231,22 @@ points = file_option("--points", "STATIONS.csv")
 statics = file_option("--statics", "S.nc")(
     "Your own surface altitude and land fraction, at least as fine as the output."
 )
+_climatology = click.option(
+    "--climatology", type=Climatology(), default="", is_eager=True, metavar="NAME|FILE|none",
+    help="Monthly climatology of the fine grid: era5 (bundled), a file, or none.  [default: the "
+    "prior's own, or era5 where it fits]",
+)  # fmt: skip
+_climatology_period = click.option(
+    "--climatology-period", callback=parse_months, metavar="FROM,TO",
+    help="First and last month that are averaged, if FILE is a series.  [default: all]",
+)  # fmt: skip
+
+
+def climatology(command: Command) -> Command:
+    """Add --climatology and --climatology-period."""
+    return _climatology(_climatology_period(command))
+
+
 device = click.option(
     "--device", type=Choice(choices.DEVICES), default="auto", show_default=True,
     help="Device to compute on; auto uses a GPU if available.",

@@ -48,6 +48,7 @@ def parse_spread(
 @options.factor
 @options.blind
 @options.statics
+@options.climatology
 @click.option(
     "--steps",
     type=options.integer("steps", 2),
@@ -76,6 +77,8 @@ def perturb(
     factor: int | None,
     blind: bool,
     statics: Path | None,
+    climatology: str,
+    climatology_period: tuple[str, str] | None,
     steps: int | None,
     keep: str,
     device: str,
@@ -102,6 +105,7 @@ def perturb(
         members=members, seed=seed, steps=steps or 0, keep=keep, consistent=consistent,
         device=device, rename=rename, units=units, missing=missing,
         history=options.command_line(), period=period,
+        climatology=climatology, climatology_period=climatology_period,
     )  # fmt: skip
     perturbation = PerturbationOptions(
         0.3 if strength is None else strength, target_spread, centred

@@ -37,7 +37,7 @@ def assimilate(
 ) -> list[Row]:
     """Write the ensemble of analyses, and return scores at the observations."""
     path = find_prior(prior)
-    inputs = [files.inputs, options, ensemble, path]
+    inputs = [files.inputs, options, ensemble, ensemble.climatology_file, path]
     check_output(files.analysis, inputs, overwrite)
     if files.report is not None:
         check_output(files.report, [*inputs, files.analysis], overwrite, suffixes=(".csv",))

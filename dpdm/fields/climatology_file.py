@@ -8,7 +8,7 @@ the file; one that the user declares for the input is taken only where the file 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from dpdm.fields.climatology_grid import (
     check_climatology_spacing,
     check_extent,
     check_land,
+    extend_within,
     regrid_months,
     select_around,
 )
@@ -41,7 +42,7 @@ from dpdm.fields.time import (
 )
 from dpdm.fields.time_axis import date_twelve_months, find_month_dim, select_with_bounds
 from dpdm.fields.value_checks import load_checked_fields
-from dpdm.fields.variables import FileVariable, identify_variable
+from dpdm.fields.variables import FileVariable, identify_variable, is_anomaly
 from dpdm.system import sha256
 
 Array = NDArray[np.float64]
@@ -50,7 +51,7 @@ MONTH_NAMES = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
     "October", "November", "December",
 )  # fmt: skip
-PERIOD_PATTERN = r"\d{4}(-(0[1-9]|1[0-2]))?"  # of a year or a month
+BLOCK_BYTES = 2**26  # of the steps that are read at a time
 PERIOD_HINT = "Give first and last month, as in --climatology-period 1991-01,2020-12."
 
 
@@ -95,6 +96,7 @@ class FileRequest:
         """Return the file's fields of known variables, and whether its months have dates."""
         raw = date_twelve_months(open_raw(self.path))
         known = {str(name): _known_names(array, self.rename) for name, array in raw.items()}
+        self._refuse_anomalies(raw, known)
         spoken = set().union(*known.values())
         bare = {
             n for old, names in known.items() if not raw[old].attrs.get("units") for n in names
@@ -109,6 +111,16 @@ class FileRequest:
             undated=True,
         )
         return self._select(fields), find_month_dim(raw) is None
+
+    def _refuse_anomalies(self, raw: xr.Dataset, known: Mapping[str, set[str]]) -> None:
+        """Refuse anomalies under the name of a variable that is used."""
+        for name, names in known.items():
+            if is_anomaly(raw[name]) and names & set(self.names):
+                raise DpdmError(
+                    f"{self.path}: {name} holds anomalies, and a climatology is the variable "
+                    "itself.",
+                    "Give the means to which they are anomalies.",
+                )
 
     def _select(self, fields: xr.Dataset) -> xr.Dataset:
         """Return the variables that are used, of one member."""
@@ -132,17 +144,20 @@ def _known_names(array: xr.DataArray, rename: Mapping[str, str]) -> set[str]:
     return {str(array.name), *chosen, *([found.name] if found else [])}
 
 
-def read_monthly_means(request: FileRequest, grid: Grid) -> MonthlyMeans:
-    """Return the mean of each calendar month of a file, on a grid that it covers."""
+def read_monthly_means(
+    request: FileRequest, grid: Grid, margin: tuple[int, int] = (0, 0)
+) -> MonthlyMeans:
+    """Return the mean of each calendar month of a file on a grid that it covers, and around it."""
     path = request.path
     fields, dated = request.open()
     own = grid_of(fields)
     check_extent(own, grid, str(path))
     check_climatology_spacing(own, grid, str(path))
-    fields = select_around(fields, grid)
+    wide = extend_within(own, grid, margin)
+    fields = select_around(fields, wide)
     with prefix_file_name(path):
         steps, period, note = select_steps(fields, request.period, dated)
-    means = regrid_months(average_months(fields, steps, path), grid)
+    means = regrid_months(average_months(fields, steps, path), wide)
     check_land(means, grid, str(path))
     if note:
         warnings.warn(f"{path}: {note}", DpdmWarning, stacklevel=2)
@@ -276,26 +291,42 @@ def check_all_months(months: NDArray[np.int64]) -> None:
 
 def average_months(fields: xr.Dataset, steps: Sequence[int], path: Path) -> xr.Dataset:
     """Return the mean of each calendar month (month, lat, lon) over steps, by their days."""
-    single = "time" not in fields.dims or len(steps) == 1
-    months, days = ([0], [1.0]) if single else _months_and_days(fields)
+    single = "time" not in fields.dims or fields.sizes["time"] == 1
+    months, weights = ([0], [1.0]) if single else _months_and_weights(fields)
     names, shape = [*map(str, fields.data_vars)], grid_of(fields).shape
     total, known = (np.zeros((1 if single else 12, len(names), *shape)) for _ in range(2))
-    for step in steps:
-        one = fields.isel(time=step) if "time" in fields.dims else fields
-        loaded = load_checked_fields(one, path, gaps=True)
-        values = np.stack([loaded[n].transpose("lat", "lon").values for n in names]).astype(float)
-        seen = np.isfinite(values)
-        total[months[step]] += days[step] * np.where(seen, values, 0.0)
-        known[months[step]] += days[step] * seen
+    for block, values in _read_blocks(fields, names, steps, path):
+        for step, each in zip(block, values, strict=True):
+            seen = np.isfinite(each)
+            total[months[step]] += weights[step] * np.where(seen, each, 0.0)
+            known[months[step]] += weights[step] * seen
     mean = np.divide(total, known, out=np.full_like(total, np.nan), where=known > 0)
     return _label_months(mean, fields)
 
 
-def _months_and_days(fields: xr.Dataset) -> tuple[list[int], list[float]]:
-    """Return the calendar month, 0 to 11, and the length in days of each step."""
+def _read_blocks(
+    fields: xr.Dataset, names: Sequence[str], steps: Sequence[int], path: Path
+) -> Iterator[tuple[Sequence[int], Array]]:
+    """Yield some steps at a time, and their values (n, C, H, W)."""
+    series = fields if "time" in fields.dims else fields.expand_dims("time")
+    size = max(1, int(BLOCK_BYTES * series.sizes["time"] / series.nbytes))
+    for start in range(0, len(steps), size):
+        block = steps[start : start + size]
+        loaded = load_checked_fields(series.isel(time=block), path, gaps=True)
+        arrays = [loaded[name].transpose("time", "lat", "lon").values for name in names]
+        yield block, np.stack(arrays, axis=1)
+
+
+def _months_and_weights(fields: xr.Dataset) -> tuple[list[int], list[float]]:
+    """Return the calendar month, 0 to 11, and the weight of each step.
+
+    Steps count by their length; months equally, a February of 29 days like others.
+    """
     time, bounds = fields["time"], time_bounds(fields)
     months = month_numbers(time, bounds) % MONTHS_PER_YEAR
-    return months.tolist(), step_days(time, bounds).values.tolist()
+    days = step_days(time, bounds).values
+    equal = period_of(time, bounds) == "month"
+    return months.tolist(), (np.ones_like(days) if equal else days).tolist()
 
 
 def _label_months(mean: Array, fields: xr.Dataset) -> xr.Dataset:

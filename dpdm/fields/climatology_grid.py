@@ -14,10 +14,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.fields.grid import Array, Grid, align_longitudes, grid_of
-from dpdm.fields.regrid import apply_matrices, apply_mean, average_conservative, bilinear_matrices
+from dpdm.fields.grid import Array, Grid, align_longitudes, extend_grid, grid_of
+from dpdm.fields.regrid import (
+    apply_matrices,
+    apply_mean,
+    average_conservative,
+    bilinear_matrices,
+    mean_matrices,
+)
 from dpdm.fields.statics import MEAN_SPACING_RATIO, read_bundled_statics, regrid_statics
-from dpdm.fields.subset import select_on_grid
+from dpdm.fields.subset import locate_subgrid, select_on_grid
 
 COARSEST_RATIO = 1.6  # spacing of the fields over that of the target
 LAND = 0.5  # land fraction from which on a cell is land
@@ -39,6 +45,17 @@ def cells_around(own: Grid, grid: Grid) -> tuple[Cells, Cells, Array]:
     return rows, columns % count, own.lon[0] + step * columns
 
 
+def extend_within(own: Grid, grid: Grid, margin: tuple[int, int]) -> Grid:
+    """Return a grid with so many rows and columns around it, as far as its climatology reaches."""
+    wide = extend_grid(grid, *margin)
+    south, north = own.lat_edges[[0, -1]]
+    west, east = own.lon_edges[[0, -1]]
+    lon = align_longitudes(wide.lon, own.lon)
+    inside = own.cyclic | ((lon >= west - 1e-6) & (lon <= east + 1e-6))
+    rows = (wide.lat >= south - 1e-6) & (wide.lat <= north + 1e-6)
+    return Grid(wide.lat[rows], wide.lon[inside])
+
+
 def select_around(fields: xr.Dataset, grid: Grid) -> xr.Dataset:
     """Return the cells of fields between which a grid's cells lie, on contiguous longitudes."""
     rows, columns, lon = cells_around(grid_of(fields), grid)
@@ -56,7 +73,26 @@ def regrid_months(fields: xr.Dataset, grid: Grid) -> xr.Dataset:
     own = grid_of(fields)
     if any(t > MEAN_SPACING_RATIO * s for t, s in zip(grid.spacing, own.spacing, strict=True)):
         return average_conservative(fields, grid)
-    return apply_matrices(fields, grid, bilinear_matrices(own, grid), apply_mean)
+    return interpolate_known(fields, grid)
+
+
+def select_cells(fields: xr.Dataset, grid: Grid) -> xr.Dataset:
+    """Return the cells of a grid out of fields that have them."""
+    rows, columns = locate_subgrid(grid, grid_of(fields))
+    return fields.isel(lat=rows, lon=columns)
+
+
+def average_covered(fields: xr.Dataset, target: Grid) -> xr.Dataset:
+    """Return the means over the cells of a coarser grid, NaN where the fields have no cell."""
+    matrices = mean_matrices(grid_of(fields), target)
+    rows, columns = (np.asarray(matrix.sum(axis=1)) > 0 for matrix in matrices)
+    covered = xr.DataArray(np.outer(rows, columns), dims=("lat", "lon"))
+    return apply_matrices(fields, target, matrices, apply_mean).where(covered)
+
+
+def interpolate_known(fields: xr.Dataset, target: Grid) -> xr.Dataset:
+    """Return the bilinear interpolation of the known ones among the cells around each centre."""
+    return apply_matrices(fields, target, bilinear_matrices(grid_of(fields), target), apply_mean)
 
 
 def check_extent(own: Grid, grid: Grid, name: str) -> None:
@@ -94,7 +130,7 @@ def check_climatology_spacing(own: Grid, grid: Grid, name: str) -> None:
 def check_land(fields: xr.Dataset, grid: Grid, name: str) -> None:
     """Refuse months without values on land; missing values at sea are allowed."""
     land = regrid_statics(read_bundled_statics(), grid)["land_fraction"].values > LAND
-    for variable, array in fields.data_vars.items():
+    for variable, array in select_cells(fields, grid).data_vars.items():
         gaps: NDArray[np.bool_] = array.isnull().any("month").values
         if gaps.all():
             raise DpdmError(

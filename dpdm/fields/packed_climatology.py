@@ -32,6 +32,9 @@ DECODER_BYTES = 64 * 2**20  # that a tile may make the decoder allocate
 LZMA_FILTERS = (
     {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 2**20, "lc": 4},
 )
+HEADER_FAULTS = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
 INVERSES: dict[str, Callable[[Array], Array]] = {
     "identity": lambda value: value,
     "log1p": np.expm1,
@@ -186,7 +189,7 @@ def read_packed_climatology(path: Path) -> PackedClimatology:
                 raise ValueError(f"a header of {length} bytes")
             found = _parse_header(json.loads(file.read(length)), path, file.tell())
         _check_layout(found, size)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as fault:
+    except HEADER_FAULTS as fault:
         raise damaged_climatology_error(path, fault) from fault
     return found
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from dpdm.errors import DpdmError
+from dpdm import choices
+from dpdm.errors import DpdmError, did_you_mean
 from dpdm.fields.climatology_file import (
     PERIOD_HINT,
     FileRequest,
@@ -25,7 +26,7 @@ from dpdm.fields.climatology_file import (
     read_monthly_means,
 )
 from dpdm.fields.climatology_grid import cells_around, regrid_months
-from dpdm.fields.grid import Array, Grid
+from dpdm.fields.grid import Array, Grid, extend_grid
 from dpdm.fields.packed_climatology import PackedClimatology, read_packed_climatology
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.time import (
@@ -39,8 +40,8 @@ from dpdm.fields.time import (
     to_cftime,
 )
 
-BUNDLED = "era5"
-DEFAULT, NONE = "", "none"
+BUNDLED, NONE = choices.CLIMATOLOGIES
+DEFAULT = ""
 NAMED_CHOICES = (DEFAULT, NONE, BUNDLED)
 DEFAULT_SPACING_RATIOS = (0.6, 1.6)  # target over climatology, of a default
 MONTH_DAYS = np.array([31, 28.25, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
@@ -122,16 +123,19 @@ def _interval_weights(start: float, end: float) -> Array:
 
 
 def _interpolation_weights(position: float) -> Array:
-    """Return the weights (12,) of linear interpolation between the middles of months.
+    """Return the weights (12,) of linear interpolation in time between the middles of months.
 
     Example:
-        >>> _interpolation_weights(0.75).tolist()[:3]  # three weeks into January
-        [0.75, 0.25, 0.0]
+        >>> _interpolation_weights(6.75).tolist()[6:8]  # three weeks into July
+        [0.75, 0.25]
     """
-    before = floor(position - 0.5)
-    after = position - 0.5 - before
+    month = floor(position)
+    beyond = position - month - 0.5  # of the month, from its middle
+    other = month + (1 if beyond >= 0 else -1)
+    length, next_length = MONTH_DAYS[[month % 12, other % 12]]
+    share = abs(beyond) * length / ((length + next_length) / 2)
     weights = np.zeros(12)
-    weights[[before % 12, (before + 1) % 12]] = 1 - after, after
+    weights[[month % 12, other % 12]] = 1 - share, share
     return weights
 
 
@@ -144,6 +148,7 @@ def open_climatology(
     rename: Mapping[str, str] = {},
     units: Mapping[str, str] = {},
     missing: MissingCodes = {},
+    margin: tuple[int, int] = (0, 0),
 ) -> ReferenceClimatology | None:
     """Return the climatology of a grid, None where there is none.
 
@@ -156,14 +161,16 @@ def open_climatology(
         rename: Names of variables in a file, by canonical name.
         units: Units of a file's variables that have none, by variable.
         missing: Codes of missing values of a file.
+        margin: Rows and columns around the grid that are returned too, as far as they are known.
     """
     check_climatology_period(choice, period)
     if choice == NONE:
         return None
     if choice in NAMED_CHOICES:
-        return open_bundled_climatology(grid, names, required=choice == BUNDLED)
+        return open_bundled_climatology(grid, names, choice == BUNDLED, margin)
+    check_file_name(choice)
     request = FileRequest(Path(choice), names, period, rename, units, missing)
-    means = read_monthly_means(request, grid)
+    means = read_monthly_means(request, grid, margin)
     return ReferenceClimatology(means.name, means.period, means.fields, means.sha256)
 
 
@@ -181,6 +188,15 @@ def check_climatology_period(choice: str, period: tuple[str, str] | None) -> Non
         )
 
 
+def check_file_name(choice: str) -> None:
+    """Refuse a name that is neither a climatology's nor a file's."""
+    if not Path(choice).suffix and not Path(choice).exists():
+        raise DpdmError(
+            f"There is no climatology {choice}: no such file, and no bundled one of that name.",
+            did_you_mean(choice, choices.CLIMATOLOGIES, f"Give {BUNDLED}, {NONE} or a file."),
+        )
+
+
 @cache
 def bundled_climatology() -> PackedClimatology:
     """Return the bundled climatology, of which only the header is read."""
@@ -188,9 +204,9 @@ def bundled_climatology() -> PackedClimatology:
 
 
 def open_bundled_climatology(
-    grid: Grid, names: Sequence[str], required: bool = False
+    grid: Grid, names: Sequence[str], required: bool = False, margin: tuple[int, int] = (0, 0)
 ) -> ReferenceClimatology | None:
-    """Return the bundled climatology on a grid.
+    """Return the bundled climatology on a grid, and so many rows and columns around it.
 
     Without ``required``, None where it has no variable, or another spacing than the grid.
     """
@@ -204,8 +220,9 @@ def open_bundled_climatology(
             f"variables {', '.join(names)}.",
             "Leave --climatology out, or give a file of them with --climatology FILE.",
         )
-    fields = read_bundled_region(packed, known, grid)
-    return ReferenceClimatology(BUNDLED, packed.attrs["period"], regrid_months(fields, grid))
+    wide = extend_grid(grid, *margin)
+    fields = regrid_months(read_bundled_region(packed, known, wide), wide)
+    return ReferenceClimatology(BUNDLED, packed.attrs["period"], fields)
 
 
 def has_default_spacing(grid: Grid, own: Grid) -> bool:

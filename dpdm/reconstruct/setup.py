@@ -203,6 +203,8 @@ class ReconstructionSetup:
             "dpdm": __version__, "prior_sha256": sha256(self.prior), "grid": axes,
             "statics": statics, "variables": units,
         }  # fmt: skip
+        if self.space.climatology is not None:
+            digests["climatology"] = self.space.climatology.provenance
         output = {key: asdict(plan.output)[key] for key in ("layout", "keep", "quantiles")}
         observed = {k: v for k, v in asdict(plan.observations).items() if k != "files"}
         if observed["coverage"] == DEFAULT_COVERAGE:  # not in ledgers of earlier versions
@@ -225,7 +227,7 @@ def prepare_reconstruction(path: Path) -> ReconstructionSetup:
     prior = load_prior(prior_file)
     check_field_prior(prior)
     warn_if_unskilled(prior.contract, prior_file.stem)
-    options = plan_ensemble_options(plan, f"dpdm reconstruct {path.name}")
+    options = plan_ensemble_options(plan, folder, f"dpdm reconstruct {path.name}")
     inputs = find_plan_files(plan.input.files, folder, f"{path}, input, files")
     series = open_series(
         inputs, prior, options.rename, plan.input.units, plan.input.period, options.missing
@@ -262,6 +264,7 @@ FIXED_KEYS = (
 KEY_LABELS = {
     "dpdm": "the version of dpdm", "prior_sha256": "the prior", "grid": "the grid",
     "statics": "the relief or land mask", "variables": "the variables or their units",
+    "climatology": "the climatology",
 }  # fmt: skip
 
 

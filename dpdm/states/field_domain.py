@@ -27,6 +27,7 @@ from dpdm.prior import Prior, check_field_prior
 from dpdm.prior.model_card import warn_if_unskilled
 from dpdm.states.fields import FieldFile, FieldSpace
 from dpdm.states.options import EnsembleOptions, FieldConditioning, Request
+from dpdm.states.reference import open_reference
 from dpdm.states.requirements import (
     check_complete_state,
     check_finer,
@@ -92,11 +93,13 @@ def make_field_space(
     statics, smooth = (
         np.stack([g[n].values.astype(float) for n in g]) for g in (ground, coarse_ground)
     )
+    references = open_reference(prior, grid, None if blind else source, options)
     sampler = choose_sampler_config(options, prior)
     prior.denoiser.to(sampler.device)
     return FieldSpace(
-        coarse, prior, grid, statics, smooth, options, sampler, blind, outside, output_grid, note
-    )
+        coarse, prior, grid, statics, smooth, options, sampler, blind, outside, output_grid, note,
+        None, *references,
+    )  # fmt: skip
 
 
 def build_target_grid(

@@ -20,7 +20,9 @@ from dpdm.diffusion.guidance import Observation
 from dpdm.diffusion.noise import Noise
 from dpdm.diffusion.place_noise import PlaceNoise
 from dpdm.errors import DpdmError
+from dpdm.fields.climatology_grid import interpolate_known
 from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.reference_climatology import ReferenceClimatology
 from dpdm.fields.regrid import interpolate_bilinear, mean_matrices
 from dpdm.fields.subset import locate_subgrid
 from dpdm.fields.time import period_of_length, time_label, year_fractions
@@ -78,6 +80,8 @@ class FieldSpace:
         output_grid: The grid of the output, if it is a part of the fine grid.
         note: Difference between the periods of the coarse fields and of the prior, if any.
         file: The fields of a file of fine fields, or None.
+        climatology: The reference climatology on the fine grid, or None.
+        coarse_climatology: The same on the grid of the coarse fields, None without them.
     """
 
     coarse: xr.Dataset
@@ -92,6 +96,8 @@ class FieldSpace:
     output_grid: Grid | None = None
     note: str = ""
     file: FieldFile | None = None
+    climatology: ReferenceClimatology | None = None
+    coarse_climatology: ReferenceClimatology | None = None
     cache: dict[int, Posterior] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -123,6 +129,10 @@ class FieldSpace:
     def notes(self) -> dict[str, object]:
         """Return the provenance of the input other than its name."""
         notes: dict[str, object] = {"period": self.note} if self.note else {}
+        if self.climatology is not None:
+            notes |= self.climatology.provenance
+        elif self.prior.takes_reference:
+            notes["climatology"] = "none"
         return notes if self.file is None else notes | {"factor": self.file.factor}
 
     @property
@@ -174,10 +184,24 @@ class FieldSpace:
             value = to_tensor(fields, self.names, grid_of(fields).shape)
             row_means, column_means = (torch.from_numpy(m.toarray()) for m in (rows, columns))
             means = BlockMeans(row_means, column_means, value)
-        monthly = select_residual_climatology(self.prior, self.grid, season)
+        reference = self.reference(step)
         return Conditioning(
-            lerp, self.statics, self.smooth, self.grid, self.factor, season, monthly, means
+            lerp, self.statics, self.smooth, self.grid, self.factor, season, reference, means
         )
+
+    def reference(self, step: int) -> tuple[Tensor, Tensor] | None:
+        """Return the climatology of one step (C, H, W), and its coarse-cell means interpolated.
+
+        The second is missing everywhere without coarse fields.
+        """
+        if self.climatology is None:
+            return None
+        moment = self.coarse.get("time"), self.coarse.get("time_bnds"), step
+        fine = to_tensor(self.climatology.state(*moment), self.names, self.grid.shape)
+        if self.coarse_climatology is None:
+            return fine, torch.full_like(fine, torch.nan)
+        lerp = interpolate_known(self.coarse_climatology.state(*moment), self.grid)
+        return fine, to_tensor(lerp, self.names, self.grid.shape)
 
     def posterior(self, step: Step) -> Posterior:
         """Return the conditional prior of a step; the last one is cached."""
@@ -362,20 +386,3 @@ class FieldSpace:
         check_required_memory(
             needed, f"{self.options.members} members of one step take", hint, share=0.8
         )
-
-
-def select_residual_climatology(
-    prior: Prior, grid: Grid, season: float | None
-) -> torch.Tensor | None:
-    """Return the prior's residual climatology of a season, if it has one."""
-    if not prior.climatology:
-        return None
-    trained = Grid(prior.climatology["lat"].numpy(), prior.climatology["lon"].numpy())
-    if not trained.is_same(grid):
-        raise DpdmError(
-            "The prior holds the residual climatology of its training region, and the target is "
-            "another grid.",
-            'Give the training grid with --grid, or train without: climatology = "no".',
-        )
-    fields = prior.climatology["fields"].double()
-    return fields.mean(0) if season is None else fields[int(season * 12)]

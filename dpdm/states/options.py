@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpdm import choices
 from dpdm.diffusion.guidance import GUIDES, Guide, mmps
 from dpdm.errors import DpdmError
 from dpdm.fields.plausibility import MissingCodes
@@ -81,6 +82,8 @@ class EnsembleOptions:
         mask: A GeoJSON file; cells outside its polygons are missing.
         period: "any" to accept input of another period than that of the training data.
         missing: Codes of missing values, by variable; of all variables under "".
+        climatology: "era5", "none", a file, or empty for the default of prior and grid.
+        climatology_period: First and last month of a file's series that are averaged, or None.
     """
 
     members: int = 33
@@ -98,6 +101,14 @@ class EnsembleOptions:
     mask: Path | None = None
     period: str = ""
     missing: MissingCodes = field(default_factory=dict)
+    climatology: str = ""
+    climatology_period: tuple[str, str] | None = None
+
+    @property
+    def climatology_file(self) -> Path | None:
+        """Return the file of the climatology, if it is one."""
+        named = self.climatology in ("", *choices.CLIMATOLOGIES)
+        return None if named else Path(self.climatology)
 
 
 @dataclass(frozen=True)

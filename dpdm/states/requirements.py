@@ -231,11 +231,13 @@ def refuse_field_options(
     options: EnsembleOptions, conditioning: FieldConditioning, codes: bool = False
 ) -> None:
     """Refuse options of fields on the Earth for a prior of trajectories."""
-    field_options = options.consistent, options.rename, options.units, codes
+    chosen = options.climatology, options.climatology_period
+    field_options = options.consistent, options.rename, options.units, codes, *chosen
     if conditioning != FieldConditioning() or any(field_options):
         raise DpdmError(
-            "--factor, --blind, --consistent, --statics, --var, --units and --missing apply to "
-            "fields on the Earth, and this is a prior of trajectories.",
+            "--factor, --blind, --consistent, --statics, --climatology, --climatology-period, "
+            "--var, --units and --missing apply to fields on the Earth, and this is a prior of "
+            "trajectories.",
             "Leave them out, or choose another --prior.",
         )
 
@@ -246,6 +248,7 @@ def refuse_field_request(request: Request) -> None:
     field_options = {
         "--coarse": files.coarse, "--statics": files.statics, "--bbox": ensemble.bbox,
         "--var": ensemble.rename, "--units": ensemble.units, "--missing": ensemble.missing,
+        "--climatology": ensemble.climatology, "--climatology-period": ensemble.climatology_period,
         "--coarse-error": request.observations.coarse_error,
     }  # fmt: skip
     for option, value in field_options.items():
