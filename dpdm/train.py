@@ -44,7 +44,7 @@ def train(
     task: Any = kind.build(sources, factor, window)
     if task.start is not None:
         start = sources.start or find_prior(field_series.BUNDLED_PRIOR)
-        task.contract.training |= {"start": start.stem, "start_sha256": sha256(start)}
+        task.contract.training.update(start=start.stem, start_sha256=sha256(start))
     if latent:
         renew = overwrite and not checkpoint.exists()
         task = train_autoencoder(kind, task, out, minutes, device, report, renew)

@@ -17,7 +17,7 @@ from dpdm.info import describe_prior
 from dpdm.prior import Prior, load_prior, save_prior
 from dpdm.prior.model_card import ModelCard
 from dpdm.prior.networks import new_denoiser
-from dpdm.prior.normaliser import Normaliser, VariableSpec
+from dpdm.prior.normaliser import Normaliser, VariableSpec, count_conditioning_channels
 from dpdm.states.field_domain import fit_field_space, open_field_file
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import EnsembleOptions, FieldConditioning
@@ -27,14 +27,15 @@ FINE = Grid(np.arange(16.125, 28, 0.25), np.arange(96.125, 112, 0.25))
 UNITS = {"t2m": "K", "tp": "mm day-1"}
 
 
-def prior_with(reference: tuple[float, ...] = (1.0,), **rest: Any) -> Prior:
+def prior_with(reference: tuple[float, ...] = (1.0, 1.0, 1.0), **rest: Any) -> Prior:
     kinds = {"t2m": ("identity", 285.0, 10.0), "tp": ("log1p", 1.0, 0.5)}
     channels = tuple(
         VariableSpec(n, "", n, UNITS[n], *kind, ((4.0, 1.0),), reference=reference)
         for n, kind in kinds.items()
     )
-    contract = ModelCard((0.25, 0.25), (4, 4), 32, 30.4, (0.002, 80.0), NET, rest.pop("card", {}))
-    return Prior(new_denoiser(2, NET), Normaliser(channels), contract, **rest)
+    net = NET | {"given": count_conditioning_channels(2, bool(reference))}
+    contract = ModelCard((0.25, 0.25), (4, 4), 32, 30.4, (0.002, 80.0), net, rest.pop("card", {}))
+    return Prior(new_denoiser(2, net), Normaliser(channels), contract, **rest)
 
 
 def climate(grid: Grid = FINE, months: tuple[int, ...] = tuple(range(1, 13))) -> xr.Dataset:
@@ -141,7 +142,7 @@ def own(grid: Grid = FINE) -> dict[str, torch.Tensor]:
 
 
 def test_the_priors_own_comes_first_where_it_covers(coarse):
-    prior = prior_with(reference=(1.0,), card={"period": ["2005-01-01", "2011-12-31"]})
+    prior = prior_with(card={"period": ["2005-01-01", "2011-12-31"]})
     prior = replace(prior, reference=own())
     space = space_of(coarse, prior)
     reference = space.conditioning(1).reference
