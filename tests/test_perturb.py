@@ -190,5 +190,6 @@ def test_trajectories_that_do_not_fit_are_refused(lines: None) -> None:
     ):
         refused(LINES.replace("spirals.nc", name), what)
     refused(f"{LINES} --factor 4", "this is a prior of trajectories")
+    refused(f"{LINES} --climatology era5", "this is a prior of trajectories")
     refused(f"{LINES} --strength 1 --target-spread 2", "either --strength", code=2)
     refused(f"{LINES} --target-spread a=b", "not a number", code=2)

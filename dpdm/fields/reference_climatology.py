@@ -221,8 +221,8 @@ def open_bundled_climatology(
             "Leave --climatology out, or give a file of them with --climatology FILE.",
         )
     wide = extend_grid(grid, *margin)
-    fields = regrid_months(read_bundled_region(packed, known, wide), wide)
-    return ReferenceClimatology(BUNDLED, packed.attrs["period"], fields)
+    parts = (regrid_months(read_bundled_region(packed, name, wide), wide) for name in known)
+    return ReferenceClimatology(BUNDLED, packed.attrs["period"], xr.merge(parts))
 
 
 def has_default_spacing(grid: Grid, own: Grid) -> bool:
@@ -231,12 +231,11 @@ def has_default_spacing(grid: Grid, own: Grid) -> bool:
     return all(low <= t / s <= high for t, s in zip(grid.spacing, own.spacing, strict=True))
 
 
-def read_bundled_region(packed: PackedClimatology, names: Sequence[str], grid: Grid) -> xr.Dataset:
-    """Return the packed fields (month, lat, lon) on the cells around a grid."""
+def read_bundled_region(packed: PackedClimatology, name: str, grid: Grid) -> xr.Dataset:
+    """Return a packed variable (month, lat, lon) on the cells around a grid."""
     own = packed.grid
     rows, columns, lon = cells_around(own, grid)
-    arrays = {}
-    for name in names:
-        attrs = packed.variables[packed.names.index(name)].attrs
-        arrays[name] = (("month", "lat", "lon"), packed.read(name, rows, columns), attrs)
-    return xr.Dataset(arrays, {"month": np.arange(1, 13), "lat": own.lat[rows], "lon": lon})
+    attrs = packed.variables[packed.names.index(name)].attrs
+    values = packed.read(name, rows, columns)
+    axes = {"month": np.arange(1, 13), "lat": own.lat[rows], "lon": lon}
+    return xr.Dataset({name: (("month", "lat", "lon"), values, attrs)}, axes)

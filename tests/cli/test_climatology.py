@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import xarray as xr
 
@@ -113,15 +112,14 @@ def test_a_prior_without_reference_refuses_one(place):
 
 
 def test_a_plan_names_it(place):
-    coarse_world(3).to_netcdf("in_0.nc")
-    text = plan(place).read_text().replace("prior.safetensors", "knowing.safetensors")
+    coarse_world(2).to_netcdf("in_0.nc")
+    text = plan(place, members=0).read_text().replace("prior.safetensors", "knowing.safetensors")
     keys = 'climatology = "normals.nc"\nclimatology_period = ["2000", "2001"]\n[draw]'
     Path("plan.toml").write_text(text.replace("[draw]", keys))
     done("reconstruct", "plan.toml", "out")
     with xr.open_dataset("out/fine_2000.nc") as out:
         assert out.attrs["dpdm_climatology"] == "normals.nc"
         assert out.attrs["dpdm_climatology_period"] == "2000-01 to 2001-12"
-        assert bool(np.isfinite(out["t2m_mean"]).all())
     Path("plan.toml").write_text(
         text.replace("[draw]", keys.replace('["2000", "2001"]', '["2001", "2001"]'))
     )
