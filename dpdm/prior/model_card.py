@@ -43,6 +43,7 @@ from dpdm.prior.normaliser import TRANSFORMS, VariableSpec, count_conditioning_c
 FORMAT_VERSION = 1
 MAX_JSON_DEPTH = 8  # nesting of a header
 MAX_HEADER_LENGTH = 10_000  # characters of a string in a header
+DELTA_SUFFIX = ", over the delta method"  # of held-out scores over that method's
 REFETCH_HINT = "Get the file again from its source, or train a prior with dpdm train."
 
 
@@ -420,13 +421,18 @@ def skill_warning(contract: ModelCard, scores: Mapping[str, Any]) -> str:
     if "codes" in contract.net:
         return ""
     known = reference_ratios(scores)
-    reference = "no prediction at all" if contract.states else "bilinear interpolation"
-    worse = [f"{name} ({ratio:.3g})" for name, ratio in known.items() if ratio > 1]
-    if worse:
-        return (
-            f"on held-out data the prior is worse than {reference}, by the ratio of their "
-            f"RMSE: {', '.join(worse)}. Train it for longer or on more data."
-        )
+    usual = "no prediction at all" if contract.states else "bilinear interpolation"
+    for reference, suffix in (("the delta method", DELTA_SUFFIX), (usual, "")):
+        worse = [
+            f"{name.removesuffix(DELTA_SUFFIX)} ({ratio:.3g})"
+            for name, ratio in known.items()
+            if ratio > 1 and name.endswith(suffix)
+        ]
+        if worse:
+            return (
+                f"on held-out data the prior is worse than {reference}, by the ratio of their "
+                f"RMSE: {', '.join(worse)}. Train it for longer or on more data."
+            )
     if not known and not contract.states and not any(scores.values()):
         return f"no data were held out, so it is not known whether the prior beats {reference}."
     return ""

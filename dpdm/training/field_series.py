@@ -25,7 +25,7 @@ from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.trajectories import holds_trajectories
 from dpdm.fields.value_checks import load_checked_fields
 from dpdm.prior import Prior, find_prior, load_prior, read_prior_header
-from dpdm.prior.model_card import ModelCard
+from dpdm.prior.model_card import DELTA_SUFFIX, ModelCard
 from dpdm.prior.networks import new_denoiser
 from dpdm.prior.normaliser import (
     Normaliser,
@@ -60,7 +60,7 @@ from dpdm.training.reference import Index, PseudoYears, SeriesClimatology
 BUNDLED_PRIOR = "default"
 SPACING_RATIOS = (0.75, 1.33)  # of the grid to the bundled prior's, to begin with it
 MIN_CLIMATOLOGY_YEARS = 3  # from which on a series is referred to its own climatology
-DELTA_SUFFIX, WITHOUT_SUFFIX = ", over the delta method", ", without reference"
+WITHOUT_SUFFIX = ", without reference"
 HeldOutWindow = tuple[Index, Index, int]
 
 

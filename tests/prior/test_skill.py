@@ -129,3 +129,13 @@ def test_training_states_at_its_end_that_nothing_was_held_out(here: Path) -> Non
     command = "train fine.nc --out n.safetensors --factor 4 --config a.toml"
     told = done(*command.split())
     assert "Warning: n.safetensors: no data were held out" in told.stderr
+
+
+def test_a_prior_that_adds_nothing_to_the_delta_method_is_named() -> None:
+    scores = {"t2m": 0.3, "t2m, over the delta method": 1.02, "tp": 0.6}
+    card = ModelCard((0.25, 0.25), (4, 4), 32, 30.4, (0.002, 80.0), {"depth": 1})
+    warning = skill_warning(card, scores)
+    assert "worse than the delta method" in warning
+    assert "t2m (1.02)" in warning
+    assert "tp" not in warning
+    assert skill_warning(card, {"t2m": 0.3, "t2m, over the delta method": 0.98}) == ""
