@@ -65,7 +65,7 @@ def apply_delta_method(coarse: xr.Dataset, detail: xr.Dataset, known: Grid) -> x
         detail: The climatology minus the interpolation of its coarse means, on the output's cells.
         known: The cells where the climatology is known. Coarse cells beyond them have no anomaly.
     """
-    covered = select_covered(coarse, known)
+    covered = select_covered(coarse[[n for n in detail if n in coarse]], known)
     assert covered is not None  # or there would be no detail
     fields = interpolate_bilinear(covered, grid_of(detail)) + detail
     return fields.assign({n: fields[n].clip(min=0.0) for n in AMOUNTS if n in fields})

@@ -77,8 +77,9 @@ class Normals:
         if self.own.data_vars:
             text = OWN_MEAN if 0 in self.own["month"] else OWN_MONTHS
             groups[text] = [str(n) for n in self.own.data_vars]
+        some = len(groups) > 1 or self.equal
         notes = [
-            f"ACC{f' of {join_in_sentence(names)}' if len(groups) > 1 else ''} against {text}: "
+            f"ACC{f' of {join_in_sentence(names)}' if some else ''} against {text}: "
             "centred correlation of the anomalies from it."
             for text, names in groups.items()
             if names

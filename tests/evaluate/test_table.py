@@ -199,6 +199,7 @@ def test_a_truth_that_is_the_climatology_is_said_and_scored_without_it() -> None
     assert all("acc" not in row for row in rows(table).values())
     assert rows(table, "tp")["delta method"]["rmse"] > 0
     assert "acc" in rows(table, "tp")["lerp"]
+    assert f"ACC of tp against a.nc 2001-2010 monthly climatology: {MEANING}" in table.notes
 
 
 def test_a_variable_without_a_climatology_is_scored_as_without_any() -> None:
