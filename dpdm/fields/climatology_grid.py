@@ -143,5 +143,5 @@ def check_land(fields: xr.Dataset, grid: Grid, name: str) -> None:
                 f"{name}: {variable} is missing in {int((gaps & land).sum())} cells of land in "
                 f"the target, first at latitude {grid.lat[row]:g}, longitude "
                 f"{grid.lon[column]:g}.",
-                "Fill the gaps, as with cdo setmisstonn, or leave them out with --bbox.",
+                "Fill the gaps, or leave them out with --bbox.",
             )

@@ -23,6 +23,7 @@ from dpdm.config import (
     read_settings,
 )
 from dpdm.errors import DpdmError
+from dpdm.fields.climatology_file import is_whole_year
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.states.options import DEFAULT_COVERAGE, AssimilationOptions, EnsembleOptions
 
@@ -193,9 +194,17 @@ PERIOD_RULE: ValueRule = (
     _is_period,
     'Give the first and the last month, as in ["1836-01", "2015-12"].',
 )
-MONTHS_RULE: ValueRule = (
-    lambda dates: _is_period(dates) and all(len(date) <= len("1991-01") for date in dates),
-    'Give the first and the last month, as in ["1991-01", "2020-12"].',
+
+
+def _is_period_of_years(dates: Sequence[str]) -> bool:
+    """Return whether dates are empty, or two months or years in order, a year apart or more."""
+    months = _is_period(dates) and all(len(date) <= len("1991-01") for date in dates)
+    return months and (not dates or is_whole_year((dates[0], dates[1])))
+
+
+YEARS_RULE: ValueRule = (
+    _is_period_of_years,
+    'Give the first and the last month of a year or more, as in ["1991-01", "2020-12"].',
 )
 PLAN_RULES: dict[str, ValueRule] = {
     "input.files": (bool, 'Name files, as in files = ["20cr/*.nc"].'),
@@ -207,7 +216,7 @@ PLAN_RULES: dict[str, ValueRule] = {
         f"Give 2 to {OPTION_LIMITS['steps']}, or 0.",
     ),
     "prior.period": choice_rule("", "any"),
-    "prior.climatology_period": MONTHS_RULE,
+    "prior.climatology_period": YEARS_RULE,
     "draw.sampler": choice_rule("", choices.SAMPLERS),
     "adjust.method": choice_rule(choices.ADJUSTMENTS),
     "adjust.reference": PERIOD_RULE,
@@ -244,6 +253,12 @@ def check_key_conflicts(plan: Plan, path: Path) -> None:
             f"{path}, adjust, method is {plan.adjust.method!r} without a reference period.",
             'Give one, as in reference = ["1981-01", "2010-12"].',
         )
+    if plan.prior.climatology_period and not names_climatology_file(plan):
+        raise DpdmError(
+            f"{path}, prior, climatology_period selects the years of a file, and climatology "
+            "names none.",
+            'Give the file, as in climatology = "normals.nc", or leave the period out.',
+        )
     if plan.observations.files and not plan.draw.members:
         raise DpdmError(
             f"{path} has observations, and draw, members is 0.", "Draw members to assimilate them."
@@ -255,6 +270,11 @@ def check_key_conflicts(plan: Plan, path: Path) -> None:
                 f"{path}, {key}, rename gives several variables the name {twice[0]}.",
                 "Rename one of them.",
             )
+
+
+def names_climatology_file(plan: Plan) -> bool:
+    """Tell whether the climatology of a plan is a file."""
+    return plan.prior.climatology not in ("", *choices.CLIMATOLOGIES)
 
 
 def find_plan_files(patterns: Sequence[str], folder: Path, where: str) -> list[Path]:
@@ -288,8 +308,7 @@ def missing_codes(codes: tuple[float, ...]) -> MissingCodes:
 def plan_ensemble_options(plan: Plan, folder: Path, history: str) -> EnsembleOptions:
     """Return the options of the ensemble of a plan in a folder."""
     draw, out, prior = plan.draw, plan.output, plan.prior
-    named = prior.climatology in ("", *choices.CLIMATOLOGIES)
-    months = prior.climatology_period
+    is_file, months = names_climatology_file(plan), prior.climatology_period
     box = (out.bbox[0], out.bbox[1], out.bbox[2], out.bbox[3]) if out.bbox else None
     rename = {new: old for old, new in plan.input.rename.items()}
     return EnsembleOptions(
@@ -297,7 +316,7 @@ def plan_ensemble_options(plan: Plan, folder: Path, history: str) -> EnsembleOpt
         plan.run.device, rename, plan.input.units, out.quantiles, box, history,
         period=prior.period,
         missing=missing_codes(plan.input.missing),
-        climatology=prior.climatology if named else str(folder / prior.climatology),
+        climatology=str(folder / prior.climatology) if is_file else prior.climatology,
         climatology_period=(months[0], months[1]) if months else None,
     )  # fmt: skip
 

@@ -29,6 +29,7 @@ SAYS = {  # of a section and key that break a rule
     "observations.withhold": ("1.0", "less than 1"),
     "observations.coverage": ("1.5", "a fraction from 0 to 1"),
     "prior.period": ('"years"', "any"),
+    "prior.climatology_period": ('["1991-01", "1991-11"]', "of a year or more"),
     "observations.guidance": ('"magic"', "Give one of"),
     "output.layout": ('"netcdf"', "netcdf-yearly, zarr"),
     "output.keep": ('"mean"', "members, stats, all"),
@@ -71,6 +72,10 @@ STRANGE = {  # the plan: what is said, the hint
     FILES + '[prior]\nname = "absent.safetensors"': ("no prior absent.safetensors", "Bundled: "),
     FILES + '[prior]\nname = "plan.toml"': ("plan.toml", ""),
     FILES + '[prior]\nname = "roads.safetensors"': ("trajectories of a, b", "name in [prior]"),
+    FILES + '[prior]\nclimatology_period = ["1991", "2020"]': (
+        "selects the years of a file, and climatology names none", 'climatology = "normals.nc"'),
+    FILES + '[prior]\nname = "prior.safetensors"\nclimatology = "era5"': (
+        "climatology in \\[prior\\] era5 is for a prior", "name in [prior]"),
     FILES + '[adjust]\nmethod = "mean"': ("without a reference period", 'reference = ["1981-01"'),
     FILES + '[adjust]\nmethod = "mean"\nreference = ["1961", "1990"]': ("from 2000-10", "within"),
     FILES + '[observations]\nfiles = ["no.csv"]': ("observations, files: no file matches", ""),
