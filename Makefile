@@ -22,7 +22,8 @@ demo: $(VENV)/.dpdm
 	$(BIN)/dpdm downscale sample_data/east_asia_coarse.nc build/east_asia_mean.nc --mean --overwrite
 	$(BIN)/dpdm downscale sample_data/east_asia_coarse.nc build/east_asia.nc --members 20 --keep members --overwrite
 	$(BIN)/dpdm evaluate build/east_asia.nc sample_data/east_asia_fine.nc \
-		--coarse sample_data/east_asia_coarse.nc --also "one evaluation=build/east_asia_mean.nc"
+		--coarse sample_data/east_asia_coarse.nc --climatology none \
+		--also "one evaluation=build/east_asia_mean.nc"
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal

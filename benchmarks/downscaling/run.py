@@ -61,7 +61,8 @@ def judge(options: Namespace, folder: Path) -> None:
         "--keep", "members",
     )  # fmt: skip
     common.dpdm("downscale", coarse, mean, "--prior", options.prior, "--mean")
-    scores = evaluate_files(members, truth, coarse, also={"one evaluation": mean})
+    # the truth is the bundled climatology itself
+    scores = evaluate_files(members, truth, coarse, "none", {"one evaluation": mean})
     print(scores.text())
     names = dict.fromkeys(row["variable"] for row in scores.rows)
     found = {name: figures(scores.rows, name, options.members) for name in names}

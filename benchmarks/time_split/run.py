@@ -5,7 +5,7 @@ over 10 degrees. A prior is trained on 1982-89 by the public command, with ``pri
 settings, and judged on 1990-92, which nothing else has looked at: the settings were chosen with
 ``--validation``, which trains on 1982-88 and judges 1989.
 
-The baseline to beat is lerp + residual climatology: what lerp missed on average in each calendar
+The baseline to beat is the delta method: lerp, plus what it missed on average in each calendar
 month of the training years. RMSE in m/s over all cells, weighted by area. ``one evaluation`` is
 ``dpdm downscale --mean``.
 """
@@ -24,7 +24,7 @@ from dpdm.fields.regrid import coarsen_fields
 SETTINGS = Path(__file__).with_name("prior.toml")
 FACTOR = 4
 WANTED = {"u10": 1.00, "v10": 0.89}  # m/s
-METHODS = {"lerp": "lerp", "lerp + residual climatology": "climatology"}
+METHODS = {"lerp": "lerp", "delta method": "climatology"}
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def judge(options: Namespace, folder: Path) -> None:
         "--keep", "members",
     )  # fmt: skip
     common.dpdm("downscale", coarse, mean, "--prior", prior, "--mean")
-    scores = evaluate_files(members, late, coarse, early, {"one evaluation": mean})
+    scores = evaluate_files(members, late, coarse, str(early), {"one evaluation": mean})
     print(scores.text())
     found = figures(scores.rows, options.members)
     done = {} if options.validation else targets(found, took)
@@ -90,7 +90,7 @@ def figures(rows: list[dict[str, Any]], members: int) -> dict[str, float]:
     found = {f"{v}_rmse_{short}": by[v, m]["rmse"] for v in WANTED for m, short in named.items()}
     for v in WANTED:
         found |= {f"{v}_crps": by[v, ensemble]["crps"], f"{v}_ssr": by[v, ensemble]["ssr"]}
-        found[f"{v}_mae_climatology"] = by[v, "lerp + residual climatology"]["crps"]
+        found[f"{v}_mae_climatology"] = by[v, "delta method"]["crps"]
     return found
 
 

@@ -14,11 +14,9 @@ from dpdm_cli.console import echo
 @click.argument("forecast", type=options.FILE)
 @click.argument("truth", type=options.FILE)
 @options.coarse("Input of the forecast: adds the reference methods and the consistency.")
-@click.option(
-    "--climatology",
-    type=options.FILE,
-    metavar="TRAIN.nc",
-    help="A fine training series: its climatology for the ACC and as a reference method.",
+@options.climatology_options(
+    "; for the ACC and the delta method (lerp + residual climatology).  [default: era5 where it "
+    "fits]"
 )
 @click.option(
     "--also",
@@ -43,7 +41,8 @@ def evaluate(
     forecast: Path,
     truth: Path,
     coarse: Path | None,
-    climatology: Path | None,
+    climatology: str,
+    climatology_period: tuple[str, str] | None,
     also: Mapping[str, str],
     statics: Path | None,
     as_json: bool,
@@ -59,10 +58,10 @@ def evaluate(
     if report is None:
         from dpdm.evaluate import evaluate_files
 
-        table = evaluate_files(*arguments)
+        table = evaluate_files(*arguments, climatology_period=climatology_period)
     else:
         from dpdm.report import report as write_report
 
-        table = write_report(report, *arguments)
+        table = write_report(report, *arguments, climatology_period=climatology_period)
         echo(f"Wrote {report}", err=True)
     echo(table.to_json() if as_json else table.text())

@@ -231,22 +231,22 @@ points = file_option("--points", "STATIONS.csv")
 statics = file_option("--statics", "S.nc")(
     "Your own surface altitude and land fraction, at least as fine as the output."
 )
-_climatology = click.option(
-    "--climatology", type=Climatology(), default="", is_eager=True, metavar="NAME|FILE|none",
-    help="Monthly climatology of the fine grid: era5 (bundled), a file, or none.  [default: the "
-    "prior's own, or era5 where it fits]",
-)  # fmt: skip
-_climatology_period = click.option(
-    "--climatology-period", callback=parse_months, metavar="FROM,TO",
-    help="First and last month that are averaged, if FILE is a series.  [default: all]",
-)  # fmt: skip
 
 
-def climatology(command: Command) -> Command:
-    """Add --climatology and --climatology-period."""
-    return _climatology(_climatology_period(command))
+def climatology_options(text: str) -> Callable[[Command], Command]:
+    """Return --climatology, with the end of its help, and --climatology-period."""
+    choice = click.option(
+        "--climatology", type=Climatology(), default="", is_eager=True, metavar="NAME|FILE|none",
+        help=f"Monthly climatology of the fine grid: era5 (bundled), a file, or none{text}",
+    )  # fmt: skip
+    period = click.option(
+        "--climatology-period", callback=parse_months, metavar="FROM,TO",
+        help="First and last month that are averaged, if FILE is a series.  [default: all]",
+    )  # fmt: skip
+    return lambda command: choice(period(command))
 
 
+climatology = climatology_options(".  [default: the prior's own, or era5 where it fits]")
 device = click.option(
     "--device", type=Choice(choices.DEVICES), default="auto", show_default=True,
     help="Device to compute on; auto uses a GPU if available.",

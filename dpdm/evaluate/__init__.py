@@ -1,7 +1,7 @@
 """Score a forecast against the truth, next to reference methods.
 
 A score means little alone: an RMSE of half a kelvin is good where bilinear interpolation has one
-kelvin and poor where the mean of past years has a tenth. So each table holds the reference
+kelvin and poor where the delta method has a tenth. So each table holds the reference
 methods of ``baselines``, single members, ensemble means and the ensemble, on the same cells and
 times, with ratios to bilinear interpolation ("lerp").
 """
@@ -44,9 +44,16 @@ from dpdm.fields.level_names import statistic_name
 from dpdm.fields.levels import group_families
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import FileOptions, open_fields
+from dpdm.fields.reference_climatology import (
+    NAMED_CHOICES,
+    ReferenceClimatology,
+    open_climatology,
+)
 from dpdm.fields.statics import make_statics
 from dpdm.fields.value_checks import common_missing_codes
 from dpdm.interrupt import check_interrupt
+
+CLIMATOLOGY_MARGIN = 1.5  # coarse cells, those between whose centres the truth's edge may lie
 
 Watch = Callable[[Comparison, Snapshot, Scores], None]
 
@@ -59,26 +66,41 @@ def evaluate_files(
     forecast: Path,
     truth: Path,
     coarse: Path | None = None,
-    climatology: Path | None = None,
+    climatology: str = "",
     also: Mapping[str, Path] = {},
     statics: Path | None = None,
     options: FileOptions = FileOptions(),
     watch: Watch = ignore_scores,
+    climatology_period: tuple[str, str] | None = None,
 ) -> Table:
-    """Score a forecast file as `evaluate` does; ``also`` names further files to score."""
+    """Score a forecast file as `evaluate` does.
+
+    Args:
+        forecast: The forecast.
+        truth: What it is scored against.
+        coarse: Input of the forecast, if known.
+        climatology: Name or file of a climatology, or "none"; by default the bundled one where
+            it covers the truth.
+        also: Further files to score, by the name of their row.
+        statics: The user's topography, for the lapse rate.
+        options: Options of all files.
+        watch: As of `evaluate`.
+        climatology_period: First and last month or year of the climatology, of a file that is a
+            series.
+    """
     load_plugins()
     names = [*map(str, options.open(truth).data_vars)]
     true = open_compared(truth, names, options)
     opened = {
         str(path): open_compared(path, names, options)
-        for path in (forecast, coarse, climatology, *also.values())
+        for path in (forecast, coarse, *also.values())
         if path
     }
     rough = opened.get(str(coarse))
     topography = None if rough is None else read_topography(true, rough, statics, options.missing)
     rivals = {name: opened[str(path)] for name, path in also.items()}
-    normal = opened.get(str(climatology))
-    return evaluate(opened[str(forecast)], true, rough, normal, topography, rivals, watch)
+    known = open_reference(climatology, true, rough, climatology_period, options)
+    return evaluate(opened[str(forecast)], true, rough, known, topography, rivals, watch)
 
 
 def open_compared(path: Path, names: list[str], options: FileOptions) -> xr.Dataset:
@@ -89,17 +111,16 @@ def open_compared(path: Path, names: list[str], options: FileOptions) -> xr.Data
     shared = [n for n in names if n in fields]
     if not shared:
         raise variables_not_found(path, "the truth's", names, fields.data_vars)
-    return xr.Dataset({n: fields[n] for n in shared}, attrs=fields.attrs)
+    return fields.drop_vars([n for n in fields.data_vars if n not in shared])  # with time_bnds
 
 
 def read_topography(
     truth: xr.Dataset, coarse: xr.Dataset, statics: Path | None, missing: MissingCodes = {}
 ) -> xr.DataArray | None:
     """Return the topography of the truth's cells, with a margin of a coarse cell if possible."""
-    grid, other = grid_of(truth), grid_of(coarse)
-    margin = [math.ceil(c / f) for c, f in zip(other.spacing, grid.spacing, strict=True)]
     own = None if statics is None else open_fields(statics, missing=common_missing_codes(missing))
-    for target in (extend_grid(grid, *margin), grid):
+    grid = grid_of(truth)
+    for target in (extend_grid(grid, *margin_cells(truth, coarse)), grid):
         try:
             return make_statics(target, own)["topography"]
         except DpdmError:
@@ -107,11 +128,45 @@ def read_topography(
     return None
 
 
+def margin_cells(
+    truth: xr.Dataset, coarse: xr.Dataset, coarse_cells: float = 1.0
+) -> tuple[int, int]:
+    """Return the rows and columns of the truth's grid in a margin of some coarse cells."""
+    pairs = zip(grid_of(coarse).spacing, grid_of(truth).spacing, strict=True)
+    rows, columns = (math.ceil(coarse_cells * c / f) for c, f in pairs)
+    return rows, columns
+
+
+def climatology_file(choice: str) -> Path | None:
+    """Return the file of a climatology, None where it has none of its own."""
+    return None if choice in NAMED_CHOICES else Path(choice)
+
+
+def open_reference(
+    choice: str,
+    truth: xr.Dataset,
+    coarse: xr.Dataset | None,
+    period: tuple[str, str] | None,
+    options: FileOptions,
+) -> ReferenceClimatology | None:
+    """Return the climatology of the truth's cells, with a margin of coarse cells if possible."""
+    return open_climatology(
+        choice,
+        grid_of(truth),
+        [*map(str, truth.data_vars)],
+        period=period,
+        rename=options.rename,
+        units=options.units,
+        missing=options.missing,
+        margin=(0, 0) if coarse is None else margin_cells(truth, coarse, CLIMATOLOGY_MARGIN),
+    )
+
+
 def evaluate(
     forecast: xr.Dataset,
     truth: xr.Dataset,
     coarse: xr.Dataset | None = None,
-    climatology: xr.Dataset | None = None,
+    climatology: ReferenceClimatology | None = None,
     topography: xr.DataArray | None = None,
     also: Mapping[str, xr.Dataset] = MappingProxyType({}),
     watch: Watch = ignore_scores,
@@ -123,7 +178,8 @@ def evaluate(
             cover more cells and times than the truth.
         truth: Canonical fields; scores are taken on its cells, at the times that all files share.
         coarse: Input of the forecast; needed for bilinear interpolation and ratios to it.
-        climatology: Fine fields of other years, for anomalies and the residual climatology.
+        climatology: Fine monthly climatology, for anomalies and the delta method, on the truth's
+            cells, with a margin as of the topography.
         topography: Surface altitude (m), for the lapse rate, on the truth's cells; with a margin
             of a coarse cell around them, the outermost half coarse cell is correct as well.
         also: Further forecasts, by the name of their row.
@@ -175,17 +231,12 @@ def score_step(comparison: Comparison, snapshot: Snapshot) -> Scores:
 def score_notes(comparison: Comparison) -> list[str]:
     """Return notes on how the scores were computed, a sentence each."""
     height, width = comparison.truth.sizes["lat"], comparison.truth.sizes["lon"]
-    normal = (
-        "the truth over time"
-        if comparison.climatology is None
-        else "the climatology file, by month"
-    )
     notes = [
         f"{comparison.steps} times, {height} x {width} cells, weighted by area.",
         "A cell that one method misses is left out for all.",
         "RMSE and PSNR come from the squared error averaged over time, the rest are time means.",
         "PSNR and SSIM take the range of the truth.",
-        f"ACC is centred, of anomalies from the mean of {normal}.",
+        *comparison.normals.notes(),
         "CRPS of a single field is its mean absolute error, of an ensemble the fair CRPS.",
         "fine power: variance over the truth's in the smallest-scale third of the wavenumbers.",
     ]

@@ -5,9 +5,10 @@ r"""Compute the reference methods from the coarse field.
   topography minus the bilinear interpolation of its coarse-cell means; temperature falls by 6.5 K
   per kilometre of it, and surface pressure follows the hypsometric equation,
   :math:`p' = p \exp(-g z / R T)`.
-- **lerp + residual climatology**: adds the mean residual of bilinear interpolation for each
-  calendar month of a fine training file. Both operations are linear, so the mean residual is the
-  residual of the mean.
+- **delta method**: bilinear interpolation of the coarse anomaly, plus a fine climatology of the
+  month. Anomalies refer to the climatology's own coarse means, and interpolation is linear, so
+  this is lerp + climatology - lerp of its coarse means, also called lerp + residual climatology:
+  it adds what lerp missed on average in each calendar month. Amounts are at least 0.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.regrid import average_conservative, interpolate_bilinear
 from dpdm.fields.subset import select_covered
-from dpdm.fields.time import is_dated
+from dpdm.fields.time import Numbers
+
+AMOUNTS = ("tp",)  # which are never negative
 
 
 def smooth_to_coarse(fine: xr.Dataset, coarse: Grid) -> xr.Dataset:
@@ -54,6 +57,20 @@ def apply_lapse_rate(lerped: xr.Dataset, height: xr.DataArray) -> xr.Dataset:
     return adjusted
 
 
+def apply_delta_method(coarse: xr.Dataset, detail: xr.Dataset, known: Grid) -> xr.Dataset:
+    """Interpolate the coarse anomaly and add the climatology.
+
+    Args:
+        coarse: The coarse fields of one step.
+        detail: The climatology minus the interpolation of its coarse means, on the output's cells.
+        known: The cells where the climatology is known. Coarse cells beyond them have no anomaly.
+    """
+    covered = select_covered(coarse[[n for n in detail if n in coarse]], known)
+    assert covered is not None  # or there would be no detail
+    fields = interpolate_bilinear(covered, grid_of(detail)) + detail
+    return fields.assign({n: fields[n].clip(min=0.0) for n in AMOUNTS if n in fields})
+
+
 def standard_temperature(pressure: xr.DataArray) -> xr.DataArray:
     """Return the temperature (K) of the ICAO standard atmosphere at a pressure (Pa).
 
@@ -64,15 +81,8 @@ def standard_temperature(pressure: xr.DataArray) -> xr.DataArray:
     return STANDARD_TEMPERATURE * (pressure / 101325.0) ** (GAS_CONSTANT * LAPSE_RATE / GRAVITY)
 
 
-def monthly_means(fields: xr.Dataset) -> xr.Dataset:
-    """Return the mean of each calendar month, one time step in memory at a time.
-
-    Fields without dates have one mean, of month 0.
-    """
-    if "time" not in fields.dims:
-        return fields.expand_dims(month=[0]).astype(float)
-    time = fields["time"]
-    months = time.dt.month.values if is_dated(time) else np.zeros(time.size)
+def monthly_means(fields: xr.Dataset, months: Numbers) -> xr.Dataset:
+    """Return the means of the steps of each month (time,), one step in memory at a time."""
     present = sorted({int(month) for month in months})
     means = [running_mean(fields.isel(time=months == month)) for month in present]
     return xr.concat(means, dim=xr.DataArray(present, dims="month", name="month"))
@@ -86,16 +96,3 @@ def running_mean(fields: xr.Dataset) -> xr.Dataset:
         total = field.fillna(0.0) + (total if step else 0.0)
         count = field.notnull() + (count if step else 0)
     return total / count.where(count > 0)
-
-
-def select_month_mean(means: xr.Dataset, month: int) -> xr.Dataset:
-    """Return the means of a calendar month, or the mean of all for month 0."""
-    present = means["month"].values.tolist()
-    if month == 0 or present == [0]:
-        return means.mean("month")
-    if month not in present:
-        raise DpdmError(
-            f"The climatology has no month {month} (it has {', '.join(map(str, present))}).",
-            "Give a file with all months of the truth, or none.",
-        )
-    return means.sel(month=month, drop=True)

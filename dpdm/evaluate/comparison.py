@@ -10,18 +10,14 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.evaluate.alignment import match_times
-from dpdm.evaluate.baselines import (
-    apply_lapse_rate,
-    monthly_means,
-    running_mean,
-    select_month_mean,
-    subgrid_detail,
-)
+from dpdm.evaluate.baselines import apply_lapse_rate, subgrid_detail
+from dpdm.evaluate.normals import Normals, make_normals, truth_months
 from dpdm.evaluate.scores import area_weights
 from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.reference_climatology import ReferenceClimatology
 from dpdm.fields.regrid import interpolate_bilinear
 from dpdm.fields.subset import cut_to_grid, describe_extent, select_spatial
-from dpdm.fields.time import is_dated
+from dpdm.fields.time import time_bounds
 
 MAX_SINGLE_MEMBERS = 5  # members whose scores are averaged as "one member"
 SUBENSEMBLE_SIZES = (10, 33)  # of the ensemble means, besides that of all members
@@ -36,10 +32,8 @@ class Comparison:
         forecast: With or without dimension ``realization``.
         rivals: Further forecasts to score, by method.
         coarse: The coarse fields, on their own cells.
-        climatology: The climatology of each month; None for the truth's own mean.
-        climatology_residual: Climatology minus its bilinear interpolation, by month.
+        normals: The climatology of each variable.
         height: Elevation detail (m).
-        mean: The truth's mean over time.
         value_range: Range of the truth, by variable.
         weights: Area of the truth's cells.
     """
@@ -48,10 +42,8 @@ class Comparison:
     forecast: xr.Dataset
     rivals: dict[str, xr.Dataset]
     coarse: xr.Dataset | None
-    climatology: xr.Dataset | None
-    climatology_residual: xr.Dataset | None
+    normals: Normals
     height: xr.DataArray | None
-    mean: xr.Dataset
     value_range: dict[str, float]
     weights: xr.DataArray
 
@@ -67,13 +59,11 @@ class Comparison:
 
     def month(self, step: int) -> int:
         """Return the calendar month of a time step, 0 if times are not dates."""
-        return int(self.truth["time"].dt.month[step]) if is_dated(self.truth["time"]) else 0
+        return int(truth_months(self.truth)[step])
 
-    def climatology_at(self, name: str, step: int) -> xr.DataArray:
-        """Return the climatology that anomalies refer to."""
-        if self.climatology is None or name not in self.climatology:
-            return self.mean[name]
-        return select_month_mean(self.climatology, self.month(step))[name]
+    def climatology_at(self, name: str, step: int) -> xr.DataArray | None:
+        """Return the climatology that anomalies refer to, None where there are none."""
+        return self.normals.at(name, self.truth, step)
 
 
 class Snapshot(NamedTuple):
@@ -103,11 +93,12 @@ def prepare_comparison(
     forecast: xr.Dataset,
     truth: xr.Dataset,
     coarse: xr.Dataset | None,
-    climatology: xr.Dataset | None,
+    climatology: ReferenceClimatology | None,
     topography: xr.DataArray | None,
     also: Mapping[str, xr.Dataset],
 ) -> Comparison:
     """Align all fields to the truth's cells and the times that all files share."""
+    bounds = time_bounds(truth)
     rivals = {"forecast": forecast} | {f"'{method}'": fields for method, fields in also.items()}
     truth = shared_variables(
         truth, {**rivals, **({} if coarse is None else {"coarse file": coarse})}
@@ -118,17 +109,15 @@ def prepare_comparison(
     if coarse is not None:
         fields["coarse file"] = require_coverage(select_spatial(coarse), grid_of(truth))
     fields = match_times({"truth": truth, **fields})
-    normal, residual = align_climatology(fields["truth"], coarse, climatology)
+    truth, ranges = restore_bounds(fields["truth"], bounds), value_ranges(fields["truth"])
     return Comparison(
-        truth=fields["truth"],
+        truth=truth,
         forecast=fields["forecast"],
         rivals={method: fields[f"'{method}'"] for method in also},
         coarse=fields.get("coarse file"),
-        climatology=normal,
-        climatology_residual=residual,
+        normals=make_normals(truth, coarse, climatology, ranges),
         height=elevation_detail(truth, coarse, topography),
-        mean=running_mean(fields["truth"]),
-        value_range=value_ranges(fields["truth"]),
+        value_range=ranges,
         weights=area_weights(truth),
     )
 
@@ -165,20 +154,11 @@ def require_coverage(coarse: xr.Dataset, grid: Grid) -> xr.Dataset:
     )
 
 
-def align_climatology(
-    truth: xr.Dataset, coarse: xr.Dataset | None, climatology: xr.Dataset | None
-) -> tuple[xr.Dataset | None, xr.Dataset | None]:
-    """Return the climatology and its subgrid detail, by month, on the truth's cells."""
-    if climatology is None:
-        return None, None
-    names = [name for name in truth.data_vars if name in select_spatial(climatology)]
-    means = monthly_means(climatology[names])
-    normal = cut_to_grid(means, grid_of(truth), "climatology")
-    if coarse is None:
-        return normal, None
-    return normal, cut_to_grid(
-        subgrid_detail(means, grid_of(coarse)), grid_of(truth), "climatology"
-    )
+def restore_bounds(truth: xr.Dataset, bounds: xr.DataArray | None) -> xr.Dataset:
+    """Return the truth with the bounds of its steps, which tell the months of a season."""
+    if bounds is None or "time" not in bounds.dims:
+        return truth
+    return truth.assign_coords(time_bnds=bounds.sel(time=truth["time"]).compute())
 
 
 def elevation_detail(
@@ -223,15 +203,14 @@ def compute_baselines(comparison: Comparison, step: int) -> dict[str, xr.Dataset
     """Compute the reference methods of a time step from its coarse field."""
     if comparison.coarse is None:
         return {}
-    lerped = interpolate_bilinear(
-        comparison.coarse.isel(time=step, drop=True).compute(), grid_of(comparison.truth)
-    )
+    coarse = comparison.coarse.isel(time=step, drop=True).compute()
+    lerped = interpolate_bilinear(coarse, grid_of(comparison.truth))
     baselines = {"lerp": lerped}
     if comparison.height is not None:
         baselines["lerp + lapse rate"] = apply_lapse_rate(lerped, comparison.height)
-    if comparison.climatology_residual is not None:
-        residual = select_month_mean(comparison.climatology_residual, comparison.month(step))
-        baselines["lerp + residual climatology"] = lerped + residual
+    delta = comparison.normals.delta_method(coarse, comparison.truth, step)
+    if delta is not None:
+        baselines["delta method"] = delta
     return baselines
 
 

@@ -47,7 +47,7 @@ class ScoredField:
         name: The variable.
         fields: With dimensions lat and lon, and ``method`` or ``realization``.
         truth: NaN in cells that one of the methods misses.
-        normal: Climatology that anomalies refer to.
+        normal: Climatology that anomalies refer to; None where there are no anomalies.
         weights: Area of the cells.
         span: Range of the truth over all times.
         coarse: The coarse fields of that time, if any.
@@ -56,7 +56,7 @@ class ScoredField:
     name: str
     fields: xr.DataArray
     truth: xr.DataArray
-    normal: xr.DataArray
+    normal: xr.DataArray | None
     weights: xr.DataArray
     span: float
     coarse: xr.Dataset | None = None
@@ -314,6 +314,13 @@ def _consistency(sample: ScoredField) -> xr.DataArray | None:
     return consistency(fields, coarse[sample.name]) ** 2
 
 
+def _anomaly_correlation(sample: ScoredField) -> xr.DataArray | None:
+    """Return the anomaly correlation, None without anomalies."""
+    if sample.normal is None:
+        return None
+    return acc(sample.fields, sample.truth, sample.normal, sample.weights)
+
+
 def _mean_squared_error(sample: ScoredField) -> xr.DataArray:
     """Return the mean squared error of the ensemble mean."""
     centre = sample.fields.mean("realization", skipna=False)
@@ -322,7 +329,7 @@ def _mean_squared_error(sample: ScoredField) -> xr.DataArray:
 
 MSE = Statistic("mse", lambda s: rmse(s.fields, s.truth, s.weights) ** 2)
 BIAS = Statistic("bias", lambda s: bias(s.fields, s.truth, s.weights))
-ACC = Statistic("acc", lambda s: acc(s.fields, s.truth, s.normal, s.weights))
+ACC = Statistic("acc", _anomaly_correlation)
 SSIM = Statistic("ssim", lambda s: ssim(s.fields, s.truth, s.weights, data_range=s.span))
 CRPS = Statistic("crps", lambda s: crps(s.fields, s.truth, s.weights))
 FAIR_CRPS = Statistic("crps", CRPS.compute, MEMBERS)

@@ -48,6 +48,16 @@ class Table:
         return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in self.notes)]).rstrip()
 
 
+def join_in_sentence(words: Sequence[str]) -> str:
+    """Join words as a list in a sentence.
+
+    Example:
+        >>> join_in_sentence(["RMSE", "bias", "CRPS"])
+        'RMSE, bias and CRPS'
+    """
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
 def finite_or_none(value: Any) -> Any:
     """Return a value, or None for a number that is not finite."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -126,7 +126,7 @@ class FileRequest:
         """Return the variables that are used, of one member."""
         chosen = [name for name in self.names if name in fields]
         if not chosen:
-            raise variables_not_found(self.path, "the prior's", [*self.names], fields.data_vars)
+            raise variables_not_found(self.path, "the required", [*self.names], fields.data_vars)
         if fields.sizes.get("realization", 1) > 1:
             raise DpdmError(
                 f"{self.path} holds {fields.sizes['realization']} members, and a climatology has "

@@ -216,8 +216,8 @@ def open_bundled_climatology(
         return None
     if not known:
         raise DpdmError(
-            f"The climatology {BUNDLED} has {', '.join(packed.names)}, and none of the prior's "
-            f"variables {', '.join(names)}.",
+            f"The climatology {BUNDLED} has {', '.join(packed.names)}, and none of "
+            f"{', '.join(names)}.",
             "Leave --climatology out, or give a file of them with --climatology FILE.",
         )
     wide = extend_grid(grid, *margin)

@@ -19,7 +19,7 @@ import xarray as xr
 
 from dpdm import __version__
 from dpdm.errors import DpdmError
-from dpdm.evaluate import evaluate_files
+from dpdm.evaluate import climatology_file, evaluate_files
 from dpdm.evaluate.comparison import Comparison
 from dpdm.evaluate.metrics import FIELDS, REFERENCE, Row
 from dpdm.evaluate.table import Table, rmse_decimals
@@ -68,18 +68,21 @@ def report(
     forecast: Path,
     truth: Path,
     coarse: Path | None = None,
-    climatology: Path | None = None,
+    climatology: str = "",
     also: Mapping[str, Path] = {},
     statics: Path | None = None,
     options: FileOptions = FileOptions(history=""),
+    climatology_period: tuple[str, str] | None = None,
 ) -> Table:
     """Evaluate files as `evaluate_files` does, and write a report as HTML."""
-    inputs = list(iterate_paths([forecast, truth, coarse, climatology, statics, also]))
+    normal = climatology_file(climatology)
+    inputs = list(iterate_paths([forecast, truth, coarse, normal, statics, also]))
     check_output(path, inputs, options.overwrite, REPORT_SUFFIXES)
     accumulator = ReportAccumulator()
     table = evaluate_files(
-        forecast, truth, coarse, climatology, also, statics, options, accumulator
-    )
+        forecast, truth, coarse, climatology, also, statics, options, accumulator,
+        climatology_period,
+    )  # fmt: skip
     assert accumulator.comparison is not None  # an evaluation has at least one time
     about = {
         "forecast": forecast.name,

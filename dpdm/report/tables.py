@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpdm.evaluate.metrics import REFERENCE, Row, column_metrics
-from dpdm.evaluate.table import format_cell, rmse_decimals
+from dpdm.evaluate.table import format_cell, join_in_sentence, rmse_decimals
 from dpdm.fields.variables import SURFACE_VARIABLES
 from dpdm.report.accumulate import (
     HIGH_QUANTILE,
@@ -178,16 +178,6 @@ def scores_table(rows: Sequence[Row], title: str) -> ReportTable:
     in_unit = [metric.column for metric in metrics if not metric.unit and metric.column in first]
     sentence = f"{title}: over all times and cells; {join_in_sentence(in_unit)} in {unit}"
     return ReportTable(sentence, first, printed)
-
-
-def join_in_sentence(words: Sequence[str]) -> str:
-    """Join words as a list in a sentence.
-
-    Example:
-        >>> join_in_sentence(["RMSE", "bias", "CRPS"])
-        'RMSE, bias and CRPS'
-    """
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _format_entry(text: str) -> str:

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate import evaluate
 from dpdm.evaluate.baselines import apply_lapse_rate
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.regrid import average_conservative
-from tests.helpers.evaluation import COARSE, FINE, months, rows, world
+from tests.helpers.evaluation import COARSE, FINE, climatology_of, months, rows, world
 
 FACTOR = 5
 SPACE = ("lat", "lon")
+MEANING = "centred correlation of the anomalies from it."
 
 
 @pytest.fixture
@@ -41,11 +42,11 @@ def test_rows_are_the_methods_that_exist(
 ) -> None:
     topography = xr.DataArray(np.ones(FINE.shape), FINE.coords(), SPACE)
     mine = {"one-evaluation mean": truth}
-    table = evaluate(forecast, truth, coarse, world(2, 12), topography, mine)
+    table = evaluate(forecast, truth, coarse, climatology_of(world(2, 12)), topography, mine)
     assert list(rows(table)) == [
         "lerp",
         "lerp + lapse rate",
-        "lerp + residual climatology",
+        "delta method",
         "one-evaluation mean",
         "one member",
         "mean of 10",
@@ -128,25 +129,127 @@ def test_pressure_follows_the_barometric_formula() -> None:
     np.testing.assert_allclose(apply_lapse_rate(at_sea, height)["sp"], standard, rtol=1e-4)
 
 
-def test_residual_climatology_is_exact_when_each_year_has_the_same_detail() -> None:
+def test_the_delta_method_is_exact_when_each_year_has_the_same_detail() -> None:
     years = world(4, 12)
-    train = xr.concat([years, years + 2.0], "time").assign_coords(time=months(24))
+    normal = climatology_of(xr.concat([years, years + 2.0], "time").assign_coords(time=months(24)))
     truth = (years + 5.0).assign_coords(time=months(12, start="2010-01-01"))
     for name in truth:
         truth[name].attrs = years[name].attrs
-    found = rows(evaluate(truth, truth, average_conservative(truth, COARSE), train))
-    assert found["lerp + residual climatology"]["rmse"] < 1e-10 < found["lerp"]["rmse"]
+    found = rows(evaluate(truth, truth, average_conservative(truth, COARSE), normal))
+    assert found["delta method"]["rmse"] < 1e-10 < found["lerp"]["rmse"]
 
 
-def test_acc_takes_anomalies_from_the_climatology_or_from_the_truth_over_time() -> None:
-    truth, other = world(5, 12), world(6, 12)
-    for climatology, normal in ((other, other), (None, truth.mean("time"))):
-        a, b = ((f - normal)["t2m"].values.reshape(12, -1) for f in (other + 0.5 * truth, truth))
-        areas = grid_of(truth).weights.ravel()
-        covs = [np.cov(x, y, aweights=areas) for x, y in zip(a, b, strict=True)]
-        expected = np.mean([c[0, 1] / np.sqrt(c[0, 0] * c[1, 1]) for c in covs])
-        table = evaluate(other + 0.5 * truth, truth, climatology=climatology)
-        assert rows(table)["forecast"]["acc"] == pytest.approx(expected, rel=1e-9)
+def test_the_delta_method_adds_the_climatology_to_the_anomaly_and_stays_positive() -> None:
+    truth, normal = world(4), climatology_of(world(5, 12))
+    coarse, seen = average_conservative(truth, COARSE), {}
+    evaluate(
+        truth, truth, coarse, normal,
+        watch=lambda _, now, scores: seen.update({(now.name, now.step): now.fields}),
+    )  # fmt: skip
+    areas = grid_of(truth).weights.reshape(10, 5, 12, 5)
+    for (name, step), fields in seen.items():
+        fine = normal.fields[name].values[step]
+        block_means = (fine.reshape(areas.shape) * areas).sum((1, 3)) / areas.sum((1, 3))
+        # in the middle of a coarse cell lerp is the coarse value
+        expected = coarse[name].values[step] - block_means + fine[2::5, 2::5]
+        (found,) = fields.values[fields["method"] == "delta method", 2::5, 2::5]
+        if name == "tp":
+            assert (expected < 0).any()
+            expected = expected.clip(0)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+    assert len(seen) == 6
+
+
+def test_the_delta_method_holds_the_anomaly_where_the_climatology_ends() -> None:
+    normal = world(4, 12)
+    warm = (normal + 5.0).assign(t2m=(normal["t2m"] + 5.0).assign_attrs(units="K"))
+    inner = {"lat": slice(10, 40), "lon": slice(10, 50)}
+    truth, reference = warm[["t2m"]].isel(inner), climatology_of(normal[["t2m"]].isel(inner))
+    found = rows(evaluate(truth, truth, average_conservative(warm[["t2m"]], COARSE), reference))
+    assert found["delta method"]["rmse"] < 1e-10
+
+
+def test_a_season_has_the_climatology_of_its_months_by_days() -> None:
+    normal, other = world(4, 12)[["t2m"]], world(5)[["t2m"]].isel(time=0, drop=True)
+    days = np.array([31.0, 31.0, 28.25]) / 90.25
+    winter = sum(
+        w * normal["t2m"].isel(time=i, drop=True) for w, i in zip(days, (11, 0, 1), strict=True)
+    )
+    time = np.array(["2002-01-15", "2003-01-15"], "M8[ns]")
+    bounds = np.array([["2001-12-01", "2002-03-01"], ["2002-12-01", "2003-03-01"]], "M8[ns]")
+    coords = {"time": time, "time_bnds": (("time", "bnds"), bounds)}
+    truth, forecast = (
+        (winter + factor * (other - 280)).expand_dims(time=2).assign_coords(coords)
+        for factor in (0.1, -0.3)
+    )
+    found = rows(evaluate(forecast, truth, climatology=climatology_of(normal)))["forecast"]
+    assert found["acc"] == pytest.approx(-1.0, rel=1e-9)
+
+
+def test_a_truth_that_is_the_climatology_is_said_and_scored_without_it() -> None:
+    truth, coarse = world(5, 12), average_conservative(world(5, 12), COARSE)
+    packed = truth.assign(t2m=(truth["t2m"] / 0.05).round() * 0.05, tp=truth["tp"] + 1.0)
+    with pytest.warns(
+        DpdmWarning, match="For t2m the truth is a.nc .* climatology itself"
+    ) as said:
+        table = evaluate(truth, truth, coarse, climatology_of(packed))
+    assert len(said) == 1
+    assert str(said[0].message) in table.notes
+    assert "delta method" not in rows(table)
+    assert all("acc" not in row for row in rows(table).values())
+    assert rows(table, "tp")["delta method"]["rmse"] > 0
+    assert "acc" in rows(table, "tp")["lerp"]
+    assert f"ACC of tp against a.nc 2001-2010 monthly climatology: {MEANING}" in table.notes
+
+
+def test_a_variable_without_a_climatology_is_scored_as_without_any() -> None:
+    truth, coarse = world(5), average_conservative(world(5), COARSE)
+    normal = climatology_of(world(6, 12)[["t2m"]])
+    table, plain = (evaluate(truth + 1, truth, coarse, found) for found in (normal, None))
+    assert rows(table, "tp") == rows(plain, "tp")
+    assert f"ACC of t2m against a.nc 2001-2010 monthly climatology: {MEANING}" in table.notes
+    assert f"ACC of tp against the truth's mean over time: {MEANING}" in table.notes
+
+
+def expected_acc(forecast: xr.Dataset, truth: xr.Dataset, normal: xr.Dataset) -> float:
+    """Return the mean over time of the weighted correlation of anomalies of t2m, by numpy."""
+    areas = grid_of(truth).weights.ravel()
+    a, b = ((f - normal)["t2m"].values.reshape(truth.sizes["time"], -1) for f in (forecast, truth))
+    covs = [np.cov(x, y, aweights=areas) for x, y in zip(a, b, strict=True)]
+    return float(np.mean([c[0, 1] / np.sqrt(c[0, 0] * c[1, 1]) for c in covs]))
+
+
+def test_acc_takes_anomalies_from_the_climatology_of_the_month() -> None:
+    truth, other, normal = (
+        world(5, 4, start="2001-11-01"),
+        world(6, 4, start="2001-11-01"),
+        world(7, 12),
+    )
+    table = evaluate(other + 0.5 * truth, truth, climatology=climatology_of(normal))
+    at = normal.isel(time=[10, 11, 0, 1]).assign_coords(time=truth["time"])
+    expected = expected_acc(other + 0.5 * truth, truth, at)
+    assert rows(table)["forecast"]["acc"] == pytest.approx(expected, rel=1e-9)
+    assert (
+        f"- ACC against a.nc 2001-2010 monthly climatology: {MEANING}" in table.text().splitlines()
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(24, "calendar-month means"), (23, "mean over time")]
+)
+def test_without_a_climatology_acc_takes_the_truth_s_own_months_if_they_come_in_two_years(
+    count: int, words: str
+) -> None:
+    truth, other = world(5, count)[["t2m"]], world(6, count)[["t2m"]]
+    monthly = truth.groupby("time.month").mean().sel(month=truth["time.month"])
+    normal = monthly if count == 24 else truth.mean("time")
+    table = evaluate(other + 0.5 * truth, truth)
+    expected = expected_acc(other + 0.5 * truth, truth, normal)
+    assert rows(table)["forecast"]["acc"] == pytest.approx(expected, rel=1e-9)
+    assert (
+        f"ACC against the truth's own {words}: {MEANING}".replace("own mean", "mean")
+        in table.notes
+    )
 
 
 def test_a_larger_forecast_is_cut_whatever_its_longitudes(
@@ -218,13 +321,11 @@ def test_what_does_not_match_is_said(truth: xr.Dataset, change: Any, words: str)
     assert caught.value.hint
 
 
-def test_a_coarse_file_of_elsewhere_and_a_missing_month_are_said(
+def test_a_coarse_file_of_elsewhere_and_a_missing_time_are_said(
     truth: xr.Dataset, coarse: xr.Dataset
 ) -> None:
     with pytest.raises(DpdmError, match=r"coarse file .* does not cover the truth"):
         evaluate(truth, truth, coarse.isel(lon=slice(6)))
-    with pytest.raises(DpdmError, match="has no month 3"):
-        evaluate(truth, truth, coarse, truth.isel(time=slice(2)))
     with pytest.raises(DpdmError, match="has 3 times"):
         evaluate(truth, truth.isel(time=0, drop=True))
 

@@ -129,7 +129,7 @@ def test_larger_cells_have_its_area_means():
 
 def test_other_variables_have_none():
     assert open_climatology("", GRID, ["sp"]) is None
-    with pytest.raises(DpdmError, match="era5 has t2m, tp, and none of the prior's variables sp"):
+    with pytest.raises(DpdmError, match="era5 has t2m, tp, and none of sp"):
         open_climatology("era5", GRID, ["sp"])
 
 
@@ -358,7 +358,7 @@ def test_missing_values_at_sea_stay_missing(path):
 def test_another_variable_only(path):
     given = monthly().rename(t2m="msl")
     given["msl"] = (given["msl"] + 101000).assign_attrs(units="Pa")
-    refused(path, given, "has none of the prior's variables t2m, tp; it has msl")
+    refused(path, given, "has none of the required variables t2m, tp; it has msl")
 
 
 def test_anomalies(path):

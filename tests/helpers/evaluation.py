@@ -7,6 +7,7 @@ import xarray as xr
 
 from dpdm.evaluate.table import Table
 from dpdm.fields.grid import Grid
+from dpdm.fields.reference_climatology import ReferenceClimatology
 
 FINE = Grid(np.arange(20.1, 30, 0.2), np.arange(100.1, 112, 0.2))
 
@@ -30,6 +31,12 @@ def world(seed: int, count: int = 3, members: int = 0, **times: str) -> xr.Datas
     tp = (dims, random.gamma(1.0, 3.0, shape), {"units": "mm day-1"})
     coords = {**FINE.coords(), "time": months(count, **times)}
     return xr.Dataset({"t2m": t2m, "tp": tp}, coords)
+
+
+def climatology_of(series: xr.Dataset) -> ReferenceClimatology:
+    """Return the climatology of a series, as if read from a file."""
+    means = series.groupby("time.month").mean()
+    return ReferenceClimatology("a.nc", "2001-01 to 2010-12", means)
 
 
 def rows(table: Table, variable: str = "t2m") -> dict[str, dict[str, Any]]:

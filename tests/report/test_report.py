@@ -226,6 +226,8 @@ def test_the_page_is_whole_accessible_and_asks_nothing_of_the_network(files: Pat
     assert all("scope" in head for head in page.all("th"))
     assert len(page.all("caption")) == len(page.all("table"))
     assert (len(page.all("img")), len(page.all("svg"))) == (3, 5)
+    assert "RMSE of delta method" in page.words
+    assert any("ACC against ERA5 2000-2025 monthly climatology" in word for word in page.words)
 
 
 def test_the_conclusion_counts_months_and_says_what_the_spread_is(files: Path) -> None:
