@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from dpdm.errors import DpdmError
 from dpdm.prior import find_prior, load_prior, read_prior_header
-from dpdm.prior.model_card import skill_warning
+from dpdm.prior.model_card import ModelCard, skill_warning
 from tests.helpers.small_world import TOML, Taught, done, dpdm, refused
 
 DOWNSCALE = "downscale coarse.nc out.nc --mean --overwrite --prior"
