@@ -13,7 +13,7 @@ from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.climatology import TRACE_AMOUNT
 from dpdm.fields.driver_climate import select_stencil
 from dpdm.fields.grid import Grid
-from dpdm.fields.regrid import average_conservative, interpolate_bilinear
+from dpdm.fields.regrid import average_conservative, coarsen_fields, interpolate_bilinear
 from dpdm.prior import Prior, load_prior
 from dpdm.states.driver_adjustment import warn_of_shift
 from dpdm.states.field_domain import fit_field_space
@@ -22,6 +22,7 @@ from dpdm.states.options import EnsembleOptions
 from dpdm.states.reference import open_coarse_climatology
 from tests.helpers.climate_model import COARSE, model_months
 from tests.helpers.small_world import Taught, done, refused, world
+from tests.states.test_reference import climate, prior_with
 
 PERIOD = ("1981-01", "1985-12")  # 60 steps
 SOME = (0, 17, 38, 59, 60, 71)  # in and after it
@@ -169,6 +170,42 @@ def test_the_stencil_is_enough_to_interpolate(west: float) -> None:
     assert part.sizes["lon"] <= 8
     one, two = (interpolate_bilinear(each, fine)["t2m"] for each in (globe, part))
     np.testing.assert_allclose(one, two, atol=1e-12)
+
+
+# What a prior that takes a climatology is given
+
+
+@pytest.fixture
+def biased(tmp_path: Path) -> Path:
+    """A year of the bundled climatology's coarse means, 3 K too warm and half as wet again."""
+    year = coarsen_fields(climate(), 4)
+    year = year.assign(t2m=year["t2m"] + 3, tp=1.5 * year["tp"])
+    year["t2m"].attrs["units"], year["tp"].attrs["units"] = "K", "mm day-1"
+    year.to_netcdf(tmp_path / "biased.nc")
+    return tmp_path / "biased.nc"
+
+
+def test_a_bias_is_no_anomaly(biased: Path) -> None:
+    options = EnsembleOptions(reference_period=("2001", "2001"))
+    with pytest.warns(DpdmWarning, match="fewer than 5 years"):
+        space = fit_field_space(biased, prior_with(), options, None, None)
+    given = space.conditioning(6)
+    assert given.reference is not None
+    np.testing.assert_allclose(given.lerp, given.reference[1], rtol=1e-5)
+
+
+def test_without_a_period_a_bias_is_an_anomaly_and_is_said(biased: Path) -> None:
+    with pytest.warns(DpdmWarning) as said:
+        space = fit_field_space(biased, prior_with(), EnsembleOptions(), None, None)
+    dates, known = "(2001-01 to 2001-12)", "the climatology era5 (2000-01 to 2025-12)"
+    taken = ": the difference is taken for climate change. Give --reference-period if it is a bias"
+    assert [str(each.message) for each in said] == [
+        f"t2m of biased.nc {dates} is on average 3 K higher than in {known}{taken} of the model.",
+        f"tp of biased.nc {dates} is on average 50% higher than in {known}{taken} of the model.",
+    ]
+    given = space.conditioning(6)
+    assert given.reference is not None
+    np.testing.assert_allclose(given.lerp[0] - given.reference[1][0], 3, atol=1e-3)
 
 
 # What is said
