@@ -59,7 +59,7 @@ def adjust_driver(space: FieldSpace, series: str, reference: xr.Dataset | None) 
     own, source = space.coarse, series
     if reference is not None:
         own, source = select_stencil(reference, space.grid), "--reference"
-        check_same_grid(own, space.coarse, series)
+        check_reference(own, space.coarse, series)
     months = driver_months(space.coarse, series) % MONTHS_PER_YEAR
     period = find_driver_period(own, space.options.reference_period or (), source)
     climate = climate_on_cells(known, space.coarse, space.prior)
@@ -72,8 +72,13 @@ def adjust_driver(space: FieldSpace, series: str, reference: xr.Dataset | None) 
     return replace(space, driver=DriverClimate(climate, means, months, notes))
 
 
-def check_same_grid(own: xr.Dataset, coarse: xr.Dataset, series: str) -> None:
-    """Refuse a reference period on another grid than the coarse fields."""
+def check_reference(own: xr.Dataset, coarse: xr.Dataset, series: str) -> None:
+    """Refuse a reference period of other variables, or on another grid, than the coarse fields."""
+    if lacking := [str(name) for name in coarse.data_vars if name not in own]:
+        raise DpdmError(
+            f"--reference has no {', '.join(lacking)}, and {series} has.",
+            "Give files with all variables of the input.",
+        )
     if not grid_of(own).is_same(grid_of(coarse)):
         raise DpdmError(
             f"The grid of --reference ({describe_extent(grid_of(own))}) is not that of {series} "

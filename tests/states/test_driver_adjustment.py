@@ -329,13 +329,17 @@ def test_cells_that_either_climate_lacks_are_refused(
     assert "--bbox" in fault.value.hint
 
 
-def test_a_reference_on_another_grid_is_refused(
-    tmp_path: Path, prior: Prior, taught: Taught
+@pytest.mark.parametrize("fault", ["grid", "variable"])
+def test_a_reference_that_does_not_match_is_refused(
+    fault: str, tmp_path: Path, prior: Prior, taught: Taught
 ) -> None:
-    past = model_months().isel(lat=slice(0, 4))
-    with pytest.raises(DpdmError, match=r"grid of --reference .* is not that of gcm.nc") as fault:
+    past, what, hint = {
+        "grid": (model_months().isel(lat=slice(0, 4)), "is not that of gcm.nc", "cdo remapcon"),
+        "variable": (model_months().drop_vars("pr"), "--reference has no tp", "all variables"),
+    }[fault]
+    with pytest.raises(DpdmError, match=what) as found:
         opened(tmp_path, model_months(), prior, taught, reference=past)
-    assert "cdo remapcon" in fault.value.hint
+    assert hint in found.value.hint
 
 
 # The command
