@@ -59,6 +59,8 @@ from dpdm_cli.console import progress, report_file
 @click.option(
     "--consistent", is_flag=True, help="Constrain the block means of the output to the input."
 )
+@options.reference_period
+@options.reference
 @options.device
 @options.period
 @options.var
@@ -88,6 +90,8 @@ def downscale(
     given = click.get_current_context().get_parameter_source("members")
     if mean and members and given is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("Give either --mean or --members.")
+    if other_options["reference"] and other_options["reference_period"] is None:
+        raise click.UsageError("--reference needs --reference-period.")
     from dpdm.downscale import downscale
     from dpdm.states.options import EnsembleOptions
 

@@ -164,6 +164,25 @@ def parse_box(
     return tuple(parse_number(part) for part in parts)
 
 
+def parse_period(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[str, str] | None:
+    """Parse FROM,TO, two months or years in order."""
+    if value is None:
+        return None
+    from dpdm.errors import DpdmError
+    from dpdm.fields.reference_period import parse_month_span
+
+    first, _, last = value.partition(",")
+    try:
+        parse_month_span([first, last])
+    except DpdmError as error:
+        raise click.BadParameter(
+            f"{value!r} is not a first and a last month, as in 1981-01,2010-12."
+        ) from error
+    return first, last
+
+
 def file_option(name: str, metavar: str) -> Callable[[str], Callable[[Command], Command]]:
     """Return an option for a file, as a function of its help."""
 
@@ -255,6 +274,16 @@ bbox = box_option("Write")
 mask = file_option("--mask", "AREAS.geojson")(
     "Mask cells whose centre lies outside these polygons."
 )
+reference_period = click.option(
+    "--reference-period", callback=parse_period, metavar="FROM,TO",
+    help="Take anomalies from the input's own climate of these months or years, as "
+    "1981-01,2010-12, and add them to the climatology.",
+)  # fmt: skip
+reference = click.option(
+    "--reference", type=FILE, multiple=True, metavar="FILE.nc",
+    help="A file of --reference-period, on the input's grid, if that is not in the input. "
+    "Repeatable.",
+)  # fmt: skip
 grid = file_option("--grid", "TARGET.nc")("A file on the output grid.")
 
 factor = click.option(

@@ -219,6 +219,14 @@ class Climate:
         change = np.stack([apply_mean(each, *self.to_field_grid) for each in by])
         return np.where(self.amounts, values * change, values + change)
 
+    def adjust(self, fields: xr.Dataset, by: Array) -> xr.Dataset:
+        """Return one step after a change (C, h, w), in the precision of the fields."""
+        changed = zip(self.names, self.apply_change(fields, by), strict=True)
+        arrays = {n: fields[n].transpose("lat", "lon") for n in self.names}
+        return fields.assign(
+            {n: arrays[n].copy(data=values.astype(arrays[n].dtype)) for n, values in changed}
+        )
+
 
 HARMONIC_COUNT = 2
 MIN_YEAR_FRACTION = 0.9  # of a year that a series must cover for its seasons to be known

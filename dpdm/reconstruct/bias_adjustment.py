@@ -9,6 +9,7 @@ calendar month and cell, and the difference is removed from every month of the i
   and so the trend are conserved.
 - ``quantile`` is quantile delta mapping (`dpdm.fields.climatology`). The variability becomes that
   of the training data too; the change of each quantile since the reference period is conserved.
+- ``anomalies`` is ``mean``, to the climatology of the target instead of the training data.
 
 The climates are compared on the input's grid. Where the input is finer than the stored climate,
 they are compared on the grid of the latter, and the correction is interpolated.
@@ -16,25 +17,22 @@ they are compared on the grid of the latter, and the correction is interpolated.
 A month within the reference period is ranked among that period; a month before it, among as many
 years starting with itself; a month after it, among as many years ending with itself. So no month
 depends on later ones than itself and the reference period, and a series may grow.
-
-Months are counted from January of the year 0, in any calendar.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from dpdm.errors import DpdmError, DpdmWarning
+from dpdm import choices
+from dpdm.errors import DpdmError
 from dpdm.evaluate.metrics import Row
 from dpdm.evaluate.scores import mean_of_valid
+from dpdm.fields.climate_shift import ClimateShift, compare_climates
 from dpdm.fields.climatology import (
     MONTHS_PER_YEAR,
     Climate,
@@ -43,74 +41,41 @@ from dpdm.fields.climatology import (
     mean_ignoring_missing,
 )
 from dpdm.fields.grid import Array, Grid, extend_grid, grid_of
+from dpdm.fields.reference_period import (
+    Indices,
+    ReferencePeriod,
+    parse_month_span,
+    select_reference_period,
+)
 from dpdm.fields.regrid import apply_matrices, apply_mean, bilinear_matrices, mean_matrices
 from dpdm.fields.subset import describe_extent, select_covered
 from dpdm.fields.time import month_numbers, period_of, time_bounds
 from dpdm.fields.value_checks import load_checked_fields
 from dpdm.prior import Prior
+from dpdm.states.driver_adjustment import (
+    climate_on_cells,
+    ends_of,
+    find_driver_period,
+    name_climatology,
+    require_climatology,
+    units_of,
+    warn_of_other_period,
+)
+from dpdm.states.fields import FieldSpace
 
-Indices = NDArray[np.intp]
-MonthSpan = tuple[int, int]
-_MONTH = re.compile(r"(\d{4})(?:-(0[1-9]|1[0-2]))?")
-
-
-@dataclass(frozen=True)
-class ReferencePeriod:
-    """A period within a monthly series.
-
-    Attributes:
-        span: Its first and last month, counted from the year 0.
-        month_indices: The month of each step of the series (T,), counted alike.
-    """
-
-    span: MonthSpan
-    month_indices: Indices
-
-    def month(self, index: int) -> int:
-        """Return the calendar month of a step, 0 to 11."""
-        return int(self.month_indices[index]) % MONTHS_PER_YEAR
-
-    def month_steps(self, month: int) -> Indices:
-        """Return the steps of a calendar month within the period."""
-        return self.select_years(month, *self.year_range(month))
-
-    def ranking_steps(self, index: int) -> Indices:
-        """Return the steps of the same calendar month among which a step is ranked."""
-        year, month = divmod(int(self.month_indices[index]), MONTHS_PER_YEAR)
-        first, last = self.year_range(month)
-        shift = min(year - first, 0) + max(year - last, 0)
-        return self.select_years(month, first + shift, last + shift)
-
-    def year_range(self, month: int) -> MonthSpan:
-        """Return the first and the last year of a calendar month within the period."""
-        first, last = self.span
-        return -((month - first) // MONTHS_PER_YEAR), (last - month) // MONTHS_PER_YEAR
-
-    def select_years(self, month: int, first: int, last: int) -> Indices:
-        """Return the steps of a calendar month from one year to another."""
-        years, months = np.divmod(self.month_indices, MONTHS_PER_YEAR)
-        return np.flatnonzero((months == month) & (years >= first) & (years <= last))
-
-    def __str__(self) -> str:
-        return format_month_span(self.span)
+MIN_REFERENCE_YEARS = {"mean": 2, "quantile": 10}  # of each calendar month
+MONTH_CACHE_BYTES = 2**28
 
 
 def make_reference_period(
     fields: xr.Dataset, ends: Sequence[str], min_years: int
 ) -> ReferencePeriod:
     """Return the reference period of a series, with enough years of each calendar month."""
-    span, labels = parse_month_span(ends), month_indices(fields)
-    available = int(labels.min()), int(labels.max())
-    if span[0] < available[0] or span[1] > available[1]:
-        raise DpdmError(
-            f"The input is from {format_month_span(available)}, the reference period of [adjust] "
-            f"from {format_month_span(span)}.",
-            "Choose a reference period within the input.",
-        )
-    reference = ReferencePeriod(span, labels)
-    years = [
-        len(np.unique(labels[reference.month_steps(month)])) for month in range(MONTHS_PER_YEAR)
-    ]
+    reference = select_reference_period(
+        month_indices(fields), parse_month_span(ends), "The input",
+        "the reference period of [adjust]", "Choose a reference period within the input.",
+    )  # fmt: skip
+    years = reference.years_of_months()
     if min(years) < min_years:
         raise DpdmError(
             f"The input has {min(years)} years of month {int(np.argmin(years)) + 1} in the "
@@ -118,25 +83,6 @@ def make_reference_period(
             "Choose a longer one" + ('; "mean" needs 2 years.' if min_years > 2 else "."),
         )
     return reference
-
-
-def parse_month_span(ends: Sequence[str]) -> MonthSpan:
-    """Return the first and the last month of a period, counted from the year 0.
-
-    Example:
-        >>> parse_month_span(["1981", "2010-12"])
-        (23772, 24131)
-    """
-    matches = [_MONTH.fullmatch(str(end)) for end in ends]
-    if len(matches) == 2 and matches[0] and matches[1]:
-        first = int(matches[0][1]) * MONTHS_PER_YEAR + int(matches[0][2] or 1) - 1
-        last = int(matches[1][1]) * MONTHS_PER_YEAR + int(matches[1][2] or MONTHS_PER_YEAR) - 1
-        if first <= last:
-            return first, last
-    raise DpdmError(
-        f"[adjust] reference is {list(ends)}.",
-        'Give its first and its last month, as ["1981-01", "2010-12"].',
-    )
 
 
 def month_indices(fields: xr.Dataset) -> Indices:
@@ -149,30 +95,14 @@ def month_indices(fields: xr.Dataset) -> Indices:
     return month_numbers(fields["time"], time_bounds(fields))
 
 
-def format_month_span(span: MonthSpan) -> str:
-    """Return the first and the last month of a period as text.
-
-    Example:
-        >>> format_month_span((23772, 24131))
-        '1981-01 to 2010-12'
-    """
-    return " to ".join(
-        f"{month // MONTHS_PER_YEAR:04d}-{month % MONTHS_PER_YEAR + 1:02d}" for month in span
-    )
-
-
-MIN_REFERENCE_YEARS = {"none": 0, "mean": 2, "quantile": 10}  # of each calendar month
-MONTH_CACHE_BYTES = 2**28
-
-
 @dataclass(frozen=True)
 class ClimateReference:
     """The climate that the input is adjusted to.
 
     Attributes:
-        climate: The climate of the training data.
+        climate: The climate of the training data, or the climatology.
         reference: The reference period of the input.
-        source: Period and digest of the climate.
+        source: What the climate is, with its period.
     """
 
     climate: Climate
@@ -182,19 +112,21 @@ class ClimateReference:
 
 @dataclass(frozen=True)
 class BiasAdjustment:
-    """A series, adjusted to the climate of the training data.
+    """A series, adjusted to another climate.
 
     Attributes:
         fields: The complete series (time, lat, lon), lazy.
-        method: "none", "mean" or "quantile".
+        method: "none", "mean", "quantile" or "anomalies".
         match: The climate and the reference period; None with "none".
         cache: Steps that were read (C, h, w), on the grid of the climate.
+        means: Means of the reference period (C, h, w), by calendar month.
     """
 
     fields: xr.Dataset
     method: str
     match: ClimateReference | None = None
     cache: dict[int, Array] = field(default_factory=dict, repr=False)
+    means: dict[int, Array] = field(default_factory=dict, repr=False)
 
     def step(self, index: int) -> xr.Dataset:
         """Return the adjusted fields of a step, loaded."""
@@ -204,22 +136,16 @@ class BiasAdjustment:
         climate = self.match.climate
         if self.method == "quantile":
             self.cache_step(index, climate.average_to_climate_grid(original))
-        adjusted = climate.apply_change(original, self.correction(self.match, index))
-        check_climate_coverage(climate, climate.values(original), adjusted)
-        arrays = {name: original[name] for name in climate.names}
-        return original.assign(
-            {
-                n: a.copy(data=adjusted[i].astype(a.dtype))
-                for i, (n, a) in enumerate(arrays.items())
-            }
-        )
+        adjusted = climate.adjust(original, self.correction(self.match, index))
+        check_climate_coverage(climate, climate.values(original), climate.values(adjusted))
+        return adjusted
 
     def correction(self, match: ClimateReference, index: int) -> Array:
         """Return the change of a step (C, h, w), on the grid of the climate."""
         climate, month = match.climate, match.reference.month(index)
+        if self.method != "quantile":
+            return climate.compute_change(self.month_mean(match, month), climate.mean[month])
         reference = self.read_steps(match, match.reference.month_steps(month))
-        if self.method == "mean":
-            return climate.compute_change(mean_ignoring_missing(reference), climate.mean[month])
         probability = empirical_probability(
             self.read_steps(match, match.reference.ranking_steps(index)),
             self.read_step(match, index),
@@ -227,6 +153,19 @@ class BiasAdjustment:
         return climate.compute_change(
             empirical_quantile(reference, probability), climate.at(month, probability)
         )
+
+    def month_mean(self, match: ClimateReference, month: int) -> Array:
+        """Return the mean (C, h, w) of a calendar month, 0 to 11, over the reference period."""
+        if month not in self.means:
+            steps = self.read_steps(match, match.reference.month_steps(month))
+            self.means[month] = mean_ignoring_missing(steps)
+        return self.means[month]
+
+    def shifts(self) -> list[ClimateShift]:
+        """Return the difference of each variable from the climate over the reference period."""
+        assert self.match is not None
+        own = [self.month_mean(self.match, month) for month in range(MONTHS_PER_YEAR)]
+        return compare_climates(np.stack(own), self.match.climate, units_of(self.fields))
 
     def read_steps(self, match: ClimateReference, indices: Indices) -> Array:
         """Return steps (n, C, h, w) on the grid of the climate."""
@@ -249,11 +188,14 @@ class BiasAdjustment:
         """Return the adjustment in a sentence."""
         if self.match is None:
             return "The input is not adjusted."
-        statistics = {"mean": "the mean", "quantile": "the quantiles (quantile delta mapping)"}
+        statistic, other = (
+            ("the quantiles (quantile delta mapping)", "those")
+            if self.method == "quantile"
+            else ("the mean", "that")
+        )
         return (
-            f"Adjusted, month by month, from {statistics[self.method]} of the input's "
-            f"{self.match.reference} to {'that' if self.method == 'mean' else 'those'} of the "
-            f"prior's training data, {self.match.source}."
+            f"Adjusted, month by month, from {statistic} of the input's {self.match.reference} "
+            f"to {other} of {self.match.source}."
         )
 
     def table(self) -> list[Row]:
@@ -307,56 +249,43 @@ def fit_bias_adjustment(
     fields: xr.Dataset, prior: Prior, method: str, reference: Sequence[str]
 ) -> BiasAdjustment:
     """Return the adjustment of a series (time, lat, lon) to the prior's training climate."""
-    if method not in MIN_REFERENCE_YEARS:
-        known = ", ".join(f'"{each}"' for each in MIN_REFERENCE_YEARS)
-        raise DpdmError(f'[adjust] method is "{method}".', f"Give one of {known}.")
     if method == "none":
         return BiasAdjustment(fields, method)
+    if method not in MIN_REFERENCE_YEARS:
+        known = ", ".join(f'"{each}"' for each in choices.ADJUSTMENTS)
+        raise DpdmError(f'[adjust] method is "{method}".', f"Give one of {known}.")
     check_climate_stored(prior, method)
     period = make_reference_period(fields, reference, MIN_REFERENCE_YEARS[method])
     climate = regrid_climate(
         grid_of(fields), prior, [n for n in prior.normaliser.names if n in fields]
     )
-    first = load_checked_fields(fields.isel(time=0))
-    changed = climate.apply_change(first, climate.mean[period.month(0)])
-    check_climate_coverage(climate, climate.values(first), changed)
-    adjusted = BiasAdjustment(
-        fields, method, ClimateReference(climate, period, climate_source(prior))
-    )
-    if mismatch := find_period_mismatch(period, prior):
-        warnings.warn(f"{mismatch} {describe_mean_shift(adjusted)}", DpdmWarning, stacklevel=2)
+    check_first_step(fields, climate, period)
+    source = f"the prior's training data, {climate_source(prior)}"
+    adjusted = BiasAdjustment(fields, method, ClimateReference(climate, period, source))
+    ends = read_training_period(prior)
+    words = f"the prior's climate ({' to '.join(ends)})"
+    warn_of_other_period(adjusted.shifts, period, ends, words, "the input")
     return adjusted
 
 
-def find_period_mismatch(reference: ReferencePeriod, prior: Prior) -> str:
-    """Return a warning if the reference period does not overlap that of the training data."""
-    first, last = (
-        parse_month_span(ends) if len(ends := read_training_period(prior)) == 2 else reference.span
-    )
-    if reference.span[0] <= last and first <= reference.span[1]:
-        return ""
-    return (
-        f"The reference period of [adjust], {reference}, does not overlap that of the prior's "
-        f"climate, {' to '.join(ends)}: the change of the climate between them is removed with "
-        "the bias."
-    )
+def fit_anomalies(
+    fields: xr.Dataset, space: FieldSpace, reference: Sequence[str]
+) -> BiasAdjustment:
+    """Return the adjustment of a series to the climatology, on the coarse cells of a space."""
+    period = find_driver_period(fields, reference, "The input")
+    known = require_climatology(space, "the input")
+    climate, source = climate_on_cells(known, fields, space.prior), name_climatology(known)
+    check_first_step(fields, climate, period)
+    adjusted = BiasAdjustment(fields, "anomalies", ClimateReference(climate, period, source))
+    warn_of_other_period(adjusted.shifts, period, ends_of(known), source, "the input")
+    return adjusted
 
 
-def describe_mean_shift(adjusted: BiasAdjustment) -> str:
-    """Return the mean change of the adjustment over the reference period, as a sentence."""
-    match = adjusted.match
-    assert match is not None
-    climate = match.climate
-    bias = adjusted.scores(match, False)["bias"]
-    mean = mean_of_valid(climate.mean.mean(0), climate.grid.weights)
-    changes = []
-    for i, name in enumerate(climate.names):
-        units = adjusted.fields[name].attrs.get("units", "")
-        ratio = 100 * (mean[i] / (mean[i] + bias[i]) - 1)
-        changes.append(
-            f"{name} {ratio:+.1f}%" if climate.amounts[i] else f"{name} {-bias[i]:+.2f} {units}"
-        )
-    return f"The mean change is {', '.join(changes)}."
+def check_first_step(fields: xr.Dataset, climate: Climate, period: ReferencePeriod) -> None:
+    """Refuse a series with values where the climate has none, by its first step."""
+    first = load_checked_fields(fields.isel(time=0))
+    changed = climate.apply_change(first, climate.mean[period.month(0)])
+    check_climate_coverage(climate, climate.values(first), changed)
 
 
 def check_climate_stored(prior: Prior, method: str) -> None:
@@ -380,8 +309,8 @@ def check_climate_coverage(climate: Climate, values: Array, adjusted: Array) -> 
         lost = np.isfinite(old) & ~np.isfinite(new)
         if lost.any():
             raise DpdmError(
-                f"{name} has values in {lost.sum()} of {lost.size} cells where the training data "
-                "or the reference period has none.",
+                f"{name} has values in {lost.sum()} of {lost.size} cells where the climate that "
+                "it is adjusted to, or the reference period, has none.",
                 'Select a region where both have values, or set method = "none" in [adjust].',
             )
 

@@ -86,10 +86,11 @@ class DrawSection:
 
 @dataclass(frozen=True)
 class AdjustSection:
-    """Section ``[adjust]``: bias adjustment of the input to the climate of the training data.
+    """Section ``[adjust]``: bias adjustment of the input to another climate, month by month.
 
     Attributes:
-        method: "none", "mean" or "quantile", for each calendar month.
+        method: "none"; "mean" or "quantile" to the climate of the training data; "anomalies" to
+            the climatology of the prior.
         reference: First and last month of the reference period.
     """
 
@@ -309,6 +310,7 @@ def plan_ensemble_options(plan: Plan, folder: Path, history: str) -> EnsembleOpt
     """Return the options of the ensemble of a plan in a folder."""
     draw, out, prior = plan.draw, plan.output, plan.prior
     is_file, months = names_climatology_file(plan), prior.climatology_period
+    reference = plan.adjust.reference if plan.adjust.method == "anomalies" else ()
     box = (out.bbox[0], out.bbox[1], out.bbox[2], out.bbox[3]) if out.bbox else None
     rename = {new: old for old, new in plan.input.rename.items()}
     return EnsembleOptions(
@@ -318,6 +320,7 @@ def plan_ensemble_options(plan: Plan, folder: Path, history: str) -> EnsembleOpt
         missing=missing_codes(plan.input.missing),
         climatology=str(folder / prior.climatology) if is_file else prior.climatology,
         climatology_period=(months[0], months[1]) if months else None,
+        reference_period=(reference[0], reference[1]) if reference else None,
     )  # fmt: skip
 
 
@@ -337,6 +340,9 @@ OPTION_PATTERNS = (
         r"--climatology-period ([\d-]+),([\d-]+)",
         r'climatology_period = ["\1", "\2"] in [prior]',
     ),
+    (r"give its files: --reference FILE\.nc", "add its files to files in [input]"),
+    ("leave out --reference-period", 'set method = "none" in [adjust]'),
+    ("--reference-period", "reference in [adjust]"),
     (r"--obs-var (\w+)=(\w+)", r'rename = { \2 = "\1" } in [observations]'),
     (r"--obs-units (\w+)='?([^'.]+)'?", r'units = { \1 = "\2" } in [observations]'),
     (r"--error (\w+)=(\w+)", r"error = { \1 = \2 } in [observations]"),

@@ -24,11 +24,16 @@ from dpdm import __version__
 from dpdm.assimilate.analysis import Analysis, guide_space, screen
 from dpdm.assimilate.background import CoarseError, build_coarse_error
 from dpdm.errors import DpdmError
+from dpdm.fields.driver_climate import select_stencil
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
 from dpdm.observations.table import read_observations
 from dpdm.prior import check_field_prior, find_prior, load_prior
 from dpdm.prior.model_card import warn_if_unskilled
-from dpdm.reconstruct.bias_adjustment import BiasAdjustment, fit_bias_adjustment
+from dpdm.reconstruct.bias_adjustment import (
+    BiasAdjustment,
+    fit_anomalies,
+    fit_bias_adjustment,
+)
 from dpdm.reconstruct.ledger import Ledger
 from dpdm.reconstruct.outputs import OUTPUT_LAYOUTS, OutputLayout, OutputSource
 from dpdm.reconstruct.plan import (
@@ -42,11 +47,14 @@ from dpdm.reconstruct.plan import (
 )
 from dpdm.reconstruct.series import CoarseSeries, open_series
 from dpdm.reconstruct.units import UnitInput, UnitResult, WorkUnit, list_work_units, step_units
+from dpdm.states.driver_adjustment import warn_of_shift
 from dpdm.states.ensemble import ensemble_provenance
 from dpdm.states.field_domain import make_field_space
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import DEFAULT_COVERAGE, AssimilationOptions
 from dpdm.system import sha256
+
+SHIFT_HINT = 'Set method = "anomalies" in [adjust] if it is a bias of the model.'
 
 
 @dataclass(frozen=True)
@@ -234,16 +242,26 @@ def prepare_reconstruction(path: Path) -> ReconstructionSetup:
     )
     grid, statics = (find_plan_file(n, folder) for n in (plan.output.grid, plan.output.statics))
     space = make_field_space(series.fields, prior, options, grid, statics, inputs[0])
+    if plan.adjust.method == "anomalies":
+        space = replace(space, coarse=select_stencil(space.coarse, space.grid))
+    elif plan.adjust.method == "none":
+        warn_of_shift(space, "the input", SHIFT_HINT)
     observed = find_plan_files(plan.observations.files, folder, f"{path}, observations, files")
     space, table = (
         read_plan_observations(space, plan, tuple(observed)) if observed else (space, None)
     )
-    adjusted = fit_bias_adjustment(
-        series.complete, prior, plan.adjust.method, plan.adjust.reference
-    )
+    adjusted = fit_adjustment(series.complete, space, plan)
     return ReconstructionSetup(
         path, plan, prior_file, series, space, adjusted, table, tuple(observed)
     )
+
+
+def fit_adjustment(complete: xr.Dataset, space: FieldSpace, plan: Plan) -> BiasAdjustment:
+    """Return the adjustment of the complete series that a plan asks for."""
+    method, reference = plan.adjust.method, plan.adjust.reference
+    if method == "anomalies":
+        return fit_anomalies(select_stencil(complete, space.grid), space, reference)
+    return fit_bias_adjustment(complete, space.prior, method, reference)
 
 
 def read_plan_observations(

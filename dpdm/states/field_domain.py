@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from dpdm.fields.subset import cells_in_polygons, select_box, select_padded_box
 from dpdm.fields.value_checks import common_missing_codes
 from dpdm.prior import Prior, check_field_prior
 from dpdm.prior.model_card import warn_if_unskilled
+from dpdm.states.driver_adjustment import adjust_driver, warn_of_shift
 from dpdm.states.fields import FieldFile, FieldSpace
 from dpdm.states.options import EnsembleOptions, FieldConditioning, Request
 from dpdm.states.reference import open_reference
@@ -54,13 +56,23 @@ def fit_field_space(
         blank = blank_fields(target, prior, options.missing)
         return make_field_space(blank, prior, options, target, own_statics)
     coarse = open_prior_variables(path, prior, options)
-    return make_field_space(coarse, prior, options, target, own_statics, path)
+    space = make_field_space(coarse, prior, options, target, own_statics, path)
+    if options.reference_period is None:
+        warn_of_shift(space, path.name)
+        return space
+    files = options.reference
+    reference = open_prior_variables(files[0], prior, options, files[1:]) if files else None
+    return adjust_driver(space, path.name, reference)
 
 
-def open_prior_variables(path: Path, prior: Prior, options: EnsembleOptions) -> xr.Dataset:
-    """Return the variables of the prior in a file."""
+def open_prior_variables(
+    path: Path, prior: Prior, options: EnsembleOptions, more: Sequence[Path] = ()
+) -> xr.Dataset:
+    """Return the variables of the prior in a file, or in several that follow each other."""
     names = [name for c in prior.normaliser.channels for name in (c.name, c.family) if name]
-    fields = open_fields(path, None, options.rename, options.units, names, options.missing)
+    fields = open_fields(
+        [path, *more], None, options.rename, options.units, names, options.missing
+    )
     return select_prior_variables(fields, prior, path, options.rename)
 
 

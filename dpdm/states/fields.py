@@ -21,6 +21,7 @@ from dpdm.diffusion.noise import Noise
 from dpdm.diffusion.place_noise import PlaceNoise
 from dpdm.errors import DpdmError
 from dpdm.fields.climatology_grid import interpolate_known
+from dpdm.fields.driver_climate import DriverClimate
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.reference_climatology import ReferenceClimatology
 from dpdm.fields.regrid import interpolate_bilinear, mean_matrices
@@ -82,6 +83,7 @@ class FieldSpace:
         file: The fields of a file of fine fields, or None.
         climatology: The reference climatology on the fine grid, or None.
         coarse_climatology: The same on the grid of the coarse fields, None without them.
+        driver: The climate of the coarse fields and the one that replaces it, or None.
     """
 
     coarse: xr.Dataset
@@ -98,6 +100,7 @@ class FieldSpace:
     file: FieldFile | None = None
     climatology: ReferenceClimatology | None = None
     coarse_climatology: ReferenceClimatology | None = None
+    driver: DriverClimate | None = None
     cache: dict[int, Posterior] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -133,6 +136,7 @@ class FieldSpace:
             notes |= self.climatology.provenance
         elif self.prior.takes_reference:
             notes["climatology"] = "none"
+        notes |= {} if self.driver is None else self.driver.notes
         return notes if self.file is None else notes | {"factor": self.file.factor}
 
     @property
@@ -169,9 +173,12 @@ class FieldSpace:
         return PlaceNoise(grid.lat, grid.lon, len(self.names), seed, self.label(step))
 
     def coarse_step(self, step: int) -> xr.Dataset:
-        """Return one step's coarse fields, loaded and checked."""
+        """Return one step's coarse fields, loaded, checked and adjusted."""
         one = self.coarse.isel(time=step) if "time" in self.coarse.dims else self.coarse
-        return one if self.blind else load_checked_fields(one)
+        if self.blind:
+            return one
+        loaded = load_checked_fields(one)
+        return loaded if self.driver is None else self.driver.adjust(loaded, step)
 
     def conditioning(self, step: int) -> Conditioning:
         """Return the conditioning of one step."""

@@ -84,6 +84,9 @@ class EnsembleOptions:
         missing: Codes of missing values, by variable; of all variables under "".
         climatology: "era5", "none", a file, or empty for the default of prior and grid.
         climatology_period: First and last month of a file's series that are averaged, or None.
+        reference_period: First and last month over which the coarse fields' own climate is
+            taken; None to take differences from the climatology for anomalies.
+        reference: Files of that period; none if it lies within the coarse fields.
     """
 
     members: int = 33
@@ -103,6 +106,8 @@ class EnsembleOptions:
     missing: MissingCodes = field(default_factory=dict)
     climatology: str = ""
     climatology_period: tuple[str, str] | None = None
+    reference_period: tuple[str, str] | None = None
+    reference: tuple[Path, ...] = ()
 
     @property
     def climatology_file(self) -> Path | None:

@@ -59,9 +59,20 @@ def open_reference(
     return fine, replace(wide, fields=average_covered(wide.fields, source))
 
 
+def open_coarse_climatology(
+    prior: Prior, grid: Grid, source: Grid, options: EnsembleOptions
+) -> ReferenceClimatology | None:
+    """Return the climatology around a fine grid on coarse cells, for any prior."""
+    wide = choose_climatology(prior, grid, margin_cells(grid, source), options)
+    if wide is None:
+        return None
+    check_units(prior, wide)
+    return replace(wide, fields=average_covered(wide.fields, source))
+
+
 def refuse_climatology(prior: Prior, options: EnsembleOptions) -> None:
     """Refuse a climatology for a prior that does not use one."""
-    if options.climatology not in (DEFAULT, NONE):
+    if options.climatology not in (DEFAULT, NONE) and options.reference_period is None:
         raise DpdmError(
             f"--climatology {options.climatology} is for a prior that was trained with a "
             "reference climatology, and this one was not.",

@@ -1,5 +1,6 @@
 """A prior of months takes months; and a month of a station is covered, or is none."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -118,8 +119,14 @@ def test_an_interval_of_its_own_decides_what_a_value_covers(here: Path) -> None:
 def test_the_climate_of_another_period_is_named_with_the_shift() -> None:
     from dpdm.reconstruct.bias_adjustment import fit_bias_adjustment
 
-    with pytest.warns(DpdmWarning, match=r"does not overlap .* The mean change is t2m [+-]\d"):
+    with pytest.warns(DpdmWarning) as said:
         fit_bias_adjustment(series(), prior_of(series("2001-01", 4)), "mean", ["1976", "1980"])
+    words = (
+        r"t2m of the input \(1976-01 to 1980-12\) is on average [.\d]+ K (lower|higher) than in "
+        r"the prior's climate \(2001-01 to 2004-12\), and the two periods do not overlap"
+    )
+    assert re.match(words, str(said[0].message))
+    assert len(said) == 2  # a line for each variable
 
 
 def test_daily_values_of_days_are_not_asked_for_coverage(here: Path) -> None:

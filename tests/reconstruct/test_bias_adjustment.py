@@ -43,7 +43,7 @@ def adjusted(
 # What is kept
 
 
-@pytest.mark.filterwarnings("ignore:.*does not overlap")
+@pytest.mark.filterwarnings("ignore:.*do not overlap")
 @pytest.mark.parametrize("calendar", ["standard", "noleap", "360_day"])
 def test_the_means_of_the_reference_become_those_of_the_training_data(
     calendar: str, trained: Prior
