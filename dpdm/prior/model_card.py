@@ -49,12 +49,16 @@ REFETCH_HINT = "Get the file again from its source, or train a prior with dpdm t
 
 @dataclass(frozen=True)
 class SamplingDefaults:
-    """Sampling defaults of a prior, where its header gives none."""
+    """Sampling defaults of a prior, where its header gives none.
+
+    ``reference_inflation`` is the spread inflation around a reference state.
+    """
 
     sampler: str = "multistep"
     steps: int = 12
     most: float = 80.0
     inflation: float = 1.0
+    reference_inflation: float = 1.0
     schedule: str = "karras"
     least: float = 0.0
     guidance: str = "mmps"
@@ -190,6 +194,7 @@ HEADER_RULES: dict[str, ValueRule] = {
     "sampling.most": range_rule(1e-3, 1e6),
     "sampling.least": range_rule(0, 1e6),
     "sampling.inflation": range_rule(0.01, 100),
+    "sampling.reference_inflation": range_rule(0.01, 100),
     "sampling.corrections": range_rule(0, 100),
     "sampling.tau": range_rule(0, 10),
     "net.read": list_rule(3, 1, 4096),

@@ -107,6 +107,8 @@ def make_field_space(
     )
     references = open_reference(prior, grid, None if blind else source, options)
     sampler = choose_sampler_config(options, prior)
+    if references[0] is not None:
+        sampler = replace(sampler, inflation=prior.contract.sampling["reference_inflation"])
     prior.denoiser.to(sampler.device)
     return FieldSpace(
         coarse, prior, grid, statics, smooth, options, sampler, blind, outside, output_grid, note,
