@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -161,6 +162,10 @@ class SurrogateTask:
         pairs = self.validation_pairs
         now, later = pairs.inputs.to(device), pairs.targets.to(device)
         return {"one step": pair_rmse(student(now), later) / pair_rmse(now, later)}
+
+    def calibration(self, network: Any, device: str) -> dict[str, float]:
+        """Return nothing: a surrogate has no spread."""
+        return {}
 
     def extra(self) -> dict[str, dict[str, Tensor]]:
         """Return no further tensors."""

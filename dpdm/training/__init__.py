@@ -95,6 +95,9 @@ class TrainingTask(Protocol):
     def scores(self, network: Any, device: str) -> dict[str, float]:
         """Return validation scores of a network."""
 
+    def calibration(self, network: Any, device: str) -> dict[str, float]:
+        """Return sampling defaults that validation data determine, as the spread inflation."""
+
     def extra(self) -> dict[str, Any]:
         """Return the attributes of the prior that are stored besides its weights."""
 

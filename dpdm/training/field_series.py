@@ -61,6 +61,7 @@ BUNDLED_PRIOR = "default"
 SPACING_RATIOS = (0.75, 1.33)  # of the grid to the bundled prior's, to begin with it
 MIN_CLIMATOLOGY_YEARS = 3  # from which on a series is referred to its own climatology
 WITHOUT_SUFFIX = ", without reference"
+INFLATION_LIMITS = (0.7, 2.0)  # of a calibration by few held-out steps
 HeldOutWindow = tuple[Index, Index, int]
 
 
@@ -121,17 +122,46 @@ class FieldTrainingSet:
         if not self.validation_windows:
             return {}
         names, out = self.normaliser.names, {}
-        modes = [NO_DROPOUT] + [WITHOUT_REFERENCE] * self.archive.has_reference
-        for mode, label in zip(modes, ("", WITHOUT_SUFFIX), strict=False):
-            numbers = range(len(self.validation_windows))
-            errors = np.sum(
-                [squared_errors(self, network, n, device, mode) for n in numbers], axis=0
-            )
+        for drops, label in self.modes.items():
+            errors = self.validation_errors(network, device, drops)
             for i, name in enumerate(names):
                 out[name + label] = float(np.sqrt(errors[0, i] / errors[1, i]))
                 if not label and self.archive.has_reference:
                     out[name + DELTA_SUFFIX] = float(np.sqrt(errors[0, i] / errors[2, i]))
         return out
+
+    @property
+    def modes(self) -> dict[ConditionDropout, str]:
+        """Give the conditioning of validations, and the suffix of their scores."""
+        if not self.archive.has_reference:
+            return {NO_DROPOUT: ""}
+        return {NO_DROPOUT: "", WITHOUT_REFERENCE: WITHOUT_SUFFIX}
+
+    def validation_errors(
+        self, network: Denoiser, device: str, drops: ConditionDropout
+    ) -> NDArray[np.float64]:
+        """Return the sums (4, C) of `squared_errors` over the validation windows."""
+        numbers = range(len(self.validation_windows))
+        total: NDArray[np.float64] = np.sum(
+            [squared_errors(self, network, n, device, drops) for n in numbers], axis=0
+        )
+        return total
+
+    def calibration(self, network: Denoiser, device: str) -> dict[str, float]:
+        """Return the spread inflations that fit the spread to the errors of validation windows.
+
+        Pseudo-years do not tell the spread of real ones, so they are not calibrated.
+        """
+        if not self.validation_windows or self.archive.pseudo is not None:
+            return {}
+        found = {}
+        for drops, label in self.modes.items():
+            errors = self.validation_errors(network, device, drops)
+            ratio = np.exp(np.mean(np.log(errors[0] / errors[3])) / 2)
+            usual = self.archive.has_reference and not label
+            key = "reference_inflation" if usual else "inflation"
+            found[key] = round(float(np.clip(ratio, *INFLATION_LIMITS)), 2)
+        return found
 
     def extra(self) -> dict[str, dict[str, Tensor]]:
         """Return the climate, and the climatology with its axes, as far as known."""
@@ -161,7 +191,10 @@ def monthly_means(fields: NDArray[np.float32], climatology: SeriesClimatology) -
 def squared_errors(
     task: FieldTrainingSet, network: Denoiser, number: int, device: str, drops: ConditionDropout
 ) -> NDArray[np.float64]:
-    """Return squared errors (3, C) in a validation window: of mean, lerp and base."""
+    """Return mean squares (4, C) in a validation window.
+
+    They are the errors of the mean, of the lerp and of the base, and the expected spread.
+    """
     archive = task.archive
     rows, columns, step = task.validation_windows[number]
     rng = np.random.default_rng([1, number])
@@ -174,10 +207,12 @@ def squared_errors(
     best = task.normaliser.expectation(
         window.base + window.scale * mean, window.scale**2 * variance
     )
-    base = task.normaliser.inverse(window.base)
-    guesses = (best, window.lerp, base)
-    errors = [(each - window.fine).square().nanmean((1, 2)) for each in guesses]
-    return torch.stack(errors).numpy()
+    centre, deviation = window.base + window.scale * mean, window.scale * variance.sqrt()
+    inverse = task.normaliser.inverse
+    spread = (inverse(centre + deviation) - inverse(centre - deviation)) / 2
+    spread = torch.where(window.fine.isfinite(), spread, torch.nan)
+    errors = [each - window.fine for each in (best, window.lerp, inverse(window.base))]
+    return torch.stack([each.square().nanmean((1, 2)) for each in (*errors, spread)]).numpy()
 
 
 def prepare_field_training(

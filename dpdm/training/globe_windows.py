@@ -112,6 +112,10 @@ class GlobeTrainingSet:
         x, given = (each.to(device) for each in self.windows_from(starts))
         return denoising_scores(network, x, given, rng)
 
+    def calibration(self, network: Any, device: str) -> dict[str, float]:
+        """Return nothing: the spread is the network's own."""
+        return {}
+
     def extra(self) -> dict[str, Any]:
         """Return the climatology, static fields, some states, and the autoencoder if any."""
         return self.stored_tensors

@@ -253,7 +253,7 @@ def run_training_steps(
         if state.step % settings.validate == 0 or now().share >= 1.0:
             check_finite_state(state, settings.learning_rate, loss)
             scores = validation_scores(task, state, device)
-            write_checkpoint(task, state, out, resume_path, now(), rank, replace_prior)
+            write_checkpoint(task, state, out, resume_path, now(), rank, replace_prior, device)
             replace_prior = True
         report(now())
     if rank == 0:
@@ -269,7 +269,7 @@ def finished_share(state: TrainingState, steps: int, minutes: float) -> float:
 
 def write_checkpoint(
     task: TrainingTask, state: TrainingState, out: Path, resume_path: Path,
-    progress: TrainingProgress, rank: int, replace_prior: bool,
+    progress: TrainingProgress, rank: int, replace_prior: bool, device: str,
 ) -> None:  # fmt: skip
     """Write the present prior, a line of its log, and the checkpoint."""
     if rank:
@@ -277,9 +277,10 @@ def write_checkpoint(
     denoiser = task.new_network()
     denoiser.load_state_dict(state.ema)
     spent = {"steps": state.step, "minutes": round(state.seconds / 60, 1)}
-    contract = replace(
-        task.contract, training=task.contract.training | spent, scores=progress.scores
-    )
+    sampling = task.contract.sampling | task.calibration(denoiser.to(device).eval(), device)
+    training = task.contract.training | spent
+    contract = replace(task.contract, training=training, scores=progress.scores, sampling=sampling)
+    denoiser = denoiser.cpu()
     save_prior(Prior(denoiser, task.normaliser, contract, **task.extra()), out, replace_prior)
     append_line(out.with_suffix(LOG_SUFFIX), json.dumps(asdict(progress)))
     save_checkpoint(state, resume_path, training_identity(task))

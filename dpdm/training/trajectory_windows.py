@@ -97,6 +97,10 @@ class TrajectoryTrainingSet:
         x = self.windows(self.validation_states, count, rng).to(device)
         return denoising_scores(network, x, self.window_conditioning.to(device), rng)
 
+    def calibration(self, network: Any, device: str) -> dict[str, float]:
+        """Return nothing: the spread is the network's own."""
+        return {}
+
     def extra(self) -> dict[str, dict[str, Tensor]]:
         """Return nothing, as no further tensors are stored."""
         return {}
