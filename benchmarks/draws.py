@@ -17,10 +17,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpdm.diffusion.noise import cosine_levels, draw_noise, karras_levels
+from dpdm.diffusion.noise import cosine_levels, karras_levels
 from dpdm.diffusion.sample import SAMPLERS
 from dpdm.fields.grid import Grid
-from dpdm.fields.time import time_label
 from dpdm.prior import Prior, find_prior, load_prior
 from dpdm.prior.normaliser import geometric_mean_factor
 from dpdm.states.field_domain import fit_field_space
@@ -33,8 +32,12 @@ Array = NDArray[np.floating]
 
 
 def task_of(coarse: Path, prior: str) -> FieldSpace:
-    """Return the space of a coarse file, as ``dpdm downscale`` would plan it."""
-    return fit_field_space(coarse, load_prior(find_prior(prior)), EnsembleOptions(), None, None)
+    """Return the space of a coarse file, as ``dpdm downscale --climatology none`` would plan it.
+
+    The truth of these benchmarks is the bundled climatology itself.
+    """
+    options = EnsembleOptions(climatology="none")
+    return fit_field_space(coarse, load_prior(find_prior(prior)), options, None, None)
 
 
 def schedule(space: FieldSpace, sampler: str, steps: int) -> Tensor:
@@ -46,17 +49,15 @@ def schedule(space: FieldSpace, sampler: str, steps: int) -> Tensor:
 
 def noises(space: FieldSpace, step: int, members: Sequence[int], seed: int = 0) -> Tensor:
     """Return the noise (M, C, H, W) of some members, the same that every user gets."""
-    shape = (len(space.prior.normaliser.names), *space.grid.shape)
-    return torch.stack(
-        [draw_noise(shape, seed, m, time_label(space.coarse, step)) for m in members]
-    )
+    return space.noise(step, seed)(members)
 
 
 def physical(prior: Prior, given: Conditioning, x: Tensor) -> Array:
     """Return physical values (M, C, H, W), float32, of normalised fields."""
     known = prior.normaliser.forward(given.lerp)
     factor = geometric_mean_factor(given.factor) if given.factor else prior.contract.factors[1]
-    base, scale = prior.normaliser.base_and_scale(known, factor, given.climatology)
+    reference = given.reference_state(prior.normaliser)
+    base, scale = prior.normaliser.base_and_scale(known, factor, reference)
     values: Array = prior.normaliser.inverse(base + scale * x.cpu().double()).numpy()
     return values.astype(np.float32)
 
@@ -120,11 +121,13 @@ def blocks(shape: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
 def part(given: Conditioning, rows: slice, columns: slice) -> Conditioning:
     """Return what is known of one window, as if it were the whole domain."""
     at = (slice(None), rows, columns)
-    monthly = None if given.climatology is None else given.climatology[at]
+    reference = given.reference
+    if reference is not None:
+        reference = reference[0][at], reference[1][at]
     grid = Grid(given.grid.lat[rows], given.grid.lon[columns])
     return replace(
         given, lerp=given.lerp[at], statics=given.statics[at], smooth=given.smooth[at],
-        grid=grid, climatology=monthly,
+        grid=grid, reference=reference,
     )  # fmt: skip
 
 
