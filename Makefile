@@ -19,8 +19,8 @@ $(VENV)/.dev: $(VENV)/.dpdm
 
 demo: $(VENV)/.dpdm
 	mkdir -p build
-	$(BIN)/dpdm downscale sample_data/east_asia_coarse.nc build/east_asia_mean.nc --mean --overwrite
-	$(BIN)/dpdm downscale sample_data/east_asia_coarse.nc build/east_asia.nc --members 20 --keep members --overwrite
+	$(BIN)/dpdm downscale sample_data/east_asia_coarse.nc build/east_asia_mean.nc --mean --climatology none --overwrite
+	$(BIN)/dpdm downscale sample_data/east_asia_coarse.nc build/east_asia.nc --members 20 --keep members --climatology none --overwrite
 	$(BIN)/dpdm evaluate build/east_asia.nc sample_data/east_asia_fine.nc \
 		--coarse sample_data/east_asia_coarse.nc --climatology none \
 		--also "one evaluation=build/east_asia_mean.nc"

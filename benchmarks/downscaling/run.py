@@ -25,6 +25,7 @@ from benchmarks.downscaling.region import EAST_ASIA, cut
 from dpdm.evaluate import evaluate_files
 
 Figures = dict[str, float]
+WITHOUT = ("--climatology", "none")  # for the truth is the bundled climatology itself
 TARGETS = {"t2m": {"rmse": 0.45, "crps": 0.33}, "tp": {"rmse": 0.85, "crps": 0.57}}
 
 
@@ -58,9 +59,9 @@ def judge(options: Namespace, folder: Path) -> None:
     members, mean = folder / "members.nc", folder / "mean.nc"
     ran = common.dpdm(
         "downscale", coarse, members, "--prior", options.prior, "--members", options.members,
-        "--keep", "members",
+        "--keep", "members", *WITHOUT,
     )  # fmt: skip
-    common.dpdm("downscale", coarse, mean, "--prior", options.prior, "--mean")
+    common.dpdm("downscale", coarse, mean, "--prior", options.prior, "--mean", *WITHOUT)
     # the truth is the bundled climatology itself
     scores = evaluate_files(members, truth, coarse, "none", {"one evaluation": mean})
     print(scores.text())

@@ -20,6 +20,7 @@ import numpy as np
 import xarray as xr
 
 from benchmarks import common
+from benchmarks.months.figure import draw_month
 from dpdm.evaluate import evaluate_files
 from dpdm.evaluate.baselines import smooth_to_coarse
 from dpdm.fields.grid import grid_of
@@ -45,6 +46,10 @@ def main() -> None:
     parser.add_argument("--fit", default="2005,2011", help="years of the other climatology")
     parser.add_argument("--members", type=int, default=33)
     parser.add_argument("--factor", type=int, default=4)
+    parser.add_argument(
+        "--picture", type=Path, help="a PNG of one month, with the bundled climate"
+    )
+    parser.add_argument("--month", default="2013-07", help="the month of the picture")
     parser.add_argument("--train", type=float, default=0.0, help="minutes of training; 0 for none")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -57,6 +62,9 @@ def judge(options: Namespace, folder: Path) -> None:
     found: dict[str, dict[str, Figures]] = {}
     for label, choice in (("bundled", "era5"), ("fit", str(early)), ("none", "none")):
         found[label] = score(options, folder, options.prior, choice, (late, coarse, early))
+        if options.picture and label == "bundled":
+            members = folder / "members.nc"
+            draw_month(members, late, coarse, options.month, options.picture)
     if options.train:
         prior = train(options, folder, early)
         found["trained"] = score(options, folder, str(prior), "", (late, coarse, early))
