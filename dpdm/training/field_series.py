@@ -150,14 +150,16 @@ class FieldTrainingSet:
     def calibration(self, network: Denoiser, device: str) -> dict[str, float]:
         """Return the spread inflations that fit the spread to the errors of validation windows.
 
+        The error of n held-out steps is widened by 1 + 1/n, as that of a prediction is.
         Pseudo-years do not tell the spread of real ones, so they are not calibrated.
         """
         if not self.validation_windows or self.archive.pseudo is not None:
             return {}
         found = {}
+        steps = len({step for *_, step in self.validation_windows})
         for drops, label in self.modes.items():
             errors = self.validation_errors(network, device, drops)
-            ratio = np.exp(np.mean(np.log(errors[0] / errors[3])) / 2)
+            ratio = np.exp(np.mean(np.log(errors[0] / errors[3])) / 2) * np.sqrt(1 + 1 / steps)
             usual = self.archive.has_reference and not label
             key = "reference_inflation" if usual else "inflation"
             found[key] = round(float(np.clip(ratio, *INFLATION_LIMITS)), 2)

@@ -5,6 +5,7 @@ import signal
 import socket
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,3 +165,35 @@ def test_an_interrupt_waits_for_the_step_to_be_whole(tmp_path: Path) -> None:
     assert run_training(lesson(), out).run_steps < run_training(lesson(), whole).run_steps
     one, two = (load_prior(path).denoiser.state_dict() for path in (out, whole))
     assert all(bool((one[key] == two[key]).all()) for key in one)
+
+
+class Narrow(torch.nn.Module):
+    """A denoiser with a share of another's standard deviation."""
+
+    def __init__(self, other: Any, share: float) -> None:
+        super().__init__()
+        self.other, self.share, self.features = other, share, other.features
+
+    def moments(self, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the same mean and the narrower variance."""
+        mean, variance = self.other.moments(*given)
+        return mean, variance * self.share**2
+
+
+def test_the_spread_is_calibrated_on_held_out_steps() -> None:
+    """A network with two thirds of the spread needs half as much inflation again."""
+    task = lesson(climatology="yes")
+    network = task.new_network().eval()
+    with torch.no_grad():
+        usual, narrow = (task.calibration(Narrow(network, share), "cpu") for share in (1.0, 2 / 3))
+    assert usual.keys() == {"inflation", "reference_inflation"}
+    for key, value in usual.items():
+        assert narrow[key] == pytest.approx(np.clip(1.5 * value, 0.7, 2.0), abs=0.02)
+
+
+def test_a_calibrated_spread_is_that_of_the_errors() -> None:
+    """Without a signal the residual is the error: its own scale needs no inflation but 1 + 1/n."""
+    task = lesson(climatology="no")
+    found = task.calibration(task.new_network().eval(), "cpu")
+    steps = len({step for *_, step in task.validation_windows})
+    assert found == {"inflation": pytest.approx(np.sqrt(1 + 1 / steps), abs=0.25)}
