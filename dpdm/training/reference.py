@@ -30,9 +30,9 @@ from dpdm.prior.normaliser import Normaliser
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.intp]
-FINE_WEATHER = 0.65  # of the standard deviation of the weather
+FINE_WEATHER = 0.6  # of the standard deviation of the weather
 MEDIAN_SEASONAL = 0.11  # of the weights of seasonal differences
-MEDIAN_WEATHER = {"identity": 0.27, "log1p": 0.19}  # of transformed values
+MEDIAN_WEATHER = {"identity": 0.2, "log1p": 0.13}  # of transformed values
 CellValues = Callable[[Index, Index], Array]
 """Give the values (..., h, w) of fields at some rows and columns."""
 Drawn = Callable[[Array, Index, Index], Array]  # from the mean of the steps at rows and columns
@@ -92,7 +92,7 @@ class PseudoYears:
         common, own = rng.standard_normal(), rng.standard_normal(count)
         strength = medians * np.exp(0.7 * common + 0.3 * own)
         weather = self.draw_weather(rows, columns, strength, rng)
-        shift = (2.0 * medians * rng.standard_normal(count))[:, None, None]
+        shift = (2.8 * medians * rng.standard_normal(count))[:, None, None]
         amounts = np.array([c.transform != "identity" for c in self.normaliser.channels])
 
         def drawn(mean: Array, rows: Index, columns: Index) -> Array:
