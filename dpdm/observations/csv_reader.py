@@ -104,6 +104,7 @@ def read_csv_observations(
             f"no column is a known variable; the columns are {', '.join(sheet.bare)}.",
             OBSERVATION_COLUMNS_HINT,
         )
+    sheet.layout.columns.sort(key=lambda column: sheet.bare.index(column.heading))
     used = {column.heading for column in sheet.layout.columns}
     sheet.layout.ignored = [heading for heading in sheet.bare if heading not in used]
     return pd.concat(parts, ignore_index=True), sheet.layout
@@ -320,7 +321,8 @@ def _read_shared_columns(sheet: Sheet) -> pd.DataFrame:
         sheet.found(index, "time")
     if "end" in at:
         table["end"] = parse_column_times(columns[at["end"]], sheet.text.lines, sheet.faults)
-    for role in at.keys() - {*TIME_COLUMNS, "variable", "value", "error", "units"}:
+    apart = {*TIME_COLUMNS, "variable", "value", "error", "units"}
+    for role in (role for role in at if role not in apart):
         table[role] = _read_role(sheet, role)
     for role in {*LENGTH_COLUMNS, "pressure"} & at.keys():
         table.attrs[role] = columns[at[role]].unit
