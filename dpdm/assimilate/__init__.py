@@ -81,7 +81,10 @@ def check_assimilation(
     path = find_prior(prior)
     loaded = load_prior(path)
     request = Request(files, path.stem, ensemble, options, read_sounder(options, loaded))
-    for line in describe_use(prepare_analysis(loaded, request, describe_files(say))):
+    space, table = prepare_observations(loaded, request, describe_files(say))
+    if "operator" in table:
+        Analysis(space, table)  # refuses operators that cannot be used
+    for line in describe_use(table, len(space.steps)):
         say(line)
 
 
@@ -90,14 +93,23 @@ def prepare_analysis(
 ) -> Analysis:
     """Return the analysis of a request, with its observations screened."""
     options = request.observations
-    table = read_all_observations(request.files, options, request.sounder, on_layout)
-    space = guide_space(open_observed_states(prior, table, request), options)
+    space, table = prepare_observations(prior, request, on_layout)
     error = None
     if isinstance(space, FieldSpace):
         error = build_coarse_error(
             space.names, space.coarse_grid, space.grid, options.coarse_error, options.coarse_length
         )
-    return Analysis(space, screen(table, space, options), options.reject, error)
+    return Analysis(space, table, options.reject, error)
+
+
+def prepare_observations(
+    prior: Prior, request: Request, on_layout: LayoutCallback
+) -> tuple[StateSpace, pd.DataFrame]:
+    """Return the guided space of states of a request, and its observations screened."""
+    options = request.observations
+    table = read_all_observations(request.files, options, request.sounder, on_layout)
+    space = guide_space(open_observed_states(prior, table, request), options)
+    return space, screen(table, space, options)
 
 
 def read_all_observations(

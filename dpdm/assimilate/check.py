@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from dpdm.assimilate.analysis import Analysis
 from dpdm.assimilate.departures import label_observations
 from dpdm.evaluate.table import align_column
 from dpdm.observations.layout import FileLayout, LayoutCallback
@@ -36,18 +35,25 @@ def describe_files(say: Callable[[str], None]) -> LayoutCallback:
     return describe
 
 
-def describe_use(analysis: Analysis) -> list[str]:
-    """Return how many values of what are used at which steps, and why others are not."""
-    table = analysis.table
+def describe_use(table: pd.DataFrame, total: int) -> list[str]:
+    """Return how many values of what are used at which steps, and why others are not.
+
+    Args:
+        table: Screened observations.
+        total: Number of steps.
+    """
+    named = "station" in table and (table["station"] != "").all()
     counted = table.assign(
-        label=label_observations(table), why=status_reasons(table), name=station_names(table)
+        label=label_observations(table),
+        why=status_reasons(table),
+        name=table["station"] if named else station_names(table),
     )
     rows = list(_count_groups(counted))
     columns = [align_column(list(column)) for column in zip(HEADINGS, *rows, strict=True)]
     columns[0] = [cell.strip().ljust(len(columns[0][0])) for cell in columns[0]]
     lines = ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
     used = counted[counted["why"] == ObsStatus.ASSIMILATED]
-    total, met = len(analysis.space.steps), used["step"].nunique()
+    met = used["step"].nunique()
     return [*lines, f"{met} of {total} step{'s' if total != 1 else ''} will have observations."]
 
 
