@@ -215,4 +215,6 @@ def guide_space(space: Space, options: AssimilationOptions) -> Space:
 def screen(table: pd.DataFrame, space: StateSpace, options: AssimilationOptions) -> pd.DataFrame:
     """Return observations after quality control, some of them withheld for verification."""
     checked = space.screen(table, options.coverage)
-    return accept(withhold_stations(checked, options.withhold, space.options.seed))
+    if options.withhold:
+        checked = withhold_stations(checked, options.withhold, space.options.seed)
+    return accept(checked)

@@ -71,13 +71,12 @@ def name_observed_variables(
         unit: The unit of the column ``pressure``, if there is one.
         faults: Where faults are collected.
     """
-    table = table.copy()
     has_pressure = pd.Series(False, table.index)
     if "pressure" in table:
         has_pressure = table["pressure"].notna() & ~is_missing_code(table["pressure"].to_numpy())
     old, words = pd.factorize(table["old"])
     names = np.array([[options.name(w), options.name(w, True)] for w in words], dtype=object)
-    table["variable"] = names[old, has_pressure.to_numpy(dtype=int)]
+    table = table.assign(variable=names[old, has_pressure.to_numpy(dtype=int)])
     if "operator" in table:
         whole = table["operator"].isin(OPERATOR_VARIABLES)
         table.loc[whole, "variable"] = table["operator"].map(OPERATOR_VARIABLES)
