@@ -15,20 +15,24 @@ class DpdmError(Exception):
         what: The fault, with the file, the variable and the value.
         hint: How to fix it.
         code: Exit code of the command.
+        details: Sentences on the single faults, where there are several.
 
     Example:
         >>> str(DpdmError("a.nc holds no latitude.", "Name it lat or latitude."))
         'a.nc holds no latitude. Name it lat or latitude.'
     """
 
-    def __init__(self, what: str, hint: str = "", code: int = 1) -> None:
-        super().__init__(what, hint)
+    def __init__(
+        self, what: str, hint: str = "", code: int = 1, details: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(what, hint, code, details)
         self.what = what
         self.hint = hint
         self.code = code
+        self.details = details
 
     def __str__(self) -> str:
-        return f"{self.what} {self.hint}".strip()
+        return " ".join(part for part in (self.what, *self.details, self.hint) if part)
 
 
 class DpdmWarning(UserWarning):
@@ -129,4 +133,5 @@ def prefix_file_name(path: Path | str) -> Iterator[None]:
     except DpdmError as fault:
         if fault.what.startswith(f"{path}: "):
             raise
-        raise DpdmError(f"{path}: {fault.what}", fault.hint) from fault.__cause__
+        what = f"{path}: {fault.what}"
+        raise DpdmError(what, fault.hint, details=fault.details) from fault.__cause__

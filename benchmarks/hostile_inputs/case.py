@@ -31,7 +31,7 @@ FAULTS = (
     "traceback", "hang", "file left", "crash", "memory", "no sentence", "library warning",
     "not whole", "not finite",
 )  # fmt: skip
-TWO_LINES = re.compile(r"(Warning: .*\n)*Error: .+\n(Hint: .+\n)?", re.ASCII)
+SENTENCES = re.compile(r"(Warning: .*\n)*Error: .+\n(  .+\n)*(Hint: .+\n)?", re.ASCII)
 Make = Callable[[np.random.Generator], object]
 
 
@@ -105,7 +105,7 @@ def judged(case: Case, code: int, said: str, left: list[Path]) -> str:
         return whole(case, left)
     if code == 2:
         return USAGE
-    return REFUSED if code == 1 and TWO_LINES.fullmatch(said) else "no sentence"
+    return REFUSED if code == 1 and SENTENCES.fullmatch(said) else "no sentence"
 
 
 def whole(case: Case, left: list[Path]) -> str:

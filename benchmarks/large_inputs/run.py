@@ -18,12 +18,14 @@ import pandas as pd
 import xarray as xr
 
 from benchmarks import common
-from benchmarks.common import COARSE, target
+from benchmarks.common import COARSE, TRUTH, target
 
 SECONDS = 60.0  # that the largest may take
+MEGABYTES = 1500.0  # that observations of a century may take
 KINDS: dict[str, tuple[tuple[int, ...], str]] = {
     "observations, one place each": ((10, 10_000, 100_000), "rows"),
     "observations, 1000 stations": ((10, 10_000, 100_000), "rows"),
+    "a century of stations, --check": ((600, 60_000, 600_000), "rows"),
     "mask": ((10, 10_000, 100_000), "polygons"),
     "info": ((10, 100_000, 1_000_000), "steps"),
     "evaluate": ((10, 1_000), "steps"),
@@ -51,6 +53,8 @@ def judge(options: Namespace, folder: Path) -> None:
             rows.append((kind, size, what, ran.seconds, ran.megabytes))
             figures[f"{kind}, {size}"] = ran.seconds
         targets[f"{kind}, {size} {what} (s)"] = target(ran.seconds, most=SECONDS)
+        if kind.startswith("a century"):
+            targets[f"{kind}, {size} {what} (MB)"] = target(ran.megabytes, most=MEGABYTES)
     print(common.table(("command", "size", "", "seconds", "MB"), rows))
     common.close("large_inputs", figures, targets)
 
@@ -76,6 +80,33 @@ def observed(folder: Path, size: int, stations: int) -> tuple[Any, ...]:
     table.dropna().to_csv(folder / "obs.csv", index=False)
     words = ("--coarse", COARSE, "--members", 2, "--steps", 2, "--report", folder / "report.csv")
     return "assimilate", folder / "obs.csv", folder / "out.nc", *words
+
+
+def century(folder: Path, size: int) -> tuple[Any, ...]:
+    """Write months of stations and their list; return the command that matches them."""
+    rng = np.random.default_rng(0)
+    months = pd.date_range("1872-01-01", "2021-12-01", freq="MS")
+    count = -(-size // len(months))
+    number = np.repeat(np.arange(count), len(months))[:size]
+    table = pd.DataFrame({
+        "station": [f"station_{n}" for n in number],
+        "month": np.tile(months.strftime("%Y-%m"), count)[:size],
+        "t2m [degC]": rng.normal(10, 5, size).round(2),
+        "tp [mm/month]": rng.gamma(2, 40, size).round(1),
+        "sp [hPa]": rng.normal(1000, 5, size).round(1),
+    })  # fmt: skip
+    table.to_csv(folder / "century.csv.gz", index=False)
+    place = {
+        "lat": rng.uniform(32, 44, count).round(4),
+        "lon": rng.uniform(105, 120, count).round(4),
+    }
+    names = {"station": [f"station_{n}" for n in range(count)]}
+    pd.DataFrame(names | place).to_csv(folder / "list.csv", index=False)
+    with xr.open_dataset(TRUTH) as ds:
+        field = ds["t2m"].isel(time=0, drop=True).load()
+    field.expand_dims(time=months).to_netcdf(folder / "grid.nc")
+    words = ("--grid", folder / "grid.nc", "--stations", folder / "list.csv", "--check")
+    return "assimilate", folder / "century.csv.gz", folder / "out.nc", *words
 
 
 def masked(folder: Path, size: int) -> tuple[Any, ...]:
@@ -109,6 +140,7 @@ def hourly(folder: Path, size: int) -> Path:
 COMMANDS: dict[str, Callable[[Path, int], tuple[Any, ...]]] = {
     "observations, one place each": lambda folder, size: observed(folder, size, size),
     "observations, 1000 stations": lambda folder, size: observed(folder, size, 1000),
+    "a century of stations, --check": century,
     "mask": masked,
     "info": lambda folder, size: ("info", hourly(folder, size)),
     "evaluate": lambda folder, size: ("evaluate", *[hourly(folder, size)] * 2),

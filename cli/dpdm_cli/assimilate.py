@@ -87,6 +87,14 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
     help="Share of the stations withheld for verification.",
 )  # fmt: skip
 @click.option(
+    "--stations", type=options.FILE, metavar="LIST.csv",
+    help="Positions of the stations, joined by their names to observations without any.",
+)  # fmt: skip
+@click.option(
+    "--check", is_flag=True,
+    help="Print what columns were taken for and what will be used; draw and write nothing.",
+)  # fmt: skip
+@click.option(
     "--channels", type=options.FILE, metavar="FILE",
     help="Weighting functions of sounder channels; docs/assimilate.md.",
 )  # fmt: skip
@@ -137,6 +145,7 @@ def assimilate(
     units: Mapping[str, str],
     missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
+    check: bool,
     **observation_options: Any,
 ) -> None:
     """Assimilate OBSERVATIONS into an ensemble, and write it as ANALYSIS.
@@ -148,7 +157,7 @@ def assimilate(
     check_coarse_length()
     for name, default in (("guidance", ""), ("tau", 0.0)):
         observation_options[name] = observation_options[name] or default
-    from dpdm.assimilate import assimilate
+    from dpdm.assimilate import assimilate, check_assimilation
     from dpdm.assimilate.departures import format_departures
     from dpdm.info import describe_code
     from dpdm.states.options import AssimilationFiles, AssimilationOptions, EnsembleOptions
@@ -160,15 +169,23 @@ def assimilate(
         climatology=climatology, climatology_period=climatology_period,
     )  # fmt: skip
     files = AssimilationFiles(observations, coarse, grid, statics, analysis, report)
+    options_used = AssimilationOptions(**observation_options)
+    if check:
+        check_assimilation(files, prior, ensemble_options, options_used, echo)
+        return
     with progress("Assimilating", "member-steps") as progress_report:
         rows = assimilate(
-            files, prior, ensemble_options, AssimilationOptions(**observation_options), overwrite,
-            progress_report,
-        )  # fmt: skip
+            files, prior, ensemble_options, options_used, overwrite, progress_report, print_note
+        )
     report_file(analysis)
     echo(format_departures(rows))
     if line := describe_code(prior):
         echo(line)
+
+
+def print_note(line: str) -> None:
+    """Print an assumption on the observations."""
+    echo(line, err=True)
 
 
 def check_coarse_length() -> None:

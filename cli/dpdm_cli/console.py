@@ -136,8 +136,10 @@ def internal_error(fault: Exception) -> DpdmError:
 
 
 def exit_with_error(error: DpdmError) -> None:
-    """Print an error in two lines and exit with its code."""
+    """Print an error in two lines, and one more for each detail, and exit with its code."""
     echo(f"Error: {join_lines(error.what)}", err=True)
+    for detail in error.details:
+        echo(f"  {join_lines(detail)}", err=True)
     if error.hint:
         echo(f"Hint: {join_lines(error.hint)}", err=True)
     sys.exit(error.code)

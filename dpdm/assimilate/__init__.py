@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 
 import pandas as pd
 
 from dpdm.assimilate.analysis import Analysis, guide_space, screen
 from dpdm.assimilate.background import build_coarse_error
+from dpdm.assimilate.check import describe_files, describe_use, pass_notes
 from dpdm.assimilate.departures import departures, misfit_warnings, summarise_departures
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.metrics import Row
 from dpdm.fields.csv_cells import guard_formulas
 from dpdm.fields.write import Writer, check_output, write_text
+from dpdm.observations.layout import LayoutCallback, ignore_layout
 from dpdm.observations.sounder import SounderChannels, read_channels
 from dpdm.observations.table import read_observations
 from dpdm.prior import Prior, find_prior, load_prior
@@ -34,8 +37,12 @@ def assimilate(
     options: AssimilationOptions = AssimilationOptions(),
     overwrite: bool = False,
     progress: ProgressCallback = lambda done, total: None,
+    notify: Callable[[str], None] = lambda line: None,
 ) -> list[Row]:
-    """Write the ensemble of analyses, and return scores at the observations."""
+    """Write the ensemble of analyses, and return scores at the observations.
+
+    What is assumed of the observation files is passed to ``notify``, a line each.
+    """
     path = find_prior(prior)
     inputs = [files.inputs, options, ensemble, ensemble.climatology_file, path]
     check_output(files.analysis, inputs, overwrite)
@@ -43,7 +50,7 @@ def assimilate(
         check_output(files.report, [*inputs, files.analysis], overwrite, suffixes=(".csv",))
     loaded = load_prior(path)
     request = Request(files, path.stem, ensemble, options, read_sounder(options, loaded))
-    analysis = prepare_analysis(loaded, request)
+    analysis = prepare_analysis(loaded, request, pass_notes(notify))
     settings = analysis_settings(analysis.space, request)
     provenance = ensemble_provenance(path, files.inputs, settings)
     observed = ", ".join(p.name for p in files.observations)
@@ -63,26 +70,58 @@ def assimilate(
     return rows
 
 
-def prepare_analysis(prior: Prior, request: Request) -> Analysis:
+def check_assimilation(
+    files: AssimilationFiles,
+    prior: str,
+    ensemble: EnsembleOptions,
+    options: AssimilationOptions,
+    say: Callable[[str], None],
+) -> None:
+    """Say what columns were taken for and what will be used; refuse it if that is nothing."""
+    path = find_prior(prior)
+    loaded = load_prior(path)
+    request = Request(files, path.stem, ensemble, options, read_sounder(options, loaded))
+    space, table = prepare_observations(loaded, request, describe_files(say))
+    if "operator" in table:
+        Analysis(space, table)  # refuses operators that cannot be used
+    for line in describe_use(table, len(space.steps)):
+        say(line)
+
+
+def prepare_analysis(
+    prior: Prior, request: Request, on_layout: LayoutCallback = ignore_layout
+) -> Analysis:
     """Return the analysis of a request, with its observations screened."""
     options = request.observations
-    table = read_all_observations(request.files, options, request.sounder)
-    space = guide_space(open_observed_states(prior, table, request), options)
+    space, table = prepare_observations(prior, request, on_layout)
     error = None
     if isinstance(space, FieldSpace):
         error = build_coarse_error(
             space.names, space.coarse_grid, space.grid, options.coarse_error, options.coarse_length
         )
-    return Analysis(space, screen(table, space, options), options.reject, error)
+    return Analysis(space, table, options.reject, error)
+
+
+def prepare_observations(
+    prior: Prior, request: Request, on_layout: LayoutCallback
+) -> tuple[StateSpace, pd.DataFrame]:
+    """Return the guided space of states of a request, and its observations screened."""
+    options = request.observations
+    table = read_all_observations(request.files, options, request.sounder, on_layout)
+    space = guide_space(open_observed_states(prior, table, request), options)
+    return space, screen(table, space, options)
 
 
 def read_all_observations(
-    files: AssimilationFiles, options: AssimilationOptions, sounder: SounderChannels | None = None
+    files: AssimilationFiles,
+    options: AssimilationOptions,
+    sounder: SounderChannels | None = None,
+    on_layout: LayoutCallback = ignore_layout,
 ) -> pd.DataFrame:
     """Return the observations of all files."""
     table = read_observations(
         files.observations, options.errors, options.obs_var, options.obs_units, sounder,
-        options.obs_missing,
+        options.obs_missing, options.stations, on_layout,
     )  # fmt: skip
     if sounder is not None and not (table["variable"] == "tb").any():
         raise DpdmError(
@@ -108,8 +147,9 @@ def analysis_settings(space: StateSpace, request: Request) -> dict[str, object]:
     """Return the settings of the analyses for their provenance."""
     options, contract = request.observations, space.prior.contract
     values = {k: v for k, v in asdict(options).items() if not isinstance(v, dict)}
-    if options.channels:
-        values |= {"channels": options.channels.name, "channels_sha256": sha256(options.channels)}
+    for name in ("channels", "stations"):
+        if file := getattr(options, name):
+            values |= {name: file.name, f"{name}_sha256": sha256(file)}
     settings: dict[str, object] = {"seed": space.options.seed, "members": space.options.members}
     settings |= {k: v for k, v in values.items() if v is not None}
     settings |= {n: getattr(space.sampler, n) for n in ("sampler", "steps", "corrections", "tau")}

@@ -126,7 +126,8 @@ class Analysis:
 
     def rows_in_use(self, step: Step) -> Index:
         """Return the rows of a step that are assimilated or withheld."""
-        return np.flatnonzero(has_status(self.table, *IN_USE) & self.space.rows(self.table, step))
+        rows: Index = np.flatnonzero(self.space.rows(self.table, step))
+        return rows[has_status(self.table.iloc[rows], *IN_USE)]
 
     def operator(self, step: Step, rows: Index, tried: bool = False) -> Operator:
         """Return the operator of rows of one step."""
@@ -143,6 +144,8 @@ class Analysis:
         Such an operator gives all its values at once, also those that are rejected.
         """
         foreign_names = set(self.operators[rows]) - OPERATORS.keys()
+        if not foreign_names:
+            return rows
         # numpy's isin takes quadratic time
         foreign = pd.Index(self.operators).isin(foreign_names) & self.space.rows(self.table, step)
         groups: Index = np.union1d(rows, np.flatnonzero(foreign))
@@ -212,4 +215,6 @@ def guide_space(space: Space, options: AssimilationOptions) -> Space:
 def screen(table: pd.DataFrame, space: StateSpace, options: AssimilationOptions) -> pd.DataFrame:
     """Return observations after quality control, some of them withheld for verification."""
     checked = space.screen(table, options.coverage)
-    return accept(withhold_stations(checked, options.withhold, space.options.seed))
+    if options.withhold:
+        checked = withhold_stations(checked, options.withhold, space.options.seed)
+    return accept(checked)

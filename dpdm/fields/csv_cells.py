@@ -27,11 +27,14 @@ def guard_formulas(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**quoted).rename(columns=_guard_cell)
 
 
-def unguard_formulas(cells: pd.Series) -> pd.Series:
-    """Return text as it was before `guard_formulas`."""
-    return cells.map(
-        lambda cell: FORMULA_GUARD.sub("", cell, 1) if isinstance(cell, str) else cell
-    )
+def unguard_formula(cell: str) -> str:
+    """Return text as it was before `guard_formulas`.
+
+    Example:
+        >>> unguard_formula("'=1+1"), unguard_formula("Ulm")
+        ('=1+1', 'Ulm')
+    """
+    return FORMULA_GUARD.sub("", cell, 1)
 
 
 def _guard_cell(cell: object) -> object:

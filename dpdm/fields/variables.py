@@ -374,7 +374,7 @@ def normalise_heading(text: str) -> str:
         >>> normalise_heading(" Valid Time"), normalise_heading("station-id")
         ('valid_time', 'station_id')
     """
-    return re.sub(r"[\s\-]+", "_", text.strip().lower())
+    return re.sub(r"[\s\-_]+", "_", text.strip().lower())
 
 
 def canonical_name(

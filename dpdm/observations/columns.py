@@ -28,16 +28,22 @@ from dpdm.fields.variables import (
 COLUMN_ALIASES: dict[str, tuple[str, ...]] = {
     role: tuple(names.split())
     for role, names in {
-        "time": "time valid_time datetime date_time timestamp date tm obs_time",
-        "lat": "lat latitude nav_lat station_latitude precise_latitude",
-        "lon": "lon longitude long lng nav_lon station_longitude precise_longitude",
+        "time": "time valid_time datetime date_time timestamp date tm obs_time yyyymm yearmonth "
+        "year_month yyyy_mm yearmon ym yyyymmdd obs_date observation_date observation_time "
+        "date_utc time_utc datetime_utc utc",
+        "lat": "lat latitude nav_lat station_latitude precise_latitude station_lat lat_deg "
+        "latitude_deg decimal_latitude lat_dd geo_lat",
+        "lon": "lon longitude long lng nav_lon station_longitude precise_longitude station_lon "
+        "lon_deg longitude_deg decimal_longitude lon_dd geo_lon",
         "elevation": "elevation elev altitude alt station_elevation station_altitude height "
-        "surface_altitude",
-        "variable": "variable var parameter param element varname",
+        "surface_altitude ele elv stelev station_height elevation_above_sea_level masl "
+        "height_above_sea_level",
+        "variable": "variable var parameter param element varname datatype variable_name",
         "value": "value obs observation observed obs_value",
         "error": "error std sigma uncertainty stderr standard_error obs_error stddev",
         "units": "units unit",
-        "station": "station station_id stationid id wmo_id wmo stn stn_id stn_num station_name "
+        "station": "station station_id stationid id wmo_id wmo stn stn_id stn_num station_number "
+        "station_no stnr stations_id climate_id site_id station_code wmo_number station_name "
         "name site",
         "trajectory": "trajectory",
         "y": "y",
@@ -71,6 +77,31 @@ POSITION_COLUMNS = (("lat", "lon"), ("y", "x"), ("component",))
 _PRESSURE_LEVEL_NAME = re.compile(
     r"(?P<name>[a-z_]*[a-z])_?(?P<level>[1-9]\d*(\.\d+)?)(_?(hpa|mb))?"
 )
+# Parts of dates; without a year, a month is a date of its own.
+DATE_PARTS: dict[str, tuple[str, ...]] = {
+    "year": ("year", "yr", "yyyy"), "month": ("month", "mon", "mm", "mo", "mth"),
+    "day": ("day", "dd", "dy"), "hour": ("hour", "hr", "hh"), "minute": ("minute", "min"),
+}  # fmt: skip
+STATION_SYNONYMS = {  # of variables, in tables of stations only
+    variable: names.split()
+    for variable, names in {
+        "t2m": "tg tmk t_mean t_avg tmp_mean tmp_avg temp_mean temp_avg temperature_avg mean_temp "
+        "avg_temp average_temp average_temperature meant meantemp mean_air_temperature "
+        "air_temperature_mean monthly_mean_temperature",
+        "tp": "rf rain_total total_rain total_rainfall rainfall_total rain_sum precip_sum "
+        "prcp_total total_prcp precipitation_total precipitation_sum prcptot pptn precip_amount "
+        "monthly_precipitation monthly_rainfall",
+        "sp": "station_level_pressure station_pressure stp",
+        "msl": "sea_level_pressure qff",
+    }.items()
+}
+UNIT_SUFFIXES = {
+    "m": "m", "meter": "m", "meters": "m", "metre": "m", "metres": "m", "ft": "ft",
+    "feet": "ft", "foot": "ft", "c": "degC", "degc": "degC", "celsius": "degC", "f": "degF",
+    "degf": "degF", "fahrenheit": "degF", "k": "K", "kelvin": "K", "mm": "mm",
+    "mm_day": "mm/day", "mm_month": "mm/month", "cm": "cm", "in": "inch", "inch": "inch",
+    "inches": "inch", "hpa": "hPa", "mbar": "mbar", "mb": "mb", "pa": "Pa",
+}  # fmt: skip
 ERROR_SUFFIX = re.compile(r"[_ ](error|std|sigma|uncertainty|stderr|standard_error)$")
 
 
@@ -91,6 +122,64 @@ def find_columns(names: list[str]) -> dict[str, int]:
     if "channel" in found and "radius" in found:
         return {r: at for r, at in found.items() if r == "radius" or _role_applies(r, found)}
     return {r: at for r, at in found.items() if _role_applies(r, found)}
+
+
+def find_text_columns(names: list[str], chosen: Mapping[str, str]) -> dict[str, int]:
+    """Return the index of each role's column of a table; refuse two columns of one role.
+
+    Args:
+        names: Normalised headings.
+        chosen: The user's choice of columns, by variable or role.
+    """
+    picked = {r: names.index(n) for r, n in chosen.items() if r in COLUMN_ALIASES and n in names}
+    others = {n for r, n in chosen.items() if r not in picked}
+    free = [name if name not in others else "" for name in names]
+    found = find_columns(free) | picked
+    for role in found.keys() - picked.keys() - {"station"}:  # of ids and names, the id counts
+        twins = [name for name in free if name in COLUMN_ALIASES[role]]
+        if len(twins) > 1 and not (role == "time" and {"date", "time"} <= {*twins}):
+            raise DpdmError(
+                f"{' and '.join(twins)} may each be the {role}.",
+                f"Choose one: --obs-var {role}={twins[0]}.",
+            )
+    return found
+
+
+def find_date_parts(names: list[str]) -> dict[str, int]:
+    """Return the index of the columns of year, month and so on."""
+    pairs = (
+        (part, [names.index(w) for w in words if w in names]) for part, words in DATE_PARTS.items()
+    )
+    return {part: at[0] for part, at in pairs if at}
+
+
+def split_unit_suffix(name: str) -> tuple[str, str]:
+    """Split a normalised heading that is a known one with a unit behind.
+
+    Example:
+        >>> split_unit_suffix("elevation_ft"), split_unit_suffix("tmp_2m")
+        (('elevation', 'ft'), ('tmp_2m', ''))
+    """
+    if canonical_station_name(name) is None:
+        for suffix, unit in UNIT_SUFFIXES.items():
+            base = name.removesuffix(f"_{suffix}")
+            if base != name and (
+                base in COLUMN_ALIASES["elevation"] or canonical_station_name(base)
+            ):
+                return base, unit
+    return name, ""
+
+
+def canonical_station_name(text: str) -> str | None:
+    """Return the canonical name of a surface variable from any of its names in tables.
+
+    Example:
+        >>> canonical_station_name("Mean Temp"), canonical_station_name("tavg")
+        ('t2m', 't2m')
+    """
+    plain = normalise_heading(text)
+    extra = (name for name, words in STATION_SYNONYMS.items() if plain in words)
+    return canonical_name(text) or next(extra, None)
 
 
 def _role_applies(role: str, found: Mapping[str, int]) -> bool:
@@ -144,9 +233,8 @@ class ObservationOptions:
         chosen = [new for new, name in self.rename.items() if name == old]
         if chosen:
             return chosen[0]
-        known = (canonical_name(old, LEVEL_VARIABLES) if has_pressure else None) or canonical_name(
-            old
-        )
+        on_level = canonical_name(old, LEVEL_VARIABLES) if has_pressure else None
+        known = on_level or canonical_station_name(old)
         level = parse_pressure_level(old)
         return known or (level.name if level else old)
 

@@ -22,6 +22,7 @@ class ObsStatus(StrEnum):
     WITHHELD = "withheld"
     # The row itself.
     MISSING = "missing"
+    FLAGGED = "flagged in its file"
     IMPOSSIBLE = "impossible value"
     NO_POSITION = "no position"
     NO_TIME = "no time"

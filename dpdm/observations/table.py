@@ -37,6 +37,7 @@ from dpdm.fields.units import scale_factor
 from dpdm.fields.value_checks import matches_code
 from dpdm.fields.variables import LEVEL_VARIABLES
 from dpdm.observations.columns import (
+    COLUMN_ALIASES,
     LENGTH_COLUMNS,
     OPERATOR_SETTINGS,
     OPERATOR_VARIABLES,
@@ -45,9 +46,14 @@ from dpdm.observations.columns import (
     swapped_coordinates_error,
 )
 from dpdm.observations.csv_reader import read_csv_observations
+from dpdm.observations.faults import Faults
+from dpdm.observations.ghcn_monthly import is_ghcn_monthly, read_ghcn_monthly
+from dpdm.observations.layout import FileLayout, LayoutCallback, ignore_layout
 from dpdm.observations.netcdf_reader import open_sampling, read_sampling
 from dpdm.observations.sounder import SounderChannels, normalise_channel_name
+from dpdm.observations.station_list import join_station_list
 from dpdm.observations.status import ObsStatus
+from dpdm.observations.text_table import first_bytes
 from dpdm.observations.values import assign_errors, convert_to_canonical_units, is_missing_code
 from dpdm.system import check_regular
 
@@ -55,7 +61,7 @@ PRESSURE_LIMITS = (1.0, 1.1e5)  # Pa; the range of observations
 
 
 def name_observed_variables(
-    table: pd.DataFrame, options: ObservationOptions, unit: str
+    table: pd.DataFrame, options: ObservationOptions, unit: str, faults: Faults
 ) -> pd.DataFrame:
     """Name the variables of a table, and drop the pressures of those on no level.
 
@@ -63,14 +69,14 @@ def name_observed_variables(
         table: Rows with the names ``old`` of their file.
         options: The user's options.
         unit: The unit of the column ``pressure``, if there is one.
+        faults: Where faults are collected.
     """
-    table = table.copy()
     has_pressure = pd.Series(False, table.index)
     if "pressure" in table:
         has_pressure = table["pressure"].notna() & ~is_missing_code(table["pressure"].to_numpy())
-    pairs = list(zip(table["old"], has_pressure, strict=True))
-    names = {pair: options.name(*pair) for pair in set(pairs)}
-    table["variable"] = [names[pair] for pair in pairs]
+    old, words = pd.factorize(table["old"])
+    names = np.array([[options.name(w), options.name(w, True)] for w in words], dtype=object)
+    table = table.assign(variable=names[old, has_pressure.to_numpy(dtype=int)])
     if "operator" in table:
         whole = table["operator"].isin(OPERATOR_VARIABLES)
         table.loc[whole, "variable"] = table["operator"].map(OPERATOR_VARIABLES)
@@ -79,7 +85,8 @@ def name_observed_variables(
     on_level = has_pressure & table["variable"].isin(LEVEL_VARIABLES)
     if not on_level.any():
         return table.drop(columns="pressure", errors="ignore")
-    return table.assign(pressure=_pressures_to_pascal(table[on_level], unit).reindex(table.index))
+    pressure = _pressures_to_pascal(table[on_level], unit, faults)
+    return table.assign(pressure=pressure.reindex(table.index))
 
 
 def _check_channel_use(table: pd.DataFrame) -> pd.DataFrame:
@@ -95,7 +102,7 @@ def _check_channel_use(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _pressures_to_pascal(rows: pd.DataFrame, unit: str) -> pd.Series:
+def _pressures_to_pascal(rows: pd.DataFrame, unit: str, faults: Faults) -> pd.Series:
     """Convert pressures to Pa."""
     if not unit:
         raise DpdmError(
@@ -107,13 +114,12 @@ def _pressures_to_pascal(rows: pd.DataFrame, unit: str) -> pd.Series:
     if scale is None:
         raise DpdmError(f"The pressure of the rows is in '{unit}'.", "Give it in hPa or Pa.")
     pressure = rows["pressure"] * scale
-    wrong = np.flatnonzero(~pressure.between(*PRESSURE_LIMITS))
-    if wrong.size:
-        row = rows.iloc[wrong[0]]
-        raise DpdmError(
-            f"row {row['row']} lies at a pressure of {row['pressure']:g} {unit}.",
-            "Pressures are 0.01 to 1100 hPa; use --units pressure=UNIT for another unit.",
-        )
+    wrong = rows[~pressure.between(*PRESSURE_LIMITS)]
+    faults.add(
+        wrong["row"],
+        lambda i: f"the pressure is {wrong['pressure'].iloc[i]:g} {unit}.",
+        "Pressures are 0.01 to 1100 hPa; use --units pressure=UNIT for another unit.",
+    )
     return pressure.map(round_level)
 
 
@@ -132,8 +138,10 @@ def read_observations(
     units: Mapping[str, str] = {},
     channels: SounderChannels | None = None,
     missing: MissingCodes = {},
+    stations: Path | None = None,
+    on_layout: LayoutCallback = ignore_layout,
 ) -> pd.DataFrame:
-    """Read observations from CSV and NetCDF files into one table.
+    """Read observations from CSV, GHCN-Monthly and NetCDF files into one table.
 
     Args:
         paths: The files.
@@ -143,23 +151,29 @@ def read_observations(
         units: Units declared by the user, by either name.
         channels: The channels of the sounder of brightness temperatures.
         missing: Missing-value codes, by either name; those of all under "".
+        stations: A list of stations, whose positions belong to the text files without any.
+        on_layout: Called with what the columns of each file were taken for.
 
     Returns:
-        One row an observation. `source` and `row` (from 1) give its origin; `variable`, `value`,
-        `error` and `units` are canonical for variables that dpdm knows; `time` is a date, a number
-        or NaT; `lat` and `lon` are degrees, `elevation` metres, NaN where unknown; `status` is
-        empty, or the reason why the row cannot be used. `station`, `operator`, `trajectory`,
-        `component`, `y`, `x`, `pressure` (Pa), `channel`, the operator's settings
-        (`OPERATOR_SETTINGS`) and `end`, that of a mean over time which begins at `time`, are there
-        where a file has them.
+        One row an observation. `source` and `row` give its origin, the line of a text file from
+        1 or the number of the value in a NetCDF file; `variable`, `value`, `error` and `units`
+        are canonical for variables that dpdm knows; `time` is a date, a number or NaT; `lat` and
+        `lon` are degrees, `elevation` metres, NaN where unknown; `status` is empty, or the
+        reason why the row cannot be used. `station`, `operator`, `trajectory`, `component`, `y`,
+        `x`, `pressure` (Pa), `channel`, the operator's settings (`OPERATOR_SETTINGS`) and `end`,
+        that of a mean over time which begins at `time`, are there where a file has them.
     """
     if not paths:
         raise DpdmError("No observation file was given.", "Name at least one.")
     options = ObservationOptions(rename, units, errors, missing)
     for name, error in errors.items():
         _check_error_option(name, error)
-    tables = [_read_observation_file(Path(path), options, channels) for path in paths]
-    table = pd.concat(tables, ignore_index=True)
+    tables = []
+    for path in map(Path, paths):
+        table, layout = _read_observation_file(path, options, channels, stations)
+        tables.append(table)
+        on_layout(layout)
+    table = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
     _check_named_variables(options, table)
     table = table.fillna(
         {name: OPTIONAL_COLUMNS[name] for name in OPTIONAL_COLUMNS.keys() & set(table.columns)}
@@ -176,6 +190,7 @@ def _check_named_variables(options: ObservationOptions, table: pd.DataFrame) -> 
     """Refuse options for variables that no file has."""
     seen = {*table["variable"].unique(), *table["old"].unique(), *options.chosen_file_names()}
     seen |= {"pressure"} & {*table.columns}
+    seen |= COLUMN_ALIASES.keys() & options.rename.keys()
     if stray := options.named_variables() - seen:
         raise DpdmError(
             f"{', '.join(sorted(stray))} is named in an option, but no file has it.",
@@ -184,31 +199,65 @@ def _check_named_variables(options: ObservationOptions, table: pd.DataFrame) -> 
 
 
 def _read_observation_file(
-    path: Path, options: ObservationOptions, channels: SounderChannels | None
-) -> pd.DataFrame:
-    """Read one file, whatever its format."""
+    path: Path,
+    options: ObservationOptions,
+    channels: SounderChannels | None,
+    stations: Path | None,
+) -> tuple[pd.DataFrame, FileLayout]:
+    """Read one file, whatever its format, and describe its columns."""
     opened = None if _is_text(path) else open_sampling(path)
-    with prefix_file_name(path), _name_observation_options():
-        raw = (
-            read_csv_observations(path, options)
-            if opened is None
-            else read_sampling(opened, options)
-        )
-        if raw.empty:
+    faults = Faults("line" if opened is None else "row")
+    with prefix_file_name(path), _name_observation_options(), faults.collect():
+        if opened is None:
+            raw, layout = _read_text(path, options, stations, faults)
+        else:
+            raw, layout = read_sampling(opened, options), FileLayout(path.name)
+            layout.rows = len(raw)
+        if raw.empty and not faults.count:
             raise DpdmError("it has no observation.", "Add rows.")
-        table = _complete_columns(raw, path.name)
-        _check_finite(table)
-        for name in ("lat", "lon", "elevation"):
-            table[name] = table[name].mask(is_missing_code(table[name].to_numpy()))
-        for name in {*LENGTH_COLUMNS} & set(table):
-            table[name] = _lengths_to_metres(table[name], name, raw.attrs.get(name, ""))
-        table = name_observed_variables(
-            table, options, options.units.get("pressure", raw.attrs.get("pressure", ""))
+        table = _canonical_table(raw, path.name, options, channels, faults)
+    return table, layout
+
+
+def _read_text(
+    path: Path, options: ObservationOptions, stations: Path | None, faults: Faults
+) -> tuple[pd.DataFrame, FileLayout]:
+    """Read a text file as a raw table, with the positions of a list of stations."""
+    if is_ghcn_monthly(first_bytes(path)):
+        return read_ghcn_monthly(path, faults)
+    raw, layout = read_csv_observations(path, options, faults)
+    if stations is not None:
+        units = {name: raw.attrs.get(name, "") for name in LENGTH_COLUMNS}
+        raw["elevation"] = _lengths_to_metres(
+            raw.get("elevation", pd.Series(np.nan, raw.index)), "elevation", units["elevation"]
         )
-        _check_coordinates(table)
-        _mask_declared_codes(table, options.missing)
-        convert_to_canonical_units(table)
-        assign_errors(table, options.errors, channels)
+        raw, notes = join_station_list(raw, stations)
+        raw.attrs["elevation"] = "m"
+        layout.notes += notes
+    return raw, layout
+
+
+def _canonical_table(
+    raw: pd.DataFrame,
+    source: str,
+    options: ObservationOptions,
+    channels: SounderChannels | None,
+    faults: Faults,
+) -> pd.DataFrame:
+    """Return a raw table in canonical names and units."""
+    table = _complete_columns(raw, source)
+    _check_finite(table, faults)
+    for name in ("lat", "lon", "elevation"):
+        table[name] = table[name].mask(is_missing_code(table[name].to_numpy()))
+    for name in {*LENGTH_COLUMNS} & set(table):
+        with faults.catch():
+            table[name] = _lengths_to_metres(table[name], name, raw.attrs.get(name, ""))
+    unit = options.units.get("pressure", raw.attrs.get("pressure", ""))
+    table = name_observed_variables(table, options, unit, faults)
+    _check_coordinates(table, faults)
+    _mask_declared_codes(table, options.missing)
+    convert_to_canonical_units(table, faults)
+    assign_errors(table, options.errors, channels, faults)
     return table
 
 
@@ -219,18 +268,20 @@ def _name_observation_options() -> Iterator[None]:
         yield
     except DpdmError as fault:
         hint = re.sub(r"--(?=(units|var|missing)\b)", "--obs-", fault.hint)
-        raise DpdmError(fault.what, hint) from fault.__cause__
+        raise DpdmError(fault.what, hint, details=fault.details) from fault.__cause__
 
 
-def _check_finite(table: pd.DataFrame) -> None:
+def _check_finite(table: pd.DataFrame, faults: Faults) -> None:
     """Refuse infinite errors and positions; an infinite value is a missing one."""
     for name in ("error", "lat", "lon", "elevation"):
-        wrong = np.flatnonzero(np.isinf(table[name].to_numpy(dtype=float)))
-        if wrong.size:
-            raise DpdmError(
-                f"row {table['row'].iloc[wrong[0]]}: {name} is {table[name].iloc[wrong[0]]}.",
-                "Give a finite number, or leave the cell empty.",
-            )
+        infinite = np.isinf(table[name].to_numpy(dtype=float))
+        wrong = table.loc[infinite, ["row", name]]
+        faults.add(
+            wrong["row"],
+            lambda i, n=name, rows=wrong: f"{n} is {rows[n].iloc[i]}.",  # type: ignore[misc]
+            "Give a finite number, or leave the cell empty.",
+        )
+        table.loc[infinite, name] = np.nan
 
 
 def _mask_declared_codes(table: pd.DataFrame, missing: MissingCodes) -> None:
@@ -250,9 +301,8 @@ def _is_text(path: Path) -> bool:
 
 def _complete_columns(raw: pd.DataFrame, source: str) -> pd.DataFrame:
     """Add the missing columns to a raw table, and order them."""
-    table = raw.assign(source=source, status=ObsStatus.USABLE.value, variable="").reset_index(
-        drop=True
-    )
+    status = raw["status"].fillna("") if "status" in raw else ObsStatus.USABLE.value
+    table = raw.assign(source=source, status=status, variable="").reset_index(drop=True)
     absent = {name: np.nan for name in ("lat", "lon", "elevation") if name not in table}
     table = table.assign(**absent)
     table["error_units"] = raw.get("error_units", "")
@@ -278,23 +328,22 @@ def _lengths_to_metres(values: pd.Series, name: str, unit: str) -> pd.Series:
     return values * scale
 
 
-def _check_coordinates(table: pd.DataFrame) -> None:
+def _check_coordinates(table: pd.DataFrame, faults: Faults) -> None:
     """Refuse impossible coordinates, and mark rows without any."""
     lat, lon = (table[name].abs().to_numpy() for name in ("lat", "lon"))
     turned = np.flatnonzero((lat > 90) & (lat <= 360) & (lon <= 90))
     if turned.size:
         row = table.iloc[turned[0]]
-        evidence = f"row {row['row']}: latitude is {row['lat']:g}"
+        evidence = f"{faults.word} {row['row']}: latitude is {row['lat']:g}"
         upright = ((lat <= 90) & (lon > 90) & (lon <= 360)).any()
         raise swapped_coordinates_error(
             evidence, "its numbers" if upright else "the two columns' names"
         )
-    wrong = np.flatnonzero((lat > 90) | (lon > 360))
-    if wrong.size:
-        row = table.iloc[wrong[0]]
-        raise DpdmError(
-            f"row {row['row']} lies at latitude {row['lat']:g}, longitude {row['lon']:g}.",
-            "Give degrees: latitude -90 to 90, longitude -180 to 360.",
-        )
+    wrong = table.loc[(lat > 90) | (lon > 360), ["row", "lat", "lon"]]
+    faults.add(
+        wrong["row"],
+        lambda i: "the position is latitude {:g}, longitude {:g}.".format(*wrong.iloc[i, 1:]),
+        "Give degrees: latitude -90 to 90, longitude -180 to 360.",
+    )
     placed = [table[list(w)].notna().all(axis=1) for w in POSITION_COLUMNS if set(w) <= set(table)]
     table.loc[~np.logical_or.reduce(placed), "status"] = ObsStatus.NO_POSITION.value

@@ -32,6 +32,7 @@ from dpdm.observations.columns import (
     row_operators,
     row_variables,
 )
+from dpdm.observations.faults import Faults
 from dpdm.observations.sounder import SounderChannels
 from dpdm.observations.status import ObsStatus, is_usable, mark_status
 
@@ -50,10 +51,11 @@ USUAL_ERRORS = {
 }  # fmt: skip
 
 
-def convert_to_canonical_units(table: pd.DataFrame) -> None:
+def convert_to_canonical_units(table: pd.DataFrame, faults: Faults) -> None:
     """Convert values and errors to canonical units, by variable and unit, in place.
 
-    Values of operators of other packages are not converted.
+    Values of operators of other packages are not converted. Units that do not fit and values as
+    in another unit are faults.
     """
     operator = row_operators(table)
     identity = operator.isin(IDENTITY_OPERATORS)
@@ -63,10 +65,13 @@ def convert_to_canonical_units(table: pd.DataFrame) -> None:
     variables = table[identity & (meaning != "")]
     keys = [meaning, "units", "error_units", variables["time"].isna()]
     for (name, unit, of_error, _), rows in variables.groupby(keys).groups.items():
-        _convert_rows(table, rows, OBSERVED_VARIABLES[name], unit, of_error or unit)
+        with faults.catch():
+            _convert_rows(table, rows, OBSERVED_VARIABLES[name], unit, of_error or unit, faults)
     others = table[operator.isin((*SAME_UNIT_OPERATORS, *OPERATOR_UNITS)) & (meaning != "")]
     for (name, unit, of), rows in others.groupby([meaning, "units", operator]).groups.items():
-        _scale_rows(table, rows, of, unit, OPERATOR_UNITS.get(of, OBSERVED_VARIABLES[name].units))
+        to = OPERATOR_UNITS.get(of, OBSERVED_VARIABLES[name].units)
+        with faults.catch():
+            _scale_rows(table, rows, of, unit, to)
     mark_status(table, table["value"].isna(), ObsStatus.MISSING)
 
 
@@ -84,7 +89,12 @@ def _scale_rows(table: pd.DataFrame, rows: pd.Index, operator: str, unit: str, t
 
 
 def _convert_rows(
-    table: pd.DataFrame, rows: pd.Index, variable: Variable, unit: str, of_error: str
+    table: pd.DataFrame,
+    rows: pd.Index,
+    variable: Variable,
+    unit: str,
+    of_error: str,
+    faults: Faults,
 ) -> None:
     """Convert rows of one variable and unit, in place; an error is a difference."""
     _check_observation_unit(variable, unit)
@@ -96,7 +106,7 @@ def _convert_rows(
     unusual = (value < usual[0] - slack) | (value > usual[1] + slack)
     absurd = (value < limits[0] - slack) | (value > limits[1] + slack)
     missing = unusual & raw.isin(DOUBTFUL_CODES)
-    _check_mixed_units(table.loc[rows], value[absurd & ~missing], variable, unit)
+    _check_mixed_units(table.loc[rows], value[absurd & ~missing], variable, unit, faults)
     table.loc[rows[absurd & ~missing], "status"] = ObsStatus.IMPOSSIBLE.value
     if variable.name == "tp":
         value = value.mask(value.between(MIN_PRECIPITATION, 0.0), 0.0)
@@ -142,21 +152,26 @@ def _check_observation_unit(variable: Variable, unit: str) -> None:
 
 
 def _check_mixed_units(
-    rows: pd.DataFrame, absurd: pd.Series, variable: Variable, unit: str
+    rows: pd.DataFrame, absurd: pd.Series, variable: Variable, unit: str, faults: Faults
 ) -> None:
     """Refuse values that are impossible in their unit and usual in another one."""
     _, (low, high), units = PLAUSIBLE_RANGES[variable.name]
-    for other in units if len(absurd) else ():
-        suspects = rows.loc[absurd.index]
+    suspects = rows.loc[absurd.index]
+    for other in units:
+        if suspects.empty:
+            return
         again = _values_to_canonical(suspects["value"], variable, other, suspects["time"])
-        for index in again.index[(again >= low) & (again <= high)][:1]:
-            row = rows.loc[index]
-            raise DpdmError(
-                f"row {row['row']}: {variable.name} is {row['value']:g} when its unit is "
-                f"'{unit}', as if it were in {other}; the file may mix units.",
-                f"Give each row its unit in a units column, or use --obs-units {variable.name}="
-                f"{other} if all are.",
-            )
+        found = suspects[(again >= low) & (again <= high)]
+        faults.add(
+            found["row"],
+            lambda i, of=found, to=other: (  # type: ignore[misc]
+                f"{variable.name} is {of['value'].iloc[i]:g} when its unit is '{unit}', as if it "
+                f"were in {to}; the file may mix units."
+            ),
+            f"Give each row its unit in a units column, or use --obs-units {variable.name}="
+            f"{other} if all are.",
+        )
+        suspects = suspects.drop(found.index)
 
 
 def is_missing_code(values: Array) -> NDArray[np.bool_]:
@@ -165,35 +180,37 @@ def is_missing_code(values: Array) -> NDArray[np.bool_]:
 
 
 def assign_errors(
-    table: pd.DataFrame, errors: Mapping[str, float], channels: SounderChannels | None
+    table: pd.DataFrame,
+    errors: Mapping[str, float],
+    channels: SounderChannels | None,
+    faults: Faults,
 ) -> None:
     """Fill the missing errors of usable rows, and refuse errors that are not positive."""
     open_rows = is_usable(table)
     meaning = row_variables(table)
     bare = open_rows & table["error"].isna()
-    _check_operators(table[bare], meaning[bare])
+    _check_operators(table[bare], meaning[bare], faults)
     for (name, known), rows in table[bare].groupby(["variable", meaning[bare]]).groups.items():
-        table.loc[rows, "error"] = _usual_error(
-            str(name), known, table.loc[rows], errors, channels
-        )
-    wrong = np.flatnonzero(open_rows & (table["error"] <= 0))
-    if wrong.size:
-        row = table.iloc[wrong[0]]
-        raise DpdmError(
-            f"row {row['row']}: the error of {row['variable']} is {row['error']:g}.",
-            "Give a standard deviation above 0, or leave the cell empty for the usual one.",
-        )
+        with faults.catch():
+            table.loc[rows, "error"] = _usual_error(
+                str(name), known, table.loc[rows], errors, channels
+            )
+    wrong = table.loc[open_rows & (table["error"] <= 0), ["row", "variable", "error"]]
+    faults.add(
+        wrong["row"],
+        lambda i: f"the error of {wrong['variable'].iloc[i]} is {wrong['error'].iloc[i]:g}.",
+        "Give a standard deviation above 0, or leave the cell empty for the usual one.",
+    )
 
 
-def _check_operators(bare: pd.DataFrame, meaning: pd.Series) -> None:
+def _check_operators(bare: pd.DataFrame, meaning: pd.Series, faults: Faults) -> None:
     """Refuse rows of operators, which have no usual error, without an error."""
     rows = bare[~row_operators(bare).isin(IDENTITY_OPERATORS) & meaning.isin(USUAL_ERRORS)]
-    if len(rows):
-        row = rows.iloc[0]
-        raise DpdmError(
-            f"row {row['row']}: the {row['operator']} of {row['variable']} has no error.",
-            "Add a column of errors, in the unit of the values.",
-        )
+    faults.add(
+        rows["row"],
+        lambda i: f"the {rows['operator'].iloc[i]} of {rows['variable'].iloc[i]} has no error.",
+        "Add a column of errors, in the unit of the values.",
+    )
 
 
 def _usual_error(

@@ -384,8 +384,9 @@ def translate_errors() -> Iterator[None]:
     try:
         yield
     except DpdmError as error:
+        details = tuple(map(name_plan_keys, error.details))
         raise DpdmError(
-            name_plan_keys(error.what), name_plan_keys(error.hint), error.code
+            name_plan_keys(error.what), name_plan_keys(error.hint), error.code, details
         ) from error
 
 

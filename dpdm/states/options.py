@@ -154,6 +154,7 @@ class AssimilationOptions:
         channels: File of a sounder's channels, or None.
         coverage: Fraction of a month, season or year that a station's values must cover.
         obs_missing: Codes of missing values in the observations, as in `EnsembleOptions.missing`.
+        stations: A list of stations with the positions that text files lack, or None.
     """
 
     errors: Mapping[str, float] = field(default_factory=dict)
@@ -172,6 +173,7 @@ class AssimilationOptions:
     channels: Path | None = None
     coverage: float = DEFAULT_COVERAGE
     obs_missing: MissingCodes = field(default_factory=dict)
+    stations: Path | None = None
 
     def guide(self, name: str) -> Guide:
         """Return a guidance with its parameter."""

@@ -146,8 +146,8 @@ def test_repeated_places_are_one_and_those_outside_are_named(here: Path) -> None
     ("rows", "what", "hint"),
     [
         ("name,lat\nA,5\n", "no column lon", "name, lat and lon"),
-        ("name,lat,lon\nA,5,\n", "row 1 has no position", "remove the row"),
-        ("name,lat,lon\nA,north,5\n", "row 1: lat is 'north'", "number"),
+        ("name,lat,lon\nA,5,\n", "line 2: there is no position", "remove the row"),
+        ("name,lat,lon\nA,north,5\n", "line 2: lat is 'north'", "number"),
         ("name,lat,lon\nA,127,37\n", "latitude and longitude look swapped", "Exchange"),
         ("name,lat,lon\nA,-95,180\n", "A lies at latitude -95", "degrees"),
         ("name,lat,lon\nA,-45,180\n", "No station of stations.csv lies within", "--bbox"),

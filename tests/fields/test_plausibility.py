@@ -125,7 +125,7 @@ def test_an_infinite_error_or_height_is_refused(tmp_path):
         path.write_text(
             f"time,lat,lon,{name},variable,value,units\n2000-01-15,1,2,inf,t2m,280,K\n"
         )
-        with pytest.raises(DpdmError, match=f"row 1: {name} is inf"):
+        with pytest.raises(DpdmError, match=f"line 2: {name} is inf"):
             read_observations([path])
 
 

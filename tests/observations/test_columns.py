@@ -54,7 +54,7 @@ def test_a_level_beside_no_operator_is_no_setting(tmp_path):
     [
         ("u10,speed,36,K,1", "'K', the unit of speed, cannot be converted to m s-1"),
         ("u10,speed,36,,1", "speed has no units"),
-        ("u10,speed,36,km/h,", "row 1: the speed of u10 has no error"),
+        ("u10,speed,36,km/h,", "line 2: the speed of u10 has no error"),
         ("u10,direction,350,m/s,1", "the unit of direction, cannot be converted to degree"),
     ],
 )

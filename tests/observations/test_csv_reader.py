@@ -82,7 +82,7 @@ def test_what_is_written_is_read(tmp_path):
     pd.testing.assert_frame_equal(
         table[list(made)], made.assign(time=pd.to_datetime(made["time"])), check_dtype=False
     )
-    assert list(table["row"]) == list(range(1, 51))
+    assert list(table["row"]) == list(range(2, 52))
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_the_users_words_go_before_the_files(tmp_path):
         ("", "empty", {}),
         ("lat,lon,t2m [K]\n", "no observation", {}),
         (b"PK\x03\x04\x00\x00", "neither text nor NetCDF", {}),
-        ("lat,lon,t2m [K]\n1,2,280\n1,2,28,1\n", "row 2 has 4 cells", {}),
-        ("lat,lon,t2m [K]\n1,2,280\n1,2,warm\n", "row 2: t2m .K. is 'warm'", {}),
+        ("lat,lon,t2m [K]\n1,2,280\n1,2,28,1\n", "line 3: there are 4 cells", {}),
+        ("lat,lon,t2m [K]\n1,2,280\n1,2,warm\n", "line 3: t2m .K. is 'warm'", {}),
         ("time,lat,lon,t2m [K]\n15/01/2000,1,2,280\n", "'15/01/2000' is not a date", {}),
         ("time,lat,lon,t2m [K]\n0000-01-01,1,2,280\n", "'0000-01-01' is not a date", {}),
         (f'lat,lon,t2m [K]\n1,2,"{"280" * 99999}', "not a table", {}),
@@ -216,14 +216,14 @@ def test_the_users_words_go_before_the_files(tmp_path):
         ("lat,lon,tp [mm]\n1,2,280\n", "an amount", {}),
         ("lat,lon,tp [kg m-2]\n1,2,280\n", "an amount", {}),
         ("lat,lon,t2m [K],temp [K]\n1,2,280,280\n", "t2m and temp may each be t2m", {}),
-        ("lat,lon,t2m [degC]\n1,2,10\n1,2,283\n", "row 2: t2m is 283 .*degC.* in K.*mix", {}),
-        ("lat,lon,msl [Pa]\n1,2,1013\n", "row 1: msl is 1013 .*in hPa", {}),
-        ("lat,lon,t2m [K],t2m_error\n1,2,280,1\n1,2,280,0\n", "row 2: the error of t2m is 0", {}),
-        ("lat,lon,t2m [K],t2m_error\n1,2,280,-1\n", "row 1: the error of t2m is -1", {}),
+        ("lat,lon,t2m [degC]\n1,2,10\n1,2,283\n", "line 3: t2m is 283 .*degC.* in K.*mix", {}),
+        ("lat,lon,msl [Pa]\n1,2,1013\n", "line 2: msl is 1013 .*in hPa", {}),
+        ("lat,lon,t2m [K],t2m_error\n1,2,280,1\n1,2,280,0\n", "line 3: the error of t2m is 0", {}),
+        ("lat,lon,t2m [K],t2m_error\n1,2,280,-1\n", "line 2: the error of t2m is -1", {}),
         ("lat,lon,variable,value\n1,2,state,3\n", "state has no error", {}),
         ("lat,lon,t2m [K]\n120,37,280\n", "look swapped", {}),
-        ("lat,lon,t2m [K]\n37,120,280\n120,37,280\n", "row 2: .* 120: .*swapped. .* its", {}),
-        ("lat,lon,t2m [K]\n95,170,280\n", "row 1 lies at latitude 95", {}),
+        ("lat,lon,t2m [K]\n37,120,280\n120,37,280\n", "line 3: .* 120: .*swapped. .* its", {}),
+        ("lat,lon,t2m [K]\n95,170,280\n", "line 2: the position is latitude 95", {}),
         ("lat,lon,t2m [K]\n5,370,280\n", "longitude 370", {}),
         ("lat,lon,elevation [K],t2m [K]\n5,37,1,280\n", "elevation is in 'K'", {}),
     ],

@@ -175,7 +175,7 @@ def test_each_row_says_why_it_is_of_no_use() -> None:
         "1999-01-17,1,2,t,850,,270,K,1\n"
         "2002-01-17,1,2,t,850,,280,K,1\n"
     )
-    merged, late = "merged into row 1 of obs.csv", "no step at that time"
+    merged, late = "merged into row 2 of obs.csv", "no step at that time"
     assert list(table["status"]) == [
         *3 * [ObsStatus.ASSIMILATED], *2 * [ObsStatus.BEYOND_LEVELS], ObsStatus.NO_VARIABLE,
         ObsStatus.NO_PRESSURE, "no channel", ObsStatus.NO_VARIABLE, late, merged,
@@ -298,7 +298,7 @@ def test_soundings_pull_the_levels_around_them() -> None:
     [
         ("pressure,t [K]\n2002-01-17,1,2,850,270", "", "at a pressure that has no units"),
         ("pressure [m],t [K]\n2002-01-17,1,2,850,270", "", "pressure of the rows is in 'm'"),
-        ("pressure [Pa],t [K]\n2002-01-17,1,2,0.8,270", "", "row 1 lies at a pressure of 0.8 Pa"),
+        ("pressure [Pa],t [K]\n2002-01-17,1,2,0.8,270", "", "line 2: the pressure is 0.8 Pa"),
         ("pressure [hPa],temp [K]\n2002-01-17,1,2,850,270", "", "temp may be t2m, or t at"),
         (
             "channel,tb [K]\n2002-01-17,1,2,1,270",
