@@ -87,6 +87,14 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
     help="Share of the stations withheld for verification.",
 )  # fmt: skip
 @click.option(
+    "--withhold-blocks", type=options.Kilometres(), default=0.0, metavar="LENGTHkm",
+    help="Withhold whole blocks of stations, of this size, as in 100km.",
+)  # fmt: skip
+@click.option(
+    "--verify", multiple=True, type=options.FILE, metavar="OBS.csv",
+    help="Observations that are only scored, never assimilated. Repeatable.",
+)  # fmt: skip
+@click.option(
     "--channels", type=options.FILE, metavar="FILE",
     help="Weighting functions of sounder channels; docs/assimilate.md.",
 )  # fmt: skip
@@ -127,6 +135,7 @@ def assimilate(
     climatology_period: tuple[str, str] | None,
     bbox: tuple[float, float, float, float] | None,
     report: Path | None,
+    verify: tuple[Path, ...],
     members: int,
     seed: int,
     steps: int | None,
@@ -143,9 +152,9 @@ def assimilate(
 
     Observations are CSV or NetCDF files of stations, points, fields or, for a prior of
     trajectories, trajectories. Prints the departures, with --withhold also at the withheld
-    stations.
+    stations, and with --verify at those of other files.
     """
-    check_coarse_length()
+    check_dependent_options()
     for name, default in (("guidance", ""), ("tau", 0.0)):
         observation_options[name] = observation_options[name] or default
     from dpdm.assimilate import assimilate
@@ -159,7 +168,7 @@ def assimilate(
         history=options.command_line(), period=period,
         climatology=climatology, climatology_period=climatology_period,
     )  # fmt: skip
-    files = AssimilationFiles(observations, coarse, grid, statics, analysis, report)
+    files = AssimilationFiles(observations, coarse, grid, statics, analysis, report, verify)
     with progress("Assimilating", "member-steps") as progress_report:
         rows = assimilate(
             files, prior, ensemble_options, AssimilationOptions(**observation_options), overwrite,
@@ -171,11 +180,10 @@ def assimilate(
         echo(line)
 
 
-def check_coarse_length() -> None:
-    """Refuse --coarse-length without --coarse-error."""
+def check_dependent_options() -> None:
+    """Refuse an option without the one that it refines."""
     context, given = click.get_current_context(), click.core.ParameterSource.COMMANDLINE
-    if (
-        context.get_parameter_source("coarse_length") is given
-        and not context.params["coarse_error"]
-    ):
-        raise click.UsageError("--coarse-length requires --coarse-error.")
+    for name, needed in (("coarse_length", "coarse_error"), ("withhold_blocks", "withhold")):
+        if context.get_parameter_source(name) is given and not context.params[needed]:
+            option, other = (f"--{word.replace('_', '-')}" for word in (name, needed))
+            raise click.UsageError(f"{option} requires {other}.")

@@ -20,6 +20,8 @@ class ObsStatus(StrEnum):
     USABLE = ""  # passed all checks so far
     ASSIMILATED = "assimilated"
     WITHHELD = "withheld"
+    VERIFICATION = "verification"  # of a file that is only scored
+    SCORED_ONLY = "also in the files for verification"
     # The row itself.
     MISSING = "missing"
     IMPOSSIBLE = "impossible value"
@@ -56,7 +58,7 @@ class ObsStatus(StrEnum):
         return f"{self} {details}"
 
 
-IN_USE = (ObsStatus.ASSIMILATED, ObsStatus.WITHHELD)
+IN_USE = (ObsStatus.ASSIMILATED, ObsStatus.WITHHELD, ObsStatus.VERIFICATION)
 
 
 def is_usable(table: pd.DataFrame) -> NDArray[np.bool_]:

@@ -132,6 +132,7 @@ def read_observations(
     units: Mapping[str, str] = {},
     channels: SounderChannels | None = None,
     missing: MissingCodes = {},
+    verification: Sequence[Path] = (),
 ) -> pd.DataFrame:
     """Read observations from CSV and NetCDF files into one table.
 
@@ -143,6 +144,7 @@ def read_observations(
         units: Units declared by the user, by either name.
         channels: The channels of the sounder of brightness temperatures.
         missing: Missing-value codes, by either name; those of all under "".
+        verification: Further files, whose rows are marked by ``verify``.
 
     Returns:
         One row an observation. `source` and `row` (from 1) give its origin; `variable`, `value`,
@@ -158,8 +160,12 @@ def read_observations(
     options = ObservationOptions(rename, units, errors, missing)
     for name, error in errors.items():
         _check_error_option(name, error)
-    tables = [_read_observation_file(Path(path), options, channels) for path in paths]
+    files = [*paths, *verification]
+    tables = [_read_observation_file(Path(path), options, channels) for path in files]
     table = pd.concat(tables, ignore_index=True)
+    if verification:
+        reserved = np.arange(len(files)) >= len(paths)
+        table["verify"] = np.repeat(reserved, [len(each) for each in tables])
     _check_named_variables(options, table)
     table = table.fillna(
         {name: OPTIONAL_COLUMNS[name] for name in OPTIONAL_COLUMNS.keys() & set(table.columns)}

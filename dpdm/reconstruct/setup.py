@@ -9,7 +9,7 @@ ledger records it, and missing output is drawn again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ from dpdm.reconstruct.bias_adjustment import BiasAdjustment, fit_bias_adjustment
 from dpdm.reconstruct.ledger import Ledger
 from dpdm.reconstruct.outputs import OUTPUT_LAYOUTS, OutputLayout, OutputSource
 from dpdm.reconstruct.plan import (
+    ObservationSection,
     Plan,
     find_plan_file,
     find_plan_files,
@@ -45,7 +46,7 @@ from dpdm.reconstruct.units import UnitInput, UnitResult, WorkUnit, list_work_un
 from dpdm.states.ensemble import ensemble_provenance
 from dpdm.states.field_domain import make_field_space
 from dpdm.states.fields import FieldSpace
-from dpdm.states.options import DEFAULT_COVERAGE, AssimilationOptions
+from dpdm.states.options import AssimilationOptions
 from dpdm.system import sha256
 
 
@@ -206,11 +207,12 @@ class ReconstructionSetup:
         if self.space.climatology is not None:
             digests["climatology"] = self.space.climatology.provenance
         output = {key: asdict(plan.output)[key] for key in ("layout", "keep", "quantiles")}
-        observed = {k: v for k, v in asdict(plan.observations).items() if k != "files"}
-        if observed["coverage"] == DEFAULT_COVERAGE:  # not in ledgers of earlier versions
-            del observed["coverage"]
-        if not plan.observations.missing:
-            del observed["missing"]  # not in ledgers of earlier versions
+        observed, usual = asdict(plan.observations), asdict(ObservationSection())
+        for key in ("files", "verify"):
+            del observed[key]
+        for key in ("coverage", "missing", "withhold_blocks"):
+            if observed[key] == usual[key]:  # not in ledgers of earlier versions
+                del observed[key]
         sections = {"draw": asdict(plan.draw), "adjust": asdict(plan.adjust), "output": output}
         sections |= {"observations": observed} if self.table is not None else {}
         sections |= {"input": {"missing": plan.input.missing}} if plan.input.missing else {}
@@ -234,26 +236,30 @@ def prepare_reconstruction(path: Path) -> ReconstructionSetup:
     )
     grid, statics = (find_plan_file(n, folder) for n in (plan.output.grid, plan.output.statics))
     space = make_field_space(series.fields, prior, options, grid, statics, inputs[0])
-    observed = find_plan_files(plan.observations.files, folder, f"{path}, observations, files")
+    observed, only_scored = (
+        find_plan_files(getattr(plan.observations, key), folder, f"{path}, observations, {key}")
+        for key in ("files", "verify")
+    )
     space, table = (
-        read_plan_observations(space, plan, tuple(observed)) if observed else (space, None)
+        read_plan_observations(space, plan, observed, only_scored) if observed else (space, None)
     )
     adjusted = fit_bias_adjustment(
         series.complete, prior, plan.adjust.method, plan.adjust.reference
     )
     return ReconstructionSetup(
-        path, plan, prior_file, series, space, adjusted, table, tuple(observed)
+        path, plan, prior_file, series, space, adjusted, table, (*observed, *only_scored)
     )
 
 
 def read_plan_observations(
-    space: FieldSpace, plan: Plan, paths: tuple[Path, ...]
+    space: FieldSpace, plan: Plan, paths: Sequence[Path], only_scored: Sequence[Path]
 ) -> tuple[FieldSpace, pd.DataFrame]:
     """Return the guided space, and the observations after quality control."""
     options = plan_assimilation_options(plan.observations)
     table = read_observations(
-        paths, options.errors, options.obs_var, options.obs_units, missing=options.obs_missing
-    )
+        paths, options.errors, options.obs_var, options.obs_units,
+        missing=options.obs_missing, verification=only_scored,
+    )  # fmt: skip
     space = guide_space(space, options)
     return space, screen(table, space, options)
 

@@ -149,6 +149,7 @@ class AssimilationOptions:
         channels: File of a sounder's channels, or None.
         coverage: Fraction of a month, season or year that a station's values must cover.
         obs_missing: Codes of missing values in the observations, as in `EnsembleOptions.missing`.
+        withhold_blocks: Side of the blocks in which stations are withheld, km; 0 for none.
     """
 
     errors: Mapping[str, float] = field(default_factory=dict)
@@ -167,6 +168,7 @@ class AssimilationOptions:
     channels: Path | None = None
     coverage: float = DEFAULT_COVERAGE
     obs_missing: MissingCodes = field(default_factory=dict)
+    withhold_blocks: float = 0.0
 
     def guide(self, name: str) -> Guide:
         """Return a guidance with its parameter."""
@@ -193,6 +195,7 @@ class AssimilationFiles:
         statics: The user's own statics, or None.
         analysis: The ensemble to write.
         report: The table of observations to write, or None.
+        verification: Files of observations that are only scored.
     """
 
     observations: Sequence[Path]
@@ -201,11 +204,13 @@ class AssimilationFiles:
     statics: Path | None
     analysis: Path
     report: Path | None = None
+    verification: Sequence[Path] = ()
 
     @property
     def inputs(self) -> list[Path]:
         """Return all files that are read."""
-        return [*self.observations, *(p for p in (self.coarse, self.grid, self.statics) if p)]
+        others = (self.coarse, self.grid, self.statics)
+        return [*self.observations, *self.verification, *(path for path in others if path)]
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,8 @@ def test_kinds_are_those_that_a_prior_says() -> None:
 
 def test_statuses_are_those_that_reports_have_always_had() -> None:
     assert [str(status) for status in ObsStatus] == [
-        "", "assimilated", "withheld", "missing", "impossible value", "no position", "no time",
+        "", "assimilated", "withheld", "verification", "also in the files for verification",
+        "missing", "impossible value", "no position", "no time",
         "no pressure", "no channel", "no trajectory", "no y", "no x", "no component",
         "outside the domain", "no land within a cell", "height off the relief",
         "no step at that time", "a mean over several steps", "covers", "merged into row",
