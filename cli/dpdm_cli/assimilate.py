@@ -83,6 +83,10 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
     help="Minimum share of a month, season or year that a station must cover.",
 )  # fmt: skip
 @click.option(
+    "--qc", type=options.Choice(choices.QC_LEVELS), default="all", show_default=True,
+    help="Checks of observations against one another: all, duplicates only (basic), or none.",
+)  # fmt: skip
+@click.option(
     "--withhold", type=options.FiniteFloat(0, 1, max_open=True), default=0.0, show_default=True,
     help="Share of the stations withheld for verification.",
 )  # fmt: skip

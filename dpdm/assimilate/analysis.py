@@ -24,6 +24,7 @@ from dpdm.diffusion.guidance import Observation
 from dpdm.diffusion.noise import draw_noise
 from dpdm.errors import DpdmError
 from dpdm.observations.observation_operator import operator_names, values_and_errors
+from dpdm.observations.series_checks import check_network
 from dpdm.observations.status import IN_USE, ObsStatus, accept, has_status, overrule_status
 from dpdm.observations.withholding import keep_for_verification, withhold_stations
 from dpdm.operators.registry import OPERATORS
@@ -211,6 +212,7 @@ def guide_space(space: Space, options: AssimilationOptions) -> Space:
 
 def screen(table: pd.DataFrame, space: StateSpace, options: AssimilationOptions) -> pd.DataFrame:
     """Return observations after quality control, some of them for verification only."""
-    checked = keep_for_verification(space.screen(table, options.coverage))
+    checked = space.screen(check_network(table, options.qc), options.coverage)
+    checked = keep_for_verification(checked)
     seed, side = space.options.seed, options.withhold_blocks
     return accept(withhold_stations(checked, options.withhold, seed, side))

@@ -1,7 +1,8 @@
 r"""Quality control: check observations against a field, and merge collocated ones.
 
 A row that cannot be used is kept, with the reason in its status. Values at one position, step and
-variable are merged, duplicates or not. Their errors are assumed to be independent:
+variable are merged; duplicates are marked before, by `series_checks`. Their errors are assumed to
+be independent:
 
 .. math::
 

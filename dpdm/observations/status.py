@@ -33,6 +33,12 @@ class ObsStatus(StrEnum):
     NO_Y = "no y"
     NO_X = "no x"
     NO_COMPONENT = "no component"
+    # The row compared with other rows: see `series_checks`.
+    DUPLICATE = "duplicate of row"  # of a file
+    AMBIGUOUS = "ambiguous"  # two values at one time
+    REPEATED = "repeated value"
+    DRY = "dry among wet neighbours"
+    SPIKE = "spike"
     # The row compared with the field.
     OUTSIDE = "outside the domain"
     NO_LAND = "no land within a cell"
@@ -100,4 +106,5 @@ def status_reasons(table: pd.DataFrame) -> pd.Series:
         >>> list(status_reasons(pd.DataFrame({"status": statuses})))
         ['withheld', 'merged', 'rejected']
     """
-    return table["status"].str.replace(r"^(merged|rejected)\b.*", r"\1", regex=True)
+    detailed = "merged|rejected|duplicate|ambiguous|repeated value|dry among wet neighbours|spike"
+    return table["status"].str.replace(rf"^({detailed})\b.*", r"\1", regex=True)

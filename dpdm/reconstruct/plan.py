@@ -117,6 +117,7 @@ class ObservationSection:
         verify: Globs of files of observations that are only scored, never assimilated.
         withhold_blocks: Size of the blocks of stations that are withheld whole, as in "100km";
             empty for single stations.
+        qc: Checks of observations against one another: "all", "basic" or "none".
     """
 
     files: tuple[str, ...] = ()
@@ -132,6 +133,7 @@ class ObservationSection:
     missing: tuple[float, ...] = ()
     verify: tuple[str, ...] = ()
     withhold_blocks: str = ""
+    qc: str = "all"
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,7 @@ PLAN_RULES: dict[str, ValueRule] = {
         is_length,
         'Give kilometres, as in "100km", or leave it out.',
     ),
+    "observations.qc": choice_rule(choices.QC_LEVELS),
     "observations.coverage": (lambda share: 0 <= share <= 1, "Give a fraction from 0 to 1."),
     "observations.guidance": choice_rule("", choices.GUIDANCES),
     "output.layout": choice_rule(choices.LAYOUTS),
@@ -356,6 +359,7 @@ def plan_assimilation_options(section: ObservationSection) -> AssimilationOption
         obs_var={new: old for old, new in section.rename.items()},
         obs_missing=missing_codes(section.missing),
         withhold_blocks=parse_kilometres(blocks) if blocks else 0.0,
+        qc=section.qc,
     )  # fmt: skip
 
 

@@ -49,6 +49,8 @@ from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationOptions
 from dpdm.system import sha256
 
+UNSTABLE_COLUMNS = ["source", "row", "note"]  # which may change where files of observations grow
+
 
 @dataclass(frozen=True)
 class UnitSampler:
@@ -162,7 +164,9 @@ class ReconstructionSetup:
         for name in sorted(map(str, work.coarse.data_vars)):
             digest.update(name.encode() + work.coarse[name].values.tobytes())
         if work.rows is not None and len(work.rows):
-            digest.update(work.rows.drop(columns=["source", "row"]).to_csv().encode())
+            digest.update(
+                work.rows.drop(columns=UNSTABLE_COLUMNS, errors="ignore").to_csv().encode()
+            )
         return digest.hexdigest()
 
     def inputs(self) -> dict[str, str]:
@@ -210,7 +214,7 @@ class ReconstructionSetup:
         observed, usual = asdict(plan.observations), asdict(ObservationSection())
         for key in ("files", "verify"):
             del observed[key]
-        for key in ("coverage", "missing", "withhold_blocks"):
+        for key in ("coverage", "missing", "withhold_blocks", "qc"):
             if observed[key] == usual[key]:  # not in ledgers of earlier versions
                 del observed[key]
         sections = {"draw": asdict(plan.draw), "adjust": asdict(plan.adjust), "output": output}

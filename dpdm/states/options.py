@@ -150,6 +150,7 @@ class AssimilationOptions:
         coverage: Fraction of a month, season or year that a station's values must cover.
         obs_missing: Codes of missing values in the observations, as in `EnsembleOptions.missing`.
         withhold_blocks: Side of the blocks in which stations are withheld, km; 0 for none.
+        qc: Checks of observations against one another: "all", "basic" or "none".
     """
 
     errors: Mapping[str, float] = field(default_factory=dict)
@@ -169,6 +170,7 @@ class AssimilationOptions:
     coverage: float = DEFAULT_COVERAGE
     obs_missing: MissingCodes = field(default_factory=dict)
     withhold_blocks: float = 0.0
+    qc: str = "all"
 
     def guide(self, name: str) -> Guide:
         """Return a guidance with its parameter."""

@@ -94,6 +94,24 @@ def test_other_files_are_scored_and_not_seen(seen: pd.DataFrame) -> None:
     np.testing.assert_array_equal(members(), with_them)
 
 
+def test_what_contradicts_itself_is_counted_and_not_used(seen: pd.DataFrame) -> None:
+    """A row twice, and a row that differs; without the checks, both are merged."""
+    other = seen.iloc[[0, 2]].assign(value=seen["value"].iloc[[0, 2]] + [0.0, 5.0])
+    pd.concat([seen, other]).to_csv("stations.csv", index=False)
+    command = f"{COARSE} --members 2 --reject 0 --report report.csv"
+    result = done(*command.split())
+    assert "t2m, duplicate" in result.stdout
+    assert "t2m, ambiguous" in result.stdout
+    report = pd.read_csv("report.csv")
+    assert report["status"][24] == "duplicate of row 1 of stations.csv"
+    assert report["status"][[2, 25]].str.startswith("ambiguous: ").all()
+    assert (report["status"] == "assimilated").sum() == 23
+    done(*f"{command} --qc none --overwrite".split())
+    assert pd.read_csv("report.csv")["status"].str.startswith("merged into row").sum() == 2
+    with xr.open_dataset("out.nc") as ds:
+        assert ds.attrs["dpdm_qc"] == "none"
+
+
 def test_blocks_are_withheld_and_the_share_is_said(seen: pd.DataFrame) -> None:
     command = f"{COARSE} --members 2 --reject 0 --report report.csv"
     result = done(*f"{command} --withhold 0.25 --withhold-blocks 500km".split())
@@ -179,4 +197,4 @@ def test_stations_elsewhere_or_of_other_variables_are_refused(seen: pd.DataFrame
     seen.assign(lat=-seen["lat"]).to_csv("stations.csv", index=False)
     refused(COARSE, "No observation is left of 24: 24 outside the domain")
     seen.assign(variable="u10", units="m/s", value=5.0).to_csv("stations.csv", index=False)
-    refused(COARSE, "24 not a variable of the prior")
+    refused(f"{COARSE} --qc none", "24 not a variable of the prior")

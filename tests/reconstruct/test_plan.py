@@ -28,6 +28,7 @@ SAYS = {  # of a section and key that break a rule
     "observations.reject": ("-0.5", "Give 0 or more."),
     "observations.withhold": ("1.0", "less than 1"),
     "observations.withhold_blocks": ('"100"', 'as in "100km"'),
+    "observations.qc": ('"some"', "all, basic, none"),
     "observations.coverage": ("1.5", "a fraction from 0 to 1"),
     "prior.period": ('"years"', "any"),
     "prior.climatology_period": ('["1991-01", "1991-11"]', "of a year or more"),
