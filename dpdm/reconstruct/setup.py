@@ -25,6 +25,7 @@ from dpdm.assimilate.analysis import Analysis, guide_space, screen
 from dpdm.assimilate.background import CoarseError, build_coarse_error
 from dpdm.errors import DpdmError
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
+from dpdm.observations.status import IN_USE, has_status
 from dpdm.observations.table import read_observations
 from dpdm.prior import check_field_prior, find_prior, load_prior
 from dpdm.prior.model_card import warn_if_unskilled
@@ -164,9 +165,9 @@ class ReconstructionSetup:
         for name in sorted(map(str, work.coarse.data_vars)):
             digest.update(name.encode() + work.coarse[name].values.tobytes())
         if work.rows is not None and len(work.rows):
-            digest.update(
-                work.rows.drop(columns=UNSTABLE_COLUMNS, errors="ignore").to_csv().encode()
-            )
+            used = work.rows[has_status(work.rows, *IN_USE)]
+            used = used.drop(columns=UNSTABLE_COLUMNS, errors="ignore")
+            digest.update(used.to_csv(index=False).encode())
         return digest.hexdigest()
 
     def inputs(self) -> dict[str, str]:

@@ -184,6 +184,22 @@ def test_what_has_no_date_or_place_is_left_alone() -> None:
     assert (check_network(states, "all")["status"] == "").all()
 
 
+@pytest.mark.parametrize("case", ["no heights", "no rain", "one station", "one cell", "one row"])
+def test_poor_networks_are_left_alone(case: str) -> None:
+    rows = network(9, 6, 12, rain=case == "no rain")
+    if case == "no heights":
+        rows["elevation"] = np.nan
+    if case == "no rain":
+        rows["value"] = 0.0
+    if case == "one cell":
+        rows[["lat", "lon"]] = 35.0
+    if case == "one station":
+        rows = rows[rows["station"] == "s0"]
+    if case == "one row":
+        rows = rows.iloc[:1]
+    assert (check_network(rows, "all")["status"] == "").mean() > 0.999
+
+
 def test_medians_are_numpys() -> None:
     rng = np.random.default_rng(0)
     values = np.where(rng.random((50, 9)) < 0.4, np.nan, rng.normal(size=(50, 9)))

@@ -158,6 +158,27 @@ def test_files_of_a_plan_that_are_only_scored_change_nothing(site: Path) -> None
     assert status == ["assimilated", "verification"]
 
 
+def test_files_of_observations_may_grow(site: Path) -> None:
+    """Finished steps stay as they are: by rows of other months, and by rows that are not used."""
+    row = "2000-11,30.2,120.4,t2m,310,K,0.5\n"
+    Path("stations.csv").write_text(f"time,lat,lon,variable,value,units,error\n{row}")
+    path = plan(site)
+    path.write_text(path.read_text() + '[observations]\nfiles = ["stations.csv"]\nreject = 0\n')
+    done("reconstruct", "plan.toml", "out")
+    before = tree(Path("out"))
+    with Path("stations.csv").open("a") as file:
+        file.write(f"2001-07,30.2,120.4,t2m,310,K,0.5\n{row}")
+    done("reconstruct", "plan.toml", "out")
+    assert {k: v for k, v in tree(Path("out")).items() if str(k).endswith(".nc")} == {
+        k: v for k, v in before.items() if str(k).endswith(".nc")
+    }
+    with Path("stations.csv").open("a") as file:
+        file.write(row.replace("310", "311"))
+    result = dpdm("reconstruct", "plan.toml", "out")
+    assert result.exit_code == 1
+    assert "the input of 2000-11 was" in result.stderr
+
+
 def test_status_tells_how_far_it_is(site: Path) -> None:
     refused("status out", "out holds no ledger", "OUT")
     done("reconstruct", "plan.toml", "out", "--budget", "0.001s")
