@@ -21,6 +21,7 @@ LAYOUTS = ["netcdf-yearly", "zarr"]
 KEPT = ["members", "stats", "all"]
 CLIMATOLOGIES = ["era5", "none"]
 ADJUSTMENTS = ["none", "mean", "quantile", "anomalies"]
+QC_LEVELS = ["all", "basic", "none"]
 DEVICES = ["auto", "cpu", "cuda"]
 SYSTEMS = ["lorenz63", "kolmogorov", "speedy"]
 PICTURES = ["map", "compare", "members", "spread", "series", "rank", "spectrum", "trend", "obs",

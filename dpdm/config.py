@@ -20,6 +20,7 @@ T = TypeVar("T")
 ValueRule = tuple[Callable[[Any], bool], str]
 MAX_KEY_PARTS = 100  # parts of a key a.b.c, as the time of tomllib is quadratic in them
 KEY_DELIMITERS = re.compile(r"[=,{\[\n]")
+KILOMETRES = re.compile(r"(\d{1,6}(\.\d{1,9})?)\s*km")
 MAX_SHOWN_CHARACTERS = 100  # characters of a value in a message
 
 
@@ -112,6 +113,19 @@ def format_setting(value: Any) -> str:
     except ValueError:  # a number of thousands of digits
         text = "a number of more than 4000 digits"
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[: MAX_SHOWN_CHARACTERS - 3]}..."
+
+
+def parse_kilometres(text: str) -> float:
+    """Return a length with its unit as kilometres.
+
+    Example:
+        >>> parse_kilometres("100km"), parse_kilometres("2.5 km")
+        (100.0, 2.5)
+    """
+    found = KILOMETRES.fullmatch(text.strip())
+    if found is None or not float(found[1]):
+        raise ValueError(f"{text!r} is not a length in kilometres, as in 100km.")
+    return float(found[1])
 
 
 def check_settings(settings: Any, rules: Mapping[str, ValueRule], path: Path | str | None) -> None:

@@ -42,7 +42,7 @@ from dpdm.assimilate.background import CoarseError, build_coarse_error
 from dpdm.assimilate.departures import compare_departures
 from dpdm.fields.grid import grid_of
 from dpdm.fields.regrid import interpolate_bilinear
-from dpdm.observations.quality_control import station_names
+from dpdm.observations.stations import station_names
 from dpdm.observations.status import IN_USE, ObsStatus, has_status
 from dpdm.prior import find_prior, load_prior
 from dpdm.prior.normaliser import to_tensor

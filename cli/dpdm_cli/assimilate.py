@@ -83,6 +83,10 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
     help="Minimum share of a month, season or year that a station must cover.",
 )  # fmt: skip
 @click.option(
+    "--qc", type=options.Choice(choices.QC_LEVELS), default="all", show_default=True,
+    help="Checks of observations against one another: all, duplicates only (basic), or none.",
+)  # fmt: skip
+@click.option(
     "--withhold", type=options.FiniteFloat(0, 1, max_open=True), default=0.0, show_default=True,
     help="Share of the stations withheld for verification.",
 )  # fmt: skip
@@ -93,6 +97,14 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
 @click.option(
     "--check", is_flag=True,
     help="Print what columns were taken for and what will be used; draw and write nothing.",
+)  # fmt: skip
+@click.option(
+    "--withhold-blocks", type=options.Kilometres(), default=0.0, metavar="LENGTHkm",
+    help="Withhold whole blocks of stations, of this size, as in 100km.",
+)  # fmt: skip
+@click.option(
+    "--verify", multiple=True, type=options.FILE, metavar="OBS.csv",
+    help="Observations that are only scored, never assimilated. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--channels", type=options.FILE, metavar="FILE",
@@ -135,6 +147,7 @@ def assimilate(
     climatology_period: tuple[str, str] | None,
     bbox: tuple[float, float, float, float] | None,
     report: Path | None,
+    verify: tuple[Path, ...],
     members: int,
     seed: int,
     steps: int | None,
@@ -152,9 +165,9 @@ def assimilate(
 
     Observations are CSV or NetCDF files of stations, points, fields or, for a prior of
     trajectories, trajectories. Prints the departures, with --withhold also at the withheld
-    stations.
+    stations, and with --verify at those of other files.
     """
-    check_coarse_length()
+    check_dependent_options()
     for name, default in (("guidance", ""), ("tau", 0.0)):
         observation_options[name] = observation_options[name] or default
     from dpdm.assimilate import assimilate, check_assimilation
@@ -168,7 +181,7 @@ def assimilate(
         history=options.command_line(), period=period,
         climatology=climatology, climatology_period=climatology_period,
     )  # fmt: skip
-    files = AssimilationFiles(observations, coarse, grid, statics, analysis, report)
+    files = AssimilationFiles(observations, coarse, grid, statics, analysis, report, verify)
     options_used = AssimilationOptions(**observation_options)
     if check:
         check_assimilation(files, prior, ensemble_options, options_used, echo)
@@ -188,11 +201,10 @@ def print_note(line: str) -> None:
     echo(line, err=True)
 
 
-def check_coarse_length() -> None:
-    """Refuse --coarse-length without --coarse-error."""
+def check_dependent_options() -> None:
+    """Refuse an option without the one that it refines."""
     context, given = click.get_current_context(), click.core.ParameterSource.COMMANDLINE
-    if (
-        context.get_parameter_source("coarse_length") is given
-        and not context.params["coarse_error"]
-    ):
-        raise click.UsageError("--coarse-length requires --coarse-error.")
+    for name, needed in (("coarse_length", "coarse_error"), ("withhold_blocks", "withhold")):
+        if context.get_parameter_source(name) is given and not context.params[needed]:
+            option, other = (f"--{word.replace('_', '-')}" for word in (name, needed))
+            raise click.UsageError(f"{option} requires {other}.")

@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from dpdm import choices
-from dpdm.config import OPTION_LIMITS
+from dpdm.config import OPTION_LIMITS, parse_kilometres
 
 Command = Callable[..., Any]
 
@@ -107,6 +107,21 @@ class FiniteFloat(click.FloatRange):
 
     def _describe_range(self) -> str:
         return "" if self.min is None and self.max is None else super()._describe_range()
+
+
+class Kilometres(click.ParamType[float]):
+    """A length with its unit, as in 100km."""
+
+    name = "km"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the length in km."""
+        try:
+            return value if isinstance(value, float) else parse_kilometres(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def parse_number(text: str) -> float:

@@ -121,7 +121,7 @@ def read_all_observations(
     """Return the observations of all files."""
     table = read_observations(
         files.observations, options.errors, options.obs_var, options.obs_units, sounder,
-        options.obs_missing, options.stations, on_layout,
+        options.obs_missing, options.stations, on_layout, files.verification,
     )  # fmt: skip
     if sounder is not None and not (table["variable"] == "tb").any():
         raise DpdmError(
@@ -152,6 +152,8 @@ def analysis_settings(space: StateSpace, request: Request) -> dict[str, object]:
             values |= {name: file.name, f"{name}_sha256": sha256(file)}
     settings: dict[str, object] = {"seed": space.options.seed, "members": space.options.members}
     settings |= {k: v for k, v in values.items() if v is not None}
+    if request.files.verification:
+        settings["verification"] = " ".join(path.name for path in request.files.verification)
     settings |= {n: getattr(space.sampler, n) for n in ("sampler", "steps", "corrections", "tau")}
     code_rmse = contract.code.get("reconstruction", {})
     settings |= {f"code_rmse_{name}": f"{value:.4g}" for name, value in code_rmse.items()}

@@ -24,8 +24,9 @@ from dpdm.diffusion.guidance import Observation
 from dpdm.diffusion.noise import draw_noise
 from dpdm.errors import DpdmError
 from dpdm.observations.observation_operator import operator_names, values_and_errors
-from dpdm.observations.quality_control import withhold_stations
+from dpdm.observations.series_checks import check_network
 from dpdm.observations.status import IN_USE, ObsStatus, accept, has_status, overrule_status
+from dpdm.observations.withholding import keep_for_verification, withhold_stations
 from dpdm.operators.registry import OPERATORS
 from dpdm.prior import CLIMATE_STATES
 from dpdm.states.options import AssimilationOptions
@@ -125,7 +126,7 @@ class Analysis:
         return rows, operator
 
     def rows_in_use(self, step: Step) -> Index:
-        """Return the rows of a step that are assimilated or withheld."""
+        """Return the rows of a step that are assimilated or scored."""
         rows: Index = np.flatnonzero(self.space.rows(self.table, step))
         return rows[has_status(self.table.iloc[rows], *IN_USE)]
 
@@ -213,8 +214,10 @@ def guide_space(space: Space, options: AssimilationOptions) -> Space:
 
 
 def screen(table: pd.DataFrame, space: StateSpace, options: AssimilationOptions) -> pd.DataFrame:
-    """Return observations after quality control, some of them withheld for verification."""
-    checked = space.screen(table, options.coverage)
+    """Return observations after quality control, some of them for verification only."""
+    checked = space.screen(check_network(table, options.qc), options.coverage)
+    checked = keep_for_verification(checked)
     if options.withhold:
-        checked = withhold_stations(checked, options.withhold, space.options.seed)
+        seed, side = space.options.seed, options.withhold_blocks
+        checked = withhold_stations(checked, options.withhold, seed, side)
     return accept(checked)

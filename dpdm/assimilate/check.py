@@ -9,7 +9,7 @@ import pandas as pd
 from dpdm.assimilate.departures import label_observations
 from dpdm.evaluate.table import align_column
 from dpdm.observations.layout import FileLayout, LayoutCallback
-from dpdm.observations.quality_control import station_names
+from dpdm.observations.stations import station_names
 from dpdm.observations.status import ObsStatus, status_reasons
 
 HEADINGS = ("observations", "values", "stations", "steps", "from", "to")

@@ -80,11 +80,11 @@ def _match_dates(
     values: np.ndarray, time: xr.DataArray, bounds: xr.DataArray | None, period: str
 ) -> StepIndices:
     calendar = time.dt.calendar
-    parts, axis = _date_components(values), _date_components(time.values)
+    parts, axis = date_components(values), date_components(time.values)
     if bounds is not None:
         return _search_intervals(
             _count_days(parts, calendar),
-            _count_days(_date_components(bounds.values.ravel()), calendar),
+            _count_days(date_components(bounds.values.ravel()), calendar),
         )
     days = _count_days(axis, calendar)
     period = period_of(time) or period or ("day" if time.size == 1 else "")
@@ -109,7 +109,7 @@ def _search_intervals(days: Array, ends: Array) -> StepIndices:
     return np.where(inside, at, -1)
 
 
-def _date_components(stamps: Any) -> NDArray[np.int64]:
+def date_components(stamps: Any) -> NDArray[np.int64]:
     """Return year, month, day, hour, minute and second (N, 6) of dates of any kind."""
     parts = ("year", "month", "day", "hour", "minute", "second")
     if stamps.dtype.kind == "M":

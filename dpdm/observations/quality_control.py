@@ -1,7 +1,8 @@
 r"""Quality control: check observations against a field, and merge collocated ones.
 
 A row that cannot be used is kept, with the reason in its status. Values at one position, step and
-variable are merged, duplicates or not. Their errors are assumed to be independent:
+variable are merged; duplicates are marked before, by `series_checks`. Their errors are assumed to
+be independent:
 
 .. math::
 
@@ -50,15 +51,15 @@ from dpdm.observations.columns import (
     row_variables,
     swapped_coordinates_error,
 )
+from dpdm.observations.stations import is_for_verification, round_positions
 from dpdm.observations.status import ObsStatus, is_usable, mark_status, status_reasons
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 MIN_LAND_FRACTION = 0.05  # land fraction of a land cell
-POSITION_DECIMALS = 4  # decimals of a degree, about 10 m
 KIND_COLUMNS = ("variable", "operator", "pressure", "channel", *OPERATOR_SETTINGS)
 SERIES_COLUMNS = ("lat", "lon", "variable", "pressure", "channel")
-MERGE_COLUMNS = (*KIND_COLUMNS, "step", "last", "trajectory", "component", "y", "x")
+MERGE_COLUMNS = (*KIND_COLUMNS, "step", "last", "trajectory", "component", "y", "x", "verify")
 
 
 def check_observations(
@@ -126,48 +127,6 @@ def count_statuses(table: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def withhold_stations(table: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
-    """Withhold a random share of the stations for verification.
-
-    All variables and times of a station are withheld; the choice depends on the seed and the
-    stations, not on the order of the rows. States without space have no stations: single times
-    are withheld.
-
-    Args:
-        table: Checked observations.
-        share: Share of the usable stations, at least one and never all; 0 for none.
-        seed: Seed of the draw.
-    """
-    if not 0 <= share < 1:
-        raise DpdmError(f"The share to withhold is {share:g}.", "Give 0, or up to below 1.")
-    used = is_usable(table)
-    names = station_names(table)
-    stations = np.unique(names[used])
-    if share == 0:
-        return table.copy()
-    if stations.size < 2:
-        raise DpdmError("There is only one station, which cannot be withheld.", "Add stations.")
-    count = int(np.clip(round(share * stations.size), 1, stations.size - 1))
-    drawn = np.random.default_rng(seed).choice(stations, count, replace=False)
-    chosen = used & np.isin(names, drawn)
-    return table.assign(status=table["status"].mask(chosen, ObsStatus.WITHHELD.value))
-
-
-def station_names(table: pd.DataFrame) -> np.ndarray:
-    """Return the station of each row: its name, or else its position.
-
-    States without space have times instead.
-    """
-    spaceless = "component" in table and (table["component"] != "").all()
-    where = ("trajectory", "time") if spaceless else ("lat", "lon", "y", "x", "component")
-    columns = [name for name in where if name in table]
-    texts = [_round_positions(table)[name].astype(str) for name in columns]
-    places = texts[0].str.cat(texts[1:], sep=" ")
-    given = table["station"] if "station" in table else pd.Series("", table.index)
-    names: np.ndarray = given.where(given != "", places).to_numpy(dtype=str)
-    return names
-
-
 def merge_colocated(table: pd.DataFrame) -> pd.DataFrame:
     """Merge observations of one position, step and variable.
 
@@ -193,7 +152,7 @@ def _number_groups(used: pd.DataFrame) -> NDArray[np.int64]:
     """Number the groups of one position, step and variable in order of appearance."""
     columns = ["lat", "lon", "apart", *(name for name in MERGE_COLUMNS if name in used)]
     apart = np.where(row_operators(used).isin(IDENTITY_OPERATORS), -1, np.arange(len(used)))
-    rows = _round_positions(used).assign(apart=apart)
+    rows = round_positions(used).assign(apart=apart)
     codes = rows.groupby(columns, sort=False, dropna=False).ngroup()
     numbers: NDArray[np.int64] = codes.to_numpy(dtype=np.int64)
     return numbers
@@ -205,14 +164,6 @@ def _merge_targets(table: pd.DataFrame, rows: pd.Index) -> list[str]:
         ObsStatus.MERGED.of(f"{row} of {source}")
         for row, source in zip(targets["row"], targets["source"], strict=True)
     ]
-
-
-def _round_positions(table: pd.DataFrame) -> pd.DataFrame:
-    """Round positions, with longitudes from 0 to 360, for comparison."""
-    return table.assign(
-        lat=table["lat"].round(POSITION_DECIMALS) + 0.0,
-        lon=(table["lon"] % 360).round(POSITION_DECIMALS) % 360,
-    )
 
 
 def _match_step_indices(
@@ -264,6 +215,7 @@ def _check_swapped_coordinates(table: pd.DataFrame, domain: Grid) -> None:
 
 
 def _check_any_used(table: pd.DataFrame, time: xr.DataArray | None) -> None:
+    table = table[~is_for_verification(table)]
     if not is_usable(table).any():
         counts = {why: n for why, n in count_statuses(table).items() if n}
         summary = ", ".join(f"{n} {why}" for why, n in counts.items())

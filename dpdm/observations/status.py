@@ -20,6 +20,8 @@ class ObsStatus(StrEnum):
     USABLE = ""  # passed all checks so far
     ASSIMILATED = "assimilated"
     WITHHELD = "withheld"
+    VERIFICATION = "verification"  # of a file that is only scored
+    SCORED_ONLY = "also in the files for verification"
     # The row itself.
     MISSING = "missing"
     FLAGGED = "flagged in its file"
@@ -32,6 +34,12 @@ class ObsStatus(StrEnum):
     NO_Y = "no y"
     NO_X = "no x"
     NO_COMPONENT = "no component"
+    # The row compared with other rows: see `series_checks`.
+    DUPLICATE = "duplicate of row"  # of a file
+    AMBIGUOUS = "ambiguous"  # two values at one time
+    REPEATED = "repeated value"
+    DRY = "dry among wet neighbours"
+    SPIKE = "spike"
     # The row compared with the field.
     OUTSIDE = "outside the domain"
     NO_LAND = "no land within a cell"
@@ -57,7 +65,7 @@ class ObsStatus(StrEnum):
         return f"{self} {details}"
 
 
-IN_USE = (ObsStatus.ASSIMILATED, ObsStatus.WITHHELD)
+IN_USE = (ObsStatus.ASSIMILATED, ObsStatus.WITHHELD, ObsStatus.VERIFICATION)
 
 
 def is_usable(table: pd.DataFrame) -> NDArray[np.bool_]:
@@ -99,4 +107,5 @@ def status_reasons(table: pd.DataFrame) -> pd.Series:
         >>> list(status_reasons(pd.DataFrame({"status": statuses})))
         ['withheld', 'merged', 'rejected']
     """
-    return table["status"].str.replace(r"^(merged|rejected)\b.*", r"\1", regex=True)
+    detailed = "merged|rejected|duplicate|ambiguous|repeated value|dry among wet neighbours|spike"
+    return table["status"].str.replace(rf"^({detailed})\b.*", r"\1", regex=True)

@@ -140,6 +140,7 @@ def read_observations(
     missing: MissingCodes = {},
     stations: Path | None = None,
     on_layout: LayoutCallback = ignore_layout,
+    verification: Sequence[Path] = (),
 ) -> pd.DataFrame:
     """Read observations from CSV, GHCN-Monthly and NetCDF files into one table.
 
@@ -153,6 +154,7 @@ def read_observations(
         missing: Missing-value codes, by either name; those of all under "".
         stations: A list of stations, whose positions belong to the text files without any.
         on_layout: Called with what the columns of each file were taken for.
+        verification: Further files, whose rows are marked by ``verify``.
 
     Returns:
         One row an observation. `source` and `row` give its origin, the line of a text file from
@@ -168,12 +170,15 @@ def read_observations(
     options = ObservationOptions(rename, units, errors, missing)
     for name, error in errors.items():
         _check_error_option(name, error)
-    tables = []
-    for path in map(Path, paths):
+    files, tables = [*paths, *verification], []
+    for path in map(Path, files):
         table, layout = _read_observation_file(path, options, channels, stations)
         tables.append(table)
         on_layout(layout)
     table = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
+    if verification:
+        reserved = np.arange(len(files)) >= len(paths)
+        table["verify"] = np.repeat(reserved, [len(each) for each in tables])
     _check_named_variables(options, table)
     table = table.fillna(
         {name: OPTIONAL_COLUMNS[name] for name in OPTIONAL_COLUMNS.keys() & set(table.columns)}

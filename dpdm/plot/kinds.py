@@ -114,7 +114,11 @@ def fit_line(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 MAX_MEMBER_MAPS = 6  # members on a page
-STATUS_MARKERS = {ObsStatus.ASSIMILATED.value: "o", ObsStatus.WITHHELD.value: "s"}
+STATUS_MARKERS = {
+    ObsStatus.ASSIMILATED.value: "o",
+    ObsStatus.WITHHELD.value: "s",
+    ObsStatus.VERIFICATION.value: "D",
+}
 
 
 @dataclass(frozen=True)
@@ -299,7 +303,9 @@ def draw_misfits(data: PlotData) -> Page:
         for name, misfit in zip(MISFIT_LABELS.values(), both, strict=True)
     ]
     heading = data.heading(f"observed minus prior and analysis, {date}")
-    legend = f"{difference_unit(source.units)}; squares: withheld"
+    scored = (rows["status"] == ObsStatus.VERIFICATION).any()
+    markers = "circles: assimilated" if scored else "squares: withheld"
+    legend = f"{difference_unit(source.units)}; {markers}"
     return draw_atlas(heading, panels, sheet, data.footer, [legend])
 
 
@@ -317,7 +323,7 @@ def rms(values: Array) -> float:
 
 
 def select_report_rows(path: Path, name: str, step: int, date: str, domain: Grid) -> pd.DataFrame:
-    """Return the used and withheld observations of one variable, step and domain of a report."""
+    """Return the used and the scored observations of one variable, step and domain of a report."""
     table = read_report(path)
     matching = (
         (table["variable"] == name)

@@ -13,6 +13,7 @@ import torch
 from dpdm.diffusion.sample import count_network_evaluations
 from dpdm.evaluate.table import Table
 from dpdm.fields.time import label_year
+from dpdm.observations.status import status_reasons
 from dpdm.reconstruct.executors import count_processors
 from dpdm.reconstruct.plan import format_hours
 from dpdm.reconstruct.setup import ReconstructionSetup, prepare_reconstruction
@@ -46,7 +47,7 @@ def describe_work(setup: ReconstructionSetup) -> Iterator[str]:
     yield f"units of work: {len(setup.units)}"
     yield f"evaluations of the network: {count_unit_evaluations(setup)} of the domain"
     if setup.table is not None:
-        unused = setup.table["status"].value_counts()
+        unused = status_reasons(setup.table).value_counts()
         yield "observations: " + ", ".join(f"{n} {status}" for status, n in unused.items())
 
 

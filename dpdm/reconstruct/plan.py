@@ -19,6 +19,7 @@ from dpdm.config import (
     check_settings,
     choice_rule,
     minimum_rule,
+    parse_kilometres,
     range_rule,
     read_settings,
 )
@@ -114,6 +115,10 @@ class ObservationSection:
         units: Units by canonical name, if missing or wrong in the files.
         coverage: Fraction of a month, season or year that a station's values must cover.
         missing: Codes of missing values that the files do not define.
+        verify: Globs of files of observations that are only scored, never assimilated.
+        withhold_blocks: Size of the blocks of stations that are withheld whole, as in "100km";
+            empty for single stations.
+        qc: Checks of observations against one another: "all", "basic" or "none".
     """
 
     files: tuple[str, ...] = ()
@@ -127,6 +132,9 @@ class ObservationSection:
     units: dict[str, str] = field(default_factory=dict)
     coverage: float = DEFAULT_COVERAGE
     missing: tuple[float, ...] = ()
+    verify: tuple[str, ...] = ()
+    withhold_blocks: str = ""
+    qc: str = "all"
 
 
 @dataclass(frozen=True)
@@ -207,6 +215,16 @@ YEARS_RULE: ValueRule = (
     _is_period_of_years,
     'Give the first and the last month of a year or more, as in ["1991-01", "2020-12"].',
 )
+
+
+def is_length(text: str) -> bool:
+    """Tell whether a text is empty, or a length in kilometres."""
+    try:
+        return not text or parse_kilometres(text) > 0
+    except ValueError:
+        return False
+
+
 PLAN_RULES: dict[str, ValueRule] = {
     "input.files": (bool, 'Name files, as in files = ["20cr/*.nc"].'),
     "input.period": PERIOD_RULE,
@@ -224,6 +242,11 @@ PLAN_RULES: dict[str, ValueRule] = {
     "observations.coarse_length": (lambda length: length > 0, "Give a length in km."),
     "observations.reject": minimum_rule(0),
     "observations.withhold": FRACTION_RULE,
+    "observations.withhold_blocks": (
+        is_length,
+        'Give kilometres, as in "100km", or leave it out.',
+    ),
+    "observations.qc": choice_rule(choices.QC_LEVELS),
     "observations.coverage": (lambda share: 0 <= share <= 1, "Give a fraction from 0 to 1."),
     "observations.guidance": choice_rule("", choices.GUIDANCES),
     "output.layout": choice_rule(choices.LAYOUTS),
@@ -264,6 +287,12 @@ def check_key_conflicts(plan: Plan, path: Path) -> None:
         raise DpdmError(
             f"{path} has observations, and draw, members is 0.", "Draw members to assimilate them."
         )
+    for key, needed in (("verify", "files"), ("withhold_blocks", "withhold")):
+        if getattr(plan.observations, key) and not getattr(plan.observations, needed):
+            raise DpdmError(
+                f"{path}, observations, {key} is given without {needed}.",
+                f"Give {needed} too, or leave {key} out.",
+            )
     for key, section in (("input", plan.input), ("observations", plan.observations)):
         names = list(section.rename.values())
         if twice := [name for name in names if names.count(name) > 1]:
@@ -326,11 +355,14 @@ def plan_ensemble_options(plan: Plan, folder: Path, history: str) -> EnsembleOpt
 
 def plan_assimilation_options(section: ObservationSection) -> AssimilationOptions:
     """Return the options of the observations of a plan."""
+    blocks = section.withhold_blocks
     return AssimilationOptions(
         section.error, section.coarse_error, section.coarse_length, section.reject,
         section.withhold, section.guidance, obs_units=section.units, coverage=section.coverage,
         obs_var={new: old for old, new in section.rename.items()},
         obs_missing=missing_codes(section.missing),
+        withhold_blocks=parse_kilometres(blocks) if blocks else 0.0,
+        qc=section.qc,
     )  # fmt: skip
 
 
@@ -353,7 +385,7 @@ OPTION_PATTERNS = (
 )
 PLAN_KEYS = {
     "draw": ("seed", "steps", "consistent"),
-    "observations": ("guidance", "coarse-error", "error", "reject", "withhold"),
+    "observations": ("guidance", "coarse-error", "error", "reject", "withhold", "withhold-blocks"),
     "output": ("grid", "bbox", "statics"),
     "run": ("device",),
     "prior": ("climatology", "climatology-period"),

@@ -9,7 +9,7 @@ ledger records it, and missing output is drawn again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from dpdm.assimilate.background import CoarseError, build_coarse_error
 from dpdm.errors import DpdmError
 from dpdm.fields.driver_climate import select_stencil
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
+from dpdm.observations.status import IN_USE, has_status
 from dpdm.observations.table import read_observations
 from dpdm.prior import check_field_prior, find_prior, load_prior
 from dpdm.prior.model_card import warn_if_unskilled
@@ -37,6 +38,7 @@ from dpdm.reconstruct.bias_adjustment import (
 from dpdm.reconstruct.ledger import Ledger
 from dpdm.reconstruct.outputs import OUTPUT_LAYOUTS, OutputLayout, OutputSource
 from dpdm.reconstruct.plan import (
+    ObservationSection,
     Plan,
     find_plan_file,
     find_plan_files,
@@ -51,10 +53,11 @@ from dpdm.states.driver_adjustment import warn_of_shift
 from dpdm.states.ensemble import ensemble_provenance
 from dpdm.states.field_domain import make_field_space
 from dpdm.states.fields import FieldSpace
-from dpdm.states.options import DEFAULT_COVERAGE, AssimilationOptions
+from dpdm.states.options import AssimilationOptions
 from dpdm.system import sha256
 
 SHIFT_HINT = 'Set method = "anomalies" in [adjust] if it is a bias of the model.'
+UNSTABLE_COLUMNS = ["source", "row", "note"]  # which may change where files of observations grow
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,9 @@ class ReconstructionSetup:
         for name in sorted(map(str, work.coarse.data_vars)):
             digest.update(name.encode() + work.coarse[name].values.tobytes())
         if work.rows is not None and len(work.rows):
-            digest.update(work.rows.drop(columns=["source", "row"]).to_csv().encode())
+            used = work.rows[has_status(work.rows, *IN_USE)]
+            used = used.drop(columns=UNSTABLE_COLUMNS, errors="ignore")
+            digest.update(used.to_csv(index=False).encode())
         return digest.hexdigest()
 
     def inputs(self) -> dict[str, str]:
@@ -214,11 +219,12 @@ class ReconstructionSetup:
         if self.space.climatology is not None:
             digests["climatology"] = self.space.climatology.provenance
         output = {key: asdict(plan.output)[key] for key in ("layout", "keep", "quantiles")}
-        observed = {k: v for k, v in asdict(plan.observations).items() if k != "files"}
-        if observed["coverage"] == DEFAULT_COVERAGE:  # not in ledgers of earlier versions
-            del observed["coverage"]
-        if not plan.observations.missing:
-            del observed["missing"]  # not in ledgers of earlier versions
+        observed, usual = asdict(plan.observations), asdict(ObservationSection())
+        for key in ("files", "verify"):
+            del observed[key]
+        for key in ("coverage", "missing", "withhold_blocks", "qc"):
+            if observed[key] == usual[key]:  # not in ledgers of earlier versions
+                del observed[key]
         sections = {"draw": asdict(plan.draw), "adjust": asdict(plan.adjust), "output": output}
         sections |= {"observations": observed} if self.table is not None else {}
         sections |= {"input": {"missing": plan.input.missing}} if plan.input.missing else {}
@@ -246,13 +252,16 @@ def prepare_reconstruction(path: Path) -> ReconstructionSetup:
         space = replace(space, coarse=select_stencil(space.coarse, space.grid))
     elif plan.adjust.method == "none":
         warn_of_shift(space, "the input", SHIFT_HINT)
-    observed = find_plan_files(plan.observations.files, folder, f"{path}, observations, files")
+    observed, only_scored = (
+        find_plan_files(getattr(plan.observations, key), folder, f"{path}, observations, {key}")
+        for key in ("files", "verify")
+    )
     space, table = (
-        read_plan_observations(space, plan, tuple(observed)) if observed else (space, None)
+        read_plan_observations(space, plan, observed, only_scored) if observed else (space, None)
     )
     adjusted = fit_adjustment(series.complete, space, plan)
     return ReconstructionSetup(
-        path, plan, prior_file, series, space, adjusted, table, tuple(observed)
+        path, plan, prior_file, series, space, adjusted, table, (*observed, *only_scored)
     )
 
 
@@ -265,13 +274,14 @@ def fit_adjustment(complete: xr.Dataset, space: FieldSpace, plan: Plan) -> BiasA
 
 
 def read_plan_observations(
-    space: FieldSpace, plan: Plan, paths: tuple[Path, ...]
+    space: FieldSpace, plan: Plan, paths: Sequence[Path], only_scored: Sequence[Path]
 ) -> tuple[FieldSpace, pd.DataFrame]:
     """Return the guided space, and the observations after quality control."""
     options = plan_assimilation_options(plan.observations)
     table = read_observations(
-        paths, options.errors, options.obs_var, options.obs_units, missing=options.obs_missing
-    )
+        paths, options.errors, options.obs_var, options.obs_units,
+        missing=options.obs_missing, verification=only_scored,
+    )  # fmt: skip
     space = guide_space(space, options)
     return space, screen(table, space, options)
 

@@ -155,6 +155,8 @@ class AssimilationOptions:
         coverage: Fraction of a month, season or year that a station's values must cover.
         obs_missing: Codes of missing values in the observations, as in `EnsembleOptions.missing`.
         stations: A list of stations with the positions that text files lack, or None.
+        withhold_blocks: Side of the blocks in which stations are withheld, km; 0 for none.
+        qc: Checks of observations against one another: "all", "basic" or "none".
     """
 
     errors: Mapping[str, float] = field(default_factory=dict)
@@ -174,6 +176,8 @@ class AssimilationOptions:
     coverage: float = DEFAULT_COVERAGE
     obs_missing: MissingCodes = field(default_factory=dict)
     stations: Path | None = None
+    withhold_blocks: float = 0.0
+    qc: str = "all"
 
     def guide(self, name: str) -> Guide:
         """Return a guidance with its parameter."""
@@ -200,6 +204,7 @@ class AssimilationFiles:
         statics: The user's own statics, or None.
         analysis: The ensemble to write.
         report: The table of observations to write, or None.
+        verification: Files of observations that are only scored.
     """
 
     observations: Sequence[Path]
@@ -208,11 +213,13 @@ class AssimilationFiles:
     statics: Path | None
     analysis: Path
     report: Path | None = None
+    verification: Sequence[Path] = ()
 
     @property
     def inputs(self) -> list[Path]:
         """Return all files that are read."""
-        return [*self.observations, *(p for p in (self.coarse, self.grid, self.statics) if p)]
+        others = (self.coarse, self.grid, self.statics)
+        return [*self.observations, *self.verification, *(path for path in others if path)]
 
 
 @dataclass(frozen=True)

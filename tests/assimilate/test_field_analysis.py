@@ -73,6 +73,54 @@ def test_withheld_stations_are_scored_and_not_seen(seen: pd.DataFrame) -> None:
     np.testing.assert_array_equal(members(), with_them)
 
 
+def test_other_files_are_scored_and_not_seen(seen: pd.DataFrame) -> None:
+    """Seven stations, of which two are also assimilated: all seven are scored only."""
+    seen.iloc[10:].to_csv("others.csv", index=False)
+    seen.iloc[:14].to_csv("stations.csv", index=False)
+    command = f"{COARSE} --members 3 --reject 0 --verify others.csv --report report.csv"
+    result = done(*command.split())
+    assert "t2m, verification" in result.stdout
+    assert "4 observations of 2 stations are also in the files for verification" in result.stderr
+    report = pd.read_csv("report.csv")
+    assert report["status"].value_counts().to_dict() == {
+        "verification": 14, "assimilated": 10, "also in the files for verification": 4,
+    }  # fmt: skip
+    assert np.isfinite(report.loc[report["status"] == "verification", "analysis"]).all()
+    with_them = members()
+    with xr.open_dataset("out.nc") as ds:
+        assert ds.attrs["dpdm_verification"] == "others.csv"
+    seen.iloc[:10].to_csv("stations.csv", index=False)
+    done(*f"{COARSE} --members 3 --reject 0 --overwrite".split())
+    np.testing.assert_array_equal(members(), with_them)
+
+
+def test_what_contradicts_itself_is_counted_and_not_used(seen: pd.DataFrame) -> None:
+    """A row twice, and a row that differs; without the checks, both are merged."""
+    other = seen.iloc[[0, 2]].assign(value=seen["value"].iloc[[0, 2]] + [0.0, 5.0])
+    pd.concat([seen, other]).to_csv("stations.csv", index=False)
+    command = f"{COARSE} --members 2 --reject 0 --report report.csv"
+    result = done(*command.split())
+    assert "t2m, duplicate" in result.stdout
+    assert "t2m, ambiguous" in result.stdout
+    report = pd.read_csv("report.csv")
+    assert report["status"][24] == "duplicate of row 1 of stations.csv"
+    assert report["status"][[2, 25]].str.startswith("ambiguous: ").all()
+    assert (report["status"] == "assimilated").sum() == 23
+    done(*f"{command} --qc none --overwrite".split())
+    assert pd.read_csv("report.csv")["status"].str.startswith("merged into row").sum() == 2
+    with xr.open_dataset("out.nc") as ds:
+        assert ds.attrs["dpdm_qc"] == "none"
+
+
+def test_blocks_are_withheld_and_the_share_is_said(seen: pd.DataFrame) -> None:
+    command = f"{COARSE} --members 2 --reject 0 --report report.csv"
+    result = done(*f"{command} --withhold 0.25 --withhold-blocks 500km".split())
+    report = pd.read_csv("report.csv")
+    withheld = report.loc[report["status"] == "withheld", "station"].nunique()
+    assert f"{withheld} of 12 stations ({withheld / 12:.3g}) are withheld" in result.stderr
+    assert "t2m, withheld" in result.stdout
+
+
 def test_the_file_says_what_it_was_made_from(seen: pd.DataFrame) -> None:
     done(*f"{COARSE} --members 2 --guidance sda --gamma 0.05 --error tp=0.5".split())
     with xr.open_dataset("out.nc") as ds:
@@ -135,6 +183,9 @@ def test_a_coarse_field_that_may_be_wrong_is_mended_beyond_the_stations(
         ("--coarse coarse.nc --report stations.csv", "stations.csv is an input too", 1),
         ("--coarse coarse.nc --report report.txt", "report.txt ends in '.txt'", 1),
         ("--coarse coarse.nc --withhold 1", "1.0 is not in the range", 2),
+        ("--coarse coarse.nc --withhold-blocks 9km", "--withhold-blocks requires --withhold", 2),
+        ("--coarse coarse.nc --withhold 0.5 --withhold-blocks 9", "as in 100km", 2),
+        ("--coarse coarse.nc --verify no.csv", "no.csv", 1),
         ("--coarse missing.nc", "missing.nc", 1),
     ],
 )
@@ -146,4 +197,4 @@ def test_stations_elsewhere_or_of_other_variables_are_refused(seen: pd.DataFrame
     seen.assign(lat=-seen["lat"]).to_csv("stations.csv", index=False)
     refused(COARSE, "No observation is left of 24: 24 outside the domain")
     seen.assign(variable="u10", units="m/s", value=5.0).to_csv("stations.csv", index=False)
-    refused(COARSE, "24 not a variable of the prior")
+    refused(f"{COARSE} --qc none", "24 not a variable of the prior")

@@ -16,10 +16,10 @@ from dpdm.observations.quality_control import (
     check_observations,
     count_statuses,
     merge_colocated,
-    station_names,
-    withhold_stations,
 )
+from dpdm.observations.stations import station_names
 from dpdm.observations.table import read_observations
+from dpdm.observations.withholding import withhold_stations
 from tests.helpers.station_tables import GLOBE, GRID, axis, relief, table
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"

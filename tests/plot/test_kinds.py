@@ -3,9 +3,12 @@
 import shlex
 from pathlib import Path
 
+import cartopy.crs as ccrs
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import netCDF4
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.collections import LineCollection, PathCollection
@@ -15,7 +18,8 @@ from matplotlib.testing.compare import compare_images
 from dpdm import __version__
 from dpdm.plot import PLOT_KINDS, default_kind, draw_page
 from dpdm.plot.data import VERTICAL_KINDS, PlotOptions, open_plot_data
-from dpdm.plot.page import PAGE_STYLE, PAGE_WIDTH
+from dpdm.plot.kinds import draw_station_misfits
+from dpdm.plot.page import PAGE_STYLE, PAGE_WIDTH, make_colour_scale
 from dpdm_cli.main import main
 from tests.helpers.labelled_fields import offline  # noqa: F401
 from tests.helpers.plots import HOME, drawable, page_of
@@ -134,6 +138,20 @@ def test_obs_shows_what_was_used_and_what_was_withheld(pages):
         shown = [c.get_array().tolist() for c in dots if c.get_array() is not None]
         assert [value for some in shown for value in some] == values
         assert len(dots[-1].get_offsets()) == 1  # below zero there is a bar
+
+
+def test_diamonds_are_stations_for_verification():
+    figure = plt.figure()
+    axes = figure.add_subplot(projection=ccrs.PlateCarree())
+    rows = pd.DataFrame({"lon": [1.0, 2.0], "lat": [3.0, 4.0]})
+    rows["status"] = ["assimilated", "verification"]
+    shared = make_colour_scale("difference", [np.array([1.0, 2.0])])
+    draw_station_misfits(rows, np.array([1.0, 2.0]), shared, axes)
+    offsets = [c.get_offsets().tolist() for c in axes.collections]
+    assert offsets == [[[1.0, 3.0]], [], [[2.0, 4.0]], []]
+    corners = [len(c.get_paths()[0].vertices) for c in axes.collections[:3]]
+    assert corners[0] > corners[1] == corners[2]  # a circle, and two quadrangles
+    plt.close(figure)
 
 
 def test_series_shows_the_bands_of_the_members(files, pages):

@@ -141,6 +141,44 @@ def test_observations_pull_and_are_reported(site: Path) -> None:
     assert lines[1].split(",")[lines[0].split(",").index("status")] == "assimilated"
 
 
+def test_files_of_a_plan_that_are_only_scored_change_nothing(site: Path) -> None:
+    head = "time,lat,lon,variable,value,units,error\n"
+    Path("stations.csv").write_text(f"{head}2000-11,30.2,120.4,t2m,310,K,0.5\n")
+    Path("others.csv").write_text(f"{head}2000-11,31.2,121.4,t2m,290,K,0.5\n")
+    path = plan(site, keep="all")
+    bare = path.read_text() + '[observations]\nfiles = ["stations.csv"]\nreject = 0\n'
+    path.write_text(bare)
+    done("reconstruct", "plan.toml", "out")
+    path.write_text(bare + 'verify = ["oth*.csv"]\n')
+    done("reconstruct", "plan.toml", "scored")
+    with opened(Path("out")) as ours, opened(Path("scored")) as its:
+        np.testing.assert_array_equal(ours["t2m"], its["t2m"])
+    lines = Path("scored/observations/2000-11.csv").read_text().splitlines()
+    status = [line.split(",")[lines[0].split(",").index("status")] for line in lines[1:]]
+    assert status == ["assimilated", "verification"]
+
+
+def test_files_of_observations_may_grow(site: Path) -> None:
+    """Finished steps stay as they are: by rows of other months, and by rows that are not used."""
+    row = "2000-11,30.2,120.4,t2m,310,K,0.5\n"
+    Path("stations.csv").write_text(f"time,lat,lon,variable,value,units,error\n{row}")
+    path = plan(site)
+    path.write_text(path.read_text() + '[observations]\nfiles = ["stations.csv"]\nreject = 0\n')
+    done("reconstruct", "plan.toml", "out")
+    before = tree(Path("out"))
+    with Path("stations.csv").open("a") as file:
+        file.write(f"2001-07,30.2,120.4,t2m,310,K,0.5\n{row}")
+    done("reconstruct", "plan.toml", "out")
+    assert {k: v for k, v in tree(Path("out")).items() if str(k).endswith(".nc")} == {
+        k: v for k, v in before.items() if str(k).endswith(".nc")
+    }
+    with Path("stations.csv").open("a") as file:
+        file.write(row.replace("310", "311"))
+    result = dpdm("reconstruct", "plan.toml", "out")
+    assert result.exit_code == 1
+    assert "the input of 2000-11 was" in result.stderr
+
+
 def test_status_tells_how_far_it_is(site: Path) -> None:
     refused("status out", "out holds no ledger", "OUT")
     done("reconstruct", "plan.toml", "out", "--budget", "0.001s")

@@ -179,9 +179,10 @@ def test_kinds_are_those_that_a_prior_says() -> None:
 
 def test_statuses_are_those_that_reports_have_always_had() -> None:
     assert [str(status) for status in ObsStatus] == [
-        "", "assimilated", "withheld", "missing", "flagged in its file", "impossible value",
-        "no position", "no time", "no pressure", "no channel", "no trajectory", "no y", "no x",
-        "no component",
+        "", "assimilated", "withheld", "verification", "also in the files for verification",
+        "missing", "flagged in its file", "impossible value", "no position", "no time",
+        "no pressure", "no channel", "no trajectory", "no y", "no x", "no component",
+        "duplicate of row", "ambiguous", "repeated value", "dry among wet neighbours", "spike",
         "outside the domain", "no land within a cell", "height off the relief",
         "no step at that time", "a mean over several steps", "covers", "merged into row",
         "not a variable of the prior", "not a component of the prior",
