@@ -14,6 +14,7 @@ from dpdm.system import choose_device, sha256
 from dpdm.training import TrainingFiles, TrainingKind, field_series, globe_windows
 from dpdm.training import trajectory_windows as trajectories
 from dpdm.training.loop import LOG_SUFFIX, TrainingCallback, TrainingProgress, run_training
+from dpdm.training.starting_prior import BUNDLED_PRIOR
 
 TRAINING_KINDS: dict[str, TrainingKind] = {
     "fields": field_series.FIELDS,
@@ -43,7 +44,7 @@ def train(
     kind = next(k for k in TRAINING_KINDS.values() if k.accepts(sources, window))
     task: Any = kind.build(sources, factor, window)
     if task.start is not None:
-        start = sources.start or find_prior(field_series.BUNDLED_PRIOR)
+        start = sources.start or find_prior(BUNDLED_PRIOR)
         task.contract.training.update(start=start.stem, start_sha256=sha256(start))
     if latent:
         renew = overwrite and not checkpoint.exists()

@@ -24,8 +24,8 @@ from dpdm.fields.time import days_between, period_of, time_bounds, year_fraction
 from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.trajectories import holds_trajectories
 from dpdm.fields.value_checks import load_checked_fields
-from dpdm.prior import Prior, find_prior, load_prior, read_prior_header
-from dpdm.prior.model_card import DELTA_SUFFIX, ModelCard
+from dpdm.prior import Prior
+from dpdm.prior.model_card import ModelCard
 from dpdm.prior.networks import new_denoiser
 from dpdm.prior.normaliser import (
     Normaliser,
@@ -34,8 +34,8 @@ from dpdm.prior.normaliser import (
     variable_spec_attrs,
 )
 from dpdm.system import check_field_memory
-from dpdm.training import TrainingFiles, TrainingKind, network_arguments, split_steps
-from dpdm.training.config import SIZE_KEYS, FieldRecipe, read_recipe
+from dpdm.training import TrainingFiles, TrainingKind, split_steps
+from dpdm.training.config import FieldRecipe, read_recipe
 from dpdm.training.field_statistics import (
     cells_in_box,
     fit_normaliser,
@@ -46,9 +46,8 @@ from dpdm.training.field_statistics import (
     stack_time_series,
     training_climate,
 )
+from dpdm.training.field_validation import HeldOutWindow, calibrate_spread, score_windows
 from dpdm.training.field_windows import (
-    NO_DROPOUT,
-    WITHOUT_REFERENCE,
     ConditionDropout,
     TrainingSeries,
     WindowSampler,
@@ -56,13 +55,9 @@ from dpdm.training.field_windows import (
     make_window_sampler,
 )
 from dpdm.training.reference import Index, PseudoYears, SeriesClimatology
+from dpdm.training.starting_prior import bundled_starting_prior, read_starting_prior
 
-BUNDLED_PRIOR = "default"
-SPACING_RATIOS = (0.75, 1.33)  # of the grid to the bundled prior's, to begin with it
 MIN_CLIMATOLOGY_YEARS = 3  # from which on a series is referred to its own climatology
-WITHOUT_SUFFIX = ", without reference"
-INFLATION_LIMITS = (0.7, 2.0)  # of a calibration by few held-out steps
-HeldOutWindow = tuple[Index, Index, int]
 
 
 @dataclass(frozen=True)
@@ -115,55 +110,12 @@ class FieldTrainingSet:
         return torch.stack([w.x for w in windows]), torch.stack([w.conditioning for w in windows])
 
     def scores(self, network: Denoiser, device: str) -> dict[str, float]:
-        """Return the ratio of the RMSE of the mean to that of bilinear interpolation.
-
-        With reference states also to that of the delta method, and without them to lerp's.
-        """
-        if not self.validation_windows:
-            return {}
-        names, out = self.normaliser.names, {}
-        for drops, label in self.modes.items():
-            errors = self.validation_errors(network, device, drops)
-            for i, name in enumerate(names):
-                out[name + label] = float(np.sqrt(errors[0, i] / errors[1, i]))
-                if not label and self.archive.has_reference:
-                    out[name + DELTA_SUFFIX] = float(np.sqrt(errors[0, i] / errors[2, i]))
-        return out
-
-    @property
-    def modes(self) -> dict[ConditionDropout, str]:
-        """Give the conditioning of validations, and the suffix of their scores."""
-        if not self.archive.has_reference:
-            return {NO_DROPOUT: ""}
-        return {NO_DROPOUT: "", WITHOUT_REFERENCE: WITHOUT_SUFFIX}
-
-    def validation_errors(
-        self, network: Denoiser, device: str, drops: ConditionDropout
-    ) -> NDArray[np.float64]:
-        """Return the sums (4, C) of `squared_errors` over the validation windows."""
-        numbers = range(len(self.validation_windows))
-        total: NDArray[np.float64] = np.sum(
-            [squared_errors(self, network, n, device, drops) for n in numbers], axis=0
-        )
-        return total
+        """Return the validation scores of `score_windows`."""
+        return score_windows(self, network, device)
 
     def calibration(self, network: Denoiser, device: str) -> dict[str, float]:
-        """Return the spread inflations that fit the spread to the errors of validation windows.
-
-        The error of n held-out steps is widened by 1 + 1/n, as that of a prediction is.
-        Pseudo-years do not tell the spread of real ones, so they are not calibrated.
-        """
-        if not self.validation_windows or self.archive.pseudo is not None:
-            return {}
-        found = {}
-        steps = len({step for *_, step in self.validation_windows})
-        for drops, label in self.modes.items():
-            errors = self.validation_errors(network, device, drops)
-            ratio = np.exp(np.mean(np.log(errors[0] / errors[3])) / 2) * np.sqrt(1 + 1 / steps)
-            usual = self.archive.has_reference and not label
-            key = "reference_inflation" if usual else "inflation"
-            found[key] = round(float(np.clip(ratio, *INFLATION_LIMITS)), 2)
-        return found
+        """Return the spread inflations of `calibrate_spread`."""
+        return calibrate_spread(self, network, device)
 
     def extra(self) -> dict[str, dict[str, Tensor]]:
         """Return the climate, and the climatology with its axes, as far as known."""
@@ -187,34 +139,6 @@ def monthly_means(fields: NDArray[np.float32], climatology: SeriesClimatology) -
     months = climatology.months[climatology.training]
     means = [mean_ignoring_missing(fields[climatology.training[months == m]]) for m in range(12)]
     return torch.from_numpy(np.stack(means).astype(np.float32))
-
-
-@torch.no_grad()
-def squared_errors(
-    task: FieldTrainingSet, network: Denoiser, number: int, device: str, drops: ConditionDropout
-) -> NDArray[np.float64]:
-    """Return mean squares (4, C) in a validation window.
-
-    They are the errors of the mean, of the lerp and of the base, and the expected spread.
-    """
-    archive = task.archive
-    rows, columns, step = task.validation_windows[number]
-    rng = np.random.default_rng([1, number])
-    view = archive.view(rng)
-    window = make_example(archive, task.normaliser, (rows, columns), step, view, rng, drops)
-    zero = torch.zeros_like(window.x[None], device=device)
-    sigma = torch.full((1,), task.contract.sigma[1], device=device)
-    moments = network.moments(zero, sigma, network.features(window.conditioning[None].to(device)))
-    mean, variance = (m[0].cpu() for m in moments)
-    best = task.normaliser.expectation(
-        window.base + window.scale * mean, window.scale**2 * variance
-    )
-    centre, deviation = window.base + window.scale * mean, window.scale * variance.sqrt()
-    inverse = task.normaliser.inverse
-    spread = (inverse(centre + deviation) - inverse(centre - deviation)) / 2
-    spread = torch.where(window.fine.isfinite(), spread, torch.nan)
-    errors = [each - window.fine for each in (best, window.lerp, inverse(window.base))]
-    return torch.stack([each.square().nanmean((1, 2)) for each in (*errors, spread)]).numpy()
 
 
 def prepare_field_training(
@@ -423,50 +347,6 @@ def build_field_set(
     if start is not None:
         fine, coarse = match_fields(select_with_bounds(fine, start.normaliser.names), coarse)
     return prepare_field_training(fine, ground, factor, recipe, coarse, start)
-
-
-def bundled_starting_prior(
-    sources: TrainingFiles, grid: Grid, names: list[str], factor: tuple[int, int],
-    recipe: FieldRecipe,
-) -> Prior | None:  # fmt: skip
-    """Return the bundled prior if training may begin with it.
-
-    It must have the same variables, network and about the same spacing, and the factors.
-    """
-    if not sources.bundled_start or recipe.data.climatology == "pseudo":
-        return None
-    path = find_prior(BUNDLED_PRIOR)
-    header = read_prior_header(path)
-    contract, known = header.contract, [c.name for c in header.channels]
-    own, its = network_arguments(asdict(recipe.net)), network_arguments(contract.net)
-    least, most = SPACING_RATIOS
-    fits = sorted(names) == sorted(known) and all(own[key] == its[key] for key in SIZE_KEYS)
-    near = all(least <= a / b <= most for a, b in zip(grid.spacing, contract.spacing, strict=True))
-    inside = contract.factors[0] <= factor[0] and factor[1] <= contract.factors[1]
-    return load_prior(path) if fits and near and inside else None
-
-
-def read_starting_prior(path: Path, fine: xr.Dataset, recipe: FieldRecipe) -> Prior:
-    """Return the prior to begin with, which must have the same variables and network."""
-    start = load_prior(path)
-    if start.contract.states:
-        raise DpdmError(f"{path} is a prior of trajectories.", "Begin with a prior of fields.")
-    missing = [n for n in start.normaliser.names if n not in fine]
-    other = [n for n in map(str, fine.data_vars) if n not in start.normaliser.names]
-    if missing or other:
-        raise DpdmError(
-            f"{path} is a prior of {', '.join(start.normaliser.names)}; the files hold "
-            f"{', '.join(map(str, fine.data_vars))}.",
-            "Begin with a prior of the same variables, or without --start.",
-        )
-    own, its = network_arguments(asdict(recipe.net)), network_arguments(start.contract.net)
-    for key in SIZE_KEYS:
-        if own[key] != its[key]:
-            raise DpdmError(
-                f"{path} has a network of another size: {key} is {its[key]}, not {own[key]}.",
-                "Give its sizes under [net].",
-            )
-    return start
 
 
 def load_files(paths: Sequence[Path], sources: TrainingFiles) -> xr.Dataset:
