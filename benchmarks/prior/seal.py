@@ -19,7 +19,10 @@ def main() -> None:
     prior = load_prior(options.trained)
     said = json.loads((HERE / "sealed.json").read_text(encoding="utf-8"))
     held = {"validation box, RMSE of the mean over lerp's": prior.contract.scores}
-    contract = replace(prior.contract, sampling=said["sampling"], scores=held | said["scores"])
+    contract = replace(
+        prior.contract, sampling=said["sampling"], scores=held | said["scores"],
+        training=prior.contract.training | {"seen": said["seen"]},
+    )  # fmt: skip
     save_prior(replace(prior, contract=contract), options.sealed)
 
 
