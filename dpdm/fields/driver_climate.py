@@ -32,8 +32,8 @@ from dpdm.fields.value_checks import load_checked_fields
 
 BLOCK_STEPS = 12  # read at a time
 COVERAGE_HINT = (
-    "Give a smaller --bbox, or a --climatology that covers the coarse cells around the output, "
-    "its gaps filled, as with cdo setmisstonn."
+    "Give a smaller --bbox, or a --climatology without gaps that covers the coarse cells around "
+    "the output."
 )
 
 

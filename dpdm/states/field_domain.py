@@ -40,7 +40,7 @@ from dpdm.states.requirements import (
 )
 from dpdm.states.sampling import choose_sampler_config
 
-BOX_MARGIN_CELLS = 12  # the mean at the edge of a box is then within 0.08 standard deviations
+BOX_MARGIN_CELLS = 16  # members at the edge of a box are then within 0.1 of the spread
 
 
 def fit_field_space(

@@ -103,7 +103,7 @@ def test_what_contradicts_itself_is_counted_and_not_used(seen: pd.DataFrame) -> 
     assert "t2m, duplicate" in result.stdout
     assert "t2m, ambiguous" in result.stdout
     report = pd.read_csv("report.csv")
-    assert report["status"][24] == "duplicate of row 1 of stations.csv"
+    assert report["status"][24] == "duplicate of row 2 of stations.csv"
     assert report["status"][[2, 25]].str.startswith("ambiguous: ").all()
     assert (report["status"] == "assimilated").sum() == 23
     done(*f"{command} --qc none --overwrite".split())

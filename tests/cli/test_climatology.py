@@ -7,8 +7,10 @@ import pytest
 import xarray as xr
 
 from dpdm.prior import load_prior, save_prior
-from dpdm.prior.normaliser import Normaliser
+from dpdm.prior.networks import new_denoiser
+from dpdm.prior.normaliser import Normaliser, count_conditioning_channels
 from dpdm.system import sha256
+from dpdm.training.loop import load_starting_weights
 from tests.helpers.reconstruction import plan
 from tests.helpers.small_world import coarse_world, done, dpdm, refused, world
 
@@ -26,8 +28,16 @@ COMMANDS = {
 def place(here: Path) -> Path:
     """A folder with a prior that takes a reference, two years of fine fields, and a station."""
     prior = load_prior(Path("prior.safetensors"))
-    channels = tuple(replace(c, reference=(1.0,)) for c in prior.normaliser.channels)
-    save_prior(replace(prior, normaliser=Normaliser(channels)), Path("knowing.safetensors"))
+    channels = tuple(replace(c, reference=(1.0, 1.0, 1.0)) for c in prior.normaliser.channels)
+    count = len(channels)
+    net = prior.contract.net | {"given": count_conditioning_channels(count, reference=True)}
+    wider = new_denoiser(count, net)
+    load_starting_weights(wider, prior.denoiser.state_dict())
+    knowing = replace(
+        prior, denoiser=wider, normaliser=Normaliser(channels),
+        contract=replace(prior.contract, net=net),
+    )  # fmt: skip
+    save_prior(knowing, Path("knowing.safetensors"))
     world(24).to_netcdf("normals.nc")
     Path("seen.csv").write_text(
         "station,time,lat,lon,t2m [K]\na,2000-02,30.0,110.0,290\n", encoding="utf-8"

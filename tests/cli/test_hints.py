@@ -18,6 +18,7 @@ from dpdm.fields.grid import Grid
 from dpdm.fields.read import open_fields
 from dpdm.fields.value_checks import load_checked_fields
 from dpdm_cli.main import main
+from tests.helpers.climate_model import model_months
 from tests.helpers.odd_files import fields
 from tests.helpers.small_world import done, dpdm
 from tests.helpers.time_axes import months
@@ -211,6 +212,19 @@ def test_a_field_without_time_is_dated_for_a_catalogue() -> None:
     assert "2012-01-16" in Path("a.json").read_text()
 
 
+def test_a_reference_period_on_another_grid_is_interpolated() -> None:
+    coarse = Grid(np.arange(31.0, 48, 2), np.arange(101.0, 130, 2))
+    finer = Grid(np.arange(28.5, 52, 1), np.arange(98.5, 134, 1))
+    with_degrees(model_months(2001, 1, grid=coarse)).to_netcdf("coarse.nc")
+    netcdf(with_degrees(model_months(1995, 5, grid=finer)))
+    words = "coarse.nc", "fine.nc", "--mean", "--bbox", "110,112,35,37"
+    period = "--reference-period", "1995,1999", "--reference"
+    result = dpdm("downscale", *words, *period, "in.nc")
+    assert result.exit_code == 1
+    ran(result.stderr.splitlines()[-1])
+    done("downscale", *words, *period, "out.nc")
+
+
 @pytest.mark.parametrize("name", ["folder", "two words", "it's"])
 def test_a_folder_is_made(name: str) -> None:
     netcdf(fields())
@@ -262,6 +276,7 @@ BESIDE = (
     "cdo monmean",
     "cdo setdate,2012-01-16",
     "cdo remapbil,TRUTH.nc",
+    "cdo remapcon,*",
     "cdo seltimestep,1",
     "ncks -d *,0",
     "mkdir -p",
