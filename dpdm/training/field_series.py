@@ -55,7 +55,11 @@ from dpdm.training.field_windows import (
     make_window_sampler,
 )
 from dpdm.training.reference import Index, PseudoYears, SeriesClimatology
-from dpdm.training.starting_prior import bundled_starting_prior, read_starting_prior
+from dpdm.training.starting_prior import (
+    bundled_starting_prior,
+    fine_tuning_recipe,
+    read_starting_prior,
+)
 
 MIN_CLIMATOLOGY_YEARS = 3  # from which on a series is referred to its own climatology
 
@@ -337,13 +341,14 @@ def build_field_set(
     ground = load_statics(sources, grid_of(fine))
     factor = factor or training_factor(fine, coarse)
     check_training_factor(factor, grid_of(fine))
-    start = (
-        bundled_starting_prior(
-            sources, grid_of(fine), list(map(str, fine.data_vars)), factor, recipe
-        )
-        if sources.start is None
-        else read_starting_prior(sources.start, fine, recipe)
+    bundled = bundled_starting_prior(
+        sources, grid_of(fine), list(map(str, fine.data_vars)), factor, recipe
     )
+    start = bundled
+    if bundled is not None:
+        recipe = fine_tuning_recipe(recipe, bundled, fine.sizes.get("time", 1), grid_of(fine))
+    elif sources.start is not None:
+        start = read_starting_prior(sources.start, fine, recipe)
     if start is not None:
         fine, coarse = match_fields(select_with_bounds(fine, start.normaliser.names), coarse)
     return prepare_field_training(fine, ground, factor, recipe, coarse, start)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from math import ceil
 from pathlib import Path
 
 import xarray as xr
@@ -14,6 +15,7 @@ from dpdm.training import TrainingFiles, network_arguments
 from dpdm.training.config import SIZE_KEYS, FieldRecipe
 
 BUNDLED_PRIOR = "default"
+FINE_TUNING_VIEWS = 130  # of each window of a series, after which fine-tuning overfits
 SPACING_RATIOS = (0.75, 1.33)  # of the grid to the bundled prior's, to begin with it
 
 
@@ -59,3 +61,25 @@ def read_starting_prior(path: Path, fine: xr.Dataset, recipe: FieldRecipe) -> Pr
                 "Give its sizes under [net].",
             )
     return start
+
+
+def fine_tuning_recipe(recipe: FieldRecipe, start: Prior, steps: int, grid: Grid) -> FieldRecipe:
+    """Return the settings of a training that begins with the bundled prior.
+
+    Dropout is the prior's where the settings have none, and the schedule ends when each window of
+    a short series has been seen often enough.
+
+    Args:
+        recipe: The settings.
+        start: The bundled prior.
+        steps: Training steps of the series.
+        grid: Its grid.
+    """
+    windows = steps * max(1.0, grid.shape[0] * grid.shape[1] / recipe.net.window**2)
+    most = ceil(FINE_TUNING_VIEWS * windows / recipe.train.batch)
+    dropout = recipe.net.dropout or float(start.contract.net.get("dropout", 0.0))
+    return replace(
+        recipe,
+        net=replace(recipe.net, dropout=dropout),
+        train=replace(recipe.train, steps=min(recipe.train.steps, most)),
+    )
