@@ -1,6 +1,6 @@
 """dpdm assimilate."""
 
-from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -143,23 +143,12 @@ def assimilate(
     coarse: Path | None,
     grid: Path | None,
     statics: Path | None,
-    climatology: str,
-    climatology_period: tuple[str, str] | None,
-    bbox: tuple[float, float, float, float] | None,
     report: Path | None,
     verify: tuple[Path, ...],
-    members: int,
-    seed: int,
     steps: int | None,
-    keep: str,
-    device: str,
-    period: str,
-    rename: Mapping[str, str],
-    units: Mapping[str, str],
-    missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
     check: bool,
-    **observation_options: Any,
+    **other_options: Any,
 ) -> None:
     """Assimilate OBSERVATIONS into an ensemble, and write it as ANALYSIS.
 
@@ -168,21 +157,20 @@ def assimilate(
     stations, and with --verify at those of other files.
     """
     check_dependent_options()
-    for name, default in (("guidance", ""), ("tau", 0.0)):
-        observation_options[name] = observation_options[name] or default
     from dpdm.assimilate import assimilate, check_assimilation
     from dpdm.assimilate.departures import format_departures
     from dpdm.info import describe_code
     from dpdm.states.options import AssimilationFiles, AssimilationOptions, EnsembleOptions
 
+    named = {field.name for field in fields(EnsembleOptions)} & other_options.keys()
+    of_ensemble = {name: other_options.pop(name) for name in named}
     ensemble_options = EnsembleOptions(
-        members=members, seed=seed, steps=steps or 0, keep=keep, device=device, bbox=bbox,
-        rename=rename, units=units, missing=missing,
-        history=options.command_line(), period=period,
-        climatology=climatology, climatology_period=climatology_period,
-    )  # fmt: skip
+        steps=steps or 0, history=options.command_line(), **of_ensemble
+    )
+    for name, default in (("guidance", ""), ("tau", 0.0)):
+        other_options[name] = other_options[name] or default
     files = AssimilationFiles(observations, coarse, grid, statics, analysis, report, verify)
-    options_used = AssimilationOptions(**observation_options)
+    options_used = AssimilationOptions(**other_options)
     if check:
         check_assimilation(files, prior, ensemble_options, options_used, echo)
         return

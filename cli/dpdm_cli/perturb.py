@@ -1,7 +1,7 @@
 """dpdm perturb."""
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -68,25 +68,15 @@ def perturb(
     state: Path,
     ensemble: Path,
     prior: str,
-    members: int,
     strength: float | None,
     target_spread: tuple[str, float] | None,
-    seed: int,
     centred: bool,
-    consistent: bool,
     factor: int | None,
     blind: bool,
     statics: Path | None,
-    climatology: str,
-    climatology_period: tuple[str, str] | None,
     steps: int | None,
-    keep: str,
-    device: str,
-    period: str,
-    rename: Mapping[str, str],
-    units: Mapping[str, str],
-    missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
+    **other_options: Any,
 ) -> None:
     """Make an ENSEMBLE of perturbed states around each STATE of a file.
 
@@ -102,11 +92,8 @@ def perturb(
     from dpdm.states.options import EnsembleOptions, FieldConditioning
 
     ensemble_options = EnsembleOptions(
-        members=members, seed=seed, steps=steps or 0, keep=keep, consistent=consistent,
-        device=device, rename=rename, units=units, missing=missing,
-        history=options.command_line(), period=period,
-        climatology=climatology, climatology_period=climatology_period,
-    )  # fmt: skip
+        steps=steps or 0, history=options.command_line(), **other_options
+    )
     perturbation = PerturbationOptions(
         0.3 if strength is None else strength, target_spread, centred
     )

@@ -54,8 +54,8 @@ class SpatialWindows:
         size: Rows and columns of a window; one that exceeds the domain is cut to it.
         overlap: Cells shared by neighbours, at least.
         cyclic: Whether the columns are cyclic.
-        align: Windows start at multiples of so many cells where their size allows it, so that a
-            network of several resolutions sees a cell alike in each window.
+        align: Windows start at multiples of this number of cells where their size allows, so a
+            network of several resolutions has the same view of a cell in each window.
     """
 
     shape: tuple[int, int]

@@ -46,7 +46,7 @@ def cells_around(own: Grid, grid: Grid) -> tuple[Cells, Cells, Array]:
 
 
 def extend_within(own: Grid, grid: Grid, margin: tuple[int, int]) -> Grid:
-    """Return a grid with so many rows and columns around it, as far as its climatology reaches."""
+    """Return a grid with a margin of rows and columns, cut to the extent of the climatology."""
     wide = extend_grid(grid, *margin)
     south, north = own.lat_edges[[0, -1]]
     west, east = own.lon_edges[[0, -1]]

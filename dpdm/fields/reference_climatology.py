@@ -1,4 +1,4 @@
-"""The reference climatology of a target grid: what is known of the climate of each place.
+"""The reference climatology of a target grid, for each calendar month.
 
 Twelve monthly fields of some variables, from the bundled climatology, a file, or a prior. One
 step of a series has the climate of its month; a season or a year that of its months, weighted by
@@ -206,7 +206,7 @@ def bundled_climatology() -> PackedClimatology:
 def open_bundled_climatology(
     grid: Grid, names: Sequence[str], required: bool = False, margin: tuple[int, int] = (0, 0)
 ) -> ReferenceClimatology | None:
-    """Return the bundled climatology on a grid, and so many rows and columns around it.
+    """Return the bundled climatology on a grid, with a margin of rows and columns.
 
     Without ``required``, None where it has no variable, or another spacing than the grid.
     """

@@ -22,7 +22,7 @@ class Faults:
     Attributes:
         word: What a row's number counts: lines of a text file as an editor shows them, or rows.
         lines: The first faults of each check, as number of the row (0 for none) and sentence.
-        hints: How to mend them, each once.
+        hints: Corrections, each once.
         count: Number of all faults.
     """
 
@@ -37,7 +37,7 @@ class Faults:
         Args:
             rows: The numbers of the rows in the file; several observations may share one.
             describe: Sentence on the fault, from the index among ``rows``.
-            hint: How to mend it.
+            hint: The correction.
         """
         numbers, first = np.unique(np.asarray(rows, dtype=np.int64), return_index=True)
         for number, index in list(zip(numbers.tolist(), first.tolist(), strict=True))[:MAX_FAULTS]:

@@ -1,4 +1,4 @@
-r"""Find step changes of stations against their neighbours, which are reported and not mended.
+r"""Find step changes of stations against their neighbours; they are reported, not corrected.
 
 Monthly means of a station and of up to ten neighbours are fitted by normals of calendar months,
 one set for each station, and a regional value for each month, so that stations with records of
