@@ -97,6 +97,22 @@ def mean_spacing(centres: NDArray[np.float64]) -> float:
     return float((centres[-1] - centres[0]) / (len(centres) - 1))
 
 
+def member_key(seed: int, number: int, label: str) -> tuple[int, int]:
+    """Return the key of a member of an ensemble at one step."""
+    digest = hashlib.sha256(f"{seed}/{number}/{label}".encode()).digest()
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
+
+
+def place_normals(
+    rows: Words, columns: Words, channels: int, key: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Return standard normal values (C, ...) of places, whose counters broadcast."""
+    zero = np.zeros(1, np.uint64)
+    fours = (zero + np.uint64(n) for n in range(math.ceil(channels / 4)))
+    values = (v for n in fours for v in normals(philox((rows, columns, n, zero), key)))
+    return np.stack([*islice(values, channels)])
+
+
 @dataclass(frozen=True)
 class PlaceNoise:
     """The noise of an ensemble of fields, a function of seed, label and places of cells.
@@ -121,11 +137,7 @@ class PlaceNoise:
 
     def member(self, number: int, label: str) -> Tensor:
         """Return the noise of one member (C, H, W)."""
-        digest = hashlib.sha256(f"{self.seed}/{number}/{label}".encode()).digest()
-        key = int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
         rows = place_keys(self.lat, place_step(mean_spacing(self.lat)))[:, None]
         columns = place_keys(self.lon, place_step(mean_spacing(self.lon)), 360.0)
-        zero = np.zeros(1, np.uint64)
-        fours = (zero + np.uint64(n) for n in range(math.ceil(self.channels / 4)))
-        values = (v for n in fours for v in normals(philox((rows, columns, n, zero), key)))
-        return torch.from_numpy(np.stack([*islice(values, self.channels)]))
+        key = member_key(self.seed, number, label)
+        return torch.from_numpy(place_normals(rows, columns, self.channels, key))
