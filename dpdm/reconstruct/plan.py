@@ -18,6 +18,7 @@ from dpdm.config import (
     ValueRule,
     check_settings,
     choice_rule,
+    is_period,
     minimum_rule,
     parse_kilometres,
     range_rule,
@@ -188,26 +189,15 @@ class Plan:
     run: RunSection = field(default_factory=RunSection)
 
 
-DATE_PATTERN = r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?"
-
-
-def _is_period(dates: Sequence[str]) -> bool:
-    """Return whether dates are empty, or two in order; a year ends with its last day."""
-    if len(dates) != 2 or not all(re.fullmatch(DATE_PATTERN, date) for date in dates):
-        return not dates
-    first, last = dates
-    return first[: len(last)] <= last[: len(first)]
-
-
 PERIOD_RULE: ValueRule = (
-    _is_period,
+    is_period,
     'Give the first and the last month, as in ["1836-01", "2015-12"].',
 )
 
 
 def _is_period_of_years(dates: Sequence[str]) -> bool:
     """Return whether dates are empty, or two months or years in order, a year apart or more."""
-    months = _is_period(dates) and all(len(date) <= len("1991-01") for date in dates)
+    months = is_period(dates) and all(len(date) <= len("1991-01") for date in dates)
     return months and (not dates or is_whole_year((dates[0], dates[1])))
 
 
