@@ -9,7 +9,7 @@ import dataclasses
 import math
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -113,6 +113,22 @@ def format_setting(value: Any) -> str:
     except ValueError:  # a number of thousands of digits
         text = "a number of more than 4000 digits"
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[: MAX_SHOWN_CHARACTERS - 3]}..."
+
+
+DATE_PATTERN = r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?"
+
+
+def is_period(dates: Sequence[str]) -> bool:
+    """Return whether dates are empty, or two in order; a year ends with its last day.
+
+    Example:
+        >>> [is_period(dates) for dates in (["1872", "1872-02"], ["1872-02", "1871"], ["1872"])]
+        [True, False, False]
+    """
+    if len(dates) != 2 or not all(re.fullmatch(DATE_PATTERN, date) for date in dates):
+        return not dates
+    first, last = dates
+    return first[: len(last)] <= last[: len(first)]
 
 
 def parse_kilometres(text: str) -> float:

@@ -21,7 +21,12 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
 @options.prior
 @click.option(
     "--coarse", type=options.FILE, metavar="COARSE.nc",
-    help="Coarse fields to condition on; without them, --grid gives cells and times.",
+    help="Coarse fields to condition on; without them the climatology is the background, and "
+    "--grid or --bbox sets the cells.",
+)  # fmt: skip
+@click.option(
+    "--dates", callback=options.parse_dates, metavar="FIRST,LAST",
+    help="Analyse the steps from FIRST to LAST only, as 1993-01,1993-12.",
 )  # fmt: skip
 @options.grid
 @options.bbox

@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from dpdm import choices
-from dpdm.config import OPTION_LIMITS, parse_kilometres
+from dpdm.config import OPTION_LIMITS, is_period, parse_kilometres
 
 Command = Callable[..., Any]
 
@@ -195,6 +195,20 @@ def parse_period(
         raise click.BadParameter(
             f"{value!r} is not a first and a last month, as in 1981-01,2010-12."
         ) from error
+    return first, last
+
+
+def parse_dates(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[str, str] | None:
+    """Parse FIRST,LAST of --dates: two years, months or days in order."""
+    if value is None:
+        return None
+    first, _, last = value.partition(",")
+    if not is_period([first, last]):
+        raise click.BadParameter(
+            f"{value!r} is not a first and a last date, as in 1993-01,1993-12."
+        )
     return first, last
 
 

@@ -6,18 +6,22 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 
+import numpy as np
 import pandas as pd
 
 from dpdm.assimilate.analysis import Analysis, guide_space, screen
-from dpdm.assimilate.background import build_coarse_error
+from dpdm.assimilate.background import CoarseError, build_coarse_error
 from dpdm.assimilate.check import describe_files, describe_use, pass_notes
 from dpdm.assimilate.departures import departures, misfit_warnings, summarise_departures
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.metrics import Row
 from dpdm.fields.csv_cells import guard_formulas
+from dpdm.fields.time import is_within
 from dpdm.fields.write import Writer, check_output, write_text
+from dpdm.observations.collocation import date_components
 from dpdm.observations.layout import LayoutCallback, ignore_layout
 from dpdm.observations.sounder import SounderChannels, read_channels
+from dpdm.observations.status import ObsStatus, has_status, overrule_status
 from dpdm.observations.table import read_observations
 from dpdm.prior import Prior, find_prior, load_prior
 from dpdm.states import open_observed_states
@@ -94,12 +98,25 @@ def prepare_analysis(
     """Return the analysis of a request, with its observations screened."""
     options = request.observations
     space, table = prepare_observations(prior, request, on_layout)
-    error = None
-    if isinstance(space, FieldSpace):
-        error = build_coarse_error(
-            space.names, space.coarse_grid, space.grid, options.coarse_error, options.coarse_length
-        )
+    error = build_background_error(space, table, options)
     return Analysis(space, table, options.reject, error)
+
+
+def build_background_error(
+    space: StateSpace, table: pd.DataFrame, options: AssimilationOptions
+) -> CoarseError | None:
+    """Return the law of the background's error, None where the background is exact.
+
+    Args:
+        space: The states of all steps.
+        table: Their observations, screened; those of other steps have a negative ``step``.
+        options: Options of the analysis.
+    """
+    if not isinstance(space, FieldSpace):
+        return None
+    return build_coarse_error(
+        space.names, space.coarse_grid, space.grid, options.coarse_error, options.coarse_length
+    )
 
 
 def prepare_observations(
@@ -109,7 +126,19 @@ def prepare_observations(
     options = request.observations
     table = read_all_observations(request.files, options, request.sounder, on_layout)
     space = guide_space(open_observed_states(prior, table, request), options)
-    return space, screen(table, space, options)
+    screened = screen(table, space, options)
+    return space, screened if options.dates is None else mark_other_steps(screened, options.dates)
+
+
+def mark_other_steps(table: pd.DataFrame, dates: tuple[str, str]) -> pd.DataFrame:
+    """Mark observations of steps outside the dates that are analysed."""
+    away = has_status(table, ObsStatus.NO_STEP) & table["time"].notna().to_numpy()
+    stamps = table["time"].to_numpy()[away]
+    labels = [f"{y:04d}-{m:02d}-{d:02d}" for y, m, d in date_components(stamps)[:, :3].tolist()]
+    outside = [not is_within(label, *dates) for label in labels]
+    out = table.copy()
+    overrule_status(out, np.flatnonzero(away)[outside], ObsStatus.OTHER_STEP)
+    return out
 
 
 def read_all_observations(

@@ -77,6 +77,11 @@ class ReferenceClimatology:
         return state.assign({n: a.assign_attrs(attrs[n]) for n, a in state.items()})
 
     @property
+    def title(self) -> str:
+        """Return name and period, as in "era5 (2000-01 to 2025-12)"."""
+        return f"{self.name} ({self.period})" if self.period else self.name
+
+    @property
     def provenance(self) -> dict[str, object]:
         """Return name, digest and period, for the attributes of the output."""
         notes: dict[str, object] = {"climatology": self.name}

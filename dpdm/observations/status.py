@@ -45,6 +45,7 @@ class ObsStatus(StrEnum):
     NO_LAND = "no land within a cell"
     OFF_RELIEF = "height off the relief"
     NO_STEP = "no step at that time"
+    OTHER_STEP = "other step"  # one that is not analysed
     SEVERAL_STEPS = "a mean over several steps"
     SPARSE = "covers"  # e.g. 3 of 31 days
     MERGED = "merged into row"  # of a file

@@ -69,7 +69,7 @@ def reconstruct(path: Path, folder: Path, options: RunOptions = RunOptions()) ->
     """Reconstruct a plan into a folder, or resume it, and return whether all is done."""
     start_time = time.monotonic()
     check_output_folder(folder)
-    setup = prepare_reconstruction(path)
+    setup = prepare_reconstruction(path, options.say)
     gc.collect()  # unreferenced files must not be closed by another thread
     folder.mkdir(exist_ok=True)
     with hold_lock(folder):

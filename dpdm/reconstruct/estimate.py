@@ -26,9 +26,12 @@ COMPRESSED_SHARE = 0.8  # compressed over uncompressed size of a field of single
 
 def estimate_cost(path: Path, folder: Path | None) -> Iterator[str]:
     """Yield the estimates of a plan, line by line, without writing."""
-    setup = prepare_reconstruction(path)
+    assumptions: list[str] = []
+    setup = prepare_reconstruction(path, assumptions.append)
+    yield from assumptions
     yield from describe_work(setup)
-    yield from compare_climates(setup)
+    if setup.series.paths:
+        yield from compare_climates(setup)
     yield from estimate_hours(setup)
     yield from estimate_disk(setup, folder or Path(path.stem))
 
@@ -38,7 +41,10 @@ def describe_work(setup: ReconstructionSetup) -> Iterator[str]:
     series, space = setup.series, setup.space
     rows, columns = space.grid.shape
     names = ", ".join(map(str, space.coarse.data_vars))
-    yield f"input: {len(series.paths)} files, {series.labels[0]} to {series.labels[-1]}"
+    source = f"input: {len(series.paths)} files" if series.paths else "input: none"
+    yield f"{source}, {series.labels[0]} to {series.labels[-1]}"
+    if space.background:
+        yield f"background: {space.notes['background']}"
     yield f"steps: {len(series.labels)}; missing: {', '.join(series.missing) or 'none'}"
     if series.repeated:
         yield f"repeated in the input, used once: {', '.join(series.repeated)}"

@@ -1,13 +1,13 @@
 """The plan of a reconstruction: a TOML file that is checked before anything is done.
 
+A plan without input files is of stations alone: their background is the climatology.
+
 File names are relative to the folder of the plan, independent of the working directory.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from dpdm.config import (
     ValueRule,
     check_settings,
     choice_rule,
+    is_period,
     minimum_rule,
     parse_kilometres,
     range_rule,
@@ -26,18 +27,21 @@ from dpdm.config import (
 from dpdm.errors import DpdmError
 from dpdm.fields.climatology_file import is_whole_year
 from dpdm.fields.plausibility import MissingCodes
+from dpdm.fields.reference_climatology import NONE
 from dpdm.states.options import DEFAULT_COVERAGE, AssimilationOptions, EnsembleOptions
 
 
 @dataclass(frozen=True)
 class InputSection:
-    """Section ``[input]``: the coarse series.
+    """Section ``[input]``: the coarse series, and the period.
 
     Attributes:
-        files: Globs of NetCDF or GRIB files or Zarr stores.
+        files: Globs of NetCDF or GRIB files or Zarr stores; none to reconstruct from
+            observations alone, around the climatology.
         rename: Canonical names by the names in the files, as in ``{ tas = "t2m" }``.
         units: Units by canonical name, if missing or wrong in the files.
-        period: First and last month (year, or day) of the reconstruction; all if empty.
+        period: First and last month (year, or day) of the reconstruction; all if empty. Without
+            files the last may be "latest", the last one observed.
         missing: Codes of missing values that the files do not define.
     """
 
@@ -105,6 +109,7 @@ class ObservationSection:
 
     Attributes:
         files: Globs of CSV or NetCDF files; none to downscale only.
+        stations: A list of stations with the positions that text files lack.
         error: Error standard deviation by variable, in dpdm's units, if the files have none.
         coarse_error: Error standard deviation of the coarse input by variable, in dpdm's units.
         coarse_length: Correlation length of that error, km.
@@ -122,6 +127,7 @@ class ObservationSection:
     """
 
     files: tuple[str, ...] = ()
+    stations: str = ""
     error: dict[str, float] = field(default_factory=dict)
     coarse_error: dict[str, float] = field(default_factory=dict)
     coarse_length: float = 300.0
@@ -145,7 +151,8 @@ class OutputSection:
         layout: "netcdf-yearly", a file a year, or "zarr", one store.
         keep: "stats", "members" or "all".
         quantiles: Percentiles among the statistics.
-        grid: A file on the target grid; empty to refine the coarse cells.
+        grid: A file on the target grid; empty to refine the coarse cells, or for cells of the
+            prior's spacing in ``bbox``.
         bbox: West, east, south and north of the output; empty for all.
         statics: The user's own surface altitude and land fraction.
     """
@@ -188,26 +195,21 @@ class Plan:
     run: RunSection = field(default_factory=RunSection)
 
 
-DATE_PATTERN = r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?"
-
-
-def _is_period(dates: Sequence[str]) -> bool:
-    """Return whether dates are empty, or two in order; a year ends with its last day."""
-    if len(dates) != 2 or not all(re.fullmatch(DATE_PATTERN, date) for date in dates):
-        return not dates
-    first, last = dates
-    return first[: len(last)] <= last[: len(first)]
-
-
+LATEST = "latest"  # instead of the last date of a period: the last step observed
 PERIOD_RULE: ValueRule = (
-    _is_period,
+    is_period,
     'Give the first and the last month, as in ["1836-01", "2015-12"].',
 )
 
 
+def is_open_period(dates: Sequence[str]) -> bool:
+    """Return whether dates are empty, or two in order, of which the last may be the latest."""
+    return is_period([dates[0]] * 2 if len(dates) == 2 and dates[1] == LATEST else dates)
+
+
 def _is_period_of_years(dates: Sequence[str]) -> bool:
     """Return whether dates are empty, or two months or years in order, a year apart or more."""
-    months = _is_period(dates) and all(len(date) <= len("1991-01") for date in dates)
+    months = is_period(dates) and all(len(date) <= len("1991-01") for date in dates)
     return months and (not dates or is_whole_year((dates[0], dates[1])))
 
 
@@ -226,8 +228,7 @@ def is_length(text: str) -> bool:
 
 
 PLAN_RULES: dict[str, ValueRule] = {
-    "input.files": (bool, 'Name files, as in files = ["20cr/*.nc"].'),
-    "input.period": PERIOD_RULE,
+    "input.period": (is_open_period, PERIOD_RULE[1]),
     "draw.members": range_rule(0, OPTION_LIMITS["members"]),
     "draw.seed": range_rule(0, OPTION_LIMITS["seed"]),
     "draw.steps": (
@@ -272,6 +273,7 @@ def read_plan(path: Path) -> Plan:
 
 def check_key_conflicts(plan: Plan, path: Path) -> None:
     """Refuse keys that contradict each other."""
+    check_source(plan, path)
     if plan.adjust.method != "none" and not plan.adjust.reference:
         raise DpdmError(
             f"{path}, adjust, method is {plan.adjust.method!r} without a reference period.",
@@ -287,7 +289,8 @@ def check_key_conflicts(plan: Plan, path: Path) -> None:
         raise DpdmError(
             f"{path} has observations, and draw, members is 0.", "Draw members to assimilate them."
         )
-    for key, needed in (("verify", "files"), ("withhold_blocks", "withhold")):
+    refinements = {"verify": "files", "stations": "files", "withhold_blocks": "withhold"}
+    for key, needed in refinements.items():
         if getattr(plan.observations, key) and not getattr(plan.observations, needed):
             raise DpdmError(
                 f"{path}, observations, {key} is given without {needed}.",
@@ -300,6 +303,51 @@ def check_key_conflicts(plan: Plan, path: Path) -> None:
                 f"{path}, {key}, rename gives several variables the name {twice[0]}.",
                 "Rename one of them.",
             )
+
+
+def check_source(plan: Plan, path: Path) -> None:
+    """Refuse a plan without input files or a period, or with an open one where it has files."""
+    files, period = plan.input.files, plan.input.period
+    if files and LATEST in period:
+        raise DpdmError(
+            f"{path}, input, period ends with {LATEST!r}, the last step observed, and there are "
+            "input files.",
+            "Give its last month, or leave the period out to take all.",
+        )
+    if not files and not plan.observations.files:
+        raise DpdmError(
+            f"{path}, input, files is {list(files)}.",
+            'Name files, as in files = ["20cr/*.nc"], or name those of stations in '
+            "[observations].",
+        )
+    if not files and not period:
+        raise DpdmError(
+            f"{path} has observations, and neither input files nor a period.",
+            'Give the period, as in period = ["1872-01", "2023-12"] in [input].',
+        )
+    if not files:
+        refuse_driver_keys(plan, path)
+
+
+def refuse_driver_keys(plan: Plan, path: Path) -> None:
+    """Refuse keys that describe input files, in a plan without any."""
+    unread = not names_climatology_file(plan)
+    keys = {
+        "adjust, method": plan.adjust.method != "none", "draw, consistent": plan.draw.consistent,
+        "input, rename": plan.input.rename and unread, "input, units": plan.input.units and unread,
+        "input, missing": plan.input.missing and unread and not plan.output.grid,
+    }  # fmt: skip
+    for key in [key for key, stated in keys.items() if stated]:
+        raise DpdmError(
+            f"{path}, {key} is for input files, and there are none.",
+            "Leave it out, or name the files in [input].",
+        )
+    if plan.prior.climatology == NONE:
+        raise DpdmError(
+            f"{path} has no input files, and prior, climatology is {NONE!r}, so there "
+            "is no background.",
+            'Leave it out, or give climatology = "era5" or a file of the region.',
+        )
 
 
 def names_climatology_file(plan: Plan) -> bool:
@@ -353,8 +401,8 @@ def plan_ensemble_options(plan: Plan, folder: Path, history: str) -> EnsembleOpt
     )  # fmt: skip
 
 
-def plan_assimilation_options(section: ObservationSection) -> AssimilationOptions:
-    """Return the options of the observations of a plan."""
+def plan_assimilation_options(section: ObservationSection, folder: Path) -> AssimilationOptions:
+    """Return the options of the observations of a plan in a folder."""
     blocks = section.withhold_blocks
     return AssimilationOptions(
         section.error, section.coarse_error, section.coarse_length, section.reject,
@@ -362,64 +410,8 @@ def plan_assimilation_options(section: ObservationSection) -> AssimilationOption
         obs_var={new: old for old, new in section.rename.items()},
         obs_missing=missing_codes(section.missing),
         withhold_blocks=parse_kilometres(blocks) if blocks else 0.0,
-        qc=section.qc,
+        qc=section.qc, stations=find_plan_file(section.stations, folder),
     )  # fmt: skip
-
-
-OPTION_PATTERNS = (
-    (r"--climatology FILE", 'climatology = "FILE" in [prior]'),
-    (
-        r"--climatology-period ([\d-]+),([\d-]+)",
-        r'climatology_period = ["\1", "\2"] in [prior]',
-    ),
-    (r"give its files: --reference FILE\.nc", "add its files to files in [input]"),
-    ("leave out --reference-period", 'set method = "none" in [adjust]'),
-    ("--reference-period", "reference in [adjust]"),
-    (r"--obs-var (\w+)=(\w+)", r'rename = { \2 = "\1" } in [observations]'),
-    (r"--obs-units (\w+)='?([^'.]+)'?", r'units = { \1 = "\2" } in [observations]'),
-    (r"--error (\w+)=(\w+)", r"error = { \1 = \2 } in [observations]"),
-    (r"--obs-missing ([-+.\w]*\w)", r"missing = [\1] in [observations]"),
-    (r"--missing ([-+.\w]*\w)", r"missing = [\1] in [input]"),
-    (r"--var (\w+)=(\w+)", r'rename = { \2 = "\1" } in [input]'),
-    (r"--units (\w+)=(?:'([^']+)'|([\w/]+))", r'units = { \1 = "\2\3" } in [input]'),
-)
-PLAN_KEYS = {
-    "draw": ("seed", "steps", "consistent"),
-    "observations": ("guidance", "coarse-error", "error", "reject", "withhold", "withhold-blocks"),
-    "output": ("grid", "bbox", "statics"),
-    "run": ("device",),
-    "prior": ("climatology", "climatology-period"),
-}
-
-
-def name_plan_keys(text: str) -> str:
-    """Return a sentence with keys of the plan in place of command options.
-
-    Example:
-        >>> name_plan_keys("Name it: --var t2m=tas.")
-        'Name it: rename = { tas = "t2m" } in [input].'
-        >>> name_plan_keys("Leave out --grid or --bbox; see dpdm train --factor.")
-        'Leave out grid in [output] or bbox in [output]; see dpdm train --factor.'
-    """
-    for option, key in OPTION_PATTERNS:
-        text = re.sub(option, key, text)
-    for section, names in PLAN_KEYS.items():
-        for name in names:
-            key = f"{name.replace('-', '_')} in [{section}]"
-            text = re.sub(rf"(?<!\S)--{name}(?![\w-])", key, text)
-    return re.sub(r"(?<!\S)--prior(?![\w-])", "name in [prior]", text)
-
-
-@contextmanager
-def translate_errors() -> Iterator[None]:
-    """Name keys of the plan, not options, in errors."""
-    try:
-        yield
-    except DpdmError as error:
-        details = tuple(map(name_plan_keys, error.details))
-        raise DpdmError(
-            name_plan_keys(error.what), name_plan_keys(error.hint), error.code, details
-        ) from error
 
 
 def format_hours(hours: float) -> str:

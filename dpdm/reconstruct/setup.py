@@ -9,7 +9,7 @@ ledger records it, and missing output is drawn again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +21,10 @@ import torch
 import xarray as xr
 
 from dpdm import __version__
+from dpdm.assimilate import build_background_error
 from dpdm.assimilate.analysis import Analysis, guide_space, screen
-from dpdm.assimilate.background import CoarseError, build_coarse_error
+from dpdm.assimilate.background import CoarseError
+from dpdm.assimilate.check import pass_notes
 from dpdm.errors import DpdmError
 from dpdm.fields.driver_climate import select_stencil
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
@@ -40,23 +42,19 @@ from dpdm.reconstruct.outputs import OUTPUT_LAYOUTS, OutputLayout, OutputSource
 from dpdm.reconstruct.plan import (
     ObservationSection,
     Plan,
-    find_plan_file,
-    find_plan_files,
     plan_assimilation_options,
     plan_ensemble_options,
     read_plan,
-    translate_errors,
 )
-from dpdm.reconstruct.series import CoarseSeries, open_series
+from dpdm.reconstruct.plan_keys import translate_errors
+from dpdm.reconstruct.series import CoarseSeries
+from dpdm.reconstruct.sources import PlanFiles, open_source
 from dpdm.reconstruct.units import UnitInput, UnitResult, WorkUnit, list_work_units, step_units
-from dpdm.states.driver_adjustment import warn_of_shift
 from dpdm.states.ensemble import ensemble_provenance
-from dpdm.states.field_domain import make_field_space
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationOptions
 from dpdm.system import sha256
 
-SHIFT_HINT = 'Set method = "anomalies" in [adjust] if it is a bias of the model.'
 UNSTABLE_COLUMNS = ["source", "row", "note"]  # which may change where files of observations grow
 
 
@@ -107,7 +105,8 @@ class ReconstructionSetup:
         space: The space of fine fields.
         adjustment: Bias adjustment of the complete series.
         table: All observations after quality control, or None.
-        observations: Observation files.
+        options: Options of the observations, or None.
+        observations: Observation files and lists of stations.
     """
 
     path: Path
@@ -116,8 +115,9 @@ class ReconstructionSetup:
     series: CoarseSeries
     space: FieldSpace
     adjustment: BiasAdjustment
-    table: pd.DataFrame | None
-    observations: tuple[Path, ...]
+    table: pd.DataFrame | None = None
+    options: AssimilationOptions | None = None
+    observations: tuple[Path, ...] = ()
 
     @cached_property
     def units(self) -> list[WorkUnit]:
@@ -134,13 +134,14 @@ class ReconstructionSetup:
     def unit_sampler(self) -> UnitSampler:
         """Return the function that draws units; it holds one step and no open files."""
         space = replace(self.space, coarse=self.space.coarse.isel(time=[0]).compute())
-        if self.table is None:
-            return UnitSampler(space)
-        options = plan_assimilation_options(self.plan.observations)
-        error = build_coarse_error(
-            space.names, space.coarse_grid, space.grid, options.coarse_error, options.coarse_length
-        )
-        return UnitSampler(space, options, error)
+        return UnitSampler(space, self.options, self.background_error)
+
+    @cached_property
+    def background_error(self) -> CoarseError | None:
+        """Return the law of the background's error, the same for all steps."""
+        if self.table is None or self.options is None:
+            return None
+        return build_background_error(self.space, self.table, self.options)
 
     @translate_errors()
     def read_unit_input(self, unit: WorkUnit) -> UnitInput:
@@ -218,9 +219,11 @@ class ReconstructionSetup:
         }  # fmt: skip
         if self.space.climatology is not None:
             digests["climatology"] = self.space.climatology.provenance
+        if self.space.background:
+            digests["background"] = self.space.background
         output = {key: asdict(plan.output)[key] for key in ("layout", "keep", "quantiles")}
         observed, usual = asdict(plan.observations), asdict(ObservationSection())
-        for key in ("files", "verify"):
+        for key in ("files", "verify", "stations"):
             del observed[key]
         for key in ("coverage", "missing", "withhold_blocks", "qc"):
             if observed[key] == usual[key]:  # not in ledgers of earlier versions
@@ -233,36 +236,34 @@ class ReconstructionSetup:
 
 
 @translate_errors()
-def prepare_reconstruction(path: Path) -> ReconstructionSetup:
-    """Return the setup of a plan."""
-    plan, folder = read_plan(path), path.resolve().parent
+def prepare_reconstruction(
+    path: Path, notify: Callable[[str], None] = lambda line: None
+) -> ReconstructionSetup:
+    """Return the setup of a plan; what is assumed of observation files is passed to ``notify``."""
+    files = PlanFiles(read_plan(path), path)
+    plan, folder = files.plan, files.folder
     local = folder / plan.prior.name
     prior_file = local if local.is_file() else find_prior(plan.prior.name)
     prior = load_prior(prior_file)
     check_field_prior(prior)
     warn_if_unskilled(prior.contract, prior_file.stem)
-    options = plan_ensemble_options(plan, folder, f"dpdm reconstruct {path.name}")
-    inputs = find_plan_files(plan.input.files, folder, f"{path}, input, files")
-    series = open_series(
-        inputs, prior, options.rename, plan.input.units, plan.input.period, options.missing
-    )
-    grid, statics = (find_plan_file(n, folder) for n in (plan.output.grid, plan.output.statics))
-    space = make_field_space(series.fields, prior, options, grid, statics, inputs[0])
-    if plan.adjust.method == "anomalies":
-        space = replace(space, coarse=select_stencil(space.coarse, space.grid))
-    elif plan.adjust.method == "none":
-        warn_of_shift(space, "the input", SHIFT_HINT)
-    observed, only_scored = (
-        find_plan_files(getattr(plan.observations, key), folder, f"{path}, observations, {key}")
-        for key in ("files", "verify")
-    )
-    space, table = (
-        read_plan_observations(space, plan, observed, only_scored) if observed else (space, None)
-    )
+    ensemble = plan_ensemble_options(plan, folder, f"dpdm reconstruct {path.name}")
+    if not plan.observations.files:
+        series, space = open_source(files, prior, ensemble, None)
+        adjusted = fit_adjustment(series.complete, space, plan)
+        return ReconstructionSetup(path, plan, prior_file, series, space, adjusted)
+    options = plan_assimilation_options(plan.observations, folder)
+    observed, only_scored = (files.find("observations", key) for key in ("files", "verify"))
+    raw = read_plan_observations(observed, only_scored, options, notify)
+    series, space = open_source(files, prior, ensemble, raw)
+    space = guide_space(space, options)
+    table = screen(raw, space, options)
     adjusted = fit_adjustment(series.complete, space, plan)
+    lists = [options.stations] if options.stations else []
     return ReconstructionSetup(
-        path, plan, prior_file, series, space, adjusted, table, (*observed, *only_scored)
-    )
+        path, plan, prior_file, series, space, adjusted, table, options,
+        (*observed, *only_scored, *lists),
+    )  # fmt: skip
 
 
 def fit_adjustment(complete: xr.Dataset, space: FieldSpace, plan: Plan) -> BiasAdjustment:
@@ -274,16 +275,16 @@ def fit_adjustment(complete: xr.Dataset, space: FieldSpace, plan: Plan) -> BiasA
 
 
 def read_plan_observations(
-    space: FieldSpace, plan: Plan, paths: Sequence[Path], only_scored: Sequence[Path]
-) -> tuple[FieldSpace, pd.DataFrame]:
-    """Return the guided space, and the observations after quality control."""
-    options = plan_assimilation_options(plan.observations)
-    table = read_observations(
-        paths, options.errors, options.obs_var, options.obs_units,
-        missing=options.obs_missing, verification=only_scored,
+    paths: Sequence[Path],
+    only_scored: Sequence[Path],
+    options: AssimilationOptions,
+    notify: Callable[[str], None],
+) -> pd.DataFrame:
+    """Return the observations of files, as read."""
+    return read_observations(
+        paths, options.errors, options.obs_var, options.obs_units, missing=options.obs_missing,
+        stations=options.stations, on_layout=pass_notes(notify), verification=only_scored,
     )  # fmt: skip
-    space = guide_space(space, options)
-    return space, screen(table, space, options)
 
 
 FIXED_KEYS = (
@@ -292,7 +293,7 @@ FIXED_KEYS = (
 KEY_LABELS = {
     "dpdm": "the version of dpdm", "prior_sha256": "the prior", "grid": "the grid",
     "statics": "the relief or land mask", "variables": "the variables or their units",
-    "climatology": "the climatology",
+    "climatology": "the climatology", "background": "the background",
 }  # fmt: skip
 
 

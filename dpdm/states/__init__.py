@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from dpdm.prior import Prior
-from dpdm.states.field_domain import observed_fields, open_field_file
+from dpdm.states.field_domain import open_field_file
 from dpdm.states.globe import observed_globe_states, open_globe_file
+from dpdm.states.observed_fields import observed_fields
 from dpdm.states.options import EnsembleOptions, FieldConditioning, Request
 from dpdm.states.requirements import refuse_field_request
 from dpdm.states.sampling import StateSpace

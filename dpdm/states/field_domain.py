@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from dpdm.diffusion.tile import COARSEST_CELL
@@ -16,6 +15,7 @@ from dpdm.fields.grid import Grid, grid_of, refine_grid
 from dpdm.fields.level_names import level_attrs
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import open_fields
+from dpdm.fields.reference_climatology import ReferenceClimatology
 from dpdm.fields.regrid import (
     average_conservative,
     coarsen_fields,
@@ -25,10 +25,9 @@ from dpdm.fields.statics import make_statics
 from dpdm.fields.subset import cells_in_polygons, select_box, select_padded_box
 from dpdm.fields.value_checks import common_missing_codes
 from dpdm.prior import Prior, check_field_prior
-from dpdm.prior.model_card import warn_if_unskilled
 from dpdm.states.driver_adjustment import adjust_driver, warn_of_shift
 from dpdm.states.fields import FieldFile, FieldSpace
-from dpdm.states.options import EnsembleOptions, FieldConditioning, Request
+from dpdm.states.options import EnsembleOptions, FieldConditioning
 from dpdm.states.reference import open_reference
 from dpdm.states.requirements import (
     check_complete_state,
@@ -40,6 +39,8 @@ from dpdm.states.requirements import (
 )
 from dpdm.states.sampling import choose_sampler_config
 
+TargetGrids = tuple[Grid, Grid | None]  # the fine grid, and the part of it that is written
+References = tuple[ReferenceClimatology | None, ReferenceClimatology | None]
 BOX_MARGIN_CELLS = 16  # members at the edge of a box are then within 0.1 of the spread
 
 
@@ -87,14 +88,40 @@ def make_field_space(
     """Return the space of coarse fields from a path, or of blank fields."""
     source = grid_of(coarse)
     note = period_mismatch_note(coarse, prior, path or target or "", options.period)
-    grid, output_grid = build_target_grid(source, prior, target, options)
+    grids = build_target_grid(source, prior, target, options)
     blind = path is None
     with prefix_file_name(target or path or ""):
         if not blind:
-            check_finer(source, grid)
-        check_spacing(grid, prior)
+            check_finer(source, grids[0])
+        check_spacing(grids[0], prior)
         if not blind:
-            check_target(source, grid, prior, options.consistent)
+            check_target(source, grids[0], prior, options.consistent)
+    references = open_reference(prior, grids[0], None if blind else source, options)
+    space = assemble_space(coarse, prior, options, grids, own_statics, references, note)
+    return replace(space, blind=blind)
+
+
+def assemble_space(
+    coarse: xr.Dataset,
+    prior: Prior,
+    options: EnsembleOptions,
+    grids: TargetGrids,
+    own_statics: Path | None,
+    references: References,
+    note: str = "",
+) -> FieldSpace:
+    """Return the space of coarse fields on checked grids, with statics and climatologies.
+
+    Args:
+        coarse: Canonical coarse fields.
+        prior: The prior.
+        options: Options of the ensemble.
+        grids: The fine grid, and the part of it that is written, if it is one.
+        own_statics: File of the user's own statics, or None.
+        references: The climatology on the fine grid and on that of the coarse fields.
+        note: Difference between the periods of coarse fields and prior.
+    """
+    source, (grid, output_grid) = grid_of(coarse), grids
     outside = (
         None if options.mask is None else ~cells_in_polygons(output_grid or grid, options.mask)
     )
@@ -105,31 +132,37 @@ def make_field_space(
     statics, smooth = (
         np.stack([g[n].values.astype(float) for n in g]) for g in (ground, coarse_ground)
     )
-    references = open_reference(prior, grid, None if blind else source, options)
     sampler = choose_sampler_config(options, prior)
     if references[0] is not None:
         sampler = replace(sampler, inflation=prior.contract.sampling["reference_inflation"])
     prior.denoiser.to(sampler.device)
     return FieldSpace(
-        coarse, prior, grid, statics, smooth, options, sampler, blind, outside, output_grid, note,
+        coarse, prior, grid, statics, smooth, options, sampler, False, outside, output_grid, note,
         None, *references,
     )  # fmt: skip
 
 
 def build_target_grid(
     source: Grid, prior: Prior, target: Path | None, options: EnsembleOptions
-) -> tuple[Grid, Grid | None]:
-    """Return the fine grid, from a file or refined from the source, and the selected part of it.
+) -> TargetGrids:
+    """Return the fine grid, from a file or refined from the source, and the selected part of it."""
+    if target is None:
+        return pad_target(refine_grid(source, prior.contract.spacing), options)
+    return pad_target(read_target_grid(target, options), options)
+
+
+def read_target_grid(target: Path, options: EnsembleOptions) -> Grid:
+    """Return the grid of a file."""
+    return grid_of(open_fields(target, needed=(), missing=common_missing_codes(options.missing)))
+
+
+def pad_target(grid: Grid, options: EnsembleOptions) -> TargetGrids:
+    """Return the cells of the user's box with a margin, and the box; or all cells, and None.
 
     The fine grid has a margin around the selected box, because the network is less accurate at an
     edge; none with --consistent, where a margin would cut blocks. It begins where a cell of the
     network's lowest resolution begins, so that the network sees the box as it sees the whole.
     """
-    grid = (
-        refine_grid(source, prior.contract.spacing)
-        if target is None
-        else grid_of(open_fields(target, needed=(), missing=common_missing_codes(options.missing)))
-    )
     if options.bbox is None:
         return grid, None
     margin, align = (0, 1) if options.consistent else (BOX_MARGIN_CELLS, COARSEST_CELL)
@@ -181,19 +214,6 @@ def open_field_file(
     space = make_field_space(coarse, prior, options, path, conditioning.statics, source)
     sampler = replace(space.sampler, inflation=1.0)  # the noise level determines the spread
     return replace(space, sampler=sampler, file=FieldFile(path, fields, factor))
-
-
-def observed_fields(prior: Prior, table: pd.DataFrame, request: Request) -> FieldSpace:
-    """Return the fields to estimate from observations."""
-    if table["lat"].isna().all() and not {"component", "y"}.isdisjoint(table):
-        raise DpdmError(
-            f"The observations are of trajectories, and the prior {request.prior} is of fields on "
-            "the Earth.",
-            "Use a prior of trajectories: dpdm train --window makes one.",
-        )
-    warn_if_unskilled(prior.contract, request.prior)
-    files = request.files
-    return fit_field_space(files.coarse, prior, request.ensemble, files.grid, files.statics)
 
 
 def largest_factor(fields: xr.Dataset, prior: Prior) -> int:

@@ -84,6 +84,8 @@ class FieldSpace:
         climatology: The reference climatology on the fine grid, or None.
         coarse_climatology: The same on the grid of the coarse fields, None without them.
         driver: The climate of the coarse fields and the one that replaces it, or None.
+        background: "climatology" where the coarse fields are the climatology, because there are
+            no others; empty where they come from a file.
     """
 
     coarse: xr.Dataset
@@ -101,6 +103,7 @@ class FieldSpace:
     climatology: ReferenceClimatology | None = None
     coarse_climatology: ReferenceClimatology | None = None
     driver: DriverClimate | None = None
+    background: str = ""
     cache: dict[int, Posterior] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -129,9 +132,16 @@ class FieldSpace:
         return self.grid if self.output_grid is None else self.output_grid
 
     @property
+    def shown_part(self) -> tuple[slice, slice]:
+        """Return the rows and columns of the output on the fine grid."""
+        return locate_subgrid(self.shown, self.grid)
+
+    @property
     def notes(self) -> dict[str, object]:
         """Return the provenance of the input other than its name."""
         notes: dict[str, object] = {"period": self.note} if self.note else {}
+        if self.background and self.climatology is not None:
+            notes["background"] = f"{self.background} {self.climatology.title}"
         if self.climatology is not None:
             notes |= self.climatology.provenance
         elif self.prior.takes_reference:
@@ -245,7 +255,7 @@ class FieldSpace:
                     f"The prior draws no finite value of {name}.",
                     "Its training may have diverged: use another --prior, or train it again.",
                 )
-        part = (..., *locate_subgrid(self.shown, self.grid))
+        part = (..., *self.shown_part)
         masked = missing[part] if self.outside is None else missing[part] | self.outside
         return np.where(masked, np.nan, member[part])
 

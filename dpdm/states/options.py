@@ -157,6 +157,7 @@ class AssimilationOptions:
         stations: A list of stations with the positions that text files lack, or None.
         withhold_blocks: Side of the blocks in which stations are withheld, km; 0 for none.
         qc: Checks of observations against one another: "all", "basic" or "none".
+        dates: First and last year, month or day of the steps to analyse; None for all.
     """
 
     errors: Mapping[str, float] = field(default_factory=dict)
@@ -178,6 +179,7 @@ class AssimilationOptions:
     stations: Path | None = None
     withhold_blocks: float = 0.0
     qc: str = "all"
+    dates: tuple[str, str] | None = None
 
     def guide(self, name: str) -> Guide:
         """Return a guidance with its parameter."""

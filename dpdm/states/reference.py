@@ -63,11 +63,24 @@ def open_coarse_climatology(
     prior: Prior, grid: Grid, source: Grid, options: EnsembleOptions
 ) -> ReferenceClimatology | None:
     """Return the climatology around a fine grid on coarse cells, for any prior."""
-    wide = choose_climatology(prior, grid, margin_cells(grid, source), options)
+    return average_climatology(prior, grid, source, options, margin_cells(grid, source))[1]
+
+
+def average_climatology(
+    prior: Prior, grid: Grid, source: Grid, options: EnsembleOptions, margin: tuple[int, int]
+) -> tuple[ReferenceClimatology | None, ReferenceClimatology | None]:
+    """Return the climatology on a fine grid, and its own means over coarse cells around that.
+
+    Each is None where prior, grid or user have no climatology; ``margin`` counts the rows and
+    columns around the grid that the coarse cells cover.
+    """
+    check_climatology_period(options.climatology, options.climatology_period)
+    wide = choose_climatology(prior, grid, margin, options)
     if wide is None:
-        return None
+        return None, None
     check_units(prior, wide)
-    return replace(wide, fields=average_covered(wide.fields, source))
+    fine = replace(wide, fields=select_cells(wide.fields, grid))
+    return fine, replace(wide, fields=average_covered(wide.fields, source))
 
 
 def refuse_climatology(prior: Prior, options: EnsembleOptions) -> None:
@@ -121,7 +134,7 @@ def fit_own_climatology(
     """Return the prior's own climatology on a grid, None if it has none or does not cover it."""
     if not prior.reference:
         return None
-    own = Grid(*(prior.reference[axis].double().numpy() for axis in ("lat", "lon")))
+    own = own_grid(prior)
     if not own.covers(grid):
         return None
     fields, wide = own_fields(prior, "fields"), extend_within(own, grid, margin)
@@ -129,9 +142,14 @@ def fit_own_climatology(
     return ReferenceClimatology(OWN, period, regrid_months(select_around(fields, wide), wide))
 
 
+def own_grid(prior: Prior) -> Grid:
+    """Return the grid of a prior's own climatology."""
+    return Grid(*(prior.reference[axis].double().numpy() for axis in ("lat", "lon")))
+
+
 def own_fields(prior: Prior, key: str) -> xr.Dataset:
     """Return a prior's own climatology: its ``fields``, or the ``lerp`` of its coarse fields."""
-    own = Grid(*(prior.reference[axis].double().numpy() for axis in ("lat", "lon")))
+    own = own_grid(prior)
     values = prior.reference[key].numpy()
     arrays = {
         channel.name: (("month", "lat", "lon"), values[:, number], {"units": channel.units})

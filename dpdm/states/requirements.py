@@ -24,6 +24,7 @@ from dpdm.states.options import EnsembleOptions, FieldConditioning, Request
 
 Array = NDArray[np.float64]
 MAX_STATES = 1_000_000
+SPACING_RATIOS = (0.74, 1.35)  # of a target over the prior
 
 
 def select_prior_variables(
@@ -120,11 +121,17 @@ def check_spacing(grid: Grid, prior: Prior) -> None:
     """Refuse a target whose spacing differs from the prior's."""
     for axis, name in enumerate(("latitude", "longitude")):
         fine, prior_spacing = grid.spacing[axis], prior.contract.spacing[axis]
-        if not 0.74 < fine / prior_spacing < 1.35:
+        if not SPACING_RATIOS[0] < fine / prior_spacing < SPACING_RATIOS[1]:
             raise DpdmError(
                 f"The target's {name} spacing is {fine:g} degrees, the prior's {prior_spacing:g}.",
                 "Choose a target near that, or train a prior for it with dpdm train.",
             )
+
+
+def has_spacing(grid: Grid, prior: Prior) -> bool:
+    """Tell whether a target has about the prior's spacing."""
+    ratios = (t / s for t, s in zip(grid.spacing, prior.contract.spacing, strict=True))
+    return all(SPACING_RATIOS[0] < ratio < SPACING_RATIOS[1] for ratio in ratios)
 
 
 def check_target(source: Grid, grid: Grid, prior: Prior, consistent: bool) -> None:
@@ -250,6 +257,7 @@ def refuse_field_request(request: Request) -> None:
         "--var": ensemble.rename, "--units": ensemble.units, "--missing": ensemble.missing,
         "--climatology": ensemble.climatology, "--climatology-period": ensemble.climatology_period,
         "--coarse-error": request.observations.coarse_error,
+        "--dates": request.observations.dates,
     }  # fmt: skip
     for option, value in field_options.items():
         if value:
