@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dpdm.assimilate.analysis import Analysis, guide_space, screen
-from dpdm.assimilate.background import CoarseError, build_coarse_error
+from dpdm.assimilate.background_error import build_background_error, set_station_errors
 from dpdm.assimilate.check import describe_files, describe_use, pass_notes
 from dpdm.assimilate.departures import departures, misfit_warnings, summarise_departures
 from dpdm.errors import DpdmError, DpdmWarning
@@ -98,25 +98,11 @@ def prepare_analysis(
     """Return the analysis of a request, with its observations screened."""
     options = request.observations
     space, table = prepare_observations(prior, request, on_layout)
-    error = build_background_error(space, table, options)
+    error = None
+    if isinstance(space, FieldSpace):
+        error = build_background_error(space, table, options)
+        set_station_errors(table, space, error)
     return Analysis(space, table, options.reject, error)
-
-
-def build_background_error(
-    space: StateSpace, table: pd.DataFrame, options: AssimilationOptions
-) -> CoarseError | None:
-    """Return the law of the background's error, None where the background is exact.
-
-    Args:
-        space: The states of all steps.
-        table: Their observations, screened; those of other steps have a negative ``step``.
-        options: Options of the analysis.
-    """
-    if not isinstance(space, FieldSpace):
-        return None
-    return build_coarse_error(
-        space.names, space.coarse_grid, space.grid, options.coarse_error, options.coarse_length
-    )
 
 
 def prepare_observations(

@@ -18,24 +18,24 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpdm.assimilate.background import CoarseError, condition_error, innovation_covariance
+from dpdm.assimilate.background import BackgroundError
+from dpdm.assimilate.background_analysis import BackgroundAnalysis, ScoredRows
 from dpdm.assimilate.departures import background_check
 from dpdm.diffusion.guidance import Observation
-from dpdm.diffusion.noise import draw_noise
 from dpdm.errors import DpdmError
-from dpdm.observations.observation_operator import operator_names, values_and_errors
+from dpdm.observations.observation_operator import operator_names
 from dpdm.observations.series_checks import check_network
 from dpdm.observations.status import IN_USE, ObsStatus, accept, has_status, overrule_status
 from dpdm.observations.withholding import keep_for_verification, withhold_stations
 from dpdm.operators.registry import OPERATORS
 from dpdm.prior import CLIMATE_STATES
+from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationOptions
 from dpdm.states.sampling import StateSpace, Step, draw_ensemble, guide_sampler, step_blocks
 from dpdm.types import Operator
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-Numbered = Iterator[tuple[int, Array]]
 Space = TypeVar("Space", bound=StateSpace)
 
 
@@ -46,7 +46,7 @@ class Analysis:
         space: The states.
         table: The observations; the background check changes their ``status``.
         reject: Innovation, in standard deviations, beyond which one is rejected; 0 for none.
-        error: Error of the coarse input, if it is stated.
+        error: Error of the background, if it has one.
         prior: Prior equivalents of each observation, with shape (N, P), NaN where unseen.
         analysis: Analysis equivalents of each observation, with shape (N, M), NaN where unseen.
     """
@@ -56,7 +56,7 @@ class Analysis:
         space: StateSpace,
         table: pd.DataFrame,
         reject: float = 0.0,
-        error: CoarseError | None = None,
+        error: BackgroundError | None = None,
     ) -> None:
         self.space, self.table, self.reject, self.error = space, table, reject, error
         space.check_analysis(len(table))
@@ -71,14 +71,6 @@ class Analysis:
             rows = self.rows_in_use(step)
             if rows.size:
                 self.operator(step, rows, tried=True)
-        used = has_status(self.table, ObsStatus.ASSIMILATED) & (self.operators != "point")
-        if self.error is not None and used.any():
-            row = self.table[used].iloc[0]
-            raise DpdmError(
-                f"--coarse-error is for values at points, and row {row['row']} of "
-                f"{row['source']} has the operator {row['operator']}.",
-                "Leave it out, or leave out the observations of other operators.",
-            )
 
     @property
     def total(self) -> int:
@@ -94,17 +86,35 @@ class Analysis:
     def members(self, step: Step, numbers: Sequence[int]) -> Iterator[Array]:
         """Yield members of one step as they are written, and store their equivalents."""
         space, seed = self.space, self.space.options.seed
+        if self.error is not None:
+            yield from self.corrected_members(self.error, step, numbers)
+            return
         rows, operator = self.background(step)
         observation = None if operator is None else self.observation(step, rows)
         drawn = draw_ensemble(space, step, space.sampler, numbers, seed, observation)
-        members: Numbered = zip(numbers, drawn, strict=True)
-        if self.error is not None:
-            members = self.add_errors(self.error, members, step, rows)
-        for number, member in members:
+        for number, member in zip(numbers, drawn, strict=True):
             if operator is not None:
                 values = operator(torch.from_numpy(member)[None])[0]
                 self.analysis[rows, number] = values.numpy()
             yield space.mask_unknown(member, step)
+
+    def corrected_members(
+        self, error: BackgroundError, step: Step, numbers: Sequence[int]
+    ) -> Iterator[Array]:
+        """Yield members of one step, whose background is corrected by the observations."""
+        assert isinstance(self.space, FieldSpace)
+        step = step or 0
+        rows, _ = self.background(step)
+        used = self.table.iloc[self.rows_assimilated(rows)]
+        background = BackgroundAnalysis(self.space, step, error, used)
+        scored = ScoredRows(background, self.table.iloc[rows]) if rows.size else None
+        space, seed = background.corrected, self.space.options.seed
+        drawn = draw_ensemble(space, 0, space.sampler, numbers, seed, background.observation())
+        for number, member in zip(numbers, drawn, strict=True):
+            complete, z = background.complete(member, number)
+            if scored is not None:
+                self.analysis[rows, number] = scored.equivalents(complete, z)
+            yield space.mask_unknown(complete, 0)
 
     def background(self, step: Step) -> tuple[Index, Operator | None]:
         """Check the rows of a step against the prior, and return the rows and their operator."""
@@ -120,9 +130,12 @@ class Analysis:
             if not rows.size:
                 return rows, None
             operator = self.operator(step, rows)
+        if self.error is not None:
+            assert isinstance(self.space, FieldSpace)
+            every = BackgroundAnalysis(self.space, step or 0, self.error, self.table.iloc[rows])
+            equivalents = every.widen(equivalents)
         self.prior[rows] = equivalents
-        coarse_std = 0.0 if self.error is None else self.error.std[self.channel(rows)].numpy()
-        background_check(self.table, rows, equivalents, self.reject, coarse_std)
+        background_check(self.table, rows, equivalents, self.reject)
         return rows, operator
 
     def rows_in_use(self, step: Step) -> Index:
@@ -157,11 +170,7 @@ class Analysis:
         used = self.rows_assimilated(rows)
         if not used.size:
             return None
-        shared = None
-        if self.error is not None:
-            zero = torch.zeros(len(used), dtype=torch.float64)
-            shared = innovation_covariance(self.response(used), zero, self.channel(used))
-        background = self.prior[used], shared
+        background = self.prior[used], None
         operator = self.operator(step, used)
         return self.space.observation(step, self.table.iloc[used], operator, background)
 
@@ -169,43 +178,6 @@ class Analysis:
         """Return those of some rows that are assimilated."""
         chosen: Index = rows[has_status(self.table, ObsStatus.ASSIMILATED)[rows]]
         return chosen
-
-    def add_errors(self, law: CoarseError, members: Numbered, step: Step, rows: Index) -> Numbered:
-        """Yield members plus the error of the coarse input, given the assimilated rows."""
-        used, seed = self.rows_assimilated(rows), self.space.options.seed
-        value, error = values_and_errors(self.table.iloc[used])
-        operator = self.operator(step, used) if used.size else None
-        response = self.response(used) if used.size else torch.zeros(0)
-        shapes = {"z": (len(law.std), len(law.correlation_root)), "e": (len(used),)}
-        for number, member in members:
-            z, e = (
-                draw_noise(shape, seed, number, f"{self.space.label(step)}/coarse/{name}").double()
-                for name, shape in shapes.items()
-            )
-            if operator is not None:
-                departure = value - operator(torch.from_numpy(member)[None])[0]
-                z = condition_error(response, error, self.channel(used), departure, z, e)
-            yield number, self.add_error(member, law.field(z).numpy())
-
-    def add_error(self, member: Array, error: Array) -> Array:
-        """Return a member plus an error; amounts stay non-negative."""
-        total: Array = member + error
-        for c, channel in enumerate(self.space.prior.normaliser.channels):
-            if channel.transform == "log1p":
-                total[c] = total[c].clip(min=0)
-        return total
-
-    def channel(self, rows: Index) -> Tensor:
-        """Return the channel of each row."""
-        names = self.space.names
-        return torch.tensor([names.index(v) for v in self.table["variable"].iloc[rows]]).long()
-
-    def response(self, rows: Index) -> Tensor:
-        """Return the response of each row to the error of the coarse input."""
-        assert self.error is not None
-        lat, lon = (self.table[n].to_numpy(float, copy=True)[rows] for n in ("lat", "lon"))
-        return self.error.response(lat, lon, self.channel(rows))
-
 
 def guide_space(space: Space, options: AssimilationOptions) -> Space:
     """Return a space whose sampler has the guidance and corrections of the options."""

@@ -1,17 +1,20 @@
-r"""Error of the coarse input: a smooth Gaussian error that is added to the members.
+r"""Error of the background: smooth Gaussian fields that are added to the members.
 
-The prior takes the coarse field as exact, so its members differ from it only by what the coarse
-cells do not resolve. Where the truth is the field f plus an error b of the coarse input,
+The prior takes the coarse background as exact, so its members differ from it only by what the
+coarse cells do not resolve. Where the truth is the field f plus a departure b of the background,
+in transformed values,
 
-.. math:: y = A(f) + b + e, \qquad b = s \, L z, \quad z \sim N(0, I),
+.. math:: y = A(f) + G z + e, \qquad b = \Phi S z, \quad z \sim N(0, I),
 
-with L the root of a Gaussian correlation between the coarse cells, interpolated, the members of f
-are drawn with :math:`R + G G^T` for the errors' covariance, where G = s A L, and b then belongs to
-each member by Matheron's rule, which is exact:
+with :math:`\Phi S` the smooth fields of a law (`anomaly_law`) and G their response at the
+observations, the members of f are drawn with :math:`R + G G^T` for the errors' covariance, and b
+then belongs to each member by Matheron's rule, which is exact:
 
 .. math:: z = \tilde z + G^T (R + G G^T)^{-1} (y - A(f) - G \tilde z - \tilde e)
 
 with :math:`\tilde z, \tilde e` independent draws. Without observations b is an independent draw.
+The last entries of z are **control variables** of the stations alone: the departure of the lapse
+rate, and the bias of the network; they change G and no field.
 
 References:
     Wilson et al. (2020), Efficiently sampling functions from Gaussian process posteriors,
@@ -20,122 +23,226 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from scipy import linalg, sparse
 
-from dpdm.constants import EARTH_RADIUS
-from dpdm.errors import DpdmError
+from dpdm.assimilate.anomaly_law import AnomalyLaw
+from dpdm.assimilate.smooth_fields import SmoothFields, kernel_matrix
+from dpdm.diffusion.noise import draw_noise
 from dpdm.fields.grid import Grid
-from dpdm.fields.regrid import bilinear_matrices
-from dpdm.operators.geometry import globe_layout
-from dpdm.operators.interpolation import point_operator
 
 Array = NDArray[np.float64]
-MAX_COARSE_CELLS = 3000  # their correlation matrix is dense
-EARTH_RADIUS_KM = EARTH_RADIUS / 1e3
+CONTROLS = ("lapse rate", "bias")
+Laws = Mapping[str, Sequence[AnomalyLaw]]
 
 
 @dataclass(frozen=True, eq=False)
-class CoarseError:
-    """The distribution of the error of the coarse input.
+class BackgroundError:
+    """The error of the background on a grid.
 
     Attributes:
-        source: The coarse grid.
-        target: The fine grid.
-        std: Standard deviation of each channel (C,), physical units, 0 for none.
-        length: Correlation length, km.
+        grid: The fine grid.
+        land: Smooth land fraction (H, W).
+        laws: The law of each variable, by season.
+        relative: Variables (C,) whose law is in physical units, scaled to transformed values by
+            the derivative of the transform at the background.
     """
 
-    source: Grid
-    target: Grid
-    std: Tensor
-    length: float
+    grid: Grid
+    land: Array
+    laws: Laws
+    relative: tuple[bool, ...] = ()
 
     @cached_property
-    def correlation_root(self) -> Tensor:
-        """Return the root of the correlation between coarse cells, (n, n)."""
-        lat, lon = (np.radians(a).ravel() for a in np.meshgrid(
-            self.source.lat, self.source.lon, indexing="ij"
-        ))  # fmt: skip
-        cosine = np.cos(lat) * np.cos(lat[:, None]) * np.cos(lon - lon[:, None])
-        distance = EARTH_RADIUS_KM * np.arccos(
-            (cosine + np.sin(lat) * np.sin(lat[:, None])).clip(-1, 1)
-        )
-        values, vectors = np.linalg.eigh(np.exp(-((distance / self.length) ** 2) / 2))
-        return torch.from_numpy(vectors * np.sqrt(values.clip(0)))
+    def lengths(self) -> tuple[float, ...]:
+        """Return all correlation lengths, km."""
+        known = {length for laws in self.laws.values() for law in laws for length in law.lengths}
+        return tuple(sorted(known))
 
-    def field(self, z: Tensor) -> Tensor:
-        """Return the error (C, H, W) of z (C, n)."""
-        coarse = (z @ self.correlation_root.T).reshape(-1, *self.source.shape)
-        rows, columns = (
-            torch.from_numpy(m.toarray()) for m in bilinear_matrices(self.source, self.target)
-        )
-        return self.std[:, None, None] * (rows @ coarse @ columns.T)
+    @cached_property
+    def smooth(self) -> SmoothFields:
+        """Return the smooth fields of all lengths."""
+        return SmoothFields(self.grid, self.lengths)
 
-    def response(self, lat: Array, lon: Array, channel: Tensor) -> Tensor:
-        """Return G (N, n), the response of observations to z of their channel."""
-        links = point_operator(globe_layout(self.source.lat, self.source.lon), lat, lon)
-        basis = self.correlation_root.T.reshape(-1, 1, *self.source.shape)
-        return self.std[channel][:, None] * links(basis).T
+    @cached_property
+    def basis(self) -> sparse.csr_matrix:
+        """Return Phi (H W, n): the smooth fields, and the contrast of land against sea."""
+        contrast = sparse.csr_matrix((self.land - 1).reshape(-1, 1))
+        return sparse.hstack([self.smooth.basis, contrast], format="csr")
+
+    def stds(self, law: AnomalyLaw) -> Array:
+        """Return the standard deviation of each column of the basis (n,)."""
+        known = dict(zip(law.lengths, law.stds, strict=True))
+        counts = zip(self.lengths, self.smooth.counts, strict=True)
+        parts = [np.full(count, known.get(length, 0.0)) for length, count in counts]
+        return np.concatenate([*parts, [law.land]])
+
+    def at(self, season: str, slope: Array | None = None) -> StepError:
+        """Return the error in a season.
+
+        Args:
+            season: Key of ``laws``.
+            slope: Derivative of the transform at the background (C, H, W).
+        """
+        laws = self.laws[season]
+        scale = np.ones((len(laws), *self.grid.shape))
+        for channel, relative in enumerate(self.relative):
+            if relative and slope is not None:
+                scale[channel] = slope[channel]
+        return StepError(self, tuple(laws), scale)
 
 
-def innovation_covariance(g: Tensor, error: Tensor, channel: Tensor) -> Tensor:
-    """Return R + G G^T (N, N); errors of different channels are independent."""
-    same = channel[:, None] == channel
-    return torch.diag(error**2) + same * (g @ g.T)
+@dataclass(frozen=True, eq=False)
+class StepError:
+    """The error of the background in one step.
+
+    Attributes:
+        error: The error of all steps.
+        laws: The law of each variable.
+        scale: Factor of the fields (C, H, W).
+    """
+
+    error: BackgroundError
+    laws: tuple[AnomalyLaw, ...]
+    scale: Array
+
+    @cached_property
+    def stds(self) -> Array:
+        """Return the standard deviations of the fields' columns (C, n)."""
+        return np.stack([self.error.stds(law) for law in self.laws])
+
+    @property
+    def width(self) -> int:
+        """Return the number of entries of z of a variable, with its controls."""
+        return self.stds.shape[1] + len(CONTROLS)
+
+    def field(self, z: Array) -> Array:
+        """Return the departure b (C, H, W) of z (C, n + 2)."""
+        smooth = self.error.basis @ (self.stds * z[:, : -len(CONTROLS)]).T
+        shaped: Array = self.scale * smooth.T.reshape(self.scale.shape)
+        return shaped
+
+    def coarse_field(self, z: Array, grid: Grid, shortest: float) -> Array:
+        """Return the departure (C, h, w) on coarse cells, of lengths of ``shortest`` km or more.
+
+        The contrast of land and sea is not a property of coarse cells, and is left out.
+        """
+        smooth, start = self.error.smooth, 0
+        cells, total = SmoothFields(grid, ()).position, np.zeros((len(z), *grid.shape))
+        for lattice, count in zip(smooth.lattices, smooth.counts, strict=True):
+            columns = slice(start, start := start + count)
+            if lattice.length >= shortest:
+                values = kernel_matrix(lattice, cells) @ (self.stds * z[:, :-2])[:, columns].T
+                total += values.T.reshape(total.shape)
+        return total
+
+    def response(self, jacobian: sparse.csr_matrix, channel: NDArray[np.int64], height: Array) -> Response:
+        """Return the response of observations.
+
+        Args:
+            jacobian: Derivative of the transformed values by the transformed fields (N, C H W).
+            channel: Channel of each observation (N,), -1 for none that has controls.
+            height: Height above the relief, km (N,).
+        """
+        cells, blocks = self.scale[0].size, []
+        for number, (law, stds) in enumerate(zip(self.laws, self.stds, strict=True)):
+            part = jacobian[:, number * cells : (number + 1) * cells]
+            scaled = part @ sparse.diags(self.scale[number].ravel()) @ self.error.basis
+            own = channel == number
+            controls = np.stack([law.lapse * height * own, law.bias * own], axis=1)
+            blocks += [scaled @ sparse.diags(stds), sparse.csr_matrix(controls)]
+        return Response(sparse.hstack(blocks, format="csr"), len(self.laws))
+
+    def draw(self, seed: int, member: int, label: str) -> Array:
+        """Return z (C, n + 2) of a member, independent of observations."""
+        channels, smooth = len(self.laws), self.error.smooth
+        nodes = smooth.noise(channels, seed, member, f"{label}/background")
+        others = draw_noise((channels, 1 + len(CONTROLS)), seed, member, f"{label}/background")
+        return np.concatenate([nodes, others.numpy()], axis=1)
 
 
-def condition_error(
-    g: Tensor, error: Tensor, channel: Tensor, departure: Tensor, z: Tensor, e: Tensor
-) -> Tensor:
-    """Return z (C, n) given the departures y - A(f), by Matheron's rule.
+@dataclass(frozen=True, eq=False)
+class Response:
+    """The response G of observations to z, (N, C (n + 2)).
+
+    Attributes:
+        matrix: G.
+        channels: Number of variables.
+    """
+
+    matrix: sparse.csr_matrix
+    channels: int
+
+    @cached_property
+    def covariance(self) -> Array:
+        """Return G G^T (N, N)."""
+        out: Array = (self.matrix @ self.matrix.T).toarray()
+        return out
+
+    def values(self, z: Array) -> Array:
+        """Return G z (N,)."""
+        out: Array = self.matrix @ z.ravel()
+        return out
+
+    def controls(self, z: Array) -> Array:
+        """Return the part (N,) of G z that the control variables make up."""
+        alone = np.zeros_like(z)
+        alone[:, -len(CONTROLS) :] = z[:, -len(CONTROLS) :]
+        return self.values(alone)
+
+    def update(self, weights: Array) -> Array:
+        """Return G^T w as (C, n + 2)."""
+        out: Array = (self.matrix.T @ weights).reshape(self.channels, -1)
+        return out
+
+    def solver(self, variance: Array) -> InnovationSolver:
+        """Return the solver of R + G G^T, for the variances (N,) of independent errors."""
+        return InnovationSolver(self, variance)
+
+
+class InnovationSolver:
+    """Solve for the weights of departures, and condition z on them.
 
     Args:
-        g: Response of the observations to z, (N, n).
-        error: Standard deviations of the observations, (N,).
-        channel: Channel of each, (N,).
-        departure: y - A(f), with shape (N,).
-        z: Standard normal draws, (C, n).
-        e: Standard normal draws, (N,).
+        response: The response of the observations.
+        variance: Variances of their errors (N,).
     """
-    residual = departure - (g * z[channel]).sum(1) - error * e
-    weights = torch.linalg.solve(innovation_covariance(g, error, channel), residual)
-    out = z.clone()
-    return out.index_add_(0, channel, g * weights[:, None])
 
+    def __init__(self, response: Response, variance: Array) -> None:
+        self.response, self.variance = response, variance
+        self.factor = linalg.cho_factor(response.covariance + np.diag(variance), lower=True)
 
-def build_coarse_error(
-    names: Sequence[str],
-    source: Grid | None,
-    target: Grid,
-    std: Mapping[str, float],
-    length: float,
-) -> CoarseError | None:
-    """Return the error of the coarse input, None where no standard deviation is above 0."""
-    if std and source is None:
-        raise DpdmError("--coarse-error is stated, and there is no --coarse.", "Leave it out.")
-    for name, value in std.items():
-        if not (value >= 0 and math.isfinite(value)):
-            raise DpdmError(f"The coarse error of {name} is {value:g}.", "Give 0 or more.")
-        if name not in names:
-            raise DpdmError(
-                f"--coarse-error names {name}, which is not a variable of the prior.",
-                f"Its variables are {', '.join(names)}.",
-            )
-    if source is None or not any(std.values()):
-        return None
-    if (count := source.shape[0] * source.shape[1]) > MAX_COARSE_CELLS:
-        raise DpdmError(
-            f"--coarse-error is for coarse fields of up to {MAX_COARSE_CELLS} cells, and "
-            f"these have {count}.",
-            "Cut the coarse fields to the region.",
-        )
-    each = torch.tensor([float(std.get(name, 0.0)) for name in names], dtype=torch.float64)
-    return CoarseError(source, target, each, length)
+    def weights(self, departure: Array) -> Array:
+        """Return (R + G G^T)^-1 of departures (N,)."""
+        out: Array = linalg.cho_solve(self.factor, departure)
+        return out
+
+    def mean(self, departure: Array) -> Array:
+        """Return the mean of z (C, n + 2) given departures from the background."""
+        return self.response.update(self.weights(departure))
+
+    def condition(self, departure: Array, z: Array, e: Array) -> Array:
+        """Return z given departures y - A(f), by Matheron's rule.
+
+        Args:
+            departure: Departures (N,).
+            z: Standard normal draws (C, n + 2).
+            e: Standard normal draws (N,).
+        """
+        residual = departure - self.response.values(z) - np.sqrt(self.variance) * e
+        return z + self.response.update(self.weights(residual))
+
+    def control_spread(self) -> Array:
+        """Return the standard deviations (C, 2) of the controls, of unit variance beforehand."""
+        width = self.response.matrix.shape[1] // self.response.channels
+        starts = np.arange(self.response.channels) * width + width - len(CONTROLS)
+        columns = (starts[:, None] + np.arange(len(CONTROLS))).ravel()
+        seen = self.response.matrix[:, columns].toarray()
+        explained = (seen * linalg.cho_solve(self.factor, seen)).sum(0)
+        out: Array = np.sqrt((1 - explained).clip(0)).reshape(-1, len(CONTROLS))
+        return out

@@ -56,11 +56,24 @@ class Conditioning:
     reference: tuple[Tensor, Tensor] | None = None
     blocks: BlockMeans | None = None
 
+    def mean_factor(self, prior: Prior) -> float:
+        """Return coarse over fine spacing, the largest of the prior without coarse fields."""
+        if self.factor is None:
+            return prior.contract.factors[1]
+        return geometric_mean_factor(self.factor)
+
     def reference_state(self, normaliser: Normaliser) -> ReferenceState | None:
         """Return the reference state in transformed values."""
         if self.reference is None:
             return None
         return ReferenceState(*(normaliser.forward(each) for each in self.reference))
+
+
+def conditional_base(prior: Prior, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
+    """Return base and scale of x (C, H, W), in transformed values."""
+    coarse = prior.normaliser.forward(conditioning.lerp)
+    reference = conditioning.reference_state(prior.normaliser)
+    return prior.normaliser.base_and_scale(coarse, conditioning.mean_factor(prior), reference)
 
 
 def choose_windows(grid: Grid, limit: int, overlap: int) -> SpatialWindows:
@@ -81,13 +94,9 @@ class Posterior:
     def __init__(self, prior: Prior, conditioning: Conditioning, sampler: SamplerConfig) -> None:
         self.prior, self.conditioning, self.sampler = prior, conditioning, sampler
         coarse = prior.normaliser.forward(conditioning.lerp)
-        factor = (
-            geometric_mean_factor(conditioning.factor)
-            if conditioning.factor
-            else prior.contract.factors[1]
-        )
+        factor = conditioning.mean_factor(prior)
         reference = conditioning.reference_state(prior.normaliser)
-        self.base, self.scale = prior.normaliser.base_and_scale(coarse, factor, reference)
+        self.base, self.scale = conditional_base(prior, conditioning)
         ground = make_static_tensors(
             conditioning.statics, conditioning.smooth, conditioning.grid.lat
         )

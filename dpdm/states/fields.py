@@ -42,7 +42,7 @@ from dpdm.operators.registry import WIND_OPERATORS, ObsLocations
 from dpdm.prior import CLIMATE_STATES, Prior
 from dpdm.prior.normaliser import to_tensor
 from dpdm.states.ensemble import add_statistic_attrs, ensemble_layout
-from dpdm.states.field_posterior import Conditioning, Posterior
+from dpdm.states.field_posterior import Conditioning, Posterior, conditional_base
 from dpdm.states.options import EnsembleOptions, SamplerConfig
 from dpdm.states.requirements import check_no_gaps
 from dpdm.states.sampling import Background, Completion, Modules, Numbers, Step, draw_ensemble
@@ -206,6 +206,10 @@ class FieldSpace:
             lerp, self.statics, self.smooth, self.grid, self.factor, season, reference, means
         )
 
+    def base(self, step: int) -> Tensor:
+        """Return the background of one step before the network, transformed (C, H, W)."""
+        return conditional_base(self.prior, self.conditioning(step))[0]
+
     def reference(self, step: int) -> tuple[Tensor, Tensor] | None:
         """Return the climatology of one step (C, H, W), and its coarse-cell means interpolated.
 
@@ -296,6 +300,11 @@ class FieldSpace:
         """Return the locations of some rows."""
         cells = globe_layout(self.grid.lat, self.grid.lon)
         return station_locations(rows, cells, self.names, self.statics[0])
+
+    def heights(self, rows: pd.DataFrame) -> Array:
+        """Return the heights of rows above the topography (N,), m; 0 where unknown."""
+        offset = self.sites(rows).height_offset
+        return np.zeros(len(rows)) if offset is None else offset.numpy()
 
     def background_equivalents(
         self, step: Step, operator: Operator, named: NDArray[np.object_]
