@@ -41,7 +41,8 @@ def departures(table: pd.DataFrame, prior: Array, members: Array) -> pd.DataFram
 
     Prior equivalents have shape (N, P), those of the members (N, M).
     """
-    out, value = table.copy(), table["value"].to_numpy(float)
+    out = table.drop(columns="usual_error", errors="ignore")
+    value = table["value"].to_numpy(float)
     for name, drawn in (("prior", prior), ("analysis", members)):
         out[name] = drawn.mean(1)
         out[f"{name}_spread"] = drawn.std(1, ddof=1) if drawn.shape[1] > 1 else np.nan

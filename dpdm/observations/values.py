@@ -185,10 +185,14 @@ def assign_errors(
     channels: SounderChannels | None,
     faults: Faults,
 ) -> None:
-    """Fill the missing errors of usable rows, and refuse errors that are not positive."""
+    """Fill the missing errors of usable rows, and refuse errors that are not positive.
+
+    ``usual_error`` marks the rows that have neither an error of their own nor one of the user.
+    """
     open_rows = is_usable(table)
     meaning = row_variables(table)
     bare = open_rows & table["error"].isna()
+    table["usual_error"] = bare & ~table["variable"].isin(errors) & ~meaning.isin(errors)
     _check_operators(table[bare], meaning[bare], faults)
     for (name, known), rows in table[bare].groupby(["variable", meaning[bare]]).groups.items():
         with faults.catch():

@@ -301,6 +301,12 @@ class FieldSpace:
         cells = globe_layout(self.grid.lat, self.grid.lon)
         return station_locations(rows, cells, self.names, self.statics[0])
 
+    def amounts(self, rows: pd.DataFrame) -> Tensor:
+        """Tell which rows are amounts that are compared in transformed values (N,)."""
+        logarithmic = {c.name for c in self.prior.normaliser.channels if c.transform == "log1p"}
+        named = np.isin(operator_names(rows), list(AMOUNT_OPERATORS))
+        return torch.from_numpy(rows["variable"].isin(logarithmic).to_numpy() & named)
+
     def heights(self, rows: pd.DataFrame) -> Array:
         """Return the heights of rows above the topography (N,), m; 0 where unknown."""
         offset = self.sites(rows).height_offset
