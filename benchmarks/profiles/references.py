@@ -25,7 +25,8 @@ from torch import Tensor
 
 from benchmarks.observed import Observed
 from benchmarks.profiles.gaussian import Law
-from dpdm.diffusion.guidance import conjugate_gradients, linearise
+from dpdm.diffusion.guidance import linearise
+from dpdm.diffusion.solvers import conjugate_gradients
 from dpdm.fields.grid import Grid
 
 Array = NDArray[np.float64]

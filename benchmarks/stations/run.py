@@ -43,7 +43,7 @@ from dpdm.assimilate.departures import compare_departures
 from dpdm.fields.grid import grid_of
 from dpdm.fields.regrid import interpolate_bilinear
 from dpdm.observations.stations import station_names
-from dpdm.observations.status import IN_USE, ObsStatus, has_status
+from dpdm.observations.status import ObsStatus, has_status
 from dpdm.prior import find_prior, load_prior
 from dpdm.prior.normaliser import to_tensor
 from dpdm.states.field_domain import fit_field_space
@@ -140,7 +140,7 @@ def methods(
         made["optimal interpolation"][out] = interpolated(table, prior.mean(1), out)
         for name in ANALYSES:
             said, law = wrong(space, table, prior, out) if name == ANALYSES[1] else (table, None)
-            held = said.assign(status=np.where(out, *IN_USE[::-1]))
+            held = said.assign(status=np.where(out, ObsStatus.WITHHELD, ObsStatus.ASSIMILATED))
             analysis = Analysis(space, held, 0.0, law)
             for step in space.steps:
                 for _ in analysis.members(step, range(analysis.space.options.members)):

@@ -83,6 +83,32 @@ def values_and_errors(rows: pd.DataFrame, kind: type = float) -> tuple[Tensor, T
     return value, error
 
 
+def log_amounts(operator: Operator, amount: Tensor) -> Operator:
+    """Return an operator with log(1 + v) of the values v (N,) that are amounts."""
+    if not bool(amount.any()):
+        return operator
+
+    def modelled(fields: Fields) -> Values:
+        values = operator(fields)
+        chosen = amount.to(values.device)
+        return torch.where(chosen, torch.where(chosen, values, 0.0).clamp_min(0).log1p(), values)
+
+    return modelled
+
+
+def log_amount_values(value: Tensor, error: Tensor, amount: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return values and standard deviations (N,), those of amounts for log(1 + v).
+
+    The standard deviation is arsinh(s / (1 + v)): s / (1 + v) for small errors, and growing as
+    the logarithm for errors above the value, which reach no further than zero below it.
+    """
+    wet = value.clamp_min(0)
+    return (
+        torch.where(amount, wet.log1p(), value),
+        torch.where(amount, torch.asinh(error / (1 + wet)), error),
+    )
+
+
 def group_rows(rows: pd.DataFrame) -> Iterator[np.ndarray]:
     """Yield the numbers of the rows that share operator, variable and settings."""
     shared = {

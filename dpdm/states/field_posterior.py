@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,7 +13,14 @@ from torch import Tensor
 
 from dpdm.diffusion.block_means import BlockMeanConstraint, BlockMeans
 from dpdm.diffusion.denoise import inflate
-from dpdm.diffusion.guidance import Observation, operator_variance
+from dpdm.diffusion.guidance import CovarianceDenoiser, Observation, operator_variance
+from dpdm.diffusion.lattice_covariance import (
+    FieldCovariance,
+    LatticeCorrelation,
+    LevelCovariance,
+    correlation_length,
+)
+from dpdm.diffusion.place_noise import PlaceNoise
 from dpdm.diffusion.tile import COARSEST_CELL, SpatialWindows, fit_window_size, tile_denoiser
 from dpdm.fields.grid import Grid
 from dpdm.prior import CLIMATE_STATES, Prior
@@ -144,9 +152,40 @@ class Posterior:
         """Return the denoiser with inflation, guidance by observations, and block means."""
         denoise = inflate(self.domain_moment(0), self.prior_moment(0), sampler.inflation)
         if observation is not None:
-            denoise = sampler.guide(denoise, observation)
+            cover = self.error_covariance(sampler.inflation)
+            covered = CovarianceDenoiser(denoise, cover, self.prior_moment(0))
+            denoise = sampler.guide(covered, observation)
         constraint = self.constraint
         return denoise if constraint is None else constraint.constrain_denoiser(denoise)
+
+    def error_covariance(self, inflation: float) -> FieldCovariance:
+        """Return the static covariance of x given x_t, for guidance without gradients."""
+        factor, grid = self.conditioning.factor, self.conditioning.grid
+        length = correlation_length(geometric_mean_factor(factor) if factor else None)
+        draw = self.example_of_x(length)
+
+        @torch.no_grad()
+        def variance(sigma: float) -> Tensor:
+            if math.isinf(sigma):
+                return self.prior_moment(1)[0]
+            x_t = draw + sigma * self.example_noise(1)
+            level = torch.full((1,), sigma, device=self.sampler.device)
+            return self.domain_moment(1)(x_t, level)[0]
+
+        return FieldCovariance(variance, length, grid.cyclic, inflation)
+
+    def example_of_x(self, length: float) -> Fields:
+        """Return a smooth draw of x (1, C, H, W), where the network's variance is typical."""
+        grid = self.conditioning.grid
+        correlation = LatticeCorrelation(grid.shape, length, grid.cyclic)
+        covariance = LevelCovariance(self.prior_moment(1)[0], correlation)
+        return self.prior_moment(0) + covariance.draw(self.example_noise(0))
+
+    def example_noise(self, number: int) -> Fields:
+        """Return standard normal noise (1, C, H, W) that depends on the places alone."""
+        grid = self.conditioning.grid
+        noise = PlaceNoise(grid.lat, grid.lon, len(self.base), 0, "law")
+        return noise([number]).to(self.sampler.device)
 
     @cached_property
     def constraint(self) -> BlockMeanConstraint | None:
@@ -164,8 +203,16 @@ class Posterior:
         return ((forward - self.base) / self.scale).float()
 
     def physical(self, x: Fields) -> Fields:
-        """Return physical fields (B, C, H, W), differentiable in x."""
-        return self.prior.normaliser.inverse(self.base.to(x) + self.scale.to(x) * x)
+        """Return physical fields (B, C, H, W), differentiable in x.
+
+        Where there is none of an amount, the derivative is that of a little of it, so that
+        guidance can make it rain.
+        """
+        normaliser = self.prior.normaliser
+        u = self.base.to(x) + self.scale.to(x) * x
+        with torch.no_grad():
+            shift = normaliser.forward(normaliser.inverse(u)) - u
+        return normaliser.inverse(u + shift)
 
     def member(self, x: Tensor) -> Array:
         """Return the physical member (C, H, W), with exact block means."""

@@ -31,14 +31,17 @@ from dpdm.fields.units import from_canonical
 from dpdm.fields.value_checks import load_checked_fields
 from dpdm.nets.layers import concatenate_features, record_outputs
 from dpdm.observations.observation_operator import (
+    log_amount_values,
+    log_amounts,
     observation_operator,
+    operator_names,
     station_locations,
     values_and_errors,
 )
 from dpdm.observations.quality_control import check_observations
 from dpdm.observations.status import ObsStatus, mark_status
 from dpdm.operators.geometry import globe_layout
-from dpdm.operators.registry import WIND_OPERATORS, ObsLocations
+from dpdm.operators.registry import AMOUNT_OPERATORS, WIND_OPERATORS, ObsLocations
 from dpdm.prior import CLIMATE_STATES, Prior
 from dpdm.prior.normaliser import to_tensor
 from dpdm.states.ensemble import add_statistic_attrs, ensemble_layout
@@ -321,10 +324,33 @@ class FieldSpace:
     def observation(
         self, step: Step, rows: pd.DataFrame, operator: Operator, background: Background
     ) -> Observation:
-        """Return the observation of x from some rows."""
-        value, error = values_and_errors(rows)
-        observation = Observation(operator, value, error**2, shared=background[1])
+        """Return the observation of x from some rows, compared in transformed values."""
+        modelled, value, error = self.modelled_observation(rows, operator)
+        observation = Observation(
+            modelled, value, error**2, shared=background[1], steps=self.sampler.steps_taken
+        )
         return self.posterior(step).observation_of_x(observation)
+
+    def modelled_observation(
+        self, rows: pd.DataFrame, operator: Operator | None = None
+    ) -> tuple[Operator, Tensor, Tensor]:
+        """Return rows as observations of transformed values: operator, values (N,), errors (N,).
+
+        Amounts are compared by the transform of their variable, in which their distribution is
+        nearly Gaussian, and steps of guidance are not exponential. Other values are as they are.
+
+        Args:
+            rows: The observations.
+            operator: Their operator, from physical fields (B, C, H, W) to values (B, N).
+        """
+        value, error = values_and_errors(rows)
+        observe = self.operator(rows) if operator is None else operator
+        logarithmic = {c.name for c in self.prior.normaliser.channels if c.transform == "log1p"}
+        amount = torch.from_numpy(
+            rows["variable"].isin(logarithmic).to_numpy()
+            & np.isin(operator_names(rows), list(AMOUNT_OPERATORS))
+        )
+        return log_amounts(observe, amount), *log_amount_values(value, error, amount)
 
     def values(self, step: Step) -> Array:
         """Return physical fields (C, H, W) of the file."""

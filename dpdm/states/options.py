@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpdm import choices
-from dpdm.diffusion.guidance import GUIDES, Guide, mmps
+from dpdm.diffusion.guidance import GUIDES, Guide, StepCount, mmps
 from dpdm.errors import DpdmError
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.statistics import QUANTILES
@@ -41,6 +41,7 @@ class SamplerConfig:
         guide: Guidance by observations: the denoiser of the posterior from that of the prior.
         corrections: Langevin corrections after each Euler step.
         tau: Langevin step size.
+        steps_taken: Counts the corrections by observations.
     """
 
     sampler: str
@@ -56,6 +57,7 @@ class SamplerConfig:
     guide: Guide = mmps
     corrections: int = 0
     tau: float = 0.5
+    steps_taken: StepCount = field(default_factory=StepCount, compare=False)
 
     def truncate(self, sigma: float) -> SamplerConfig:
         """Return the settings from a lower noise level on."""

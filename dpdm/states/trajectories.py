@@ -300,7 +300,10 @@ class TrajectorySpace:
             equivalents, error = white(as_single_row(equivalents)), error**0
         variance = error**2 + torch.as_tensor(self.unresolved_variance(operator)).float()
         scale = equivalents.var(0, correction=0).float()
-        return Observation(compose_maps(self.physical, operator), value, variance, scale)
+        return Observation(
+            compose_maps(self.physical, operator), value, variance, scale,
+            steps=self.sampler.steps_taken,
+        )  # fmt: skip
 
     def values(self, step: Step) -> Array:
         """Return a physical trajectory (C, T, H, W) of the file."""

@@ -10,7 +10,6 @@ from dpdm.diffusion.denoise import Gaussian
 from dpdm.diffusion.guidance import (
     CovarianceDenoiser,
     Observation,
-    conjugate_gradients,
     dps,
     mmps,
     operator_variance,
@@ -19,6 +18,7 @@ from dpdm.diffusion.guidance import (
 )
 from dpdm.diffusion.noise import karras_levels
 from dpdm.diffusion.sample import heun
+from dpdm.diffusion.solvers import conjugate_gradients
 from dpdm.types import Denoise, Fields, Values
 
 N = 16
@@ -75,6 +75,13 @@ def noisy(sigma: float) -> tuple[Fields, Tensor]:
     return sigma * torch.randn(5, 1, 4, 4), torch.full((5,), sigma)
 
 
+def share(miss: Tensor, change: Tensor, r: Tensor) -> Tensor:
+    """Return min(1, <miss, change> / |change|^2) in the norm of R^-1, (B, 1)."""
+    weighted = change @ torch.linalg.inv(r)
+    along, size = ((v * weighted).sum(1, keepdim=True) for v in (miss, change))
+    return (along / size).clamp(0, 1)
+
+
 @each_kind
 @each_noise
 def test_mmps_is_the_exact_posterior_mean(seen: Observation, sigma: float) -> None:
@@ -94,14 +101,15 @@ def test_law_is_the_exact_posterior_mean(seen: Observation, sigma: float) -> Non
 @each_kind
 @each_noise
 def test_sda_is_its_own_closed_form(seen: Observation, sigma: float) -> None:
-    """x_hat + sigma^2 J A^T (R + sigma^2 Gamma)^-1 (y - A x_hat), with J = C (C + sigma^2)^-1."""
+    """x_hat + alpha sigma^2 J A^T (R + sigma^2 Gamma)^-1 (y - A x_hat), J = C (C + sigma^2)^-1."""
     gaussian, a, gamma = prior(), matrix(seen), 0.3
     x_t, s = noisy(sigma)
     x_hat = gaussian(x_t, s).flatten(1)
     jacobian = gaussian.cov @ torch.linalg.inv(gaussian.cov + sigma**2 * torch.eye(N))
     scale = torch.ones_like(seen.value) if seen.scale is None else seen.scale
-    weights = (seen.value - x_hat @ a.T) / (seen.variance + sigma**2 * gamma * scale)
-    expected = x_hat + sigma**2 * weights @ a @ jacobian
+    miss = seen.value - x_hat @ a.T
+    step = sigma**2 * miss / (seen.variance + sigma**2 * gamma * scale) @ a @ jacobian
+    expected = x_hat + share(miss, step @ a.T, torch.diag(seen.variance)) * step
     found = sda(gaussian, seen, gamma)(x_t, s).flatten(1)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
@@ -209,8 +217,8 @@ def test_errors_with_something_in_common_are_weighed_together() -> None:
     torch.testing.assert_close(found, exact(x_t, s), rtol=1e-8, atol=1e-8)
     x_hat = prior()(x_t, s).flatten(1)
     jacobian = prior().cov @ torch.linalg.inv(prior().cov + torch.eye(N))
-    weights = torch.linalg.solve(r + 0.3 * torch.eye(3), (seen.value - x_hat @ a.T).T).T
-    closed = x_hat + weights @ a @ jacobian
+    step = torch.linalg.solve(r + 0.3 * torch.eye(3), (seen.value - x_hat @ a.T).T).T @ a @ jacobian
+    closed = x_hat + share(seen.value - x_hat @ a.T, step @ a.T, r) * step
     torch.testing.assert_close(
         sda(prior(), seen, 0.3)(x_t, s).flatten(1), closed, rtol=1e-9, atol=1e-9
     )
