@@ -119,9 +119,12 @@ def prepare_observations(
 def mark_other_steps(table: pd.DataFrame, dates: tuple[str, str]) -> pd.DataFrame:
     """Mark observations of steps outside the dates that are analysed."""
     away = has_status(table, ObsStatus.NO_STEP) & table["time"].notna().to_numpy()
-    stamps = table["time"].to_numpy()[away]
-    labels = [f"{y:04d}-{m:02d}-{d:02d}" for y, m, d in date_components(stamps)[:, :3].tolist()]
-    outside = [not is_within(label, *dates) for label in labels]
+    if not away.any():
+        return table
+    days = date_components(table["time"].to_numpy()[away])[:, :3]
+    unique, which = np.unique(days, axis=0, return_inverse=True)
+    labels = [f"{y:04d}-{m:02d}-{d:02d}" for y, m, d in unique.tolist()]
+    outside = np.array([not is_within(label, *dates) for label in labels])[which.ravel()]
     out = table.copy()
     overrule_status(out, np.flatnonzero(away)[outside], ObsStatus.OTHER_STEP)
     return out

@@ -110,34 +110,36 @@ def climate_fields(
     climatology: ReferenceClimatology, axis: xr.Dataset | None, prior: Prior, source: Grid
 ) -> xr.Dataset:
     """Return a climatology as canonical coarse fields at the steps of an axis, lazy."""
-    dated = axis is not None and "time" in axis.dims
-    fields = {}
+    arrays = {}
     for channel in prior.normaliser.channels:
-        if channel.name not in climatology.fields:
-            continue
-        attrs = {key: getattr(channel, key) for key in CHANNEL_ATTRIBUTES}
-        attrs |= level_attrs(channel.name, channel.family)
-        if dated:
-            dims, values = ("time", "lat", "lon"), lazy_climate(climatology, channel.name, axis)
-        else:
-            dims, values = ("lat", "lon"), climatology.state(None, None, 0)[channel.name].values
-        fields[channel.name] = (dims, values, attrs)
-    times = axis.coords if dated else {}
-    described = xr.Dataset(fields, source.coords()).assign_coords(times)
-    described.encoding = {"source": f"{BACKGROUND} {climatology.title}"}
-    return described
+        if channel.name in climatology.fields:
+            array = climate_array(climatology, channel.name, axis)
+            attrs = {key: getattr(channel, key) for key in CHANNEL_ATTRIBUTES}
+            arrays[channel.name] = array.assign_attrs(
+                attrs | level_attrs(channel.name, channel.family)
+            )
+    fields = xr.Dataset(arrays, source.coords())
+    if axis is not None:
+        fields = fields.assign_coords(axis.coords)
+    fields.encoding = {"source": f"{BACKGROUND} {climatology.title}"}
+    return fields
 
 
-def lazy_climate(climatology: ReferenceClimatology, name: str, axis: xr.Dataset) -> da.Array:
-    """Return a variable of a climatology (time, lat, lon) in chunks of a step."""
+def climate_array(
+    climatology: ReferenceClimatology, name: str, axis: xr.Dataset | None
+) -> xr.DataArray:
+    """Return a variable (time, lat, lon), lazy in chunks of a step; of the year without time."""
+    if axis is None:
+        values = climatology.state(None, None, 0)[name].transpose("lat", "lon").values
+        return xr.DataArray(values, dims=("lat", "lon"))
     time, bounds = axis["time"], time_bounds(axis)
     if bounds is None:
         ends = step_intervals(time, None, single="month")
         bounds = xr.DataArray(np.stack(ends, axis=1), dims=("time", "bnds"))
-    stack = ClimateSeries(climatology, name, time, bounds)
-    return da.from_array(
-        stack, (1, *stack.shape[1:]), name=False, fancy=False, meta=np.empty((0, 0, 0))
-    )
+    series = ClimateSeries(climatology, name, time, bounds)
+    chunks, meta = (1, *series.shape[1:]), np.empty((0, 0, 0))
+    lazy = da.from_array(series, chunks, name=False, fancy=False, meta=meta)
+    return xr.DataArray(lazy, dims=("time", "lat", "lon"))
 
 
 def fill_gaps(fields: xr.Dataset) -> xr.Dataset:

@@ -145,7 +145,7 @@ def assemble_space(
 def build_target_grid(
     source: Grid, prior: Prior, target: Path | None, options: EnsembleOptions
 ) -> TargetGrids:
-    """Return the fine grid, from a file or refined from the source, and the selected part of it."""
+    """Return the fine grid, from a file or refined from the source, and the part to write."""
     if target is None:
         return pad_target(refine_grid(source, prior.contract.spacing), options)
     return pad_target(read_target_grid(target, options), options)

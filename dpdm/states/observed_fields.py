@@ -66,8 +66,8 @@ def target_axis(request: Request) -> xr.Dataset | None:
     fields = open_fields(request.files.grid, needed=(), missing=codes)
     if "time" not in fields.dims:
         return None
-    names = [n for n in ("time", "time_bnds") if n in fields.variables]
-    return fields[names].reset_coords(drop=False).set_coords(names)[[]].load()
+    names = (n for n in ("time", "time_bnds") if n in fields.variables)
+    return xr.Dataset(coords={name: fields[name].variable for name in names})
 
 
 def select_dates(space: FieldSpace, dates: Dates) -> FieldSpace:

@@ -29,9 +29,7 @@ USUAL_FACTOR = 4  # cells of the background over those of the target, along each
 MAX_BACKGROUND_CELLS = 3000  # the correlation matrix of the background's error is dense
 
 
-def open_target_grids(
-    prior: Prior, target: Path | None, options: EnsembleOptions
-) -> TargetGrids:
+def open_target_grids(prior: Prior, target: Path | None, options: EnsembleOptions) -> TargetGrids:
     """Return the fine grid, from a file or of the prior's spacing, and the part to write."""
     if target is None:
         return pad_target(lattice_of_prior(prior, options), options)
@@ -45,11 +43,12 @@ def lattice_of_prior(prior: Prior, options: EnsembleOptions) -> Grid:
     The candidates are the user's file or the prior's own climatology, the bundled one, and a
     global grid of the prior's spacing.
     """
+    known: Grid | None = None
     if path := options.climatology_file:
         codes = common_missing_codes(options.missing)
         known = grid_of(open_fields(path, needed=(), missing=codes))
-    else:
-        known = own_grid(prior) if prior.reference and not options.climatology else None
+    elif prior.reference and not options.climatology:
+        known = own_grid(prior)
     for grid in (known, bundled_climatology().grid):
         if grid is not None and has_spacing(grid, prior):
             return grid
@@ -103,7 +102,7 @@ def station_box(table: pd.DataFrame) -> tuple[float, float, float, float] | None
     Example:
         >>> rows = pd.DataFrame({"lat": [35.2, 37.0], "lon": [179.5, -178.2], "status": ["", ""]})
         >>> station_box(rows)
-        (179, -178, 35, 38)
+        (179, -178, 35, 37)
     """
     used = table[is_usable(table) & table["lat"].notna() & table["lon"].notna()]
     if used.empty:
@@ -183,4 +182,4 @@ def cover_axis(centres: Array, spacing: float, factor: int, origin: float) -> Ar
 
 def known_cells(fields: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Tell which cells (H, W) have a value in any of some fields (..., H, W)."""
-    return np.isfinite(fields).reshape(-1, *fields.shape[-2:]).any(0)
+    return np.asarray(np.isfinite(fields).reshape(-1, *fields.shape[-2:]).any(0))

@@ -184,7 +184,8 @@ def test_statuses_are_those_that_reports_have_always_had() -> None:
         "no pressure", "no channel", "no trajectory", "no y", "no x", "no component",
         "duplicate of row", "ambiguous", "repeated value", "dry among wet neighbours", "spike",
         "outside the domain", "no land within a cell", "height off the relief",
-        "no step at that time", "a mean over several steps", "covers", "merged into row",
+        "no step at that time", "other step", "a mean over several steps", "covers",
+        "merged into row",
         "not a variable of the prior", "not a component of the prior",
         "above or below the levels", "not seen by the prior", "rejected",
     ]  # fmt: skip
