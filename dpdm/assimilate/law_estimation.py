@@ -104,7 +104,7 @@ def estimate_law(steps: Sequence[StepDepartures], default: AnomalyLaw) -> Anomal
         for likelihood in likelihoods:
             total = total + likelihood(log_stds)
         (gradient,) = torch.autograd.grad(total, log_stds)
-        return float(total), gradient.numpy()
+        return float(total.detach()), gradient.numpy()
 
     bounds = [(value - 4, value + 4) for value in start]
     found = minimize(

@@ -345,11 +345,7 @@ class FieldSpace:
         """
         value, error = values_and_errors(rows)
         observe = self.operator(rows) if operator is None else operator
-        logarithmic = {c.name for c in self.prior.normaliser.channels if c.transform == "log1p"}
-        amount = torch.from_numpy(
-            rows["variable"].isin(logarithmic).to_numpy()
-            & np.isin(operator_names(rows), list(AMOUNT_OPERATORS))
-        )
+        amount = self.amounts(rows)
         return log_amounts(observe, amount), *log_amount_values(value, error, amount)
 
     def values(self, step: Step) -> Array:
