@@ -160,10 +160,24 @@ class StepError:
 
     def draw(self, seed: int, member: int, label: str) -> Array:
         """Return z (C, n + 2) of a member, independent of observations."""
-        channels, smooth = len(self.laws), self.error.smooth
-        nodes = smooth.noise(channels, seed, member, f"{label}/background")
-        others = draw_noise((channels, 1 + len(CONTROLS)), seed, member, f"{label}/background")
-        return np.concatenate([nodes, others.numpy()], axis=1)
+        pair, sign = antithetic_pair(member)
+        nodes = self.error.smooth.noise(len(self.laws), seed, pair, f"{label}/background")
+        shape = (len(self.laws), 1 + len(CONTROLS))
+        others = draw_noise(shape, seed, pair, f"{label}/background").numpy()
+        return sign * np.concatenate([nodes, others], axis=1)
+
+
+def antithetic_pair(member: int) -> tuple[int, int]:
+    """Return the number of a member's pair, and the sign of its draws.
+
+    Two members of a pair have opposite departures from the mean, so that the mean of few members
+    is near that of infinitely many.
+
+    Example:
+        >>> [antithetic_pair(member) for member in (0, 1, 2)]
+        [(0, 1), (0, -1), (1, 1)]
+    """
+    return member // 2, 1 - 2 * (member % 2)
 
 
 @dataclass(frozen=True, eq=False)

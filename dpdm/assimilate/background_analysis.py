@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from dpdm.assimilate.background import BackgroundError, InnovationSolver, Response, StepError
+from dpdm.assimilate.background import (
+    BackgroundError,
+    InnovationSolver,
+    Response,
+    StepError,
+    antithetic_pair,
+)
 from dpdm.assimilate.background_error import season_of_step
 from dpdm.constants import EARTH_RADIUS
 from dpdm.diffusion.guidance import Observation, sparse_jacobian
@@ -155,7 +161,8 @@ class BackgroundAnalysis:
         z = self.law.draw(seed, number, label)
         fields = torch.from_numpy(member)
         if len(self.rows):
-            e = draw_noise((len(self.rows),), seed, number, f"{label}/errors").double().numpy()
+            pair, sign = antithetic_pair(number)
+            e = sign * draw_noise((len(self.rows),), seed, pair, f"{label}/errors").numpy()
             departure = self.observed.departure_of(fields[None]) + self.observed.at(self.shift)
             z = self.solver.condition(departure, z, e)
         u = normaliser.forward(fields) - self.shift + torch.from_numpy(self.law.field(z))

@@ -87,8 +87,16 @@ class _Likelihood:
         return white.square().sum() / 2 + root.diagonal().log().sum()
 
 
-def estimate_law(steps: Sequence[StepDepartures], default: AnomalyLaw) -> AnomalyLaw:
-    """Return the law of the largest posterior density, the default without departures."""
+def estimate_law(
+    steps: Sequence[StepDepartures], default: AnomalyLaw, width: float = PRIOR_WIDTH
+) -> AnomalyLaw:
+    """Return the law of the largest posterior density, the default without departures.
+
+    Args:
+        steps: The departures of some steps.
+        default: The law before any data.
+        width: Standard deviation of the logarithm of each of its standard deviations.
+    """
     from scipy.optimize import minimize
 
     chosen = [step.thin() for step in spread_choice(steps, MAX_STEPS) if len(step.departure) > 1]
@@ -99,7 +107,7 @@ def estimate_law(steps: Sequence[StepDepartures], default: AnomalyLaw) -> Anomal
 
     def objective(x: Array) -> tuple[float, Array]:
         log_stds = torch.tensor(x, requires_grad=True)
-        away = (log_stds - torch.from_numpy(start)) / PRIOR_WIDTH
+        away = (log_stds - torch.from_numpy(start)) / width
         total = away.square().sum() / 2
         for likelihood in likelihoods:
             total = total + likelihood(log_stds)
