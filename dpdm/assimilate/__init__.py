@@ -28,7 +28,7 @@ from dpdm.states import open_observed_states
 from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_layout
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationFiles, AssimilationOptions, EnsembleOptions, Request
-from dpdm.states.sampling import StateSpace
+from dpdm.states.sampling import StateSpace, short_step_warning
 from dpdm.system import sha256
 
 REPORT_FLOAT_FORMAT = "%.9g"  # the digits of float32, without rounding errors of conversions
@@ -69,7 +69,7 @@ def assimilate(
             lines = report.to_csv(index=False, float_format=REPORT_FLOAT_FORMAT)
             write_text(files.report, lines, overwrite)
     rows = summarise_departures(analysis.table, analysis.prior, analysis.analysis)
-    for sentence in misfit_warnings(rows):
+    for sentence in (*short_step_warning(analysis.space.sampler), *misfit_warnings(rows)):
         warnings.warn(sentence, DpdmWarning, stacklevel=2)
     return rows
 

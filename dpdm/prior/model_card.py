@@ -61,7 +61,7 @@ class SamplingDefaults:
     reference_inflation: float = 1.0
     schedule: str = "karras"
     least: float = 0.0
-    guidance: str = "mmps"
+    guidance: str = "law"
     corrections: int = 0
     tau: float = 0.5
 

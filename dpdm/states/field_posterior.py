@@ -160,25 +160,31 @@ class Posterior:
 
     def error_covariance(self, inflation: float) -> FieldCovariance:
         """Return the static covariance of x given x_t, for guidance without gradients."""
-        factor, grid = self.conditioning.factor, self.conditioning.grid
-        length = correlation_length(geometric_mean_factor(factor) if factor else None)
-        draw = self.example_of_x(length)
+        return FieldCovariance(
+            self.variance_at, self.length, self.conditioning.grid.cyclic, inflation
+        )
 
-        @torch.no_grad()
-        def variance(sigma: float) -> Tensor:
-            if math.isinf(sigma):
-                return self.prior_moment(1)[0]
-            x_t = draw + sigma * self.example_noise(1)
-            level = torch.full((1,), sigma, device=self.sampler.device)
-            return self.domain_moment(1)(x_t, level)[0]
+    @torch.no_grad()
+    def variance_at(self, sigma: float) -> Tensor:
+        """Return the network's variance of x given x_t (C, H, W), for a typical x_t."""
+        if math.isinf(sigma):
+            return self.prior_moment(1)[0]
+        x_t = self.example_of_x + sigma * self.example_noise(1)
+        level = torch.full((1,), sigma, device=self.sampler.device)
+        return self.domain_moment(1)(x_t, level)[0]
 
-        return FieldCovariance(variance, length, grid.cyclic, inflation)
+    @property
+    def length(self) -> float:
+        """Return the correlation length of x, cells."""
+        factor = self.conditioning.factor
+        return correlation_length(geometric_mean_factor(factor) if factor else None)
 
-    def example_of_x(self, length: float) -> Fields:
-        """Return a smooth draw of x (1, C, H, W), where the network's variance is typical."""
+    @cached_property
+    def example_of_x(self) -> Fields:
+        """Return a smooth draw of x (1, C, H, W)."""
         grid = self.conditioning.grid
-        correlation = LatticeCorrelation(grid.shape, length, grid.cyclic)
-        covariance = LevelCovariance(self.prior_moment(1)[0], correlation)
+        correlation = LatticeCorrelation(grid.shape, self.length, grid.cyclic)
+        covariance = LevelCovariance(self.variance_at(math.inf), correlation)
         return self.prior_moment(0) + covariance.draw(self.example_noise(0))
 
     def example_noise(self, number: int) -> Fields:

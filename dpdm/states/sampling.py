@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dpdm.diffusion.guidance import Observation
+from dpdm.diffusion.guidance import Observation, StepCount
 from dpdm.diffusion.noise import SCHEDULES, Noise
 from dpdm.diffusion.sample import SAMPLERS, Sampler, langevin_sampler
 from dpdm.errors import DpdmError
@@ -61,7 +61,19 @@ def guide_sampler(
             "Use --corrections too, or leave it out.",
         )
     guide = options.guide(options.guidance or prior.contract.sampling["guidance"])
-    return replace(sampler, guide=guide, corrections=count, tau=options.tau or sampler.tau)
+    tau = options.tau or sampler.tau
+    return replace(sampler, guide=guide, corrections=count, tau=tau, steps_taken=StepCount())
+
+
+def short_step_warning(sampler: SamplerConfig) -> Iterator[str]:
+    """Yield a warning if corrections by observations had to be shortened."""
+    steps = sampler.steps_taken
+    if steps.short:
+        yield (
+            f"{steps.short} of {steps.total} steps of guidance would have overshot, and were "
+            "shortened to less than half. Use --guidance law, more --iterations, or a smaller "
+            "--zeta."
+        )
 
 
 class StateSpace(Protocol):

@@ -1,6 +1,7 @@
 """What `dpdm assimilate` promises with a prior of trajectories, on two small worlds."""
 
 from collections.abc import Iterator
+import re
 from pathlib import Path
 
 import numpy as np
@@ -193,8 +194,10 @@ def test_dates_need_a_grid() -> None:
     refused(COMMAND.replace("obs.nc", "dated.csv"), "are dates", "--grid")
 
 
-def test_guidance_that_diverges_is_told_and_leaves_no_file() -> None:
-    refused(f"{COMMAND} --members 1 --guidance dps --zeta 1e30", "Sampling diverged", "--zeta")
+def test_guidance_that_would_overshoot_is_shortened_and_says_so() -> None:
+    result = done(*f"{COMMAND} --members 1 --guidance dps --zeta 1e30".split())
+    assert re.search(r"Warning: \d+ of \d+ steps of guidance would have overshot", result.stderr)
+    assert np.isfinite(opened("out.nc")["state"]).all()
 
 
 def test_trajectories_that_do_not_fit_into_memory_are_refused_before_they_are_made() -> None:

@@ -116,7 +116,7 @@ def test_a_prior_that_names_no_way_of_sampling_takes_the_usual_one(here: Path) -
     said["contract"]["sampling"] = {"steps": 3}
     save_file(tensors, "old.safetensors", {"dpdm_prior": json.dumps(said)})
     usual = {"sampler": "multistep", "steps": 3, "most": 80.0, "inflation": 1.0, "least": 0.0}
-    usual |= {"schedule": "karras", "guidance": "mmps", "corrections": 0, "tau": 0.5}
+    usual |= {"schedule": "karras", "guidance": "law", "corrections": 0, "tau": 0.5}
     usual["reference_inflation"] = 1.0
     assert json.loads(done("info", "old.safetensors", "--json").stdout)["sampling"] == usual
     done("downscale", "coarse.nc", "out.nc", "--prior", "old.safetensors", "--members", 1)

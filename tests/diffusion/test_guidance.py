@@ -1,6 +1,6 @@
 """Guidance against the exact posterior of a Gaussian prior."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -9,7 +9,9 @@ from torch import Tensor
 from dpdm.diffusion.denoise import Gaussian
 from dpdm.diffusion.guidance import (
     CovarianceDenoiser,
+    Guide,
     Observation,
+    StepCount,
     dps,
     mmps,
     operator_variance,
@@ -18,7 +20,6 @@ from dpdm.diffusion.guidance import (
 )
 from dpdm.diffusion.noise import karras_levels
 from dpdm.diffusion.sample import heun
-from dpdm.diffusion.solvers import conjugate_gradients
 from dpdm.types import Denoise, Fields, Values
 
 N = 16
@@ -152,28 +153,6 @@ def test_sampling_converges_to_the_posterior_at_second_order(seen: Observation) 
     assert 3.5 < ratio < 6.0  # halving the step quarters the error
 
 
-def test_conjugate_gradients_solve_in_as_many_steps_as_there_are_values() -> None:
-    root = torch.randn(3, 6, 6)
-    a = root @ root.mT + torch.eye(6)
-    x = torch.randn(3, 6)
-    b = torch.einsum("bij,bj->bi", a, x)
-    found = conjugate_gradients(lambda v: torch.einsum("bij,bj->bi", a, v), b, 6)
-    torch.testing.assert_close(found, x, rtol=1e-8, atol=1e-8)
-
-
-def test_conjugate_gradients_stop_where_they_are_good_enough() -> None:
-    a, b = torch.diag(torch.tensor([1.0, 2.0, 30.0, 900.0])), torch.ones(1, 4)
-    steps: list[int] = []
-
-    def matvec(v: Tensor) -> Tensor:
-        steps.append(1)
-        return v @ a
-
-    found = conjugate_gradients(matvec, b, 50, tolerance=0.5)
-    assert (b - found @ a).norm() <= 0.5 * b.norm()
-    assert len(steps) < 4
-
-
 def test_a_member_does_not_feel_the_others() -> None:
     x_t, s = noisy(0.7)
     seen = SEEN["both"]
@@ -222,3 +201,79 @@ def test_errors_with_something_in_common_are_weighed_together() -> None:
     torch.testing.assert_close(
         sda(prior(), seen, 0.3)(x_t, s).flatten(1), closed, rtol=1e-9, atol=1e-9
     )
+
+
+@dataclass(frozen=True)
+class Dense:
+    """The exact covariance sigma^2 C (C + sigma^2)^-1, which can be written out for values."""
+
+    cov: Tensor
+
+    def at(self, sigma: Tensor) -> Tensor:
+        noise = float(sigma[0]) ** 2
+        return noise * self.cov @ torch.linalg.inv(self.cov + noise * torch.eye(len(self.cov)))
+
+    def __call__(self, x: Fields, sigma: Tensor) -> Fields:
+        return (x.flatten(1) @ self.at(sigma)).reshape(x.shape)
+
+    def observed(self, jacobian: Tensor, sigma: Tensor) -> Tensor:
+        a = jacobian.to_dense()
+        return a @ self.at(sigma) @ a.T
+
+
+def crowd(count: int, error: float, shared: float = 0.0) -> Observation:
+    """Return values of one cell and its neighbour, with errors that are nearly all shared."""
+    cells = torch.arange(count) % 2
+    common = shared * torch.ones(count, count) if shared else None
+    value = 2 + error * torch.randn(count)
+    return Observation(
+        lambda x: x.flatten(1)[:, cells], value, torch.full((count,), error**2), shared=common
+    )
+
+
+@each_noise
+@pytest.mark.parametrize("shared", [0.0, 4.0])
+def test_law_krigs_a_crowd_in_one_step(sigma: float, shared: float) -> None:
+    """300 values of two cells with errors of 0.1: the closed form, which is Kriging."""
+    gaussian, seen = prior(), crowd(300, 0.1, shared)
+    covered = CovarianceDenoiser(gaussian, Dense(gaussian.cov), torch.zeros(1, 1, 4, 4))
+    a = matrix(seen)
+    gain = torch.linalg.solve(a @ gaussian.cov @ a.T + seen.covariance, a @ gaussian.cov).T
+    exact = Gaussian(
+        gaussian.mean + gain @ (seen.value - a @ gaussian.mean),
+        gaussian.cov - gain @ a @ gaussian.cov,
+    )
+    x_t, s = noisy(sigma)
+    found = static_covariance(covered, seen, iterations=2, tolerance=0)(x_t, s)
+    torch.testing.assert_close(found, exact(x_t, s), rtol=1e-6, atol=1e-6)
+    assert seen.steps == StepCount(5, 0)
+
+
+def test_values_in_a_crowd_do_not_diverge() -> None:
+    """SDA moves a cell by the miss of each of 200 values: without the limit it overshoots."""
+    seen = crowd(200, 0.3)
+    free = replace(seen)
+    object.__setattr__(free, "limit", lambda correction, miss, change: correction)
+    noise, levels = torch.randn(3, 1, 4, 4), karras_levels(12)
+    assert float(heun(sda(prior(), free), noise, levels).abs().max()) > 1e4
+    found = heun(sda(prior(), seen), noise, levels)
+    assert float(found.abs().max()) < 10
+    assert float((seen.operator(found) - 2).abs().max()) < 0.5
+    assert 0 < seen.steps.short <= seen.steps.total
+
+
+@pytest.mark.parametrize("guide", [mmps, sda, dps])
+def test_no_step_worsens_the_linearised_fit(guide: Guide) -> None:
+    """With a denoiser whose Jacobian is neither symmetric nor positive."""
+    jacobian = torch.randn(N, N)
+    seen = replace(BOTH, variance=1e-3 * BOTH.variance)
+
+    def denoise(x_t: Fields, sigma: Tensor) -> Fields:
+        return (x_t.flatten(1) @ jacobian.T).reshape(x_t.shape)
+
+    x_t, s = noisy(1.0)
+    before, after = (
+        (seen.misfit(x).square() / seen.variance).sum(1)
+        for x in (denoise(x_t, s), guide(denoise, seen)(x_t, s))
+    )
+    assert bool((after <= before * (1 + 1e-9)).all())
