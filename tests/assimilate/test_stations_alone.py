@@ -10,10 +10,11 @@ import xarray as xr
 
 from dpdm.fields.regrid import coarsen_fields
 from tests.helpers.small_world import done, dpdm, refused
-from tests.helpers.stations_alone import BOX, WORDS, network, untrained_prior, write
+from tests.helpers.stations_alone import BOX, WORDS, network, target, untrained_prior, write
 from tests.states.test_reference import climate
 
 RUN = f"assimilate stations.csv out.nc {WORDS}"
+SMALL = RUN.replace(f"--bbox {BOX}", "--grid cells.nc")
 MONTHS = ["1893-12", "1894-02", "1894-03"]
 
 
@@ -22,6 +23,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     untrained_prior()
     write(network(MONTHS))
+    target("cells.nc")
     return tmp_path
 
 
@@ -48,13 +50,13 @@ def test_cells_are_of_the_box_and_steps_are_the_months_observed() -> None:
 
 @pytest.mark.parametrize("dated", [True, False])
 def test_a_target_sets_cells_and_its_times_if_it_has_any(dated: bool) -> None:
-    target = climate(months=(2, 3)).isel(lat=slice(8, 24), lon=slice(16, 32))
+    cells = climate(months=(2, 3)).isel(lat=slice(8, 24), lon=slice(16, 32))
     if dated:
-        target = target.assign_coords(time=np.array(["1894-02-10", "1894-03-10"], "M8[ns]"))
-    (target if dated else target.isel(time=0, drop=True)).to_netcdf("target.nc")
+        cells = cells.assign_coords(time=np.array(["1894-02-10", "1894-03-10"], "M8[ns]"))
+    (cells if dated else cells.isel(time=0, drop=True)).to_netcdf("target.nc")
     done(*RUN.replace(f"--bbox {BOX}", "--grid target.nc").split())
     ds = opened()
-    np.testing.assert_allclose(ds["lat"], target["lat"])
+    np.testing.assert_allclose(ds["lat"], cells["lat"])
     usual = ["1893-12-16", "1894-02-15", "1894-03-16"]
     assert days(ds) == (["1894-02-10", "1894-03-10"] if dated else usual)
 
@@ -62,16 +64,16 @@ def test_a_target_sets_cells_and_its_times_if_it_has_any(dated: bool) -> None:
 @pytest.mark.parametrize("year", [1512, 2305])
 def test_any_year_is_analysed(year: int) -> None:
     write(network([f"{year}-01", f"{year}-07"]))
-    done(*RUN.split())
+    done(*SMALL.split())
     coder = xr.coders.CFDatetimeCoder(use_cftime=True)
     with xr.open_dataset("out.nc", decode_times=coder) as ds:
         assert [str(date)[:10] for date in ds["time"].values] == [f"{year}-01-16", f"{year}-07-16"]
 
 
 def test_dates_limit_the_steps_and_the_others_stay_in_the_table() -> None:
-    done(*RUN.split())
+    done(*SMALL.split())
     whole = opened()
-    result = done(*RUN.split(), "--dates", "1894-01,1894", "--report", "r.csv", "--overwrite")
+    result = done(*SMALL.split(), "--dates", "1894-01,1894", "--report", "r.csv", "--overwrite")
     assert "t2m, other step" in result.stdout
     xr.testing.assert_equal(opened()["t2m"], whole["t2m"].isel(time=[1, 2]))
     report = pd.read_csv("r.csv")
@@ -89,7 +91,7 @@ def test_dates_select_steps_of_coarse_fields_too() -> None:
 
 
 def test_the_check_says_how_many_steps_there_are() -> None:
-    result = done(*RUN.split(), "--check")
+    result = done(*SMALL.split(), "--check")
     assert "3 of 3 steps will have observations." in result.stdout
     assert not Path("out.nc").exists()
 
@@ -98,7 +100,7 @@ def test_daily_values_are_means_of_their_month() -> None:
     table = network(["1894-01"], rain=False)
     dates = [f"1894-01-{day:02d}" for day in range(1, 32)]
     write(pd.concat([table.assign(time=date, value=290 + n) for n, date in enumerate(dates)]))
-    done(*RUN.split(), "--qc", "none", "--reject", "0", "--report", "r.csv")
+    done(*SMALL.split(), "--qc", "none", "--reject", "0", "--report", "r.csv")
     assert days(opened()) == ["1894-01-16"]
     used = pd.read_csv("r.csv").query("status == 'assimilated'")
     np.testing.assert_allclose(used["value"], 305.0)
@@ -174,7 +176,7 @@ HARD = {
 @pytest.mark.parametrize("case", HARD)
 def test_poor_networks_are_analysed(case: str) -> None:
     write(HARD[case]())
-    done(*RUN.split(), "--coarse-error", "t2m=2", "--coarse-error", "tp=1")
+    done(*SMALL.split(), "--coarse-error", "t2m=2", "--coarse-error", "tp=1")
     ds = opened()
     assert bool(np.isfinite(ds["t2m_mean"]).all())
     assert float(ds["tp"].min()) >= 0
@@ -187,5 +189,5 @@ def test_numbers_in_place_of_dates_are_refused() -> None:
 
 def test_undated_observations_are_of_the_climate_of_the_year() -> None:
     write(network(["1894-02"], rain=False).drop(columns="time"))
-    done(*RUN.split(), "--reject", "0")
+    done(*SMALL.split(), "--reject", "0")
     assert "time" not in opened().dims

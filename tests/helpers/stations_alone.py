@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from dpdm.fields.grid import Grid
 from dpdm.fields.reference_climatology import open_climatology
@@ -23,6 +24,13 @@ def untrained_prior(path: str = "prior.safetensors", **rest: Any) -> None:
     prior.denoiser.float()
     scores = dict.fromkeys(prior.normaliser.names, 0.5)
     save_prior(replace(prior, contract=replace(prior.contract, scores=scores)), Path(path))
+
+
+def target(path: str = "target.nc") -> None:
+    """Write the cells of the box as a target without times."""
+    cells = {"lat": np.arange(19.0, 21.1, 0.25), "lon": np.arange(101.0, 103.1, 0.25)}
+    ground = np.zeros((len(cells["lat"]), len(cells["lon"])), "f4")
+    xr.Dataset({"z": (("lat", "lon"), ground)}, cells).to_netcdf(path)
 
 
 def network(months: list[str], stations: int = 3, rain: bool = True) -> pd.DataFrame:
