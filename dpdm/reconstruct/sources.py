@@ -35,7 +35,7 @@ from dpdm.states.observed_steps import period_steps
 from dpdm.states.options import EnsembleOptions
 from dpdm.states.station_domain import (
     check_any_inside,
-    missing_domain_error,
+    missing_target_error,
     open_target_grids,
 )
 
@@ -109,7 +109,7 @@ def open_climatology(
 ) -> tuple[CoarseSeries, FieldSpace]:
     """Return the climatology as a series of all steps of the period, and its space."""
     if files.grid is None and options.bbox is None:
-        raise missing_domain_error(table)
+        raise missing_target_error(table)
     grids = open_target_grids(prior, files.grid, options)
     check_any_inside(table, grids[1] or grids[0])
     axis = plan_steps(files.plan.input.period, prior.contract, table)

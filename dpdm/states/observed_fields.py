@@ -20,7 +20,7 @@ from dpdm.states.observed_steps import Dates, observed_axis, steps_between
 from dpdm.states.options import Request
 from dpdm.states.station_domain import (
     check_any_inside,
-    missing_domain_error,
+    missing_target_error,
     open_target_grids,
 )
 
@@ -39,7 +39,7 @@ def observed_fields(prior: Prior, table: pd.DataFrame, request: Request) -> Fiel
     space = None if files.coarse else space_of_stations(prior, table, request)
     if space is None:
         if files.coarse is None and files.grid is None:
-            raise missing_domain_error(table)
+            raise missing_target_error(table, request.ensemble.bbox is not None)
         space = fit_field_space(files.coarse, prior, request.ensemble, files.grid, files.statics)
     return space if dates is None else select_dates(space, dates)
 
@@ -50,7 +50,7 @@ def space_of_stations(prior: Prior, table: pd.DataFrame, request: Request) -> Fi
     if not prior.takes_reference or options.climatology == NONE:
         return None
     if target is None and options.bbox is None:
-        raise missing_domain_error(table)
+        raise missing_target_error(table)
     grids = open_target_grids(prior, target, options)
     check_any_inside(table, grids[1] or grids[0])
     axis = target_axis(request) if target else None

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from dpdm.errors import DpdmError, prefix_file_name
 from dpdm.fields.climatology import split_extent
 from dpdm.fields.climatology_grid import describe_extent
-from dpdm.fields.grid import Array, Grid, grid_of
+from dpdm.fields.grid import Array, Grid, extend_grid, grid_of
 from dpdm.fields.read import open_fields
 from dpdm.fields.reference_climatology import bundled_climatology
+from dpdm.fields.subset import Box, select_box
 from dpdm.fields.value_checks import common_missing_codes
 from dpdm.observations.collocation import footprints_in_domain
 from dpdm.observations.status import is_usable
@@ -49,10 +50,22 @@ def lattice_of_prior(prior: Prior, options: EnsembleOptions) -> Grid:
         known = grid_of(open_fields(path, needed=(), missing=codes))
     elif prior.reference and not options.climatology:
         known = own_grid(prior)
-    for grid in (known, bundled_climatology().grid):
-        if grid is not None and has_spacing(grid, prior):
-            return grid
-    return global_grid(prior.contract.spacing)
+    if known is not None and has_spacing(known, prior):
+        return extend_to_box(known, options.bbox)
+    bundled = bundled_climatology().grid
+    return bundled if has_spacing(bundled, prior) else global_grid(prior.contract.spacing)
+
+
+def extend_to_box(grid: Grid, box: Box | None) -> Grid:
+    """Return a grid that covers a box or, with the same cells beyond it, the globe.
+
+    The climatology of a grid that does not cover the target is then refused.
+    """
+    if box is None or grid.cyclic:
+        return grid
+    dy, dx = grid.spacing
+    wide = extend_grid(grid, ceil(180 / dy), floor((360 / dx - len(grid.lon)) / 2))
+    return grid if grid.covers(select_box(wide, box)) else wide
 
 
 def global_grid(spacing: tuple[float, float]) -> Grid:
@@ -67,9 +80,18 @@ def global_grid(spacing: tuple[float, float]) -> Grid:
     return Grid(lat, (np.arange(columns) + 0.5) * 360 / columns)
 
 
-def missing_domain_error(table: pd.DataFrame | None) -> DpdmError:
-    """Return the error of an analysis without a place, with the box of its stations."""
-    box = None if table is None else station_box(table)
+def missing_target_error(table: pd.DataFrame, has_box: bool = False) -> DpdmError:
+    """Return the error of an analysis without a target, with the box of its stations.
+
+    A box alone sets cells only where a climatology is the background.
+    """
+    if has_box:
+        return DpdmError(
+            "Without coarse fields and without a climatology, --bbox alone does not set cells.",
+            "Give --coarse COARSE.nc, --grid TARGET.nc, or a --climatology and a prior that takes "
+            "one.",
+        )
+    box = station_box(table)
     hint = f"--bbox {format_box(box) if box else 'W,E,S,N'}"
     return DpdmError(
         "Neither coarse fields nor a target grid was given, so nothing sets the region.",
