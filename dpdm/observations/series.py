@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 
 from dpdm.observations.collocation import date_components
 from dpdm.observations.columns import row_operators
+from dpdm.observations.rows import number_groups
 from dpdm.observations.stations import chord, round_positions, unit_vectors
 from dpdm.observations.status import is_usable
 
@@ -106,7 +107,8 @@ def make_series(table: pd.DataFrame, variable: str) -> StationSeries | None:
     chosen = is_usable(table) & (table["variable"] == variable).to_numpy()
     chosen &= row_operators(table).isin(("", "point")).to_numpy()
     chosen &= table[["lat", "lon", "time", "value"]].notna().all(axis=1).to_numpy()
-    rows = table[chosen]
+    names = ["lat", "lon", "elevation", "time", "value"]
+    rows = table.loc[chosen, [*names, "station"] if "station" in table else names]
     if rows.empty or not hasattr(rows["time"].iloc[0], "year"):
         return None
     parts = date_components(rows["time"].to_numpy())
@@ -129,8 +131,7 @@ def _number_stations(rows: pd.DataFrame) -> tuple[pd.DataFrame, Index, NDArray[n
     """Return the places of stations, the station of each row, and the names of stations."""
     given = rows["station"] if "station" in rows else pd.Series("", rows.index)
     placed = round_positions(rows[["lat", "lon", "elevation"]]).assign(name=given)
-    keys = placed.groupby(["name", "lat", "lon"], sort=False)
-    station: Index = keys.ngroup().to_numpy(np.int64)
+    station = number_groups(placed[name] for name in ("name", "lat", "lon"))
     places = placed.iloc[np.unique(station, return_index=True)[1]]
     names: NDArray[np.object_] = places["name"].to_numpy(dtype=object)
     return places, station, names

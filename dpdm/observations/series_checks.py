@@ -39,6 +39,7 @@ import pandas as pd
 
 from dpdm.constants import LAPSE_RATE
 from dpdm.observations.columns import OPERATOR_SETTINGS, row_operators
+from dpdm.observations.rows import copy_lazily, number_groups
 from dpdm.observations.series import (
     SPREAD_OF_MAD,
     Array,
@@ -84,25 +85,28 @@ def check_network(table: pd.DataFrame, level: str) -> pd.DataFrame:
     if level == "none":
         return table
     reserved = is_for_verification(table)
-    parts = []
-    for part in (table[~reserved], table[reserved]):
-        if len(part):
-            checked = check_rows(part)
-            parts.append(check_series(checked) if level == "all" else checked)
+    if not reserved.any() or reserved.all():
+        return _check_part(table, level)
+    parts = [_check_part(part, level) for part in (table[~reserved], table[reserved])]
     whole = pd.concat(parts).sort_index()
     return whole.fillna({"note": ""}) if "note" in whole else whole
 
 
+def _check_part(table: pd.DataFrame, level: str) -> pd.DataFrame:
+    checked = check_rows(table)
+    return check_series(checked) if level == "all" else checked
+
+
 def check_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Return observations with duplicates and contradictions marked."""
-    table = table.copy()
+    table = copy_lazily(table)
     points = is_usable(table) & row_operators(table).isin(("", "point")).to_numpy()
     rows = np.flatnonzero(points)
     if not rows.size:
         return table
-    chosen = round_positions(table.iloc[rows])
-    settings = [name for name in (*KEY_COLUMNS, *OPERATOR_SETTINGS) if name in table]
-    group = chosen.groupby(settings, sort=False, dropna=False).ngroup().to_numpy()
+    keys = [name for name in (*KEY_COLUMNS, *OPERATOR_SETTINGS) if name in table]
+    chosen = round_positions(table[[*keys, "value"]].iloc[rows])
+    group = number_groups(chosen[name] for name in keys)
     first = np.unique(group, return_index=True)[1][group]
     value = chosen["value"].to_numpy(float)
     slack = chosen["variable"].map(ROUNDING).fillna(0.0).to_numpy(float) + 1e-9 * np.abs(value)
@@ -142,11 +146,14 @@ def _mark_contradictions(table: pd.DataFrame, rows: Index, group: Index, differs
 
 def check_series(table: pd.DataFrame) -> pd.DataFrame:
     """Return observations with repeated values, false droughts, spikes and steps marked."""
-    table = table.copy()
+    table = copy_lazily(table)
     checks = (mark_repeated_values, mark_false_droughts, mark_spikes, note_step_changes)
     for variable in CHECKED_VARIABLES:
+        series, count = None, -1
         for check in checks:
-            series = make_series(table, variable)
+            usable = int(is_usable(table).sum())
+            if usable != count:  # what was marked does not count in later checks
+                series, count = make_series(table, variable), usable
             if series is not None:
                 check(table, series, variable)
     return table
