@@ -111,7 +111,8 @@ def make_series(table: pd.DataFrame, variable: str) -> StationSeries | None:
     rows = table.loc[chosen, [*names, "station"] if "station" in table else names]
     if rows.empty or not hasattr(rows["time"].iloc[0], "year"):
         return None
-    parts = date_components(rows["time"].to_numpy())
+    of, dates = pd.factorize(rows["time"].to_numpy())
+    parts = date_components(dates)[of]
     places, station, name = _number_stations(rows)
     hours = _hours(parts)
     monthly, period = _number_periods(parts, hours, station)
