@@ -22,6 +22,7 @@ the last day), and a day otherwise.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -305,12 +306,10 @@ def _wrap_columns(columns: Index, width: int, cyclic: bool) -> Index:
 def _neighbourhood_max(field: Array, rows: Index, columns: Index, cyclic: bool) -> Array:
     """Return the largest value of cells and their eight neighbours."""
     height, width = field.shape
-    around = [
-        field[(rows + i).clip(0, height - 1), _wrap_columns(columns + j, width, cyclic)]
-        for i in (-1, 0, 1)
-        for j in (-1, 0, 1)
-    ]
-    largest: Array = np.max(around, axis=0)
+    largest: Array = np.full(len(rows), -np.inf)
+    for i, j in product((-1, 0, 1), repeat=2):
+        at = (rows + i).clip(0, height - 1), _wrap_columns(columns + j, width, cyclic)
+        np.maximum(largest, field[at], out=largest)
     return largest
 
 
