@@ -13,14 +13,14 @@ period. What is marked is not used, and does not count as a neighbour in the che
 - **False droughts.** Zeros in succession are marked where the median of four or more neighbours
   exceeds 0.5 mm/day, by the same probability of a zero among wet neighbours.
 - **Spikes.** Departures from the station's normals of calendar months, or without five years from
-  the sea level of the standard atmosphere, are compared with the median of four or more
-  neighbours:
+  the bundled climatology of the place, are compared with the median of four or more neighbours:
 
   .. math:: z = \frac{d - \operatorname{med}_{\pm 12} d}{\sqrt{\max(s_d, s_0)^2 + s_n^2}}
 
   d is the difference, from which the median of the 25 values around is taken, so that a station
   that has moved is not marked from then on; s_d its robust spread over time, s_n that among the
-  neighbours. Precipitation is compared as log(1 + tp). Beyond `MAX_SPIKE` it is marked.
+  neighbours. Precipitation is compared as log(1 + tp). Beyond `MAX_SPIKE` it is marked. Days and
+  hours without normals are compared at the sea level of the standard atmosphere.
 
 References:
     | Comprehensive Automated Quality Assurance of Daily Surface Observations (Durre et al., 2010)
@@ -32,13 +32,14 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 
 from dpdm.constants import LAPSE_RATE
 from dpdm.observations.columns import OPERATOR_SETTINGS, row_operators
+from dpdm.observations.place_climate import station_climate
 from dpdm.observations.rows import copy_lazily, number_groups
 from dpdm.observations.series import (
     SPREAD_OF_MAD,
@@ -68,9 +69,12 @@ WET = 0.5  # mm day-1
 MAX_SPIKE = 5.0  # robust standard deviations
 WINDOW = 25  # values around one, whose median is its station's usual difference
 MIN_SERIES = 8  # values for a usual difference
-# Least spread of differences from neighbours: of departures from normals, of values as they are
-# with a usual difference, and without.
-LEAST_SPREAD = {"t2m": (0.5, 1.0, 4.0), "tp": (0.35, 0.4, 0.6)}
+# Least spread of differences from neighbours, with a usual difference and without: of departures
+# from the station's normals, of those from the bundled climatology, and of values as they are.
+LEAST_SPREAD = {
+    "t2m": {"normals": (0.5, 4.0), "climate": (0.6, 1.0), "level": (1.0, 4.0)},
+    "tp": {"normals": (0.35, 0.6), "climate": (0.4, 0.5), "level": (0.4, 0.6)},
+}
 
 
 def check_network(table: pd.DataFrame, level: str) -> pd.DataFrame:
@@ -232,35 +236,57 @@ def spike_scores(series: StationSeries, variable: str) -> tuple[Array, Index]:
     """Return scores z (N,), NaN without enough neighbours, and the number of neighbours (N,)."""
     score = np.full(len(series.value), np.nan)
     number = np.zeros(len(series.value), dtype=np.int64)
-    floors = LEAST_SPREAD[variable]
-    for departure, chosen, normal in _departures(series, variable):
+    for departure, chosen, kind in _departures(series, variable):
         median, spread, count = neighbour_statistics(series, departure, chosen)
         part = series.keep(_as_flags(chosen, len(score)))
         difference = departure[chosen] - median
         difference[count < MIN_NEIGHBOURS] = np.nan
         usual, width = usual_difference(part.station, difference)
         bare = np.isnan(usual)
-        least = np.where(bare, floors[2], floors[0] if normal else floors[1])
+        floors = LEAST_SPREAD[variable][kind]
+        least = np.where(bare, floors[1], floors[0])
         width = np.fmax(np.fmax(width, least), spread)
         score[chosen] = (difference - np.where(bare, 0.0, usual)) / width
         number[chosen] = count
     return score, number
 
 
-def _departures(series: StationSeries, variable: str) -> Iterator[tuple[Array, Index, bool]]:
-    """Yield departures (N,), the numbers of values that have them, and whether from normals.
+def _departures(series: StationSeries, variable: str) -> Iterator[tuple[Array, Index, str]]:
+    """Yield departures (N,), the numbers of values that are judged by them, and their kind.
 
-    Values without a normal follow, as they are but for their height.
+    Values are judged by their station's normals, or else by the climatology of the place, or else
+    as they are but for their height.
     """
     value = comparable_values(series.value, variable)
-    anomaly = value - monthly_normals(series, value)
-    known = np.isfinite(anomaly)
-    if known.any():
-        yield anomaly, np.flatnonzero(known), True
-    if not known.all():
-        lapse = LAPSE_RATE * series.height[series.station] if variable == "t2m" else 0.0
-        level = value + lapse
-        yield level, np.flatnonzero(~known & np.isfinite(level)), False
+    left = np.isfinite(value)
+    for kind, reference in REFERENCES.items():
+        departure = value - reference(series, variable, value) if left.any() else value
+        chosen = left & np.isfinite(departure)
+        left &= ~chosen
+        if chosen.any():
+            yield departure, np.flatnonzero(chosen), kind
+
+
+def _place_normals(series: StationSeries, variable: str, value: Array) -> Array:
+    """Return the climatology of each value's place and month (N,), NaN for single days."""
+    if not series.monthly:
+        return np.full(len(value), np.nan)
+    climate = station_climate(variable, series.lat, series.lon, series.height)
+    return comparable_values(climate, variable)[series.month, series.station]
+
+
+def _sea_level(series: StationSeries, variable: str, value: Array) -> Array:
+    """Return what the height of each value's station (N,) adds in the standard atmosphere."""
+    if variable != "t2m":
+        return np.zeros(len(value))
+    return -LAPSE_RATE * series.height[series.station]
+
+
+REFERENCES: dict[str, Callable[[StationSeries, str, Array], Array]] = {
+    "normals": lambda series, variable, value: monthly_normals(series, value),
+    "climate": _place_normals,
+    "level": _sea_level,
+}
 
 
 def _as_flags(numbers: Index, count: int) -> Flags:
