@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dpdm.constants import LAPSE_RATE
 from dpdm.fields.packed_climatology import Axis
 from dpdm.fields.reference_climatology import bundled_climatology
 from dpdm.fields.statics import read_bundled_statics
+from dpdm.observations.series import Array, Index, StationSeries
+from dpdm.observations.step_changes import comparable_values
 
-Array = NDArray[np.float64]
-Index = NDArray[np.int64]
 MONTHS = 12
+
+
+def place_normals(series: StationSeries, variable: str) -> Array:
+    """Return the climatology of each value's place and month (N,), NaN for single days.
+
+    It is transformed as values are for comparison.
+    """
+    if not series.monthly:
+        return np.full(len(series.value), np.nan)
+    climate = station_climate(variable, series.lat, series.lon, series.height)
+    return comparable_values(climate, variable)[series.month, series.station]
 
 
 def station_climate(variable: str, lat: Array, lon: Array, height: Array) -> Array:

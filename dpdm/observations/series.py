@@ -28,6 +28,7 @@ MAX_NEIGHBOURS = 10
 CANDIDATES = 40  # nearest stations, of which those with a value are taken
 ROWS_AT_ONCE = 100_000  # bounds the memory
 NORMAL_YEARS = 5  # least values of a calendar month for its normal
+MIN_NEIGHBOURS = 4  # with a value, for a comparison
 SPREAD_OF_MAD = 1.4826  # standard deviation over median absolute deviation, of a Gaussian
 
 

@@ -39,10 +39,10 @@ import pandas as pd
 
 from dpdm.constants import LAPSE_RATE
 from dpdm.observations.columns import OPERATOR_SETTINGS, row_operators
-from dpdm.observations.place_climate import station_climate
+from dpdm.observations.place_climate import place_normals
 from dpdm.observations.rows import copy_lazily, number_groups
 from dpdm.observations.series import (
-    SPREAD_OF_MAD,
+    MIN_NEIGHBOURS,
     Array,
     Flags,
     Index,
@@ -50,25 +50,27 @@ from dpdm.observations.series import (
     make_series,
     monthly_normals,
     neighbour_statistics,
-    row_median,
+)
+from dpdm.observations.station_checks import (
+    ROUNDING,
+    mark_twin_series,
+    mark_unlike_neighbours,
+    warn_of_stations,
 )
 from dpdm.observations.stations import is_for_verification, round_positions
 from dpdm.observations.status import ObsStatus, is_usable, overrule_status
 from dpdm.observations.step_changes import comparable_values, note_step_changes
+from dpdm.observations.usual_difference import usual_difference
 
 CHECKED_VARIABLES = ("t2m", "tp")  # in series and among neighbours
-ROUNDING = {"t2m": 0.05, "tp": 0.02, "sp": 10.0, "msl": 10.0}  # K, mm day-1, Pa
 PLACE_COLUMNS = ("station", "lat", "lon", "y", "x", "component", "trajectory")
 KEY_COLUMNS = (*PLACE_COLUMNS, "time", "end", "variable", "pressure", "channel", "verify")
 MIN_RUN = 4  # equal values in succession
 MAX_CHANCE = 1e-5  # of such a run in a series that is alive
 PRIOR_PAIRS = 400  # weight of all stations in the share of equal pairs of one
 MAX_SHARE = 0.2  # of equal pairs, so that a station that is stuck throughout is found
-MIN_NEIGHBOURS = 4
 WET = 0.5  # mm day-1
 MAX_SPIKE = 5.0  # robust standard deviations
-WINDOW = 25  # values around one, whose median is its station's usual difference
-MIN_SERIES = 8  # values for a usual difference
 # Least spread of differences from neighbours, with a usual difference and without: of departures
 # from the station's normals, of those from the bundled climatology, and of values as they are.
 LEAST_SPREAD = {
@@ -151,7 +153,15 @@ def _mark_contradictions(table: pd.DataFrame, rows: Index, group: Index, differs
 def check_series(table: pd.DataFrame) -> pd.DataFrame:
     """Return observations with repeated values, false droughts, spikes and steps marked."""
     table = copy_lazily(table)
-    checks = (mark_repeated_values, mark_false_droughts, mark_spikes, note_step_changes)
+    warn_of_stations(table)
+    checks = (
+        mark_twin_series,
+        mark_repeated_values,
+        mark_false_droughts,
+        mark_unlike_neighbours,
+        mark_spikes,
+        note_step_changes,
+    )
     for variable in CHECKED_VARIABLES:
         series, count = None, -1
         for check in checks:
@@ -267,14 +277,6 @@ def _departures(series: StationSeries, variable: str) -> Iterator[tuple[Array, I
             yield departure, np.flatnonzero(chosen), kind
 
 
-def _place_normals(series: StationSeries, variable: str, value: Array) -> Array:
-    """Return the climatology of each value's place and month (N,), NaN for single days."""
-    if not series.monthly:
-        return np.full(len(value), np.nan)
-    climate = station_climate(variable, series.lat, series.lon, series.height)
-    return comparable_values(climate, variable)[series.month, series.station]
-
-
 def _sea_level(series: StationSeries, variable: str, value: Array) -> Array:
     """Return what the height of each value's station (N,) adds in the standard atmosphere."""
     if variable != "t2m":
@@ -284,7 +286,7 @@ def _sea_level(series: StationSeries, variable: str, value: Array) -> Array:
 
 REFERENCES: dict[str, Callable[[StationSeries, str, Array], Array]] = {
     "normals": lambda series, variable, value: monthly_normals(series, value),
-    "climate": _place_normals,
+    "climate": lambda series, variable, value: place_normals(series, variable),
     "level": _sea_level,
 }
 
@@ -293,40 +295,3 @@ def _as_flags(numbers: Index, count: int) -> Flags:
     flags = np.zeros(count, dtype=bool)
     flags[numbers] = True
     return flags
-
-
-def usual_difference(station: Index, difference: Array) -> tuple[Array, Array]:
-    """Return a station's usual difference around each value (N,), and the spread about it.
-
-    Both are NaN for stations with fewer than `MIN_SERIES` differences.
-
-    Args:
-        station: The station of each value, increasing.
-        difference: Differences from neighbours, with NaN.
-    """
-    usual, width = np.full((2, len(difference)), np.nan)
-    known = np.flatnonzero(np.isfinite(difference))
-    of, value = station[known], difference[known]
-    count = np.bincount(of, minlength=int(station.max(initial=0)) + 1)
-    middle = running_median(of, value)
-    mad = pd.Series(np.abs(value - middle)).groupby(of).transform("median").to_numpy(float)
-    enough = count[of] >= MIN_SERIES
-    usual[known[enough]] = middle[enough]
-    width[known[enough]] = SPREAD_OF_MAD * mad[enough]
-    return usual, width
-
-
-def running_median(station: Index, value: Array) -> Array:
-    """Return the median of the `WINDOW` values of its station around each value (N,)."""
-    half = WINDOW // 2
-    breaks = np.flatnonzero(np.diff(station, prepend=-1)) if len(station) else np.array([], int)
-    shift = half * np.cumsum(np.isin(np.arange(len(station)), breaks))
-    at = np.arange(len(station)) + shift
-    padded = np.full(len(station) + half * (len(breaks) + 1), np.nan)
-    padded[at] = value
-    median = np.full(len(value), np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW) if len(value) else padded
-    for start in range(0, len(value), 100_000):
-        part = slice(start, start + 100_000)
-        median[part] = row_median(windows[at[part] - half])
-    return median

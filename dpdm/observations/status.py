@@ -39,6 +39,7 @@ class ObsStatus(StrEnum):
     AMBIGUOUS = "ambiguous"  # two values at one time
     REPEATED = "repeated value"
     DRY = "dry among wet neighbours"
+    UNLIKE = "unlike its neighbours"  # for years
     SPIKE = "spike"
     # The row compared with the field.
     OUTSIDE = "outside the domain"
@@ -112,7 +113,8 @@ def status_reasons(table: pd.DataFrame) -> pd.Series:
         >>> list(status_reasons(pd.DataFrame({"status": statuses})))
         ['withheld', 'merged', 'rejected']
     """
-    detailed = "merged|rejected|duplicate|ambiguous|repeated value|dry among wet neighbours|spike"
+    detailed = "merged|rejected|duplicate|ambiguous|repeated value|dry among wet neighbours|spike|"
+    detailed += "unlike its neighbours"
     codes, statuses = pd.factorize(table["status"])  # far fewer than rows
     reasons = pd.Series(statuses).str.replace(rf"^({detailed})\b.*", r"\1", regex=True)
     return pd.Series(reasons.to_numpy()[codes], table.index, dtype=table["status"].dtype)

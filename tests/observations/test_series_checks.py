@@ -13,10 +13,10 @@ from dpdm.observations.series_checks import (
     check_rows,
     check_series,
     least_run,
-    running_median,
 )
 from dpdm.observations.status import status_reasons
 from dpdm.observations.table import read_observations
+from dpdm.observations.usual_difference import running_median
 from tests.helpers.station_networks import at, network
 from tests.helpers.station_tables import table
 
