@@ -43,7 +43,7 @@ def describe_use(table: pd.DataFrame, total: int) -> list[str]:
         total: Number of steps.
     """
     named = "station" in table and (table["station"] != "").all()
-    counted = table.assign(
+    counted = table[["time", "step"]].assign(
         label=label_observations(table),
         why=status_reasons(table),
         name=table["station"] if named else station_names(table),
@@ -59,9 +59,9 @@ def describe_use(table: pd.DataFrame, total: int) -> list[str]:
 
 def _count_groups(counted: pd.DataFrame) -> Iterator[tuple[str, ...]]:
     """Yield a row a variable and status, those in use first."""
-    groups = list(counted.groupby(["label", "why"]))
-    groups.sort(key=lambda group: (group[0][0], group[0][1] != ObsStatus.ASSIMILATED))
-    for (label, why), rows in groups:
+    groups = counted.groupby(["label", "why"]).indices
+    for label, why in sorted(groups, key=lambda key: (key[0], key[1] != ObsStatus.ASSIMILATED)):
+        rows = counted.iloc[groups[label, why]]
         word = "used" if why == ObsStatus.ASSIMILATED else str(why)
         steps = rows.loc[rows["step"] >= 0, "step"].nunique()
         dates = rows["time"].dropna()

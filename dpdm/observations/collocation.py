@@ -46,7 +46,7 @@ def match_steps(
     out = np.full(len(stamps), -1, dtype=np.int64)
     if not known.any():
         return out
-    values = stamps.to_numpy()[known]
+    of, values = pd.factorize(stamps.to_numpy()[known])  # of stations, far fewer than rows
     dated = values.dtype.kind == "M" or hasattr(values[0], "year")
     if dated != (time.dtype.kind in "MO"):
         kind = "dates" if dated else "numbers"
@@ -55,9 +55,8 @@ def match_steps(
             f"and the field's are {'numbers' if dated else 'dates'}.",
             "Give both the same.",
         )
-    out[known] = (
-        _match_dates(values, time, bounds, period) if dated else _match_numbers(values, time)
-    )
+    found = _match_dates(values, time, bounds, period) if dated else _match_numbers(values, time)
+    out[known] = found[of]
     return out
 
 

@@ -27,7 +27,7 @@ class FileLayout:
 
     Attributes:
         source: Name of the file.
-        rows: Number of its rows.
+        rows: Number of its rows, of a NetCDF file of its values.
         columns: The columns that are used.
         ignored: The headings of the others.
         notes: A sentence on each assumption.

@@ -40,6 +40,7 @@ from dpdm.observations.columns import (
     find_columns,
     parse_pressure_level,
 )
+from dpdm.observations.layout import ColumnMeaning, FileLayout
 from dpdm.system import damaged_file_error
 
 ROLE_STANDARD_NAMES = {
@@ -71,20 +72,42 @@ def open_sampling(path: Path) -> xr.Dataset:
         raise damaged_file_error(path, fault) from fault
 
 
-def read_sampling(ds: xr.Dataset, options: ObservationOptions) -> pd.DataFrame:
-    """Read a dataset as a raw table."""
-    if "value" in ds and ds["value"].ndim == 1:
-        return _read_listed_values(ds, options)
-    return _read_sampled_variables(ds, options)
+def read_sampling(
+    ds: xr.Dataset, options: ObservationOptions, source: str
+) -> tuple[pd.DataFrame, FileLayout]:
+    """Read the dataset of a file as a raw table, and what its variables were taken for."""
+    layout = FileLayout(source)
+    listed = "value" in ds and ds["value"].ndim == 1
+    read = _read_listed_values if listed else _read_sampled_variables
+    table = read(ds, options, layout.columns)
+    layout.rows = len(table)
+    edges = {array.attrs.get("bounds") for array in ds.variables.values()}
+    known = {column.heading for column in layout.columns} | edges
+    layout.ignored = [str(name) for name in ds.variables if name not in known]
+    for column in layout.columns:
+        if column.meaning == "elevation" and not ds[column.heading].attrs.get("units"):
+            layout.notes.append(f"{column.heading} has no unit; heights in metres are assumed.")
+    return table, layout
 
 
-def _read_listed_values(ds: xr.Dataset, options: ObservationOptions) -> pd.DataFrame:
+def _describe_roles(ds: xr.Dataset, at: Mapping[str, str]) -> list[ColumnMeaning]:
+    """Return the variables of a file that have a role, with the units of those that need one."""
+    units = {role: "m" if role in LENGTH_COLUMNS else "" for role in at}
+    for role in {*LENGTH_COLUMNS, "pressure", "value", "error"} & at.keys():
+        units[role] = str(ds[at[role]].attrs.get("units", "")) or units[role]
+    return [ColumnMeaning(name, role, units[role]) for role, name in at.items()]
+
+
+def _read_listed_values(
+    ds: xr.Dataset, options: ObservationOptions, columns: list[ColumnMeaning]
+) -> pd.DataFrame:
     """Read a list of values, each with the name of its variable."""
     (dim,) = ds["value"].dims
-    columns = [str(name) for name, a in ds.variables.items() if a.dims in ((dim,), ())]
-    found = find_columns([normalise_heading(name) for name in columns])
-    at = {role: columns[where] for role, where in found.items()}
+    names = [str(name) for name, a in ds.variables.items() if a.dims in ((dim,), ())]
+    found = find_columns([normalise_heading(name) for name in names])
+    at = {role: names[where] for role, where in found.items()}
     at["value"] = "value"
+    columns += _describe_roles(ds, at)
     if "time" in at and "trajectory" not in at:
         ds = ds.assign({at["time"]: decode_time_variable(at["time"], ds.variables[at["time"]])})
     if "variable" not in at:
@@ -115,7 +138,9 @@ def _decode_text(value: Any) -> str:
     return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
 
 
-def _read_sampled_variables(ds: xr.Dataset, options: ObservationOptions) -> pd.DataFrame:
+def _read_sampled_variables(
+    ds: xr.Dataset, options: ObservationOptions, columns: list[ColumnMeaning]
+) -> pd.DataFrame:
     """Read each known variable with its coordinates."""
     at = {role: name for role in ROLE_STANDARD_NAMES if (name := _find_role_coordinate(ds, role))}
     if not {"lat", "lon"} <= at.keys():
@@ -128,6 +153,7 @@ def _read_sampled_variables(ds: xr.Dataset, options: ObservationOptions) -> pd.D
         for role, name in at.items()
         if role != "pressure" or _is_vertical_pressure(ds, at)
     }
+    columns += _describe_roles(ds, at)
     ds = ds.rename(
         {at[role]: role for role in COORDINATE_VARIABLES if role in at and at[role] != role}
     )
@@ -145,7 +171,7 @@ def _read_sampled_variables(ds: xr.Dataset, options: ObservationOptions) -> pd.D
             "Name one: --obs-var t2m=NAME.",
         )
     out = pd.concat(
-        [_flatten_variable(ds, name, at, options) for name in names], ignore_index=True
+        [_flatten_variable(ds, name, at, options, columns) for name in names], ignore_index=True
     )
     out.attrs = _coordinate_units(ds, at)
     return out
@@ -219,9 +245,16 @@ def _is_vertical_pressure(ds: xr.Dataset, at: dict[str, str]) -> bool:
 
 
 def _flatten_variable(
-    ds: xr.Dataset, name: str, at: dict[str, str], options: ObservationOptions
+    ds: xr.Dataset,
+    name: str,
+    at: dict[str, str],
+    options: ObservationOptions,
+    columns: list[ColumnMeaning],
 ) -> pd.DataFrame:
-    """Return one variable's elements with their coordinates, of a grid the finite ones."""
+    """Return one variable's elements with their coordinates, of a grid the finite ones.
+
+    What it and its error were taken for is added to ``columns``.
+    """
     array, old = ds[name].squeeze(), _identifying_name(ds, name, options)
     at = {role: found for role, found in at.items() if _coordinate_applies(role, old, array)}
     coords = {role: ds[found].squeeze() for role, found in at.items()}
@@ -237,6 +270,8 @@ def _flatten_variable(
     )
     unit = options.units.get(name, options.unit(old, str(array.attrs.get("units", ""))))
     error_unit = "" if error is None else str(error.attrs.get("units", ""))
+    columns.append(ColumnMeaning(name, options.name(old, "pressure" in at), unit))
+    columns += [] if error is None else [ColumnMeaning(str(error.name), "error", error_unit)]
     out = out.assign(row=np.arange(1, len(out) + 1), units=unit, error_units=error_unit)
     gridded = coords["lat"].dims != coords["lon"].dims
     return out[np.isfinite(out["value"])] if gridded else out

@@ -21,6 +21,9 @@ the last day), and a day otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -51,8 +54,15 @@ from dpdm.observations.columns import (
     row_variables,
     swapped_coordinates_error,
 )
+from dpdm.observations.rows import copy_lazily, number_groups
 from dpdm.observations.stations import is_for_verification, round_positions
-from dpdm.observations.status import ObsStatus, is_usable, mark_status, status_reasons
+from dpdm.observations.status import (
+    ObsStatus,
+    is_usable,
+    mark_status,
+    overrule_status,
+    status_reasons,
+)
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -60,6 +70,9 @@ MIN_LAND_FRACTION = 0.05  # land fraction of a land cell
 KIND_COLUMNS = ("variable", "operator", "pressure", "channel", *OPERATOR_SETTINGS)
 SERIES_COLUMNS = ("lat", "lon", "variable", "pressure", "channel")
 MERGE_COLUMNS = (*KIND_COLUMNS, "step", "last", "trajectory", "component", "y", "x", "verify")
+GROUP_COLUMNS = ("lat", "lon", *MERGE_COLUMNS)
+COVERAGE_COLUMNS = (*SERIES_COLUMNS, "time", "end")
+FOOTPRINT_COLUMNS = ("lat", "lon", "operator", "factor", "radius")
 
 
 def check_observations(
@@ -84,7 +97,7 @@ def check_observations(
         relief: Largest difference (m) between the heights of a station and of the relief.
         coverage: Least share of a month, season or year that a station's values cover.
     """
-    table = table.copy()
+    table = copy_lazily(table)
     if domain is not None:
         _check_swapped_coordinates(table, domain)
         mark_status(table, ~footprints_in_domain(table, domain), ObsStatus.OUTSIDE)
@@ -107,11 +120,12 @@ def _mark_sparse(
     table: pd.DataFrame, time: xr.DataArray, bounds: xr.DataArray | None, period: str, least: float
 ) -> None:
     """Mark values that cover too little of their month, season or year."""
-    used = table[is_usable(table)]
-    used = used[
-        row_variables(used).isin(used["variable"]).to_numpy() & used["time"].notna().to_numpy()
-    ]
-    if used.empty or not least:
+    if not least:
+        return
+    dated = is_usable(table) & table["time"].notna().to_numpy()
+    used = table.loc[dated, _columns_of(table, (*GROUP_COLUMNS, *COVERAGE_COLUMNS))]
+    used = used[row_variables(used).isin(used["variable"]).to_numpy()]
+    if used.empty:
         return
     groups = _number_groups(used)
     sparse = insufficient_coverage(used, groups, time, bounds, period, least)
@@ -133,33 +147,41 @@ def merge_colocated(table: pd.DataFrame) -> pd.DataFrame:
     The first row gets the mean, weighted by inverse variance, and its error; the status of the
     others names it.
     """
-    used = table[is_usable(table)]
-    group = _number_groups(used)
-    first = used.index[np.unique(group, return_index=True)[1]]
-    weight = 1.0 / used["error"].to_numpy() ** 2
+    rows = np.flatnonzero(is_usable(table))
+    group = _number_groups(table[_columns_of(table, GROUP_COLUMNS)].iloc[rows])
+    several = (np.bincount(group) > 1)[group]
+    if not several.any():
+        return table
+    rows = rows[several]
+    _, begin, group = np.unique(group[several], return_index=True, return_inverse=True)
+    value, error = (table[name].to_numpy(float, copy=True) for name in ("value", "error"))
+    weight = 1.0 / error[rows] ** 2
     total = np.bincount(group, weight)
-    mean = np.bincount(group, weight * used["value"].to_numpy()) / total
-    several = np.bincount(group) > 1
-    out = table.copy()
-    out.loc[first[several], "value"] = mean[several]
-    out.loc[first[several], "error"] = total[several] ** -0.5
-    later = ~used.index.isin(first)
-    out.loc[used.index[later], "status"] = _merge_targets(table, first[group[later]])
+    first = rows[begin]
+    value[first] = np.bincount(group, weight * value[rows]) / total
+    error[first] = total**-0.5
+    out = table.assign(value=value, error=error)
+    later = first[group] != rows
+    overrule_status(out, rows[later], _merge_targets(table, first[group[later]]))
     return out
 
 
-def _number_groups(used: pd.DataFrame) -> NDArray[np.int64]:
+def _number_groups(used: pd.DataFrame) -> Index:
     """Number the groups of one position, step and variable in order of appearance."""
-    columns = ["lat", "lon", "apart", *(name for name in MERGE_COLUMNS if name in used)]
+    columns = [name for name in MERGE_COLUMNS if name in used]
     apart = np.where(row_operators(used).isin(IDENTITY_OPERATORS), -1, np.arange(len(used)))
-    rows = round_positions(used).assign(apart=apart)
-    codes = rows.groupby(columns, sort=False, dropna=False).ngroup()
-    numbers: NDArray[np.int64] = codes.to_numpy(dtype=np.int64)
-    return numbers
+    places = round_positions(used[["lat", "lon"]])
+    keys = (places["lat"], places["lon"], apart, *(used[name] for name in columns))
+    return number_groups(keys)
 
 
-def _merge_targets(table: pd.DataFrame, rows: pd.Index) -> list[str]:
-    targets = table.loc[rows]
+def _columns_of(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    return [name for name in dict.fromkeys(names) if name in table]
+
+
+def _merge_targets(table: pd.DataFrame, rows: Index) -> list[str]:
+    """Return the status of rows that are merged into others, by the numbers of these."""
+    targets = table[["row", "source"]].iloc[rows]
     return [
         ObsStatus.MERGED.of(f"{row} of {source}")
         for row, source in zip(targets["row"], targets["source"], strict=True)
@@ -203,7 +225,8 @@ def _last_moments(means: pd.DataFrame) -> pd.Series:
 
 
 def _check_swapped_coordinates(table: pd.DataFrame, domain: Grid) -> None:
-    located = table[is_usable(table) & table["lat"].notna()]
+    rows = is_usable(table) & table["lat"].notna()
+    located = table.loc[rows, _columns_of(table, FOOTPRINT_COLUMNS)]
     if (
         len(located)
         and not footprints_in_domain(located, domain).any()
@@ -215,8 +238,9 @@ def _check_swapped_coordinates(table: pd.DataFrame, domain: Grid) -> None:
 
 
 def _check_any_used(table: pd.DataFrame, time: xr.DataArray | None) -> None:
-    table = table[~is_for_verification(table)]
-    if not is_usable(table).any():
+    reserved = is_for_verification(table)
+    if not (is_usable(table) & ~reserved).any():
+        table = table[~reserved]
         counts = {why: n for why, n in count_statuses(table).items() if n}
         summary = ", ".join(f"{n} {why}" for why, n in counts.items())
         hint = _remedy(max(counts, key=lambda why: counts[why]), table, time)
@@ -257,7 +281,7 @@ def _mark_land(table: pd.DataFrame, domain: Grid, statics: xr.Dataset, relief: f
         LEVEL_VARIABLES | SATELLITE_VARIABLES
     )
     checked = table.index[is_usable(table) & table["elevation"].notna() & points]
-    part = table.loc[checked]
+    part = table.loc[checked, ["lat", "lon", "elevation"]]
     rows, columns = _nearest_cells(part, domain)
     land = _neighbourhood_max(statics["land_fraction"].values, rows, columns, domain.cyclic)
     off = part["elevation"] - statics["topography"].values[rows, columns]
@@ -282,12 +306,10 @@ def _wrap_columns(columns: Index, width: int, cyclic: bool) -> Index:
 def _neighbourhood_max(field: Array, rows: Index, columns: Index, cyclic: bool) -> Array:
     """Return the largest value of cells and their eight neighbours."""
     height, width = field.shape
-    around = [
-        field[(rows + i).clip(0, height - 1), _wrap_columns(columns + j, width, cyclic)]
-        for i in (-1, 0, 1)
-        for j in (-1, 0, 1)
-    ]
-    largest: Array = np.max(around, axis=0)
+    largest: Array = np.full(len(rows), -np.inf)
+    for i, j in product((-1, 0, 1), repeat=2):
+        at = (rows + i).clip(0, height - 1), _wrap_columns(columns + j, width, cyclic)
+        np.maximum(largest, field[at], out=largest)
     return largest
 
 
@@ -336,22 +358,19 @@ def covered_days(table: pd.DataFrame) -> Array:
 
 def series_days(table: pd.DataFrame) -> Array:
     """Return the days (N,) that each value covers, from the spacing of its station's series."""
-    names = [name for name in SERIES_COLUMNS if name in table]
-    stamps = pd.Series(day_numbers(table["time"]), index=table.index)
-    ordered = table[names].assign(stamp=stamps).drop_duplicates().sort_values("stamp")
-    gaps = ordered.groupby(names, dropna=False)["stamp"].diff()
-    usual = gaps.groupby([ordered[name] for name in names], dropna=False).quantile(
-        0.25, interpolation="lower"
-    )
-    keys = pd.MultiIndex.from_frame(table[names])
-    if len(names) == 1:
-        keys = keys.get_level_values(0)
-    usual_gap = usual.reindex(keys).to_numpy(dtype=float)
+    group = number_groups(table[name] for name in _columns_of(table, SERIES_COLUMNS))
+    stamp = day_numbers(table["time"])
+    order = np.lexsort((stamp, group))
+    gap = np.diff(stamp[order])
+    real = (np.diff(group[order]) == 0) & (gap > 0)  # one value at each time counts
+    gaps = pd.Series(gap[real]).groupby(group[order][1:][real])
+    usual_gap = np.full(group.max(initial=-1) + 1, np.nan)
+    usual = gaps.quantile(0.25, interpolation="lower")
+    usual_gap[usual.index] = usual
+    monthly = [period_of_length(gap) in MONTHS_PER_PERIOD or gap > 31 for gap in usual_gap]
+    days = np.where(monthly, np.inf, usual_gap)[group]
     single = np.where(is_month_stamp(table["time"]), np.inf, 1.0)
-    monthly = np.array(
-        [period_of_length(gap) in MONTHS_PER_PERIOD or gap > 31 for gap in usual_gap]
-    )
-    return np.where(np.isnan(usual_gap), single, np.where(monthly, np.inf, usual_gap))
+    return np.where(np.isnan(days), single, days)
 
 
 def day_numbers(time: pd.Series) -> Array:

@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 
 from dpdm.observations.collocation import date_components
 from dpdm.observations.columns import row_operators
+from dpdm.observations.rows import number_groups
 from dpdm.observations.stations import chord, round_positions, unit_vectors
 from dpdm.observations.status import is_usable
 
@@ -27,6 +28,7 @@ MAX_NEIGHBOURS = 10
 CANDIDATES = 40  # nearest stations, of which those with a value are taken
 ROWS_AT_ONCE = 100_000  # bounds the memory
 NORMAL_YEARS = 5  # least values of a calendar month for its normal
+MIN_NEIGHBOURS = 4  # with a value, for a comparison
 SPREAD_OF_MAD = 1.4826  # standard deviation over median absolute deviation, of a Gaussian
 
 
@@ -106,10 +108,12 @@ def make_series(table: pd.DataFrame, variable: str) -> StationSeries | None:
     chosen = is_usable(table) & (table["variable"] == variable).to_numpy()
     chosen &= row_operators(table).isin(("", "point")).to_numpy()
     chosen &= table[["lat", "lon", "time", "value"]].notna().all(axis=1).to_numpy()
-    rows = table[chosen]
+    names = ["lat", "lon", "elevation", "time", "value"]
+    rows = table.loc[chosen, [*names, "station"] if "station" in table else names]
     if rows.empty or not hasattr(rows["time"].iloc[0], "year"):
         return None
-    parts = date_components(rows["time"].to_numpy())
+    of, dates = pd.factorize(rows["time"].to_numpy())
+    parts = date_components(dates)[of]
     places, station, name = _number_stations(rows)
     hours = _hours(parts)
     monthly, period = _number_periods(parts, hours, station)
@@ -129,8 +133,7 @@ def _number_stations(rows: pd.DataFrame) -> tuple[pd.DataFrame, Index, NDArray[n
     """Return the places of stations, the station of each row, and the names of stations."""
     given = rows["station"] if "station" in rows else pd.Series("", rows.index)
     placed = round_positions(rows[["lat", "lon", "elevation"]]).assign(name=given)
-    keys = placed.groupby(["name", "lat", "lon"], sort=False)
-    station: Index = keys.ngroup().to_numpy(np.int64)
+    station = number_groups(placed[name] for name in ("name", "lat", "lon"))
     places = placed.iloc[np.unique(station, return_index=True)[1]]
     names: NDArray[np.object_] = places["name"].to_numpy(dtype=object)
     return places, station, names

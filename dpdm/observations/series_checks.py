@@ -13,14 +13,14 @@ period. What is marked is not used, and does not count as a neighbour in the che
 - **False droughts.** Zeros in succession are marked where the median of four or more neighbours
   exceeds 0.5 mm/day, by the same probability of a zero among wet neighbours.
 - **Spikes.** Departures from the station's normals of calendar months, or without five years from
-  the sea level of the standard atmosphere, are compared with the median of four or more
-  neighbours:
+  the bundled climatology of the place, are compared with the median of four or more neighbours:
 
   .. math:: z = \frac{d - \operatorname{med}_{\pm 12} d}{\sqrt{\max(s_d, s_0)^2 + s_n^2}}
 
   d is the difference, from which the median of the 25 values around is taken, so that a station
   that has moved is not marked from then on; s_d its robust spread over time, s_n that among the
-  neighbours. Precipitation is compared as log(1 + tp). Beyond `MAX_SPIKE` it is marked.
+  neighbours. Precipitation is compared as log(1 + tp). Beyond `MAX_SPIKE` it is marked. Days and
+  hours without normals are compared at the sea level of the standard atmosphere.
 
 References:
     | Comprehensive Automated Quality Assurance of Daily Surface Observations (Durre et al., 2010)
@@ -32,15 +32,17 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 
 from dpdm.constants import LAPSE_RATE
 from dpdm.observations.columns import OPERATOR_SETTINGS, row_operators
+from dpdm.observations.place_climate import place_normals
+from dpdm.observations.rows import copy_lazily, number_groups
 from dpdm.observations.series import (
-    SPREAD_OF_MAD,
+    MIN_NEIGHBOURS,
     Array,
     Flags,
     Index,
@@ -48,28 +50,33 @@ from dpdm.observations.series import (
     make_series,
     monthly_normals,
     neighbour_statistics,
-    row_median,
+)
+from dpdm.observations.station_checks import (
+    ROUNDING,
+    mark_twin_series,
+    mark_unlike_neighbours,
+    warn_of_stations,
 )
 from dpdm.observations.stations import is_for_verification, round_positions
 from dpdm.observations.status import ObsStatus, is_usable, overrule_status
 from dpdm.observations.step_changes import comparable_values, note_step_changes
+from dpdm.observations.usual_difference import usual_difference
 
 CHECKED_VARIABLES = ("t2m", "tp")  # in series and among neighbours
-ROUNDING = {"t2m": 0.05, "tp": 0.02, "sp": 10.0, "msl": 10.0}  # K, mm day-1, Pa
 PLACE_COLUMNS = ("station", "lat", "lon", "y", "x", "component", "trajectory")
 KEY_COLUMNS = (*PLACE_COLUMNS, "time", "end", "variable", "pressure", "channel", "verify")
 MIN_RUN = 4  # equal values in succession
 MAX_CHANCE = 1e-5  # of such a run in a series that is alive
 PRIOR_PAIRS = 400  # weight of all stations in the share of equal pairs of one
 MAX_SHARE = 0.2  # of equal pairs, so that a station that is stuck throughout is found
-MIN_NEIGHBOURS = 4
 WET = 0.5  # mm day-1
 MAX_SPIKE = 5.0  # robust standard deviations
-WINDOW = 25  # values around one, whose median is its station's usual difference
-MIN_SERIES = 8  # values for a usual difference
-# Least spread of differences from neighbours: of departures from normals, of values as they are
-# with a usual difference, and without.
-LEAST_SPREAD = {"t2m": (0.5, 1.0, 4.0), "tp": (0.35, 0.4, 0.6)}
+# Least spread of differences from neighbours, with a usual difference and without: of departures
+# from the station's normals, of those from the bundled climatology, and of values as they are.
+LEAST_SPREAD = {
+    "t2m": {"normals": (0.5, 4.0), "climate": (0.6, 1.0), "level": (1.0, 4.0)},
+    "tp": {"normals": (0.35, 0.6), "climate": (0.4, 0.5), "level": (0.4, 0.6)},
+}
 
 
 def check_network(table: pd.DataFrame, level: str) -> pd.DataFrame:
@@ -84,25 +91,28 @@ def check_network(table: pd.DataFrame, level: str) -> pd.DataFrame:
     if level == "none":
         return table
     reserved = is_for_verification(table)
-    parts = []
-    for part in (table[~reserved], table[reserved]):
-        if len(part):
-            checked = check_rows(part)
-            parts.append(check_series(checked) if level == "all" else checked)
+    if not reserved.any() or reserved.all():
+        return _check_part(table, level)
+    parts = [_check_part(part, level) for part in (table[~reserved], table[reserved])]
     whole = pd.concat(parts).sort_index()
     return whole.fillna({"note": ""}) if "note" in whole else whole
 
 
+def _check_part(table: pd.DataFrame, level: str) -> pd.DataFrame:
+    checked = check_rows(table)
+    return check_series(checked) if level == "all" else checked
+
+
 def check_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Return observations with duplicates and contradictions marked."""
-    table = table.copy()
+    table = copy_lazily(table)
     points = is_usable(table) & row_operators(table).isin(("", "point")).to_numpy()
     rows = np.flatnonzero(points)
     if not rows.size:
         return table
-    chosen = round_positions(table.iloc[rows])
-    settings = [name for name in (*KEY_COLUMNS, *OPERATOR_SETTINGS) if name in table]
-    group = chosen.groupby(settings, sort=False, dropna=False).ngroup().to_numpy()
+    keys = [name for name in (*KEY_COLUMNS, *OPERATOR_SETTINGS) if name in table]
+    chosen = round_positions(table[[*keys, "value"]].iloc[rows])
+    group = number_groups(chosen[name] for name in keys)
     first = np.unique(group, return_index=True)[1][group]
     value = chosen["value"].to_numpy(float)
     slack = chosen["variable"].map(ROUNDING).fillna(0.0).to_numpy(float) + 1e-9 * np.abs(value)
@@ -142,11 +152,22 @@ def _mark_contradictions(table: pd.DataFrame, rows: Index, group: Index, differs
 
 def check_series(table: pd.DataFrame) -> pd.DataFrame:
     """Return observations with repeated values, false droughts, spikes and steps marked."""
-    table = table.copy()
-    checks = (mark_repeated_values, mark_false_droughts, mark_spikes, note_step_changes)
+    table = copy_lazily(table)
+    warn_of_stations(table)
+    checks = (
+        mark_twin_series,
+        mark_repeated_values,
+        mark_false_droughts,
+        mark_unlike_neighbours,
+        mark_spikes,
+        note_step_changes,
+    )
     for variable in CHECKED_VARIABLES:
+        series, count = None, -1
         for check in checks:
-            series = make_series(table, variable)
+            usable = int(is_usable(table).sum())
+            if usable != count:  # what was marked does not count in later checks
+                series, count = make_series(table, variable), usable
             if series is not None:
                 check(table, series, variable)
     return table
@@ -225,75 +246,52 @@ def spike_scores(series: StationSeries, variable: str) -> tuple[Array, Index]:
     """Return scores z (N,), NaN without enough neighbours, and the number of neighbours (N,)."""
     score = np.full(len(series.value), np.nan)
     number = np.zeros(len(series.value), dtype=np.int64)
-    floors = LEAST_SPREAD[variable]
-    for departure, chosen, normal in _departures(series, variable):
+    for departure, chosen, kind in _departures(series, variable):
         median, spread, count = neighbour_statistics(series, departure, chosen)
         part = series.keep(_as_flags(chosen, len(score)))
         difference = departure[chosen] - median
         difference[count < MIN_NEIGHBOURS] = np.nan
         usual, width = usual_difference(part.station, difference)
         bare = np.isnan(usual)
-        least = np.where(bare, floors[2], floors[0] if normal else floors[1])
+        floors = LEAST_SPREAD[variable][kind]
+        least = np.where(bare, floors[1], floors[0])
         width = np.fmax(np.fmax(width, least), spread)
         score[chosen] = (difference - np.where(bare, 0.0, usual)) / width
         number[chosen] = count
     return score, number
 
 
-def _departures(series: StationSeries, variable: str) -> Iterator[tuple[Array, Index, bool]]:
-    """Yield departures (N,), the numbers of values that have them, and whether from normals.
+def _departures(series: StationSeries, variable: str) -> Iterator[tuple[Array, Index, str]]:
+    """Yield departures (N,), the numbers of values that are judged by them, and their kind.
 
-    Values without a normal follow, as they are but for their height.
+    Values are judged by their station's normals, or else by the climatology of the place, or else
+    as they are but for their height.
     """
     value = comparable_values(series.value, variable)
-    anomaly = value - monthly_normals(series, value)
-    known = np.isfinite(anomaly)
-    if known.any():
-        yield anomaly, np.flatnonzero(known), True
-    if not known.all():
-        lapse = LAPSE_RATE * series.height[series.station] if variable == "t2m" else 0.0
-        level = value + lapse
-        yield level, np.flatnonzero(~known & np.isfinite(level)), False
+    left = np.isfinite(value)
+    for kind, reference in REFERENCES.items():
+        departure = value - reference(series, variable, value) if left.any() else value
+        chosen = left & np.isfinite(departure)
+        left &= ~chosen
+        if chosen.any():
+            yield departure, np.flatnonzero(chosen), kind
+
+
+def _sea_level(series: StationSeries, variable: str, value: Array) -> Array:
+    """Return what the height of each value's station (N,) adds in the standard atmosphere."""
+    if variable != "t2m":
+        return np.zeros(len(value))
+    return -LAPSE_RATE * series.height[series.station]
+
+
+REFERENCES: dict[str, Callable[[StationSeries, str, Array], Array]] = {
+    "normals": lambda series, variable, value: monthly_normals(series, value),
+    "climate": lambda series, variable, value: place_normals(series, variable),
+    "level": _sea_level,
+}
 
 
 def _as_flags(numbers: Index, count: int) -> Flags:
     flags = np.zeros(count, dtype=bool)
     flags[numbers] = True
     return flags
-
-
-def usual_difference(station: Index, difference: Array) -> tuple[Array, Array]:
-    """Return a station's usual difference around each value (N,), and the spread about it.
-
-    Both are NaN for stations with fewer than `MIN_SERIES` differences.
-
-    Args:
-        station: The station of each value, increasing.
-        difference: Differences from neighbours, with NaN.
-    """
-    usual, width = np.full((2, len(difference)), np.nan)
-    known = np.flatnonzero(np.isfinite(difference))
-    of, value = station[known], difference[known]
-    count = np.bincount(of, minlength=int(station.max(initial=0)) + 1)
-    middle = running_median(of, value)
-    mad = pd.Series(np.abs(value - middle)).groupby(of).transform("median").to_numpy(float)
-    enough = count[of] >= MIN_SERIES
-    usual[known[enough]] = middle[enough]
-    width[known[enough]] = SPREAD_OF_MAD * mad[enough]
-    return usual, width
-
-
-def running_median(station: Index, value: Array) -> Array:
-    """Return the median of the `WINDOW` values of its station around each value (N,)."""
-    half = WINDOW // 2
-    breaks = np.flatnonzero(np.diff(station, prepend=-1)) if len(station) else np.array([], int)
-    shift = half * np.cumsum(np.isin(np.arange(len(station)), breaks))
-    at = np.arange(len(station)) + shift
-    padded = np.full(len(station) + half * (len(breaks) + 1), np.nan)
-    padded[at] = value
-    median = np.full(len(value), np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW) if len(value) else padded
-    for start in range(0, len(value), 100_000):
-        part = slice(start, start + 100_000)
-        median[part] = row_median(windows[at[part] - half])
-    return median

@@ -39,6 +39,7 @@ class ObsStatus(StrEnum):
     AMBIGUOUS = "ambiguous"  # two values at one time
     REPEATED = "repeated value"
     DRY = "dry among wet neighbours"
+    UNLIKE = "unlike its neighbours"  # for years
     SPIKE = "spike"
     # The row compared with the field.
     OUTSIDE = "outside the domain"
@@ -71,7 +72,8 @@ IN_USE = (ObsStatus.ASSIMILATED, ObsStatus.WITHHELD, ObsStatus.VERIFICATION)
 
 def is_usable(table: pd.DataFrame) -> NDArray[np.bool_]:
     """Tell which rows passed all checks so far."""
-    return has_status(table, ObsStatus.USABLE)
+    found: NDArray[np.bool_] = (table["status"] == ObsStatus.USABLE.value).to_numpy(bool)
+    return found
 
 
 def has_status(table: pd.DataFrame, *statuses: ObsStatus) -> NDArray[np.bool_]:
@@ -84,14 +86,18 @@ def mark_status(
     table: pd.DataFrame, wrong: NDArray[np.bool_] | pd.Series[bool], why: ObsStatus
 ) -> None:
     """Set the status of rows, in place, that have none yet."""
-    table.loc[np.asarray(wrong, bool) & is_usable(table), "status"] = why.value
+    chosen = np.asarray(wrong, bool) & is_usable(table)
+    if chosen.any():
+        table.loc[chosen, "status"] = why.value
 
 
 def overrule_status(
     table: pd.DataFrame, rows: NDArray[np.int64], why: str | Sequence[str]
 ) -> None:
     """Set the status of rows by their numbers, in place, whatever it was before."""
-    table.iloc[rows, table.columns.get_loc("status")] = str(why) if isinstance(why, str) else why
+    if rows.size:
+        text = str(why) if isinstance(why, str) else why
+        table.iloc[rows, table.columns.get_loc("status")] = text
 
 
 def accept(table: pd.DataFrame) -> pd.DataFrame:
@@ -108,5 +114,8 @@ def status_reasons(table: pd.DataFrame) -> pd.Series:
         >>> list(status_reasons(pd.DataFrame({"status": statuses})))
         ['withheld', 'merged', 'rejected']
     """
-    detailed = "merged|rejected|duplicate|ambiguous|repeated value|dry among wet neighbours|spike"
-    return table["status"].str.replace(rf"^({detailed})\b.*", r"\1", regex=True)
+    detailed = "merged|rejected|duplicate|ambiguous|repeated value|dry among wet neighbours|spike|"
+    detailed += "unlike its neighbours"
+    codes, statuses = pd.factorize(table["status"])  # far fewer than rows
+    reasons = pd.Series(statuses).str.replace(rf"^({detailed})\b.*", r"\1", regex=True)
+    return pd.Series(reasons.to_numpy()[codes], table.index, dtype=table["status"].dtype)

@@ -153,13 +153,17 @@ def difference_from_neighbours(
     if len(near) < MIN_REFERENCES:
         return np.full(matrix.shape[1], np.nan)
     others = matrix[near].reshape(len(near), -1, 12)
+    years = np.isfinite(others).any(axis=(0, 2))
+    others = others[:, years]
     regional = np.zeros(others.shape[1:])
     for _ in range(FIT_ROUNDS):
         departure = others - _mean_by_month(others - regional)[:, None]
         regional = row_median(departure.reshape(len(near), -1).T).reshape(regional.shape)
         regional = np.nan_to_num(regional)
     few = np.isfinite(others).sum(axis=0) < MIN_REFERENCES
-    difference = matrix[station].reshape(-1, 12) - np.where(few, np.nan, regional)
+    difference = np.full((len(years), 12), np.nan)
+    own_years = matrix[station].reshape(-1, 12)[years]
+    difference[years] = own_years - np.where(few, np.nan, regional)
     difference = difference - _mean_by_month(difference[None])
     result: Array = difference.ravel()
     return result

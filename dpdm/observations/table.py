@@ -216,8 +216,7 @@ def _read_observation_file(
         if opened is None:
             raw, layout = _read_text(path, options, stations, faults)
         else:
-            raw, layout = read_sampling(opened, options), FileLayout(path.name)
-            layout.rows = len(raw)
+            raw, layout = read_sampling(opened, options, path.name)
         if raw.empty and not faults.count:
             raise DpdmError("it has no observation.", "Add rows.")
         table = _canonical_table(raw, path.name, options, channels, faults)

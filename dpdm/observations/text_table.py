@@ -33,7 +33,7 @@ OBSERVATION_COLUMNS_HINT = (
 SEPARATORS = ",;\t|"
 MAX_COLUMN_COUNT = 10_000  # columns
 MAX_UNPACKED = 1 << 30  # bytes of a compressed file
-CHUNK = 20_000  # rows
+CHUNK = 500  # rows, fewer than make Python look for garbage
 GZIP_SIGNATURE = b"\x1f\x8b"
 Strings = NDArray[Any]
 

@@ -62,13 +62,14 @@ def convert_to_canonical_units(table: pd.DataFrame, faults: Faults) -> None:
     for column in ("value", "error"):
         table[column] = table[column].mask(is_missing_code(table[column].to_numpy()))
     meaning = row_variables(table)
-    variables = table[identity & (meaning != "")]
-    keys = [meaning, "units", "error_units", variables["time"].isna()]
-    for (name, unit, of_error, _), rows in variables.groupby(keys).groups.items():
+    units = table.loc[identity & (meaning != ""), ["units", "error_units"]]
+    keys = [meaning, "units", "error_units", table["time"].isna()]
+    for (name, unit, of_error, _), rows in units.groupby(keys).groups.items():
         with faults.catch():
             _convert_rows(table, rows, OBSERVED_VARIABLES[name], unit, of_error or unit, faults)
-    others = table[operator.isin((*SAME_UNIT_OPERATORS, *OPERATOR_UNITS)) & (meaning != "")]
-    for (name, unit, of), rows in others.groupby([meaning, "units", operator]).groups.items():
+    others = operator.isin((*SAME_UNIT_OPERATORS, *OPERATOR_UNITS)) & (meaning != "")
+    units = table.loc[others, ["units"]]
+    for (name, unit, of), rows in units.groupby([meaning, "units", operator]).groups.items():
         to = OPERATOR_UNITS.get(of, OBSERVED_VARIABLES[name].units)
         with faults.catch():
             _scale_rows(table, rows, of, unit, to)
@@ -193,8 +194,10 @@ def assign_errors(
     meaning = row_variables(table)
     bare = open_rows & table["error"].isna()
     table["usual_error"] = bare & ~table["variable"].isin(errors) & ~meaning.isin(errors)
-    _check_operators(table[bare], meaning[bare], faults)
-    for (name, known), rows in table[bare].groupby(["variable", meaning[bare]]).groups.items():
+    columns = [name for name in ("row", "variable", "operator") if name in table]
+    _check_operators(table.loc[bare, columns], meaning[bare], faults)
+    names = table.loc[bare, ["variable"]]
+    for (name, known), rows in names.groupby(["variable", meaning[bare]]).groups.items():
         with faults.catch():
             table.loc[rows, "error"] = _usual_error(
                 str(name), known, table.loc[rows], errors, channels

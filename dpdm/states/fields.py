@@ -39,6 +39,7 @@ from dpdm.observations.observation_operator import (
     values_and_errors,
 )
 from dpdm.observations.quality_control import check_observations
+from dpdm.observations.rows import copy_lazily
 from dpdm.observations.status import ObsStatus, mark_status
 from dpdm.operators.geometry import globe_layout
 from dpdm.operators.registry import AMOUNT_OPERATORS, WIND_OPERATORS, ObsLocations
@@ -281,7 +282,7 @@ class FieldSpace:
 
     def screen(self, table: pd.DataFrame, coverage: float = 0.0) -> pd.DataFrame:
         """Return observations with the status and the step of each."""
-        table, coarse = table.copy(), self.coarse
+        table, coarse = copy_lazily(table), self.coarse
         mark_status(table, ~table["variable"].isin(self.names), ObsStatus.NO_VARIABLE)
         time = coarse["time"] if "time" in coarse.dims else None
         period, bounds = period_of_length(self.prior.contract.cadence), coarse.get("time_bnds")

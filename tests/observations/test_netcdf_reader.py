@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.observations.layout import FileLayout
 from dpdm.observations.table import read_observations
 
 EXACT = 1e-12  # a scale and an offset in float64
@@ -152,3 +153,49 @@ def test_a_truncated_file_is_refused(tmp_path):
     with pytest.raises(DpdmError, match="cannot be read") as fault:
         read_observations([tmp_path / "obs.nc"])
     assert fault.value.what.startswith(f"{tmp_path / 'obs.nc'} cannot be read")
+
+
+def layout_lines(folder: Path, ds: xr.Dataset, **said) -> list[str]:
+    layouts: list[FileLayout] = []
+    netcdf(folder, ds, on_layout=layouts.append, **said)
+    return [" ".join(line.split()) for line in layouts[0].lines()]
+
+
+def test_what_the_variables_of_a_file_were_taken_for_is_described(tmp_path):
+    ds = STATIONS.assign(remark=("station", ["x", "y"]))
+    assert layout_lines(tmp_path, ds) == [
+        "obs.nc: 6 rows", "time -> time", "where -> lat", "across -> lon",
+        "alt -> elevation [km]", "name -> station", "temperature -> t2m [degC]",
+        "doubt -> error [K]", "not used: remark",
+    ]  # fmt: skip
+
+
+def test_heights_without_a_unit_are_assumed_to_be_in_metres(tmp_path):
+    ds = STATIONS.copy()
+    ds["alt"] = ds["alt"].drop_attrs().assign_attrs(standard_name="altitude")
+    lines = layout_lines(tmp_path, ds)
+    assert "alt -> elevation [m]" in lines
+    assert lines[-1] == "alt has no unit; heights in metres are assumed."
+
+
+def test_a_list_of_values_and_variables_on_levels_are_described(tmp_path):
+    listed = xr.Dataset(
+        {
+            "value": ("obs", [10.0], {"units": "degC"}),
+            "variable": ("obs", ["t2m"]),
+            "latitude": ("obs", [10.0]),
+            "longitude": ("obs", [10.0]),
+            "quality": ("obs", [1]),
+        }
+    )
+    assert layout_lines(tmp_path, listed) == [
+        "obs.nc: 1 row", "latitude -> lat", "longitude -> lon", "variable -> variable",
+        "value -> value [degC]", "not used: quality",
+    ]  # fmt: skip
+    sonde = xr.Dataset(
+        {"t": (("plev",), [271.0, 260.0], {"units": "K"})},
+        {"plev": ("plev", [700.0, 500.0], {"units": "hPa"}), "lat": 47.0, "lon": 8.0},
+    )
+    assert layout_lines(tmp_path, sonde) == [
+        "obs.nc: 2 rows", "lat -> lat", "lon -> lon", "plev -> pressure [hPa]", "t -> t [K]",
+    ]  # fmt: skip

@@ -1,5 +1,7 @@
 """Observations compared with one another: what is wrong is found, and what is right is kept."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,9 +13,10 @@ from dpdm.observations.series_checks import (
     check_rows,
     check_series,
     least_run,
-    running_median,
 )
 from dpdm.observations.status import status_reasons
+from dpdm.observations.table import read_observations
+from dpdm.observations.usual_difference import running_median
 from tests.helpers.station_networks import at, network
 from tests.helpers.station_tables import table
 
@@ -126,6 +129,26 @@ def test_spikes_are_found(rain: bool, size: float) -> None:
     assert np.isin(wrong, spikes).mean() >= 0.95
     assert len(set(spikes) - set(wrong)) <= 3
     assert checked["status"].iloc[spikes[0]].startswith(f"spike: {'-' if size < 0 else '+'}")
+
+
+KOREA = Path(__file__).parents[2] / "sample_data" / "korea_stations.csv"
+
+
+@pytest.mark.parametrize(("months", "size", "least"), [(12, 5, 0.6), (1, 10, 0.7)])
+def test_spikes_of_short_records_are_found_by_the_climatology(
+    months: int, size: float, least: float
+) -> None:
+    """Of a station's single year, and of a single month, no normals are known."""
+    rows = read_observations([KOREA])
+    rows = rows[(rows["variable"] == "t2m") & (rows["time"].dt.month <= months)]
+    rows = rows.reset_index(drop=True)
+    assert (check_series(rows)["status"] == "").all()
+    rng = np.random.default_rng(0)
+    wrong = rng.choice(len(rows), 4 * months, replace=False)
+    rows.loc[wrong, "value"] += size * rng.choice([-1, 1], len(wrong))
+    spikes = status_reasons(check_series(rows)) == "spike"
+    assert spikes[wrong].mean() >= least
+    assert spikes.sum() == spikes[wrong].sum()
 
 
 def test_a_single_month_is_compared_at_one_height() -> None:
