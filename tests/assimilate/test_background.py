@@ -1,71 +1,98 @@
-"""The error of the coarse field against the exact Gaussian posterior."""
+"""The error of the background against the exact Gaussian posterior."""
 
 import numpy as np
 import pytest
-import torch
+from scipy import sparse
 
-from dpdm.assimilate.background import build_coarse_error, condition_error, innovation_covariance
-from dpdm.errors import DpdmError
-from dpdm.fields.grid import Grid, refine_grid
+from dpdm.assimilate.anomaly_law import AnomalyLaw, stated_law
+from dpdm.assimilate.background import BackgroundError, StepError
+from dpdm.fields.grid import Grid
 
-SOURCE = Grid(np.arange(30.0, 40, 2.5), np.arange(120.0, 132, 2.5))
-TARGET = refine_grid(SOURCE, (0.5, 0.5))
-LAT, LON = np.array([31.2, 36.0, 33.3]), np.array([121.4, 129.9, 125.0])
-CHANNEL, ERROR = torch.tensor([0, 0, 1]), torch.tensor([0.5, 1.0, 0.3])
-LAW = build_coarse_error(["t2m", "tp"], SOURCE, TARGET, {"t2m": 2.0, "tp": 0.7}, 300.0)
-assert LAW is not None
-
-
-def test_the_error_has_its_spread_and_length() -> None:
-    """One metre of z is one standard deviation, and far places know nothing of each other."""
-    g = LAW.response(LAT, LON, torch.tensor([0, 0, 0]))
-    cells = LAW.response(np.array([32.5]), np.array([125.0]), torch.tensor([0]))
-    assert float((cells @ cells.T)[0, 0]) == pytest.approx(4.0, rel=1e-9)  # at a coarse centre
-    between = np.exp(-((LAW.length**-1 * 6371 * np.radians(2.5)) ** 2) / 2)
-    north = LAW.response(np.array([35.0]), np.array([125.0]), torch.tensor([0]))
-    assert float((cells @ north.T)[0, 0]) == pytest.approx(4 * between, rel=1e-6)
-    assert float((g @ g.T).diagonal().max()) <= 4.0 + 1e-9  # a lerp of unit variances
+GRID = Grid(np.arange(31.0, 35.0, 0.5), np.arange(130.0, 134.0, 0.5))
+LAND = np.linspace(0, 1, 64).reshape(8, 8)
+LAWS = (
+    AnomalyLaw((0.5, 1.0), 0.3, land=0.4, lapse=2.0, bias=0.5, lengths=(60.0, 400.0)),
+    stated_law(0.7, 150.0),
+)
+ERROR = BackgroundError(GRID, LAND, {"DJF": LAWS}, (False, True))
+CELLS = np.array([9, 20, 20, 47])
+CHANNEL, HEIGHT = np.array([0, 0, 1, 1]), np.array([0.3, -0.1, 0.2, 0.0])
+VARIANCE = np.array([0.09, 0.25, 0.04, 0.01])
 
 
-def test_the_field_is_what_the_stations_see() -> None:
-    z = torch.randn(2, 20)
-    field = LAW.field(z)
-    row, column = 7, 11
-    lat, lon = TARGET.lat[[row]], TARGET.lon[[column]]
-    for channel in (0, 1):
-        seen = LAW.response(lat, lon, torch.tensor([channel])) @ z[channel]
-        torch.testing.assert_close(seen[0], field[channel, row, column], rtol=1e-9, atol=1e-9)
+def observed(law: StepError) -> sparse.csr_matrix:
+    """Return the response of observations of single cells."""
+    rows = np.arange(4), CHANNEL * 64 + CELLS
+    jacobian = sparse.csr_matrix((np.ones(4), rows), (4, 128))
+    return law.response(jacobian, CHANNEL, HEIGHT)
+
+
+def test_stations_see_the_field_and_their_controls() -> None:
+    """The lapse rate and the bias change stations of their variable, and no field."""
+    law, rng = ERROR.at("DJF"), np.random.default_rng(0)
+    response, z = observed(law), rng.standard_normal((2, law.width))
+    field = law.field(z).reshape(2, 64)
+    controls = np.where(CHANNEL == 0, 2.0 * HEIGHT * z[0, -2] + 0.5 * z[0, -1], 0.0)
+    np.testing.assert_allclose(response.values(z), field[CHANNEL, CELLS] + controls, rtol=1e-10)
+    np.testing.assert_allclose(response.controls(z), controls, atol=1e-12)
+
+
+def test_the_covariance_is_that_of_the_law() -> None:
+    """Of one cell: the squares of its parts; between variables: none."""
+    cover = observed(ERROR.at("DJF")).covariance
+    contrast = (LAND.ravel()[9] - 1) ** 2
+    own = 0.5**2 + 1.0**2 + 0.4**2 * contrast + (2.0 * 0.3) ** 2 + 0.5**2
+    assert cover[0, 0] == pytest.approx(own, rel=1e-10)
+    assert cover[2, 2] == pytest.approx(0.7**2, rel=1e-10)
+    assert not cover[:2, 2:].any()
+    assert 0 < cover[0, 1] < own
+
+
+def test_stated_errors_are_in_physical_units() -> None:
+    """Where the transform is flat, so is the error in transformed values."""
+    slope = np.stack([np.full(GRID.shape, 9.0), np.full(GRID.shape, 0.25)])
+    cover = observed(ERROR.at("DJF", slope)).covariance
+    assert cover[2, 2] == pytest.approx((0.7 * 0.25) ** 2, rel=1e-10)
+    assert cover[0, 0] == pytest.approx(observed(ERROR.at("DJF")).covariance[0, 0], rel=1e-10)
 
 
 def test_matheron_s_rule_draws_from_the_exact_posterior() -> None:
     """Affine in the draws: mean and covariance are exact, without any sampling."""
-    g, miss = LAW.response(LAT, LON, CHANNEL), torch.tensor([1.0, -2.0, 0.4])
+    law = ERROR.at("DJF")
+    response, miss = observed(law), np.array([1.0, -2.0, 0.4, 0.1])
+    solver, count = response.solver(VARIANCE), 2 * law.width
 
-    def draw(z: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
-        return condition_error(g, ERROR, CHANNEL, miss, z, e)[0]
+    def draw(z: np.ndarray, e: np.ndarray) -> np.ndarray:
+        return solver.condition(miss, z.reshape(2, -1), e).ravel()
 
-    zero, none = torch.zeros(2, 20), torch.zeros(3)
-    mean = draw(zero, none)
-    units = [torch.cat([row[None], zero[:1]]) for row in torch.eye(20)]
-    columns = [draw(u, none) - mean for u in units]
-    columns += [draw(zero, e) - mean for e in torch.eye(3)]
-    root = torch.stack(columns, dim=1)
-    a, r = g[:2], torch.diag(ERROR[:2] ** 2)
-    gain = torch.linalg.solve(a @ a.T + r, a).T
-    torch.testing.assert_close(mean, gain @ miss[:2], rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(root @ root.T, torch.eye(20) - gain @ a, rtol=1e-8, atol=1e-9)
-
-
-def test_channels_are_independent() -> None:
-    whole = innovation_covariance(LAW.response(LAT, LON, CHANNEL), ERROR, CHANNEL)
-    assert not whole[:2, 2].any()
-    assert whole[0, 1] > 0
+    mean = draw(np.zeros(count), np.zeros(4))
+    columns = [draw(unit, np.zeros(4)) - mean for unit in np.eye(count)]
+    columns += [draw(np.zeros(count), unit) - mean for unit in np.eye(4)]
+    root, g = np.stack(columns, axis=1), response.matrix.toarray()
+    gain = np.linalg.solve(g @ g.T + np.diag(VARIANCE), g).T
+    np.testing.assert_allclose(mean, gain @ miss, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(solver.mean(miss).ravel(), mean, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(root @ root.T, np.eye(count) - gain @ g, atol=1e-9)
 
 
-def test_what_is_not_stated_is_not_there_and_strangers_are_refused() -> None:
-    assert build_coarse_error(["t2m"], SOURCE, TARGET, {}, 300.0) is None
-    with pytest.raises(DpdmError, match="names sp"):
-        build_coarse_error(["t2m"], SOURCE, TARGET, {"sp": 1.0}, 300.0)
-    large = Grid(np.arange(-88.75, 90, 2.5), np.arange(0.0, 360, 2.5))
-    with pytest.raises(DpdmError, match="10368"):
-        build_coarse_error(["t2m"], large, large, {"t2m": 1.0}, 300.0)
+def test_controls_are_known_better_with_stations() -> None:
+    spread = observed(ERROR.at("DJF")).solver(VARIANCE).control_spread()
+    assert (spread[0] < 1).all()
+    np.testing.assert_allclose(spread[1], 1.0)  # a stated law has none
+
+
+def test_pairs_of_members_are_opposite_and_pairs_differ() -> None:
+    law = ERROR.at("DJF")
+    draws = [law.draw(0, member, "1895-01") for member in range(4)]
+    np.testing.assert_array_equal(draws[0], -draws[1])
+    np.testing.assert_array_equal(draws[2], -draws[3])
+    assert abs(np.corrcoef(draws[0].ravel(), draws[2].ravel())[0, 1]) < 0.2
+
+
+def test_coarse_cells_get_the_long_lengths_only() -> None:
+    law, coarse = ERROR.at("DJF"), Grid(np.array([31.75, 33.75]), np.array([130.75, 132.75]))
+    z = np.random.default_rng(1).standard_normal((2, law.width))
+    every = law.coarse_field(z, coarse, 0.0)
+    long = law.coarse_field(z, coarse, 100.0)
+    np.testing.assert_allclose(every[1], long[1])  # 150 km alone
+    assert np.abs(every[0] - long[0]).max() > 0.05
