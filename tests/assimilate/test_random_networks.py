@@ -12,8 +12,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.assimilate.analysis import Analysis
-from dpdm.assimilate.background import CoarseError, build_coarse_error
-from dpdm.fields.grid import Grid, grid_of
+from dpdm.assimilate.background import BackgroundError
+from dpdm.assimilate.background_error import ESTIMATED, build_background_error
+from dpdm.fields.grid import Grid
 from dpdm.fields.reference_climatology import open_climatology
 from dpdm.fields.regrid import coarsen_fields
 from dpdm.observations.status import ObsStatus
@@ -42,7 +43,7 @@ class Setup:
     variables: tuple[str, ...]
     guidance: str
     corrections: int
-    law: bool
+    law: str
 
 
 def draw_setup(number: int) -> Setup:
@@ -58,7 +59,7 @@ def draw_setup(number: int) -> Setup:
         variables=(("t2m",), ("tp",), ("t2m", "tp"))[rng.integers(3)],
         guidance=GUIDANCES[number % 4 if number % 8 > 3 else 0],
         corrections=int(rng.integers(2)),
-        law=coarse and bool(rng.random() < 0.4),
+        law=("", "stated", "estimated")[rng.integers(3)] if coarse else "",
     )
 
 
@@ -121,12 +122,13 @@ def observe(exact: xr.DataArray, setup: Setup, rng: np.random.Generator) -> pd.D
     return pd.DataFrame(rows).assign(step=0, status=ObsStatus.ASSIMILATED)
 
 
-def coarse_error(setup: Setup, space: FieldSpace) -> CoarseError | None:
-    if not setup.law:
-        return None
-    return build_coarse_error(
-        space.names, grid_of(space.coarse), space.grid, {"t2m": 1.0, "tp": 0.3}, 200.0
-    )
+def background_error(
+    setup: Setup, space: FieldSpace, table: pd.DataFrame
+) -> BackgroundError | None:
+    """Return the error of the background: none, stated, or estimated."""
+    errors = {"": {}, "stated": {"t2m": 1.0, "tp": 0.3}, "estimated": {"": ESTIMATED}}
+    options = AssimilationOptions(coarse_error=errors[setup.law], coarse_length=200.0)
+    return build_background_error(space, table, options)
 
 
 @pytest.fixture
@@ -142,7 +144,7 @@ def test_no_network_diverges(number: int) -> None:
     space, table = space_of(setup.place, setup.coarse), network(setup, np.random.default_rng(number))
     options = AssimilationOptions(guidance=setup.guidance, corrections=setup.corrections)
     space = replace(space, sampler=guide_sampler(space.sampler, space.prior, options))
-    analysis = Analysis(space, table, 0.0, coarse_error(setup, space))
+    analysis = Analysis(space, table, 0.0, background_error(setup, space, table))
     (member,) = analysis.members(0, [0])
     x = space.normalise(member, 0)
     assert float(x.abs().max()) < MAX_NORMALISED_VALUE / 100
