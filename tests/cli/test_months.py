@@ -177,7 +177,7 @@ def test_an_observation_of_a_month_reaches_that_month(here: Path, stamp: str) ->
     })  # fmt: skip
     frame.to_csv("stations.csv", index=False)
     done("assimilate", "stations.csv", "out.nc", "--coarse", "in.nc", "--prior",
-         "prior.safetensors", "--members", 2, "--report", "report.csv")  # fmt: skip
+         "prior.safetensors", "--members", 2, "--steps", 2, "--report", "report.csv")  # fmt: skip
     report = pd.read_csv("report.csv")
     assert (report["status"] == "assimilated").all()
     with xr.open_dataset("out.nc") as out:
