@@ -21,7 +21,9 @@ that of its latitude and season.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -96,6 +98,9 @@ class AnomalyLaw:
         return f"{self.total:.2g} ({parts}){more}"
 
 
+Laws = Mapping[str, Sequence[AnomalyLaw]]
+
+
 def default_law(channel: VariableSpec, lat: float, season: str) -> AnomalyLaw:
     """Return the law of a variable at a latitude in a season, before any data.
 
@@ -133,3 +138,26 @@ def season_of(month: int) -> str:
         ['DJF', 'DJF', 'MAM', 'JJA', 'year']
     """
     return SEASONS[month % 12 // 3] if month else ALL_YEAR
+
+
+def laws_as_json(laws: Laws) -> dict[str, list[dict[str, Any]]]:
+    """Return laws by season as a mapping of plain values.
+
+    Example:
+        >>> laws = {"DJF": (AnomalyLaw((0.3, 0.4), 0.2, lengths=(40.0, 1080.0)),)}
+        >>> import json
+        >>> laws_of_json(json.loads(json.dumps(laws_as_json(laws)))) == laws
+        True
+    """
+    return {season: [asdict(law) for law in each] for season, each in laws.items()}
+
+
+def laws_of_json(values: Mapping[str, Any]) -> Laws:
+    """Return laws of `laws_as_json`."""
+    return {
+        season: tuple(
+            AnomalyLaw(**{k: tuple(v) if isinstance(v, list) else v for k, v in law.items()})
+            for law in each
+        )
+        for season, each in values.items()
+    }

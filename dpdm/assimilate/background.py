@@ -23,7 +23,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,14 +31,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from dpdm.assimilate.anomaly_law import AnomalyLaw
+from dpdm.assimilate.anomaly_law import AnomalyLaw, Laws
 from dpdm.assimilate.smooth_fields import SmoothFields, kernel_matrix
 from dpdm.diffusion.noise import draw_noise
 from dpdm.fields.grid import Grid
 
 Array = NDArray[np.float64]
 CONTROLS = ("lapse rate", "bias")
-Laws = Mapping[str, Sequence[AnomalyLaw]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +140,9 @@ class StepError:
                 total += values.T.reshape(total.shape)
         return total
 
-    def response(self, jacobian: sparse.csr_matrix, channel: NDArray[np.int64], height: Array) -> Response:
+    def response(
+        self, jacobian: sparse.csr_matrix, channel: NDArray[np.int64], height: Array
+    ) -> Response:
         """Return the response of observations.
 
         Args:

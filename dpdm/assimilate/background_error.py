@@ -7,25 +7,32 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from dpdm.assimilate.anomaly_law import ALL_YEAR, AnomalyLaw, default_law, season_of, stated_law
+from dpdm.assimilate.anomaly_law import (
+    ALL_YEAR,
+    SEASONS,
+    AnomalyLaw,
+    default_law,
+    laws_of_json,
+    season_of,
+    stated_law,
+)
 from dpdm.assimilate.background import BackgroundError
-from dpdm.assimilate.law_estimation import MAX_STEPS, StepDepartures, estimate_law
+from dpdm.assimilate.law_estimation import StepDepartures, estimate_law
+from dpdm.assimilate.law_record import sample_record, spread
 from dpdm.assimilate.smooth_fields import unit_vectors
 from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
 from dpdm.fields.time import is_dated, step_months
 from dpdm.observations.observation_operator import operator_names
-from dpdm.observations.status import ObsStatus, has_status
 from dpdm.operators.geometry import globe_layout
 from dpdm.operators.interpolation import point_operator
 from dpdm.prior.normaliser import TRANSFORMS
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationOptions
-
-import torch
 
 Array = NDArray[np.float64]
 COAST_KM = 40.0  # scale over which the contrast of land and sea changes
@@ -48,15 +55,36 @@ def build_background_error(
         return None
     check_size(space)
     land = smooth_land(space)
+    estimated = any(math.isnan(value) for value in stated.values())
+    record = sample_record(space, table) if estimated else (space, table)
     laws: dict[str, list[AnomalyLaw]] = {}
-    for season in sorted({season_of_step(space, step) for step in space.steps}):
+    for season in find_seasons(space):
         laws[season] = [
-            estimate_variable(space, table, land, season, name)
+            estimate_variable(*record, land, season, name)
             if math.isnan(stated[name]) else stated_law(stated[name], options.coarse_length)
             for name in space.names
         ]  # fmt: skip
-    relative = tuple(not math.isnan(stated[name]) for name in space.names)
-    return BackgroundError(space.grid, land, laws, relative)
+    return BackgroundError(space.grid, land, laws, is_stated(stated))
+
+
+def restore_background_error(
+    space: FieldSpace, laws: Mapping[str, object], options: AssimilationOptions
+) -> BackgroundError:
+    """Return the error of the background with laws of `BackgroundError.as_json`."""
+    stated = state_errors(space, options.coarse_error)
+    return BackgroundError(space.grid, smooth_land(space), laws_of_json(laws), is_stated(stated))
+
+
+def is_stated(stated: Mapping[str, float]) -> tuple[bool, ...]:
+    """Tell for which variables a standard deviation in physical units is stated."""
+    return tuple(not math.isnan(value) for value in stated.values())
+
+
+def find_seasons(space: FieldSpace) -> list[str]:
+    """Return the seasons of a space: all four around the climatology, else those of its steps."""
+    if space.background and season_of_step(space, 0) != ALL_YEAR:
+        return list(SEASONS)
+    return sorted({season_of_step(space, step) for step in space.steps})
 
 
 def state_errors(space: FieldSpace, stated: Mapping[str, float]) -> dict[str, float]:
@@ -114,10 +142,7 @@ def estimate_variable(
     """Return the law of a variable in a season, estimated from its stations."""
     channel = space.prior.normaliser.channels[space.names.index(name)]
     lat = float(space.grid.lat.mean())
-    rows = table[
-        has_status(table, ObsStatus.ASSIMILATED)
-        & (table["variable"] == name).to_numpy() & (operator_names(table) == "point")
-    ]  # fmt: skip
+    rows = table[(table["variable"] == name).to_numpy() & (operator_names(table) == "point")]
     steps = [step for step in space.steps if season_of_step(space, step) == season]
     seen = rows["step"].isin(steps)
     if seen.any():
@@ -131,9 +156,7 @@ def season_departures(
     space: FieldSpace, rows: pd.DataFrame, land: Array
 ) -> Iterator[StepDepartures]:
     """Yield the departures of up to `MAX_STEPS` steps, spread over those with observations."""
-    steps = np.unique(rows["step"])
-    chosen = np.unique(np.linspace(0, len(steps) - 1, MAX_STEPS).round().astype(int))
-    for step in steps[chosen] if len(steps) else []:
+    for step in spread(np.unique(rows["step"])):
         yield step_departures(space, rows[rows["step"] == step], land, int(step))
 
 
