@@ -170,6 +170,7 @@ def test_a_setting_that_is_known_to_be_biased_is_warned_of() -> None:
         ("--bbox 1,2,3,4", "--bbox applies to fields"),
         ("--climatology era5", "--climatology applies to fields"),
         ("--coarse-error t2m=1", "--coarse-error applies to fields"),
+        ("--dates 1993,1994", "--dates applies to fields"),
         ("--grid currents.nc", "fields of 8 by 8 cells, the prior's components"),
     ],
 )
