@@ -71,8 +71,10 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
     "Repeatable.",
 )  # fmt: skip
 @click.option(
-    "--coarse-error", multiple=True, callback=options.parse_numbers, metavar="VAR=STD",
-    help="Error standard deviation of the coarse input, as in t2m=1.5. Repeatable.",
+    "--coarse-error", multiple=True, callback=options.parse_coarse_error,
+    metavar="auto|VAR=STD",
+    help="Error of the coarse input: its standard deviation, as in t2m=1.5, or auto for a law that "
+    "is estimated from the stations, the default without --coarse. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--coarse-length", type=POSITIVE, default=300.0, show_default=True, metavar="KM",

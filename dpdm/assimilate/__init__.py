@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from math import isnan
 
 import numpy as np
 import pandas as pd
@@ -56,6 +57,10 @@ def assimilate(
     request = Request(files, path.stem, ensemble, options, read_sounder(options, loaded))
     analysis = prepare_analysis(loaded, request, pass_notes(notify))
     settings = analysis_settings(analysis.space, request)
+    if analysis.error is not None:
+        settings |= analysis.error.notes(loaded.normaliser.names)
+        for line in analysis.error.describe(loaded.normaliser.names):
+            notify(line)
     provenance = ensemble_provenance(path, files.inputs, settings)
     observed = ", ".join(p.name for p in files.observations)
     title = f"Analyses of {observed} with the prior {path.stem}"
@@ -178,5 +183,8 @@ def analysis_settings(space: StateSpace, request: Request) -> dict[str, object]:
     settings |= {"guidance": options.guidance or contract.sampling["guidance"]}
     for option in ("errors", "coarse_error"):
         stated = getattr(options, option)
-        settings |= {f"{option}_{name}": value for name, value in stated.items()}
+        settings |= {
+            f"{option}_{name or 'of_all'}": "auto" if isnan(value) else value
+            for name, value in stated.items()
+        }
     return settings | space.notes

@@ -83,19 +83,20 @@ class AnomalyLaw:
         """Return the standard deviation of a departure over land, on the height of the relief."""
         return float(np.sqrt(np.square(self.stds).sum()))
 
-    def describe(self) -> str:
+    def describe(self, units: str = "") -> str:
         """Return the law in a line.
 
         Example:
-            >>> AnomalyLaw((0.3, 0.4), 0.2, lengths=(40.0, 1080.0)).describe()
-            '0.5 (0.3 at 40 km, 0.4 at 1080 km), stations 0.2'
+            >>> AnomalyLaw((0.3, 0.4), 0.2, lapse=2, lengths=(40.0, 1080.0)).describe("K")
+            '0.5 K (0.3 at 40 km, 0.4 at 1080 km); stations 0.2, each km of height 2'
         """
         scales = zip(self.stds, self.lengths, strict=True)
         parts = ", ".join(f"{std:.2g} at {length:.0f} km" for std, length in scales)
-        others = {"stations": self.noise, "land and sea": self.land, "a km of height": self.lapse,
-                  "network": self.bias}  # fmt: skip
-        more = "".join(f", {name} {value:.2g}" for name, value in others.items() if value)
-        return f"{self.total:.2g} ({parts}){more}"
+        others = {"stations": self.noise, "land against sea": self.land,
+                  "each km of height": self.lapse, "network": self.bias}  # fmt: skip
+        more = ", ".join(f"{name} {value:.2g}" for name, value in others.items() if value)
+        total = f"{self.total:.2g} {units}".strip()
+        return f"{total} ({parts})" + (f"; {more}" if more else "")
 
 
 Laws = Mapping[str, Sequence[AnomalyLaw]]
@@ -149,7 +150,13 @@ def laws_as_json(laws: Laws) -> dict[str, list[dict[str, Any]]]:
         >>> laws_of_json(json.loads(json.dumps(laws_as_json(laws)))) == laws
         True
     """
-    return {season: [asdict(law) for law in each] for season, each in laws.items()}
+    return {
+        season: [
+            {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(law).items()}
+            for law in each
+        ]
+        for season, each in laws.items()
+    }
 
 
 def laws_of_json(values: Mapping[str, Any]) -> Laws:

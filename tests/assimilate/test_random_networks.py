@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dpdm.assimilate.analysis import Analysis
 from dpdm.assimilate.background import BackgroundError
-from dpdm.assimilate.background_error import ESTIMATED, build_background_error
+from dpdm.assimilate.background_error import build_background_error
 from dpdm.fields.grid import Grid
 from dpdm.fields.reference_climatology import open_climatology
 from dpdm.fields.regrid import coarsen_fields
@@ -21,7 +21,7 @@ from dpdm.observations.status import ObsStatus
 from dpdm.prior import Prior, find_prior, load_prior
 from dpdm.states.field_domain import make_field_space
 from dpdm.states.fields import FieldSpace
-from dpdm.states.options import AssimilationOptions, EnsembleOptions
+from dpdm.states.options import ESTIMATED, AssimilationOptions, EnsembleOptions
 from dpdm.states.sampling import MAX_NORMALISED_VALUE, guide_sampler
 
 SETUPS = 56
