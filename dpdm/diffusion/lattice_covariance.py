@@ -76,12 +76,18 @@ class LatticeCorrelation:
         smooth: Fields = torch.fft.irfft2(hat, s=self.torus)
         return smooth[..., : self.shape[0], : self.shape[1]]
 
+    @cached_property
+    def offsets(self) -> Tensor:
+        """Give the correlations at all offsets of rows and columns, (2 H, 2 W), flattened."""
+        rows, columns = (torch.arange(-n, n) % m for n, m in zip(self.shape, self.torus, strict=True))
+        return self.table[rows[:, None], columns].flatten()
+
     def between(self, cells: Tensor) -> Tensor:
         """Return the correlations (P, P) of cells, numbered row by row."""
-        row, column = cells // self.shape[1], cells % self.shape[1]
-        height, width = self.torus
-        index = ((row[:, None] - row) % height) * width + (column[:, None] - column) % width
-        return self.table.flatten()[index]
+        height, width = self.shape
+        place = cells // width * 2 * width + cells % width
+        middle = 2 * height * width + width
+        return self.offsets[place[:, None] - place + middle]
 
 
 @dataclass(frozen=True)
@@ -109,18 +115,20 @@ class LevelCovariance:
     def observed(self, jacobian: Tensor) -> Tensor:
         """Return A V A^T (N, N) of a sparse Jacobian A (N, C H W)."""
         jacobian = jacobian.coalesce()
-        (value, cell), weight = jacobian.indices(), jacobian.values().double()
-        used, index = cell.unique(return_inverse=True)
-        weight = weight * self.variance.double().flatten().sqrt().to(weight)[cell]
-        part = torch.sparse_coo_tensor(
-            torch.stack([value, index]), weight, (len(jacobian), len(used)), check_invariants=False
-        )
-        plane = self.variance[0].numel()
-        channel = used // plane
-        cover = self.correlation.between((used % plane).cpu()).to(weight)
-        cover = cover * (channel[:, None] == channel)
-        total: Tensor = torch.sparse.mm(part, torch.sparse.mm(part, cover.T.contiguous()).T)
-        return total
+        (value, cell), weight = jacobian.indices().cpu(), jacobian.values().cpu().double()
+        weight = weight * self.variance.cpu().double().flatten().sqrt()[cell]
+        channel = cell // self.variance[0].numel()
+        total = torch.zeros(len(jacobian), len(jacobian), dtype=torch.float64)
+        for number in channel.unique():  # variables are independent
+            chosen = channel == number
+            used, index = (cell[chosen] % self.variance[0].numel()).unique(return_inverse=True)
+            links = torch.sparse_coo_tensor(
+                torch.stack([value[chosen], index]), weight[chosen],
+                (len(jacobian), len(used)), check_invariants=False,
+            )  # fmt: skip
+            half = torch.sparse.mm(links, self.correlation.between(used))
+            total += torch.sparse.mm(links, half.T.contiguous())
+        return total.to(self.variance.device)
 
 
 class FieldCovariance:
