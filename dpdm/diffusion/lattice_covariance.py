@@ -8,8 +8,8 @@ contains the domain, whose spectrum has no negative value, so V is symmetric and
 semi-definite by construction.
 
 **The length** shrinks with the noise level, because the large scales emerge from the noise first.
-Measured autocorrelations of :math:`(x - \hat x) / D^{1/2}`, on ERA5 months of Indochina and normals
-of East Asia, at factors of 4 and 10 and without coarse fields, are those of
+Measured autocorrelations of :math:`(x - \hat x) / D^{1/2}`, on ERA5 months of Indochina and
+normals of East Asia, at factors of 4 and 10 and without coarse fields, are those of
 
 .. math:: 1 / \ell = 1 / L + 0.27 \, (s / \sigma)^{0.8}
 
@@ -62,12 +62,14 @@ class LatticeCorrelation:
         )  # fmt: skip
         distance = (y[:, None] ** 2 + x**2).sqrt()
         spectrum = torch.fft.rfft2((-distance / self.length).exp()).real.clamp_min(0)
-        return spectrum / torch.fft.irfft2(spectrum, s=self.torus)[0, 0]
+        unit: Tensor = spectrum / torch.fft.irfft2(spectrum, s=self.torus)[0, 0]
+        return unit
 
     @cached_property
     def table(self) -> Tensor:
         """Give the correlation of the first cell of the torus with every cell."""
-        return torch.fft.irfft2(self.spectrum, s=self.torus)
+        table: Tensor = torch.fft.irfft2(self.spectrum, s=self.torus)
+        return table
 
     def filter(self, fields: Fields, root: bool = False) -> Fields:
         """Return K times fields (..., H, W), or a field of that correlation from white noise."""
@@ -79,7 +81,9 @@ class LatticeCorrelation:
     @cached_property
     def offsets(self) -> Tensor:
         """Give the correlations at all offsets of rows and columns, (2 H, 2 W), flattened."""
-        rows, columns = (torch.arange(-n, n) % m for n, m in zip(self.shape, self.torus, strict=True))
+        rows, columns = (
+            torch.arange(-n, n) % m for n, m in zip(self.shape, self.torus, strict=True)
+        )
         return self.table[rows[:, None], columns].flatten()
 
     def between(self, cells: Tensor) -> Tensor:
@@ -108,8 +112,7 @@ class LevelCovariance:
         return root * self.correlation.filter(root * x)
 
     def draw(self, noise: Fields) -> Fields:
-        """Return a draw of N(0, V) from standard normal noise (..., C, H, W), near the edges
-        of somewhat less variance."""
+        """Return a draw from normal noise (..., C, H, W); its variance is less near the edges."""
         return self.variance.sqrt().to(noise) * self.correlation.filter(noise, root=True)
 
     def observed(self, jacobian: Tensor) -> Tensor:
@@ -163,7 +166,8 @@ class FieldCovariance:
             own = sigma / self.inflation
             variance = self.inflation**2 * self.variance(own)
             rate = 1 / self.length + NOISE_RATE * (self.deviation / own) ** NOISE_POWER
-            correlation = LatticeCorrelation(tuple(variance.shape[1:]), 1 / rate, self.cyclic)
+            height, width = variance.shape[1:]
+            correlation = LatticeCorrelation((height, width), 1 / rate, self.cyclic)
             self.levels[sigma] = LevelCovariance(variance, correlation)
         return self.levels[sigma]
 
