@@ -55,7 +55,7 @@ Tangent = Callable[[Fields], Values]
 
 SHORT = 0.5  # share of a correction below which it counts as shortened
 MAX_DENSE_VALUES = 2000  # values whose covariance is factorised at each noise level
-JACOBIAN_ROWS = 64  # rows of a Jacobian that are computed at a time
+JACOBIAN_ROWS = 16  # rows of a Jacobian that are computed at a time
 
 
 @dataclass

@@ -26,6 +26,7 @@ from dpdm.states.sampling import MAX_NORMALISED_VALUE, guide_sampler
 SETUPS = 52
 ROWS, COLUMNS, FACTOR, STEPS = 16, 20, 4, 8
 PLACES = ((35.0, 136.0, 7), (46.0, 7.0, 1), (-3.0, 100.0, 4))  # south, west, month
+RNG = np.random.default_rng(0)
 GUIDANCES = ("law", "mmps", "sda", "dps")
 Array = NDArray[np.float64]
 
@@ -161,3 +162,28 @@ def test_no_network_diverges(number: int) -> None:
     if setup.guidance == "law" and setup.coarse:
         assert float((departure**2).mean()) < 3, setup
         assert space.sampler.steps_taken.short == 0
+
+
+def test_rain_is_compared_by_its_logarithm_and_temperature_as_it_is() -> None:
+    space = space_of(0, coarse=True)
+    table = network(replace(draw_setup(0), place=0, stations=5, variables=("t2m", "tp")), RNG)
+    operator, value, error = space.modelled_observation(table)
+    fields = torch.rand(2, *space.shape) + torch.tensor([280.0, 3.0])[:, None, None]
+    plain, modelled = space.operator(table)(fields), operator(fields)
+    observed, std = (torch.from_numpy(table[n].to_numpy(copy=True)) for n in ("value", "error"))
+    for found, exact in ((modelled, plain), (value, observed)):
+        torch.testing.assert_close(found[..., :5], exact[..., :5])
+        torch.testing.assert_close(found[..., 5:], exact[..., 5:].log1p())
+    torch.testing.assert_close(error[:5], std[:5])
+    torch.testing.assert_close(error[5:], torch.asinh(std[5:] / (1 + observed[5:])))
+
+
+def test_guidance_can_make_it_rain() -> None:
+    """Where a member is dry, the derivative of an amount is that of a little of it."""
+    posterior = space_of(0, coarse=True).posterior(0)
+    dry = (-2 - posterior.base) / posterior.scale
+    x = dry[None].requires_grad_()
+    rain = posterior.physical(x)[:, 1]
+    assert not rain.any()
+    (slope,) = torch.autograd.grad(rain.sum(), x)
+    torch.testing.assert_close(slope[0, 1], posterior.scale[1])
