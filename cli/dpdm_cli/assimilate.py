@@ -61,7 +61,7 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
 )  # fmt: skip
 @click.option(
     "--iterations", type=options.integer("iterations", 1),
-    help="Conjugate gradient steps of --guidance mmps, or the maximum of law.  "
+    help="Krylov dimensions of --guidance mmps, or most conjugate gradient steps of law.  "
     "[default: 3 or 20]",
 )  # fmt: skip
 @click.option("--zeta", type=POSITIVE, help="Guidance strength of --guidance dps.  [default: 1]")

@@ -116,7 +116,7 @@ class ObservationSection:
         coarse_length: Correlation length of that error, km.
         reject: Innovation, in standard deviations, beyond which an observation is rejected.
         withhold: Fraction of the stations that is withheld for verification.
-        guidance: "sda", "mmps" or "dps"; empty for the prior's default.
+        guidance: "law", "mmps", "sda" or "dps"; empty for the prior's default.
         rename: Canonical names by the names in the files.
         units: Units by canonical name, if missing or wrong in the files.
         coverage: Fraction of a month, season or year that a station's values must cover.

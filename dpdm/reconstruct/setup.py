@@ -9,6 +9,7 @@ ledger records it, and missing output is drawn again.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -30,7 +31,7 @@ from dpdm.assimilate.background_error import (
     set_station_errors,
 )
 from dpdm.assimilate.check import pass_notes
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.driver_climate import select_stencil
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
 from dpdm.observations.status import IN_USE, has_status
@@ -60,6 +61,10 @@ from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationOptions
 from dpdm.system import sha256
 
+SHORT_STEPS = (
+    "Some steps of guidance would have overshot, and were shortened to less than half. Set "
+    'guidance = "law" in [observations].'
+)
 UNSTABLE_COLUMNS = ["source", "row", "note"]  # which may change where files of observations grow
 
 
@@ -85,6 +90,8 @@ class UnitSampler:
             return UnitResult(np.stack([m.astype(np.float32) for m in space.members(0, numbers)]))
         analysis = Analysis(space, work.rows, self.options.reject, self.error)
         members = np.stack([m.astype(np.float32) for m in analysis.members(0, numbers)])
+        if space.sampler.steps_taken.short:
+            warnings.warn(SHORT_STEPS, DpdmWarning, stacklevel=2)
         equivalents = np.ascontiguousarray(analysis.analysis[:, numbers])
         status = tuple(analysis.table["status"])
         return UnitResult(members, analysis.prior, equivalents, status)
