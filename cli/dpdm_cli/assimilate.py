@@ -73,8 +73,8 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
 @click.option(
     "--coarse-error", multiple=True, callback=options.parse_coarse_error,
     metavar="auto|VAR=STD",
-    help="Error of the coarse input: its standard deviation, as in t2m=1.5, or auto for a law that "
-    "is estimated from the stations, the default without --coarse. Repeatable.",
+    help="Error of the coarse input: its standard deviation, as in t2m=1.5, or auto to estimate "
+    "its law from the stations, the default without --coarse. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--coarse-length", type=POSITIVE, default=300.0, show_default=True, metavar="KM",

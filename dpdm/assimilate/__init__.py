@@ -13,6 +13,7 @@ import pandas as pd
 from dpdm.assimilate.analysis import Analysis, guide_space, screen
 from dpdm.assimilate.background_error import build_background_error, set_station_errors
 from dpdm.assimilate.check import describe_files, describe_use, pass_notes
+from dpdm.assimilate.controls import add_controls, describe_controls
 from dpdm.assimilate.departures import departures, misfit_warnings, summarise_departures
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.metrics import Row
@@ -70,9 +71,12 @@ def assimilate(
             writer.write(block)
             progress(min(done, analysis.total), analysis.total)
         if files.report is not None:
-            report = guard_formulas(departures(analysis.table, analysis.prior, analysis.analysis))
-            lines = report.to_csv(index=False, float_format=REPORT_FLOAT_FORMAT)
+            report = departures(analysis.table, analysis.prior, analysis.analysis)
+            report = add_controls(report, analysis.controls, loaded.normaliser.names)
+            lines = guard_formulas(report).to_csv(index=False, float_format=REPORT_FLOAT_FORMAT)
             write_text(files.report, lines, overwrite)
+    for line in describe_controls(analysis.controls, loaded.normaliser.names):
+        notify(line)
     rows = summarise_departures(analysis.table, analysis.prior, analysis.analysis)
     for sentence in (*short_step_warning(analysis.space.sampler), *misfit_warnings(rows)):
         warnings.warn(sentence, DpdmWarning, stacklevel=2)

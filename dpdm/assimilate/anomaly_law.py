@@ -1,4 +1,4 @@
-r"""The distribution of a variable's departure from its background, and of stations from the fields.
+r"""The distribution of the departures of a background, and of stations from the fields.
 
 In transformed values (K; log(1 + mm/day)) a station that observes the field f, with the
 background's departure b, reports
@@ -22,7 +22,7 @@ that of its latitude and season.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -74,9 +74,9 @@ class AnomalyLaw:
 
     def with_values(self, values: tuple[float, ...]) -> AnomalyLaw:
         """Return the law with other standard deviations, in the order of `values`."""
-        names = [field.name for field in fields(self)][1:5]
-        others = dict(zip(names, values[len(self.stds) :], strict=True))
-        return replace(self, stds=tuple(values[: len(self.stds)]), **others)
+        count = len(self.stds)
+        noise, land, lapse, bias = values[count:]
+        return AnomalyLaw(values[:count], noise, land, lapse, bias, self.lengths)
 
     @property
     def total(self) -> float:
@@ -113,7 +113,7 @@ def default_law(channel: VariableSpec, lat: float, season: str) -> AnomalyLaw:
     """
     std = anomaly_std(channel, lat, season)
     stds = tuple(std * float(np.sqrt(share)) for share in SHARES[channel.transform])
-    return AnomalyLaw(stds, *(std * share for share in (NOISE, LAND, LAPSE, BIAS)))
+    return AnomalyLaw(stds, NOISE * std, LAND * std, LAPSE * std, BIAS * std)
 
 
 def anomaly_std(channel: VariableSpec, lat: float, season: str) -> float:
@@ -161,10 +161,9 @@ def laws_as_json(laws: Laws) -> dict[str, list[dict[str, Any]]]:
 
 def laws_of_json(values: Mapping[str, Any]) -> Laws:
     """Return laws of `laws_as_json`."""
-    return {
-        season: tuple(
-            AnomalyLaw(**{k: tuple(v) if isinstance(v, list) else v for k, v in law.items()})
-            for law in each
-        )
-        for season, each in values.items()
-    }
+    return {season: tuple(map(_law_of_json, laws)) for season, laws in values.items()}
+
+
+def _law_of_json(values: Mapping[str, Any]) -> AnomalyLaw:
+    lists = {name: tuple(values[name]) for name in ("stds", "lengths")}
+    return AnomalyLaw(**{**values, **lists})

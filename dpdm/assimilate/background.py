@@ -143,7 +143,7 @@ class StepError:
     @property
     def width(self) -> int:
         """Return the number of entries of z of a variable, with its controls."""
-        return self.stds.shape[1] + len(CONTROLS)
+        return int(self.stds.shape[1]) + len(CONTROLS)
 
     def field(self, z: Array) -> Array:
         """Return the departure b (C, H, W) of z (C, n + 2)."""

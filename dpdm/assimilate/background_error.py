@@ -30,7 +30,6 @@ from dpdm.fields.time import is_dated, step_months
 from dpdm.observations.observation_operator import operator_names
 from dpdm.operators.geometry import globe_layout
 from dpdm.operators.interpolation import point_operator
-from dpdm.prior.normaliser import TRANSFORMS
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import ESTIMATED, AssimilationOptions
 

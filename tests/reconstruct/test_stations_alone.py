@@ -60,7 +60,8 @@ def test_it_is_what_assimilation_gives_to_the_bit() -> None:
     plan(('grid = "target.nc"', "bbox = [101, 103, 19, 21]"))
     done(*RUN.split())
     done("reconstruct", "--verify", "plan.toml", "out")
-    words = f"--prior prior.safetensors --members 2 --steps 2 --bbox {BOX} --coarse-error t2m=1.5 --coarse-error tp=0.5"
+    words = f"--prior prior.safetensors --members 2 --steps 2 --bbox {BOX}"
+    words += " --coarse-error t2m=1.5 --coarse-error tp=0.5"
     done("assimilate", "stations.csv", "fine.nc", *words.split())
     with opened(Path("out")) as ours, xr.open_dataset("fine.nc") as its:
         dates = [str(date)[:7] for date in ours["time"].values]
