@@ -137,10 +137,15 @@ def analyse(
     return prepare_analysis(load_prior(prior), Request(files, prior.stem, ensemble, observations))
 
 
-def own_normals(values: pd.DataFrame, analysis: Analysis) -> pd.DataFrame:
-    """Return each station's normal of each month (station, month), NaN below ten years."""
+def own_normals(
+    values: pd.DataFrame, analysis: Analysis, base: tuple[str, str] = ("0", "9")
+) -> pd.DataFrame:
+    """Return each station's normal of each month (station, month), NaN below ten years.
+
+    All are of 1981 to 2010 for anomalies, whose base must be the same; else of the whole record.
+    """
     held = analysis.table.loc[has_status(analysis.table, ObsStatus.WITHHELD), "station"].unique()
-    record = values[~values["station"].isin(held)]
+    record = values[~values["station"].isin(held) & values["time"].between(*base)]
     amounts = record[NAMES["tp"]] / pd.to_datetime(record["time"]).dt.days_in_month
     record = record.assign(
         t2m=record[NAMES["t2m"]] + 273.15, tp=np.log1p(amounts), month=record["time"].str[5:7]
@@ -237,7 +242,7 @@ def judge_anomalies(values: pd.DataFrame, options: Namespace) -> None:
             )
     print(common.table(HEAD, rows))
     figures = {f"{row[0]} {row[1]}": dict(zip(HEAD[2:], row[2:], strict=True)) for row in rows}
-    mean = {n: float(np.mean([r[12] for r in rows if r[1] == n])) for n in ("t2m", "tp")}
+    mean = {n: float(np.mean([r[HEAD.index("dpdm")] for r in rows if r[1] == n])) for n in ("t2m", "tp")}
     common.close(
         "japan", figures | mean,
         {"t2m (kernel .379)": common.target(mean["t2m"], most=0.379),
@@ -247,7 +252,7 @@ def judge_anomalies(values: pd.DataFrame, options: Namespace) -> None:
 
 def anomalies_of(analysis: Analysis, values: pd.DataFrame) -> pd.DataFrame:
     """Return all rows with their station's normal exchanged for the climatology of its place."""
-    normals, parts = own_normals(values, analysis), []
+    normals, parts = own_normals(values, analysis, ("1981", "2010-13")), []
     space = analysis.space
     assert isinstance(space, FieldSpace)
     for step in space.steps:
