@@ -242,7 +242,10 @@ def judge_anomalies(values: pd.DataFrame, options: Namespace) -> None:
             )
     print(common.table(HEAD, rows))
     figures = {f"{row[0]} {row[1]}": dict(zip(HEAD[2:], row[2:], strict=True)) for row in rows}
-    mean = {n: float(np.mean([r[HEAD.index("dpdm")] for r in rows if r[1] == n])) for n in ("t2m", "tp")}
+    mean = {
+        n: float(np.mean([r[HEAD.index("dpdm")] for r in rows if r[1] == n]))
+        for n in ("t2m", "tp")
+    }
     common.close(
         "japan", figures | mean,
         {"t2m (kernel .379)": common.target(mean["t2m"], most=0.379),

@@ -170,7 +170,7 @@ def with_error(
     name: str, space: FieldSpace, table: pd.DataFrame, prior: Array, out: NDArray[np.bool_]
 ) -> tuple[pd.DataFrame, BackgroundError | None]:
     """Return the table with its errors, and the error of the coarse field, of an analysis."""
-    held = table.assign(status=np.where(out, *IN_USE[::-1]))
+    held = table.assign(status=np.where(out, ObsStatus.WITHHELD, ObsStatus.ASSIMILATED))
     if name == STATED:
         return state_error(space, held, prior, out)
     if name != ESTIMATE:
