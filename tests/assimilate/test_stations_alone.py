@@ -117,7 +117,7 @@ def test_errors_of_the_user_stay() -> None:
 
 
 def test_stations_move_the_whole_field_and_far_from_them_it_is_uncertain() -> None:
-    """All say three kelvin more than the climatology: the field follows as far as its law lets it."""
+    """All say three kelvin more: the field follows as far as its law lets it."""
     table = network(MONTHS, rain=False)
     write(table)
     done(*SMALL.split(), "--members", "8")
