@@ -59,8 +59,8 @@ def assimilate(
     analysis = prepare_analysis(loaded, request, pass_notes(notify))
     settings = analysis_settings(analysis.space, request)
     if analysis.error is not None:
-        settings |= analysis.error.notes(loaded.normaliser.names)
-        for line in analysis.error.describe(loaded.normaliser.names):
+        settings |= analysis.error.notes(loaded.normaliser.channels)
+        for line in analysis.error.describe(loaded.normaliser.channels):
             notify(line)
     provenance = ensemble_provenance(path, files.inputs, settings)
     observed = ", ".join(p.name for p in files.observations)
@@ -75,7 +75,7 @@ def assimilate(
             report = add_controls(report, analysis.controls, loaded.normaliser.names)
             lines = guard_formulas(report).to_csv(index=False, float_format=REPORT_FLOAT_FORMAT)
             write_text(files.report, lines, overwrite)
-    for line in describe_controls(analysis.controls, loaded.normaliser.names):
+    for line in describe_controls(analysis.controls, loaded.normaliser.channels):
         notify(line)
     rows = summarise_departures(analysis.table, analysis.prior, analysis.analysis)
     for sentence in (*short_step_warning(analysis.space.sampler), *misfit_warnings(rows)):

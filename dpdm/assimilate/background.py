@@ -35,6 +35,7 @@ from dpdm.assimilate.anomaly_law import AnomalyLaw, Laws
 from dpdm.assimilate.smooth_fields import SmoothFields, kernel_matrix
 from dpdm.diffusion.noise import draw_noise
 from dpdm.fields.grid import Grid
+from dpdm.prior.normaliser import VariableSpec
 
 Array = NDArray[np.float64]
 CONTROLS = ("lapse rate", "bias")
@@ -62,24 +63,22 @@ class BackgroundError:
         """Tell whether the law of any variable was estimated from stations."""
         return not all(self.relative)
 
-    def describe(self, names: Sequence[str]) -> Iterator[str]:
+    def describe(self, channels: Sequence[VariableSpec]) -> Iterator[str]:
         """Yield each estimated law in a line."""
-        for number, name in enumerate(names):
-            if self.relative[number]:
-                continue
-            units = "log(1 + mm/day)" if name == "tp" else "K" if name == "t2m" else ""
-            for season, laws in self.laws.items():
-                yield f"{name}, {season}: the background's error is {laws[number].describe(units)}"
+        for number, channel in enumerate(channels):
+            if not self.relative[number]:
+                for season, laws in self.laws.items():
+                    text = laws[number].describe(channel.transformed_units)
+                    yield f"{channel.name}, {season}: the background's error is {text}"
 
-    def notes(self, names: Sequence[str]) -> dict[str, object]:
+    def notes(self, channels: Sequence[VariableSpec]) -> dict[str, object]:
         """Return the estimated laws for the attributes of a file."""
-        if not self.estimated:
-            return {}
         return {
-            f"background_error_{name}": "; ".join(
-                f"{season}: {laws[number].describe()}" for season, laws in self.laws.items()
+            f"background_error_{channel.name}": "; ".join(
+                f"{season}: {laws[number].describe(channel.transformed_units)}"
+                for season, laws in self.laws.items()
             )
-            for number, name in enumerate(names) if not self.relative[number]
+            for number, channel in enumerate(channels) if not self.relative[number]
         }  # fmt: skip
 
     @cached_property

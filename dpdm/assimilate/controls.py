@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from dpdm.constants import LAPSE_RATE
+from dpdm.prior.normaliser import VariableSpec
 
 Array = NDArray[np.float64]
 COLUMNS = ("lapse_departure", "network_bias")
@@ -35,29 +37,40 @@ class Controls:
     spread: Array
 
 
-def describe_controls(controls: Mapping[int, Controls], names: Sequence[str]) -> Iterator[str]:
+def describe_controls(
+    controls: Mapping[int, Controls], channels: Sequence[VariableSpec]
+) -> Iterator[str]:
     """Yield a line on each variable whose stations have control variables."""
     if not controls:
         return
     mean = np.mean([each.mean for each in controls.values()], axis=0)
     spread = np.mean([each.spread for each in controls.values()], axis=0)
     count = f"mean of {len(controls)} steps" if len(controls) > 1 else "one step"
-    for name, values, stds in zip(names, mean, spread, strict=True):
-        if not stds.any():
-            continue
-        if name == "t2m":
-            rate = values[0] - 1e3 * LAPSE_RATE
+    for channel, values, stds in zip(channels, mean, spread, strict=True):
+        if stds.any():
+            rate, bias = map(partial(format_change, channel), values + base(channel), stds)
             yield (
-                f"{name}: changes by {rate:.1f} +- {stds[0]:.1f} K/km from the relief to the "
-                f"stations, network bias {values[1]:.2f} +- {stds[1]:.2f} K ({count})"
+                f"{channel.name}: changes by {rate} a km from the relief to the stations, "
+                f"network bias {bias} ({count})"
             )
-        else:
-            yield (
-                f"{name}: changes by {100 * np.expm1(values[0]):.0f}% (+- "
-                f"{100 * stds[0]:.0f}%) a km from the relief to the stations, network bias "
-                f"{100 * np.expm1(values[1]):.0f}% (+- {100 * stds[1]:.0f}%) of 1 + mm/day "
-                f"({count})"
-            )
+
+
+def base(channel: VariableSpec) -> Array:
+    """Return the change with height (1 km) of the operator, and no bias."""
+    return np.array([-1e3 * LAPSE_RATE if channel.name == "t2m" else 0.0, 0.0])
+
+
+def format_change(channel: VariableSpec, change: float, std: float) -> str:
+    """Return a change of transformed values with its standard deviation.
+
+    Example:
+        >>> spec = VariableSpec("tp", "", "", "mm day-1", "log1p", 1.0, 1.0, ((4.0, 0.1),))
+        >>> format_change(spec, 0.1, 0.05)
+        '11% +- 5% of 1 + mm day-1'
+    """
+    if channel.transform == "log1p":
+        return f"{100 * np.expm1(change):.0f}% +- {100 * std:.0f}% of 1 + {channel.units}"
+    return f"{change:.2g} +- {std:.2g} {channel.units}"
 
 
 def add_controls(

@@ -101,6 +101,11 @@ class VariableSpec:
     family: str = ""
     reference: tuple[float, ...] = ()
 
+    @property
+    def transformed_units(self) -> str:
+        """Return the units of transformed values."""
+        return f"log(1 + {self.units})" if self.transform == "log1p" else self.units
+
     def residual_std(self, factor: float) -> float:
         """Return the standard deviation of residuals at a factor, by interpolation."""
         factors, stds = np.array(self.residual).T

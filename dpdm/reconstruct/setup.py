@@ -238,7 +238,7 @@ class ReconstructionSetup:
         }
         before = draw | observed | self.space.notes | {"plan": self.path.name}
         if self.background_error is not None:
-            before |= self.background_error.notes(self.space.names)
+            before |= self.background_error.notes(self.space.prior.normaliser.channels)
         settings = {
             "prior_sha256": fingerprint["prior_sha256"], "sampler": self.space.sampler.sampler,
             "steps": self.space.sampler.steps, "adjustment": self.adjustment.describe(),

@@ -99,7 +99,7 @@ def test_the_check_says_how_many_steps_there_are() -> None:
 def test_the_law_of_the_stations_is_printed_written_and_reported() -> None:
     result = done(*SMALL.split(), "--report", "r.csv")
     assert "t2m, DJF: the background's error is" in result.stderr
-    assert "K/km from the relief to the stations" in result.stderr
+    assert "K a km from the relief to the stations" in result.stderr
     attrs = opened().attrs
     assert attrs["dpdm_background_error_t2m"].startswith("DJF: ")
     assert "MAM: " in attrs["dpdm_background_error_tp"]
