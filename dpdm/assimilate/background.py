@@ -98,12 +98,15 @@ class BackgroundError:
         contrast = sparse.csr_matrix((self.land - 1).reshape(-1, 1))
         return sparse.hstack([self.smooth.basis, contrast], format="csr")
 
+    def variances(self, law: AnomalyLaw) -> Array:
+        """Return the variance of the smooth field of each length (L,)."""
+        known = dict(zip(law.lengths, law.stds, strict=True))
+        return np.array([known.get(length, 0.0) ** 2 for length in self.lengths])
+
     def stds(self, law: AnomalyLaw) -> Array:
         """Return the standard deviation of each column of the basis (n,)."""
-        known = dict(zip(law.lengths, law.stds, strict=True))
-        counts = zip(self.lengths, self.smooth.counts, strict=True)
-        parts = [np.full(count, known.get(length, 0.0)) for length, count in counts]
-        return np.concatenate([*parts, [law.land]])
+        fields = np.repeat(np.sqrt(self.variances(law)), self.smooth.counts)
+        return np.append(fields, law.land)
 
     def at(self, season: str, slope: Array | None = None) -> StepError:
         """Return the error in a season.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.ndimage import gaussian_filter
 
 from dpdm.assimilate.anomaly_law import (
@@ -185,16 +186,38 @@ def has_usual_error(table: pd.DataFrame) -> NDArray[np.bool_]:
 def set_station_errors(
     table: pd.DataFrame, space: FieldSpace, error: BackgroundError | None
 ) -> None:
-    """Set the errors of rows without one to the noise of the estimated law, in place."""
-    if error is None:
-        return
+    """Set the errors of rows without one, in place, to those of the estimated law.
+
+    They are its noise, and what the interpolation between cells loses of its fields.
+    """
     usual = has_usual_error(table) & (operator_names(table) == "point")
+    if error is None or not error.estimated or not usual.any():
+        return
+    lost = pd.DataFrame(unresolved_shares(error, table[usual]), table.index[usual])
     for season, laws in error.laws.items():
         steps = [step for step in space.steps if season_of_step(space, step) == season]
         for channel, law in zip(space.prior.normaliser.channels, laws, strict=True):
             rows = usual & table["step"].isin(steps).to_numpy()
             rows &= (table["variable"] == channel.name).to_numpy()
             if law.noise and rows.any():
+                unresolved = lost[rows[usual]].to_numpy() @ error.variances(law)
                 value = table.loc[rows, "value"].to_numpy(float)
                 scale = 1 + np.maximum(value, 0) if channel.transform == "log1p" else 1.0
-                table.loc[rows, "error"] = law.noise * scale
+                table.loc[rows, "error"] = np.sqrt(law.noise**2 + unresolved) * scale
+
+
+def unresolved_shares(error: BackgroundError, rows: pd.DataFrame) -> Array:
+    """Return the share of the variance of each length that interpolation loses, (N, L)."""
+    lat, lon = (rows[n].to_numpy(float, copy=True) for n in ("lat", "lon"))
+    places, back = np.unique(np.stack([lat, lon], axis=1), axis=0, return_inverse=True)
+    links = point_operator(globe_layout(error.grid.lat, error.grid.lon), *places.T)
+    weights = sparse.csr_matrix(
+        (links.weight.numpy(), (links.row.numpy(), links.cell.numpy())),
+        (len(places), math.prod(error.grid.shape)),
+    )
+    kept = [
+        np.asarray((part := weights @ basis).multiply(part).sum(1)).ravel()
+        for basis in error.smooth.parts
+    ]
+    out: Array = np.clip(1 - np.stack(kept, axis=1), 0, 1)[back.ravel()]
+    return out

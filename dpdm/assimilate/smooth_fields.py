@@ -125,8 +125,12 @@ class SmoothFields:
     @cached_property
     def basis(self) -> sparse.csr_matrix:
         """Return Phi of all lengths side by side (H W, n)."""
-        parts = [kernel_matrix(lattice, self.position) for lattice in self.lattices]
-        return sparse.hstack(parts, format="csr")
+        return sparse.hstack(self.parts, format="csr")
+
+    @cached_property
+    def parts(self) -> list[sparse.csr_matrix]:
+        """Return Phi of each length (H W, n)."""
+        return [kernel_matrix(lattice, self.position) for lattice in self.lattices]
 
     @property
     def counts(self) -> list[int]:

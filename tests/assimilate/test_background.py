@@ -1,11 +1,14 @@
 """The error of the background against the exact Gaussian posterior."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
 from dpdm.assimilate.anomaly_law import AnomalyLaw, stated_law
 from dpdm.assimilate.background import BackgroundError, StepError
+from dpdm.assimilate.background_error import unresolved_shares
+from dpdm.assimilate.smooth_fields import EARTH_RADIUS_KM, unit_vectors
 from dpdm.fields.grid import Grid
 
 GRID = Grid(np.arange(31.0, 35.0, 0.5), np.arange(130.0, 134.0, 0.5))
@@ -87,6 +90,20 @@ def test_pairs_of_members_are_opposite_and_pairs_differ() -> None:
     np.testing.assert_array_equal(draws[0], -draws[1])
     np.testing.assert_array_equal(draws[2], -draws[3])
     assert abs(np.corrcoef(draws[0].ravel(), draws[2].ravel())[0, 1]) < 0.2
+
+
+def test_interpolation_between_cells_loses_short_lengths() -> None:
+    """Nothing at a centre; between four, what the Gaussian correlation of the corners says."""
+    rows = pd.DataFrame({"lat": [32.0, 32.25, 32.25], "lon": [131.0, 131.25, 131.25]})
+    shares = unresolved_shares(ERROR, rows)
+    np.testing.assert_allclose(shares[0], 0, atol=1e-9)
+    np.testing.assert_array_equal(shares[1], shares[2])
+    corners = unit_vectors(np.array([32.0, 32.0, 32.5, 32.5]), np.array([131.0, 131.5] * 2))
+    near = EARTH_RADIUS_KM * np.arccos((corners @ corners.T).clip(-1, 1))
+    for share, length in zip(shares[1], ERROR.lengths, strict=True):
+        expected = 1 - np.exp(-((near / length) ** 2) / 2).mean()
+        assert share == pytest.approx(expected, abs=0.01)  # the accuracy of the smooth fields
+    assert shares[1, 0] > 0.2
 
 
 def test_coarse_cells_get_the_long_lengths_only() -> None:
