@@ -29,6 +29,7 @@ from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
 from dpdm.fields.time import is_dated, step_months
 from dpdm.observations.observation_operator import operator_names
+from dpdm.observations.status import IN_USE, has_status
 from dpdm.operators.geometry import globe_layout
 from dpdm.operators.interpolation import point_operator
 from dpdm.states.fields import FieldSpace
@@ -191,6 +192,7 @@ def set_station_errors(
     They are its noise, and what the interpolation between cells loses of its fields.
     """
     usual = has_usual_error(table) & (operator_names(table) == "point")
+    usual &= has_status(table, *IN_USE)  # others may lie outside the grid
     if error is None or not error.estimated or not usual.any():
         return
     lost = pd.DataFrame(unresolved_shares(error, table[usual]), table.index[usual])

@@ -109,6 +109,15 @@ def test_the_law_of_the_stations_is_printed_written_and_reported() -> None:
     assert "usual_error" not in report
 
 
+def test_a_station_outside_the_region_is_no_hindrance() -> None:
+    table = network(MONTHS)
+    away = table.head(2).assign(lat=60.0, station="far")
+    write(pd.concat([table, away]))
+    done(*SMALL.split(), "--report", "r.csv")
+    report = pd.read_csv("r.csv")
+    assert set(report.query("station == 'far'")["status"]) == {"outside the domain"}
+
+
 def test_errors_of_the_user_stay() -> None:
     done(*SMALL.split(), "--error", "t2m=0.7", "--report", "r.csv")
     report = pd.read_csv("r.csv")
