@@ -1,7 +1,7 @@
 """Accumulate climate indices over time: maps that grow with the cells, not with the series.
 
-Fields have shape (K, H, W): the truth and the methods. Steps come in order. A missing value is
-NaN, and counts for nothing; in the mean of a year it makes that year missing.
+Fields have shape (K, H, W): the truth and the methods. Steps come in order. A missing value is NaN
+in all of them, and counts for nothing; in the mean of a year it makes that year missing.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class YearlyExtreme(Accumulator):
         """Add the extremes of the year that ends."""
         if self.year != NO_BLOCK:
             self.total = self.total + np.nan_to_num(self.current)
-            self.count = self.count + np.isfinite(self.current)
+            self.count = self.count + np.isfinite(self.current[:1])
         self.year = NO_BLOCK
 
     def result(self) -> Array:
@@ -102,7 +102,7 @@ class WetFrequency(Accumulator):
     def add(self, fields: Array, year: int, follows: bool) -> None:
         """Add the fields of a step."""
         self.wet = self.wet + (fields >= WET_RATE)
-        self.count = self.count + np.isfinite(fields)
+        self.count = self.count + np.isfinite(fields[:1])
 
     def result(self) -> Array:
         """Return the share of the valid steps."""
@@ -132,7 +132,7 @@ class InterannualVariance(Accumulator):
     def _close(self) -> None:
         """Add the mean of the year that ends."""
         if self.year != NO_BLOCK:
-            valid = np.isfinite(self.current)
+            valid = np.isfinite(self.current[:1])
             self.count = self.count + valid
             step = np.where(valid, self.current - self.mean, 0.0)
             self.mean = self.mean + step / np.maximum(self.count, 1)
@@ -156,7 +156,7 @@ class Autocorrelation(Accumulator):
     def add(self, fields: Array, year: int, follows: bool) -> None:
         """Add the fields of a step."""
         if follows:
-            valid = np.isfinite(self.before) & np.isfinite(fields)
+            valid = np.isfinite(self.before[:1]) & np.isfinite(fields[:1])
             x, y = (np.where(valid, values, 0.0) for values in (self.before, fields))
             terms = valid, x, y, x * x, y * y, x * y
             self.sums = [total + term for total, term in zip(self.sums, terms, strict=True)]
@@ -166,11 +166,16 @@ class Autocorrelation(Accumulator):
         """Return the correlation, NaN where pairs are too few or values constant."""
         count = self.sums[0]
         x, y, xx, yy, xy = (divide(total, count) for total in self.sums[1:])
-        vx, vy = (np.where(s - m**2 > ROUNDING * s, s - m**2, np.nan) for s, m in [(xx, x), (yy, y)])
+        vx, vy = (
+            np.where(square - mean**2 > ROUNDING * square, square - mean**2, np.nan)
+            for square, mean in [(xx, x), (yy, y)]
+        )
         return np.where(count >= MIN_PAIRS, (xy - x * y) / np.sqrt(vx * vy), np.nan)
 
 
 def divide(total: Array, count: Array) -> Array:
     """Return the quotient, NaN where the count is not positive."""
     total, count = np.broadcast_arrays(np.asarray(total, float), np.asarray(count, float))
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    missing = np.full(total.shape, np.nan)
+    quotient: Array = np.divide(total, count, out=missing, where=count > 0)
+    return quotient

@@ -1,9 +1,9 @@
 r"""Compare the distribution and the spectrum of a field with the truth's.
 
 The Wasserstein distance is the area between two distribution functions,
-:math:`\int |F(v) - G(v)| dv`, in the unit of the variable: the mean distance by which values have to
-move (Villani 2009, doi:10.1007/978-3-540-71050-9). The log-spectral distance is the root of the mean
-over the rings of wavenumbers of :math:`(10 \log_{10} P / Q)^2` in dB (Gray and Markel 1976,
+:math:`\int |F(v) - G(v)| dv`, in the unit of the variable: the mean distance by which values have
+to move (Villani 2009, doi:10.1007/978-3-540-71050-9). The log-spectral distance is the root of the
+mean over the rings of wavenumbers of :math:`(10 \log_{10} P / Q)^2`, in dB (Gray and Markel 1976,
 doi:10.1109/TASSP.1976.1162849).
 """
 

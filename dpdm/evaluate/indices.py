@@ -1,13 +1,13 @@
 """Climate indices of the truth and of each method: extremes, wet steps, variability.
 
-An index is a map: the value of a method is its area mean, and the error the RMSE of the map against
-the truth's. Cells where the index of the truth or of a method is not defined are left out for all.
-To add an index, add one to `INDEX_LIST`.
+An index is a map: the value of a method is its area mean, and the error the RMSE of the map
+against the truth's. Cells where the index of the truth or of a method is not defined are left out
+for all. Of the members, the first is scored, and the mean of all. To add an index, add one to `INDEX_LIST`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +23,15 @@ from dpdm.evaluate.accumulators import (
     WetIntensity,
     YearlyExtreme,
 )
-from dpdm.evaluate.comparison import Comparison, Snapshot
+from dpdm.evaluate.comparison import SUBENSEMBLE_SIZES, Comparison, Snapshot
 from dpdm.evaluate.metrics import INDICES, Metric, Row, metric_notes
 from dpdm.evaluate.scores import mean_of_valid
+from dpdm.evaluate.table import join_in_sentence
 from dpdm.evaluate.timeline import NO_BLOCK, Timeline, read_timeline
 from dpdm.fields.grid import Array
 
 TRUTH = "truth"
+MAPS = 100  # of a variable at most, for an estimate of memory: methods times sums of the indices
 MAX_EXTREME_STEP = 0.25  # days: longer steps smooth the warmest and the coldest hour
 RATE_UNITS = "mm day-1"
 
@@ -71,19 +73,20 @@ def need_period(line: Timeline) -> str:
 def need_short_steps(line: Timeline) -> str:
     """Return why the steps do not show the extremes of a day."""
     short = 0 < line.length <= MAX_EXTREME_STEP
-    return "" if short else "it takes steps of six hours or less"
+    return "" if short else "needs steps of six hours or less"
 
 
 def need_years(line: Timeline) -> str:
     """Return why the years are too few."""
-    enough = line.year_count >= MIN_YEARS
-    return "" if enough else f"it takes {MIN_YEARS} whole years, and there are {line.year_count}"
+    count = line.year_count
+    return "" if count >= MIN_YEARS else f"needs {MIN_YEARS} whole years; the series has {count}"
 
 
 def need_pairs(line: Timeline) -> str:
     """Return why the successive steps are too few."""
-    enough = line.pair_count >= MIN_PAIRS
-    return "" if enough else f"it takes {MIN_PAIRS + 1} successive steps"
+    count = line.pair_count
+    needed = f"needs {MIN_PAIRS} pairs of successive steps; the series has {count}"
+    return "" if count >= MIN_PAIRS else needed
 
 
 INDEX_LIST = [
@@ -144,21 +147,25 @@ class IndexScores:
         self.line = read_timeline(comparison.truth)
         self.variables: dict[str, VariableIndices] = {}
 
+    @staticmethod
+    def memory(comparison: Comparison) -> float:
+        """Return the bytes of the maps of all variables, at most."""
+        return 8.0 * MAPS * len(comparison.names) * comparison.weights.size
+
     @property
     def steps_word(self) -> str:
         """Return what the daily indices count: days, or the steps themselves."""
         return {"": "step", "hour": "day"}.get(self.line.period, self.line.period)
 
-    def add(self, snapshots: Sequence[Snapshot]) -> None:
-        """Add the fields of all variables at one time."""
-        for snapshot in snapshots:
-            if snapshot.name not in self.variables:
-                self.variables[snapshot.name] = self._start(snapshot)
-            self._add_variable(self.variables[snapshot.name], snapshot)
+    def add(self, snapshot: Snapshot) -> None:
+        """Add one variable at one time."""
+        if snapshot.name not in self.variables:
+            self.variables[snapshot.name] = self._start(snapshot)
+        self._add_fields(self.variables[snapshot.name], snapshot)
 
     def _start(self, snapshot: Snapshot) -> VariableIndices:
         """Return the accumulators of the indices that a variable has."""
-        name, labels = snapshot.name, [TRUTH, *map(str, snapshot.fields["method"].values)]
+        name, labels = snapshot.name, [TRUTH, *method_indices(snapshot)]
         own = [index for index in INDEX_LIST if index.variable in ("", name)]
         reasons = {index.name: self._obstacle(index, name) for index in own}
         return VariableIndices(
@@ -170,13 +177,13 @@ class IndexScores:
     def _obstacle(self, index: Index, name: str) -> str:
         """Return why a variable does not have an index."""
         if index.variable == "tp" and self.comparison.truth[name].attrs.get("units") != RATE_UNITS:
-            return f"it takes values in {RATE_UNITS}"
+            return f"needs values in {RATE_UNITS}"
         if index.anomalies and self.comparison.climatology_at(name, 0) is None:
             return "the truth is the climatology, so there are no anomalies"
         return index.obstacle(self.line)
 
-    def _add_variable(self, sums: VariableIndices, snapshot: Snapshot) -> None:
-        """Add one variable at one time."""
+    def _add_fields(self, sums: VariableIndices, snapshot: Snapshot) -> None:
+        """Add the fields of a time to the indices of their variable."""
         step, fields = snapshot.step, stack_fields(snapshot)
         normal = self.comparison.climatology_at(snapshot.name, step)
         day_mean = self._day_mean(sums, fields, step) if self.line.period == "hour" else fields
@@ -202,7 +209,10 @@ class IndexScores:
         """Return a row of indices for the truth and for each method, of each variable."""
         rows: list[Row] = []
         for name, sums in self.variables.items():
-            about = {"variable": name, "units": self.comparison.truth[name].attrs.get("units", "1")}
+            about = {
+                "variable": name,
+                "units": self.comparison.truth[name].attrs.get("units", "1"),
+            }
             own: dict[str, Row] = {label: {} for label in sums.labels}
             for index in INDEX_LIST:
                 if index.name in sums.accumulators:
@@ -223,12 +233,11 @@ class IndexScores:
         if index.relative and not values[0] > 0:
             sums.reasons[index.name] = "the truth has none"
             return
-        for label, row in rows.items():
-            mine = [i for i, other in enumerate(sums.labels) if other == label]
-            value = values[mine].mean()
-            row[self._key(index)] = float(value / values[0] if index.relative else value)
+        for label, value, error in zip(sums.labels, values, errors, strict=True):
+            key = self._key(index)
+            rows[label][key] = float(value / values[0] if index.relative else value)
             if not index.relative and label != TRUTH:
-                row[f"{self._key(index)}_rmse"] = float(errors[mine].mean() ** 0.5)
+                rows[label][f"{key}_rmse"] = float(error**0.5)
 
     def _key(self, index: Index) -> str:
         """Return the key of an index, with the period of the steps."""
@@ -254,25 +263,41 @@ class IndexScores:
         notes = metric_notes(INDICES)
         notes += [i.note.format(period=self.steps_word) for i in INDEX_LIST if i.name in present]
         notes.append("RMSE after an index: of its map against the truth's.")
-        return notes + [self._absence(index) for index in self._absent()]
+        if "realization" in self.comparison.forecast.dims:
+            notes.append("Indices of one member are those of the first.")
+        return notes + self._absences()
 
-    def _absent(self) -> Iterable[Index]:
-        """Return the indices that some variable does not have."""
-        return [i for i in INDEX_LIST if any(i.name in v.reasons for v in self.variables.values())]
+    def _absences(self) -> list[str]:
+        """Return why indices are left out, a sentence for each reason."""
+        columns: dict[tuple[str, str], list[str]] = {}
+        for index in INDEX_LIST:
+            reasons: dict[str, list[str]] = {}
+            for name, sums in self.variables.items():
+                if index.name in sums.reasons:
+                    reasons.setdefault(sums.reasons[index.name], []).append(name)
+            for why, names in reasons.items():
+                column = index.column.format(period=self.steps_word)
+                columns.setdefault((join_in_sentence(names), why), []).append(column)
+        return [
+            f"Left out of {names}: {join_in_sentence(own)} ({why})."
+            for (names, why), own in columns.items()
+        ]
 
-    def _absence(self, index: Index) -> str:
-        """Return why an index is left out, by variable."""
-        reasons: dict[str, list[str]] = {}
-        for name, sums in self.variables.items():
-            if index.name in sums.reasons:
-                reasons.setdefault(sums.reasons[index.name], []).append(name)
-        parts = "; ".join(f"{', '.join(names)}: {why}" for why, names in reasons.items())
-        return f"{index.column.format(period=self.steps_word)} is left out ({parts})."
+
+def method_indices(snapshot: Snapshot) -> dict[str, int]:
+    """Return the place of each method among the fields, without means of subensembles."""
+    labels = list(map(str, snapshot.fields["method"].values))
+    places = {label: labels.index(label) for label in labels}
+    members = snapshot.ensemble.sizes.get("realization", 1)
+    whole = f"mean of {members}"
+    small = {f"mean of {size}" for size in SUBENSEMBLE_SIZES if size < members} - {whole}
+    return {label: place for label, place in places.items() if label not in small}
 
 
 def stack_fields(snapshot: Snapshot) -> Array:
     """Return the truth and the methods (K, lat, lon), NaN in cells that any of them misses."""
+    places = list(method_indices(snapshot).values())
     truth = snapshot.valid_truth.transpose("lat", "lon").values.astype(float)
-    fields = snapshot.fields.transpose("method", "lat", "lon").values.astype(float)
+    fields = snapshot.fields.isel(method=places).transpose("method", "lat", "lon").values
     stacked: Array = np.concatenate([truth[None], np.where(np.isnan(truth), np.nan, fields)])
     return stacked

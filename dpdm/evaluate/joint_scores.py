@@ -23,6 +23,7 @@ import numpy as np
 from dpdm.fields.grid import Array
 
 VARIOGRAM_ORDER = 0.5
+ROUNDING = 1e-12  # of the mean square: a smaller variance is rounding
 
 
 def energy_score(members: Array, truth: Array) -> Array:
@@ -36,8 +37,11 @@ def energy_score(members: Array, truth: Array) -> Array:
     distance: Array = np.linalg.norm(members - truth, axis=1).mean(0)
     if count == 1:
         return distance
-    pairs = sum(np.linalg.norm(members[i + 1 :] - members[i], axis=1).sum(0) for i in range(count))
-    return distance - pairs / (count * (count - 1))
+    pairs = np.zeros_like(distance)
+    for i in range(count - 1):
+        pairs += np.linalg.norm(members[i + 1 :] - members[i], axis=1).sum(0)
+    score: Array = distance - pairs / (count * (count - 1))
+    return score
 
 
 def variogram_score(members: Array, truth: Array, order: float = VARIOGRAM_ORDER) -> Array:
@@ -62,7 +66,8 @@ def moment_matrix(values: Array, weights: Array) -> Array:
     extended = np.concatenate([one, values], axis=-2)
     valid = np.isfinite(values).all(-2, keepdims=True)
     filled = np.where(valid, extended, 0.0)
-    sums: Array = np.einsum("...an,...bn,n->ab", filled, filled, weights)
+    products = (filled * weights) @ filled.swapaxes(-2, -1)
+    sums: Array = products.reshape(-1, *products.shape[-2:]).sum(0)
     return sums
 
 
@@ -71,14 +76,15 @@ def correlation_matrix(moments: Array) -> Array:
 
     Example:
         >>> values = np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
-        >>> correlation_matrix(moment_matrix(values, np.ones(3)))[0, 1]
-        -1.0
+        >>> correlation_matrix(moment_matrix(values, np.ones(3))).round(9)
+        array([[ 1., -1.],
+               [-1.,  1.]])
     """
     mass = moments[0, 0] or np.nan
     mean = moments[0, 1:] / mass
     covariance = moments[1:, 1:] / mass - np.outer(mean, mean)
     square = moments[1:, 1:].diagonal() / mass
     variance = covariance.diagonal()
-    deviation = np.sqrt(np.where(variance > 1e-12 * square, variance, np.nan))
+    deviation = np.sqrt(np.where(variance > ROUNDING * square, variance, np.nan))
     correlations: Array = covariance / np.outer(deviation, deviation)
     return correlations
