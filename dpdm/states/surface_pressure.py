@@ -1,0 +1,234 @@
+"""Surface pressure of coarse fields: reduced to a smooth height, for a prior with it by physics.
+
+The pressure of a coarse cell is the mean over the cell. So its logarithm at the cell's mean height
+is that of the mean, less that of the mean of p(z) / p(mean z) over the relief within. Mean sea
+level pressure, where a file has no surface pressure, is taken up to the same height.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dpdm.constants import EARTH_RADIUS, LAPSE_RATE, STANDARD_TEMPERATURE
+from dpdm.fields.climatology_grid import average_covered, extend_within, interpolate_known
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.regrid import interpolate_bilinear
+from dpdm.fields.statics import make_statics, read_bundled_statics
+from dpdm.fields.time import period_of, time_bounds
+from dpdm.fields.variables import SURFACE_VARIABLES
+from dpdm.operators.interpolation import pressure_log_ratio
+from dpdm.prior import Prior
+from dpdm.prior.normaliser import to_tensor
+from dpdm.prior.pressure import (
+    PRESSURE,
+    TEMPERATURE,
+    PressureNormaliser,
+    add_pressure,
+    bundled_relief_error,
+    pressure_spread,
+)
+from dpdm.states.reference import margin_cells
+
+Array = NDArray[np.float64]
+SEA_LEVEL = "msl"
+PRESSURE_NAMES = (PRESSURE, SEA_LEVEL)  # surface pressure is got from the first that a file has
+SOURCE = "pressure_source"  # attribute of the coarse variable
+
+
+def physical_names(prior: Prior) -> tuple[str, ...]:
+    """Return the variables of a file that a prior needs no network for."""
+    return () if PRESSURE in prior.normaliser.names else PRESSURE_NAMES
+
+
+def take_pressure(fields: xr.Dataset, prior: Prior) -> xr.Dataset:
+    """Return fields with the source of surface pressure under its name, if there is one."""
+    source = next((name for name in physical_names(prior) if name in fields), None)
+    if source is None:
+        return fields
+    known = SURFACE_VARIABLES[PRESSURE]
+    names = {"standard_name": known.standard_name, "long_name": known.long_name}
+    array = fields[source].assign_attrs(names | {SOURCE: source})
+    return fields.assign({PRESSURE: array})
+
+
+def is_physical(coarse: xr.Dataset, prior: Prior) -> bool:
+    """Tell whether coarse fields have surface pressure that no network draws."""
+    return PRESSURE in coarse and PRESSURE not in prior.normaliser.names
+
+
+def draws_network(coarse: xr.Dataset, prior: Prior) -> bool:
+    """Tell whether the network draws a variable of coarse fields."""
+    channels = prior.normaliser.network.channels
+    return any(c.name in coarse for c in channels)
+
+
+def add_physics(coarse: xr.Dataset, prior: Prior) -> Prior:
+    """Return a prior with the variables of coarse fields that need no network."""
+    if not is_physical(coarse, prior):
+        return prior
+    period = period_of(coarse.get("time"), time_bounds(coarse))
+    return add_pressure(prior, draws_network(coarse, prior), period)
+
+
+@dataclass(frozen=True)
+class PressureReduction:
+    """Surface pressure of coarse fields at the interpolated height of their cells.
+
+    Attributes:
+        smooth: That height (H, W), m.
+        excess: Logarithm of the mean over each coarse cell of p(z) / p(mean z), (h, w).
+        source: "sp", or "msl" for mean sea level pressure.
+        relief: The relief, for the attributes of the output.
+        spread: Median standard deviation of surface pressure, Pa.
+    """
+
+    smooth: Array
+    excess: Array
+    source: str
+    relief: str
+    spread: float
+
+    @property
+    def note(self) -> str:
+        """Describe how surface pressure is made."""
+        return (
+            f"hypsometric equation from {self.source}, height from the {self.relief}, "
+            f"median spread {self.spread:.3g} Pa"
+        )
+
+    def at_smooth_height(self, fields: xr.Dataset, grid: Grid, climate: Tensor | None) -> Tensor:
+        """Return the pressure at the interpolated height (H, W), Pa.
+
+        Args:
+            fields: Coarse fields of one step.
+            grid: The fine grid.
+            climate: Temperature of the climatology, interpolated (H, W), or None.
+        """
+        pressure = np.log(fields[PRESSURE].transpose("lat", "lon").astype(float))
+        level = pressure if self.source == SEA_LEVEL else pressure - self.excess
+        lerp = torch.from_numpy(interpolate_bilinear(level.to_dataset(name="u"), grid)["u"].values)
+        if self.source == SEA_LEVEL:
+            lerp = lerp - self.log_ratio_to_sea(fields, grid, climate)
+        return lerp.exp()
+
+    def without_sea_level(self, fields: xr.Dataset) -> xr.Dataset:
+        """Return coarse fields without pressure at mean sea level, whose means are no surface's."""
+        return fields.drop_vars(PRESSURE) if self.source == SEA_LEVEL else fields
+
+    def log_ratio_to_sea(self, fields: xr.Dataset, grid: Grid, climate: Tensor | None) -> Tensor:
+        """Return ln of pressure at sea level over that at the interpolated height (H, W)."""
+        height = torch.from_numpy(self.smooth)
+        temperature = STANDARD_TEMPERATURE - LAPSE_RATE * height
+        known = () if climate is None else (climate,)
+        if TEMPERATURE in fields:
+            lerp = interpolate_bilinear(fields[[TEMPERATURE]], grid)
+            known = (*known, to_tensor(lerp, [TEMPERATURE], grid.shape)[0])
+        for better in known:
+            temperature = torch.where(better.isfinite(), better, temperature)
+        return pressure_log_ratio(-height, temperature)
+
+    def replace_pressure(
+        self,
+        lerp: Tensor,
+        fields: xr.Dataset,
+        grid: Grid,
+        names: Sequence[str],
+        reference: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        """Return interpolated fields (C, H, W) with the pressure at the interpolated height."""
+        climate = None if reference is None else reference[1][names.index(TEMPERATURE)]
+        return torch.cat([lerp[:-1], self.at_smooth_height(fields, grid, climate)[None]])
+
+
+def fit_pressure(
+    prior: Prior, coarse: xr.Dataset, grid: Grid, own: xr.Dataset | None
+) -> tuple[Prior, PressureReduction | None]:
+    """Return a prior whose surface pressure knows the relief, and the reduction of the coarse one.
+
+    Args:
+        prior: A prior, of which surface pressure may be drawn by physics.
+        coarse: Coarse fields.
+        grid: The fine grid.
+        own: The user's own statics, or None.
+    """
+    if not isinstance(prior.normaliser, PressureNormaliser):
+        return prior, None
+    source = grid_of(coarse)
+    around = grid_of(read_bundled_statics() if own is None else own)
+    wide = extend_within(around, grid, margin_cells(grid, source))
+    relief = make_statics(wide, own)[["topography"]]
+    means = average_covered(relief, source)
+    smooth = interpolate_known(means, grid)["topography"].values
+    part = Relief.cut(relief, grid, own is None)
+    spread = pressure_spread(part.height, part.height - smooth, spacing_km(source), part.error)
+    normaliser = replace(
+        prior.normaliser,
+        height=torch.from_numpy(part.height),
+        offset=torch.from_numpy(part.height - smooth),
+        spread=torch.from_numpy(spread),
+    )
+    reduction = PressureReduction(
+        smooth,
+        excess_of_relief(relief, source),
+        str(coarse[PRESSURE].attrs.get(SOURCE, PRESSURE)),
+        "bundled relief" if own is None else "relief of --statics",
+        float(np.median(spread * standard_pressure(part.height))),
+    )
+    return replace(prior, normaliser=normaliser), reduction
+
+
+@dataclass(frozen=True)
+class Relief:
+    """The relief of a fine grid.
+
+    Attributes:
+        height: Height of the cells (H, W), m.
+        error: Standard deviation of its detail (H, W), m.
+    """
+
+    height: Array
+    error: Array
+
+    @classmethod
+    def cut(cls, relief: xr.Dataset, grid: Grid, bundled: bool) -> Relief:
+        """Return the part of a wider relief on a grid; only the bundled one has an error."""
+        wide, height = grid_of(relief), relief["topography"].values
+        error = bundled_relief_error(height, wide.cyclic) if bundled else np.zeros_like(height)
+        cut = interpolate_bilinear(relief.assign(error=(("lat", "lon"), error)), grid)
+        return cls(cut["topography"].values, cut["error"].values)
+
+
+def excess_of_relief(relief: xr.Dataset, source: Grid) -> Array:
+    """Return ln of the mean of p(z) / p(mean z) over each coarse cell (h, w), 0 where unknown."""
+    squares = relief["topography"] ** 2
+    both = average_covered(relief.assign(squares=squares), source)
+    return second_order_excess(both["topography"].values, both["squares"].values)
+
+
+def second_order_excess(mean: Array, squares: Array) -> Array:
+    """Return ln of the mean of p(z) / p(mean z), from the means of z and of its square."""
+    temperature = torch.from_numpy(STANDARD_TEMPERATURE - LAPSE_RATE * mean)
+    rate = -pressure_log_ratio(torch.ones(()).double(), temperature).numpy()
+    variance = (squares - mean**2).clip(0)
+    return np.nan_to_num(np.log1p(rate**2 * variance / 2))
+
+
+def standard_pressure(height: Array) -> Array:
+    """Return the pressure of the standard atmosphere, Pa."""
+    ratio = pressure_log_ratio(torch.from_numpy(height), STANDARD_TEMPERATURE)
+    pressure: Array = 101325 * ratio.exp().numpy()
+    return pressure
+
+
+def spacing_km(grid: Grid) -> float:
+    """Return the geometric mean of the distances of cells along both axes, km."""
+    rows, columns = np.radians(grid.spacing)
+    middle = np.cos(np.radians(grid.lat.mean()))
+    return float(np.sqrt(rows * columns * middle) * EARTH_RADIUS / 1e3)
