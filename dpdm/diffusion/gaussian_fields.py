@@ -14,6 +14,9 @@ variance of each cell are those of the Wiener filter,
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -85,6 +88,31 @@ class GaussianFields:
         left = spectrum / (1 + spectrum / noise)
         variance: Tensor = rows**2 @ left @ (columns**2).T
         return variance
+
+
+    def sampled_deviation(self, sample: Callable[[Denoise, Tensor], Tensor]) -> Tensor:
+        """Return the standard deviation of each variable (C,) that a sampler draws.
+
+        A sampler of a few steps loses variance. As it is linear in noise for a Gaussian, one draw
+        of the eigenvectors from noise of one gives all variances.
+
+        Args:
+            sample: Clean fields from a denoiser and standard normal noise, without corrections.
+        """
+        spectrum = torch.stack([self.spectrum(c) for c in range(len(self.axes))])[None]
+
+        def denoise(x_t: Fields, sigma: Sigma) -> Fields:
+            return x_t * spectrum / (spectrum + sigma.reshape(-1, 1, 1, 1) ** 2)
+
+        return sample(denoise, torch.ones_like(spectrum)).square().mean((0, 2, 3)).sqrt()
+
+
+@cache
+def make_gaussian_fields(
+    shape: tuple[int, int], lengths: tuple[float, ...], cyclic: bool
+) -> GaussianFields:
+    """Return Gaussian fields, whose eigenvectors are computed once for each domain."""
+    return GaussianFields(shape, lengths, cyclic)
 
 
 def join_variables(first: Denoise | None, second: Denoise, count: int) -> Denoise:

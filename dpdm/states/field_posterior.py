@@ -14,7 +14,11 @@ from torch import Tensor
 
 from dpdm.diffusion.block_means import BlockMeanConstraint, BlockMeans
 from dpdm.diffusion.denoise import inflate
-from dpdm.diffusion.gaussian_fields import GaussianFields, join_variables
+from dpdm.diffusion.gaussian_fields import (
+    GaussianFields,
+    join_variables,
+    make_gaussian_fields,
+)
 from dpdm.diffusion.guidance import CovarianceDenoiser, Observation, operator_variance
 from dpdm.diffusion.lattice_covariance import (
     FieldCovariance,
@@ -22,7 +26,9 @@ from dpdm.diffusion.lattice_covariance import (
     LevelCovariance,
     correlation_length,
 )
+from dpdm.diffusion.noise import SCHEDULES
 from dpdm.diffusion.place_noise import PlaceNoise
+from dpdm.diffusion.sample import SAMPLERS
 from dpdm.diffusion.tile import COARSEST_CELL, SpatialWindows, fit_window_size, tile_denoiser
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.regrid import mean_matrices
@@ -129,10 +135,11 @@ class Posterior:
 
     def __init__(self, prior: Prior, conditioning: Conditioning, sampler: SamplerConfig) -> None:
         self.prior, self.conditioning, self.sampler = prior, conditioning, sampler
+        self.drawn = len(prior.normaliser.network.channels)
         self.base, self.scale = conditional_base(prior, conditioning)
+        self.scale = self.scale / self.sampled_deviations()
         limit = sampler.widest * prior.contract.window
         self.windows = choose_windows(conditioning.grid, limit, sampler.overlap)
-        self.drawn = len(prior.normaliser.network.channels)
         self.features = self.window_features() if self.drawn else []
 
     @torch.no_grad()
@@ -150,7 +157,19 @@ class Posterior:
         normaliser, grid = self.prior.normaliser, self.conditioning.grid
         if not isinstance(normaliser, PressureNormaliser):
             return None
-        return GaussianFields(grid.shape, normaliser.lengths, grid.cyclic)
+        return make_gaussian_fields(grid.shape, normaliser.lengths, grid.cyclic)
+
+    def sampled_deviations(self) -> Tensor:
+        """Return the deviation that the sampler draws of x (C, 1, 1), 1 for the network's."""
+        out = torch.ones(len(self.base), 1, 1, dtype=torch.float64)
+        if self.physics is not None and not self.sampler.corrections:
+            sampler = self.sampler
+            levels = SCHEDULES[sampler.schedule](
+                sampler.steps, sampler.sigma_min, sampler.sigma_max
+            )
+            sample = partial(SAMPLERS[sampler.sampler], levels=levels)
+            out[self.drawn :, 0, 0] = self.physics.sampled_deviation(sample)
+        return out
 
     def domain_moment(self, order: int) -> Denoise:
         """Return the mean (0) or the variance (1) on the domain, of all variables."""
