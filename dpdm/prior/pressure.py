@@ -46,7 +46,7 @@ LAYER_ERROR = 5.0  # K, temperature of the layer, where that at 2 m is known
 CLIMATE_ERRORS = {"month": 2.0, "season": 2.0, "year": 2.0}  # K, climatology at 2 m
 WEATHER_ERROR = 6.0  # K, the same of shorter steps
 STANDARD_ERROR = 15.0  # K, standard atmosphere
-RELIEF_ERROR, RELIEF_POWER = 0.65, 0.87  # m, of the bundled relief where the roughness is 1 m
+RELIEF_ERROR, RELIEF_POWER = 0.54, 0.9  # m, of the bundled relief where the roughness is 1 m
 ROUGH_CELLS, NEAR_CELLS = 5, 9
 LENGTHS = {TEMPERATURE: 4.0, PRESSURE: 0.75}  # cells, of the correlation of x
 

@@ -14,13 +14,15 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from dpdm.constants import EARTH_RADIUS, LAPSE_RATE, STANDARD_TEMPERATURE
-from dpdm.fields.climatology_grid import average_covered, extend_within, interpolate_known
-from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.climatology_grid import average_covered, extend_within
+from dpdm.fields.grid import Grid, extend_grid, grid_of
 from dpdm.fields.regrid import interpolate_bilinear
 from dpdm.fields.statics import make_statics, read_bundled_statics
+from dpdm.fields.subset import locate_subgrid
 from dpdm.fields.time import period_of, time_bounds
 from dpdm.fields.variables import SURFACE_VARIABLES
 from dpdm.operators.interpolation import pressure_log_ratio
@@ -78,19 +80,89 @@ def add_physics(coarse: xr.Dataset, prior: Prior) -> Prior:
 
 
 @dataclass(frozen=True)
+class CoarseRelief:
+    """The relief of coarse cells and of a ring of cells around them.
+
+    Attributes:
+        grid: The coarse cells with the ring, without one at a pole or along a circle.
+        height: Mean height of the cells, m.
+        excess: Logarithm of the mean over each cell of p(z) / p(mean z).
+        inner: Rows and columns of the coarse cells.
+    """
+
+    grid: Grid
+    height: Array
+    excess: Array
+    inner: tuple[slice, slice]
+
+    @classmethod
+    def average(cls, relief: xr.Dataset, source: Grid) -> CoarseRelief:
+        """Return the means of a fine relief; a cell that it does not reach is as its neighbour."""
+        wide = extend_grid(source, 1, 1)
+        both = average_covered(relief.assign(squares=relief["topography"] ** 2), wide)
+        height, squares = (fill_nearest(both[n].values) for n in ("topography", "squares"))
+        return cls(wide, height, second_order_excess(height, squares), locate_subgrid(source, wide))
+
+    def extend(self, pressure: Array) -> Array:
+        """Return ln of the pressure at the mean height, also in the ring.
+
+        There pressure reduced to sea level continues linearly.
+        """
+        to_sea = standard_log_ratio(self.height)
+        low = pressure - self.excess[self.inner] + to_sea[self.inner]
+        for axis, (part, length) in enumerate(zip(self.inner, self.grid.shape, strict=True)):
+            low = extend_axis(low, (part.start, length - part.stop), axis)
+        out: Array = low - to_sea
+        return out
+
+
+def standard_log_ratio(height: Array) -> Array:
+    """Return ln of pressure at sea level over that at a height, of the standard atmosphere."""
+    temperature = torch.from_numpy(STANDARD_TEMPERATURE - LAPSE_RATE * height)
+    ratio: Array = pressure_log_ratio(-torch.from_numpy(height), temperature).numpy()
+    return ratio
+
+
+def extend_axis(values: Array, counts: tuple[int, int], axis: int) -> Array:
+    """Return values with a linear continuation by one cell, or none, at both ends of an axis.
+
+    Example:
+        >>> extend_axis(np.array([1.0, 2.0, 4.0]), (1, 1), 0).tolist()
+        [0.0, 1.0, 2.0, 4.0, 6.0]
+    """
+    parts = [values]
+    for end, count in zip((0, -1), counts, strict=True):
+        if count:
+            edge, next_edge = (np.take(values, [n], axis) for n in (end, 1 if end == 0 else -2))
+            ring = np.where(np.isfinite(next_edge), 2 * edge - next_edge, edge)
+            parts = [ring, *parts] if end == 0 else [*parts, ring]
+    return np.concatenate(parts, axis)
+
+
+def fill_nearest(values: Array) -> Array:
+    """Return values whose unknown cells have the nearest known value."""
+    gaps = np.isnan(values)
+    if not gaps.any() or gaps.all():
+        return np.nan_to_num(values)
+    nearest = distance_transform_edt(gaps, return_distances=False, return_indices=True)
+    filled: Array = values[tuple(nearest)]
+    return filled
+
+
+@dataclass(frozen=True)
 class PressureReduction:
     """Surface pressure of coarse fields at the interpolated height of their cells.
 
     Attributes:
-        smooth: That height (H, W), m.
-        excess: Logarithm of the mean over each coarse cell of p(z) / p(mean z), (h, w).
+        cells: The relief of the coarse cells.
+        smooth: Their height, interpolated (H, W), m.
         source: "sp", or "msl" for mean sea level pressure.
         relief: The relief, for the attributes of the output.
         spread: Median standard deviation of surface pressure, Pa.
     """
 
+    cells: CoarseRelief
     smooth: Array
-    excess: Array
     source: str
     relief: str
     spread: float
@@ -103,20 +175,37 @@ class PressureReduction:
             f"median spread {self.spread:.3g} Pa"
         )
 
-    def at_smooth_height(self, fields: xr.Dataset, grid: Grid, climate: Tensor | None) -> Tensor:
-        """Return the pressure at the interpolated height (H, W), Pa.
+    def replace_pressure(
+        self,
+        lerp: Tensor,
+        fields: xr.Dataset,
+        grid: Grid,
+        names: Sequence[str],
+        reference: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        """Return interpolated fields (C, H, W) with the pressure at the interpolated height, Pa.
 
         Args:
+            lerp: Interpolated fields, surface pressure last.
             fields: Coarse fields of one step.
             grid: The fine grid.
-            climate: Temperature of the climatology, interpolated (H, W), or None.
+            names: The variables.
+            reference: The climatology, and its interpolated coarse means, or None.
         """
-        pressure = np.log(fields[PRESSURE].transpose("lat", "lon").astype(float))
-        level = pressure if self.source == SEA_LEVEL else pressure - self.excess
-        lerp = torch.from_numpy(interpolate_bilinear(level.to_dataset(name="u"), grid)["u"].values)
         if self.source == SEA_LEVEL:
-            lerp = lerp - self.log_ratio_to_sea(fields, grid, climate)
-        return lerp.exp()
+            climate = None if reference is None else reference[1][names.index(TEMPERATURE)]
+            pressure = lerp[-1] / self.log_ratio_to_sea(fields, grid, climate).exp()
+        else:
+            pressure = self.at_smooth_height(fields, grid)
+        return torch.cat([lerp[:-1], pressure[None]])
+
+    def at_smooth_height(self, fields: xr.Dataset, grid: Grid) -> Tensor:
+        """Return the pressure of coarse fields at the interpolated height (H, W), Pa."""
+        pressure = np.log(fields[PRESSURE].transpose("lat", "lon").values.astype(float))
+        wide = xr.Dataset(
+            {"u": (("lat", "lon"), self.cells.extend(pressure))}, self.cells.grid.coords()
+        )
+        return torch.from_numpy(interpolate_bilinear(wide, grid)["u"].values).exp()
 
     def without_sea_level(self, fields: xr.Dataset) -> xr.Dataset:
         """Return coarse fields without pressure at mean sea level, whose means are no surface's."""
@@ -134,18 +223,6 @@ class PressureReduction:
             temperature = torch.where(better.isfinite(), better, temperature)
         return pressure_log_ratio(-height, temperature)
 
-    def replace_pressure(
-        self,
-        lerp: Tensor,
-        fields: xr.Dataset,
-        grid: Grid,
-        names: Sequence[str],
-        reference: tuple[Tensor, Tensor] | None,
-    ) -> Tensor:
-        """Return interpolated fields (C, H, W) with the pressure at the interpolated height."""
-        climate = None if reference is None else reference[1][names.index(TEMPERATURE)]
-        return torch.cat([lerp[:-1], self.at_smooth_height(fields, grid, climate)[None]])
-
 
 def fit_pressure(
     prior: Prior, coarse: xr.Dataset, grid: Grid, own: xr.Dataset | None
@@ -162,10 +239,11 @@ def fit_pressure(
         return prior, None
     source = grid_of(coarse)
     around = grid_of(read_bundled_statics() if own is None else own)
-    wide = extend_within(around, grid, margin_cells(grid, source))
+    wide = extend_within(around, grid, tuple(n + 1 for n in margin_cells(grid, source)))
     relief = make_statics(wide, own)[["topography"]]
-    means = average_covered(relief, source)
-    smooth = interpolate_known(means, grid)["topography"].values
+    cells = CoarseRelief.average(relief, source)
+    means = xr.Dataset({"z": (("lat", "lon"), cells.height)}, cells.grid.coords())
+    smooth = interpolate_bilinear(means, grid)["z"].values
     part = Relief.cut(relief, grid, own is None)
     spread = pressure_spread(part.height, part.height - smooth, spacing_km(source), part.error)
     normaliser = replace(
@@ -175,8 +253,8 @@ def fit_pressure(
         spread=torch.from_numpy(spread),
     )
     reduction = PressureReduction(
+        cells,
         smooth,
-        excess_of_relief(relief, source),
         str(coarse[PRESSURE].attrs.get(SOURCE, PRESSURE)),
         "bundled relief" if own is None else "relief of --statics",
         float(np.median(spread * standard_pressure(part.height))),
@@ -205,13 +283,6 @@ class Relief:
         return cls(cut["topography"].values, cut["error"].values)
 
 
-def excess_of_relief(relief: xr.Dataset, source: Grid) -> Array:
-    """Return ln of the mean of p(z) / p(mean z) over each coarse cell (h, w), 0 where unknown."""
-    squares = relief["topography"] ** 2
-    both = average_covered(relief.assign(squares=squares), source)
-    return second_order_excess(both["topography"].values, both["squares"].values)
-
-
 def second_order_excess(mean: Array, squares: Array) -> Array:
     """Return ln of the mean of p(z) / p(mean z), from the means of z and of its square."""
     temperature = torch.from_numpy(STANDARD_TEMPERATURE - LAPSE_RATE * mean)
@@ -222,8 +293,7 @@ def second_order_excess(mean: Array, squares: Array) -> Array:
 
 def standard_pressure(height: Array) -> Array:
     """Return the pressure of the standard atmosphere, Pa."""
-    ratio = pressure_log_ratio(torch.from_numpy(height), STANDARD_TEMPERATURE)
-    pressure: Array = 101325 * ratio.exp().numpy()
+    pressure: Array = 101325 * np.exp(-standard_log_ratio(height))
     return pressure
 
 
