@@ -89,7 +89,6 @@ class GaussianFields:
         variance: Tensor = rows**2 @ left @ (columns**2).T
         return variance
 
-
     def sampled_deviation(self, sample: Callable[[Denoise, Tensor], Tensor]) -> Tensor:
         """Return the standard deviation of each variable (C,) that a sampler draws.
 

@@ -16,15 +16,15 @@ logarithm of the coarse pressure, and nothing remains to be learnt but
 .. math:: \sigma_u^2 = (\epsilon s)^2 + \Big(\frac{g (z - z_s)}{R T^2} \sigma_T\Big)^2
           + \Big(\frac{g}{R T} \sigma_z\Big)^2
 
-:math:`\epsilon` and :math:`\sigma_T` are those of an analysis of North America at 91 km, block means
-by 2 to 6, with its own relief and temperature. :math:`\sigma_z` is that of the differences of the
-bundled relief from ERA5's, 60 S to 75 N without the Alps, as a power of the roughness r, the RMS of
-z minus its mean over 5 by 5 cells (docs/method.md).
+:math:`\epsilon` and :math:`\sigma_T` are those of an analysis of North America at 91 km, in block
+means by 2 to 6, with its own relief and temperature. :math:`\sigma_z` is that of the differences of
+the bundled relief from ERA5's, 60 S to 75 N without the Alps, as a power of the roughness, the RMS
+of z minus its mean over 5 by 5 cells (docs/method.md).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -76,9 +76,9 @@ class PressureNormaliser(Normaliser):
     """
 
     drawn: int = 0
-    height: Tensor = torch.zeros(0)
-    offset: Tensor = torch.zeros(0)
-    spread: Tensor = torch.zeros(0)
+    height: Tensor = field(default_factory=lambda: torch.zeros(0))
+    offset: Tensor = field(default_factory=lambda: torch.zeros(0))
+    spread: Tensor = field(default_factory=lambda: torch.zeros(0))
     climate_error: float = WEATHER_ERROR
 
     @cached_property

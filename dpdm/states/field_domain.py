@@ -40,6 +40,7 @@ from dpdm.states.requirements import (
 from dpdm.states.sampling import choose_sampler_config
 from dpdm.states.surface_pressure import (
     add_physics,
+    describe_pressure,
     draws_network,
     fit_pressure,
     physical_names,
@@ -156,6 +157,7 @@ def assemble_space(
         sampler = replace(sampler, inflation=prior.contract.sampling["reference_inflation"])
     prior.denoiser.to(sampler.device)
     prior, pressure = fit_pressure(prior, coarse, grid, user_statics)
+    coarse = coarse if pressure is None else describe_pressure(coarse, pressure.note)
     return FieldSpace(
         coarse, prior, grid, statics, smooth, options, sampler, False, outside, output_grid, note,
         None, *references, pressure=pressure,

@@ -60,6 +60,11 @@ def take_pressure(fields: xr.Dataset, prior: Prior) -> xr.Dataset:
     return fields.assign({PRESSURE: array})
 
 
+def describe_pressure(coarse: xr.Dataset, note: str) -> xr.Dataset:
+    """Return coarse fields whose surface pressure tells how it is made, as a comment."""
+    return coarse.assign({PRESSURE: coarse[PRESSURE].assign_attrs(comment=f"By {note}.")})
+
+
 def is_physical(coarse: xr.Dataset, prior: Prior) -> bool:
     """Tell whether coarse fields have surface pressure that no network draws."""
     return PRESSURE in coarse and PRESSURE not in prior.normaliser.names
@@ -101,7 +106,9 @@ class CoarseRelief:
         wide = extend_grid(source, 1, 1)
         both = average_covered(relief.assign(squares=relief["topography"] ** 2), wide)
         height, squares = (fill_nearest(both[n].values) for n in ("topography", "squares"))
-        return cls(wide, height, second_order_excess(height, squares), locate_subgrid(source, wide))
+        return cls(
+            wide, height, second_order_excess(height, squares), locate_subgrid(source, wide)
+        )
 
     def extend(self, pressure: Array) -> Array:
         """Return ln of the pressure at the mean height, also in the ring.
@@ -171,7 +178,7 @@ class PressureReduction:
     def note(self) -> str:
         """Describe how surface pressure is made."""
         return (
-            f"hypsometric equation from {self.source}, height from the {self.relief}, "
+            f"the hypsometric equation from {self.source}, height from the {self.relief}, "
             f"median spread {self.spread:.3g} Pa"
         )
 
@@ -208,7 +215,7 @@ class PressureReduction:
         return torch.from_numpy(interpolate_bilinear(wide, grid)["u"].values).exp()
 
     def without_sea_level(self, fields: xr.Dataset) -> xr.Dataset:
-        """Return coarse fields without pressure at mean sea level, whose means are no surface's."""
+        """Return coarse fields without mean sea level pressure, if it is under surface pressure."""
         return fields.drop_vars(PRESSURE) if self.source == SEA_LEVEL else fields
 
     def log_ratio_to_sea(self, fields: xr.Dataset, grid: Grid, climate: Tensor | None) -> Tensor:
@@ -239,7 +246,8 @@ def fit_pressure(
         return prior, None
     source = grid_of(coarse)
     around = grid_of(read_bundled_statics() if own is None else own)
-    wide = extend_within(around, grid, tuple(n + 1 for n in margin_cells(grid, source)))
+    rows, columns = margin_cells(grid, source)
+    wide = extend_within(around, grid, (rows + 1, columns + 1))
     relief = make_statics(wide, own)[["topography"]]
     cells = CoarseRelief.average(relief, source)
     means = xr.Dataset({"z": (("lat", "lon"), cells.height)}, cells.grid.coords())
@@ -284,11 +292,17 @@ class Relief:
 
 
 def second_order_excess(mean: Array, squares: Array) -> Array:
-    """Return ln of the mean of p(z) / p(mean z), from the means of z and of its square."""
+    """Return ln of the mean of p(z) / p(mean z), from the means of z and of its square, m2.
+
+    Example:
+        >>> second_order_excess(np.zeros(1), np.full(1, 300.0**2)).round(5).tolist()
+        [0.00063]
+    """
     temperature = torch.from_numpy(STANDARD_TEMPERATURE - LAPSE_RATE * mean)
     rate = -pressure_log_ratio(torch.ones(()).double(), temperature).numpy()
     variance = (squares - mean**2).clip(0)
-    return np.nan_to_num(np.log1p(rate**2 * variance / 2))
+    excess: Array = np.log1p(rate**2 * variance / 2)
+    return excess
 
 
 def standard_pressure(height: Array) -> Array:
