@@ -17,9 +17,9 @@ logarithm of the coarse pressure, and nothing remains to be learnt but
           + \Big(\frac{g}{R T} \sigma_z\Big)^2
 
 :math:`\epsilon` and :math:`\sigma_T` are those of an analysis of North America at 91 km, in block
-means by 2 to 6, with its own relief and temperature. :math:`\sigma_z` is that of the differences of
-the bundled relief from ERA5's, 60 S to 75 N without the Alps, as a power of the roughness, the RMS
-of z minus its mean over 5 by 5 cells (docs/method.md).
+means by 2 to 6, with its own relief and temperature. :math:`\sigma_z` is that of the bundled
+relief from ERA5's, 60 S to 75 N without the Alps, as a power of the roughness, the RMS of z minus
+its mean over 5 by 5 cells (docs/method.md).
 """
 
 from __future__ import annotations

@@ -215,7 +215,7 @@ class PressureReduction:
         return torch.from_numpy(interpolate_bilinear(wide, grid)["u"].values).exp()
 
     def without_sea_level(self, fields: xr.Dataset) -> xr.Dataset:
-        """Return coarse fields without mean sea level pressure, if it is under surface pressure."""
+        """Return coarse fields without sea level pressure under the name of surface pressure."""
         return fields.drop_vars(PRESSURE) if self.source == SEA_LEVEL else fields
 
     def log_ratio_to_sea(self, fields: xr.Dataset, grid: Grid, climate: Tensor | None) -> Tensor:

@@ -72,9 +72,11 @@ def test_temperature_that_is_not_drawn_has_the_climatology_else_the_standard_atm
     climate[0, 0] = torch.nan
     base, scale = scaling.base_and_scale(lerp, 4.0, ReferenceState(climate, climate))
     torch.testing.assert_close(base[0, 0], 288.15 - 0.0065 * scaling.height[0])
-    assert (base[0, 1:] == 285).all() and (scale[0, 1:] == 2.0).all()
+    assert (base[0, 1:] == 285).all()
+    assert (scale[0, 1:] == 2.0).all()
     assert (scale[0, 0] == STANDARD_ERROR).all()
-    assert torch.equal(base[1], lerp[1]) and torch.equal(scale[1], scaling.spread)
+    assert torch.equal(base[1], lerp[1])
+    assert torch.equal(scale[1], scaling.spread)
 
 
 def test_the_network_sees_its_own_variables_alone():
@@ -84,7 +86,8 @@ def test_the_network_sees_its_own_variables_alone():
     ours, theirs = (
         s.base_and_scale(part, 4.0) for s, part in ((scaling, lerp), (prior.normaliser, lerp[:2]))
     )
-    assert torch.equal(ours[0][:2], theirs[0]) and torch.equal(ours[1][:2], theirs[1])
+    assert torch.equal(ours[0][:2], theirs[0])
+    assert torch.equal(ours[1][:2], theirs[1])
 
 
 def test_block_means_of_pressure_are_met_exactly():
@@ -123,5 +126,7 @@ def test_the_bundled_relief_is_surest_where_it_is_smooth():
 def test_a_prior_without_network_takes_any_step_and_factor():
     prior = add_pressure(load_prior(find_prior("default")), False, "hour")
     assert isinstance(prior.normaliser, PressureNormaliser)
-    assert prior.normaliser.names == ["t2m", "sp"] and not prior.contract.step
-    assert prior.normaliser.climate_error == 6.0 and SPECS["sp"].transform == "log"
+    assert prior.normaliser.names == ["t2m", "sp"]
+    assert not prior.contract.step
+    assert prior.normaliser.climate_error == 6.0
+    assert SPECS["sp"].transform == "log"
