@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from dpdm.errors import DpdmError, did_you_mean
@@ -64,9 +65,14 @@ def parse_value(kind: Any, value: Any, where: str) -> Any:
     Example:
         >>> parse_value(tuple[float, ...], [1, 2.5], "a.toml, key")
         (1.0, 2.5)
+        >>> parse_value(dict[str, float] | str, "auto", "a.toml, key")
+        'auto'
     """
     if kind is Any:
         return value
+    if isinstance(kind, UnionType):
+        words = isinstance(value, str)
+        (kind,) = (each for each in get_args(kind) if (each is str) == words)
     if dataclasses.is_dataclass(kind) or str(kind).startswith(("tuple", "dict")):
         return parse_container(kind, value, where)
     allowed = (int, float) if kind is float else (kind,)

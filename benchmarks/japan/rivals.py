@@ -9,15 +9,13 @@ from math import pi
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from dpdm.assimilate.analysis import Analysis
 from dpdm.assimilate.anomaly_law import AnomalyLaw
-from dpdm.assimilate.background_error import season_of_step
+from dpdm.assimilate.background_error import season_of_step, step_departures
 from dpdm.assimilate.law_estimation import StepDepartures
-from dpdm.assimilate.background_error import step_departures
 from dpdm.assimilate.smooth_fields import EARTH_RADIUS_KM
 from dpdm.observations.status import IN_USE, ObsStatus, has_status
 from dpdm.states.fields import FieldSpace
@@ -47,6 +45,7 @@ class Network:
         error: Standard deviation of the stations' errors (N,).
         noise: Standard normal draws for them (N, M).
         law: The law that the analysis has estimated.
+        rows: The rows of the table.
     """
 
     value: Array
@@ -61,12 +60,14 @@ class Network:
     error: Array
     noise: Array
     law: AnomalyLaw
+    rows: pd.DataFrame
 
     @classmethod
     def at(cls, analysis: Analysis, step: int, name: str, normals: pd.DataFrame) -> Network:
         """Return the network of a variable in one step of an analysis."""
         space, table = analysis.space, analysis.table
-        assert isinstance(space, FieldSpace) and analysis.error is not None
+        assert isinstance(space, FieldSpace)
+        assert analysis.error is not None
         chosen = (table["step"] == step) & (table["variable"] == name) & has_status(table, *IN_USE)
         rows, members = table[chosen], analysis.analysis[chosen.to_numpy()]
         land = analysis.error.land
@@ -74,7 +75,7 @@ class Network:
         _, value, error = space.modelled_observation(rows)
         month = space.label(step)[5:7]
         own = normals[name].reindex([(s, month) for s in rows["station"]]).to_numpy(float)
-        held = has_status(rows, ObsStatus.WITHHELD)
+        held = has_status(rows, ObsStatus.WITHHELD, ObsStatus.VERIFICATION)
         season = season_of_step(space, step)
         forward = np.log1p if name == "tp" else np.asarray
         return cls(
@@ -82,7 +83,7 @@ class Network:
             parts.position, rows["elevation"].fillna(0).to_numpy(float) / 1e3, parts.land,
             parts.height, forward(members), error.numpy(),
             np.random.default_rng(step).standard_normal(members.shape),
-            analysis.error.laws[season][space.names.index(name)],
+            analysis.error.laws[season][space.names.index(name)], rows,
         )  # fmt: skip
 
     def distance(self, a: NDArray[np.bool_], b: NDArray[np.bool_]) -> Array:

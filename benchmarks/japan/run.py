@@ -36,13 +36,16 @@ from dpdm.assimilate.analysis import Analysis
 from dpdm.evaluate.scores import fair_crps
 from dpdm.observations.status import ObsStatus, has_status
 from dpdm.prior import find_prior, load_prior
+from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationFiles, AssimilationOptions, EnsembleOptions, Request
 
 Array = NDArray[np.float64]
 BOX = (128.0, 146.0, 30.0, 46.0)
 NAMES = {"t2m": "t2m [degC]", "tp": "tp [mm month-1]"}
-HEAD = ("decade", "variable", "stations", "withheld", "climatology", "kernel", "regression",
-        "departures", "same law", "normals", "dpdm", "/best", "CRPS/best", "SSR", "chi-square")  # fmt: skip
+HEAD = (
+    "decade", "variable", "stations", "withheld", "climatology", "kernel", "regression",
+    "departures", "same law", "normals", "dpdm", "/best", "CRPS/best", "SSR", "chi-square",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -56,11 +59,19 @@ def main() -> None:
     parser.add_argument("--guidance", default="")
     parser.add_argument("--seed", type=int, default=0, help="of months and of withheld blocks")
     parser.add_argument("--pictures", type=Path, help="folder for a month and a series")
+    parser.add_argument(
+        "--anomalies", action="store_true",
+        help="judge anomalies of own normals at all others, from the stations of before 1900",
+    )  # fmt: skip
     options = parser.parse_args()
     values = read_network(options.monthly, options.stations)
     if options.pictures:
-        draw_month(values, options)
-        draw_series(values, options)
+        with tempfile.TemporaryDirectory() as folder:
+            draw_month(month_analysis(values, options, Path(folder)), options.pictures)
+            draw_series(series(values, options, Path(folder)), options.pictures)
+        return
+    if options.anomalies:
+        judge_anomalies(values, options)
         return
     rows, figures = [], dict[str, Any]()
     first, last = map(int, options.decades.split(","))
@@ -112,10 +123,13 @@ def write_stations(values: pd.DataFrame, path: Path) -> None:
     )
 
 
-def analyse(path: Path, options: Namespace, withhold: float = 0.2) -> Analysis:
+def analyse(
+    path: Path, options: Namespace, withhold: float = 0.2, verify: Path | None = None
+) -> Analysis:
     """Return the analysis of a table of stations, as ``dpdm assimilate`` makes it."""
-    prior = find_prior(options.prior)
-    files = AssimilationFiles([path], None, None, None, path.with_suffix(".nc"))
+    prior, judged = find_prior(options.prior), [verify] if verify else []
+    target = path.with_suffix(".nc")
+    files = AssimilationFiles([path], None, None, None, target, verification=judged)
     ensemble = EnsembleOptions(members=options.members, seed=options.seed, bbox=BOX)
     observations = AssimilationOptions(
         withhold=withhold, withhold_blocks=100.0 * (withhold > 0), guidance=options.guidance
@@ -123,10 +137,15 @@ def analyse(path: Path, options: Namespace, withhold: float = 0.2) -> Analysis:
     return prepare_analysis(load_prior(prior), Request(files, prior.stem, ensemble, observations))
 
 
-def own_normals(values: pd.DataFrame, analysis: Analysis) -> pd.DataFrame:
-    """Return each station's normal of each month (station, month), NaN below ten years."""
+def own_normals(
+    values: pd.DataFrame, analysis: Analysis, base: tuple[str, str] = ("0", "9")
+) -> pd.DataFrame:
+    """Return each station's normal of each month (station, month), NaN below ten years.
+
+    All are of 1981 to 2010 for anomalies, whose base must be the same; else of the whole record.
+    """
     held = analysis.table.loc[has_status(analysis.table, ObsStatus.WITHHELD), "station"].unique()
-    record = values[~values["station"].isin(held)]
+    record = values[~values["station"].isin(held) & values["time"].between(*base)]
     amounts = record[NAMES["tp"]] / pd.to_datetime(record["time"]).dt.days_in_month
     record = record.assign(
         t2m=record[NAMES["t2m"]] + 273.15, tp=np.log1p(amounts), month=record["time"].str[5:7]
@@ -168,6 +187,89 @@ def score(analysis: Analysis, name: str, normals: pd.DataFrame) -> tuple[Any, ..
         rmse["dpdm"] / best, mean_crps["dpdm"] / sharpest, ssr,
         float(np.mean(np.concatenate(chi))),
     )  # fmt: skip
+
+
+def month_analysis(values: pd.DataFrame, options: Namespace, folder: Path) -> Analysis:
+    """Return the analysis of the cold July of 1993, whose members are kept."""
+    write_stations(values[values["time"] == "1993-07"], folder / "july.csv")
+    return analyse(folder / "july.csv", options, withhold=0.0)
+
+
+def series(values: pd.DataFrame, options: Namespace, folder: Path) -> pd.DataFrame:
+    """Return the area mean of temperature in each July from 1880: 5, 50 and 95%, and count."""
+    julys = values[(values["time"].str[5:] == "07") & (values["time"] >= "1880")]
+    write_stations(julys[julys[NAMES["t2m"]].notna()].assign(**{NAMES["tp"]: np.nan}),
+                   folder / "julys.csv")  # fmt: skip
+    analysis = analyse(folder / "julys.csv", options, withhold=0.0)
+    space = analysis.space
+    assert isinstance(space, FieldSpace)
+    land = (space.statics[1][space.shown_part] > 0.5) * space.shown.weights
+    rows = []
+    for step in space.steps:
+        members = analysis.members(step, range(options.members))
+        means = [float((member[0] * land).sum() / land.sum()) for member in members]
+        count = int(analysis.rows_in_use(step).size)
+        rows.append((int(space.label(step)[:4]), *np.quantile(means, (0.05, 0.5, 0.95)), count))
+    return pd.DataFrame(rows, columns=["year", "low", "middle", "high", "stations"])
+
+
+def judge_anomalies(values: pd.DataFrame, options: Namespace) -> None:
+    """Judge anomalies of stations' own normals, from the stations of before 1900 alone.
+
+    A station's values are its anomalies added to the climatology of its place, so that no
+    persistent difference of a station from its cell counts, for any method.
+    """
+    old = set(values.loc[values["time"] < "1900", "station"])
+    rows = []
+    for decade in range(1980, 2020, 10):
+        months = choose_months(values, decade, options)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "stations.csv"
+            write_stations(values[values["time"].isin(months)], path)
+            normal = anomalies_of(analyse(path, options, 0.0), values)
+            for name, table in (("used.csv", normal["station"].isin(old)),
+                                ("judged.csv", ~normal["station"].isin(old))):  # fmt: skip
+                normal[table].to_csv(Path(folder) / name, index=False)
+            analysis = analyse(
+                Path(folder) / "used.csv", options, 0.0, Path(folder) / "judged.csv"
+            )
+        for step in analysis.space.steps:
+            for _ in analysis.members(step, range(options.members)):
+                pass
+        for name in ("t2m", "tp"):
+            rows.append(
+                (f"{decade}s", name, *score(analysis, name, own_normals(values, analysis)))
+            )
+    print(common.table(HEAD, rows))
+    figures = {f"{row[0]} {row[1]}": dict(zip(HEAD[2:], row[2:], strict=True)) for row in rows}
+    mean = {
+        n: float(np.mean([r[HEAD.index("dpdm")] for r in rows if r[1] == n]))
+        for n in ("t2m", "tp")
+    }
+    common.close(
+        "japan", figures | mean,
+        {"t2m (kernel .379)": common.target(mean["t2m"], most=0.379),
+         "log1p tp (kernel .393)": common.target(mean["tp"], most=0.393)},
+    )  # fmt: skip
+
+
+def anomalies_of(analysis: Analysis, values: pd.DataFrame) -> pd.DataFrame:
+    """Return all rows with their station's normal exchanged for the climatology of its place."""
+    normals, parts = own_normals(values, analysis, ("1981", "2010-13")), []
+    space = analysis.space
+    assert isinstance(space, FieldSpace)
+    for step in space.steps:
+        for name in ("t2m", "tp"):
+            network = Network.at(analysis, int(step or 0), name, normals)
+            rows = network.rows.assign(
+                value=network.value - network.normal + network.climate, time=space.label(step)[:7]
+            )
+            parts.append(rows[np.isfinite(rows["value"].to_numpy())])
+    table = pd.concat(parts)
+    amount = (table["variable"] == "tp").to_numpy()
+    table["value"] = np.where(amount, np.expm1(table["value"].clip(lower=0)), table["value"])
+    columns = ["station", "lat", "lon", "elevation", "time", "variable", "value", "units"]
+    return table.rename(columns={"elevation": "elevation"})[columns]
 
 
 def targets(figures: dict[str, Any]) -> dict[str, common.Target]:

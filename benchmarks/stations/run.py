@@ -13,7 +13,9 @@ bundled prior has never seen East Asia. In one table, at the withheld stations:
 - the same with an error of the coarse field (``--coarse-error``), whose spread and length are
   chosen like those of the optimal interpolation, on the used stations alone. Errors of the
   observations and of the coarse field are then scaled alike, so that the squared left-out
-  innovations of the used stations are as large as they should be.
+  innovations of the used stations are as large as they should be;
+- the same with ``--coarse-error auto``: dpdm's own estimate of that error and of the stations',
+  from the used stations.
 
 Errors of observations are dpdm's defaults (representativeness included); the spread-skill ratio
 counts them.
@@ -38,9 +40,9 @@ from benchmarks import common
 from benchmarks.stations.references import distances, left_out, nearest
 from dpdm.assimilate import read_all_observations
 from dpdm.assimilate.analysis import Analysis, screen
-from dpdm.assimilate.background import CoarseError, build_coarse_error
+from dpdm.assimilate.background import BackgroundError
+from dpdm.assimilate.background_error import build_background_error, set_station_errors
 from dpdm.assimilate.departures import compare_departures
-from dpdm.fields.grid import grid_of
 from dpdm.fields.regrid import interpolate_bilinear
 from dpdm.observations.stations import station_names
 from dpdm.observations.status import ObsStatus, has_status
@@ -49,6 +51,7 @@ from dpdm.prior.normaliser import to_tensor
 from dpdm.states.field_domain import fit_field_space
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import (
+    ESTIMATED,
     PARAMETER_GUIDANCES,
     AssimilationFiles,
     AssimilationOptions,
@@ -62,7 +65,8 @@ KOREA = {"lat": slice(29, 43), "lon": slice(121, 134)}
 FOLDS = 10
 LENGTHS = (30.0, 60.0, 100.0, 150.0, 250.0, 400.0)  # km
 SHARES = (0.1, 0.25, 0.5, 1.0, 2.0)  # of the innovations' mean square
-ANALYSES = ("analysis", "analysis, coarse error")
+STATED, ESTIMATE = "analysis, coarse error", "analysis, auto"
+ANALYSES = ("analysis", STATED, ESTIMATE)
 HEAD = ("variable", "method", "RMSE", "/lerp", "bias", "CRPS", "SSR", "chi-square of the used")
 
 
@@ -72,8 +76,8 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=20)
     parser.add_argument("--months", type=int, default=12)
     parser.add_argument("--folds", type=int, default=FOLDS, help="do only so many of the ten")
-    guidances = list(itertools.chain.from_iterable(PARAMETER_GUIDANCES.values()))
-    parser.add_argument("--guidance", default="mmps", choices=guidances)
+    guidances = set(itertools.chain.from_iterable(PARAMETER_GUIDANCES.values()))
+    parser.add_argument("--guidance", default="law", choices=sorted(guidances))
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--iterations", type=int, help="of mmps")
     parser.add_argument("--gamma", type=float, help="of sda")
@@ -139,17 +143,16 @@ def methods(
         made["nearest"][out] = nearest(table, out)
         made["optimal interpolation"][out] = interpolated(table, prior.mean(1), out)
         for name in ANALYSES:
-            said, law = wrong(space, table, prior, out) if name == ANALYSES[1] else (table, None)
-            held = said.assign(status=np.where(out, ObsStatus.WITHHELD, ObsStatus.ASSIMILATED))
+            held, law = with_error(name, space, table, prior, out)
             analysis = Analysis(space, held, 0.0, law)
             for step in space.steps:
                 for _ in analysis.members(step, range(analysis.space.options.members)):
                     pass
             made[name][out] = analysis.analysis[out]
-            table.loc[out, stated(name)] = said["error"][out]
+            table.loc[out, stated(name)] = held["error"][out]
             if not fold:
                 made[used(name)][~out] = analysis.analysis[~out]
-                table.loc[:, stated(used(name))] = said["error"]
+                table.loc[:, stated(used(name))] = held["error"]
     return made
 
 
@@ -163,9 +166,24 @@ def stated(name: str) -> str:
     return f"error of {name}"
 
 
-def wrong(
+def with_error(
+    name: str, space: FieldSpace, table: pd.DataFrame, prior: Array, out: NDArray[np.bool_]
+) -> tuple[pd.DataFrame, BackgroundError | None]:
+    """Return the table with its errors, and the error of the coarse field, of an analysis."""
+    held = table.assign(status=np.where(out, ObsStatus.WITHHELD, ObsStatus.ASSIMILATED))
+    if name == STATED:
+        return state_error(space, held, prior, out)
+    if name != ESTIMATE:
+        return held, None
+    options = AssimilationOptions(coarse_error={"": ESTIMATED})
+    law = build_background_error(space, held, options)
+    set_station_errors(held, space, law)
+    return held, law
+
+
+def state_error(
     space: FieldSpace, table: pd.DataFrame, prior: Array, out: NDArray[np.bool_]
-) -> tuple[pd.DataFrame, CoarseError | None]:
+) -> tuple[pd.DataFrame, BackgroundError | None]:
     """Return the table with the errors, and the coarse field's error, that the used imply."""
     error = np.hypot(table["error"].to_numpy(), prior.std(1, ddof=1))
     scores = {length: tuned(table, prior.mean(1), error, out, (length,)) for length in LENGTHS}
@@ -173,8 +191,8 @@ def wrong(
     best = scores[length]
     std = {name: math.sqrt(b.variance * b.scale) for name, b in best.items()}
     scale = table["variable"].map({name: math.sqrt(b.scale) for name, b in best.items()})
-    names = space.prior.normaliser.names
-    law = build_coarse_error(names, grid_of(space.coarse), space.grid, std, length)
+    options = AssimilationOptions(coarse_error=std, coarse_length=length)
+    law = build_background_error(space, table, options)
     return table.assign(error=table["error"] * scale), law
 
 
@@ -283,7 +301,7 @@ def targets(rows: list[tuple[object, ...]]) -> dict[str, common.Target]:
     by = {(row[0], row[1]): row for row in rows}
     wanted = {}
     for name in dict.fromkeys(row[0] for row in rows):
-        mine = by[name, ANALYSES[1]]
+        mine = by[name, ESTIMATE]
         for rival in ("prior", "lerp", "optimal interpolation"):
             ratio = float(mine[2]) / float(by[name, rival][2])
             wanted[f"{name}: RMSE over that of {rival}"] = common.target(ratio, most=1.0)

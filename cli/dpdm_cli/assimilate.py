@@ -61,7 +61,7 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
 )  # fmt: skip
 @click.option(
     "--iterations", type=options.integer("iterations", 1),
-    help="Conjugate gradient steps of --guidance mmps, or the maximum of law.  "
+    help="Krylov dimensions of --guidance mmps, or most conjugate gradient steps of law.  "
     "[default: 3 or 20]",
 )  # fmt: skip
 @click.option("--zeta", type=POSITIVE, help="Guidance strength of --guidance dps.  [default: 1]")
@@ -71,8 +71,10 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
     "Repeatable.",
 )  # fmt: skip
 @click.option(
-    "--coarse-error", multiple=True, callback=options.parse_numbers, metavar="VAR=STD",
-    help="Error standard deviation of the coarse input, as in t2m=1.5. Repeatable.",
+    "--coarse-error", multiple=True, callback=options.parse_coarse_error,
+    metavar="auto|VAR=STD",
+    help="Error of the coarse input: its standard deviation, as in t2m=1.5, or auto to estimate "
+    "its law from the stations, the default without --coarse. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--coarse-length", type=POSITIVE, default=300.0, show_default=True, metavar="KM",

@@ -144,6 +144,21 @@ def parse_numbers(
     }
 
 
+def parse_coarse_error(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> Mapping[str, float]:
+    """Parse NAME=STD options, where STD or the whole may be "auto", as numbers by name.
+
+    NaN stands for "auto", and the empty name for all variables.
+    """
+    everything = {"": math.nan} if "auto" in values else {}
+    pairs = parse_pairs(ctx, parameter, tuple(value for value in values if value != "auto"))
+    return everything | {
+        name: math.nan if number == "auto" else parse_number(number)
+        for name, number in pairs.items()
+    }
+
+
 def parse_missing(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> Mapping[str, tuple[float, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from math import isnan
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pandas as pd
 from dpdm.assimilate.analysis import Analysis, guide_space, screen
 from dpdm.assimilate.background_error import build_background_error, set_station_errors
 from dpdm.assimilate.check import describe_files, describe_use, pass_notes
+from dpdm.assimilate.controls import add_controls, describe_controls
 from dpdm.assimilate.departures import departures, misfit_warnings, summarise_departures
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.metrics import Row
@@ -56,6 +58,10 @@ def assimilate(
     request = Request(files, path.stem, ensemble, options, read_sounder(options, loaded))
     analysis = prepare_analysis(loaded, request, pass_notes(notify))
     settings = analysis_settings(analysis.space, request)
+    if analysis.error is not None:
+        settings |= analysis.error.notes(loaded.normaliser.names)
+        for line in analysis.error.describe(loaded.normaliser.names):
+            notify(line)
     provenance = ensemble_provenance(path, files.inputs, settings)
     observed = ", ".join(p.name for p in files.observations)
     title = f"Analyses of {observed} with the prior {path.stem}"
@@ -65,9 +71,12 @@ def assimilate(
             writer.write(block)
             progress(min(done, analysis.total), analysis.total)
         if files.report is not None:
-            report = guard_formulas(departures(analysis.table, analysis.prior, analysis.analysis))
-            lines = report.to_csv(index=False, float_format=REPORT_FLOAT_FORMAT)
+            report = departures(analysis.table, analysis.prior, analysis.analysis)
+            report = add_controls(report, analysis.controls, loaded.normaliser.names)
+            lines = guard_formulas(report).to_csv(index=False, float_format=REPORT_FLOAT_FORMAT)
             write_text(files.report, lines, overwrite)
+    for line in describe_controls(analysis.controls, loaded.normaliser.names):
+        notify(line)
     rows = summarise_departures(analysis.table, analysis.prior, analysis.analysis)
     for sentence in (*short_step_warning(analysis.space.sampler), *misfit_warnings(rows)):
         warnings.warn(sentence, DpdmWarning, stacklevel=2)
@@ -178,5 +187,8 @@ def analysis_settings(space: StateSpace, request: Request) -> dict[str, object]:
     settings |= {"guidance": options.guidance or contract.sampling["guidance"]}
     for option in ("errors", "coarse_error"):
         stated = getattr(options, option)
-        settings |= {f"{option}_{name}": value for name, value in stated.items()}
+        settings |= {
+            f"{option}_{name or 'of_all'}": "auto" if isnan(value) else value
+            for name, value in stated.items()
+        }
     return settings | space.notes

@@ -16,13 +16,12 @@ import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dpdm.assimilate.background import BackgroundError
 from dpdm.assimilate.background_analysis import BackgroundAnalysis, ScoredRows
+from dpdm.assimilate.controls import Controls
 from dpdm.assimilate.departures import background_check
 from dpdm.diffusion.guidance import Observation
-from dpdm.errors import DpdmError
 from dpdm.observations.observation_operator import operator_names
 from dpdm.observations.series_checks import check_network
 from dpdm.observations.status import IN_USE, ObsStatus, accept, has_status, overrule_status
@@ -49,6 +48,7 @@ class Analysis:
         error: Error of the background, if it has one.
         prior: Prior equivalents of each observation, with shape (N, P), NaN where unseen.
         analysis: Analysis equivalents of each observation, with shape (N, M), NaN where unseen.
+        controls: Control variables of the stations in each step that has any.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Analysis:
         space.check_analysis(len(table))
         self.prior = np.full((len(table), CLIMATE_STATES), np.nan)
         self.analysis = np.full((len(table), space.options.members), np.nan)
+        self.controls: dict[int, Controls] = {}
         self.operators = operator_names(table)
         self.check_operators()
 
@@ -104,10 +105,12 @@ class Analysis:
         """Yield members of one step, whose background is corrected by the observations."""
         assert isinstance(self.space, FieldSpace)
         step = step or 0
-        rows, _ = self.background(step)
-        used = self.table.iloc[self.rows_assimilated(rows)]
-        background = BackgroundAnalysis(self.space, step, error, used)
-        scored = ScoredRows(background, self.table.iloc[rows]) if rows.size else None
+        rows, operator = self.background(step)
+        used = self.rows_assimilated(rows)
+        background = self.correct(error, step, used)
+        if used.size:
+            self.controls[step] = background.controls
+        scored = ScoredRows(background, self.table.iloc[rows], operator) if operator else None
         space, seed = background.corrected, self.space.options.seed
         drawn = draw_ensemble(space, 0, space.sampler, numbers, seed, background.observation())
         for number, member in zip(numbers, drawn, strict=True):
@@ -115,6 +118,12 @@ class Analysis:
             if scored is not None:
                 self.analysis[rows, number] = scored.equivalents(complete, z)
             yield space.mask_unknown(complete, 0)
+
+    def correct(self, error: BackgroundError, step: int, rows: Index) -> BackgroundAnalysis:
+        """Return the background of a step with its error, given some rows."""
+        assert isinstance(self.space, FieldSpace)
+        operator = self.operator(step, rows) if rows.size else None
+        return BackgroundAnalysis(self.space, step, error, self.table.iloc[rows], operator)
 
     def background(self, step: Step) -> tuple[Index, Operator | None]:
         """Check the rows of a step against the prior, and return the rows and their operator."""
@@ -131,9 +140,7 @@ class Analysis:
                 return rows, None
             operator = self.operator(step, rows)
         if self.error is not None:
-            assert isinstance(self.space, FieldSpace)
-            every = BackgroundAnalysis(self.space, step or 0, self.error, self.table.iloc[rows])
-            equivalents = every.widen(equivalents)
+            equivalents = self.correct(self.error, step or 0, rows).widen(equivalents)
         self.prior[rows] = equivalents
         background_check(self.table, rows, equivalents, self.reject)
         return rows, operator
@@ -178,6 +185,7 @@ class Analysis:
         """Return those of some rows that are assimilated."""
         chosen: Index = rows[has_status(self.table, ObsStatus.ASSIMILATED)[rows]]
         return chosen
+
 
 def guide_space(space: Space, options: AssimilationOptions) -> Space:
     """Return a space whose sampler has the guidance and corrections of the options."""

@@ -1,4 +1,4 @@
-r"""The distribution of a variable's departure from its background, and of stations from the fields.
+r"""The distribution of the departures of a background, and of stations from the fields.
 
 In transformed values (K; log(1 + mm/day)) a station that observes the field f, with the
 background's departure b, reports
@@ -22,7 +22,7 @@ that of its latitude and season.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -74,28 +74,29 @@ class AnomalyLaw:
 
     def with_values(self, values: tuple[float, ...]) -> AnomalyLaw:
         """Return the law with other standard deviations, in the order of `values`."""
-        names = [field.name for field in fields(self)][1:5]
-        others = dict(zip(names, values[len(self.stds) :], strict=True))
-        return replace(self, stds=tuple(values[: len(self.stds)]), **others)
+        count = len(self.stds)
+        noise, land, lapse, bias = values[count:]
+        return AnomalyLaw(values[:count], noise, land, lapse, bias, self.lengths)
 
     @property
     def total(self) -> float:
         """Return the standard deviation of a departure over land, on the height of the relief."""
         return float(np.sqrt(np.square(self.stds).sum()))
 
-    def describe(self) -> str:
+    def describe(self, units: str = "") -> str:
         """Return the law in a line.
 
         Example:
-            >>> AnomalyLaw((0.3, 0.4), 0.2, lengths=(40.0, 1080.0)).describe()
-            '0.5 (0.3 at 40 km, 0.4 at 1080 km), stations 0.2'
+            >>> AnomalyLaw((0.3, 0.4), 0.2, lapse=2, lengths=(40.0, 1080.0)).describe("K")
+            '0.5 K (0.3 at 40 km, 0.4 at 1080 km); stations 0.2, each km of height 2'
         """
         scales = zip(self.stds, self.lengths, strict=True)
         parts = ", ".join(f"{std:.2g} at {length:.0f} km" for std, length in scales)
-        others = {"stations": self.noise, "land and sea": self.land, "a km of height": self.lapse,
-                  "network": self.bias}  # fmt: skip
-        more = "".join(f", {name} {value:.2g}" for name, value in others.items() if value)
-        return f"{self.total:.2g} ({parts}){more}"
+        others = {"stations": self.noise, "land against sea": self.land,
+                  "each km of height": self.lapse, "network": self.bias}  # fmt: skip
+        more = ", ".join(f"{name} {value:.2g}" for name, value in others.items() if value)
+        total = f"{self.total:.2g} {units}".strip()
+        return f"{total} ({parts})" + (f"; {more}" if more else "")
 
 
 Laws = Mapping[str, Sequence[AnomalyLaw]]
@@ -112,7 +113,7 @@ def default_law(channel: VariableSpec, lat: float, season: str) -> AnomalyLaw:
     """
     std = anomaly_std(channel, lat, season)
     stds = tuple(std * float(np.sqrt(share)) for share in SHARES[channel.transform])
-    return AnomalyLaw(stds, *(std * share for share in (NOISE, LAND, LAPSE, BIAS)))
+    return AnomalyLaw(stds, NOISE * std, LAND * std, LAPSE * std, BIAS * std)
 
 
 def anomaly_std(channel: VariableSpec, lat: float, season: str) -> float:
@@ -149,15 +150,20 @@ def laws_as_json(laws: Laws) -> dict[str, list[dict[str, Any]]]:
         >>> laws_of_json(json.loads(json.dumps(laws_as_json(laws)))) == laws
         True
     """
-    return {season: [asdict(law) for law in each] for season, each in laws.items()}
+    return {
+        season: [
+            {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(law).items()}
+            for law in each
+        ]
+        for season, each in laws.items()
+    }
 
 
 def laws_of_json(values: Mapping[str, Any]) -> Laws:
     """Return laws of `laws_as_json`."""
-    return {
-        season: tuple(
-            AnomalyLaw(**{k: tuple(v) if isinstance(v, list) else v for k, v in law.items()})
-            for law in each
-        )
-        for season, each in values.items()
-    }
+    return {season: tuple(map(_law_of_json, laws)) for season, laws in values.items()}
+
+
+def _law_of_json(values: Mapping[str, Any]) -> AnomalyLaw:
+    lists = {name: tuple(values[name]) for name in ("stds", "lengths")}
+    return AnomalyLaw(**{**values, **lists})

@@ -23,7 +23,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,7 +55,32 @@ class BackgroundError:
     grid: Grid
     land: Array
     laws: Laws
-    relative: tuple[bool, ...] = ()
+    relative: tuple[bool, ...]
+
+    @property
+    def estimated(self) -> bool:
+        """Tell whether the law of any variable was estimated from stations."""
+        return not all(self.relative)
+
+    def describe(self, names: Sequence[str]) -> Iterator[str]:
+        """Yield each estimated law in a line."""
+        for number, name in enumerate(names):
+            if self.relative[number]:
+                continue
+            units = "log(1 + mm/day)" if name == "tp" else "K" if name == "t2m" else ""
+            for season, laws in self.laws.items():
+                yield f"{name}, {season}: the background's error is {laws[number].describe(units)}"
+
+    def notes(self, names: Sequence[str]) -> dict[str, object]:
+        """Return the estimated laws for the attributes of a file."""
+        if not self.estimated:
+            return {}
+        return {
+            f"background_error_{name}": "; ".join(
+                f"{season}: {laws[number].describe()}" for season, laws in self.laws.items()
+            )
+            for number, name in enumerate(names) if not self.relative[number]
+        }  # fmt: skip
 
     @cached_property
     def lengths(self) -> tuple[float, ...]:
@@ -118,7 +143,7 @@ class StepError:
     @property
     def width(self) -> int:
         """Return the number of entries of z of a variable, with its controls."""
-        return self.stds.shape[1] + len(CONTROLS)
+        return int(self.stds.shape[1]) + len(CONTROLS)
 
     def field(self, z: Array) -> Array:
         """Return the departure b (C, H, W) of z (C, n + 2)."""

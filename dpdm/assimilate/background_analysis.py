@@ -22,6 +22,7 @@ from scipy import sparse
 from torch import Tensor
 
 from dpdm.assimilate.background import (
+    CONTROLS,
     BackgroundError,
     InnovationSolver,
     Response,
@@ -29,6 +30,7 @@ from dpdm.assimilate.background import (
     antithetic_pair,
 )
 from dpdm.assimilate.background_error import season_of_step
+from dpdm.assimilate.controls import Controls
 from dpdm.constants import EARTH_RADIUS
 from dpdm.diffusion.guidance import Observation, sparse_jacobian
 from dpdm.diffusion.noise import draw_noise
@@ -36,7 +38,7 @@ from dpdm.fields.grid import grid_of
 from dpdm.observations.observation_operator import operator_names
 from dpdm.prior.normaliser import to_tensor
 from dpdm.states.fields import FieldSpace
-from dpdm.types import Fields, Values
+from dpdm.types import Fields, Operator, Values
 
 Array = NDArray[np.float64]
 KM_PER_DEGREE = float(np.radians(1) * EARTH_RADIUS / 1e3)
@@ -51,12 +53,14 @@ class BackgroundAnalysis:
         step: The step.
         error: The error of the background.
         rows: The observations that are assimilated.
+        operator: Their operator, from physical fields to values; None without any.
     """
 
     space: FieldSpace
     step: int
     error: BackgroundError
     rows: pd.DataFrame
+    operator: Operator | None
 
     @cached_property
     def law(self) -> StepError:
@@ -81,7 +85,7 @@ class BackgroundAnalysis:
     @cached_property
     def observed(self) -> Observed:
         """Return the observations as functions of the departure."""
-        return Observed(self, self.rows)
+        return Observed(self)
 
     @cached_property
     def solver(self) -> InnovationSolver:
@@ -91,15 +95,31 @@ class BackgroundAnalysis:
     @cached_property
     def mean(self) -> Array:
         """Return the mean of z (C, n + 2), given the observations and the prior's spread."""
+        return self.first_solver.mean(self.observed.departure)
+
+    @cached_property
+    def first_solver(self) -> InnovationSolver:
+        """Return the solver of the innovations, which have the spread of the prior too."""
         observed = self.observed
-        variance = observed.error**2 + observed.jacobian.power(2) @ self.moments[1].numpy().ravel()
-        return observed.response.solver(variance).mean(observed.departure)
+        spread = observed.jacobian.power(2) @ self.moments[1].numpy().ravel()
+        return observed.response.solver(observed.error**2 + spread)
+
+    @property
+    def controls(self) -> Controls:
+        """Return the control variables of the stations."""
+        scale = np.array([(law.lapse, law.bias) for law in self.law.laws])
+        mean = scale * self.mean[:, -len(CONTROLS) :]
+        return Controls(mean, scale * self.first_solver.control_spread())
 
     @cached_property
     def corrected(self) -> FieldSpace:
         """Return the space of this step alone, around the corrected coarse fields."""
         coarse = self.space.coarse_step(self.step)
-        one = self.space.coarse.isel(time=[self.step]) if "time" in self.space.coarse.dims else coarse
+        one = (
+            self.space.coarse.isel(time=[self.step])
+            if "time" in self.space.coarse.dims
+            else coarse
+        )
         if len(self.rows):
             coarse = self.correct(coarse)
         fields = {n: one[n].copy(data=coarse[n].values.reshape(one[n].shape)) for n in coarse}
@@ -146,7 +166,7 @@ class BackgroundAnalysis:
         if not len(self.rows):
             return None
         observed = self.observed
-        modelled, value, error = self.space.modelled_observation(self.rows)
+        modelled, value, error = self.space.modelled_observation(self.rows, self.operator)
         value = value + torch.from_numpy(observed.at(self.shift))
         shared = torch.from_numpy(observed.response.covariance)
         seen = Observation(
@@ -175,12 +195,11 @@ class Observed:
 
     Args:
         step: The background of the step.
-        rows: The observations.
     """
 
-    def __init__(self, step: BackgroundAnalysis, rows: pd.DataFrame) -> None:
-        space, normaliser = step.space, step.space.prior.normaliser
-        self.modelled, value, error = space.modelled_observation(rows)
+    def __init__(self, step: BackgroundAnalysis) -> None:
+        space, rows, normaliser = step.space, step.rows, step.space.prior.normaliser
+        self.modelled, value, error = space.modelled_observation(rows, step.operator)
         self.value, self.error = value.numpy(), error.numpy()
         mean = step.moments[0]
 
@@ -212,10 +231,11 @@ class ScoredRows:
     Args:
         step: The background of the step.
         rows: The observations.
+        operator: Their operator, from physical fields to values.
     """
 
-    def __init__(self, step: BackgroundAnalysis, rows: pd.DataFrame) -> None:
-        self.operator, self.amount = step.space.operator(rows), step.space.amounts(rows)
+    def __init__(self, step: BackgroundAnalysis, rows: pd.DataFrame, operator: Operator) -> None:
+        self.operator, self.amount = operator, step.space.amounts(rows)
         nothing = sparse.csr_matrix((len(rows), step.moments[0].numel()))
         channel, height = locate_rows(step.space, rows)
         self.controls = step.law.response(nothing, channel, height)

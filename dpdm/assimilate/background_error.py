@@ -30,13 +30,11 @@ from dpdm.fields.time import is_dated, step_months
 from dpdm.observations.observation_operator import operator_names
 from dpdm.operators.geometry import globe_layout
 from dpdm.operators.interpolation import point_operator
-from dpdm.prior.normaliser import TRANSFORMS
 from dpdm.states.fields import FieldSpace
-from dpdm.states.options import AssimilationOptions
+from dpdm.states.options import ESTIMATED, AssimilationOptions
 
 Array = NDArray[np.float64]
 COAST_KM = 40.0  # scale over which the contrast of land and sea changes
-ESTIMATED = math.nan  # of --coarse-error: to be estimated
 MAX_CELLS = 250_000
 
 

@@ -84,7 +84,8 @@ class _Likelihood:
         covariance = self.fixed + torch.tensordot(variances, self.parts, dims=1)
         root = torch.linalg.cholesky(covariance)
         white = torch.linalg.solve_triangular(root, self.departure[:, None], upper=False)
-        return white.square().sum() / 2 + root.diagonal().log().sum()
+        total: Tensor = white.square().sum() / 2 + root.diagonal().log().sum()
+        return total
 
 
 def estimate_law(

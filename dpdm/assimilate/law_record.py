@@ -62,7 +62,8 @@ def sample_record(space: FieldSpace, table: pd.DataFrame) -> tuple[FieldSpace, p
 
 def space_at(space: FieldSpace, axis: xr.Dataset) -> FieldSpace:
     """Return the space around the climatology at other steps."""
-    assert space.coarse_climatology is not None and space.coarse_grid is not None
+    assert space.coarse_climatology is not None
+    assert space.coarse_grid is not None
     coarse = climate_fields(space.coarse_climatology, axis, space.prior, space.coarse_grid)
     return replace(space, coarse=coarse)
 

@@ -77,9 +77,7 @@ def build_lattice(length: float, cells: cKDTree) -> Lattice:
     )
 
 
-def _circle(
-    row: int, rows: int, length: float, cells: cKDTree
-) -> tuple[NDArray[np.int64], Array]:
+def _circle(row: int, rows: int, length: float, cells: cKDTree) -> tuple[NDArray[np.int64], Array]:
     """Return numbers and positions of the nodes of one circle that are within reach of cells."""
     lat = -90 + 180 * (row + 0.5) / rows
     around = 2 * np.pi * EARTH_RADIUS_KM * np.cos(np.radians(lat))

@@ -55,7 +55,7 @@ Tangent = Callable[[Fields], Values]
 
 SHORT = 0.5  # share of a correction below which it counts as shortened
 MAX_DENSE_VALUES = 2000  # values whose covariance is factorised at each noise level
-JACOBIAN_ROWS = 64  # rows of a Jacobian that are computed at a time
+JACOBIAN_ROWS = 16  # rows of a Jacobian that are computed at a time
 
 
 @dataclass
@@ -112,13 +112,16 @@ class Observation:
         """Return L^-1 v in float64: values whose errors have unit covariance."""
         if self.root is None:
             return v.double() * self.variance.to(v.device).double().rsqrt()
-        return torch.linalg.solve_triangular(self.root.to(v.device), v.double().T, upper=False).T
+        root = self.root.to(v.device)
+        white: Values = torch.linalg.solve_triangular(root, v.double().T, upper=False).T
+        return white
 
     def whiten_adjoint(self, v: Values) -> Values:
         """Return L^-T v, the adjoint of `whiten`."""
         if self.root is None:
             return v * self.variance.to(v).rsqrt()
-        return torch.linalg.solve_triangular(self.root.to(v).T, v.T, upper=True).T
+        weights: Values = torch.linalg.solve_triangular(self.root.to(v).T, v.T, upper=True).T
+        return weights
 
     def solve_r(self, v: Values, more: Tensor) -> Values:
         """Return (R + diag(more))^-1 v, for ``more`` that broadcasts against v (B, N)."""
@@ -300,7 +303,7 @@ def static_covariance(
 
         with torch.no_grad():
             miss = seen.whiten(seen.miss(values))
-            near = preconditioner and preconditioner.at(sigma)
+            near = None if preconditioner is None else preconditioner.at(sigma)
             weights = conjugate_gradients(matvec, miss, iterations, tolerance, near)
             correction = spread(weights)
             return x_hat + seen.limit(correction, miss, seen.whiten(push(correction)))
@@ -349,7 +352,7 @@ def make_preconditioner(denoise: CovarianceDenoiser, seen: Observation) -> Preco
 def sparse_jacobian(operator: Operator, at: Fields, count: int) -> Tensor:
     """Return the sparse Jacobian (N, cells) of N values at fields (1, ...)."""
     parts = []
-    for numbers in torch.arange(count, device=at.device).split(JACOBIAN_ROWS):
+    for numbers in torch.split(torch.arange(count, device=at.device), JACOBIAN_ROWS):
         values, pull, _ = linearise(operator, at.expand(len(numbers), *at.shape[1:]))
         unit = (numbers[:, None] == torch.arange(count, device=at.device)).to(values)
         parts.append(pull(unit).flatten(1).to_sparse())

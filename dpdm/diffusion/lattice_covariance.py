@@ -8,8 +8,8 @@ contains the domain, whose spectrum has no negative value, so V is symmetric and
 semi-definite by construction.
 
 **The length** shrinks with the noise level, because the large scales emerge from the noise first.
-Measured autocorrelations of :math:`(x - \hat x) / D^{1/2}`, on ERA5 months of Indochina and normals
-of East Asia, at factors of 4 and 10 and without coarse fields, are those of
+Measured autocorrelations of :math:`(x - \hat x) / D^{1/2}`, on ERA5 months of Indochina and
+normals of East Asia, at factors of 4 and 10 and without coarse fields, are those of
 
 .. math:: 1 / \ell = 1 / L + 0.27 \, (s / \sigma)^{0.8}
 
@@ -62,12 +62,14 @@ class LatticeCorrelation:
         )  # fmt: skip
         distance = (y[:, None] ** 2 + x**2).sqrt()
         spectrum = torch.fft.rfft2((-distance / self.length).exp()).real.clamp_min(0)
-        return spectrum / torch.fft.irfft2(spectrum, s=self.torus)[0, 0]
+        unit: Tensor = spectrum / torch.fft.irfft2(spectrum, s=self.torus)[0, 0]
+        return unit
 
     @cached_property
     def table(self) -> Tensor:
         """Give the correlation of the first cell of the torus with every cell."""
-        return torch.fft.irfft2(self.spectrum, s=self.torus)
+        table: Tensor = torch.fft.irfft2(self.spectrum, s=self.torus)
+        return table
 
     def filter(self, fields: Fields, root: bool = False) -> Fields:
         """Return K times fields (..., H, W), or a field of that correlation from white noise."""
@@ -76,12 +78,20 @@ class LatticeCorrelation:
         smooth: Fields = torch.fft.irfft2(hat, s=self.torus)
         return smooth[..., : self.shape[0], : self.shape[1]]
 
+    @cached_property
+    def offsets(self) -> Tensor:
+        """Give the correlations at all offsets of rows and columns, (2 H, 2 W), flattened."""
+        rows, columns = (
+            torch.arange(-n, n) % m for n, m in zip(self.shape, self.torus, strict=True)
+        )
+        return self.table[rows[:, None], columns].flatten()
+
     def between(self, cells: Tensor) -> Tensor:
         """Return the correlations (P, P) of cells, numbered row by row."""
-        row, column = cells // self.shape[1], cells % self.shape[1]
-        height, width = self.torus
-        index = ((row[:, None] - row) % height) * width + (column[:, None] - column) % width
-        return self.table.flatten()[index]
+        height, width = self.shape
+        place = cells // width * 2 * width + cells % width
+        middle = 2 * height * width + width
+        return self.offsets[place[:, None] - place + middle]
 
 
 @dataclass(frozen=True)
@@ -102,25 +112,26 @@ class LevelCovariance:
         return root * self.correlation.filter(root * x)
 
     def draw(self, noise: Fields) -> Fields:
-        """Return a draw of N(0, V) from standard normal noise (..., C, H, W), near the edges
-        of somewhat less variance."""
+        """Return a draw from normal noise (..., C, H, W); its variance is less near the edges."""
         return self.variance.sqrt().to(noise) * self.correlation.filter(noise, root=True)
 
     def observed(self, jacobian: Tensor) -> Tensor:
         """Return A V A^T (N, N) of a sparse Jacobian A (N, C H W)."""
         jacobian = jacobian.coalesce()
-        (value, cell), weight = jacobian.indices(), jacobian.values().double()
-        used, index = cell.unique(return_inverse=True)
-        weight = weight * self.variance.double().flatten().sqrt().to(weight)[cell]
-        part = torch.sparse_coo_tensor(
-            torch.stack([value, index]), weight, (len(jacobian), len(used)), check_invariants=False
-        )
-        plane = self.variance[0].numel()
-        channel = used // plane
-        cover = self.correlation.between((used % plane).cpu()).to(weight)
-        cover = cover * (channel[:, None] == channel)
-        total: Tensor = torch.sparse.mm(part, torch.sparse.mm(part, cover.T.contiguous()).T)
-        return total
+        (value, cell), weight = jacobian.indices().cpu(), jacobian.values().cpu().double()
+        weight = weight * self.variance.cpu().double().flatten().sqrt()[cell]
+        channel = cell // self.variance[0].numel()
+        total = torch.zeros(len(jacobian), len(jacobian), dtype=torch.float64)
+        for number in channel.unique():  # variables are independent
+            chosen = channel == number
+            used, index = (cell[chosen] % self.variance[0].numel()).unique(return_inverse=True)
+            links = torch.sparse_coo_tensor(
+                torch.stack([value[chosen], index]), weight[chosen],
+                (len(jacobian), len(used)), check_invariants=False,
+            )  # fmt: skip
+            half = torch.sparse.mm(links, self.correlation.between(used))
+            total += torch.sparse.mm(links, half.T.contiguous())
+        return total.to(self.variance.device)
 
 
 class FieldCovariance:
@@ -155,7 +166,8 @@ class FieldCovariance:
             own = sigma / self.inflation
             variance = self.inflation**2 * self.variance(own)
             rate = 1 / self.length + NOISE_RATE * (self.deviation / own) ** NOISE_POWER
-            correlation = LatticeCorrelation(tuple(variance.shape[1:]), 1 / rate, self.cyclic)
+            height, width = variance.shape[1:]
+            correlation = LatticeCorrelation((height, width), 1 / rate, self.cyclic)
             self.levels[sigma] = LevelCovariance(variance, correlation)
         return self.levels[sigma]
 

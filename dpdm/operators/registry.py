@@ -328,7 +328,12 @@ WIND_OPERATORS: dict[str, OperatorBuilder] = {
     "vorticity": wind_gradient_builder(winds.wind_vorticity),
     "saturating_vorticity": wind_gradient_builder(winds.wind_vorticity, linear.saturate),
 }
-AMOUNT_OPERATORS = ("point", "mean", "coarse", "exceedance")  # whose values are amounts, if fields are
+AMOUNT_OPERATORS = (
+    "point",
+    "mean",
+    "coarse",
+    "exceedance",
+)  # whose values are amounts, if fields are
 OPERATORS = VARIABLE_OPERATORS | PROFILE_OPERATORS | WIND_OPERATORS
 
 

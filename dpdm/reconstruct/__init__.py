@@ -75,6 +75,7 @@ def reconstruct(path: Path, folder: Path, options: RunOptions = RunOptions()) ->
     with hold_lock(folder):
         remove_torn_line(folder / "ledger.jsonl")
         ledger = open_ledger(folder)
+        setup = setup.adopt_laws(ledger)
         fingerprint = check_changes(setup, ledger, options.accept)
         layout = setup.output_layout(folder, fingerprint)
         layout.begin(ledger.step_products)

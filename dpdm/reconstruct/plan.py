@@ -28,7 +28,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields.climatology_file import is_whole_year
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.reference_climatology import NONE
-from dpdm.states.options import DEFAULT_COVERAGE, AssimilationOptions, EnsembleOptions
+from dpdm.states.options import DEFAULT_COVERAGE, ESTIMATED, AssimilationOptions, EnsembleOptions
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,12 @@ class ObservationSection:
         files: Globs of CSV or NetCDF files; none to downscale only.
         stations: A list of stations with the positions that text files lack.
         error: Error standard deviation by variable, in dpdm's units, if the files have none.
-        coarse_error: Error standard deviation of the coarse input by variable, in dpdm's units.
+        coarse_error: Error standard deviation of the coarse input by variable, in dpdm's units,
+            or "auto" to estimate its law from the stations, as around the climatology.
         coarse_length: Correlation length of that error, km.
         reject: Innovation, in standard deviations, beyond which an observation is rejected.
         withhold: Fraction of the stations that is withheld for verification.
-        guidance: "sda", "mmps" or "dps"; empty for the prior's default.
+        guidance: "law", "mmps", "sda" or "dps"; empty for the prior's default.
         rename: Canonical names by the names in the files.
         units: Units by canonical name, if missing or wrong in the files.
         coverage: Fraction of a month, season or year that a station's values must cover.
@@ -129,7 +130,7 @@ class ObservationSection:
     files: tuple[str, ...] = ()
     stations: str = ""
     error: dict[str, float] = field(default_factory=dict)
-    coarse_error: dict[str, float] = field(default_factory=dict)
+    coarse_error: dict[str, float] | str = field(default_factory=dict)
     coarse_length: float = 300.0
     reject: float = 5.0
     withhold: float = 0.0
@@ -240,6 +241,10 @@ PLAN_RULES: dict[str, ValueRule] = {
     "draw.sampler": choice_rule("", choices.SAMPLERS),
     "adjust.method": choice_rule(choices.ADJUSTMENTS),
     "adjust.reference": PERIOD_RULE,
+    "observations.coarse_error": (
+        lambda error: not isinstance(error, str) or error == "auto",
+        'Give "auto", or a standard deviation by variable, as in { t2m = 1.5 }.',
+    ),
     "observations.coarse_length": (lambda length: length > 0, "Give a length in km."),
     "observations.reject": minimum_rule(0),
     "observations.withhold": FRACTION_RULE,
@@ -403,9 +408,10 @@ def plan_ensemble_options(plan: Plan, folder: Path, history: str) -> EnsembleOpt
 
 def plan_assimilation_options(section: ObservationSection, folder: Path) -> AssimilationOptions:
     """Return the options of the observations of a plan in a folder."""
-    blocks = section.withhold_blocks
+    blocks, stated = section.withhold_blocks, section.coarse_error
+    coarse_error = {"": ESTIMATED} if isinstance(stated, str) else stated
     return AssimilationOptions(
-        section.error, section.coarse_error, section.coarse_length, section.reject,
+        section.error, coarse_error, section.coarse_length, section.reject,
         section.withhold, section.guidance, obs_units=section.units, coverage=section.coverage,
         obs_var={new: old for old, new in section.rename.items()},
         obs_missing=missing_codes(section.missing),

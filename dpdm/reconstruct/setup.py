@@ -9,6 +9,7 @@ ledger records it, and missing output is drawn again.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -21,11 +22,16 @@ import torch
 import xarray as xr
 
 from dpdm import __version__
-from dpdm.assimilate import build_background_error
 from dpdm.assimilate.analysis import Analysis, guide_space, screen
-from dpdm.assimilate.background import CoarseError
+from dpdm.assimilate.anomaly_law import laws_as_json
+from dpdm.assimilate.background import BackgroundError
+from dpdm.assimilate.background_error import (
+    build_background_error,
+    restore_background_error,
+    set_station_errors,
+)
 from dpdm.assimilate.check import pass_notes
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.driver_climate import select_stencil
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
 from dpdm.observations.status import IN_USE, has_status
@@ -55,6 +61,10 @@ from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationOptions
 from dpdm.system import sha256
 
+SHORT_STEPS = (
+    "Some steps of guidance would have overshot, and were shortened to less than half. Set "
+    'guidance = "law" in [observations].'
+)
 UNSTABLE_COLUMNS = ["source", "row", "note"]  # which may change where files of observations grow
 
 
@@ -65,12 +75,12 @@ class UnitSampler:
     Attributes:
         space: The space of fields; the coarse fields of a step come with its work.
         options: Options of observations, or None without observations.
-        coarse_error: Error of the coarse input, if it is stated.
+        error: Error of the background, or None where it is exact.
     """
 
     space: FieldSpace
     options: AssimilationOptions | None = None
-    coarse_error: CoarseError | None = None
+    error: BackgroundError | None = None
 
     def __call__(self, work: UnitInput) -> UnitResult:
         """Draw a unit."""
@@ -78,8 +88,10 @@ class UnitSampler:
         numbers = list(work.unit.numbers)
         if self.options is None or work.rows is None:
             return UnitResult(np.stack([m.astype(np.float32) for m in space.members(0, numbers)]))
-        analysis = Analysis(space, work.rows, self.options.reject, self.coarse_error)
+        analysis = Analysis(space, work.rows, self.options.reject, self.error)
         members = np.stack([m.astype(np.float32) for m in analysis.members(0, numbers)])
+        if space.sampler.steps_taken.short:
+            warnings.warn(SHORT_STEPS, DpdmWarning, stacklevel=2)
         equivalents = np.ascontiguousarray(analysis.analysis[:, numbers])
         status = tuple(analysis.table["status"])
         return UnitResult(members, analysis.prior, equivalents, status)
@@ -107,6 +119,7 @@ class ReconstructionSetup:
         table: All observations after quality control, or None.
         options: Options of the observations, or None.
         observations: Observation files and lists of stations.
+        laws: Laws of the background's error that an earlier run has estimated, or None.
     """
 
     path: Path
@@ -118,6 +131,7 @@ class ReconstructionSetup:
     table: pd.DataFrame | None = None
     options: AssimilationOptions | None = None
     observations: tuple[Path, ...] = ()
+    laws: Mapping[str, Any] | None = None
 
     @cached_property
     def units(self) -> list[WorkUnit]:
@@ -137,11 +151,33 @@ class ReconstructionSetup:
         return UnitSampler(space, self.options, self.background_error)
 
     @cached_property
-    def background_error(self) -> CoarseError | None:
-        """Return the law of the background's error, the same for all steps."""
+    def background_error(self) -> BackgroundError | None:
+        """Return the error of the background, the same for all steps."""
         if self.table is None or self.options is None:
             return None
+        if self.laws:
+            return restore_background_error(self.space, self.laws, self.options)
         return build_background_error(self.space, self.table, self.options)
+
+    @cached_property
+    def network(self) -> pd.DataFrame | None:
+        """Return the observations, with the errors of the estimated law where they have none."""
+        if self.table is None:
+            return None
+        table = self.table.copy()
+        set_station_errors(table, self.space, self.background_error)
+        return table
+
+    def adopt_laws(self, ledger: Ledger) -> ReconstructionSetup:
+        """Return the setup with the laws that the first run has estimated, if there are any.
+
+        Files of observations may grow, and what is drawn must not depend on when.
+        """
+        before = ledger.fingerprint
+        if before.get("observations.coarse_error") != self.plan.observations.coarse_error:
+            return self
+        laws = before.get("background_error")
+        return replace(self, laws=laws) if laws else self
 
     @translate_errors()
     def read_unit_input(self, unit: WorkUnit) -> UnitInput:
@@ -163,9 +199,9 @@ class ReconstructionSetup:
 
     def rows(self, step: int) -> pd.DataFrame | None:
         """Return the observations of a step."""
-        if self.table is None:
+        if self.network is None:
             return None
-        return self.table[self.table["step"] == step].assign(step=0).reset_index(drop=True)
+        return self.network[self.network["step"] == step].assign(step=0).reset_index(drop=True)
 
     def digest(self, work: UnitInput) -> str:
         """Return the SHA-256 of the input of a step."""
@@ -201,6 +237,8 @@ class ReconstructionSetup:
             if k.startswith("observations.") and v not in ({}, "")
         }
         before = draw | observed | self.space.notes | {"plan": self.path.name}
+        if self.background_error is not None:
+            before |= self.background_error.notes(self.space.names)
         settings = {
             "prior_sha256": fingerprint["prior_sha256"], "sampler": self.space.sampler.sampler,
             "steps": self.space.sampler.steps, "adjustment": self.adjustment.describe(),
@@ -221,6 +259,8 @@ class ReconstructionSetup:
             digests["climatology"] = self.space.climatology.provenance
         if self.space.background:
             digests["background"] = self.space.background
+        if self.background_error is not None and self.background_error.estimated:
+            digests["background_error"] = laws_as_json(self.background_error.laws)
         output = {key: asdict(plan.output)[key] for key in ("layout", "keep", "quantiles")}
         observed, usual = asdict(plan.observations), asdict(ObservationSection())
         for key in ("files", "verify", "stations"):
@@ -294,6 +334,7 @@ KEY_LABELS = {
     "dpdm": "the version of dpdm", "prior_sha256": "the prior", "grid": "the grid",
     "statics": "the relief or land mask", "variables": "the variables or their units",
     "climatology": "the climatology", "background": "the background",
+    "background_error": "the law of the background's error",
 }  # fmt: skip
 
 

@@ -54,6 +54,7 @@ def verify_products(
         ledger = open_ledger(folder)
         if not ledger.starts:
             raise DpdmError(f"{folder} holds no reconstruction.", "Run the plan first.")
+        setup = setup.adopt_laws(ledger)
         check_same_plan(setup, ledger)
         layout = setup.output_layout(folder, ledger.fingerprint)
         yield check_complete(setup, ledger)

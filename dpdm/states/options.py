@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from dpdm.observations.sounder import SounderChannels
 
 DEFAULT_COVERAGE = 0.8
+ESTIMATED = math.nan  # of --coarse-error: to be estimated from the stations
 PARAMETER_GUIDANCES = {"gamma": ("sda",), "iterations": ("mmps", "law"), "zeta": ("dps",)}
 
 
@@ -140,7 +142,8 @@ class AssimilationOptions:
 
     Attributes:
         errors: Standard deviations by variable, in canonical units, for files without errors.
-        coarse_error: Error standard deviation of the coarse input by variable, in canonical units.
+        coarse_error: Error standard deviation of the coarse input by variable, in canonical units;
+            `ESTIMATED` for a law that is estimated from the stations; of all variables under "".
         coarse_length: Correlation length of that error, km.
         reject: Innovation, in standard deviations of background and observation, beyond which an
             observation is rejected; 0 rejects none.

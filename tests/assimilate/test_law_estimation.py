@@ -27,7 +27,9 @@ def covariance(law: AnomalyLaw, step: StepDepartures) -> np.ndarray:
     return total + np.diag(noise**2)
 
 
-def network(seed: int, count: int, law: AnomalyLaw = TRUTH, stated: float = np.nan) -> StepDepartures:
+def network(
+    seed: int, count: int, law: AnomalyLaw = TRUTH, stated: float = np.nan
+) -> StepDepartures:
     """Return departures of a random network that are drawn from a law."""
     rng = np.random.default_rng(seed)
     position = unit_vectors(rng.uniform(32, 44, count), rng.uniform(130, 145, count))

@@ -72,8 +72,6 @@ def test_what_is_not_believed_keeps_its_place_among_a_packages_values(
         ("area_meen", "no observation operator area_meen", ""),
         ("mean", "mean needs radius", ""),
         ("speed", "2 not a variable of the prior", ""),
-        ("area_mean", "--coarse-error is for values at points, and row 2 of obs.csv has the "
-         "operator area_mean", "--coarse-error t2m=1"),
     ],
 )  # fmt: skip
 def test_operators_are_refused_before_anything_is_computed(

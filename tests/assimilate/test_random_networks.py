@@ -1,4 +1,4 @@
-"""Random networks of stations, with the bundled prior: no set-up diverges, and the default fits."""
+"""Random networks with the bundled prior: no set-up diverges, and the default fits."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dpdm.assimilate.analysis import Analysis
 from dpdm.assimilate.background import BackgroundError
-from dpdm.assimilate.background_error import ESTIMATED, build_background_error
+from dpdm.assimilate.background_error import build_background_error
 from dpdm.fields.grid import Grid
 from dpdm.fields.reference_climatology import open_climatology
 from dpdm.fields.regrid import coarsen_fields
@@ -21,12 +21,13 @@ from dpdm.observations.status import ObsStatus
 from dpdm.prior import Prior, find_prior, load_prior
 from dpdm.states.field_domain import make_field_space
 from dpdm.states.fields import FieldSpace
-from dpdm.states.options import AssimilationOptions, EnsembleOptions
+from dpdm.states.options import ESTIMATED, AssimilationOptions, EnsembleOptions
 from dpdm.states.sampling import MAX_NORMALISED_VALUE, guide_sampler
 
-SETUPS = 56
+SETUPS = 52
 ROWS, COLUMNS, FACTOR, STEPS = 16, 20, 4, 8
 PLACES = ((35.0, 136.0, 7), (46.0, 7.0, 1), (-3.0, 100.0, 4))  # south, west, month
+RNG = np.random.default_rng(0)
 GUIDANCES = ("law", "mmps", "sda", "dps")
 Array = NDArray[np.float64]
 
@@ -78,7 +79,11 @@ def month(place: int) -> xr.Dataset:
     date = pd.to_datetime([f"1993-{number:02d}-01"])
     fields = climate.fields.isel(month=[number - 1]).rename(month="time").assign_coords(time=date)
     rng, y, x = np.random.default_rng(place), np.arange(ROWS)[:, None], np.arange(COLUMNS)
-    wave = np.sin(y / 5 + rng.random()) + np.cos(x / 4 + y / 6) + 0.2 * rng.standard_normal((ROWS, COLUMNS))
+    wave = (
+        np.sin(y / 5 + rng.random())
+        + np.cos(x / 4 + y / 6)
+        + 0.2 * rng.standard_normal((ROWS, COLUMNS))
+    )
     tp = np.expm1((np.log1p(fields["tp"]) + 0.25 * wave).clip(0)).assign_attrs(fields["tp"].attrs)
     return fields.assign(t2m=(fields["t2m"] + wave).assign_attrs(fields["t2m"].attrs), tp=tp)
 
@@ -107,7 +112,10 @@ def network(setup: Setup, rng: np.random.Generator) -> pd.DataFrame:
         ]
     lat, lon = (xr.DataArray(a, dims="station") for a in at)
     return pd.concat(
-        [observe(truth[n].isel(time=0).interp(lat=lat, lon=lon), setup, rng) for n in setup.variables],
+        [
+            observe(truth[n].isel(time=0).interp(lat=lat, lon=lon), setup, rng)
+            for n in setup.variables
+        ],
         ignore_index=True,
     )
 
@@ -141,7 +149,10 @@ def single() -> None:
 @pytest.mark.usefixtures("single")
 def test_no_network_diverges(number: int) -> None:
     setup = draw_setup(number)
-    space, table = space_of(setup.place, setup.coarse), network(setup, np.random.default_rng(number))
+    space, table = (
+        space_of(setup.place, setup.coarse),
+        network(setup, np.random.default_rng(number)),
+    )
     options = AssimilationOptions(guidance=setup.guidance, corrections=setup.corrections)
     space = replace(space, sampler=guide_sampler(space.sampler, space.prior, options))
     analysis = Analysis(space, table, 0.0, background_error(setup, space, table))
@@ -153,3 +164,28 @@ def test_no_network_diverges(number: int) -> None:
     if setup.guidance == "law" and setup.coarse:
         assert float((departure**2).mean()) < 3, setup
         assert space.sampler.steps_taken.short == 0
+
+
+def test_rain_is_compared_by_its_logarithm_and_temperature_as_it_is() -> None:
+    space = space_of(0, coarse=True)
+    table = network(replace(draw_setup(0), place=0, stations=5, variables=("t2m", "tp")), RNG)
+    operator, value, error = space.modelled_observation(table)
+    fields = torch.rand(2, *space.shape) + torch.tensor([280.0, 3.0])[:, None, None]
+    plain, modelled = space.operator(table)(fields), operator(fields)
+    observed, std = (torch.from_numpy(table[n].to_numpy(copy=True)) for n in ("value", "error"))
+    for found, exact in ((modelled, plain), (value, observed)):
+        torch.testing.assert_close(found[..., :5], exact[..., :5])
+        torch.testing.assert_close(found[..., 5:], exact[..., 5:].log1p())
+    torch.testing.assert_close(error[:5], std[:5])
+    torch.testing.assert_close(error[5:], torch.asinh(std[5:] / (1 + observed[5:])))
+
+
+def test_guidance_can_make_it_rain() -> None:
+    """Where a member is dry, the derivative of an amount is that of a little of it."""
+    posterior = space_of(0, coarse=True).posterior(0)
+    dry = (-2 - posterior.base) / posterior.scale
+    x = dry[None].requires_grad_()
+    rain = posterior.physical(x)[:, 1]
+    assert not rain.any()
+    (slope,) = torch.autograd.grad(rain.sum(), x)
+    torch.testing.assert_close(slope[0, 1], posterior.scale[1])

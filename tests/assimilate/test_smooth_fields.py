@@ -1,5 +1,7 @@
 """Smooth fields on lattices against the Gaussian correlation that they stand for."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ LENGTHS = (60.0, 300.0, 2500.0)
 def correlation(fields: SmoothFields, cell: int) -> list[np.ndarray]:
     """Return the correlation of each length of a cell with all cells."""
     ends = np.cumsum([0, *fields.counts])
-    parts = [fields.basis[:, a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    parts = [fields.basis[:, a:b] for a, b in pairwise(ends)]
     return [(part @ part[[cell]].T).toarray()[:, 0] for part in parts]
 
 

@@ -96,6 +96,49 @@ def test_the_check_says_how_many_steps_there_are() -> None:
     assert not Path("out.nc").exists()
 
 
+def test_the_law_of_the_stations_is_printed_written_and_reported() -> None:
+    result = done(*SMALL.split(), "--report", "r.csv")
+    assert "t2m, DJF: the background's error is" in result.stderr
+    assert "K/km from the relief to the stations" in result.stderr
+    attrs = opened().attrs
+    assert attrs["dpdm_background_error_t2m"].startswith("DJF: ")
+    assert "MAM: " in attrs["dpdm_background_error_tp"]
+    report = pd.read_csv("r.csv")
+    assert report["lapse_departure"].notna().all()
+    assert not report["error"].eq(1.0).any()  # the usual one of t2m: the law's noise instead
+    assert "usual_error" not in report
+
+
+def test_errors_of_the_user_stay() -> None:
+    done(*SMALL.split(), "--error", "t2m=0.7", "--report", "r.csv")
+    report = pd.read_csv("r.csv")
+    np.testing.assert_allclose(report.query("variable == 't2m'")["error"], 0.7)
+    assert not report.query("variable == 'tp'")["error"].eq(0.7).any()
+
+
+def test_stations_move_the_whole_field_and_far_from_them_it_is_uncertain() -> None:
+    """All say three kelvin more: the field follows as far as its law lets it."""
+    table = network(MONTHS, rain=False)
+    write(table)
+    done(*SMALL.split(), "--members", "8")
+    before = opened()
+    write(table.assign(value=table["value"] + 3))
+    done(*SMALL.split(), "--members", "8", "--overwrite")
+    moved = opened()["t2m_mean"] - before["t2m_mean"]
+    assert 1 < float(moved.mean()) < 3.2
+    write(table[table["lon"] < 101.5])
+    done(*SMALL.split(), "--members", "8", "--overwrite")
+    spread = opened()["t2m_spread"].mean(("time", "lat"))
+    assert float(spread[-1]) > float(spread[0])
+
+
+def test_a_stated_error_takes_the_place_of_the_estimated_one() -> None:
+    result = done(*SMALL.split(), "--coarse-error", "t2m=2", "--coarse-error", "tp=auto")
+    assert "tp, DJF" in result.stderr
+    assert "t2m, DJF" not in result.stderr
+    assert "dpdm_background_error_t2m" not in opened().attrs
+
+
 def test_daily_values_are_means_of_their_month() -> None:
     table = network(["1894-01"], rain=False)
     dates = [f"1894-01-{day:02d}" for day in range(1, 32)]
@@ -176,7 +219,7 @@ HARD = {
 @pytest.mark.parametrize("case", HARD)
 def test_poor_networks_are_analysed(case: str) -> None:
     write(HARD[case]())
-    done(*SMALL.split(), "--coarse-error", "t2m=2", "--coarse-error", "tp=1")
+    done(*SMALL.split())
     ds = opened()
     assert bool(np.isfinite(ds["t2m_mean"]).all())
     assert float(ds["tp"].min()) >= 0

@@ -1,7 +1,7 @@
 """What `dpdm assimilate` promises with a prior of trajectories, on two small worlds."""
 
-from collections.abc import Iterator
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np

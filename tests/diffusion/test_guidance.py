@@ -196,7 +196,9 @@ def test_errors_with_something_in_common_are_weighed_together() -> None:
     torch.testing.assert_close(found, exact(x_t, s), rtol=1e-8, atol=1e-8)
     x_hat = prior()(x_t, s).flatten(1)
     jacobian = prior().cov @ torch.linalg.inv(prior().cov + torch.eye(N))
-    step = torch.linalg.solve(r + 0.3 * torch.eye(3), (seen.value - x_hat @ a.T).T).T @ a @ jacobian
+    step = (
+        torch.linalg.solve(r + 0.3 * torch.eye(3), (seen.value - x_hat @ a.T).T).T @ a @ jacobian
+    )
     closed = x_hat + share(seen.value - x_hat @ a.T, step @ a.T, r) * step
     torch.testing.assert_close(
         sda(prior(), seen, 0.3)(x_t, s).flatten(1), closed, rtol=1e-9, atol=1e-9

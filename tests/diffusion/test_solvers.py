@@ -45,7 +45,9 @@ def test_an_exact_preconditioner_needs_one_step() -> None:
     axes = torch.linalg.qr(torch.randn(40, 40))[0]
     a = axes * torch.logspace(0, 6, 40) @ axes.T
     x = torch.randn(2, 40)
-    found = conjugate_gradients(lambda v: v @ a, x @ a, 1, 0, lambda v: torch.linalg.solve(a, v.T).T)
+    found = conjugate_gradients(
+        lambda v: v @ a, x @ a, 1, 0, lambda v: torch.linalg.solve(a, v.T).T
+    )
     torch.testing.assert_close(found, x, rtol=1e-6, atol=1e-6)
 
 

@@ -27,7 +27,7 @@ members = 2
 steps = 2
 [observations]
 files = ["stations*.csv"]
-coarse_error = { t2m = 1.5 }
+coarse_error = { t2m = 1.5, tp = 0.5 }
 [output]
 grid = "target.nc"
 keep = "all"
@@ -60,7 +60,8 @@ def test_it_is_what_assimilation_gives_to_the_bit() -> None:
     plan(('grid = "target.nc"', "bbox = [101, 103, 19, 21]"))
     done(*RUN.split())
     done("reconstruct", "--verify", "plan.toml", "out")
-    words = f"--prior prior.safetensors --members 2 --steps 2 --bbox {BOX} --coarse-error t2m=1.5"
+    words = f"--prior prior.safetensors --members 2 --steps 2 --bbox {BOX}"
+    words += " --coarse-error t2m=1.5 --coarse-error tp=0.5"
     done("assimilate", "stations.csv", "fine.nc", *words.split())
     with opened(Path("out")) as ours, xr.open_dataset("fine.nc") as its:
         dates = [str(date)[:7] for date in ours["time"].values]
@@ -97,6 +98,21 @@ def test_files_and_period_grow_and_no_other_step_is_drawn(layout: str) -> None:
     plan(change, end="1894-03")
     assert "4 units of work, 3 of them done" in done(*RUN.split()).stderr
     assert tree(Path("out")) == tree(Path("whole"))
+    done("reconstruct", "--verify", "plan.toml", "out")
+
+
+def test_the_laws_of_the_first_run_stay_when_files_grow() -> None:
+    """Estimated anew from four months they would differ, and so would the three that are done."""
+    plan(("coarse_error = { t2m = 1.5, tp = 0.5 }\n", ""))
+    done(*RUN.split())
+    with opened(Path("out")) as ds:
+        before, laws = ds["t2m"].load(), ds.attrs["dpdm_background_error_t2m"]
+    write(network(["1894-03"]), "stations_new.csv")
+    plan(("coarse_error = { t2m = 1.5, tp = 0.5 }\n", ""), end="1894-03")
+    assert "4 units of work, 3 of them done" in done(*RUN.split()).stderr
+    with opened(Path("out")) as ds:
+        xr.testing.assert_equal(ds["t2m"].isel(time=slice(0, 3)), before)
+        assert ds.attrs["dpdm_background_error_t2m"] == laws
     done("reconstruct", "--verify", "plan.toml", "out")
 
 
