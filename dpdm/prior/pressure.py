@@ -44,9 +44,10 @@ PRESSURE, TEMPERATURE = "sp", "t2m"
 INTERPOLATION_ERROR = 1e-6  # of ln p, for each km of the coarse spacing
 LAYER_ERROR = 5.0  # K, temperature of the layer, where that at 2 m is known
 CLIMATE_ERRORS = {"month": 2.0, "season": 2.0, "year": 2.0}  # K, climatology at 2 m
-WEATHER_ERROR = 6.0  # K, the same of shorter steps
+WEATHER_ERROR = 6.5  # K, the same of shorter steps, on land above 1200 m
 STANDARD_ERROR = 15.0  # K, standard atmosphere
-RELIEF_ERROR, RELIEF_POWER = 0.54, 0.9  # m, of the bundled relief where the roughness is 1 m
+RELIEF_ERROR, RELIEF_POWER = 0.52, 0.9  # m, of the bundled relief, roughness of 1 m, by four
+FACTOR_POWER = 0.1  # of that error, which the means of larger cells increase
 ROUGH_CELLS, NEAR_CELLS = 5, 9
 LENGTHS = {TEMPERATURE: 4.0, PRESSURE: 0.75}  # cells, of the correlation of x
 
@@ -200,10 +201,16 @@ def pressure_spread(height: Array, offset: Array, spacing: float, relief_error: 
     return np.sqrt((INTERPOLATION_ERROR * spacing) ** 2 + layer**2 + (rate * relief_error) ** 2)
 
 
-def bundled_relief_error(height: Array, cyclic: bool = False) -> Array:
-    """Return the standard deviation of the bundled relief from a model's own (H, W), m."""
+def bundled_relief_error(height: Array, factor: float, cyclic: bool = False) -> Array:
+    """Return the standard deviation of the offset of the bundled relief (H, W), m.
+
+    Args:
+        height: The bundled relief, m.
+        factor: Coarse over fine spacing.
+        cyclic: Whether the columns are cyclic.
+    """
     modes = ("nearest", "wrap" if cyclic else "nearest")
     detail = height - uniform_filter(height, ROUGH_CELLS, mode=modes)
     roughness = np.sqrt(uniform_filter(detail**2, NEAR_CELLS, mode=modes).clip(0))
-    error: Array = RELIEF_ERROR * roughness**RELIEF_POWER
+    error: Array = RELIEF_ERROR * (factor / 4) ** FACTOR_POWER * roughness**RELIEF_POWER
     return error

@@ -252,7 +252,8 @@ def fit_pressure(
     cells = CoarseRelief.average(relief, source)
     means = xr.Dataset({"z": (("lat", "lon"), cells.height)}, cells.grid.coords())
     smooth = interpolate_bilinear(means, grid)["z"].values
-    part = Relief.cut(relief, grid, own is None)
+    factor = spacing_km(source) / spacing_km(grid)
+    part = Relief.cut(relief, grid, factor if own is None else None)
     spread = pressure_spread(part.height, part.height - smooth, spacing_km(source), part.error)
     normaliser = replace(
         prior.normaliser,
@@ -283,10 +284,15 @@ class Relief:
     error: Array
 
     @classmethod
-    def cut(cls, relief: xr.Dataset, grid: Grid, bundled: bool) -> Relief:
-        """Return the part of a wider relief on a grid; only the bundled one has an error."""
+    def cut(cls, relief: xr.Dataset, grid: Grid, factor: float | None) -> Relief:
+        """Return the part of a wider relief on a grid.
+
+        Only the bundled one has an error, by the factor of the coarse cells; None for others.
+        """
         wide, height = grid_of(relief), relief["topography"].values
-        error = bundled_relief_error(height, wide.cyclic) if bundled else np.zeros_like(height)
+        error = np.zeros_like(height)
+        if factor is not None:
+            error = bundled_relief_error(height, factor, wide.cyclic)
         cut = interpolate_bilinear(relief.assign(error=(("lat", "lon"), error)), grid)
         return cls(cut["topography"].values, cut["error"].values)
 

@@ -118,9 +118,9 @@ def test_the_spread_grows_with_spacing_height_and_error_of_the_relief():
 
 def test_the_bundled_relief_is_surest_where_it_is_smooth():
     slope = np.tile(np.arange(40.0), (40, 1))
-    assert bundled_relief_error(slope)[20, 20] == pytest.approx(0, abs=1e-6)
+    assert bundled_relief_error(slope, 4.0)[20, 20] == pytest.approx(0, abs=1e-6)
     rough = slope + 100 * np.random.default_rng(0).standard_normal((40, 40))
-    assert 20 < bundled_relief_error(rough)[20, 20] < 50
+    assert 20 < bundled_relief_error(rough, 4.0)[20, 20] < 50
 
 
 def test_a_prior_without_network_takes_any_step_and_factor():
@@ -128,5 +128,5 @@ def test_a_prior_without_network_takes_any_step_and_factor():
     assert isinstance(prior.normaliser, PressureNormaliser)
     assert prior.normaliser.names == ["t2m", "sp"]
     assert not prior.contract.step
-    assert prior.normaliser.climate_error == 6.0
+    assert prior.normaliser.climate_error == 6.5
     assert SPECS["sp"].transform == "log"
