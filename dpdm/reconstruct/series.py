@@ -180,13 +180,12 @@ def open_series(
     units: Mapping[str, str] = {},
     period: Sequence[str] = (),
     codes: MissingCodes = {},
+    physics: bool = True,
 ) -> CoarseSeries:
-    """Open files as one series of the variables of the prior."""
+    """Open files as one series of the variables of the prior, and with physics of its others."""
     xr.set_options(file_cache_maxsize=MAX_OPEN_FILES)  # type: ignore[no-untyped-call]
-    opened, others = (
-        open_each(paths, None, rename, units, missing=codes),
-        physical_names(prior)[:1],
-    )
+    opened = open_each(paths, None, rename, units, missing=codes)
+    others = physical_names(prior)[:1] if physics else ()
     parts = [
         select_prior_variables(take_pressure(ds, prior), prior, p, rename, others)
         for ds, p in zip(opened, paths, strict=True)

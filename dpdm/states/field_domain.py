@@ -58,13 +58,17 @@ def fit_field_space(
     options: EnsembleOptions,
     target: Path | None,
     own_statics: Path | None,
+    physics: bool = True,
 ) -> FieldSpace:
-    """Return the space of a coarse file, or the unconditional space of a target."""
+    """Return the space of a coarse file, or the unconditional space of a target.
+
+    Variables that need no network are drawn with ``physics``.
+    """
     check_field_prior(prior)
     if path is None:
         blank = blank_fields(target, prior, options.missing)
         return make_field_space(blank, prior, options, target, own_statics)
-    coarse = open_coarse_fields(path, prior, options)
+    coarse = (open_coarse_fields if physics else open_prior_variables)(path, prior, options)
     space = make_field_space(coarse, prior, options, target, own_statics, path)
     if options.reference_period is None:
         warn_of_shift(space, path.name)

@@ -136,6 +136,17 @@ def test_station_pressures_draw_the_members_towards_them(folder):
     np.testing.assert_allclose(found, truth[rows, columns] + 40, atol=15)
 
 
+def test_an_error_of_the_coarse_fields_is_for_the_variables_of_the_network(folder):
+    coarse_atmosphere(hills(), "sp", "t2m", months=1).to_netcdf(folder / "coarse.nc")
+    (folder / "obs.csv").write_text("lat,lon,time,t2m\n43.1,103.1,2001-01,285\n")
+    done = dpdm(
+        "assimilate", folder / "obs.csv", folder / "out.nc", "--coarse", folder / "coarse.nc",
+        "--members", 2, "--coarse-error", "t2m=1", "--units", "t2m=K", "--obs-units", "t2m=K",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "sp_mean" not in xr.load_dataset(folder / "out.nc")
+
+
 def test_info_tells_network_from_physics():
     done = dpdm("info", "default", "--json")
     found = json.loads(done.stdout)
