@@ -18,11 +18,15 @@ from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import OmittedVariableWarning, open_fields
 from dpdm.fields.reference_climatology import BUNDLED, bundled_climatology
 from dpdm.fields.trajectories import holds_trajectories, trajectory_cadence
+from dpdm.fields.variables import SURFACE_VARIABLES
 from dpdm.prior import find_prior, read_prior_header
 from dpdm.prior.model_card import ModelCard, PriorHeader, skill_warning
+from dpdm.prior.pressure import PRESSURE
 from dpdm.states.reference import training_period
 from dpdm.system import sha256
 from dpdm.tensor_files import read_prefixed_tensors
+
+PHYSICS = "by the hypsometric equation, from coarse sp or msl"
 
 
 def describe_file(file: Path | str, missing: MissingCodes = {}) -> dict[str, Any]:
@@ -50,6 +54,7 @@ def describe_prior(path: Path) -> dict[str, Any]:
         "dpdm": header.dpdm,
         "variables": group_by_family(variables, families),
         **describe_levels(levels),
+        **describe_physics(header),
         "transforms": group_by_family(transforms, families),
         **(describe_windows(contract) if contract.states else describe_grid(header, path)),
         **({"code_rmse": code_rmse(header, families)} if contract.code else {}),
@@ -61,6 +66,16 @@ def describe_prior(path: Path) -> dict[str, Any]:
         or "nothing was held out",
         **({"caution": caution} if (caution := skill_warning(contract, contract.scores)) else {}),
     }
+
+
+def describe_physics(header: PriorHeader) -> dict[str, Any]:
+    """Describe which variables of a prior of fields a network draws, and which need none."""
+    names = [channel.name for channel in header.channels]
+    if header.contract.states or PRESSURE in names:
+        return {}
+    known = SURFACE_VARIABLES[PRESSURE]
+    words = f"{known.long_name} [{known.units}], {PHYSICS}, of any step and spacing"
+    return {"by_network": names, "by_physics": {PRESSURE: words}}
 
 
 def variable_families(header: PriorHeader) -> dict[str, str]:

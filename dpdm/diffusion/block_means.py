@@ -75,7 +75,22 @@ def solve_log1p(u: Tensor, variance: Tensor, blocks: BlockMeans, channel: int) -
     return u + direction * blocks.broadcast_to_cells(shift)
 
 
-BLOCK_MEAN_SOLVERS: dict[str, BlockMeanSolver] = {"identity": solve_identity, "log1p": solve_log1p}
+def solve_log(u: Tensor, variance: Tensor, blocks: BlockMeans, channel: int) -> Tensor:
+    """Return modelled values with the known block means, for physical = exp(u)."""
+    return u + log_shift(u.exp(), blocks, channel)
+
+
+def log_shift(physical: Tensor, blocks: BlockMeans, channel: int) -> Tensor:
+    """Return the shift of logarithms, one for each block, that gives the known block means."""
+    ratio = blocks.value[channel].to(physical) / blocks.mean(physical)
+    return blocks.broadcast_to_cells(ratio.log().nan_to_num(0.0, 0.0, 0.0))
+
+
+BLOCK_MEAN_SOLVERS: dict[str, BlockMeanSolver] = {
+    "identity": solve_identity,
+    "log1p": solve_log1p,
+    "log": solve_log,
+}
 
 
 @dataclass(frozen=True)
@@ -84,10 +99,12 @@ class BlockMeanConstraint:
 
     Attributes:
         blocks: The known means.
-        transforms: Transform of each variable.
+        transforms: Transform of each of the first variables.
         base: Modelled values at x = 0, with shape (C, H, W).
         scale: Modelled values per unit of x, with shape (C, H, W).
         variance: Error variance of modelled values (C, H, W), the direction of the shift.
+        solve_others: Return modelled values (B, C, H, W) with the known means of the other
+            variables, or None.
     """
 
     blocks: BlockMeans
@@ -95,6 +112,7 @@ class BlockMeanConstraint:
     base: Tensor
     scale: Tensor
     variance: Tensor
+    solve_others: Callable[[Tensor], Tensor] | None = None
 
     def solve_means(self, u: Tensor) -> Tensor:
         """Return modelled values (B, C, H, W) with the known means."""
@@ -102,7 +120,8 @@ class BlockMeanConstraint:
             BLOCK_MEAN_SOLVERS[name](u[:, c], self.variance[c].to(u), self.blocks, c)
             for c, name in enumerate(self.transforms)
         ]
-        return torch.stack(solved, dim=1)
+        out = torch.cat([*(v[:, None] for v in solved), u[:, len(solved) :]], dim=1)
+        return out if self.solve_others is None else self.solve_others(out)
 
     def constrain_denoiser(self, prior: Denoise) -> Denoise:
         """Return the prior's denoiser, constrained to the means at every noise level."""

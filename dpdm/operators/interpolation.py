@@ -84,8 +84,24 @@ def correct_temperature(
     return lambda local: local[:, channel, None] + rate * height.to(local)
 
 
+def pressure_log_ratio(height: Tensor, temperature: Tensor | float) -> Tensor:
+    """Return ln p(z + height) / p(z), by the hypsometric equation.
+
+    Args:
+        height: Difference of height, m.
+        temperature: Temperature at z, K; it changes with height by the standard lapse rate.
+
+    Example:
+        >>> at_1000_m = 101325 * pressure_log_ratio(torch.tensor(1000.0), 288.15).exp()
+        >>> round(float(at_1000_m))  # the table of the standard atmosphere has 89875
+        89875
+    """
+    layer = temperature - LAPSE_RATE * height / 2
+    return -GRAVITY * height / (GAS_CONSTANT * layer)
+
+
 def correct_pressure(
-    channel: int, height: Tensor, temperature: int | None = None, rate: float = -LAPSE_RATE
+    channel: int, height: Tensor, temperature: int | None = None
 ) -> Callable[[Tensor], Tensor]:
     """Return surface pressure at the stations' height, from a ``profile`` (B, C, N) as (B, 1, N).
 
@@ -93,14 +109,11 @@ def correct_pressure(
         channel: Channel of the pressure.
         height: Height of the stations above the topography, with shape (N,), m.
         temperature: Channel of the temperature (K), or None for the standard atmosphere's 288 K.
-        rate: Change of temperature with height, K m-1.
     """
 
     def correct(local: Tensor) -> Tensor:
-        z = height.to(local)
         surface = STANDARD_TEMPERATURE if temperature is None else local[:, temperature, None]
-        layer = surface + rate * z / 2
-        return local[:, channel, None] * torch.exp(-GRAVITY * z / (GAS_CONSTANT * layer))
+        return local[:, channel, None] * pressure_log_ratio(height.to(local), surface).exp()
 
     return correct
 

@@ -67,6 +67,7 @@ TRANSFORMS = {
     "log1p": Transform(
         lambda v: v.clamp_min(0).log1p(), lambda u: u.clamp_min(0).expm1(), expected_amount
     ),
+    "log": Transform(torch.log, torch.exp, lambda mean, variance: (mean + variance / 2).exp()),
 }
 
 
@@ -140,6 +141,11 @@ class Normaliser:
         return [channel.name for channel in self.channels]
 
     @property
+    def network(self) -> Normaliser:
+        """Return the scaling of the variables that the network draws."""
+        return self
+
+    @property
     def mirror_signs(self) -> Tensor:
         """Give -1 for variables that change sign by mirroring at the equator, shape (C, 1, 1)."""
         signs = [-1.0 if c.standard_name == "northward_wind" else 1.0 for c in self.channels]
@@ -148,6 +154,10 @@ class Normaliser:
     def forward(self, physical: Tensor) -> Tensor:
         """Return transformed values T(v), with the shape (C, H, W) of the input."""
         return self._apply_by_variable(physical, lambda c, v: TRANSFORMS[c.transform].forward(v))
+
+    def forward_smooth(self, physical: Tensor) -> Tensor:
+        """Return transformed values of interpolated coarse fields (C, H, W)."""
+        return Normaliser.forward(self, physical)
 
     def inverse(self, modelled: Tensor) -> Tensor:
         """Return physical values, for ``modelled`` (..., C, H, W)."""
@@ -212,6 +222,10 @@ class ReferenceState:
 
     fine: Tensor
     lerp: Tensor
+
+    def first(self, count: int) -> ReferenceState:
+        """Return the state of the first variables."""
+        return ReferenceState(self.fine[:count], self.lerp[:count])
 
     def known(self, lerp: Tensor) -> Tensor:
         """Tell where the state is known, and its coarse version wherever the coarse field is."""

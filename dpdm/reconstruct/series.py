@@ -38,6 +38,7 @@ from dpdm.fields.time import (
 from dpdm.fields.time_axis import select_with_bounds
 from dpdm.prior import Prior
 from dpdm.states.requirements import select_prior_variables
+from dpdm.states.surface_pressure import physical_names, take_pressure
 
 
 def missing_steps(
@@ -179,15 +180,18 @@ def open_series(
     units: Mapping[str, str] = {},
     period: Sequence[str] = (),
     codes: MissingCodes = {},
+    physics: bool = True,
 ) -> CoarseSeries:
-    """Open files as one series of the variables of the prior."""
+    """Open files as one series of the variables of the prior, and with physics of its others."""
     xr.set_options(file_cache_maxsize=MAX_OPEN_FILES)  # type: ignore[no-untyped-call]
     opened = open_each(paths, None, rename, units, missing=codes)
+    others = physical_names(prior)[:1] if physics else ()
     parts = [
-        select_prior_variables(ds, prior, p, rename) for ds, p in zip(opened, paths, strict=True)
+        select_prior_variables(take_pressure(ds, prior), prior, p, rename, others)
+        for ds, p in zip(opened, paths, strict=True)
     ]
     check_common_calendar(parts, paths)
-    names = [n for n in prior.normaliser.names if any(n in part for part in parts)]
+    names = [n for n in (*prior.normaliser.names, *others) if any(n in part for part in parts)]
     tracks, repeated = zip(*(join_variable(name, parts, paths) for name in names), strict=True)
     complete = merge_shared_times(tracks).assign_attrs(tracks[0].attrs)
     complete.encoding = {"source": str(paths[0]) + (f" to {paths[-1]}" if len(paths) > 1 else "")}

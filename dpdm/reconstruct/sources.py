@@ -94,8 +94,9 @@ def open_driver(
     """Return the series of the input files, and the space of its steps."""
     plan, paths = files.plan, files.find("input", "files")
     series = open_series(
-        paths, prior, options.rename, plan.input.units, plan.input.period, options.missing
-    )
+        paths, prior, options.rename, plan.input.units, plan.input.period, options.missing,
+        physics=not plan.observations.coarse_error,
+    )  # fmt: skip
     space = make_field_space(series.fields, prior, options, files.grid, files.statics, paths[0])
     if plan.adjust.method == "anomalies":
         space = replace(space, coarse=select_stencil(space.coarse, space.grid))

@@ -38,6 +38,14 @@ from dpdm.states.requirements import (
     select_prior_variables,
 )
 from dpdm.states.sampling import choose_sampler_config
+from dpdm.states.surface_pressure import (
+    add_physics,
+    describe_pressure,
+    draws_network,
+    fit_pressure,
+    physical_names,
+    take_pressure,
+)
 
 TargetGrids = tuple[Grid, Grid | None]  # the fine grid, and the part of it that is written
 References = tuple[ReferenceClimatology | None, ReferenceClimatology | None]
@@ -50,13 +58,17 @@ def fit_field_space(
     options: EnsembleOptions,
     target: Path | None,
     own_statics: Path | None,
+    physics: bool = True,
 ) -> FieldSpace:
-    """Return the space of a coarse file, or the unconditional space of a target."""
+    """Return the space of a coarse file, or the unconditional space of a target.
+
+    Variables that need no network are drawn with ``physics``.
+    """
     check_field_prior(prior)
     if path is None:
         blank = blank_fields(target, prior, options.missing)
         return make_field_space(blank, prior, options, target, own_statics)
-    coarse = open_prior_variables(path, prior, options)
+    coarse = (open_coarse_fields if physics else open_prior_variables)(path, prior, options)
     space = make_field_space(coarse, prior, options, target, own_statics, path)
     if options.reference_period is None:
         warn_of_shift(space, path.name)
@@ -77,6 +89,17 @@ def open_prior_variables(
     return select_prior_variables(fields, prior, path, options.rename)
 
 
+def open_coarse_fields(path: Path, prior: Prior, options: EnsembleOptions) -> xr.Dataset:
+    """Return the variables in a file that the prior draws, by its network or by physics."""
+    others = physical_names(prior)
+    names = [name for c in prior.normaliser.channels for name in (c.name, c.family) if name]
+    fields = open_fields(
+        path, None, options.rename, options.units, [*names, *others], options.missing
+    )
+    fields = take_pressure(fields, prior)
+    return select_prior_variables(fields, prior, path, options.rename, others[:1])
+
+
 def make_field_space(
     coarse: xr.Dataset,
     prior: Prior,
@@ -86,14 +109,15 @@ def make_field_space(
     path: Path | None = None,
 ) -> FieldSpace:
     """Return the space of coarse fields from a path, or of blank fields."""
-    source = grid_of(coarse)
+    prior, source = add_physics(coarse, prior), grid_of(coarse)
     note = period_mismatch_note(coarse, prior, path or target or "", options.period)
     grids = build_target_grid(source, prior, target, options)
     blind = path is None
     with prefix_file_name(target or path or ""):
         if not blind:
             check_finer(source, grids[0])
-        check_spacing(grids[0], prior)
+        if draws_network(coarse, prior):
+            check_spacing(grids[0], prior)
         if not blind:
             check_target(source, grids[0], prior, options.consistent)
     references = open_reference(prior, grids[0], None if blind else source, options)
@@ -136,9 +160,11 @@ def assemble_space(
     if references[0] is not None:
         sampler = replace(sampler, inflation=prior.contract.sampling["reference_inflation"])
     prior.denoiser.to(sampler.device)
+    prior, pressure = fit_pressure(prior, coarse, grid, user_statics)
+    coarse = coarse if pressure is None else describe_pressure(coarse, pressure.note)
     return FieldSpace(
         coarse, prior, grid, statics, smooth, options, sampler, False, outside, output_grid, note,
-        None, *references,
+        None, *references, pressure=pressure,
     )  # fmt: skip
 
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
+import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dpdm.diffusion.block_means import BlockMeanConstraint, BlockMeans
 from dpdm.diffusion.denoise import inflate
+from dpdm.diffusion.gaussian_fields import (
+    GaussianFields,
+    join_variables,
+    make_gaussian_fields,
+)
 from dpdm.diffusion.guidance import CovarianceDenoiser, Observation, operator_variance
 from dpdm.diffusion.lattice_covariance import (
     FieldCovariance,
@@ -20,9 +26,12 @@ from dpdm.diffusion.lattice_covariance import (
     LevelCovariance,
     correlation_length,
 )
+from dpdm.diffusion.noise import SCHEDULES
 from dpdm.diffusion.place_noise import PlaceNoise
+from dpdm.diffusion.sample import SAMPLERS
 from dpdm.diffusion.tile import COARSEST_CELL, SpatialWindows, fit_window_size, tile_denoiser
-from dpdm.fields.grid import Grid
+from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.regrid import mean_matrices
 from dpdm.prior import CLIMATE_STATES, Prior
 from dpdm.prior.normaliser import (
     Normaliser,
@@ -31,7 +40,9 @@ from dpdm.prior.normaliser import (
     make_conditioning_channels,
     make_reference_channels,
     make_static_tensors,
+    to_tensor,
 )
+from dpdm.prior.pressure import PressureNormaliser
 from dpdm.states.options import SamplerConfig
 from dpdm.types import Denoise, Fields, Operator, Sigma, Values
 
@@ -74,14 +85,37 @@ class Conditioning:
         """Return the reference state in transformed values."""
         if self.reference is None:
             return None
-        return ReferenceState(*(normaliser.forward(each) for each in self.reference))
+        return ReferenceState(*(normaliser.forward_smooth(each) for each in self.reference))
+
+
+def block_means(fields: xr.Dataset, names: list[str], grid: Grid) -> BlockMeans:
+    """Return the means of coarse fields over blocks of a fine grid."""
+    coarse = grid_of(fields)
+    rows, columns = (torch.from_numpy(m.toarray()) for m in mean_matrices(grid, coarse))
+    return BlockMeans(rows, columns, to_tensor(fields, names, coarse.shape))
 
 
 def conditional_base(prior: Prior, conditioning: Conditioning) -> tuple[Tensor, Tensor]:
     """Return base and scale of x (C, H, W), in transformed values."""
-    coarse = prior.normaliser.forward(conditioning.lerp)
+    coarse = prior.normaliser.forward_smooth(conditioning.lerp)
     reference = conditioning.reference_state(prior.normaliser)
     return prior.normaliser.base_and_scale(coarse, conditioning.mean_factor(prior), reference)
+
+
+def network_conditioning(prior: Prior, conditioning: Conditioning) -> Tensor:
+    """Return the conditioning channels of the network (G, H, W)."""
+    normaliser = prior.normaliser.network
+    count = len(normaliser.channels)
+    coarse = prior.normaliser.forward_smooth(conditioning.lerp)[:count]
+    ground = make_static_tensors(conditioning.statics, conditioning.smooth, conditioning.grid.lat)
+    standard = normaliser.standardise(coarse).float()
+    fields = make_conditioning_channels(standard, ground, conditioning.factor, conditioning.season)
+    if not prior.takes_reference:
+        return fields
+    reference = conditioning.reference_state(prior.normaliser)
+    part = None if reference is None else reference.first(count)
+    around = make_reference_channels(normaliser, coarse, conditioning.mean_factor(prior), part)
+    return torch.cat([fields, around.float()])
 
 
 def choose_windows(grid: Grid, limit: int, overlap: int) -> SpatialWindows:
@@ -101,31 +135,56 @@ class Posterior:
 
     def __init__(self, prior: Prior, conditioning: Conditioning, sampler: SamplerConfig) -> None:
         self.prior, self.conditioning, self.sampler = prior, conditioning, sampler
-        coarse = prior.normaliser.forward(conditioning.lerp)
-        factor = conditioning.mean_factor(prior)
-        reference = conditioning.reference_state(prior.normaliser)
+        self.drawn = len(prior.normaliser.network.channels)
         self.base, self.scale = conditional_base(prior, conditioning)
-        ground = make_static_tensors(
-            conditioning.statics, conditioning.smooth, conditioning.grid.lat
-        )
-        standard = prior.normaliser.standardise(coarse).float()
-        fields = make_conditioning_channels(
-            standard, ground, conditioning.factor, conditioning.season
-        )
-        if prior.takes_reference:
-            around = make_reference_channels(prior.normaliser, coarse, factor, reference)
-            fields = torch.cat([fields, around.float()])
-        fields = fields.to(sampler.device)
+        self.scale = self.scale / self.sampled_deviations()
         limit = sampler.widest * prior.contract.window
         self.windows = choose_windows(conditioning.grid, limit, sampler.overlap)
-        with torch.no_grad():
-            self.features = [
-                prior.denoiser.features(fields[None][place])
-                for place in self.windows.window_slices()
-            ]
+        self.features = self.window_features() if self.drawn else []
+
+    @torch.no_grad()
+    def window_features(self) -> list[list[Tensor]]:
+        """Return the network's features of the conditioning in each window."""
+        fields = network_conditioning(self.prior, self.conditioning).to(self.sampler.device)
+        return [
+            self.prior.denoiser.features(fields[None][place])
+            for place in self.windows.window_slices()
+        ]
+
+    @cached_property
+    def physics(self) -> GaussianFields | None:
+        """Return the variables that no network draws, if there are any."""
+        normaliser, grid = self.prior.normaliser, self.conditioning.grid
+        if not isinstance(normaliser, PressureNormaliser):
+            return None
+        return make_gaussian_fields(grid.shape, normaliser.lengths, grid.cyclic)
+
+    def sampled_deviations(self) -> Tensor:
+        """Return the deviation that the sampler draws of x (C, 1, 1), 1 for the network's."""
+        out = torch.ones(len(self.base), 1, 1, dtype=torch.float64)
+        if self.physics is not None and not self.sampler.corrections:
+            sampler = self.sampler
+            levels = SCHEDULES[sampler.schedule](
+                sampler.steps, sampler.sigma_min, sampler.sigma_max
+            )
+            sample = partial(SAMPLERS[sampler.sampler], levels=levels)
+            out[self.drawn :, 0, 0] = self.physics.sampled_deviation(sample)
+        return out
 
     def domain_moment(self, order: int) -> Denoise:
-        """Return the mean (0) or the variance (1) on the domain, tiled from windows."""
+        """Return the mean (0) or the variance (1) on the domain, of all variables."""
+        return self.join_physics(self.network_moment(order) if self.drawn else None, order)
+
+    def join_physics(self, network: Denoise | None, order: int = 0) -> Denoise:
+        """Return a moment of all variables from that of the network's."""
+        if self.physics is None:
+            assert network is not None
+            return network
+        moment = self.physics.variance if order else self.physics
+        return join_variables(network, moment, self.drawn)
+
+    def network_moment(self, order: int) -> Denoise:
+        """Return the mean (0) or the variance (1) of the network, tiled from windows."""
 
         def window_moment(features: list[Tensor]) -> Denoise:
             def local(x_t: Fields, sigma: Sigma) -> Fields:
@@ -150,13 +209,26 @@ class Posterior:
 
     def denoise(self, sampler: SamplerConfig, observation: Observation | None = None) -> Denoise:
         """Return the denoiser with inflation, guidance by observations, and block means."""
-        denoise = inflate(self.domain_moment(0), self.prior_moment(0), sampler.inflation)
+        denoise = self.inflated(sampler.inflation)
         if observation is not None:
             cover = self.error_covariance(sampler.inflation)
             covered = CovarianceDenoiser(denoise, cover, self.prior_moment(0))
             denoise = sampler.guide(covered, observation)
         constraint = self.constraint
         return denoise if constraint is None else constraint.constrain_denoiser(denoise)
+
+    def inflated(self, inflation: float) -> Denoise:
+        """Return the denoiser, the spread of whose network is inflated."""
+        if not self.drawn:
+            return self.domain_moment(0)
+        mean = self.prior_moment(0)[:, : self.drawn]
+        return self.join_physics(inflate(self.network_moment(0), mean, inflation))
+
+    def inflations(self, inflation: float) -> Tensor:
+        """Return the spread inflation of each variable (C, 1, 1), 1 where no network draws it."""
+        factors = torch.ones(len(self.base), 1, 1, dtype=torch.float64)
+        factors[: self.drawn] = inflation
+        return factors
 
     def error_covariance(self, inflation: float) -> FieldCovariance:
         """Return the static covariance of x given x_t, for guidance without gradients."""
@@ -198,9 +270,13 @@ class Posterior:
         """Return the constraint of members to block means, if there are any."""
         if self.conditioning.blocks is None:
             return None
-        transforms = tuple(c.transform for c in self.prior.normaliser.channels)
+        normaliser, blocks = self.prior.normaliser, self.conditioning.blocks
+        transforms = tuple(c.transform for c in normaliser.network.channels)
+        solve = None
+        if isinstance(normaliser, PressureNormaliser):
+            solve = partial(normaliser.solve_pressure, blocks=blocks)
         return BlockMeanConstraint(
-            self.conditioning.blocks, transforms, self.base, self.scale, self.moments()[1]
+            blocks, transforms, self.base, self.scale, self.moments()[1], solve
         )
 
     def normalise(self, values: Array) -> Tensor:
@@ -261,7 +337,7 @@ class Posterior:
             wind: Which values are functions of both wind components, (N,).
         """
         mean, variance = self.moments()
-        deviation = self.sampler.inflation * variance.sqrt()
+        deviation = self.inflations(self.sampler.inflation) * variance.sqrt()
         normal = torch.special.ndtri(
             (torch.arange(CLIMATE_STATES).double() + 0.5) / CLIMATE_STATES
         )

@@ -15,7 +15,6 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpdm.diffusion.block_means import BlockMeans
 from dpdm.diffusion.guidance import Observation
 from dpdm.diffusion.noise import Noise
 from dpdm.diffusion.place_noise import PlaceNoise
@@ -24,7 +23,7 @@ from dpdm.fields.climatology_grid import interpolate_known
 from dpdm.fields.driver_climate import DriverClimate
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.reference_climatology import ReferenceClimatology
-from dpdm.fields.regrid import interpolate_bilinear, mean_matrices
+from dpdm.fields.regrid import interpolate_bilinear
 from dpdm.fields.subset import locate_subgrid
 from dpdm.fields.time import period_of_length, time_label, year_fractions
 from dpdm.fields.units import from_canonical
@@ -46,10 +45,16 @@ from dpdm.operators.registry import AMOUNT_OPERATORS, WIND_OPERATORS, ObsLocatio
 from dpdm.prior import CLIMATE_STATES, Prior
 from dpdm.prior.normaliser import to_tensor
 from dpdm.states.ensemble import add_statistic_attrs, ensemble_layout
-from dpdm.states.field_posterior import Conditioning, Posterior, conditional_base
+from dpdm.states.field_posterior import (
+    Conditioning,
+    Posterior,
+    block_means,
+    conditional_base,
+)
 from dpdm.states.options import EnsembleOptions, SamplerConfig
 from dpdm.states.requirements import check_no_gaps
 from dpdm.states.sampling import Background, Completion, Modules, Numbers, Step, draw_ensemble
+from dpdm.states.surface_pressure import PressureReduction
 from dpdm.system import check_required_memory
 from dpdm.types import Denoise, Operator
 
@@ -90,6 +95,7 @@ class FieldSpace:
         driver: The climate of the coarse fields and the one that replaces it, or None.
         background: "climatology" where the coarse fields are the climatology, because there are
             no others; empty where they come from a file.
+        pressure: The reduction of surface pressure that no network draws, or None.
     """
 
     coarse: xr.Dataset
@@ -108,6 +114,7 @@ class FieldSpace:
     coarse_climatology: ReferenceClimatology | None = None
     driver: DriverClimate | None = None
     background: str = ""
+    pressure: PressureReduction | None = None
     cache: dict[int, Posterior] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -151,6 +158,7 @@ class FieldSpace:
         elif self.prior.takes_reference:
             notes["climatology"] = "none"
         notes |= {} if self.driver is None else self.driver.notes
+        notes |= {} if self.pressure is None else {"surface_pressure": self.pressure.note}
         return notes if self.file is None else notes | {"factor": self.file.factor}
 
     @property
@@ -199,13 +207,11 @@ class FieldSpace:
         fields, shape = self.coarse_step(step), self.grid.shape
         season = year_fractions(self.coarse.get("time"), self.coarse.get("time_bnds"))[step]
         lerp = to_tensor(interpolate_bilinear(fields, self.grid), self.names, shape)
-        means = None
-        if self.options.consistent:
-            rows, columns = mean_matrices(self.grid, grid_of(fields))
-            value = to_tensor(fields, self.names, grid_of(fields).shape)
-            row_means, column_means = (torch.from_numpy(m.toarray()) for m in (rows, columns))
-            means = BlockMeans(row_means, column_means, value)
         reference = self.reference(step)
+        if self.pressure is not None:
+            lerp = self.pressure.replace_pressure(lerp, fields, self.grid, self.names, reference)
+            fields = self.pressure.without_sea_level(fields)
+        means = block_means(fields, self.names, self.grid) if self.options.consistent else None
         return Conditioning(
             lerp, self.statics, self.smooth, self.grid, self.factor, season, reference, means
         )

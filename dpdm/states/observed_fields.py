@@ -40,7 +40,10 @@ def observed_fields(prior: Prior, table: pd.DataFrame, request: Request) -> Fiel
     if space is None:
         if files.coarse is None and files.grid is None:
             raise missing_target_error(table, request.ensemble.bbox is not None)
-        space = fit_field_space(files.coarse, prior, request.ensemble, files.grid, files.statics)
+        physics = not request.observations.coarse_error  # its law has the network's variables
+        space = fit_field_space(
+            files.coarse, prior, request.ensemble, files.grid, files.statics, physics
+        )
     return space if dates is None else select_dates(space, dates)
 
 

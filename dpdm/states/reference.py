@@ -153,7 +153,7 @@ def own_fields(prior: Prior, key: str) -> xr.Dataset:
     values = prior.reference[key].numpy()
     arrays = {
         channel.name: (("month", "lat", "lon"), values[:, number], {"units": channel.units})
-        for number, channel in enumerate(prior.normaliser.channels)
+        for number, channel in enumerate(prior.normaliser.network.channels)
     }
     return xr.Dataset(arrays, {"month": np.arange(1, 13), **own.coords()})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +28,14 @@ SPACING_RATIOS = (0.74, 1.35)  # of a target over the prior
 
 
 def select_prior_variables(
-    fields: xr.Dataset, prior: Prior, path: Path, rename: Mapping[str, str]
+    fields: xr.Dataset,
+    prior: Prior,
+    path: Path,
+    rename: Mapping[str, str],
+    others: Sequence[str] = (),
 ) -> xr.Dataset:
-    """Return the variables of the prior, of one member."""
-    names = prior.normaliser.names
+    """Return the variables of the prior, and others that need no network, of one member."""
+    names = [*prior.normaliser.names, *others]
     families = {channel.family for channel in prior.normaliser.channels}
     for name, old in rename.items():
         if name not in names and name not in families:
