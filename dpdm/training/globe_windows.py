@@ -38,7 +38,7 @@ from dpdm.prior.normaliser import Normaliser, VariableSpec, variable_spec_attrs
 from dpdm.system import check_field_memory
 from dpdm.training import TrainingFiles, TrainingKind, split_states
 from dpdm.training.config import GlobeRecipe, read_recipe
-from dpdm.training.field_statistics import load_statics
+from dpdm.training.field_files import load_statics
 from dpdm.training.trajectory_windows import (
     check_starting_prior,
     check_window_length,
