@@ -53,7 +53,7 @@ def load_series(
     opened = open_each(paths, None, sources.rename, sources.units, None, sources.missing)
     found = separate_statics(opened, paths)
     order = chronological_order(found.series)
-    series, names = ([each[i] for i in order] for each in (found.series, found.paths))
+    series, names = [found.series[i] for i in order], [found.paths[i] for i in order]
     fields = join_opened(series, names, tuple(sources.rename), common_times=True)
     notes = found.notes + describe_omitted_steps(series, names, fields)
     check_field_memory(fields)
@@ -69,7 +69,6 @@ def separate_statics(opened: Sequence[xr.Dataset], paths: Sequence[Path]) -> Ope
         rest = ds.drop_vars(names)
         if names:
             out.statics.append(ds[names].assign_attrs(source=str(path)))
-            out.notes.append(f"statics: {' and '.join(names)} of {path.name}")
         if names and rest.sizes.get("time", 1) == 1 < longest and rest.data_vars:
             unused = ", ".join(map(str, rest.data_vars))
             out.notes.append(f"not used: {unused} of {path.name}, a file of static fields")
@@ -140,6 +139,15 @@ def load_statics(
     if sources.statics is not None:
         own = open_fields(sources.statics, missing=common_missing_codes(sources.missing))
     return make_statics(grid, own)[["topography", "land_fraction"]]
+
+
+def describe_statics(sources: TrainingFiles, found: xr.Dataset | None) -> str:
+    """Name the static fields that are used."""
+    if sources.statics is not None:
+        return f"statics: {sources.statics}"
+    if found is None:
+        return "statics: those bundled with dpdm"
+    return f"statics: {' and '.join(map(str, found.data_vars))} of {found.encoding['source']}"
 
 
 def match_fields(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from dpdm.errors import DpdmError
 from dpdm.fields.climatology import mean_ignoring_missing
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.regrid import average_conservative, interpolate_bilinear
-from dpdm.fields.time import days_between, period_of, time_bounds, year_fractions
+from dpdm.fields.time import days_between, period_of, step_labels, time_bounds, year_fractions
 from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.trajectories import holds_trajectories
 from dpdm.prior import Prior
@@ -31,9 +33,11 @@ from dpdm.prior.normaliser import (
 )
 from dpdm.training import TrainingFiles, TrainingKind, split_steps
 from dpdm.training.config import FieldRecipe, read_recipe
+from dpdm.training.field_description import describe_fields
 from dpdm.training.field_files import (
     check_training_factor,
     cut_to_blocks,
+    describe_statics,
     load_series,
     load_statics,
     match_fields,
@@ -83,6 +87,7 @@ class FieldTrainingSet:
         climate: Climate of the coarse training series, as in `Prior.coarse`.
         area: None, for equal weights of all cells.
         notes: What was done with the files, for the user.
+        labels: Dates of the steps, nothing for fields without time.
     """
 
     archive: TrainingSeries
@@ -97,6 +102,12 @@ class FieldTrainingSet:
     climate: dict[str, Tensor] = field(default_factory=dict)
     area: Tensor | None = None
     notes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    def describe(self, files: Sequence[Path]) -> Iterator[str]:
+        """Yield what is learnt from what, and what was done with the files."""
+        yield from describe_fields(self, files)
+        yield from self.notes
 
     def new_network(self) -> Denoiser:
         """Return an untrained denoiser."""
@@ -180,9 +191,11 @@ def prepare_field_training(
     held = select_validation_windows(archive, recipe, train, late)
     contract = describe_field_prior(fine, archive, steps, recipe, normaliser.takes_reference)
     usual = training_climate(fine if coarse is None else coarse, steps, recipe, factors[1], grid)
+    labels = step_labels(fine["time"], time_bounds(fine)) if "time" in fine.dims else ()
     return FieldTrainingSet(
-        archive, normaliser, train, steps, held, contract, recipe, start, climate=usual
-    )
+        archive, normaliser, train, steps, held, contract, recipe, start, climate=usual,
+        labels=tuple(labels),
+    )  # fmt: skip
 
 
 def interpolate_coarse(coarse: xr.Dataset, statics: xr.Dataset, grid: Grid) -> NDArray[np.float32]:
@@ -357,7 +370,7 @@ def build_field_set(
     if start is not None:
         fine, coarse = match_fields(select_with_bounds(fine, start.normaliser.names), coarse)
     task = prepare_field_training(fine, ground, factor, recipe, coarse, start)
-    return replace(task, notes=(*notes, *cut))
+    return replace(task, notes=(describe_statics(sources, found), *notes, *cut))
 
 
 FIELDS = TrainingKind(lambda files, window: window is None, build_field_set)
