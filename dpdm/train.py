@@ -51,13 +51,16 @@ def train(
     for other in (checkpoint, out.with_suffix(LOG_SUFFIX), autoencoder_path(out)):
         check_distinct_paths(other, sources)
     kind, task = build_task(sources, factor, window)
-    for line in getattr(task, "notes", ()):
-        note(line)
     if latent:
         renew = overwrite and not checkpoint.exists()
         task = train_autoencoder(kind, task, out, minutes, device, report, renew)
         minutes *= 1 - task.recipe.code.share
-    progress = run_training(task, out, minutes, choose_device(device), report, further)
+
+    def begin() -> None:
+        for line in getattr(task, "notes", ()):
+            note(line)
+
+    progress = run_training(task, out, minutes, choose_device(device), report, further, begin)
     warning = skill_warning(task.contract, progress.scores) if progress.run_steps else ""
     if warning:
         warnings.warn(f"{out}: {warning}", DpdmWarning, 2)

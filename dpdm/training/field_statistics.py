@@ -99,12 +99,11 @@ def residual_importance(archive: TrainingSeries, normaliser: Normaliser, steps: 
     """
     factor = round(np.sqrt(archive.factors[0] * archive.factors[1]))
     scale = np.array([c.residual_std(factor) for c in normaliser.channels])[:, None, None]
-    squares = [
-        (compute_residual(archive, normaliser, s, factor) / scale) ** 2
-        for s in subsample_steps(steps, 12)
-    ]
+    some = subsample_steps(steps, 12)
+    squares = [(compute_residual(archive, normaliser, s, factor) / scale) ** 2 for s in some]
     mean = mean_ignoring_missing(mean_ignoring_missing(np.stack(squares)))
-    importance: Array = np.where(np.isfinite(mean), 0.1 + np.sqrt(np.nan_to_num(mean)), 0.0)
+    seen = np.isfinite(archive.fine[some]).any((0, 1))
+    importance: Array = np.where(seen, 0.1 + np.sqrt(np.nan_to_num(mean)), 0.0)
     return importance
 
 

@@ -219,12 +219,13 @@ def run_training(
     device: str = "cpu",
     report: TrainingCallback = lambda progress: None,
     further: bool = False,
+    begin: Callable[[], None] = lambda: None,
 ) -> TrainingProgress:
     """Train until the steps or the minutes are used up, and write the prior.
 
     Until then a checkpoint, ``out`` with the suffix ``.resume``, is written at each validation
     and on an interrupt; the same command resumes from it. With ``further`` the finished prior
-    ``out`` is trained on.
+    ``out`` is trained on. ``begin`` is called once all inputs are checked.
     """
     rank = start_processes(device)
     check_batch_memory(task)
@@ -234,6 +235,7 @@ def run_training(
         load_checkpoint(state, resume_path, training_identity(task))
     elif further:
         continue_training(task, state, out, minutes)
+    begin()
     with handle_signals(), extend_grace(STEP_GRACE_SECONDS):
         try:
             return run_training_steps(task, state, out, resume_path, minutes, device, rank, report)
