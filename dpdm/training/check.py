@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from dpdm.prior.networks import new_denoiser
 from dpdm.prior.normaliser import count_conditioning_channels
 from dpdm.system import available_memory, format_bytes
+from dpdm.training.batches_ahead import BatchesAhead, count_threads
 from dpdm.training.checkpoint import TrainingState
 from dpdm.training.config import FieldRecipe, TrainSettings
-from dpdm.training.loop import autocast_context, begin_training, train_step
+from dpdm.training.loop import autocast_context, begin_training, draw_step_batch, train_step
 
 MEASURING_SECONDS = 6.0
 PUBLISHED_WINDOW, PUBLISHED_VARIABLES = 128, 5
@@ -58,12 +60,12 @@ def count_weights(network: torch.nn.Module) -> int:
 
 def measure_step(task: Any, state: TrainingState, device: str) -> float:
     """Return the measured seconds of a training step, after a first one that is not counted."""
-    train_step(task, state, device, 0, 0.5)
-    start, steps = time.perf_counter(), 0
-    while steps == 0 or time.perf_counter() - start < MEASURING_SECONDS:
-        train_step(task, state, device, 0, 0.5)
-        steps += 1
-    return (time.perf_counter() - start) / steps
+    with BatchesAhead(partial(draw_step_batch, task, 0), count_threads(device)) as ahead:
+        train_step(task, state, device, ahead.take(state.step), 0.5)
+        start, first = time.perf_counter(), state.step
+        while state.step == first or time.perf_counter() - start < MEASURING_SECONDS:
+            train_step(task, state, device, ahead.take(state.step), 0.5)
+        return (time.perf_counter() - start) / (state.step - first)
 
 
 def describe_cost(task: Any, seconds: float, minutes: float, device: str) -> Iterator[str]:

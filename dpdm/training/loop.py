@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -29,6 +30,7 @@ from dpdm.prior import Prior, save_prior
 from dpdm.publish import append_line
 from dpdm.system import check_required_memory
 from dpdm.training import TrainingTask
+from dpdm.training.batches_ahead import BatchesAhead, count_threads
 from dpdm.training.checkpoint import (
     TrainingState,
     continue_training,
@@ -67,6 +69,7 @@ class TrainingProgress:
     run_seconds: float = 0.0
 
 
+NoisyBatch = tuple[Tensor, Tensor, Tensor, Tensor]
 ACTIVATION_COPIES = 20  # activations per value of a window, at least
 TrainingCallback = Callable[[TrainingProgress], None]
 LOG_SUFFIX = ".jsonl"
@@ -109,9 +112,7 @@ def check_batch_memory(task: TrainingTask) -> None:
     )
 
 
-def draw_noisy_batch(
-    task: TrainingTask, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def draw_noisy_batch(task: TrainingTask, rng: np.random.Generator) -> NoisyBatch:
     """Return x (B, C, ...), sigma (K B,), noise (K B, C, ...) and conditioning (B, ...)."""
     x, given = task.batch(rng)
     sigma = noise_levels(task.recipe.train, rng)
@@ -141,13 +142,17 @@ def autocast_context(fit: TrainSettings, device: str) -> Any:
     return torch.autocast(kind, torch.bfloat16) if wanted else nullcontext()
 
 
+def draw_step_batch(task: TrainingTask, rank: int, step: int) -> NoisyBatch:
+    """Return the batch of a step of a process, which depends on nothing else."""
+    return draw_noisy_batch(task, np.random.default_rng([task.recipe.train.seed, rank, step]))
+
+
 def train_step(
-    task: TrainingTask, state: TrainingState, device: str, rank: int, share: float
+    task: TrainingTask, state: TrainingState, device: str, batch: NoisyBatch, share: float
 ) -> float:
-    """Take one optimiser step and return its loss."""
+    """Take one optimiser step with a batch and return its loss."""
     fit = task.recipe.train
-    rng = np.random.default_rng([fit.seed, rank, state.step])
-    x, sigma, noise, given = (each.to(device) for each in draw_noisy_batch(task, rng))
+    x, sigma, noise, given = (each.to(device) for each in batch)
     area = None if task.area is None else task.area.to(device)
     with autocast_context(fit, device):
         error, nats = state.denoiser.loss(x, sigma, noise, given, area)
@@ -236,9 +241,12 @@ def run_training(
     elif further:
         continue_training(task, state, out, minutes)
     begin()
-    with handle_signals(), extend_grace(STEP_GRACE_SECONDS):
+    drawn = BatchesAhead(partial(draw_step_batch, task, rank), count_threads(device))
+    with handle_signals(), extend_grace(STEP_GRACE_SECONDS), drawn as ahead:
         try:
-            return run_training_steps(task, state, out, resume_path, minutes, device, rank, report)
+            return run_training_steps(
+                task, state, out, resume_path, minutes, device, rank, report, ahead
+            )
         except KeyboardInterrupt:
             if rank == 0:
                 save_checkpoint(state, resume_path, training_identity(task))
@@ -247,7 +255,7 @@ def run_training(
 
 def run_training_steps(
     task: TrainingTask, state: TrainingState, out: Path, resume_path: Path, minutes: float,
-    device: str, rank: int, report: TrainingCallback,
+    device: str, rank: int, report: TrainingCallback, ahead: BatchesAhead[NoisyBatch],
 ) -> TrainingProgress:  # fmt: skip
     """Run the remaining steps."""
     settings, first = task.recipe.train, state.step
@@ -266,7 +274,7 @@ def run_training_steps(
 
     while now().share < 1.0:
         check_interrupt()
-        newest = train_step(task, state, device, rank, now().share)
+        newest = train_step(task, state, device, ahead.take(state.step), now().share)
         loss = newest if math.isnan(loss) else loss + 0.02 * (newest - loss)
         state.seconds = broadcast_clock(before + time.monotonic() - clock)
         if state.step % settings.validate == 0 or now().share >= 1.0:
