@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,16 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from dpdm.fields.grid import Grid
 from dpdm.prior.networks import new_denoiser
-from dpdm.prior.normaliser import count_conditioning_channels
+from dpdm.prior.normaliser import Normaliser, VariableSpec, count_conditioning_channels
 from dpdm.system import available_memory, format_bytes
 from dpdm.training.batches_ahead import BatchesAhead, count_threads
 from dpdm.training.checkpoint import TrainingState
 from dpdm.training.config import FieldRecipe, TrainSettings
+from dpdm.training.field_windows import TrainingSeries, make_example
 from dpdm.training.loop import autocast_context, begin_training, draw_step_batch, train_step
+from dpdm.training.reference import SeriesClimatology
 
 MEASURING_SECONDS = 6.0
 PUBLISHED_WINDOW, PUBLISHED_VARIABLES = 128, 5
@@ -123,7 +127,7 @@ def describe_published_size(task: Any, device: str) -> Iterator[str]:
         yield f"  {each:.0f} hours on two cores as these, from a step measured here"
     else:
         yield f"  {hours:.1f} hours on {device}, from a step measured here"
-    ready, drawn = measure_preparation(task), windows * operations / GPU_RATE
+    ready, drawn = measure_preparation(), windows * operations / GPU_RATE
     yield (
         f"  on a GPU {max(drawn, windows * ready) / 3600:.1f} hours: {drawn / 3600:.1f} for the "
         f"network at {GPU_RATE / 1e12:.0f} TFLOP/s (assumed, not measured), and meanwhile "
@@ -131,13 +135,27 @@ def describe_published_size(task: Any, device: str) -> Iterator[str]:
     )
 
 
-def measure_preparation(task: Any) -> float:
-    """Return the seconds to cut a window of the published size, from one of the training."""
-    start = time.perf_counter()
-    x = task.batch(np.random.default_rng(0))[0]
-    each = (time.perf_counter() - start) / len(x)
-    size = PUBLISHED_VARIABLES * PUBLISHED_WINDOW**2 / math.prod(map(int, x.shape[1:]))
-    return each * size
+def measure_preparation() -> float:
+    """Return the processor seconds to cut a window of the published size, of random fields."""
+    size, rng = PUBLISHED_WINDOW, np.random.default_rng(0)
+    axis = np.linspace(0, 0.1 * (size + 19), size + 20)
+    grid = Grid(axis, axis)
+    months = np.arange(24) % 12
+    fine = rng.standard_normal((24, PUBLISHED_VARIABLES, *grid.shape), dtype=np.float32)
+    archive = TrainingSeries(
+        fine, np.zeros((2, *grid.shape), np.float32), grid, list((months + 0.5) / 12), (10, 10),
+        fixed_blocks=True, climatology=SeriesClimatology(months, np.arange(24)),
+    )  # fmt: skip
+    spec = VariableSpec("a", "", "", "", "identity", 0.0, 1.0, ((10.0, 1.0),))
+    normaliser = Normaliser((replace(spec, reference=(1.0, 1.0, 1.0)),) * PUBLISHED_VARIABLES)
+    cells = np.arange(10, size + 10)
+
+    def cut() -> float:
+        start = time.process_time()
+        make_example(archive, normaliser, (cells, cells), 12, archive.view(rng), rng)
+        return time.process_time() - start
+
+    return min(cut() for _ in range(4))
 
 
 def measure_published_window(fit: TrainSettings, device: str) -> tuple[float, float]:

@@ -201,7 +201,8 @@ def cut_to_blocks(fine: xr.Dataset, factor: tuple[int, int]) -> tuple[xr.Dataset
     if not rows and not columns:
         return fine, []
     count, (height, width) = f"{grid.shape[0]} x {grid.shape[1]}", grid.shape
-    edges = [f"{rows} northern rows"] * (rows > 0) + [f"{columns} eastern columns"] * (columns > 0)
+    counts = {"northern row": rows, "eastern column": columns}
+    edges = [f"{n} {name}{'s' * (n > 1)}" for name, n in counts.items() if n]
     note = (
         f"not used: the {' and '.join(edges)} of {count} cells, which do not fill a block of "
         f"{most} x {most}; a range, as --factor {max(2, most - 2)}-{most + 2}, uses all"
