@@ -45,7 +45,7 @@ def describe_prior(path: Path) -> dict[str, Any]:
     transforms = {c.name: c.transform for c in channels}
     families = variable_families(header)
     levels = [parse_level(c.name, c.family) for c in channels]
-    training = {k: v for k, v in contract.training.items() if k != "recipe"}
+    training = {k: v for k, v in contract.training.items() if k not in ("recipe", "identity")}
     return {
         "prior": path.stem,
         "file": str(path),

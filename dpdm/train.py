@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from dpdm.prior.model_card import skill_warning
 from dpdm.system import choose_device, sha256
 from dpdm.training import TrainingFiles, TrainingKind, field_series, globe_windows
 from dpdm.training import trajectory_windows as trajectories
+from dpdm.training.check import describe_training
+from dpdm.training.checkpoint import may_train_further
 from dpdm.training.loop import LOG_SUFFIX, TrainingCallback, TrainingProgress, run_training
 from dpdm.training.starting_prior import BUNDLED_PRIOR
 
@@ -33,28 +36,61 @@ def train(
     report: TrainingCallback = lambda progress: None,
     window: int | None = None,
     latent: bool = False,
+    note: Callable[[str], None] = lambda line: None,
 ) -> TrainingProgress:
-    """Train a prior, or resume an interrupted training."""
+    """Train a prior, resume an interrupted training, or train a finished prior further.
+
+    What is done with the files is passed to ``note``, line by line.
+    """
     if out.suffix != ".safetensors":
         raise DpdmError(f"{out} is not a .safetensors file.", "Call it NAME.safetensors.")
     checkpoint = out.with_name(out.name + ".resume")
-    check_output(out, sources, overwrite or checkpoint.exists(), suffixes=(".safetensors",))
+    further = not overwrite and not checkpoint.exists() and may_train_further(out)
+    allowed = overwrite or checkpoint.exists() or further
+    check_output(out, sources, allowed, suffixes=(".safetensors",))
     for other in (checkpoint, out.with_suffix(LOG_SUFFIX), autoencoder_path(out)):
         check_distinct_paths(other, sources)
+    kind, task = build_task(sources, factor, window)
+    if latent:
+        renew = overwrite and not checkpoint.exists()
+        task = train_autoencoder(kind, task, out, minutes, device, report, renew)
+        minutes *= 1 - task.recipe.code.share
+
+    def begin() -> None:
+        for line in getattr(task, "notes", ()):
+            note(line)
+
+    progress = run_training(task, out, minutes, choose_device(device), report, further, begin)
+    warning = skill_warning(task.contract, progress.scores) if progress.run_steps else ""
+    if warning:
+        warnings.warn(f"{out}: {warning}", DpdmWarning, 2)
+    return progress
+
+
+def check_training(
+    sources: TrainingFiles,
+    out: Path,
+    factor: tuple[int, int] | None = None,
+    minutes: float = 0.0,
+    device: str = "auto",
+    window: int | None = None,
+) -> Iterator[str]:
+    """Yield what a training learns from what, and what it costs, without writing."""
+    check_distinct_paths(out, sources)
+    task = build_task(sources, factor, window)[1]
+    yield from describe_training(task, sources.fine, minutes, choose_device(device), out)
+
+
+def build_task(
+    sources: TrainingFiles, factor: tuple[int, int] | None, window: int | None
+) -> tuple[TrainingKind, Any]:
+    """Return the kind and the training set of some files."""
     kind = next(k for k in TRAINING_KINDS.values() if k.accepts(sources, window))
     task: Any = kind.build(sources, factor, window)
     if task.start is not None:
         start = sources.start or find_prior(BUNDLED_PRIOR)
         task.contract.training.update(start=start.stem, start_sha256=sha256(start))
-    if latent:
-        renew = overwrite and not checkpoint.exists()
-        task = train_autoencoder(kind, task, out, minutes, device, report, renew)
-        minutes *= 1 - task.recipe.code.share
-    progress = run_training(task, out, minutes, choose_device(device), report)
-    warning = skill_warning(task.contract, progress.scores) if progress.run_steps else ""
-    if warning:
-        warnings.warn(f"{out}: {warning}", DpdmWarning, 2)
-    return progress
+    return kind, task
 
 
 def train_autoencoder(

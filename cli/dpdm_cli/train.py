@@ -34,14 +34,14 @@ def parse_factors(
     return ends[0], ends[-1]
 
 
-def format_progress(progress: "TrainingProgress", started: float) -> str:
+def format_progress(progress: "TrainingProgress") -> str:
     """Return share done, loss, rate, time left and held-out scores in one line."""
     left = progress.seconds * (1 / max(progress.share, 1e-9) - 1) / 60
-    rate = progress.run_steps / max(time.monotonic() - started, 1e-9)
+    rate = progress.run_windows / max(progress.run_seconds, 1e-9)
     scores = "  ".join(f"{name} {value:.3f}" for name, value in progress.scores.items())
     return (
         f"{progress.share:6.1%}  step {progress.step}  loss {progress.loss:.4f}  "
-        f"{rate:.2f} steps/s  {left:.1f} min left"
+        f"{rate:.1f} windows/s  {left:.1f} min left"
         + (f"  held-out {progress.measure}: {scores}" if scores else "")
     )
 
@@ -49,7 +49,7 @@ def format_progress(progress: "TrainingProgress", started: float) -> str:
 @contextmanager
 def show_training() -> Iterator[Callable[["TrainingProgress"], None]]:
     """Yield a callback that updates a line on a terminal, or prints one each minute."""
-    started, last = time.monotonic(), [0.0]
+    last = [0.0]
     live = sys.stderr.isatty()
 
     def report(progress: "TrainingProgress") -> None:
@@ -57,10 +57,15 @@ def show_training() -> Iterator[Callable[["TrainingProgress"], None]]:
         if now - last[0] >= (0.5 if live else 60.0) or progress.share >= 1:
             last[0] = now
             ends = "\r" if live and progress.share < 1 else "\n"
-            text = escape_controls(format_progress(progress, started))
+            text = escape_controls(format_progress(progress))
             print(f"{text:<110}", end=ends, file=sys.stderr, flush=True)
 
     yield report
+
+
+def note(line: str) -> None:
+    """Print what is done with the input files."""
+    echo(line, err=True)
 
 
 @click.command(
@@ -115,6 +120,11 @@ def show_training() -> Iterator[Callable[["TrainingProgress"], None]]:
     help="Start from the weights of another prior (fine-tuning); none for new weights.  "
     "[default: the bundled prior, where variables, spacing, factor and network are its own]",
 )
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Print what will be learnt from what, and memory, disk space and time; write nothing.",
+)
 @options.device
 @options.var
 @options.units
@@ -131,6 +141,7 @@ def train(
     config: Path | None,
     minutes: float | None,
     start: str | None,
+    check: bool,
     device: str,
     rename: Mapping[str, str],
     units: Mapping[str, str],
@@ -139,22 +150,30 @@ def train(
 ) -> None:
     """Train a prior on FINE fields, or on trajectories.
 
-    The same command resumes a run that was stopped.
+    FINE may be several files: of other variables, of later times, or of static fields (relief and
+    land fraction). The same command resumes a run that was stopped, and with larger --minutes
+    trains a finished prior further.
     """
     from dpdm.prior import find_prior
-    from dpdm.train import train
+    from dpdm.train import check_training, train
     from dpdm.training import TrainingFiles
 
     if sum((factor is not None, bool(coarse), window is not None)) != 1:
         raise click.UsageError("Give either --factor or --coarse, or --window for trajectories.")
     if latent and window is None:
         raise click.UsageError("--latent belongs to --window, and there is none.")
+    if latent and check:
+        raise click.UsageError("--check does not measure --latent: leave one of them out.")
     start_prior = None if start in (None, "none") else find_prior(start)
     files = TrainingFiles(
         fine, coarse, statics, config, start_prior, rename, units, missing, start is None
     )
+    if check:
+        for line in check_training(files, out, factor, minutes or 0.0, device, window):
+            echo(line)
+        return
     with show_training() as report:
         reached = train(
-            files, out, factor, minutes or 0.0, device, overwrite, report, window, latent
+            files, out, factor, minutes or 0.0, device, overwrite, report, window, latent, note
         )
     echo(f"Wrote {out}: {reached.step} training steps", err=True)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,10 @@ import xarray as xr
 from dpdm.errors import DpdmError, DpdmWarning, prefix_file_name
 from dpdm.fields.axes import standardise_axes
 from dpdm.fields.formats import grouped_variables_error, list_groups, open_raw
+from dpdm.fields.join import join_files
 from dpdm.fields.level_names import LEVEL_ATTR_NAMES
 from dpdm.fields.levels import group_families, split_levels, unreadable_dim_error
 from dpdm.fields.plausibility import PLAUSIBLE_RANGES, MissingCodes
-from dpdm.fields.time import copy_times
 from dpdm.fields.time_axis import (
     CLIMATOLOGY_YEAR,
     date_twelve_months,
@@ -144,9 +143,26 @@ def open_fields(
     """
     paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     opened = open_each(paths, variables, rename, units, needed, missing, undated)
-    out = opened[0] if len(opened) == 1 else join_files(opened, paths)
+    return join_opened(opened, paths, variables or tuple(rename))
+
+
+def join_opened(
+    opened: list[xr.Dataset],
+    paths: Sequence[Path],
+    variables: Sequence[str],
+    common_times: bool = False,
+) -> xr.Dataset:
+    """Join opened files, and check that they hold some variables, with plausible means.
+
+    Args:
+        opened: The files.
+        paths: Their paths.
+        variables: Canonical names that must be there.
+        common_times: Whether variables of different periods are cut to the common steps.
+    """
+    out = opened[0] if len(opened) == 1 else join_files(opened, paths, common_times)
     families = group_families(out)
-    for name in variables or rename:
+    for name in variables:
         if name not in out and name not in families:
             raise DpdmError(f"There is no {name} in {', '.join(map(str, paths))}.", "Add a file.")
     with translate_read_errors(paths[0]):
@@ -340,75 +356,3 @@ def _check_families(ds: xr.Dataset) -> None:
     for names in group_families(ds).values():
         middle = ds[names[len(names) // 2]]
         check_field_median(first_step(middle), canonical_variable(middle))
-
-
-def join_files(parts: list[xr.Dataset], paths: Sequence[Path]) -> xr.Dataset:
-    """Join files along time; files of different variables lie side by side."""
-    groups: dict[tuple[str, ...], list[tuple[xr.Dataset, Path]]] = {}
-    for ds, path in zip(parts, paths, strict=True):
-        _check_grid(ds, parts[0], path, paths[0])
-        groups.setdefault(tuple(sorted(map(str, ds.data_vars))), []).append((ds, path))
-    series = align_variables([_concatenate_in_time(group) for group in groups.values()])
-    try:
-        out = xr.merge(series, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts")
-    except ValueError as fault:
-        raise DpdmError(
-            f"{', '.join(map(str, paths))} do not hold the same times.",
-            "Give files that cover the same period for every variable.",
-        ) from fault
-    out.encoding = {"source": ", ".join(map(str, paths))}
-    return out.assign_attrs(parts[0].attrs)
-
-
-def align_variables(series: list[xr.Dataset]) -> list[xr.Dataset]:
-    """Give datasets of different variables the time stamps and bounds of the first one."""
-    first, *rest = series
-    if "time_bnds" in first.coords:
-        rest = [copy_times(ds, first).drop_vars("time_bnds", errors="ignore") for ds in rest]
-    else:
-        rest = [copy_times(ds, first) for ds in rest]
-    return [first, *rest]
-
-
-def _check_grid(ds: xr.Dataset, first: xr.Dataset, path: Path, other: Path) -> None:
-    if not all(np.array_equal(ds[axis], first[axis]) for axis in ("lat", "lon")):
-        raise DpdmError(f"{path} and {other} lie on different grids.", "Interpolate one first.")
-
-
-def _concatenate_in_time(group: list[tuple[xr.Dataset, Path]]) -> xr.Dataset:
-    parts = [ds for ds, _ in group]
-    if len(parts) == 1:
-        return parts[0]
-    if not all("time_bnds" in ds.coords for ds in parts):
-        parts = [ds.drop_vars("time_bnds", errors="ignore") for ds in parts]
-    for (left, first), (right, second) in pairwise(group):
-        if "time" not in left.dims or "time" not in right.dims:
-            raise DpdmError(
-                f"{first} and {second} hold the same variables without time.",
-                "Give one of them, or set their times.",
-            )
-        if not _precedes(left, right):
-            raise DpdmError(
-                f"{second} starts at {right['time'].values[0]}, not after {first} ends at "
-                f"{left['time'].values[-1]}.",
-                "Give files in order of time and without overlap.",
-            )
-    out: xr.Dataset = xr.concat(
-        parts,
-        "time",
-        join="exact",
-        data_vars="minimal",
-        coords="minimal",
-        compat="override",
-        combine_attrs="override",
-    )
-    return out
-
-
-def _precedes(left: xr.Dataset, right: xr.Dataset) -> bool:
-    try:
-        return bool(left["time"].values[-1] < right["time"].values[0])
-    except TypeError as fault:
-        raise DpdmError(
-            "The files differ in their calendars.", "Give all files one calendar."
-        ) from fault

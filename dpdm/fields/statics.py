@@ -11,6 +11,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import xarray as xr
 
 from dpdm.constants import GRAVITY
@@ -102,6 +103,31 @@ def standardise_statics(own: xr.Dataset, path: Path | str) -> xr.Dataset:
     return xr.Dataset(
         {name: field.assign_attrs(STATIC_ATTRS[name]) for name, field in dry.items()}
     )
+
+
+def constant_statics(fields: xr.Dataset) -> list[str]:
+    """Return the names of the topography and the land fraction among the variables of a file.
+
+    A field of levels or one that changes with time, as geopotential aloft, is none of them.
+    """
+    standards = {name for names in STATIC_STANDARD_NAMES.values() for name in names}
+    usual = {name for names in STATIC_NAMES.values() for name in names.split()}
+    return [
+        str(name)
+        for name, array in fields.data_vars.items()
+        if (str(name).lower() in usual or array.attrs.get("standard_name") in standards)
+        and not array.attrs.get("family")
+        and _is_constant(array)
+    ]
+
+
+def _is_constant(array: xr.DataArray) -> bool:
+    """Tell whether the first, the middle and the last step of a field are the same."""
+    if array.sizes.get("time", 1) == 1:
+        return True
+    count = array.sizes["time"]
+    first, *others = (array.isel(time=i).values for i in (0, count // 2, count - 1))
+    return all(np.allclose(first, other, rtol=1e-4, equal_nan=True) for other in others)
 
 
 def _find_static_field(own: xr.Dataset, name: str) -> xr.DataArray:

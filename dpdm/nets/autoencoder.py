@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dpdm.nets.channel_norm import ChannelNorm
 from dpdm.nets.unet import (
-    ChannelNorm,
     ResidualBlock,
     make_conv,
     pad_globe,

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dpdm.nets.channel_norm import ChannelNorm
+
 
 class Conv(nn.Conv2d):
     """A convolution, with `pad_globe` for global fields."""
@@ -68,19 +70,6 @@ def set_globe_padding(network: nn.Module, globe: bool) -> None:
         if isinstance(layer, Conv) and layer.padding[0]:
             layer.globe = globe
             layer.padding_mode = "zeros" if globe else "circular"
-
-
-class ChannelNorm(nn.Module):
-    """Scale the channels of each cell to unit mean square."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` (B, C, H, W), normalised over C."""
-        flat = F.rms_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.gain.to(x.dtype), eps=1e-5)
-        return flat.permute(0, 3, 1, 2)
 
 
 class ResidualBlock(nn.Module):

@@ -24,8 +24,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
+from dpdm.fields.join import align_variables, join_files
 from dpdm.fields.plausibility import MissingCodes
-from dpdm.fields.read import align_variables, join_files, open_each
+from dpdm.fields.read import open_each
 from dpdm.fields.time import (
     days_between,
     is_stamped_as_month,

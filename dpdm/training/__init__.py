@@ -29,7 +29,7 @@ class TrainingFiles:
     """The input files of a training run.
 
     Attributes:
-        fine: The fine series.
+        fine: The fine series, perhaps with static fields among the files.
         coarse: The user's own coarse series at the same times, or nothing.
         statics: The user's own static fields, or nothing.
         config: Settings, or nothing.

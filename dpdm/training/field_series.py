@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +18,10 @@ from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.climatology import mean_ignoring_missing
 from dpdm.fields.grid import Grid, grid_of
-from dpdm.fields.read import open_fields
 from dpdm.fields.regrid import average_conservative, interpolate_bilinear
-from dpdm.fields.time import days_between, period_of, time_bounds, year_fractions
+from dpdm.fields.time import days_between, period_of, step_labels, time_bounds, year_fractions
 from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.trajectories import holds_trajectories
-from dpdm.fields.value_checks import load_checked_fields
 from dpdm.prior import Prior
 from dpdm.prior.model_card import ModelCard
 from dpdm.prior.networks import new_denoiser
@@ -33,15 +31,23 @@ from dpdm.prior.normaliser import (
     count_conditioning_channels,
     variable_spec_attrs,
 )
-from dpdm.system import check_field_memory
 from dpdm.training import TrainingFiles, TrainingKind, split_steps
 from dpdm.training.config import FieldRecipe, read_recipe
+from dpdm.training.field_description import describe_fields
+from dpdm.training.field_files import (
+    check_training_factor,
+    cut_to_blocks,
+    describe_statics,
+    load_series,
+    load_statics,
+    match_fields,
+    training_factor,
+)
 from dpdm.training.field_statistics import (
     cells_in_box,
     fit_normaliser,
     fit_reference,
     grid_axes,
-    load_statics,
     residual_importance,
     stack_time_series,
     training_climate,
@@ -80,6 +86,8 @@ class FieldTrainingSet:
         score_name: Name of the validation scores.
         climate: Climate of the coarse training series, as in `Prior.coarse`.
         area: None, for equal weights of all cells.
+        notes: What was done with the files, for the user.
+        labels: Dates of the steps, nothing for fields without time.
     """
 
     archive: TrainingSeries
@@ -93,6 +101,13 @@ class FieldTrainingSet:
     score_name: str = "RMSE over lerp"
     climate: dict[str, Tensor] = field(default_factory=dict)
     area: Tensor | None = None
+    notes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    def describe(self, files: Sequence[Path]) -> Iterator[str]:
+        """Yield what is learnt from what, and what was done with the files."""
+        yield from describe_fields(self, files)
+        yield from self.notes
 
     def new_network(self) -> Denoiser:
         """Return an untrained denoiser."""
@@ -176,9 +191,11 @@ def prepare_field_training(
     held = select_validation_windows(archive, recipe, train, late)
     contract = describe_field_prior(fine, archive, steps, recipe, normaliser.takes_reference)
     usual = training_climate(fine if coarse is None else coarse, steps, recipe, factors[1], grid)
+    labels = step_labels(fine["time"], time_bounds(fine)) if "time" in fine.dims else ()
     return FieldTrainingSet(
-        archive, normaliser, train, steps, held, contract, recipe, start, climate=usual
-    )
+        archive, normaliser, train, steps, held, contract, recipe, start, climate=usual,
+        labels=tuple(labels),
+    )  # fmt: skip
 
 
 def interpolate_coarse(coarse: xr.Dataset, statics: xr.Dataset, grid: Grid) -> NDArray[np.float32]:
@@ -335,12 +352,13 @@ def build_field_set(
             "Give the states of a window, as in --window 5, and no --factor or --coarse.",
         )
     recipe = read_recipe(sources.config, FieldRecipe)
-    fine = load_files(sources.fine, sources)
-    coarse = load_files(sources.coarse, sources) if sources.coarse else None
+    fine, found, notes = load_series(sources.fine, sources)
+    coarse = load_series(sources.coarse, sources)[0] if sources.coarse else None
     fine, coarse = match_fields(fine, coarse)
-    ground = load_statics(sources, grid_of(fine))
     factor = factor or training_factor(fine, coarse)
     check_training_factor(factor, grid_of(fine))
+    fine, cut = cut_to_blocks(fine, factor) if coarse is None else (fine, [])
+    ground = load_statics(sources, grid_of(fine), found)
     bundled = bundled_starting_prior(
         sources, grid_of(fine), list(map(str, fine.data_vars)), factor, recipe
     )
@@ -351,53 +369,8 @@ def build_field_set(
         start = read_starting_prior(sources.start, fine, recipe)
     if start is not None:
         fine, coarse = match_fields(select_with_bounds(fine, start.normaliser.names), coarse)
-    return prepare_field_training(fine, ground, factor, recipe, coarse, start)
-
-
-def load_files(paths: Sequence[Path], sources: TrainingFiles) -> xr.Dataset:
-    """Load the fields of some files, checked, if they fit into memory."""
-    fields = open_fields(paths, None, sources.rename, sources.units, missing=sources.missing)
-    check_field_memory(fields)
-    return load_checked_fields(fields)
-
-
-def match_fields(
-    fine: xr.Dataset, coarse: xr.Dataset | None
-) -> tuple[xr.Dataset, xr.Dataset | None]:
-    """Return the times and variables that fine and coarse fields have in common."""
-    if coarse is None:
-        return fine, None
-    names = [n for n in fine.data_vars if n in coarse]
-    times = np.intersect1d(fine["time"].values, coarse["time"].values)
-    if not names or not len(times):
-        raise DpdmError(
-            f"The fine and the coarse files share {len(names)} variables and {len(times)} times.",
-            "Give the same variables at the same time stamps in both.",
-        )
-    if not grid_of(coarse).covers(grid_of(fine)):
-        raise DpdmError("The fine grid reaches beyond the coarse one.", "Cut the fine files.")
-    both = (select_with_bounds(each, names).sel(time=times) for each in (fine, coarse))
-    return next(both), next(both)
-
-
-def check_training_factor(factor: tuple[int, int], grid: Grid) -> None:
-    """Refuse a factor that leaves fewer than two blocks along an axis."""
-    if 2 * factor[1] > min(grid.shape):
-        height, width = grid.shape
-        raise DpdmError(
-            f"A factor of {factor[1]} leaves less than two blocks of {height} by {width} cells.",
-            "Give a smaller --factor, or fields of a larger region.",
-        )
-
-
-def training_factor(fine: xr.Dataset, coarse: xr.Dataset | None) -> tuple[int, int]:
-    """Return the ratio of coarse to fine spacing, as the one factor of training."""
-    if coarse is None:
-        raise DpdmError("Neither a factor nor coarse files were given.", "Give --factor 10.")
-    found = round(
-        float(np.sqrt(np.prod(grid_of(coarse).spacing) / np.prod(grid_of(fine).spacing)))
-    )
-    return found, found
+    task = prepare_field_training(fine, ground, factor, recipe, coarse, start)
+    return replace(task, notes=(describe_statics(sources, found), *notes, *cut))
 
 
 FIELDS = TrainingKind(lambda files, window: window is None, build_field_set)

@@ -18,12 +18,8 @@ from dpdm.fields.climatology import (
     mean_ignoring_missing,
 )
 from dpdm.fields.grid import Array, Grid, grid_of
-from dpdm.fields.read import open_fields
-from dpdm.fields.statics import make_statics
 from dpdm.fields.time import period_of, step_months, time_bounds
-from dpdm.fields.value_checks import common_missing_codes
 from dpdm.prior.normaliser import Normaliser
-from dpdm.training import TrainingFiles
 from dpdm.training.config import FieldRecipe
 from dpdm.training.field_windows import CoarseView, TrainingSeries, WindowSampler
 from dpdm.training.reference import Index
@@ -98,16 +94,16 @@ def weighted_moments(
 def residual_importance(archive: TrainingSeries, normaliser: Normaliser, steps: Index) -> Array:
     """Return the importance of each cell (H, W): 0.1 plus the normalised RMS residual.
 
-    Missing values, as below ground, are ignored.
+    Missing values, as below ground, are ignored; cells without any value, as the sea of a land
+    model, have none.
     """
     factor = round(np.sqrt(archive.factors[0] * archive.factors[1]))
     scale = np.array([c.residual_std(factor) for c in normaliser.channels])[:, None, None]
-    squares = [
-        (compute_residual(archive, normaliser, s, factor) / scale) ** 2
-        for s in subsample_steps(steps, 12)
-    ]
+    some = subsample_steps(steps, 12)
+    squares = [(compute_residual(archive, normaliser, s, factor) / scale) ** 2 for s in some]
     mean = mean_ignoring_missing(mean_ignoring_missing(np.stack(squares)))
-    importance: Array = 0.1 + np.sqrt(np.nan_to_num(mean))
+    seen = np.isfinite(archive.fine[some]).any((0, 1))
+    importance: Array = np.where(seen, 0.1 + np.sqrt(np.nan_to_num(mean)), 0.0)
     return importance
 
 
@@ -200,11 +196,3 @@ def cells_in_box(grid: Grid, box: Sequence[float]) -> NDArray[np.bool_]:
 def grid_axes(grid: Grid) -> dict[str, Tensor]:
     """Return the axes of a grid."""
     return {"lat": torch.from_numpy(grid.lat), "lon": torch.from_numpy(grid.lon)}
-
-
-def load_statics(sources: TrainingFiles, grid: Grid) -> xr.Dataset:
-    """Return topography and land fraction on a grid, from the user's statics if given."""
-    own = None
-    if sources.statics is not None:
-        own = open_fields(sources.statics, missing=common_missing_codes(sources.missing))
-    return make_statics(grid, own)[["topography", "land_fraction"]]

@@ -72,9 +72,9 @@ def validation_modes(task: FieldTrainingSet) -> dict[ConditionDropout, str]:
 def validation_errors(
     task: FieldTrainingSet, network: Denoiser, device: str, drops: ConditionDropout
 ) -> NDArray[np.float64]:
-    """Return the sums (4, C) of `squared_errors` over the validation windows."""
+    """Return the sums (4, C) of `squared_errors` over the validation windows with values."""
     numbers = range(len(task.validation_windows))
-    total: NDArray[np.float64] = np.sum(
+    total: NDArray[np.float64] = np.nansum(
         [squared_errors(task, network, n, device, drops) for n in numbers], axis=0
     )
     return total

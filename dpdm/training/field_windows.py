@@ -28,7 +28,14 @@ from dpdm.prior.normaliser import (
     make_reference_channels,
     make_static_tensors,
 )
-from dpdm.training.reference import CellValues, Floats, Index, PseudoYears, SeriesClimatology
+from dpdm.training.reference import (
+    CellValues,
+    Floats,
+    Index,
+    MonthlySums,
+    PseudoYears,
+    SeriesClimatology,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,6 +282,19 @@ class TrainingSeries:
             (reference[0], reference[1]) if self.has_reference else None,
         )  # fmt: skip
 
+    @cached_property
+    def sums(self) -> MonthlySums:
+        """Give the sums of the fine fields over the months of the climatology."""
+        assert self.climatology is not None
+        return self.climatology.sums(self.fine)
+
+    @cached_property
+    def coarse_sums(self) -> MonthlySums:
+        """Give those of the user's coarse fields."""
+        assert self.climatology is not None
+        assert self.coarse is not None
+        return self.climatology.sums(self.coarse[:, :-2])
+
     @property
     def has_reference(self) -> bool:
         """Tell whether windows have a reference state."""
@@ -292,7 +312,7 @@ class TrainingSeries:
             fine = self.fine[steps][at].astype(float).mean(0)
             parts = [fine if drawn is None else drawn(fine, rows, columns)]
             if self.climatology is not None:
-                parts.append(self.climatology.reference(self.fine[:, *at], steps))
+                parts.append(self.climatology.reference(self.fine, self.sums, steps, at))
             elif self.pseudo is not None:
                 parts.append(fine)
             return np.concatenate([*parts, self.statics[at]])
@@ -302,12 +322,14 @@ class TrainingSeries:
     def own_lerp(self, steps: slice, rows: Index, columns: Index) -> Array:
         """Return the user's interpolated coarse fields, their reference, and the statics."""
         assert self.coarse is not None
-        window = self.coarse[..., rows[:, None], columns[None, :]]
-        fields, statics = window[:, :-2], window[steps, -2:].astype(float).mean(0)
-        parts = [fields[steps].astype(float).mean(0)]
+        at = (..., rows[:, None], columns[None, :])
+        window = self.coarse[steps][at].astype(float).mean(0)
+        parts = [window[:-2]]
         if self.climatology is not None:
-            parts.append(self.climatology.reference(fields, steps))
-        return np.concatenate([*parts, statics])
+            parts.append(
+                self.climatology.reference(self.coarse[:, :-2], self.coarse_sums, steps, at)
+            )
+        return np.concatenate([*parts, window[-2:]])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ errors of observations and to the members.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +38,7 @@ from dpdm.prior.normaliser import Normaliser, VariableSpec, variable_spec_attrs
 from dpdm.system import check_field_memory
 from dpdm.training import TrainingFiles, TrainingKind, split_states
 from dpdm.training.config import GlobeRecipe, read_recipe
-from dpdm.training.field_statistics import load_statics
+from dpdm.training.field_files import load_statics
 from dpdm.training.trajectory_windows import (
     check_starting_prior,
     check_window_length,
@@ -119,6 +119,14 @@ class GlobeTrainingSet:
     def extra(self) -> dict[str, Any]:
         """Return the climatology, static fields, some states, and the autoencoder if any."""
         return self.stored_tensors
+
+    def describe(self, files: Sequence[Path]) -> Iterator[str]:
+        """Yield the states that are learnt from, and those held out."""
+        yield f"variables: {', '.join(self.normaliser.names)}, of {len(files)} files"
+        rows, columns = self.states.shape[-2:]
+        yield f"trained on: {self.train_count} states of {rows} x {columns} cells"
+        yield f"held out: {len(self.states) - self.train_count} states"
+        yield f"windows: {self.contract.states} states"
 
 
 def prepare_globe_training(

@@ -12,9 +12,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -28,16 +29,16 @@ from dpdm.interrupt import check_interrupt, extend_grace, handle_signals
 from dpdm.prior import Prior, save_prior
 from dpdm.publish import append_line
 from dpdm.system import check_required_memory
-from dpdm.tensor_files import (
-    StoredTensor,
-    TensorShapes,
-    check_tensors,
-    read_prefixed_tensors,
-    read_safetensors_header,
-    select_prefixed_tensors,
-    write_safetensors,
-)
 from dpdm.training import TrainingTask
+from dpdm.training.batches_ahead import BatchesAhead, count_threads
+from dpdm.training.checkpoint import (
+    TrainingState,
+    continue_training,
+    data_identity,
+    load_checkpoint,
+    save_checkpoint,
+    training_identity,
+)
 from dpdm.training.config import TrainSettings
 
 
@@ -53,6 +54,8 @@ class TrainingProgress:
         scores: Scores of the last validation.
         run_steps: Steps done since this run was started.
         measure: Name of the scores.
+        run_windows: Windows seen in these steps, by all processes.
+        run_seconds: Seconds that these steps took, with validations.
     """
 
     step: int
@@ -62,8 +65,11 @@ class TrainingProgress:
     scores: dict[str, float]
     run_steps: int
     measure: str = ""
+    run_windows: int = 0
+    run_seconds: float = 0.0
 
 
+NoisyBatch = tuple[Tensor, Tensor, Tensor, Tensor]
 ACTIVATION_COPIES = 20  # activations per value of a window, at least
 TrainingCallback = Callable[[TrainingProgress], None]
 LOG_SUFFIX = ".jsonl"
@@ -106,9 +112,7 @@ def check_batch_memory(task: TrainingTask) -> None:
     )
 
 
-def draw_noisy_batch(
-    task: TrainingTask, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def draw_noisy_batch(task: TrainingTask, rng: np.random.Generator) -> NoisyBatch:
     """Return x (B, C, ...), sigma (K B,), noise (K B, C, ...) and conditioning (B, ...)."""
     x, given = task.batch(rng)
     sigma = noise_levels(task.recipe.train, rng)
@@ -138,20 +142,24 @@ def autocast_context(fit: TrainSettings, device: str) -> Any:
     return torch.autocast(kind, torch.bfloat16) if wanted else nullcontext()
 
 
+def draw_step_batch(task: TrainingTask, rank: int, step: int) -> NoisyBatch:
+    """Return the batch of a step of a process, which depends on nothing else."""
+    return draw_noisy_batch(task, np.random.default_rng([task.recipe.train.seed, rank, step]))
+
+
 def train_step(
-    task: TrainingTask, state: TrainingState, device: str, rank: int, share: float
+    task: TrainingTask, state: TrainingState, device: str, batch: NoisyBatch, share: float
 ) -> float:
-    """Take one optimiser step and return its loss."""
+    """Take one optimiser step with a batch and return its loss."""
     fit = task.recipe.train
-    rng = np.random.default_rng([fit.seed, rank, state.step])
-    x, sigma, noise, given = (each.to(device) for each in draw_noisy_batch(task, rng))
+    x, sigma, noise, given = (each.to(device) for each in batch)
     area = None if task.area is None else task.area.to(device)
     with autocast_context(fit, device):
         error, nats = state.denoiser.loss(x, sigma, noise, given, area)
     (error.mean() + fit.nats * nats.mean()).backward()
     average_gradients(state.denoiser)
     norm = torch.nn.utils.clip_grad_norm_(state.denoiser.parameters(), 1.0)
-    rise = min(1.0, (state.step + 1) / fit.warmup)
+    rise = min(1.0, (state.step - state.warm_from + 1) / fit.warmup)
     rate = fit.learning_rate * rise * (0.5 + 0.5 * math.cos(math.pi * min(share, 1.0)))
     if not bool(norm.isfinite()):  # in all processes alike, before any weight changes
         raise divergence_error(state.step, float(error.mean().detach()), rate)
@@ -193,7 +201,13 @@ def average_gradients(denoiser: torch.nn.Module) -> None:
         for parameter in denoiser.parameters():
             if parameter.grad is not None:
                 torch.distributed.all_reduce(parameter.grad)
-                parameter.grad /= torch.distributed.get_world_size()
+                parameter.grad /= count_processes()
+
+
+def count_processes() -> int:
+    """Return the number of processes of a torchrun, 1 without one."""
+    distributed = torch.distributed.is_initialized()
+    return int(torch.distributed.get_world_size()) if distributed else 1
 
 
 def validation_scores(task: TrainingTask, state: TrainingState, device: str) -> dict[str, float]:
@@ -209,11 +223,14 @@ def run_training(
     minutes: float = 0.0,
     device: str = "cpu",
     report: TrainingCallback = lambda progress: None,
+    further: bool = False,
+    begin: Callable[[], None] = lambda: None,
 ) -> TrainingProgress:
     """Train until the steps or the minutes are used up, and write the prior.
 
     Until then a checkpoint, ``out`` with the suffix ``.resume``, is written at each validation
-    and on an interrupt; the same command resumes from it.
+    and on an interrupt; the same command resumes from it. With ``further`` the finished prior
+    ``out`` is trained on. ``begin`` is called once all inputs are checked.
     """
     rank = start_processes(device)
     check_batch_memory(task)
@@ -221,9 +238,15 @@ def run_training(
     resume_path = out.with_name(out.name + ".resume")
     if resume_path.exists():
         load_checkpoint(state, resume_path, training_identity(task))
-    with handle_signals(), extend_grace(STEP_GRACE_SECONDS):
+    elif further:
+        continue_training(task, state, out, minutes)
+    begin()
+    drawn = BatchesAhead(partial(draw_step_batch, task, rank), count_threads(device))
+    with handle_signals(), extend_grace(STEP_GRACE_SECONDS), drawn as ahead:
         try:
-            return run_training_steps(task, state, out, resume_path, minutes, device, rank, report)
+            return run_training_steps(
+                task, state, out, resume_path, minutes, device, rank, report, ahead
+            )
         except KeyboardInterrupt:
             if rank == 0:
                 save_checkpoint(state, resume_path, training_identity(task))
@@ -232,7 +255,7 @@ def run_training(
 
 def run_training_steps(
     task: TrainingTask, state: TrainingState, out: Path, resume_path: Path, minutes: float,
-    device: str, rank: int, report: TrainingCallback,
+    device: str, rank: int, report: TrainingCallback, ahead: BatchesAhead[NoisyBatch],
 ) -> TrainingProgress:  # fmt: skip
     """Run the remaining steps."""
     settings, first = task.recipe.train, state.step
@@ -242,12 +265,16 @@ def run_training_steps(
 
     def now() -> TrainingProgress:
         share = min(finished_share(state, settings.steps, minutes), 1.0)
-        run, measure = state.step - first, task.score_name
-        return TrainingProgress(state.step, share, loss, state.seconds, scores, run, measure)
+        run = state.step - first
+        windows = run * settings.batch * count_processes()
+        return TrainingProgress(
+            state.step, share, loss, state.seconds, scores, run, task.score_name, windows,
+            state.seconds - before,
+        )  # fmt: skip
 
     while now().share < 1.0:
         check_interrupt()
-        newest = train_step(task, state, device, rank, now().share)
+        newest = train_step(task, state, device, ahead.take(state.step), now().share)
         loss = newest if math.isnan(loss) else loss + 0.02 * (newest - loss)
         state.seconds = broadcast_clock(before + time.monotonic() - clock)
         if state.step % settings.validate == 0 or now().share >= 1.0:
@@ -276,9 +303,9 @@ def write_checkpoint(
         return
     denoiser = task.new_network()
     denoiser.load_state_dict(state.ema)
-    spent = {"steps": state.step, "minutes": round(state.seconds / 60, 1)}
+    spent = {"steps": state.step, "minutes": round(state.seconds / 60, 2)}
     sampling = task.contract.sampling | task.calibration(denoiser.to(device).eval(), device)
-    training = task.contract.training | spent
+    training = task.contract.training | spent | {"identity": data_identity(task)}
     contract = replace(task.contract, training=training, scores=progress.scores, sampling=sampling)
     denoiser = denoiser.cpu()
     save_prior(Prior(denoiser, task.normaliser, contract, **task.extra()), out, replace_prior)
@@ -305,103 +332,3 @@ def start_processes(device: str) -> int:
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     return int(torch.distributed.get_rank())
-
-
-@dataclass
-class TrainingState:
-    """The state of a training run: weights, their average, optimiser and clock."""
-
-    denoiser: Any
-    ema: dict[str, Tensor]
-    optimiser: torch.optim.AdamW
-    step: int = 0
-    seconds: float = 0.0
-
-
-def training_identity(task: TrainingTask) -> str:
-    """Return the settings and data that must be the same when a run is resumed, as JSON."""
-    contract = task.contract
-    parts = [
-        asdict(task.recipe),  # type: ignore[call-overload]
-        contract.factors,
-        [asdict(c) for c in task.normaliser.channels],
-        contract.training.get("start_sha256", ""),
-    ]
-    return json.dumps(parts + ([contract.states, contract.plane] if contract.states else []))
-
-
-def resumption_identity(identity: str) -> Any:
-    """Return an identity without the learning rate, which may change after a divergence."""
-    try:
-        parts = json.loads(identity)
-        parts[0]["train"].pop("learning_rate", None)
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        return identity
-    return parts
-
-
-def save_checkpoint(state: TrainingState, path: Path, identity: str) -> None:
-    """Write a checkpoint atomically."""
-    tensors = {f"net.{k}": v for k, v in state.denoiser.state_dict().items()}
-    tensors |= {f"ema.{k}": v for k, v in state.ema.items()}
-    for index, slot in state.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in slot.items()}
-    header = {"step": str(state.step), "seconds": str(state.seconds), "identity": identity}
-    write_safetensors({k: v.contiguous() for k, v in tensors.items()}, path, header)
-
-
-def load_checkpoint(state: TrainingState, path: Path, identity: str) -> None:
-    """Load a checkpoint into the state of a run."""
-    try:
-        found = read_safetensors_header(path)
-        same = resumption_identity(found.metadata.get("identity", "")) == resumption_identity(
-            identity
-        )
-        if same:
-            step, seconds = read_progress(found.metadata)
-            check_tensors(found.tensors, checkpoint_shapes(state, found.tensors), path)
-    except (DpdmError, ValueError) as fault:
-        why = fault.what if isinstance(fault, DpdmError) else f"{fault}."
-        raise DpdmError(
-            f"{path} is a damaged checkpoint: {why}", "Remove it to start again."
-        ) from fault
-    if not same:
-        raise DpdmError(
-            f"{path} is a checkpoint of a training with other settings or other data.",
-            "Use its settings, or remove it to start again.",
-        )
-    tensors = read_prefixed_tensors(path)
-    state.denoiser.load_state_dict(select_prefixed_tensors(tensors, "net."))
-    for name, value in select_prefixed_tensors(tensors, "ema.").items():
-        state.ema[name].copy_(value)
-    slots: dict[int, dict[str, Tensor]] = {}
-    for key, value in select_prefixed_tensors(tensors, "optimiser.").items():
-        index, name = key.split(".")
-        slots.setdefault(int(index), {})[name] = value
-    state.optimiser.load_state_dict(state.optimiser.state_dict() | {"state": slots})
-    state.step, state.seconds = step, seconds
-
-
-def read_progress(metadata: Mapping[str, str]) -> tuple[int, float]:
-    """Return the steps and seconds that a run has trained.
-
-    Raises:
-        ValueError: If the header holds no valid numbers.
-    """
-    step, seconds = (metadata.get(key, "")[:30] for key in ("step", "seconds"))
-    if not step.isdecimal() or not 0 <= float(seconds) < 1e12:
-        raise ValueError(f"step {step}, seconds {seconds}")
-    return int(step), float(seconds)
-
-
-def checkpoint_shapes(state: TrainingState, found: Mapping[str, StoredTensor]) -> TensorShapes:
-    """Return the shapes of all tensors of a checkpoint."""
-    wanted: TensorShapes = {
-        f"net.{k}": tuple(v.shape) for k, v in state.denoiser.state_dict().items()
-    }
-    wanted |= {f"ema.{k}": tuple(v.shape) for k, v in state.ema.items()}
-    for index, weight in enumerate(state.optimiser.param_groups[0]["params"]):
-        slot = {"step": (), "exp_avg": tuple(weight.shape), "exp_avg_sq": tuple(weight.shape)}
-        if f"optimiser.{index}.step" in found:
-            wanted |= {f"optimiser.{index}.{k}": shape for k, shape in slot.items()}
-    return wanted

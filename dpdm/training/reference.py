@@ -19,17 +19,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dpdm.fields.climatology import mean_ignoring_missing
 from dpdm.fields.grid import Array
 from dpdm.prior.normaliser import Normaliser
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.intp]
+Cells = tuple[Any, ...]  # an index of rows and columns, behind that of the variables
 FINE_WEATHER = 0.6  # of the standard deviation of the weather
 MEDIAN_SEASONAL = 0.11  # of the weights of seasonal differences
 MEDIAN_WEATHER = {"identity": 0.2, "log1p": 0.13}  # of transformed values
@@ -50,23 +52,63 @@ class SeriesClimatology:
     months: NDArray[np.intp]
     training: Index
 
-    def reference(self, fields: NDArray[np.floating], steps: slice) -> Array:
+    def sums(self, fields: NDArray[np.floating]) -> MonthlySums:
+        """Return the sums of a whole series (T, C, H, W) over the training steps."""
+        total = np.zeros((12, *fields.shape[1:]))
+        count = np.zeros((12, *fields.shape[1:]), np.int16)
+        for step in self.training:
+            seen = np.isfinite(fields[step])
+            total[self.months[step]] += np.where(seen, fields[step], 0.0)
+            count[self.months[step]] += seen
+        return MonthlySums(total, count)
+
+    def reference(
+        self, fields: NDArray[np.floating], sums: MonthlySums, steps: slice, cells: Cells
+    ) -> Array:
         """Return the mean over some steps of their climatology (C, h, w).
 
         Args:
-            fields: The whole series (T, C, h, w).
+            fields: The whole series (T, C, H, W).
+            sums: Its sums.
             steps: Steps; the years of training steps are left out of their own climatology.
+            cells: Rows and columns.
         """
         numbers = range(*steps.indices(len(self.months)))
-        states = [self.step_reference(fields, step) for step in numbers]
+        states = [self.step_reference(fields[step][cells], sums, step, cells) for step in numbers]
         mean: Array = np.mean(states, axis=0)
         return mean
 
-    def step_reference(self, fields: NDArray[np.floating], step: int) -> Array:
-        """Return the climatology (C, h, w) of the calendar month of a step."""
-        others = self.training[self.months[self.training] == self.months[step]]
-        others = others[others != step]
-        return mean_ignoring_missing(fields[others].astype(float))
+    def step_reference(
+        self, values: NDArray[np.floating], sums: MonthlySums, step: int, cells: Cells
+    ) -> Array:
+        """Return the climatology (C, h, w) of the calendar month of a step with some values."""
+        month = self.months[step]
+        total, count = sums.total[month][cells], sums.count[month][cells]
+        if step in self.training_steps:
+            seen = np.isfinite(values)
+            total, count = total - np.where(seen, values, 0.0), count - seen
+        mean: Array = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+        return mean
+
+    @cached_property
+    def training_steps(self) -> frozenset[int]:
+        """Give the training steps as a set."""
+        return frozenset(self.training.tolist())
+
+
+@dataclass(frozen=True)
+class MonthlySums:
+    """Sums of a series over the training steps of each calendar month.
+
+    The climatology without a year is their difference, at the same cost for any number of years.
+
+    Attributes:
+        total: Sums of the values that are not missing (12, C, H, W).
+        count: Numbers of these values (12, C, H, W).
+    """
+
+    total: Array
+    count: NDArray[np.int16]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ A trajectory is x (T, C) for states of a few components, or (T, C, H, W) for fie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,14 @@ class TrajectoryTrainingSet:
     def extra(self) -> dict[str, dict[str, Tensor]]:
         """Return nothing, as no further tensors are stored."""
         return {}
+
+    def describe(self, files: Sequence[Path]) -> Iterator[str]:
+        """Yield the trajectories that are learnt from, and those held out."""
+        count, length = self.train_states.shape[:2]
+        yield f"variables: {', '.join(self.normaliser.names)}, of {len(files)} files"
+        yield f"trained on: {count} trajectories of {length} states"
+        yield f"held out: {len(self.validation_states)} trajectories"
+        yield f"windows: {self.contract.states} states"
 
 
 @torch.no_grad()
