@@ -26,6 +26,17 @@ from dpdm_cli.console import echo
     help="Another forecast to score. Repeatable.",
 )
 @options.statics
+@click.option(
+    "--joint",
+    is_flag=True,
+    help="Print scores of the variables together: energy score, variogram score, correlations.",
+)
+@click.option(
+    "--indices",
+    is_flag=True,
+    help="Print climate indices (Rx1day, SDII, TXx, variability) and distances of distributions "
+    "and spectra.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option(
     "--report",
@@ -45,23 +56,34 @@ def evaluate(
     climatology_period: tuple[str, str] | None,
     also: Mapping[str, str],
     statics: Path | None,
+    joint: bool,
+    indices: bool,
     as_json: bool,
     report: Path | None,
     **file_options: Any,
 ) -> None:
     """Score FORECAST and reference methods against TRUTH."""
+    from dpdm.evaluate.metrics import INDICES, JOINT_SECTION
+    from dpdm.evaluate.sections import SectionChoice
     from dpdm.fields.read import FileOptions
 
+    chosen = {JOINT_SECTION: joint, INDICES: indices}
+    printed = frozenset(name for name, flag in chosen.items() if flag)
+    sections = SectionChoice(printed, has_all=as_json or report is not None)
     input_options = FileOptions(history=options.command_line(), **file_options)
     rivals = {name: Path(path) for name, path in also.items()}
     arguments = forecast, truth, coarse, climatology, rivals, statics, input_options
     if report is None:
         from dpdm.evaluate import evaluate_files
 
-        table = evaluate_files(*arguments, climatology_period=climatology_period)
+        table = evaluate_files(
+            *arguments, climatology_period=climatology_period, sections=sections
+        )
     else:
         from dpdm.report import report as write_report
 
-        table = write_report(report, *arguments, climatology_period=climatology_period)
+        table = write_report(
+            report, *arguments, climatology_period=climatology_period, sections=sections
+        )
         echo(f"Wrote {report}", err=True)
     echo(table.to_json() if as_json else table.text())

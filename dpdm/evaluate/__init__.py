@@ -31,13 +31,15 @@ from dpdm.evaluate.comparison import (
 from dpdm.evaluate.metrics import (
     FIELDS,
     MEMBERS,
-    METRICS,
+    SCORES,
     ScoredField,
     Scores,
     compute_statistics,
     level_family_rows,
+    metric_notes,
     variable_rows,
 )
+from dpdm.evaluate.sections import SectionChoice, start_sections
 from dpdm.evaluate.table import Table
 from dpdm.fields.grid import extend_grid, grid_of
 from dpdm.fields.level_names import statistic_name
@@ -72,6 +74,7 @@ def evaluate_files(
     options: FileOptions = FileOptions(),
     watch: Watch = ignore_scores,
     climatology_period: tuple[str, str] | None = None,
+    sections: SectionChoice = SectionChoice(),
 ) -> Table:
     """Score a forecast file as `evaluate` does.
 
@@ -87,6 +90,7 @@ def evaluate_files(
         watch: As of `evaluate`.
         climatology_period: First and last month or year of the climatology, of a file that is a
             series.
+        sections: As of `evaluate`.
     """
     load_plugins()
     names = [*map(str, options.open(truth).data_vars)]
@@ -100,7 +104,7 @@ def evaluate_files(
     topography = None if rough is None else read_topography(true, rough, statics, options.missing)
     rivals = {name: opened[str(path)] for name, path in also.items()}
     known = open_reference(climatology, true, rough, climatology_period, options)
-    return evaluate(opened[str(forecast)], true, rough, known, topography, rivals, watch)
+    return evaluate(opened[str(forecast)], true, rough, known, topography, rivals, watch, sections)
 
 
 def open_compared(path: Path, names: list[str], options: FileOptions) -> xr.Dataset:
@@ -170,6 +174,7 @@ def evaluate(
     topography: xr.DataArray | None = None,
     also: Mapping[str, xr.Dataset] = MappingProxyType({}),
     watch: Watch = ignore_scores,
+    sections: SectionChoice = SectionChoice(),
 ) -> Table:
     """Score a forecast and the reference methods, one time step in memory at a time.
 
@@ -184,8 +189,10 @@ def evaluate(
             of a coarse cell around them, the outermost half coarse cell is correct as well.
         also: Further forecasts, by the name of their row.
         watch: Called for each variable at each time with the fields in memory and their scores.
+        sections: The further scores: of variables together, and climate indices.
     """
     comparison = prepare_comparison(forecast, truth, coarse, climatology, topography, also)
+    further = start_sections(comparison, sections)
     scores: dict[str, list[Scores]] = {name: [] for name in comparison.names}
     for step in range(comparison.steps):
         rivals = read_rivals(comparison, step)
@@ -194,6 +201,7 @@ def evaluate(
             snapshot = read_snapshot(comparison, name, step, rivals)
             scores[name].append(score_step(comparison, snapshot))
             watch(comparison, snapshot, scores[name][-1])
+            further.add(snapshot)
     rows = [
         row
         for name in comparison.names
@@ -202,7 +210,7 @@ def evaluate(
         )
     ]
     means = level_family_rows(rows, group_families(comparison.truth))
-    return Table(rows, score_notes(comparison), means)
+    return Table(rows, score_notes(comparison), means, further.close())
 
 
 def score_step(comparison: Comparison, snapshot: Snapshot) -> Scores:
@@ -254,4 +262,4 @@ def score_notes(comparison: Comparison) -> list[str]:
         notes.append(
             f"lapse rate: {1e3 * LAPSE_RATE:g} K/km, for pressure the hypsometric equation."
         )
-    return notes + [metric.note for metric in METRICS.values() if metric.note]
+    return notes + metric_notes(SCORES)

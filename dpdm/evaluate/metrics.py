@@ -16,6 +16,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.evaluate.bootstrap import ratio_interval, tile_sums
+from dpdm.evaluate.distributions import log_spectral_distance, wasserstein
 from dpdm.evaluate.scores import (
     SPECTRAL_BANDS,
     acc,
@@ -37,6 +38,8 @@ Scores = dict[str, xr.Dataset]  # the statistics of one time step, FIELDS and ME
 
 REFERENCE = "lerp"
 FIELDS, MEMBERS = "methods", "ensemble"  # kinds of statistics: of each method, or of all members
+JOINT, JOINT_MEMBERS = "joint methods", "joint ensemble"  # the same of all variables together
+SCORES, JOINT_SECTION, INDICES = "scores", "joint", "indices"  # sections of the table
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,12 @@ class Statistic:
     Attributes:
         name: Key, unique among the statistics of the same kind.
         compute: Returns it for the fields of one time step, None where it is not available.
-        kind: ``FIELDS`` for each method, ``MEMBERS`` for all members together.
+        kind: ``FIELDS`` for each method, ``MEMBERS`` for all members together, of a
+            `ScoredField`; ``JOINT`` and ``JOINT_MEMBERS`` the same of `JointFields`.
     """
 
     name: str
-    compute: Callable[[ScoredField], xr.DataArray | None]
+    compute: Callable[[Any], xr.DataArray | None]
     kind: str = FIELDS
 
 
@@ -125,6 +129,7 @@ class Metric:
         ratio_of: The score whose means over levels give a ratio to the reference.
         text: Returns the table entry of a row, if not one number.
         note: A sentence on how the score is computed.
+        section: Section of the table in which it has its column.
     """
 
     name: str
@@ -139,6 +144,7 @@ class Metric:
     ratio_of: str = ""
     text: Callable[[Row], str] | None = None
     note: str = ""
+    section: str = SCORES
 
     def row(self, means: Means) -> Row:
         """Return the score by key, an empty row where a statistic is not available."""
@@ -160,17 +166,23 @@ def register(*metrics: Metric) -> None:
         METRICS[metric.name] = metric
 
 
-def column_metrics() -> list[Metric]:
-    """Return the scores that have a column, from left to right."""
-    return [metric for metric in METRICS.values() if metric.column]
+def column_metrics(section: str = SCORES) -> list[Metric]:
+    """Return the scores that have a column in a section, from left to right."""
+    return [metric for metric in METRICS.values() if metric.column and metric.section == section]
 
 
-def compute_statistics(sample: ScoredField, kind: str) -> xr.Dataset:
-    """Return the statistics of a kind at one time step."""
+def metric_notes(section: str) -> list[str]:
+    """Return the notes on the scores of a section."""
+    return [m.note for m in METRICS.values() if m.note and m.section == section]
+
+
+def compute_statistics(sample: Any, kind: str) -> xr.Dataset:
+    """Return the statistics of a kind at one time step, of a `ScoredField` or `JointFields`."""
     needed = (s for metric in METRICS.values() for s in metric.statistics)
     known = {s.name: s for s in needed if isinstance(s, Statistic) and s.kind == kind}
     values = {name: statistic.compute(sample) for name, statistic in known.items()}
-    return xr.Dataset({name: value for name, value in values.items() if value is not None})
+    available = {name: value for name, value in values.items() if value is not None}
+    return xr.Dataset(available, attrs={"members": sample.fields.sizes.get("realization", 1)})
 
 
 def group_by_method(steps: Sequence[Scores]) -> dict[str, xr.Dataset]:
@@ -182,7 +194,7 @@ def group_by_method(steps: Sequence[Scores]) -> dict[str, xr.Dataset]:
         for method in dict.fromkeys(labels)
     }
     if MEMBERS in total:
-        methods[f"ensemble of {total[MEMBERS].sizes['rank'] - 1}"] = total[MEMBERS]
+        methods[f"ensemble of {total[MEMBERS].attrs['members']}"] = total[MEMBERS]
     return methods
 
 
@@ -292,6 +304,13 @@ def _bands(means: Means) -> Row:
     return {f"spectrum_{band}": float(ratios.sel(band=band)) for band in SPECTRAL_BANDS}
 
 
+def _log_spectral_distance(means: Means) -> Row:
+    """Return the distance of the mean spectra, an empty row where it is not defined."""
+    spectra = (means.values[name].mean("time") for name in ("power", "truth_power"))
+    distance = log_spectral_distance(*spectra)
+    return {} if distance is None else {"log_spectral_distance": distance}
+
+
 def _ssr(means: Means) -> float | None:
     """Return the spread-skill ratio over all times, None if the mean has no error."""
     error = means["centre_mse"]
@@ -341,6 +360,7 @@ VARIANCE = Statistic(
     "variance", lambda s: corrected_variance(s.fields, s.truth, s.weights), MEMBERS
 )
 CENTRE_MSE = Statistic("centre_mse", _mean_squared_error, MEMBERS)
+WASSERSTEIN = Statistic("wasserstein", lambda s: wasserstein(s.fields, s.truth, s.weights))
 RANKS = Statistic(
     "rank_histogram", lambda s: rank_histogram(s.fields, s.truth, s.weights), MEMBERS
 )
@@ -373,6 +393,17 @@ register(
     Metric(
         "rank_histogram", (RANKS,),
         lambda m: [float(share) for share in m.values["rank_histogram"].mean("time").values],
+    ),
+    Metric(
+        "wasserstein", (WASSERSTEIN,), lambda m: m["wasserstein"], "W1", "Wasserstein distance",
+        digits=None, unit="", section=INDICES,
+        note="W1: Wasserstein distance of the values over the cells of a time, mean over times.",
+    ),
+    Metric(
+        "log_spectral_distance", ("power", "truth_power"), _log_spectral_distance, "LSD",
+        "log-spectral distance (dB)", unit="dB", keys=("log_spectral_distance",), levels=False,
+        section=INDICES,
+        note="LSD: log-spectral distance to the truth's mean spectrum, in dB.",
     ),
     Metric("spread", (), None, "/training std"),  # of reconstruct --check
 )  # fmt: skip

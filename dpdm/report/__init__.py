@@ -21,8 +21,9 @@ from dpdm import __version__
 from dpdm.errors import DpdmError
 from dpdm.evaluate import climatology_file, evaluate_files
 from dpdm.evaluate.comparison import Comparison
-from dpdm.evaluate.metrics import FIELDS, REFERENCE, Row
-from dpdm.evaluate.table import Table, rmse_decimals
+from dpdm.evaluate.metrics import FIELDS, INDICES, JOINT_SECTION, REFERENCE, Row
+from dpdm.evaluate.sections import SectionChoice
+from dpdm.evaluate.table import Table, join_in_sentence, rmse_decimals
 from dpdm.fields.grid import Array, Grid, grid_of
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import FileOptions, open_fields
@@ -73,6 +74,7 @@ def report(
     statics: Path | None = None,
     options: FileOptions = FileOptions(history=""),
     climatology_period: tuple[str, str] | None = None,
+    sections: SectionChoice = SectionChoice(has_all=True),
 ) -> Table:
     """Evaluate files as `evaluate_files` does, and write a report as HTML."""
     normal = climatology_file(climatology)
@@ -81,7 +83,7 @@ def report(
     accumulator = ReportAccumulator()
     table = evaluate_files(
         forecast, truth, coarse, climatology, also, statics, options, accumulator,
-        climatology_period,
+        climatology_period, sections,
     )  # fmt: skip
     assert accumulator.comparison is not None  # an evaluation has at least one time
     about = {
@@ -113,7 +115,8 @@ def render_report(
             make_section(name, comparison, sums, table, ways, land)
             for name, sums in accumulator.sums.items()
         ]
-    notes = [*table.notes, *(note.format(relief=relief) for note in REPORT_NOTES)]
+    sections += make_joint_section(table)
+    notes = [*table.all_notes(), *(note.format(relief=relief) for note in REPORT_NOTES)]
     page = load_template().render(
         sections=sections, notes=notes, version=__version__, made=utc_now(), **about
     )
@@ -206,10 +209,32 @@ def make_section(
             "spread", "Rank histogram and spectra", [], draw_spread(name, rows, sums, unit)
         ),
         extremes_block(name, comparison, sums, places, unit),
+        indices_block(name, table, title),
     ]
     conclusion = tables.write_conclusion(name, rows, parts["month"], sums.methods[-1])
     filled = [block for block in blocks if block.tables or block.pictures]
     return ReportSection(identifier_key(name), title, conclusion, filled)
+
+
+def indices_block(name: str, table: Table, title: str) -> ReportBlock:
+    """Show the climate indices of a variable, and the distances of its distributions."""
+    shown = [
+        tables.columns_table(rows, columns, f"{title}: climate indices")
+        for other, rows, columns in (table.index_blocks() if INDICES in table.sections else [])
+        if other == name
+    ]
+    return ReportBlock("indices", "Climate indices", shown, [])
+
+
+def make_joint_section(table: Table) -> list[ReportSection]:
+    """Make the section of all variables together, if they have joint scores."""
+    section = table.sections.get(JOINT_SECTION)
+    if section is None or not section.rows:
+        return []
+    title = f"{join_in_sentence(section.rows[0]['variables'])} jointly"
+    shown = tables.columns_table(section.rows, section.columns, title)
+    block = ReportBlock("scores", "Scores", [shown], [])
+    return [ReportSection("joint", title, tables.conclude_jointly(title, section.rows), [block])]
 
 
 def identifier_key(name: str) -> str:

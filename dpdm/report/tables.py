@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpdm.evaluate.metrics import REFERENCE, Row, column_metrics
+from dpdm.evaluate.metrics import REFERENCE, Metric, Row, column_metrics
 from dpdm.evaluate.table import format_cell, join_in_sentence, rmse_decimals
 from dpdm.fields.variables import SURFACE_VARIABLES
 from dpdm.report.accumulate import (
@@ -165,19 +165,58 @@ class ReportTable:
 
 def scores_table(rows: Sequence[Row], title: str) -> ReportTable:
     """Return the scores of all methods over all times, without empty columns."""
+    tests = [str(row.get("verdict", "-")) for row in rows]
+    return columns_table(
+        rows, column_metrics(), f"{title}: over all times and cells", {"against lerp": tests}
+    )
+
+
+def columns_table(
+    rows: Sequence[Row],
+    metrics: Sequence[Metric],
+    caption: str,
+    further: Mapping[str, Sequence[str]] = {},
+) -> ReportTable:
+    """Return the columns that have a value in some row, and what is in the variable's unit."""
     decimals = rmse_decimals(rows)
-    unit = format_unit(rows[0]["units"]) or "parts of one"
-    metrics = column_metrics()
-    head = [metric.label or metric.column for metric in metrics]
-    body = [[row["method"], *(format_cell(row, metric, decimals) for metric in metrics),
-             str(row.get("verdict", "-"))] for row in rows]  # fmt: skip
-    table = [["method", *head, "against lerp"], *body]
-    filled = [col for col in zip(*table, strict=True) if any(text != "-" for text in col[1:])]
-    first, *rest = (list(line) for line in zip(*filled, strict=True))
-    printed = [[line[0], *(_format_entry(text) for text in line[1:])] for line in rest]
-    in_unit = [metric.column for metric in metrics if not metric.unit and metric.column in first]
-    sentence = f"{title}: over all times and cells; {join_in_sentence(in_unit)} in {unit}"
-    return ReportTable(sentence, first, printed)
+    columns = [("method", [row["method"] for row in rows])]
+    columns += [
+        (metric.label or metric.column, [format_cell(row, metric, decimals) for row in rows])
+        for metric in metrics
+    ]
+    filled = [
+        (head, texts)
+        for head, texts in [*columns, *further.items()]
+        if any(text != "-" for text in texts)
+    ]
+    lines = [
+        [name, *(_format_entry(text) for text in line)]
+        for name, *line in zip(*(texts for _, texts in filled), strict=True)
+    ]
+    heads = [head for head, _ in filled]
+    return ReportTable(caption + name_units(rows, metrics, heads), heads, lines)
+
+
+def name_units(rows: Sequence[Row], metrics: Sequence[Metric], heads: Sequence[str]) -> str:
+    """Return a clause on the columns that are in the unit of the variable."""
+    in_unit = [m.column for m in metrics if not m.unit and (m.label or m.column) in heads]
+    unit = format_unit(rows[-1]["units"]) or "parts of one"
+    return f"; {join_in_sentence(list(dict.fromkeys(in_unit)))} in {unit}" if in_unit else ""
+
+
+def conclude_jointly(title: str, rows: Sequence[Row]) -> str:
+    """Return the conclusion on the joint scores of the last method in one sentence.
+
+    Example:
+        >>> rows = [{"method": "ensemble of 9", "energy_score": 0.5, "energy_score_ratio": 0.4}]
+        >>> conclude_jointly("Jointly", rows)
+        'Jointly: the ensemble of 9 has an energy score of 0.500, 0.40 times that of lerp.'
+    """
+    row = rows[-1]
+    ratio = row.get("energy_score_ratio")
+    than = "" if ratio is None else f", {format_decimal(ratio, 2)} times that of lerp"
+    score = format_decimal(row.get("energy_score"), 3)
+    return f"{title}: the {row['method']} has an energy score of {score}{than}."
 
 
 def _format_entry(text: str) -> str:
