@@ -2,7 +2,8 @@
 
 An index is a map: the value of a method is its area mean, and the error the RMSE of the map
 against the truth's. Cells where the index of the truth or of a method is not defined are left out
-for all. Of the members, the first is scored, and the mean of all. To add an index, add one to `INDEX_LIST`.
+for all. Of the members, the first is scored, and the mean of all. To add an index, add one to
+`INDEX_LIST`.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from dpdm.fields.grid import Array
 
 VARIOGRAM_ORDER = 0.5
 ROUNDING = 1e-12  # of the mean square: a smaller variance is rounding
+LEAST_VARIANCE = 1e-20  # of standardised values: less is rounding
 
 
 def energy_score(members: Array, truth: Array) -> Array:
@@ -72,7 +73,7 @@ def moment_matrix(values: Array, weights: Array) -> Array:
 
 
 def correlation_matrix(moments: Array) -> Array:
-    """Return the correlations (D, D) from a moment matrix, NaN for a constant variable.
+    """Return the correlations (D, D) of standardised values, NaN for a constant variable.
 
     Example:
         >>> values = np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]])
@@ -85,6 +86,7 @@ def correlation_matrix(moments: Array) -> Array:
     covariance = moments[1:, 1:] / mass - np.outer(mean, mean)
     square = moments[1:, 1:].diagonal() / mass
     variance = covariance.diagonal()
-    deviation = np.sqrt(np.where(variance > ROUNDING * square, variance, np.nan))
+    least = np.maximum(ROUNDING * square, LEAST_VARIANCE)
+    deviation = np.sqrt(np.where(variance > least, variance, np.nan))
     correlations: Array = covariance / np.outer(deviation, deviation)
     return correlations

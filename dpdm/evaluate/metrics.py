@@ -293,9 +293,9 @@ def _crps_ratio(means: Means) -> Row:
 
 
 def _psnr(means: Means) -> float | None:
-    """Return the peak signal-to-noise ratio (dB) over all times, None without any error."""
+    """Return the peak signal-to-noise ratio (dB) over all times, None without error or range."""
     error = means["mse"] ** 0.5
-    return 20 * float(np.log10(means.span / error)) if error > 0 else None
+    return 20 * float(np.log10(means.span / error)) if error > 0 and means.span > 0 else None
 
 
 def _bands(means: Means) -> Row:
