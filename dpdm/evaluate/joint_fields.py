@@ -14,7 +14,7 @@ from dpdm.evaluate.comparison import Comparison, Snapshot
 from dpdm.evaluate.standards import Standard, read_centre
 from dpdm.fields.grid import Array
 
-BAND_VALUES = 4_000_000  # values of members and variables that are standardised at once
+BAND_VALUES = 500_000  # values of members and variables that are standardised at once
 
 
 @dataclass(frozen=True)

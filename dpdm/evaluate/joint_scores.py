@@ -35,14 +35,23 @@ def energy_score(members: Array, truth: Array) -> Array:
         array([5.])
     """
     count = len(members)
-    distance: Array = np.linalg.norm(members - truth, axis=1).mean(0)
+    distance: Array = distances(members, truth).mean(0)
     if count == 1:
         return distance
     pairs = np.zeros_like(distance)
     for i in range(count - 1):
-        pairs += np.linalg.norm(members[i + 1 :] - members[i], axis=1).sum(0)
+        pairs += distances(members[i + 1 :], members[i]).sum(0)
     score: Array = distance - pairs / (count * (count - 1))
     return score
+
+
+def distances(members: Array, other: Array) -> Array:
+    """Return the Euclidean distances (M, N) of members (M, D, N) to another state (D, N)."""
+    squares = np.zeros((len(members), members.shape[-1]))
+    for i in range(members.shape[1]):
+        difference = members[:, i] - other[i]
+        squares += np.multiply(difference, difference, out=difference)
+    return np.sqrt(squares, out=squares)
 
 
 def variogram_score(members: Array, truth: Array, order: float = VARIOGRAM_ORDER) -> Array:
