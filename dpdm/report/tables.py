@@ -199,9 +199,10 @@ def columns_table(
 
 def name_units(rows: Sequence[Row], metrics: Sequence[Metric], heads: Sequence[str]) -> str:
     """Return a clause on the columns that are in the unit of the variable."""
-    in_unit = [m.column for m in metrics if not m.unit and (m.label or m.column) in heads]
+    names = [metric.label or metric.column for metric in metrics if not metric.unit]
+    in_unit = [name for name in dict.fromkeys(names) if name in heads]
     unit = format_unit(rows[-1]["units"]) or "parts of one"
-    return f"; {join_in_sentence(list(dict.fromkeys(in_unit)))} in {unit}" if in_unit else ""
+    return f"; {join_in_sentence(in_unit)} in {unit}" if in_unit else ""
 
 
 def conclude_jointly(title: str, rows: Sequence[Row]) -> str:

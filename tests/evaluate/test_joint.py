@@ -220,10 +220,10 @@ def test_the_command_prints_joint_scores_where_required_and_refuses_one_variable
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    truth = small(0)
+    truth = small(0, 1)
     truth.to_netcdf("truth.nc")
     truth[["tp"]].to_netcdf("rain.nc")
-    small(1, members=3).to_netcdf("forecast.nc")
+    small(1, 1, members=3).to_netcdf("forecast.nc")
     command = "evaluate", "forecast.nc", "truth.nc", "--climatology", "none"
     assert "jointly" not in done(*command).stdout
     text = done(*command, "--joint").stdout
