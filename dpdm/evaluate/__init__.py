@@ -32,6 +32,7 @@ from dpdm.evaluate.metrics import (
     FIELDS,
     MEMBERS,
     SCORES,
+    Row,
     ScoredField,
     Scores,
     compute_statistics,
@@ -82,14 +83,12 @@ def evaluate_files(
         forecast: The forecast.
         truth: What it is scored against.
         coarse: Input of the forecast, if known.
-        climatology: Name or file of a climatology, or "none"; by default the bundled one where
-            it covers the truth.
+        climatology: Name or file of a climatology, or "none"; by default the bundled if it fits.
         also: Further files to score, by the name of their row.
         statics: The user's topography, for the lapse rate.
         options: Options of all files.
         watch: As of `evaluate`.
-        climatology_period: First and last month or year of the climatology, of a file that is a
-            series.
+        climatology_period: First and last month or year of a climatology that is a series.
         sections: As of `evaluate`.
     """
     load_plugins()
@@ -202,15 +201,19 @@ def evaluate(
             scores[name].append(score_step(comparison, snapshot))
             watch(comparison, snapshot, scores[name][-1])
             further.add(snapshot)
-    rows = [
-        row
-        for name in comparison.names
-        for row in variable_rows(
-            comparison.truth[name], scores[name], comparison.value_range[name]
-        )
-    ]
+    rows = all_rows(comparison, scores)
     means = level_family_rows(rows, group_families(comparison.truth))
     return Table(rows, score_notes(comparison), means, further.close())
+
+
+def all_rows(comparison: Comparison, scores: Mapping[str, list[Scores]]) -> list[Row]:
+    """Return the rows of all variables from their scores at all times."""
+    ranges = comparison.value_range
+    return [
+        row
+        for name, steps in scores.items()
+        for row in variable_rows(comparison.truth[name], steps, ranges[name])
+    ]
 
 
 def score_step(comparison: Comparison, snapshot: Snapshot) -> Scores:
