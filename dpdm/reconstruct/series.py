@@ -235,7 +235,8 @@ def join_variable(
     ordered, repeated = order_files(*zip(*files, strict=True))
     fields = [ds[name] for ds, _ in ordered]
     one = len(ordered) == 1
-    series = ordered[0][0] if one else join_files(*map(list, zip(*ordered, strict=True)))
+    sources = [ds for ds, _ in ordered], [path for _, path in ordered]
+    series = ordered[0][0] if one else join_files(*sources)
     return series.assign({name: series[name].copy(data=concat_lazily(fields))}), repeated
 
 
