@@ -182,7 +182,7 @@ def test_statuses_are_those_that_reports_have_always_had() -> None:
         "", "assimilated", "withheld", "verification", "also in the files for verification",
         "missing", "flagged in its file", "impossible value", "no position", "no time",
         "no pressure", "no channel", "no trajectory", "no y", "no x", "no component",
-        "duplicate of row", "ambiguous", "repeated value", "dry among wet neighbours", "spike",
+        "duplicate of row", "ambiguous", "repeated value", "dry among wet neighbours", "unlike its neighbours", "spike",
         "outside the domain", "no land within a cell", "height off the relief",
         "no step at that time", "other step", "a mean over several steps", "covers",
         "merged into row",
