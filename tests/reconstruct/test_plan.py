@@ -16,6 +16,7 @@ from tests.helpers.small_world import refused
 FILES = '[input]\nfiles = ["in_*.nc"]\n'
 RUN = "reconstruct plan.toml out"
 SAYS = {  # of a section and key that break a rule
+    "observations.coarse_error": ('"often"', 'Give "auto", or a standard deviation'),
     "input.files": ("[]", 'files = ["20cr/*.nc"]'),
     "input.period": ('["1836-01"]', '["1836-01", "2015-12"]'),
     "draw.members": ("-1", "Give 0 to 100000."),
