@@ -39,7 +39,7 @@ from dpdm.fields.time import (
 from dpdm.fields.time_axis import select_with_bounds
 from dpdm.prior import Prior
 from dpdm.states.requirements import select_prior_variables
-from dpdm.states.surface_pressure import physical_names, take_pressure
+from dpdm.states.surface_pressure import physical_names, take_pressure, warn_of_omission
 
 
 def missing_steps(
@@ -187,6 +187,8 @@ def open_series(
     xr.set_options(file_cache_maxsize=MAX_OPEN_FILES)  # type: ignore[no-untyped-call]
     opened = open_each(paths, None, rename, units, missing=codes)
     others = physical_names(prior)[:1] if physics else ()
+    for ds in opened[: 0 if physics else None]:
+        warn_of_omission(ds, prior)
     parts = [
         select_prior_variables(take_pressure(ds, prior), prior, p, rename, others)
         for ds, p in zip(opened, paths, strict=True)

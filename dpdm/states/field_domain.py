@@ -45,6 +45,7 @@ from dpdm.states.surface_pressure import (
     fit_pressure,
     physical_names,
     take_pressure,
+    warn_of_omission,
 )
 
 TargetGrids = tuple[Grid, Grid | None]  # the fine grid, and the part of it that is written
@@ -69,6 +70,8 @@ def fit_field_space(
         blank = blank_fields(target, prior, options.missing)
         return make_field_space(blank, prior, options, target, own_statics)
     coarse = (open_coarse_fields if physics else open_prior_variables)(path, prior, options)
+    if not physics:
+        warn_of_omission(open_coarse_fields(path, prior, options), prior)
     space = make_field_space(coarse, prior, options, target, own_statics, path)
     if options.reference_period is None:
         warn_of_shift(space, path.name)

@@ -7,6 +7,7 @@ level pressure, where a file has no surface pressure, is taken up to the same he
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from dpdm.constants import EARTH_RADIUS, LAPSE_RATE, STANDARD_TEMPERATURE
+from dpdm.errors import DpdmWarning
 from dpdm.fields.climatology_grid import average_covered, extend_within
 from dpdm.fields.grid import Grid, extend_grid, grid_of
 from dpdm.fields.regrid import interpolate_bilinear
@@ -68,6 +70,17 @@ def describe_pressure(coarse: xr.Dataset, note: str) -> xr.Dataset:
 def is_physical(coarse: xr.Dataset, prior: Prior) -> bool:
     """Tell whether coarse fields have surface pressure that no network draws."""
     return PRESSURE in coarse and PRESSURE not in prior.normaliser.names
+
+
+def warn_of_omission(fields: xr.Dataset, prior: Prior) -> None:
+    """Warn that surface pressure of a file is not drawn."""
+    if is_physical(take_pressure(fields, prior), prior):
+        warnings.warn(
+            "Surface pressure is left out: an error of the coarse fields is for variables that the "
+            "network draws. For surface pressure, state none.",
+            DpdmWarning,
+            stacklevel=2,
+        )
 
 
 def draws_network(coarse: xr.Dataset, prior: Prior) -> bool:
