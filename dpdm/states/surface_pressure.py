@@ -76,8 +76,8 @@ def warn_of_omission(fields: xr.Dataset, prior: Prior) -> None:
     """Warn that surface pressure of a file is not drawn."""
     if is_physical(take_pressure(fields, prior), prior):
         warnings.warn(
-            "Surface pressure is left out: an error of the coarse fields is for variables that the "
-            "network draws. For surface pressure, state none.",
+            "Surface pressure is left out: an error of the coarse fields is for variables that "
+            "the network draws. For surface pressure, state none.",
             DpdmWarning,
             stacklevel=2,
         )
