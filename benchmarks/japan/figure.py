@@ -60,7 +60,9 @@ def draw_series(series: pd.DataFrame, folder: Path) -> None:
     figure, (axis, below) = plt.subplots(
         2, 1, figsize=(9, 4.5), layout="constrained", sharex=True, height_ratios=(3, 1)
     )
-    axis.fill_between(series["year"], series["low"], series["high"], alpha=0.35, label="5 to 95% of the members")
+    axis.fill_between(
+        series["year"], series["low"], series["high"], alpha=0.35, label="5 to 95% of the members"
+    )
     axis.plot(series["year"], series["middle"], linewidth=1, label="median")
     axis.set(ylabel="K", title="2 m temperature over the land of the box, July, stations alone")
     axis.legend(loc="upper left")
