@@ -69,7 +69,8 @@ def format_change(channel: VariableSpec, change: float, std: float) -> str:
         '11% +- 5% of 1 + mm day-1'
     """
     if channel.transform == "log1p":
-        return f"{100 * np.expm1(change):.0f}% +- {100 * std:.0f}% of 1 + {channel.units}"
+        percent = round(100 * float(np.expm1(change)))
+        return f"{percent}% +- {100 * std:.0f}% of 1 + {channel.units}"
     return f"{change:.2g} +- {std:.2g} {channel.units}"
 
 
