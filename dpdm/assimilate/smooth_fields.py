@@ -30,6 +30,7 @@ from scipy.spatial import cKDTree
 from dpdm.constants import EARTH_RADIUS
 from dpdm.diffusion.place_noise import member_key, place_normals
 from dpdm.fields.grid import Grid
+from dpdm.observations.stations import chord, unit_vectors
 
 Array = NDArray[np.float64]
 EARTH_RADIUS_KM = EARTH_RADIUS / 1e3
@@ -52,17 +53,6 @@ class Lattice:
     row: NDArray[np.int64]
     column: NDArray[np.int64]
     position: Array
-
-
-def unit_vectors(lat: Array, lon: Array) -> Array:
-    """Return the unit vectors (N, 3) of positions in degrees (N,)."""
-    lat, lon = np.radians(lat), np.radians(lon)
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
-
-
-def chord(distance: float) -> float:
-    """Return the chord, in Earth radii, of a distance on the sphere in km."""
-    return float(2 * np.sin(min(distance / EARTH_RADIUS_KM, np.pi) / 2))
 
 
 def build_lattice(length: float, cells: cKDTree) -> Lattice:
@@ -88,14 +78,14 @@ def _circle(row: int, rows: int, length: float, cells: cKDTree) -> tuple[NDArray
 
 
 def kernel_matrix(lattice: Lattice, position: Array) -> sparse.csr_matrix:
-    """Return Phi (N, n) of a lattice at unit vectors (N, 3)."""
+    """Return Phi (N, n) of a lattice at unit vectors (N, 3); zero out of reach of all nodes."""
     reach = chord(REACH * lattice.length)
     trees = cKDTree(position), cKDTree(lattice.position)
     pairs = trees[0].sparse_distance_matrix(trees[1], reach, output_type="coo_matrix").tocsr()
     distance = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(pairs.data / 2, 1))
     pairs.data = np.exp(-((distance / lattice.length) ** 2))
     norm = np.sqrt(np.asarray(pairs.multiply(pairs).sum(1)).ravel())
-    return sparse.diags(1 / norm) @ pairs
+    return sparse.diags(np.divide(1, norm, out=np.zeros_like(norm), where=norm > 0)) @ pairs
 
 
 @dataclass(frozen=True, eq=False)

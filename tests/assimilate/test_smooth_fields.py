@@ -5,8 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from dpdm.assimilate.smooth_fields import EARTH_RADIUS_KM, SmoothFields
+from dpdm.assimilate.smooth_fields import EARTH_RADIUS_KM, SmoothFields, kernel_matrix
 from dpdm.fields.grid import Grid
+from dpdm.observations.stations import unit_vectors
 
 JAPAN = Grid(np.arange(30.0, 42.0, 0.5), np.arange(130.0, 144.0, 0.5))
 LENGTHS = (60.0, 300.0, 2500.0)
@@ -46,6 +47,14 @@ def test_a_box_and_the_whole_region_have_the_same_field() -> None:
     drawn = [f.basis @ f.noise(2, 0, 3, "1895-01").T for f in (whole, box)]
     shaped = drawn[0].reshape(*JAPAN.shape, 2)[5:15, 4:20]
     np.testing.assert_allclose(drawn[1].reshape(10, 16, 2), shaped, atol=1e-9)
+
+
+def test_far_from_all_nodes_there_is_nothing() -> None:
+    """As in coarse cells of a file that reaches over more than the domain."""
+    lattice = SmoothFields(JAPAN, LENGTHS).lattices[0]
+    with np.errstate(all="raise"):
+        far = kernel_matrix(lattice, unit_vectors(np.array([-30.0]), np.array([0.0])))
+    assert far.nnz == 0
 
 
 def test_members_steps_and_lengths_are_independent() -> None:
