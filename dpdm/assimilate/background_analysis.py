@@ -235,15 +235,16 @@ class ScoredRows:
     """
 
     def __init__(self, step: BackgroundAnalysis, rows: pd.DataFrame, operator: Operator) -> None:
-        self.operator, self.amount = operator, step.space.amounts(rows)
+        self.modelled = step.space.modelled_observation(rows, operator)[0]
+        self.amount = step.space.amounts(rows)
         nothing = sparse.csr_matrix((len(rows), step.moments[0].numel()))
         channel, height = locate_rows(step.space, rows)
         self.controls = step.law.response(nothing, channel, height)
 
     def equivalents(self, member: Array, z: Array) -> Array:
         """Return the equivalents (N,) of a member with its z."""
-        values = self.operator(torch.from_numpy(member)[None])[0]
-        u = transform_amounts(values, self.amount) + torch.from_numpy(self.controls.values(z))
+        values = self.modelled(torch.from_numpy(member)[None])[0]
+        u = values + torch.from_numpy(self.controls.values(z))
         out: Array = restore_amounts(u, self.amount).numpy()
         return out
 
@@ -260,9 +261,8 @@ def locate_rows(space: FieldSpace, rows: pd.DataFrame) -> tuple[NDArray[np.int64
 
 
 def transform_amounts(values: Tensor, amount: Tensor) -> Tensor:
-    """Return log(1 + v) of those values (N, ...) that are amounts."""
-    chosen = amount.reshape(-1, *(1,) * (values.ndim - 1))
-    return torch.where(chosen, values.clamp_min(0).log1p(), values)
+    """Return log(1 + v) of those values (N, P) that are amounts."""
+    return torch.where(amount[:, None], values.clamp_min(0).log1p(), values)
 
 
 def restore_amounts(u: Tensor, amount: Tensor) -> Tensor:

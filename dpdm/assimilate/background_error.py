@@ -24,11 +24,11 @@ from dpdm.assimilate.anomaly_law import (
 from dpdm.assimilate.background import BackgroundError
 from dpdm.assimilate.law_estimation import StepDepartures, estimate_law
 from dpdm.assimilate.law_record import sample_record, spread
-from dpdm.assimilate.smooth_fields import unit_vectors
 from dpdm.constants import EARTH_RADIUS
 from dpdm.errors import DpdmError
 from dpdm.fields.time import is_dated, step_months
 from dpdm.observations.observation_operator import operator_names
+from dpdm.observations.stations import unit_vectors
 from dpdm.observations.status import IN_USE, has_status
 from dpdm.operators.geometry import globe_layout
 from dpdm.operators.interpolation import point_operator
@@ -81,10 +81,8 @@ def is_stated(stated: Mapping[str, float]) -> tuple[bool, ...]:
 
 
 def find_seasons(space: FieldSpace) -> list[str]:
-    """Return the seasons of a space: all four around the climatology, else those of its steps."""
-    if space.background and season_of_step(space, 0) != ALL_YEAR:
-        return list(SEASONS)
-    return sorted({season_of_step(space, step) for step in space.steps})
+    """Return the seasons that steps may have: all four if dated, for a period may be extended."""
+    return [ALL_YEAR] if season_of_step(space, 0) == ALL_YEAR else list(SEASONS)
 
 
 def state_errors(space: FieldSpace, stated: Mapping[str, float]) -> dict[str, float]:
@@ -127,13 +125,23 @@ def smooth_land(space: FieldSpace) -> Array:
     return out
 
 
-def season_of_step(space: FieldSpace, step: int) -> str:
-    """Return the season of a step, that of the whole year for steps without a date."""
+def step_seasons(space: FieldSpace) -> list[str]:
+    """Return the season of each step, that of the whole year for steps without a date."""
     time = space.coarse.get("time")
     if time is None or not is_dated(time):
-        return ALL_YEAR
+        return [ALL_YEAR] * len(space.steps)
     time = time if time.ndim else time.expand_dims("time")
-    return season_of(int(step_months(time, space.coarse.get("time_bnds"))[step]))
+    return [season_of(int(month)) for month in step_months(time, space.coarse.get("time_bnds"))]
+
+
+def season_of_step(space: FieldSpace, step: int) -> str:
+    """Return the season of a step."""
+    return step_seasons(space)[step]
+
+
+def steps_of_season(space: FieldSpace, season: str) -> NDArray[np.int64]:
+    """Return the steps of a season."""
+    return np.flatnonzero(np.array(step_seasons(space)) == season)
 
 
 def estimate_variable(
@@ -143,8 +151,7 @@ def estimate_variable(
     channel = space.prior.normaliser.channels[space.names.index(name)]
     lat = float(space.grid.lat.mean())
     rows = table[(table["variable"] == name).to_numpy() & (operator_names(table) == "point")]
-    steps = [step for step in space.steps if season_of_step(space, step) == season]
-    seen = rows["step"].isin(steps)
+    seen = rows["step"].isin(steps_of_season(space, season))
     if seen.any():
         lat = float(rows.loc[seen, "lat"].mean())
     return estimate_law(
@@ -197,7 +204,7 @@ def set_station_errors(
         return
     lost = pd.DataFrame(unresolved_shares(error, table[usual]), table.index[usual])
     for season, laws in error.laws.items():
-        steps = [step for step in space.steps if season_of_step(space, step) == season]
+        steps = steps_of_season(space, season)
         for channel, law in zip(space.prior.normaliser.channels, laws, strict=True):
             rows = usual & table["step"].isin(steps).to_numpy()
             rows &= (table["variable"] == channel.name).to_numpy()

@@ -63,7 +63,7 @@ def take_pressure(fields: xr.Dataset, prior: Prior) -> xr.Dataset:
 
 
 def describe_pressure(coarse: xr.Dataset, note: str) -> xr.Dataset:
-    """Return coarse fields whose surface pressure tells how it is made, as a comment."""
+    """Return coarse fields with the method of their surface pressure as a comment."""
     return coarse.assign({PRESSURE: coarse[PRESSURE].assign_attrs(comment=f"By {note}.")})
 
 

@@ -8,8 +8,9 @@ from scipy import sparse
 from dpdm.assimilate.anomaly_law import AnomalyLaw, stated_law
 from dpdm.assimilate.background import BackgroundError, StepError
 from dpdm.assimilate.background_error import unresolved_shares
-from dpdm.assimilate.smooth_fields import EARTH_RADIUS_KM, unit_vectors
+from dpdm.assimilate.smooth_fields import EARTH_RADIUS_KM
 from dpdm.fields.grid import Grid
+from dpdm.observations.stations import unit_vectors
 
 GRID = Grid(np.arange(31.0, 35.0, 0.5), np.arange(130.0, 134.0, 0.5))
 LAND = np.linspace(0, 1, 64).reshape(8, 8)

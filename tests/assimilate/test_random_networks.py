@@ -189,3 +189,15 @@ def test_guidance_can_make_it_rain() -> None:
     assert not rain.any()
     (slope,) = torch.autograd.grad(rain.sum(), x)
     torch.testing.assert_close(slope[0, 1], posterior.scale[1])
+
+
+@pytest.mark.usefixtures("single")
+def test_estimated_laws_are_of_all_seasons() -> None:
+    """A reconstruction keeps the laws of its first run, and its period may be extended."""
+    setup = replace(draw_setup(0), place=0, stations=20, variables=("t2m",))
+    table = network(setup, np.random.default_rng(0))
+    options = AssimilationOptions(coarse_error={"": ESTIMATED})
+    error = build_background_error(space_of(0, True), table, options)
+    assert error is not None
+    assert list(error.laws) == ["DJF", "MAM", "JJA", "SON"]
+    assert error.laws["JJA"][0] != error.laws["SON"][0]
