@@ -21,12 +21,15 @@ from dpdm.fields.trajectories import holds_trajectories, trajectory_cadence
 from dpdm.fields.variables import SURFACE_VARIABLES
 from dpdm.prior import find_prior, read_prior_header
 from dpdm.prior.model_card import ModelCard, PriorHeader, skill_warning
-from dpdm.prior.pressure import PRESSURE
 from dpdm.states.reference import training_period
 from dpdm.system import sha256
 from dpdm.tensor_files import read_prefixed_tensors
 
-PHYSICS = "by the hypsometric equation, from coarse sp or msl"
+PHYSICS = {
+    "u10": "by block means and the contrast of land and sea",
+    "v10": "by block means and the contrast of land and sea",
+    "sp": "by the hypsometric equation, from coarse sp or msl",
+}
 
 
 def describe_file(file: Path | str, missing: MissingCodes = {}) -> dict[str, Any]:
@@ -71,11 +74,16 @@ def describe_prior(path: Path) -> dict[str, Any]:
 def describe_physics(header: PriorHeader) -> dict[str, Any]:
     """Describe which variables of a prior of fields a network draws, and which need none."""
     names = [channel.name for channel in header.channels]
-    if header.contract.states or PRESSURE in names:
+    others = [] if header.contract.states else [n for n in PHYSICS if n not in names]
+    if not others:
         return {}
-    known = SURFACE_VARIABLES[PRESSURE]
-    words = f"{known.long_name} [{known.units}], {PHYSICS}, of any step and spacing"
-    return {"by_network": names, "by_physics": {PRESSURE: words}}
+    found = {}
+    for name in others:
+        known = SURFACE_VARIABLES[name]
+        found[name] = (
+            f"{known.long_name} [{known.units}], {PHYSICS[name]}, of any step and spacing"
+        )
+    return {"by_network": names, "by_physics": found}
 
 
 def variable_families(header: PriorHeader) -> dict[str, str]:

@@ -38,8 +38,8 @@ from dpdm.fields.time import (
 )
 from dpdm.fields.time_axis import select_with_bounds
 from dpdm.prior import Prior
+from dpdm.states.physical_variables import physical_names, take_physical, warn_of_omission
 from dpdm.states.requirements import select_prior_variables
-from dpdm.states.surface_pressure import physical_names, take_pressure, warn_of_omission
 
 
 def missing_steps(
@@ -186,11 +186,11 @@ def open_series(
     """Open files as one series of the variables of the prior, and with physics of its others."""
     xr.set_options(file_cache_maxsize=MAX_OPEN_FILES)  # type: ignore[no-untyped-call]
     opened = open_each(paths, None, rename, units, missing=codes)
-    others = physical_names(prior)[:1] if physics else ()
+    others = physical_names(prior) if physics else ()
     for ds in opened[: 0 if physics else None]:
         warn_of_omission(ds, prior)
     parts = [
-        select_prior_variables(take_pressure(ds, prior), prior, p, rename, others)
+        select_prior_variables(take_physical(ds, prior), prior, p, rename, others)
         for ds, p in zip(opened, paths, strict=True)
     ]
     check_common_calendar(parts, paths)

@@ -28,6 +28,15 @@ from dpdm.prior import Prior, check_field_prior
 from dpdm.states.driver_adjustment import adjust_driver, warn_of_shift
 from dpdm.states.fields import FieldFile, FieldSpace
 from dpdm.states.options import EnsembleOptions, FieldConditioning
+from dpdm.states.physical_variables import (
+    add_physics,
+    draws_network,
+    fit_physics,
+    physical_names,
+    physical_sources,
+    take_physical,
+    warn_of_omission,
+)
 from dpdm.states.reference import open_reference
 from dpdm.states.requirements import (
     check_complete_state,
@@ -38,15 +47,6 @@ from dpdm.states.requirements import (
     select_prior_variables,
 )
 from dpdm.states.sampling import choose_sampler_config
-from dpdm.states.surface_pressure import (
-    add_physics,
-    describe_pressure,
-    draws_network,
-    fit_pressure,
-    physical_names,
-    take_pressure,
-    warn_of_omission,
-)
 
 TargetGrids = tuple[Grid, Grid | None]  # the fine grid, and the part of it that is written
 References = tuple[ReferenceClimatology | None, ReferenceClimatology | None]
@@ -94,13 +94,13 @@ def open_prior_variables(
 
 def open_coarse_fields(path: Path, prior: Prior, options: EnsembleOptions) -> xr.Dataset:
     """Return the variables in a file that the prior draws, by its network or by physics."""
-    others = physical_names(prior)
     names = [name for c in prior.normaliser.channels for name in (c.name, c.family) if name]
     fields = open_fields(
-        path, None, options.rename, options.units, [*names, *others], options.missing
-    )
-    fields = take_pressure(fields, prior)
-    return select_prior_variables(fields, prior, path, options.rename, others[:1])
+        path, None, options.rename, options.units, [*names, *physical_sources(prior)],
+        options.missing,
+    )  # fmt: skip
+    fields = take_physical(fields, prior)
+    return select_prior_variables(fields, prior, path, options.rename, physical_names(prior))
 
 
 def make_field_space(
@@ -163,11 +163,10 @@ def assemble_space(
     if references[0] is not None:
         sampler = replace(sampler, inflation=prior.contract.sampling["reference_inflation"])
     prior.denoiser.to(sampler.device)
-    prior, pressure = fit_pressure(prior, coarse, grid, user_statics)
-    coarse = coarse if pressure is None else describe_pressure(coarse, pressure.note)
+    prior, physics = fit_physics(prior, coarse, grid, user_statics)
     return FieldSpace(
-        coarse, prior, grid, statics, smooth, options, sampler, False, outside, output_grid, note,
-        None, *references, pressure=pressure,
+        physics.describe(coarse), prior, grid, statics, smooth, options, sampler, False, outside,
+        output_grid, note, None, *references, physics=physics,
     )  # fmt: skip
 
 

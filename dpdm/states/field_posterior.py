@@ -42,7 +42,7 @@ from dpdm.prior.normaliser import (
     make_static_tensors,
     to_tensor,
 )
-from dpdm.prior.pressure import PressureNormaliser
+from dpdm.prior.physics import PhysicalNormaliser
 from dpdm.states.options import SamplerConfig
 from dpdm.types import Denoise, Fields, Operator, Sigma, Values
 
@@ -64,6 +64,8 @@ class Conditioning:
         reference: The reference state (C, H, W), and the same averaged to the coarse grid and
             interpolated back, in physical units, NaN where unknown; or None.
         blocks: Block means that members must equal, or None.
+        spread: Standard deviation of transformed values (C, H, W), NaN where the scaling of the
+            prior has it; or None.
     """
 
     lerp: Tensor
@@ -74,6 +76,7 @@ class Conditioning:
     season: float | None
     reference: tuple[Tensor, Tensor] | None = None
     blocks: BlockMeans | None = None
+    spread: Tensor | None = None
 
     def mean_factor(self, prior: Prior) -> float:
         """Return coarse over fine spacing, the largest of the prior without coarse fields."""
@@ -99,7 +102,12 @@ def conditional_base(prior: Prior, conditioning: Conditioning) -> tuple[Tensor, 
     """Return base and scale of x (C, H, W), in transformed values."""
     coarse = prior.normaliser.forward_smooth(conditioning.lerp)
     reference = conditioning.reference_state(prior.normaliser)
-    return prior.normaliser.base_and_scale(coarse, conditioning.mean_factor(prior), reference)
+    base, scale = prior.normaliser.base_and_scale(
+        coarse, conditioning.mean_factor(prior), reference
+    )
+    if conditioning.spread is not None:
+        scale = torch.where(conditioning.spread.isfinite(), conditioning.spread, scale)
+    return base, scale
 
 
 def network_conditioning(prior: Prior, conditioning: Conditioning) -> Tensor:
@@ -155,9 +163,10 @@ class Posterior:
     def physics(self) -> GaussianFields | None:
         """Return the variables that no network draws, if there are any."""
         normaliser, grid = self.prior.normaliser, self.conditioning.grid
-        if not isinstance(normaliser, PressureNormaliser):
+        if not isinstance(normaliser, PhysicalNormaliser):
             return None
-        return make_gaussian_fields(grid.shape, normaliser.lengths, grid.cyclic)
+        lengths = normaliser.lengths(self.conditioning.mean_factor(self.prior))
+        return make_gaussian_fields(grid.shape, lengths, grid.cyclic)
 
     def sampled_deviations(self) -> Tensor:
         """Return the deviation that the sampler draws of x (C, 1, 1), 1 for the network's."""
@@ -272,12 +281,10 @@ class Posterior:
             return None
         normaliser, blocks = self.prior.normaliser, self.conditioning.blocks
         transforms = tuple(c.transform for c in normaliser.network.channels)
-        solve = None
-        if isinstance(normaliser, PressureNormaliser):
-            solve = partial(normaliser.solve_pressure, blocks=blocks)
-        return BlockMeanConstraint(
-            blocks, transforms, self.base, self.scale, self.moments()[1], solve
-        )
+        variance, solve = self.moments()[1], None
+        if isinstance(normaliser, PhysicalNormaliser):
+            solve = partial(normaliser.solve_block_means, variance=variance, blocks=blocks)
+        return BlockMeanConstraint(blocks, transforms, self.base, self.scale, variance, solve)
 
     def normalise(self, values: Array) -> Tensor:
         """Return the normalised x of physical fields (C, H, W)."""

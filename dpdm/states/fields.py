@@ -52,9 +52,9 @@ from dpdm.states.field_posterior import (
     conditional_base,
 )
 from dpdm.states.options import EnsembleOptions, SamplerConfig
+from dpdm.states.physical_variables import PhysicalFields
 from dpdm.states.requirements import check_no_gaps
 from dpdm.states.sampling import Background, Completion, Modules, Numbers, Step, draw_ensemble
-from dpdm.states.surface_pressure import PressureReduction
 from dpdm.system import check_required_memory
 from dpdm.types import Denoise, Operator
 
@@ -95,7 +95,7 @@ class FieldSpace:
         driver: The climate of the coarse fields and the one that replaces it, or None.
         background: "climatology" where the coarse fields are the climatology, because there are
             no others; empty where they come from a file.
-        pressure: The reduction of surface pressure that no network draws, or None.
+        physics: What variables that no network draws need of the coarse fields.
     """
 
     coarse: xr.Dataset
@@ -114,7 +114,7 @@ class FieldSpace:
     coarse_climatology: ReferenceClimatology | None = None
     driver: DriverClimate | None = None
     background: str = ""
-    pressure: PressureReduction | None = None
+    physics: PhysicalFields = field(default_factory=PhysicalFields)
     cache: dict[int, Posterior] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -158,7 +158,7 @@ class FieldSpace:
         elif self.prior.takes_reference:
             notes["climatology"] = "none"
         notes |= {} if self.driver is None else self.driver.notes
-        notes |= {} if self.pressure is None else {"surface_pressure": self.pressure.note}
+        notes |= self.physics.notes
         return notes if self.file is None else notes | {"factor": self.file.factor}
 
     @property
@@ -208,13 +208,14 @@ class FieldSpace:
         season = year_fractions(self.coarse.get("time"), self.coarse.get("time_bnds"))[step]
         lerp = to_tensor(interpolate_bilinear(fields, self.grid), self.names, shape)
         reference = self.reference(step)
-        if self.pressure is not None:
-            lerp = self.pressure.replace_pressure(lerp, fields, self.grid, self.names, reference)
-            fields = self.pressure.without_sea_level(fields)
+        lerp, spread, fields = self.physics.prepare(
+            lerp, fields, self.grid, self.names, reference, self.coarse_reference(step)
+        )
         means = block_means(fields, self.names, self.grid) if self.options.consistent else None
         return Conditioning(
-            lerp, self.statics, self.smooth, self.grid, self.factor, season, reference, means
-        )
+            lerp, self.statics, self.smooth, self.grid, self.factor, season, reference, means,
+            spread,
+        )  # fmt: skip
 
     def base(self, step: int) -> Tensor:
         """Return the background of one step before the network, transformed (C, H, W)."""
@@ -233,6 +234,13 @@ class FieldSpace:
             return fine, torch.full_like(fine, torch.nan)
         lerp = interpolate_known(self.coarse_climatology.state(*moment), self.grid)
         return fine, to_tensor(lerp, self.names, self.grid.shape)
+
+    def coarse_reference(self, step: int) -> xr.Dataset | None:
+        """Return the climatology of one step on the coarse cells, if there is one."""
+        if self.coarse_climatology is None:
+            return None
+        moment = self.coarse.get("time"), self.coarse.get("time_bnds"), step
+        return self.coarse_climatology.state(*moment)
 
     def posterior(self, step: Step) -> Posterior:
         """Return the conditional prior of a step; the last one is cached."""

@@ -7,7 +7,6 @@ level pressure, where a file has no surface pressure, is taken up to the same he
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,82 +18,21 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from dpdm.constants import EARTH_RADIUS, LAPSE_RATE, STANDARD_TEMPERATURE
-from dpdm.errors import DpdmWarning
 from dpdm.fields.climatology_grid import average_covered, extend_within
 from dpdm.fields.grid import Grid, extend_grid, grid_of
 from dpdm.fields.regrid import interpolate_bilinear
 from dpdm.fields.statics import make_statics, read_bundled_statics
 from dpdm.fields.subset import locate_subgrid
-from dpdm.fields.time import period_of, time_bounds
-from dpdm.fields.variables import SURFACE_VARIABLES
 from dpdm.operators.interpolation import pressure_log_ratio
 from dpdm.prior import Prior
 from dpdm.prior.normaliser import to_tensor
-from dpdm.prior.pressure import (
-    PRESSURE,
-    TEMPERATURE,
-    PressureNormaliser,
-    add_pressure,
-    bundled_relief_error,
-    pressure_spread,
-)
+from dpdm.prior.physics import PhysicalNormaliser
+from dpdm.prior.pressure import PRESSURE, TEMPERATURE, bundled_relief_error, pressure_spread
 from dpdm.states.reference import margin_cells
 
 Array = NDArray[np.float64]
 SEA_LEVEL = "msl"
-PRESSURE_NAMES = (PRESSURE, SEA_LEVEL)  # surface pressure is got from the first that a file has
 SOURCE = "pressure_source"  # attribute of the coarse variable
-
-
-def physical_names(prior: Prior) -> tuple[str, ...]:
-    """Return the variables of a file that a prior needs no network for."""
-    return () if PRESSURE in prior.normaliser.names else PRESSURE_NAMES
-
-
-def take_pressure(fields: xr.Dataset, prior: Prior) -> xr.Dataset:
-    """Return fields with the source of surface pressure under its name, if there is one."""
-    source = next((name for name in physical_names(prior) if name in fields), None)
-    if source is None:
-        return fields
-    known = SURFACE_VARIABLES[PRESSURE]
-    names = {"standard_name": known.standard_name, "long_name": known.long_name}
-    array = fields[source].assign_attrs(names | {SOURCE: source})
-    return fields.assign({PRESSURE: array})
-
-
-def describe_pressure(coarse: xr.Dataset, note: str) -> xr.Dataset:
-    """Return coarse fields with the method of their surface pressure as a comment."""
-    return coarse.assign({PRESSURE: coarse[PRESSURE].assign_attrs(comment=f"By {note}.")})
-
-
-def is_physical(coarse: xr.Dataset, prior: Prior) -> bool:
-    """Tell whether coarse fields have surface pressure that no network draws."""
-    return PRESSURE in coarse and PRESSURE not in prior.normaliser.names
-
-
-def warn_of_omission(fields: xr.Dataset, prior: Prior) -> None:
-    """Warn that surface pressure of a file is not drawn."""
-    if is_physical(take_pressure(fields, prior), prior):
-        warnings.warn(
-            "Surface pressure is left out: an error of the coarse fields is for variables that "
-            "the network draws. For surface pressure, state none.",
-            DpdmWarning,
-            stacklevel=2,
-        )
-
-
-def draws_network(coarse: xr.Dataset, prior: Prior) -> bool:
-    """Tell whether the network draws a variable of coarse fields."""
-    channels = prior.normaliser.network.channels
-    return any(c.name in coarse for c in channels)
-
-
-def add_physics(coarse: xr.Dataset, prior: Prior) -> Prior:
-    """Return a prior with the variables of coarse fields that need no network."""
-    if not is_physical(coarse, prior):
-        return prior
-    period = period_of(coarse.get("time"), time_bounds(coarse))
-    return add_pressure(prior, draws_network(coarse, prior), period)
 
 
 @dataclass(frozen=True)
@@ -176,23 +114,25 @@ class PressureReduction:
     Attributes:
         cells: The relief of the coarse cells.
         smooth: Their height, interpolated (H, W), m.
+        spread: Standard deviation of the transformed pressure (H, W).
         source: "sp", or "msl" for mean sea level pressure.
         relief: The relief, for the attributes of the output.
-        spread: Median standard deviation of surface pressure, Pa.
+        typical: Median standard deviation of surface pressure, Pa.
     """
 
     cells: CoarseRelief
     smooth: Array
+    spread: Array
     source: str
     relief: str
-    spread: float
+    typical: float
 
     @property
     def note(self) -> str:
         """Describe how surface pressure is made."""
         return (
             f"the hypsometric equation from {self.source}, height from the {self.relief}, "
-            f"median spread {self.spread:.3g} Pa"
+            f"median spread {self.typical:.3g} Pa"
         )
 
     def replace_pressure(
@@ -255,7 +195,7 @@ def fit_pressure(
         grid: The fine grid.
         own: The user's own statics, or None.
     """
-    if not isinstance(prior.normaliser, PressureNormaliser):
+    if not (isinstance(prior.normaliser, PhysicalNormaliser) and prior.normaliser.has_pressure):
         return prior, None
     source = grid_of(coarse)
     around = grid_of(read_bundled_statics() if own is None else own)
@@ -272,11 +212,11 @@ def fit_pressure(
         prior.normaliser,
         height=torch.from_numpy(part.height),
         offset=torch.from_numpy(part.height - smooth),
-        spread=torch.from_numpy(spread),
     )
     reduction = PressureReduction(
         cells,
         smooth,
+        spread,
         str(coarse[PRESSURE].attrs.get(SOURCE, PRESSURE)),
         "bundled relief" if own is None else "relief of --statics",
         float(np.median(spread * standard_pressure(part.height))),

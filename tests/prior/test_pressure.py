@@ -8,12 +8,10 @@ from dpdm.diffusion.block_means import BlockMeans
 from dpdm.operators.interpolation import pressure_log_ratio
 from dpdm.prior import find_prior, load_prior
 from dpdm.prior.normaliser import ReferenceState
+from dpdm.prior.physics import SPECS, PhysicalNormaliser, add_physical_variables
 from dpdm.prior.pressure import (
     LAYER_ERROR,
-    SPECS,
     STANDARD_ERROR,
-    PressureNormaliser,
-    add_pressure,
     bundled_relief_error,
     pressure_spread,
 )
@@ -23,11 +21,9 @@ SHAPE = (4, 6)
 
 def normaliser(drawn=False):
     """Return a normaliser over hills of some hundred metres."""
-    prior = add_pressure(load_prior(find_prior("default")), drawn, "month")
+    prior = add_physical_variables(load_prior(find_prior("default")), ["sp"], drawn, "month")
     height = 1000 + 400 * torch.randn(SHAPE)
-    return replace(
-        prior.normaliser, height=height, offset=height - 1000, spread=torch.full(SHAPE, 1e-3)
-    )
+    return replace(prior.normaliser, height=height, offset=height - 1000)
 
 
 def states(names):
@@ -76,7 +72,7 @@ def test_temperature_that_is_not_drawn_has_the_climatology_else_the_standard_atm
     assert (scale[0, 1:] == 2.0).all()
     assert (scale[0, 0] == STANDARD_ERROR).all()
     assert torch.equal(base[1], lerp[1])
-    assert torch.equal(scale[1], scaling.spread)
+    assert (scale[1] == SPECS["sp"].residual_std(4.0)).all()
 
 
 def test_the_network_sees_its_own_variables_alone():
@@ -94,9 +90,8 @@ def test_block_means_of_pressure_are_met_exactly():
     scaling = normaliser()
     rows, columns = (torch.eye(n // 2).repeat_interleave(2, 1) / 2 for n in SHAPE)
     known = 9e4 + 100 * torch.randn(2, 2, 3)
-    u = scaling.solve_pressure(
-        scaling.forward(states(scaling.names)), BlockMeans(rows, columns, known)
-    )
+    u = scaling.forward(states(scaling.names))
+    u = scaling.solve_block_means(u, torch.ones_like(u[0]), BlockMeans(rows, columns, known))
     blocks = BlockMeans(rows, columns, known).mean(scaling.inverse(u)[:, 1])
     torch.testing.assert_close(blocks, known[1].expand_as(blocks), rtol=1e-12, atol=0)
 
@@ -124,8 +119,8 @@ def test_the_bundled_relief_is_surest_where_it_is_smooth():
 
 
 def test_a_prior_without_network_takes_any_step_and_factor():
-    prior = add_pressure(load_prior(find_prior("default")), False, "hour")
-    assert isinstance(prior.normaliser, PressureNormaliser)
+    prior = add_physical_variables(load_prior(find_prior("default")), ["sp"], False, "hour")
+    assert isinstance(prior.normaliser, PhysicalNormaliser)
     assert prior.normaliser.names == ["t2m", "sp"]
     assert not prior.contract.step
     assert prior.normaliser.climate_error == 6.5

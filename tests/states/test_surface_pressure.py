@@ -144,7 +144,7 @@ def test_an_error_of_the_coarse_fields_is_for_the_variables_of_the_network(folde
         "--members", 2, "--coarse-error", "t2m=1", "--units", "t2m=K", "--obs-units", "t2m=K",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "Surface pressure is left out" in done.stderr
+    assert "Left out: surface pressure" in done.stderr
     assert "sp_mean" not in xr.load_dataset(folder / "out.nc")
 
 
