@@ -2,8 +2,8 @@
 
 They follow the variables of the network: temperature where pressure needs it and the network has
 none, then the winds, and pressure last, because it depends on the temperature of its member. x of
-each is a smooth Gaussian field (`dpdm.diffusion.gaussian_fields`). What depends on the coarse fields
-of a step, base and spread, is prepared in `dpdm.states`.
+each is a smooth Gaussian field (`dpdm.diffusion.gaussian_fields`). What depends on the coarse
+fields of a step, base and spread, is prepared in `dpdm.states`.
 """
 
 from __future__ import annotations

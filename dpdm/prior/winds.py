@@ -17,9 +17,9 @@ surface, whose roughness the land fraction describes only in part:
 
 with the factor n of the coarse cells, the coarse winds :math:`w_c` over their mean ratio, their
 difference d from the block means of their interpolation (its square averaged over the components
-and over 3 by 3 coarse cells), and the variance V(r) within the coarse cell. The speed over land, a and b were
-chosen on hours of ERA5 over Bengal, Germany and Indonesia and on the months 2008 to 2011 of
-Ireland (docs/method.md).
+and over 3 by 3 coarse cells), and the variance V(r) within the coarse cell. The speed over land,
+a and b were chosen on hours of ERA5 over Bengal, Germany and Indonesia and on the months 2008 to
+2011 of Ireland (docs/method.md).
 """
 
 from __future__ import annotations

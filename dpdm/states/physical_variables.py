@@ -1,6 +1,6 @@
 """Variables of coarse fields that need no network, for a prior that has none of them itself.
 
-`PhysicalFields` prepares what they need of the coarse fields: the base and the spread of each step.
+`PhysicalFields` prepares what they need of the coarse fields: base and spread of each step.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ the target, as far as any of them matters: the winds of a box are those of the w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 import xarray as xr
@@ -102,10 +102,10 @@ class WindInterpolation:
         if climate is None or coarse_climate is None:
             return self.from_known(_fill_each(winds))
         normal = self.select(coarse_climate, names)
-        known = np.isfinite(climate).all((1, 2)) & np.isfinite(normal).any((1, 2))
-        anomalies = np.where(known[:, None, None], winds - normal, winds)
-        fine, spread = self.from_known(_fill_each(anomalies))
-        return fine + np.where(known[:, None, None], climate, 0.0), spread
+        known = np.isfinite(climate).all((1, 2), keepdims=True)
+        known &= np.isfinite(normal).any((1, 2), keepdims=True)
+        fine, spread = self.from_known(_fill_each(np.where(known, winds - normal, winds)))
+        return fine + np.where(known, climate, 0.0), spread
 
     def from_known(self, known: Array) -> tuple[Array, Array]:
         """Return winds (C, H, W) and their standard deviations, from block means (C, h, w)."""
@@ -155,15 +155,15 @@ def fit_winds(
     if not isinstance(normaliser, PhysicalNormaliser) or not {*WINDS} & {*normaliser.physical}:
         return None
     source = grid_of(coarse)
-    steps = [ceil(c / f) for c, f in zip(source.spacing, grid.spacing, strict=True)]
+    ratios = [c / f for c, f in zip(source.spacing, grid.spacing, strict=True)]
+    steps = [math.ceil(ratio) for ratio in ratios]
     rows, columns, lon = cells_around(source, extend_grid(grid, *(REACH * s for s in steps)))
     near = Grid(source.lat[rows], lon)
     around = grid_of(read_bundled_statics() if own is None else own)
     margin = [(REACH + 2) * s for s in steps]
     wide = extend_within(around, grid, (margin[0], margin[1]))
     land = make_statics(wide, own)["land_fraction"].values.astype(float)
-    ratios = (c / f for c, f in zip(source.spacing, grid.spacing, strict=True))
     return WindInterpolation(
         rows, columns, near.cyclic, speed_ratio(land), mean_matrices(wide, near),
-        bilinear_matrices(near, wide), locate_subgrid(grid, wide), float(np.sqrt(np.prod([*ratios]))),
+        bilinear_matrices(near, wide), locate_subgrid(grid, wide), math.sqrt(math.prod(ratios)),
     )  # fmt: skip
