@@ -46,7 +46,7 @@ from dpdm.fields.grid import extend_grid, grid_of
 from dpdm.fields.level_names import statistic_name
 from dpdm.fields.levels import group_families
 from dpdm.fields.plausibility import MissingCodes
-from dpdm.fields.read import FileOptions, open_fields
+from dpdm.fields.read import FileOptions, open_fields, select_member_hint
 from dpdm.fields.reference_climatology import (
     NAMED_CHOICES,
     ReferenceClimatology,
@@ -94,6 +94,7 @@ def evaluate_files(
     load_plugins()
     names = [*map(str, options.open(truth).data_vars)]
     true = open_compared(truth, names, options)
+    check_one_truth(truth, true)
     opened = {
         str(path): open_compared(path, names, options)
         for path in (forecast, coarse, *also.values())
@@ -115,6 +116,16 @@ def open_compared(path: Path, names: list[str], options: FileOptions) -> xr.Data
     if not shared:
         raise variables_not_found(path, "the truth's", names, fields.data_vars)
     return fields.drop_vars([n for n in fields.data_vars if n not in shared])  # with time_bnds
+
+
+def check_one_truth(path: Path, truth: xr.Dataset) -> None:
+    """Refuse a truth that is an ensemble."""
+    members = truth.sizes.get("realization", 1)
+    if members > 1:
+        raise DpdmError(
+            f"{path} holds {members} members, and the truth is one field at each time.",
+            select_member_hint(truth),
+        )
 
 
 def read_topography(

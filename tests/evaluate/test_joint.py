@@ -236,6 +236,7 @@ def test_the_command_prints_joint_scores_where_required_and_refuses_one_variable
         "ensemble of 3",
     ]
     refused("evaluate rain.nc rain.nc --climatology none --joint", "tp alone", "Omit --joint")
+    refused("evaluate truth.nc forecast.nc --climatology none", "holds 3 members", "ncks -d")
     alone = json.loads(
         done("evaluate", "rain.nc", "rain.nc", "--climatology", "none", "--json").stdout
     )
