@@ -26,21 +26,18 @@ def main() -> None:
     parser.add_argument("--factor", type=int, default=4)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        files = write_files(options, Path(folder))
+        files = write_files(options.fine, ["sp"], options.factor, Path(folder))
         reliefs = {"own": ("--statics", options.statics), "bundled": ()}
         found = {name: score(options, files, words) for name, words in reliefs.items()}
     common.close("pressure", {"members": options.members, **found}, targets(found))
 
 
-def write_files(options: Namespace, folder: Path) -> tuple[Path, Path]:
-    """Write pressure cut to whole blocks, and its block means."""
-    fields = open_fields(options.fine, ["sp"])[["sp"]].load()
-    whole = {
-        side: slice(fields.sizes[side] // options.factor * options.factor)
-        for side in ("lat", "lon")
-    }
-    fine, paths = fields.isel(whole), (folder / "fine.nc", folder / "coarse.nc")
-    for path, part in zip(paths, (fine, coarsen_fields(fine, options.factor)), strict=True):
+def write_files(fine: Path, names: list[str], factor: int, folder: Path) -> tuple[Path, Path]:
+    """Write fields cut to whole blocks, and their block means."""
+    fields = open_fields(fine, names)[names].load()
+    whole = {side: slice(fields.sizes[side] // factor * factor) for side in ("lat", "lon")}
+    cut, paths = fields.isel(whole), (folder / "fine.nc", folder / "coarse.nc")
+    for path, part in zip(paths, (cut, coarsen_fields(cut, factor)), strict=True):
         part.to_netcdf(path)
     return paths
 
