@@ -6,6 +6,9 @@ import hashlib
 import os
 import shutil
 import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -134,6 +137,18 @@ def check_field_memory(fields: xr.Dataset, share: float = 0.4) -> None:
     check_required_memory(fields.nbytes, "The training series takes", hint, share)
 
 
+def format_hours(hours: float) -> str:
+    """Return a time in seconds, minutes, hours or days.
+
+    Example:
+        >>> [format_hours(each) for each in (0.005, 0.2, 30, 720)]
+        ['18 seconds', '12 minutes', '30.0 hours', '30.0 days']
+    """
+    if hours < 1:
+        return f"{60 * hours:.0f} minutes" if hours > 1 / 30 else f"{3600 * hours:.0f} seconds"
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
+
+
 READ_HINT = "Ask its owner for permission to read it."
 
 
@@ -205,6 +220,19 @@ def import_extra(name: str, what: str, group: str = "gis") -> Any:
         return import_module(name)
     except ImportError as fault:
         raise missing_library_error(what, fault, group) from fault
+
+
+@contextmanager
+def hide_module(name: str) -> Iterator[None]:
+    """Let imports of a module fail, for libraries that import it if it is there."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def missing_library_error(what: str, fault: ImportError, group: str = "gis") -> DpdmError:

@@ -166,7 +166,7 @@ def assimilate(
     check_dependent_options()
     from dpdm.assimilate import assimilate, check_assimilation
     from dpdm.assimilate.departures import format_departures
-    from dpdm.info import describe_code
+    from dpdm.info.prior import describe_code
     from dpdm.states.options import AssimilationFiles, AssimilationOptions, EnsembleOptions
 
     named = {field.name for field in fields(EnsembleOptions)} & other_options.keys()

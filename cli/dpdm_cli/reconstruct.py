@@ -73,7 +73,7 @@ def run(
     plan: Path, out: Path, budget: float, workers: int, scheduler: str, accept_change: bool
 ) -> None:
     """Run a reconstruction, and print whether it is complete."""
-    from dpdm.reconstruct import RunOptions, reconstruct
+    from dpdm.reconstruct.run import RunOptions, reconstruct
 
     with show_progress("Reconstructing", "units") as (print_line, report):
         options = RunOptions(workers, scheduler, budget, accept_change, print_line, report)

@@ -18,16 +18,18 @@ from importlib import import_module
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import netCDF4
 import xarray as xr
-import zarr
 from xarray.backends import NetCDF4DataStore
 
 from dpdm.errors import DpdmError
 from dpdm.fields.time_decoding import decode_times
 from dpdm.system import check_regular, check_required_memory, damaged_file_error, read_error
+
+if TYPE_CHECKING:
+    import zarr
 
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
 
@@ -184,6 +186,8 @@ def _variable_header(name: str, variable: Any) -> VariableHeader:
 
 
 def _zarr_headers(path: Path) -> Iterator[VariableHeader]:
+    import zarr
+
     for name, array in zarr.open_group(str(path), mode="r").arrays():
         dims = array.metadata.dimension_names if array.metadata.zarr_format == 3 else None
         dims = dims or array.attrs.get("_ARRAY_DIMENSIONS") or ()
@@ -311,6 +315,8 @@ def list_groups(path: Path) -> dict[str, list[str]]:
     A file of another format has none.
     """
     if path.is_dir():
+        import zarr
+
         found = dict(_iterate_zarr_groups(zarr.open_group(path, mode="r")))
     else:
         try:

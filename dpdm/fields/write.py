@@ -19,12 +19,11 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from shlex import quote
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import netCDF4
 import numpy as np
 import xarray as xr
-import zarr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from dpdm.errors import DpdmError
@@ -33,6 +32,9 @@ from dpdm.fields.levels import gather_levels
 from dpdm.interrupt import check_interrupt
 from dpdm.publish import Draft, open_draft, remove_stale_drafts
 from dpdm.system import HDF5_LOCK, check_free_disk
+
+if TYPE_CHECKING:
+    import zarr
 
 NETCDF_SUFFIXES = (".nc", ".nc4")
 OUTPUT_SUFFIXES = (*NETCDF_SUFFIXES, ".zarr")
@@ -271,6 +273,8 @@ def _create_netcdf_variable(file: netCDF4.Dataset, array: xr.DataArray) -> Any:
 
 
 def _create_zarr(template: xr.Dataset, path: Path, stack: ExitStack) -> dict[str, Any]:
+    import zarr
+
     now, lazy = _separate_lazy_variables(template)
     now.to_zarr(path, mode="w", zarr_format=2, consolidated=False)
     group = zarr.open_group(path, mode="a", zarr_format=2)

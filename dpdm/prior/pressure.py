@@ -35,12 +35,13 @@ from torch import Tensor
 
 from dpdm.constants import GAS_CONSTANT, GRAVITY, LAPSE_RATE, STANDARD_TEMPERATURE
 from dpdm.diffusion.block_means import BlockMeans, log_shift
+from dpdm.fields.variables import PRESSURE, TEMPERATURE
 from dpdm.operators.interpolation import pressure_log_ratio
 from dpdm.prior import Prior
-from dpdm.prior.normaliser import Normaliser, ReferenceState, VariableSpec
+from dpdm.prior.normaliser import Normaliser, ReferenceState
+from dpdm.prior.variable_spec import VariableSpec
 
 Array = NDArray[np.float64]
-PRESSURE, TEMPERATURE = "sp", "t2m"
 INTERPOLATION_ERROR = 1e-6  # of ln p, for each km of the coarse spacing
 LAYER_ERROR = 5.0  # K, temperature of the layer, where that at 2 m is known
 CLIMATE_ERRORS = {"month": 2.0, "season": 2.0, "year": 2.0}  # K, climatology at 2 m

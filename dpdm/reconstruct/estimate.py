@@ -15,9 +15,9 @@ from dpdm.evaluate.table import Table
 from dpdm.fields.time import label_year
 from dpdm.observations.status import status_reasons
 from dpdm.reconstruct.executors import count_processors
-from dpdm.reconstruct.plan import format_hours
 from dpdm.reconstruct.setup import ReconstructionSetup, prepare_reconstruction
-from dpdm.reconstruct.units import WorkUnit
+from dpdm.reconstruct.work_units import WorkUnit
+from dpdm.system import format_hours
 
 MEASURING_SECONDS = 10.0
 TIME_OVERHEAD = 1.1  # at most, time of a unit over the time to draw it

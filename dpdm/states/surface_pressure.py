@@ -26,13 +26,11 @@ from dpdm.fields.regrid import interpolate_bilinear
 from dpdm.fields.statics import make_statics, read_bundled_statics
 from dpdm.fields.subset import locate_subgrid
 from dpdm.fields.time import period_of, time_bounds
-from dpdm.fields.variables import SURFACE_VARIABLES
+from dpdm.fields.variables import PRESSURE, SURFACE_VARIABLES, TEMPERATURE
 from dpdm.operators.interpolation import pressure_log_ratio
 from dpdm.prior import Prior
 from dpdm.prior.normaliser import to_tensor
 from dpdm.prior.pressure import (
-    PRESSURE,
-    TEMPERATURE,
     PressureNormaliser,
     add_pressure,
     bundled_relief_error,

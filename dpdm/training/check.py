@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dpdm.fields.grid import Grid
 from dpdm.prior.networks import new_denoiser
-from dpdm.prior.normaliser import Normaliser, VariableSpec, count_conditioning_channels
+from dpdm.prior.normaliser import Normaliser
+from dpdm.prior.variable_spec import VariableSpec, count_conditioning_channels
 from dpdm.system import available_memory, format_bytes
 from dpdm.training.batches_ahead import BatchesAhead, count_threads
 from dpdm.training.checkpoint import TrainingState
