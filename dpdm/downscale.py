@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dpdm.fields.write import Writer, check_output
+from dpdm.fields.write import Writer
+from dpdm.paths import check_output
 from dpdm.prior import find_prior, load_prior
 from dpdm.prior.model_card import warn_if_unskilled
 from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_layout

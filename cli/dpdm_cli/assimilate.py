@@ -8,6 +8,7 @@ import click
 
 from dpdm import choices
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths, climatology_file
 from dpdm_cli.console import echo, progress, report_file
 
 POSITIVE = options.FiniteFloat(min=0, min_open=True)
@@ -164,6 +165,10 @@ def assimilate(
     stations, and with --verify at those of other files.
     """
     check_dependent_options()
+    climate = climatology_file(other_options["climatology"])
+    more = (climate, other_options["channels"], other_options["stations"])
+    inputs = (observations, coarse, grid, statics, verify, more)
+    check_paths(inputs, None if check else analysis, overwrite, prior)
     from dpdm.assimilate import assimilate, check_assimilation
     from dpdm.assimilate.departures import format_departures
     from dpdm.info.prior import describe_code

@@ -8,6 +8,7 @@ import click
 
 from dpdm import choices
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths, climatology_file
 from dpdm_cli.console import progress, report_file
 
 
@@ -92,6 +93,9 @@ def downscale(
         raise click.UsageError("Give either --mean or --members.")
     if other_options["reference"] and other_options["reference_period"] is None:
         raise click.UsageError("--reference needs --reference-period.")
+    climate = climatology_file(other_options["climatology"])
+    files = (coarse, grid, statics, climate, other_options["mask"], other_options["reference"])
+    check_paths(files, fine, overwrite, prior)
     from dpdm.downscale import downscale
     from dpdm.states.options import EnsembleOptions
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths
 from dpdm_cli.console import echo, show_progress
 
 SECONDS = {"h": 3600, "m": 60, "s": 1}
@@ -61,6 +62,7 @@ def reconstruct(
         raise click.UsageError("Missing argument 'OUT'.")
     if workers and scheduler:
         raise click.UsageError("--workers is for local processes; leave it out with --scheduler.")
+    check_paths(plan)
     if check:
         print_estimate(plan, out)
     elif out is not None and verify:

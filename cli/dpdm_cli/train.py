@@ -11,6 +11,7 @@ import click
 
 from dpdm.errors import escape_controls
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths
 from dpdm_cli.console import echo
 
 if TYPE_CHECKING:
@@ -154,16 +155,17 @@ def train(
     land fraction). The same command resumes a run that was stopped, and with larger --minutes
     trains a finished prior further.
     """
-    from dpdm.prior import find_prior
-    from dpdm.train import check_training, train
-    from dpdm.training import TrainingFiles
-
     if sum((factor is not None, bool(coarse), window is not None)) != 1:
         raise click.UsageError("Give either --factor or --coarse, or --window for trajectories.")
     if latent and window is None:
         raise click.UsageError("--latent belongs to --window, and there is none.")
     if latent and check:
         raise click.UsageError("--check does not measure --latent: leave one of them out.")
+    check_paths((fine, coarse, statics, config), None if out.exists() else out)
+    from dpdm.prior import find_prior
+    from dpdm.train import check_training, train
+    from dpdm.training import TrainingFiles
+
     start_prior = None if start in (None, "none") else find_prior(start)
     files = TrainingFiles(
         fine, coarse, statics, config, start_prior, rename, units, missing, start is None

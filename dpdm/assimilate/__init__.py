@@ -19,12 +19,13 @@ from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.metrics import Row
 from dpdm.fields.csv_cells import guard_formulas
 from dpdm.fields.time import is_within
-from dpdm.fields.write import Writer, check_output, write_text
+from dpdm.fields.write import Writer, write_text
 from dpdm.observations.collocation import date_components
 from dpdm.observations.layout import LayoutCallback, ignore_layout
 from dpdm.observations.sounder import SounderChannels, read_channels
 from dpdm.observations.status import ObsStatus, has_status, overrule_status
 from dpdm.observations.table import read_observations
+from dpdm.paths import check_output
 from dpdm.prior import Prior, find_prior, load_prior
 from dpdm.states import open_observed_states
 from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_layout

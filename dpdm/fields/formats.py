@@ -26,6 +26,7 @@ from xarray.backends import NetCDF4DataStore
 
 from dpdm.errors import DpdmError
 from dpdm.fields.time_decoding import decode_times
+from dpdm.paths import is_zarr
 from dpdm.system import check_regular, check_required_memory, damaged_file_error, read_error
 
 if TYPE_CHECKING:
@@ -195,7 +196,6 @@ def _zarr_headers(path: Path) -> Iterator[VariableHeader]:
         yield VariableHeader(name, tuple(map(str, dims)), array.shape, prod(array.chunks), size)
 
 
-ZARR_MARKERS = (".zgroup", ".zmetadata", "zarr.json")
 CLASSIC_SIGNATURES = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
 GRIB_PRESSURE_NAME = "isobaricInhPa"  # of GRIB, as cfgrib calls it
 HDF5_SIGNATURE = b"\x89HDF"
@@ -231,11 +231,6 @@ def detect_engine(path: Path) -> str:
     if head.startswith(b"GRIB"):
         return _check_grib_engine(path)
     raise DpdmError(f"{path} is not NetCDF, Zarr or GRIB.", "Convert it to NetCDF.")
-
-
-def is_zarr(path: Path) -> bool:
-    """Tell whether a directory is a Zarr store."""
-    return any((path / name).is_file() for name in ZARR_MARKERS)
 
 
 def _detect_directory_engine(path: Path) -> str:
