@@ -107,10 +107,24 @@ def check_required_memory(needed: float, what: str, hint: str, share: float = 0.
         )
 
 
+def peak_memory() -> int:
+    """Return the greatest memory of this process so far, in bytes."""
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
+def free_disk(target: Path) -> tuple[int, Path]:
+    """Return the free bytes of the disk of a target, and the existing folder in which it lies."""
+    whole = target.resolve()
+    folder = next(path for path in (whole, *whole.parents) if path.is_dir())
+    return shutil.disk_usage(folder).free, folder
+
+
 def check_free_disk(needed: float, target: Path) -> None:
     """Refuse an output of ``needed`` bytes in memory that exceeds the disk even if compressed."""
-    folder = next((p for p in target.resolve().parents if p.exists()), Path())
-    free = shutil.disk_usage(folder).free
+    free, _ = free_disk(target)
     if free and COMPRESSION_RATIO * needed > free:
         raise DpdmError(
             f"{target} would hold {format_bytes(needed)} before compression, but "

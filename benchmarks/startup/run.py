@@ -2,8 +2,8 @@
 
 ``dpdm --help`` is timed by the clock: the median of several runs of the installed command, each in
 a process of its own, after one that fills the file cache. What it imports is asked of a process
-that has just printed the same help. Descriptions, and errors about paths, are timed by the processor:
-the least time of a few runs, user and system, since others use the machine too.
+that has just printed the same help. Descriptions, and errors about paths, are timed by the
+processor: the least time of a few runs, user and system, since others use the machine too.
 """
 
 import json

@@ -25,7 +25,7 @@ def parse_duration(ctx: click.Context, parameter: click.Parameter, value: str | 
 @click.command(epilog="Example: dpdm reconstruct 20cr.toml fine --budget 8h")
 @click.argument("plan", type=options.FILE)
 @click.argument("out", type=options.FILE, required=False)
-@click.option("--check", is_flag=True, help="Check the plan, and estimate time and disk space.")
+@options.check_option("Check the plan, and estimate time, memory and disk space; write nothing.")
 @click.option("--verify", is_flag=True, help="Verify the files in OUT, and draw 3 units again.")
 @click.option("--budget", callback=parse_duration, metavar="50m", help="Time limit of this run.")
 @click.option(
