@@ -58,17 +58,9 @@ def test_check_says_what_would_be_used_and_writes_nothing(places):
         "variables: t2m, tp",
         "cells: 32 x 48",
     ]
-    costs = (
-        "members: 2, of ",
-        "measured: ",
-        "expected: ",
-        "memory: ",
-        "disk needed: ",
-        "disk free",
-    )
-    assert [line.startswith(cost) for line, cost in zip(said[-6:], costs, strict=True)] == [
-        True
-    ] * 6
+    costs = ["members: 2, of", "measured: ", "expected: ", "memory: ", "disk needed: "]
+    for line, begin in zip(said[-6:], [*costs, "disk free: "], strict=True):
+        assert line.startswith(begin)
 
 
 def test_check_ends_with_1_where_nothing_can_be_used(places):

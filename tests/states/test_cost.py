@@ -32,8 +32,8 @@ def say_costs(
         space(members, block), layout, said.append, lambda done, total: seen.append(done),
         _start=cost.time.perf_counter(),
     )  # fmt: skip
-    for done in range(1, len(seconds) + 1):
-        notice(done, members * steps)
+    for number in range(1, len(seconds) + 1):
+        notice(number, members * steps)
     return said, seen
 
 
