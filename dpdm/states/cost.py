@@ -14,7 +14,6 @@ import xarray as xr
 
 from dpdm.diffusion.sample import count_network_evaluations
 from dpdm.fields.statistics import statistic_names
-from dpdm.fields.time import time_labels
 from dpdm.states.sampling import StateSpace
 from dpdm.system import available_memory, format_bytes, format_hours, free_disk, peak_memory
 
@@ -60,8 +59,9 @@ def describe_ensemble(space: StateSpace) -> Iterator[str]:
     """Yield what is drawn: steps, variables, cells, members and evaluations of the network."""
     sampler, members, count = space.sampler, space.options.members, len(space.steps)
     layout = space.template()
-    labels = time_labels(layout) if "time" in layout.dims else []
-    yield f"steps: {count}" + (f", {labels[0]} to {labels[-1]}" if labels else "")
+    first, last = space.label(space.steps[0]), space.label(space.steps[-1])
+    span = f"{first} to {last}" if count > 1 else first
+    yield f"steps: {count}" + (f", {span}" if span else "")
     yield f"variables: {', '.join(space.names)}"
     if {"lat", "lon"} <= set(layout.sizes):
         yield f"cells: {layout.sizes['lat']} x {layout.sizes['lon']}"
