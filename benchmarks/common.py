@@ -22,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "sample_data"
 COARSE, TRUTH = SAMPLES / "east_asia_coarse.nc", SAMPLES / "east_asia_fine.nc"
-COMMAND = (sys.executable, "-c", "from dpdm_cli.main import main; main()")
+COMMAND = (sys.executable, "-c", "from dpdm_cli.start import main; main()")
 Target = dict[str, Any]
 
 

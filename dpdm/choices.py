@@ -16,6 +16,7 @@ from dpdm.errors import DpdmError
 
 SAMPLERS = ["heun", "multistep", "ddim"]
 SCHEDULES = ["karras", "cosine"]
+TRANSFORMS = ["identity", "log1p", "log"]
 GUIDANCES = ["sda", "mmps", "law", "dps"]
 LAYOUTS = ["netcdf-yearly", "zarr"]
 KEPT = ["members", "stats", "all"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import platform
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from statistics import median
 
 import torch
 
@@ -71,14 +73,51 @@ def check_optional_packages() -> Iterator[Check]:
 
 def list_devices() -> Iterator[Check]:
     """List processors and GPUs."""
-    yield Check(
-        "processor", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
-    )
+    yield check_threads()
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         yield Check("gpu", ", ".join(names))
     else:
         yield Check("gpu", "none available to torch; everything runs on the processor")
+
+
+def check_threads() -> Check:
+    """Measure whether the threads of torch help, which on a busy machine they do not."""
+    threads = torch.get_num_threads()
+    seconds = {count: time_convolutions(count) for count in {1, threads}}
+    ratio, load = seconds[1] / seconds[threads], os.getloadavg()[0]
+    return Check("processor", describe_threads(threads, os.cpu_count() or 1, load, ratio))
+
+
+def time_convolutions(threads: int) -> float:
+    """Return the median seconds of a convolution like those of a network, by some threads."""
+    before, weights = torch.get_num_threads(), torch.ones(64, 64, 3, 3)
+    fields, seconds = torch.ones(2, 64, 64, 64), []
+    torch.set_num_threads(threads)
+    try:
+        for _ in range(6):
+            start = time.perf_counter()
+            torch.nn.functional.conv2d(fields, weights)
+            seconds.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(before)
+    return median(seconds)
+
+
+def describe_threads(threads: int, processors: int, load: float, ratio: float) -> str:
+    """Return threads and processors, and how much faster than one thread they are now.
+
+    Example:
+        >>> describe_threads(2, 2, 0.1, 1.9)
+        '2 cores at a load of 0.1; torch uses 2 threads, 1.9 times as fast as one now'
+        >>> describe_threads(2, 2, 5.0, 0.5)
+        '2 cores at a load of 5.0; torch uses 2 threads, 0.5 times as fast as one now: set ...'
+    """
+    cores = f"{processors} cores at a load of {load:.1f}; torch uses"
+    if threads == 1:
+        return f"{cores} 1 thread"
+    advice = ": set OMP_NUM_THREADS=1 while others use the machine" if ratio < 1 else ""
+    return f"{cores} {threads} threads, {ratio:.1f} times as fast as one now{advice}"
 
 
 def check_sampler_accuracy() -> Check:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dpdm.fields.write import Writer, check_output
+from dpdm.fields.write import Writer
+from dpdm.paths import check_output
 from dpdm.prior import find_prior, load_prior
 from dpdm.prior.model_card import warn_if_unskilled
+from dpdm.states.cost import CostNotice, describe_cost, describe_ensemble
 from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_layout
 from dpdm.states.field_domain import fit_field_space
 from dpdm.states.fields import FieldSpace
@@ -24,8 +27,9 @@ def downscale(
     own_statics: Path | None = None,
     overwrite: bool = False,
     report: ProgressCallback = lambda done, total: None,
+    notify: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Write the ensemble of a coarse file, step by step."""
+    """Write the ensemble of a coarse file, step by step; ``notify`` is told if that takes long."""
     path = find_prior(prior)
     inputs = [coarse, grid, own_statics, options, options.climatology_file, path]
     check_output(fine, inputs, overwrite)
@@ -36,6 +40,7 @@ def downscale(
     title = f"{content} downscaled from {coarse.name} with the prior {path.stem}"
     provenance = ensemble_provenance(path, [coarse], downscaling_settings(space))
     template = finish_layout(space.template(), title, provenance, options.history)
+    report = CostNotice(space, template, notify, report)
     with Writer(fine, template, overwrite) as writer:
         done, total = 0, max(1, options.members) * len(space.steps)
         for step in space.steps:
@@ -43,6 +48,20 @@ def downscale(
                 writer.write(block)
                 done += 1
                 report(min(done, total), total)
+
+
+def check_downscaling(
+    coarse: Path,
+    fine: Path,
+    prior: str,
+    options: EnsembleOptions,
+    grid: Path | None,
+    own_statics: Path | None,
+) -> Iterator[str]:
+    """Yield what would be drawn and what it costs, line by line, without writing."""
+    space = fit_field_space(coarse, load_prior(find_prior(prior)), options, grid, own_statics)
+    yield from describe_ensemble(space)
+    yield from describe_cost(space, space.members, fine)
 
 
 def downscaling_settings(space: FieldSpace) -> dict[str, object]:

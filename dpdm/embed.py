@@ -18,7 +18,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.fields.write import Writer, check_output
+from dpdm.fields.write import Writer
+from dpdm.paths import check_output
 from dpdm.prior import find_prior, load_prior
 from dpdm.states import open_states
 from dpdm.states.ensemble import empty_variable, ensemble_provenance, finish_layout

@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.fields.trajectories import COMPONENT_DIMS, check_times, trajectory_cadence
-from dpdm.fields.write import Writer, check_output
+from dpdm.fields.write import Writer
+from dpdm.paths import check_output
 from dpdm.prior import Prior, find_prior, load_prior
 from dpdm.prior.model_card import ModelCard
 from dpdm.prior.normaliser import Normaliser

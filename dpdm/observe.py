@@ -22,7 +22,7 @@ from dpdm.config import read_settings
 from dpdm.errors import DpdmError
 from dpdm.fields.metadata import exact_time_unit, file_attributes
 from dpdm.fields.read import FileOptions
-from dpdm.fields.write import Writer, check_output
+from dpdm.fields.write import Writer
 from dpdm.observations.columns import IDENTITY_OPERATORS
 from dpdm.observations.nature_run import NatureRun, Network, open_nature_run
 from dpdm.observations.synthetic import (
@@ -30,6 +30,7 @@ from dpdm.observations.synthetic import (
     SyntheticObservation,
     synthetic_observations,
 )
+from dpdm.paths import check_output
 from dpdm.system import sha256
 
 Array = np.ndarray

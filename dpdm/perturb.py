@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from dpdm.diffusion.noise import level_at_share
 from dpdm.errors import DpdmError, DpdmWarning, name_not_found
-from dpdm.fields.write import Writer, check_output
+from dpdm.fields.write import Writer
+from dpdm.paths import check_output
 from dpdm.prior import find_prior, load_prior
 from dpdm.states import open_states
 from dpdm.states.ensemble import ensemble_provenance, finish_layout

@@ -14,7 +14,8 @@ from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear
 from dpdm.fields.units import restore_units
 from dpdm.fields.value_checks import common_missing_codes, load_checked_fields
-from dpdm.fields.write import Writer, check_output
+from dpdm.fields.write import Writer
+from dpdm.paths import check_output
 from dpdm.system import available_memory, sha256
 
 StepTransform = Callable[[xr.Dataset], xr.Dataset]

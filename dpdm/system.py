@@ -6,6 +6,9 @@ import hashlib
 import os
 import shutil
 import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -104,10 +107,24 @@ def check_required_memory(needed: float, what: str, hint: str, share: float = 0.
         )
 
 
+def peak_memory() -> int:
+    """Return the greatest memory of this process so far, in bytes."""
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
+def free_disk(target: Path) -> tuple[int, Path]:
+    """Return the free bytes of the disk of a target, and the existing folder in which it lies."""
+    whole = target.resolve()
+    folder = next(path for path in (whole, *whole.parents) if path.is_dir())
+    return shutil.disk_usage(folder).free, folder
+
+
 def check_free_disk(needed: float, target: Path) -> None:
     """Refuse an output of ``needed`` bytes in memory that exceeds the disk even if compressed."""
-    folder = next((p for p in target.resolve().parents if p.exists()), Path())
-    free = shutil.disk_usage(folder).free
+    free, _ = free_disk(target)
     if free and COMPRESSION_RATIO * needed > free:
         raise DpdmError(
             f"{target} would hold {format_bytes(needed)} before compression, but "
@@ -132,6 +149,18 @@ def check_field_memory(fields: xr.Dataset, share: float = 0.4) -> None:
     """Refuse fields that need more than a share of the free memory."""
     hint = "Give a shorter period or a smaller region."
     check_required_memory(fields.nbytes, "The training series takes", hint, share)
+
+
+def format_hours(hours: float) -> str:
+    """Return a time in seconds, minutes, hours or days.
+
+    Example:
+        >>> [format_hours(each) for each in (0.005, 0.2, 30, 720)]
+        ['18 seconds', '12 minutes', '30.0 hours', '30.0 days']
+    """
+    if hours < 1:
+        return f"{60 * hours:.0f} minutes" if hours > 1 / 30 else f"{3600 * hours:.0f} seconds"
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
 
 
 READ_HINT = "Ask its owner for permission to read it."
@@ -205,6 +234,19 @@ def import_extra(name: str, what: str, group: str = "gis") -> Any:
         return import_module(name)
     except ImportError as fault:
         raise missing_library_error(what, fault, group) from fault
+
+
+@contextmanager
+def hide_module(name: str) -> Iterator[None]:
+    """Let imports of a module fail, for libraries that import it if it is there."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def missing_library_error(what: str, fault: ImportError, group: str = "gis") -> DpdmError:

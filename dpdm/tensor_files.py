@@ -6,14 +6,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from dpdm.errors import DpdmError
 from dpdm.publish import open_draft
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_HEADER_BYTES = 16_000_000
 FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
@@ -42,6 +44,8 @@ def write_safetensors(
     tensors: dict[str, Tensor], path: Path, metadata: dict[str, str], overwrite: bool = True
 ) -> None:
     """Write a safetensors file atomically, with the permissions of other new files."""
+    from safetensors.torch import save_file
+
     try:
         with open_draft(path, overwrite) as draft:
             save_file(tensors, draft, metadata=metadata)
@@ -65,7 +69,7 @@ def read_safetensors_header(path: Path) -> SafetensorsHeader:
             length = int.from_bytes(file.read(8), "little")
         if length > min(MAX_HEADER_BYTES, path.stat().st_size):
             raise ValueError(f"a header of {length} bytes")
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
             stored = {
                 k: StoredTensor(s.get_dtype(), tuple(s.get_shape())) for k, s in slices.items()
@@ -120,3 +124,14 @@ def read_prefixed_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
 def select_prefixed_tensors(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the tensors whose names begin with a prefix, without it."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def read_prefixed_arrays(path: Path, prefix: str) -> dict[str, np.ndarray]:
+    """Read tensors as `read_prefixed_tensors` does, as arrays; torch is imported for bfloat16."""
+    try:
+        with safe_open(path, framework="np") as file:
+            names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+    except TypeError:  # numpy has no bfloat16
+        found = read_prefixed_tensors(path, prefix)
+        return {name: tensor.float().numpy() for name, tensor in found.items()}

@@ -15,7 +15,8 @@ import xarray as xr
 from dpdm.errors import DpdmError
 from dpdm.fields import levels
 from dpdm.fields.metadata import FILL_VALUE, add_cf_metadata, file_attributes
-from dpdm.fields.write import Writer, check_output
+from dpdm.fields.write import Writer
+from dpdm.paths import check_output
 from dpdm.system import check_required_memory
 from dpdm.testbeds import kolmogorov, lorenz63, speedy
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dpdm.errors import DpdmError, DpdmWarning
-from dpdm.fields.write import check_distinct_paths, check_output
+from dpdm.paths import check_distinct_paths, check_output
 from dpdm.prior import find_prior
 from dpdm.prior.model_card import skill_warning
 from dpdm.system import choose_device, sha256

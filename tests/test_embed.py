@@ -11,7 +11,8 @@ from dpdm.diffusion.noise import draw_noise
 from dpdm.nets.layers import named_layers, record_outputs, upsample_features
 from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
-from dpdm.prior import load_prior, state_scaling
+from dpdm.prior import load_prior
+from dpdm.prior.windows import state_scaling
 from dpdm.states import open_states
 from dpdm.states.features import FeatureOptions, state_features
 from dpdm.states.fields import FieldSpace

@@ -16,7 +16,8 @@ import xarray as xr
 from dpdm import publish
 from dpdm.errors import DpdmError
 from dpdm.fields.read import open_fields
-from dpdm.fields.write import Writer, check_output, write_text
+from dpdm.fields.write import Writer, write_text
+from dpdm.paths import check_output
 from dpdm.publish import Draft, open_draft
 from dpdm.tensor_files import write_safetensors
 from tests.helpers.small_world import dpdm, world

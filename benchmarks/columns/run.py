@@ -55,7 +55,8 @@ from dpdm.diffusion.denoise import expand_sigma
 from dpdm.diffusion.guidance import CovarianceDenoiser, Observation, static_covariance
 from dpdm.diffusion.noise import MemberNoise
 from dpdm.nets.mlp import MLP
-from dpdm.prior import Prior, find_prior, load_prior, state_scaling, window_denoiser
+from dpdm.prior import Prior, find_prior, load_prior
+from dpdm.prior.windows import state_scaling, window_denoiser
 from dpdm.states.options import SamplerConfig
 from dpdm.states.sampling import draw_samples
 from dpdm.types import Fields, Sigma

@@ -13,7 +13,8 @@ from torch import Tensor
 from benchmarks.cycling.references import ERROR, Covariance, World, model
 from dpdm.diffusion.noise import karras_levels
 from dpdm.diffusion.sample import SAMPLERS
-from dpdm.prior import Prior, state_scaling, window_denoiser
+from dpdm.prior import Prior
+from dpdm.prior.windows import state_scaling, window_denoiser
 from dpdm.types import Denoise
 
 MEMBERS = 50

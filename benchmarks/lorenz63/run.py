@@ -35,8 +35,9 @@ from dpdm.diffusion.guidance import Observation, sda
 from dpdm.diffusion.noise import karras_levels
 from dpdm.diffusion.sample import langevin_sampler
 from dpdm.diffusion.tile import TimeWindows, tile_denoiser
-from dpdm.prior import Prior, find_prior, load_prior, state_scaling, window_denoiser
+from dpdm.prior import Prior, find_prior, load_prior
 from dpdm.prior.model_card import SAMPLING_BY_KIND
+from dpdm.prior.windows import state_scaling, window_denoiser
 from dpdm.testbeds import lorenz63
 from dpdm.testbeds.lorenz63 import run_smoother
 from dpdm.types import Fields, Values

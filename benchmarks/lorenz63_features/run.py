@@ -32,7 +32,8 @@ from benchmarks.lorenz63_features.forecasts import WAYS, Ahead, of_dense
 from dpdm.diffusion.noise import karras_levels
 from dpdm.diffusion.sample import heun
 from dpdm.forecast import LeadPairs, pair_rmse, valid_lead
-from dpdm.prior import Prior, find_prior, load_prior, state_scaling, window_denoiser
+from dpdm.prior import Prior, find_prior, load_prior
+from dpdm.prior.windows import state_scaling, window_denoiser
 from dpdm.testbeds import lorenz63
 
 SHARES = (8, 4, 2, 1)

@@ -169,7 +169,7 @@ class Window:
         cycle = prior.climatology["harmonics"].double()
         season = year_fractions(self.bench.fields["time"][: self.bench.taught])
         x = self.bench.states.clone()
-        for number, row in enumerate(harmonic_basis(season)):
+        for number, row in enumerate(torch.from_numpy(harmonic_basis(season))):
             x[number] = (x[number] - torch.tensordot(row, cycle, 1)) / scale
         return law_of(x, mean.movedim(1, 0), scale)
 

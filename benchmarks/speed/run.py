@@ -32,7 +32,7 @@ from benchmarks.common import Target, target
 from benchmarks.draws import Array, draw, evaluations, labelled, schedule, task_of, touching
 from dpdm.evaluate import evaluate
 from dpdm.fields.read import open_fields
-from dpdm.prior.normaliser import count_conditioning_channels
+from dpdm.prior.variable_spec import count_conditioning_channels
 from dpdm.states.field_posterior import Posterior
 from dpdm.states.fields import FieldSpace
 

@@ -8,7 +8,8 @@ import click
 
 from dpdm import choices
 from dpdm_cli import options
-from dpdm_cli.console import echo, progress, report_file
+from dpdm_cli.checks import check_paths, climatology_file
+from dpdm_cli.console import echo, print_note, progress, report_file
 
 POSITIVE = options.FiniteFloat(min=0, min_open=True)
 
@@ -101,10 +102,10 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
     "--stations", type=options.FILE, metavar="LIST.csv",
     help="Positions of the stations, joined by their names to observations without any.",
 )  # fmt: skip
-@click.option(
-    "--check", is_flag=True,
-    help="Print what columns were taken for and what will be used; draw and write nothing.",
-)  # fmt: skip
+@options.check_option(
+    "Print what columns were taken for, what will be used, and time, memory and disk space; write "
+    "nothing."
+)
 @click.option(
     "--withhold-blocks", type=options.Kilometres(), default=0.0, metavar="LENGTHkm",
     help="Withhold whole blocks of stations, of this size, as in 100km.",
@@ -164,9 +165,13 @@ def assimilate(
     stations, and with --verify at those of other files.
     """
     check_dependent_options()
+    climate = climatology_file(other_options["climatology"])
+    more = (climate, other_options["channels"], other_options["stations"])
+    inputs = (observations, coarse, grid, statics, verify, more)
+    check_paths(inputs, None if check else analysis, overwrite, prior)
     from dpdm.assimilate import assimilate, check_assimilation
     from dpdm.assimilate.departures import format_departures
-    from dpdm.info import describe_code
+    from dpdm.info.prior import describe_code
     from dpdm.states.options import AssimilationFiles, AssimilationOptions, EnsembleOptions
 
     named = {field.name for field in fields(EnsembleOptions)} & other_options.keys()
@@ -189,11 +194,6 @@ def assimilate(
     echo(format_departures(rows))
     if line := describe_code(prior):
         echo(line)
-
-
-def print_note(line: str) -> None:
-    """Print an assumption on the observations."""
-    echo(line, err=True)
 
 
 def check_dependent_options() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths
 from dpdm_cli.console import progress, report_file
 
 
@@ -29,6 +30,7 @@ def coarsen(
     **file_options: Any,
 ) -> None:
     """Average FINE over blocks of cells, weighted by area, ignoring missing values."""
+    check_paths(fine, coarse, file_options["overwrite"])
     from dpdm.fields.read import FileOptions
     from dpdm.regrid import coarsen_file
 

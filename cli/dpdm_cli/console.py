@@ -82,6 +82,11 @@ def print_warnings() -> Iterator[None]:
         yield
 
 
+def print_note(line: str) -> None:
+    """Print what is assumed, or what a user should know while the command works."""
+    echo(line, err=True)
+
+
 def report_file(path: Path) -> None:
     """Print the path and the sizes of a file that a command has written."""
     import xarray as xr

@@ -8,7 +8,8 @@ import click
 
 from dpdm import choices
 from dpdm_cli import options
-from dpdm_cli.console import progress, report_file
+from dpdm_cli.checks import check_paths, climatology_file
+from dpdm_cli.console import echo, print_note, progress, report_file
 
 
 @click.command(epilog="Example: dpdm downscale era5_1deg.nc fine.nc --members 10")
@@ -66,6 +67,7 @@ from dpdm_cli.console import progress, report_file
 @options.var
 @options.units
 @options.missing
+@options.check_option("Print time, memory and disk space of the ensemble; write nothing.")
 @options.overwrite
 def downscale(
     coarse: Path,
@@ -74,6 +76,7 @@ def downscale(
     mean: bool,
     grid: Path | None,
     statics: Path | None,
+    check: bool,
     overwrite: bool,
     rename: Mapping[str, str],
     units: Mapping[str, str],
@@ -92,13 +95,21 @@ def downscale(
         raise click.UsageError("Give either --mean or --members.")
     if other_options["reference"] and other_options["reference_period"] is None:
         raise click.UsageError("--reference needs --reference-period.")
-    from dpdm.downscale import downscale
+    climate = climatology_file(other_options["climatology"])
+    files = (coarse, grid, statics, climate, other_options["mask"], other_options["reference"])
+    check_paths(files, None if check else fine, overwrite, prior)
+    from dpdm.downscale import check_downscaling, downscale
     from dpdm.states.options import EnsembleOptions
 
     ensemble_options = EnsembleOptions(
         members=0 if mean else members, steps=steps or 0, sampler=sampler or "", rename=rename,
         units=units, history=options.command_line(), **other_options,
     )  # fmt: skip
+    task = coarse, fine, prior, ensemble_options, grid, statics
+    if check:
+        for line in check_downscaling(*task):
+            echo(line)
+        return
     with progress("Downscaling", "member-steps") as report:
-        downscale(coarse, fine, prior, ensemble_options, grid, statics, overwrite, report)
+        downscale(*task, overwrite, report, print_note)
     report_file(fine)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths, climatology_file
 from dpdm_cli.console import echo, progress
 
 
@@ -72,6 +73,7 @@ def embed(
     """
     if factor is not None and blind:
         raise click.UsageError("Give either --factor or --blind.")
+    check_paths((field, statics, climatology_file(climatology)), features, overwrite, prior)
     from dpdm.embed import embed
     from dpdm.states.features import FeatureOptions
     from dpdm.states.options import EnsembleOptions, FieldConditioning

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths, climatology_file
 from dpdm_cli.console import echo
 
 
@@ -63,6 +64,9 @@ def evaluate(
     **file_options: Any,
 ) -> None:
     """Score FORECAST and reference methods against TRUTH."""
+    rivals = {name: Path(path) for name, path in also.items()}
+    inputs = (forecast, truth, coarse, climatology_file(climatology), statics, rivals)
+    check_paths(inputs, report, file_options["overwrite"])
     from dpdm.evaluate.metrics import INDICES, JOINT_SECTION
     from dpdm.evaluate.sections import SectionChoice
     from dpdm.fields.read import FileOptions
@@ -71,7 +75,6 @@ def evaluate(
     printed = frozenset(name for name, flag in chosen.items() if flag)
     sections = SectionChoice(printed, has_all=as_json or report is not None)
     input_options = FileOptions(history=options.command_line(), **file_options)
-    rivals = {name: Path(path) for name, path in also.items()}
     arguments = forecast, truth, coarse, climatology, rivals, statics, input_options
     if report is None:
         from dpdm.evaluate import evaluate_files

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths
 from dpdm_cli.console import echo, plural, progress
 
 
@@ -49,6 +50,8 @@ def export(field: Path, out: Path, split: str | None, **export_options: Any) -> 
 
     GeoTIFFs are cloud-optimised, north up, with a band for each step.
     """
+    replaced = export_options["overwrite"] or split is not None
+    check_paths((field, export_options["mask"], export_options["points"]), out, replaced)
     from dpdm.export import export
     from dpdm.export.select import ExportOptions
 

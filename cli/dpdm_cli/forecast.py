@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths
 from dpdm_cli.console import echo, report_file
 
 
@@ -50,6 +51,7 @@ def forecast(
     The surrogate is linear in the state and in the prior's features of it. Prints its skill on a
     held-out tenth of TRAIN.
     """
+    check_paths((train, state), out, overwrite, prior)
     from dpdm.forecast import ForecastOptions, forecast, format_skill
     from dpdm.states.features import FeatureOptions
     from dpdm.states.options import EnsembleOptions

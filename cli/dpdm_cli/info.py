@@ -16,7 +16,9 @@ def info(file: str, missing: Mapping[str, tuple[float, ...]], as_json: bool) -> 
     """Describe a prior or a data file; FILE may be the name of a bundled prior."""
     import json
 
-    from dpdm.info import describe_file, format_description
+    from dpdm.info import describe_file
 
     description = describe_file(file, missing)
+    from dpdm.info.text import format_description
+
     echo(json.dumps(description, indent=2) if as_json else format_description(description))

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths
 from dpdm_cli.console import progress, report_file
 
 
@@ -33,11 +34,12 @@ def lerp(
 
     It equals cdo remapbil between the outermost cell centres; beyond them values are constant.
     """
+    if (grid is None) == (factor is None):
+        raise click.UsageError("Give either --grid or --factor.")
+    check_paths((coarse, grid), fine, file_options["overwrite"])
     from dpdm.fields.read import FileOptions
     from dpdm.regrid import interpolate_file
 
-    if (grid is None) == (factor is None):
-        raise click.UsageError("Give either --grid or --factor.")
     with progress("Interpolating", "steps") as report:
         history = options.command_line()
         input_options = FileOptions(history=history, progress=report, **file_options)

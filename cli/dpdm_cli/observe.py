@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths
 from dpdm_cli.console import progress
 
 
@@ -30,6 +31,7 @@ def observe(
     **file_options: Any,
 ) -> None:
     """Make synthetic observations OBS of TRUTH, a file of fields or of dpdm testbed."""
+    check_paths((truth, config), obs, file_options["overwrite"])
     from dpdm.fields.read import FileOptions
     from dpdm.observe import observe
 

@@ -264,6 +264,11 @@ def complete_file_or_prior(
     return complete_prior(ctx, parameter, incomplete)
 
 
+def check_option(text: str) -> Callable[[Command], Command]:
+    """Return --check, which has a second name, with its help."""
+    return click.option("--check", "--dry-run", "check", is_flag=True, help=text)
+
+
 overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 prior = click.option(
     "--prior", default="default", show_default=True, metavar="NAME|FILE",

@@ -7,6 +7,7 @@ import click
 
 from dpdm import choices
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths, climatology_file
 from dpdm_cli.console import echo, progress, report_file
 
 
@@ -88,6 +89,8 @@ def perturb(
         raise click.UsageError("Give either --strength or --target-spread.")
     if factor is not None and blind:
         raise click.UsageError("Give either --factor or --blind.")
+    climate = climatology_file(other_options["climatology"])
+    check_paths((state, statics, climate), ensemble, overwrite, prior)
     from dpdm.perturb import PerturbationOptions, format_calibration, perturb
     from dpdm.states.options import EnsembleOptions, FieldConditioning
 

@@ -7,6 +7,7 @@ import click
 
 from dpdm import choices
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths
 from dpdm_cli.console import echo
 
 
@@ -49,6 +50,8 @@ def plot(field: Path, out: Path, kind: str | None, **plot_options: Any) -> None:
     observation misfits; of a variable on levels a profile, over all dates without --time.
     Coastlines and relief come with dpdm; nothing is downloaded.
     """
+    names = ("truth", "coarse", "background", "points", "report")
+    check_paths([field, *map(plot_options.get, names)], out, plot_options["overwrite"])
     from dpdm.plot import plot
     from dpdm.plot.data import PlotOptions
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths
 from dpdm_cli.console import echo, show_progress
 
 SECONDS = {"h": 3600, "m": 60, "s": 1}
@@ -24,7 +25,7 @@ def parse_duration(ctx: click.Context, parameter: click.Parameter, value: str | 
 @click.command(epilog="Example: dpdm reconstruct 20cr.toml fine --budget 8h")
 @click.argument("plan", type=options.FILE)
 @click.argument("out", type=options.FILE, required=False)
-@click.option("--check", is_flag=True, help="Check the plan, and estimate time and disk space.")
+@options.check_option("Check the plan, and estimate time, memory and disk space; write nothing.")
 @click.option("--verify", is_flag=True, help="Verify the files in OUT, and draw 3 units again.")
 @click.option("--budget", callback=parse_duration, metavar="50m", help="Time limit of this run.")
 @click.option(
@@ -61,6 +62,7 @@ def reconstruct(
         raise click.UsageError("Missing argument 'OUT'.")
     if workers and scheduler:
         raise click.UsageError("--workers is for local processes; leave it out with --scheduler.")
+    check_paths(plan)
     if check:
         print_estimate(plan, out)
     elif out is not None and verify:
@@ -73,7 +75,7 @@ def run(
     plan: Path, out: Path, budget: float, workers: int, scheduler: str, accept_change: bool
 ) -> None:
     """Run a reconstruction, and print whether it is complete."""
-    from dpdm.reconstruct import RunOptions, reconstruct
+    from dpdm.reconstruct.run import RunOptions, reconstruct
 
     with show_progress("Reconstructing", "units") as (print_line, report):
         options = RunOptions(workers, scheduler, budget, accept_change, print_line, report)

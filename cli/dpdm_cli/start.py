@@ -1,5 +1,6 @@
 """Start the command; Ctrl-C during the imports ends it without a traceback."""
 
+import gc
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ def main() -> None:
         signal.getsignal(signal.SIGINT) is signal.default_int_handler
     ):  # unless it is ignored, as in a background job
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    gc.set_threshold(100_000)  # of 700: imports make no garbage, and took a tenth longer
     from dpdm_cli.main import main as command
 
     try:

@@ -13,7 +13,7 @@ from dpdm_cli.console import echo
 @click.argument("out", type=options.FILE)
 def status(out: Path) -> None:
     """Show the progress of the reconstruction in OUT; exit 1 if any of its units failed."""
-    from dpdm.reconstruct.verify import read_status
+    from dpdm.reconstruct.status import read_status
 
     progress = read_status(out)
     echo(progress.text())

@@ -8,6 +8,7 @@ import click
 
 from dpdm import choices
 from dpdm_cli import options
+from dpdm_cli.checks import check_paths
 from dpdm_cli.console import progress
 
 
@@ -87,6 +88,7 @@ def testbed(
     daily temperature on eight levels and near the surface, and surface pressure (a year takes a
     few minutes; requires the extra speedy).
     """
+    check_paths((), truth, overwrite)
     from dpdm.testbed import TruthOptions, write_truth, write_weather
     from dpdm.testbeds.speedy import count_days
 

@@ -11,7 +11,8 @@ import click
 
 from dpdm.errors import escape_controls
 from dpdm_cli import options
-from dpdm_cli.console import echo
+from dpdm_cli.checks import check_paths
+from dpdm_cli.console import echo, print_note
 
 if TYPE_CHECKING:
     from dpdm.training.loop import TrainingProgress
@@ -61,11 +62,6 @@ def show_training() -> Iterator[Callable[["TrainingProgress"], None]]:
             print(f"{text:<110}", end=ends, file=sys.stderr, flush=True)
 
     yield report
-
-
-def note(line: str) -> None:
-    """Print what is done with the input files."""
-    echo(line, err=True)
 
 
 @click.command(
@@ -120,10 +116,8 @@ def note(line: str) -> None:
     help="Start from the weights of another prior (fine-tuning); none for new weights.  "
     "[default: the bundled prior, where variables, spacing, factor and network are its own]",
 )
-@click.option(
-    "--check",
-    is_flag=True,
-    help="Print what will be learnt from what, and memory, disk space and time; write nothing.",
+@options.check_option(
+    "Print what will be learnt from what, and memory, disk space and time; write nothing."
 )
 @options.device
 @options.var
@@ -154,16 +148,17 @@ def train(
     land fraction). The same command resumes a run that was stopped, and with larger --minutes
     trains a finished prior further.
     """
-    from dpdm.prior import find_prior
-    from dpdm.train import check_training, train
-    from dpdm.training import TrainingFiles
-
     if sum((factor is not None, bool(coarse), window is not None)) != 1:
         raise click.UsageError("Give either --factor or --coarse, or --window for trajectories.")
     if latent and window is None:
         raise click.UsageError("--latent belongs to --window, and there is none.")
     if latent and check:
         raise click.UsageError("--check does not measure --latent: leave one of them out.")
+    check_paths((fine, coarse, statics, config), None if out.exists() else out)
+    from dpdm.prior import find_prior
+    from dpdm.train import check_training, train
+    from dpdm.training import TrainingFiles
+
     start_prior = None if start in (None, "none") else find_prior(start)
     files = TrainingFiles(
         fine, coarse, statics, config, start_prior, rename, units, missing, start is None
@@ -174,6 +169,7 @@ def train(
         return
     with show_training() as report:
         reached = train(
-            files, out, factor, minutes or 0.0, device, overwrite, report, window, latent, note
-        )
+            files, out, factor, minutes or 0.0, device, overwrite, report, window, latent,
+            print_note,
+        )  # fmt: skip
     echo(f"Wrote {out}: {reached.step} training steps", err=True)

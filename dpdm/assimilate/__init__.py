@@ -19,14 +19,16 @@ from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.evaluate.metrics import Row
 from dpdm.fields.csv_cells import guard_formulas
 from dpdm.fields.time import is_within
-from dpdm.fields.write import Writer, check_output, write_text
+from dpdm.fields.write import Writer, write_text
 from dpdm.observations.collocation import date_components
 from dpdm.observations.layout import LayoutCallback, ignore_layout
 from dpdm.observations.sounder import SounderChannels, read_channels
 from dpdm.observations.status import ObsStatus, has_status, overrule_status
 from dpdm.observations.table import read_observations
+from dpdm.paths import check_output
 from dpdm.prior import Prior, find_prior, load_prior
 from dpdm.states import open_observed_states
+from dpdm.states.cost import CostNotice, describe_cost, describe_ensemble
 from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_layout
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationFiles, AssimilationOptions, EnsembleOptions, Request
@@ -66,6 +68,7 @@ def assimilate(
     observed = ", ".join(p.name for p in files.observations)
     title = f"Analyses of {observed} with the prior {path.stem}"
     template = finish_layout(analysis.space.template(), title, provenance, ensemble.history)
+    progress = CostNotice(analysis.space, template, notify, progress)
     with Writer(files.analysis, template, overwrite) as writer:
         for done, block in enumerate(analysis.blocks(), 1):
             writer.write(block)
@@ -90,7 +93,7 @@ def check_assimilation(
     options: AssimilationOptions,
     say: Callable[[str], None],
 ) -> None:
-    """Say what columns were taken for and what will be used; refuse it if that is nothing."""
+    """Say what columns were taken for, what will be used, and its cost; refuse it if nothing."""
     path = find_prior(prior)
     loaded = load_prior(path)
     request = Request(files, path.stem, ensemble, options, read_sounder(options, loaded))
@@ -99,14 +102,25 @@ def check_assimilation(
         Analysis(space, table)  # refuses operators that cannot be used
     for line in describe_use(table, len(space.steps)):
         say(line)
+    analysis = add_background_error(space, table, options)
+    for line in describe_ensemble(space):
+        say(line)
+    for line in describe_cost(space, analysis.members, files.analysis):
+        say(line)
 
 
 def prepare_analysis(
     prior: Prior, request: Request, on_layout: LayoutCallback = ignore_layout
 ) -> Analysis:
     """Return the analysis of a request, with its observations screened."""
-    options = request.observations
     space, table = prepare_observations(prior, request, on_layout)
+    return add_background_error(space, table, request.observations)
+
+
+def add_background_error(
+    space: StateSpace, table: pd.DataFrame, options: AssimilationOptions
+) -> Analysis:
+    """Return the analysis of screened observations, with the error of its background."""
     error = None
     if isinstance(space, FieldSpace):
         error = build_background_error(space, table, options)

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from dpdm.prior.normaliser import VariableSpec
+from dpdm.prior.variable_spec import VariableSpec
 
 LENGTHS = (40.0, 120.0, 360.0, 1080.0, 3240.0)  # km; a ladder whose sums resemble exponentials
 # Shares of the anomalies' variance, by length, and others relative to their standard deviation.
@@ -106,7 +106,7 @@ def default_law(channel: VariableSpec, lat: float, season: str) -> AnomalyLaw:
     """Return the law of a variable at a latitude in a season, before any data.
 
     Example:
-        >>> from dpdm.prior.normaliser import VariableSpec
+        >>> from dpdm.prior.variable_spec import VariableSpec
         >>> spec = VariableSpec("t2m", "", "", "K", "identity", 280.0, 10.0, ((4.0, 0.5),))
         >>> [round(default_law(spec, lat, "DJF").total, 2) for lat in (0, 65, -35)]
         [0.4, 4.2, 1.0]

@@ -35,7 +35,7 @@ from dpdm.assimilate.anomaly_law import AnomalyLaw, Laws
 from dpdm.assimilate.smooth_fields import SmoothFields, kernel_matrix
 from dpdm.diffusion.noise import draw_noise
 from dpdm.fields.grid import Grid
-from dpdm.prior.normaliser import VariableSpec
+from dpdm.prior.variable_spec import VariableSpec
 
 Array = NDArray[np.float64]
 CONTROLS = ("lapse rate", "bias")

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dpdm.constants import LAPSE_RATE
-from dpdm.prior.normaliser import VariableSpec
+from dpdm.prior.variable_spec import VariableSpec
 
 Array = NDArray[np.float64]
 COLUMNS = ("lapse_departure", "network_bias")

@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -176,6 +177,22 @@ def cyclic_window_starts(count: int, width: int, overlap: int, align: int = 1) -
     align = math.gcd(align, count)
     number = math.ceil(count / max(align, (width - overlap) // align * align))
     return [align * round(k * count / align / number) for k in range(number)]
+
+
+def fit_cyclic_size(count: int, most: int, overlap: int, align: int = COARSEST_CELL) -> int:
+    """Return the smallest size of windows that cover a circle in the least number.
+
+    Example:
+        >>> fit_cyclic_size(1440, 256, 24), fit_cyclic_size(144, 256, 24)
+        (232, 144)
+        >>> [len(cyclic_window_starts(1440, size, 24, 4)) for size in (232, 256)]
+        [7, 7]
+    """
+    if count <= most:
+        return count
+    starts = cyclic_window_starts(count, most, overlap, align)
+    gaps = [right - left for left, right in pairwise([*starts, count])]
+    return min(most, align * math.ceil((max(gaps) + overlap) / align))
 
 
 def blending_weights(count: int, overlap: int) -> Tensor:

@@ -31,7 +31,8 @@ from dpdm.export.select import (
 )
 from dpdm.export.warp import RasterGrid, convert_gdal_errors, make_raster_grid
 from dpdm.fields.metadata import add_cf_metadata, file_attributes
-from dpdm.fields.write import OUTPUT_SUFFIXES, Writer, check_output
+from dpdm.fields.write import Writer
+from dpdm.paths import OUTPUT_SUFFIXES, check_output
 from dpdm.publish import open_drafts
 from dpdm.system import sha256
 

@@ -28,10 +28,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 import xarray as xr
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dpdm.fields.grid import Array, Grid, Matrix
 from dpdm.fields.regrid import apply_mean, mean_matrices
@@ -245,9 +243,9 @@ def annual_harmonics(season: float | None) -> list[float]:
     return [1.0, *(float(f(angle)) for angle in angles for f in (np.cos, np.sin))]
 
 
-def harmonic_basis(seasons: Sequence[float | None]) -> Tensor:
+def harmonic_basis(seasons: Sequence[float | None]) -> Array:
     """Return the harmonics at some moments, with shape (T, K)."""
-    return torch.tensor([annual_harmonics(season) for season in seasons], dtype=torch.float64)
+    return np.array([annual_harmonics(season) for season in seasons], dtype=np.float64)
 
 
 def fit_harmonics(
@@ -257,7 +255,7 @@ def fit_harmonics(
 
     A series that covers no whole year has a mean only; the others are 0.
     """
-    known = harmonic_basis(seasons).numpy()
+    known = harmonic_basis(seasons)
     passed = {int(12 * s) for s in seasons if s is not None}
     known[:, 1:] *= len(passed) >= 12 * MIN_YEAR_FRACTION
     normal: NDArray[np.float64] = np.zeros(0)

@@ -18,16 +18,19 @@ from importlib import import_module
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import netCDF4
 import xarray as xr
-import zarr
 from xarray.backends import NetCDF4DataStore
 
 from dpdm.errors import DpdmError
 from dpdm.fields.time_decoding import decode_times
+from dpdm.paths import is_zarr
 from dpdm.system import check_regular, check_required_memory, damaged_file_error, read_error
+
+if TYPE_CHECKING:
+    import zarr
 
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
 
@@ -184,6 +187,8 @@ def _variable_header(name: str, variable: Any) -> VariableHeader:
 
 
 def _zarr_headers(path: Path) -> Iterator[VariableHeader]:
+    import zarr
+
     for name, array in zarr.open_group(str(path), mode="r").arrays():
         dims = array.metadata.dimension_names if array.metadata.zarr_format == 3 else None
         dims = dims or array.attrs.get("_ARRAY_DIMENSIONS") or ()
@@ -191,7 +196,6 @@ def _zarr_headers(path: Path) -> Iterator[VariableHeader]:
         yield VariableHeader(name, tuple(map(str, dims)), array.shape, prod(array.chunks), size)
 
 
-ZARR_MARKERS = (".zgroup", ".zmetadata", "zarr.json")
 CLASSIC_SIGNATURES = (b"CDF\x01", b"CDF\x02", b"CDF\x05")
 GRIB_PRESSURE_NAME = "isobaricInhPa"  # of GRIB, as cfgrib calls it
 HDF5_SIGNATURE = b"\x89HDF"
@@ -227,11 +231,6 @@ def detect_engine(path: Path) -> str:
     if head.startswith(b"GRIB"):
         return _check_grib_engine(path)
     raise DpdmError(f"{path} is not NetCDF, Zarr or GRIB.", "Convert it to NetCDF.")
-
-
-def is_zarr(path: Path) -> bool:
-    """Tell whether a directory is a Zarr store."""
-    return any((path / name).is_file() for name in ZARR_MARKERS)
 
 
 def _detect_directory_engine(path: Path) -> str:
@@ -311,6 +310,8 @@ def list_groups(path: Path) -> dict[str, list[str]]:
     A file of another format has none.
     """
     if path.is_dir():
+        import zarr
+
         found = dict(_iterate_zarr_groups(zarr.open_group(path, mode="r")))
     else:
         try:

@@ -91,6 +91,9 @@ class Statistic:
         return statistic_attrs(attrs, str(members.name), self.text)
 
 
+PART = 1 << 16  # values of a member whose statistics are computed at once
+
+
 def compute_ensemble_statistics(
     members: NDArray[Any], names: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
@@ -99,6 +102,19 @@ def compute_ensemble_statistics(
     shares = [name for name in names if name not in found]
     values = np.percentile(members, [int(name[1:]) for name in shares], axis=0) if shares else []
     return found | dict(zip(shares, values, strict=True))
+
+
+def compute_in_parts(
+    members: Sequence[NDArray[Any]], names: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Return the same statistics, without a copy of all members, which may be global fields."""
+    flat = [member.reshape(-1) for member in members]
+    parts = [
+        compute_ensemble_statistics(np.stack([m[start : start + PART] for m in flat]), names)
+        for start in range(0, flat[0].size, PART)
+    ]
+    shape = members[0].shape
+    return {name: np.concatenate([part[name] for part in parts]).reshape(shape) for name in names}
 
 
 def _mean(members: NDArray[Any]) -> NDArray[Any]:
@@ -203,10 +219,10 @@ def ensemble_blocks(
         return
     stored = []
     for number, drawn in enumerate(members):
-        member = drawn.astype(np.float32)
+        member = drawn.astype(np.float32, order="C")
         if keep != "members":
             stored.append(member)
         yield label(member, number) if keep != "stats" else xr.Dataset()
     if stored:
-        statistics = compute_ensemble_statistics(np.stack(stored), statistic_names(quantiles))
+        statistics = compute_in_parts(stored, statistic_names(quantiles))
         yield xr.merge([label(values, statistic=name) for name, values in statistics.items()])

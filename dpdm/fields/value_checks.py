@@ -25,12 +25,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import dask.array as da
 import numpy as np
 import xarray as xr
-from dask.base import tokenize
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError, DpdmWarning, prefix_file_name
@@ -47,7 +45,11 @@ from dpdm.fields.units import first_step, linear_conversion, parse_unit
 from dpdm.fields.variables import Variable, canonical_variable
 from dpdm.system import HDF5_LOCK, check_required_memory, damaged_file_error
 
+if TYPE_CHECKING:
+    import dask.array as da
+
 Array = NDArray[np.floating[Any]]
+Lazy = TypeVar("Lazy", xr.DataArray, xr.Dataset)
 CODE_TOLERANCE = 5e-7  # relative; single precision
 HUGE_CODE_TOLERANCE = 1e-2  # relative, of huge codes, which people round: 9.97e36
 
@@ -266,6 +268,9 @@ def apply_to_blocks(
     array: xr.DataArray, rule: Callable[..., Array], blocks: Sequence[da.Array], *settings: Any
 ) -> xr.DataArray:
     """Apply a rule with settings to every block of an array when it is read."""
+    import dask.array as da
+    from dask.base import tokenize
+
     name = f"checked-{tokenize(*(block.name for block in blocks), str(array.name), settings)}"
     lazy = da.map_blocks(rule, *blocks, name=name, dtype=array.dtype, meta=array.data._meta)
     return array.copy(data=lazy)
@@ -301,7 +306,7 @@ def _likely_means(height: float, width: float) -> dict[str, tuple[float, float]]
 
 def _first_step_mean(array: xr.DataArray, grid: Grid) -> float:
     """Return the area mean of the first step, NaN where much is missing."""
-    values = np.asarray(first_step(array).values, dtype=np.float64)
+    values = np.asarray(compute_locally(first_step(array)).values, dtype=np.float64)
     weights = np.where(np.isfinite(values), grid.weights, 0.0)
     if weights.sum() < MIN_AREA_COVERED * grid.weights.sum():
         return float("nan")
@@ -323,6 +328,13 @@ def _implausible_mean_message(
     )
 
 
+def compute_locally(lazy: Lazy) -> Lazy:
+    """Compute by threads of this process; to look for others, dask would import them, 0.2 s."""
+    from dask.threaded import get
+
+    return lazy.compute(scheduler=get)
+
+
 def load_checked_fields(
     ds: xr.Dataset, path: Path | str | None = None, gaps: bool = False
 ) -> xr.Dataset:
@@ -338,7 +350,7 @@ def load_checked_fields(
         ds.nbytes, f"A step of {path} takes", "Give a smaller region.", share=0.9
     )
     with translate_read_errors(path), HDF5_LOCK:
-        loaded = ds.compute()
+        loaded = compute_locally(ds)
     check_values(loaded, path, gaps)
     return loaded
 
@@ -375,4 +387,4 @@ def check_field_median(array: xr.DataArray, variable: Variable | None) -> None:
     """Refuse a field of a variable whose median does not fit its unit."""
     if variable and variable.name in PLAUSIBLE_RANGES:
         unit = array.attrs.get("source_units", variable.units)
-        check_median(array.values, variable, unit)
+        check_median(compute_locally(array).values, variable, unit)

@@ -171,6 +171,7 @@ _SATELLITE_TABLE = (
         ("toa_outgoing_longwave_flux_assuming_clear_sky",),
     ),
 )
+PRESSURE, TEMPERATURE = "sp", "t2m"
 SURFACE_VARIABLES: dict[str, Variable] = {variable.name: variable for variable in _SURFACE_TABLE}
 LEVEL_VARIABLES: dict[str, Variable] = {variable.name: variable for variable in _LEVEL_TABLE}
 SATELLITE_VARIABLES: dict[str, Variable] = {

@@ -10,32 +10,29 @@ written at once.
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from shlex import quote
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import netCDF4
 import numpy as np
 import xarray as xr
-import zarr
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from dpdm.errors import DpdmError
-from dpdm.fields.formats import is_zarr
 from dpdm.fields.levels import gather_levels
 from dpdm.interrupt import check_interrupt
-from dpdm.publish import Draft, open_draft, remove_stale_drafts
+from dpdm.paths import check_output
+from dpdm.publish import Draft, open_draft
 from dpdm.system import HDF5_LOCK, check_free_disk
 
-NETCDF_SUFFIXES = (".nc", ".nc4")
-OUTPUT_SUFFIXES = (*NETCDF_SUFFIXES, ".zarr")
+if TYPE_CHECKING:
+    import zarr
+
 CLOSE_TIMEOUT = 2.0  # seconds that a file which is given up may take to close
 _ENCODING_KEYS = (
     "dtype",
@@ -46,90 +43,6 @@ _ENCODING_KEYS = (
     "add_offset",
     "chunks",
 )
-
-
-def check_output(
-    path: Path,
-    inputs: object = (),
-    overwrite: bool = False,
-    suffixes: Sequence[str] = OUTPUT_SUFFIXES,
-) -> None:
-    """Refuse an output that cannot be written, before anything is computed.
-
-    Args:
-        path: The output.
-        inputs: All inputs, in any form that `iterate_paths` accepts.
-        overwrite: Whether an existing output is replaced.
-        suffixes: The allowed suffixes.
-    """
-    if path.suffix not in suffixes:
-        raise DpdmError(f"{path} ends in '{path.suffix}'.", f"End it in {', '.join(suffixes)}.")
-    _check_folder(path)
-    remove_stale_drafts(path)
-    check_distinct_paths(path, inputs)
-    if path.exists():
-        _check_replaceable(path, overwrite)
-    elif path.is_symlink():
-        raise DpdmError(
-            f"{path} is a link to {path.readlink()}, which does not exist.",
-            "Remove the link, or write to another file.",
-        )
-
-
-def check_distinct_paths(path: Path, inputs: object) -> None:
-    """Refuse an output that is an input, holds one, or lies in one."""
-    whole = path.resolve()
-    for other in iterate_paths(inputs):
-        read = other.resolve()
-        if whole == read or (path.exists() and other.exists() and path.samefile(other)):
-            raise DpdmError(f"{path} is an input too.", "Write to another file.")
-        if whole in read.parents:
-            raise DpdmError(f"{path} holds the input {other}.", "Write to another place.")
-        if read in whole.parents and is_zarr(read):
-            raise DpdmError(f"{path} lies in the input {other}.", "Write to another place.")
-
-
-def iterate_paths(inputs: object) -> Iterator[Path]:
-    """Yield the paths in a path, a sequence, the values of a mapping, or a dataclass.
-
-    Example:
-        >>> [p.name for p in iterate_paths([Path("a.nc"), None, {"also": Path("b.nc")}])]
-        ['a.nc', 'b.nc']
-    """
-    if isinstance(inputs, Path):
-        yield inputs
-        return
-    parts: Iterable[object] = ()
-    if is_dataclass(inputs):
-        parts = (getattr(inputs, each.name) for each in fields(inputs))
-    elif isinstance(inputs, Mapping):
-        parts = inputs.values()
-    elif isinstance(inputs, list | tuple):
-        parts = inputs
-    for part in parts:
-        yield from iterate_paths(part)
-
-
-def _check_folder(path: Path) -> None:
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        raise DpdmError(
-            f"The folder of {path} does not exist.", f"Run: mkdir -p {quote(str(folder))}."
-        )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise DpdmError(f"The folder {folder} is not writable.", "Write elsewhere.")
-
-
-def _check_replaceable(path: Path, overwrite: bool) -> None:
-    """Refuse to replace an output without permission, and any folder but a Zarr store."""
-    if not (path.is_file() or path.is_dir()):
-        raise DpdmError(f"{path} is a device or a pipe.", "Write to a file.")
-    if not overwrite:
-        raise DpdmError(f"{path} exists.", "Use --overwrite to replace it.")
-    if path.is_dir() and not (path.suffix == ".zarr" and is_zarr(path)):
-        raise DpdmError(f"{path} is a directory.", "It is not replaced; choose another name.")
-    if path.suffix == ".zarr" and path.is_file():
-        raise DpdmError(f"{path} is a file, not a store.", "Remove it or choose another name.")
 
 
 class Writer:
@@ -271,6 +184,8 @@ def _create_netcdf_variable(file: netCDF4.Dataset, array: xr.DataArray) -> Any:
 
 
 def _create_zarr(template: xr.Dataset, path: Path, stack: ExitStack) -> dict[str, Any]:
+    import zarr
+
     now, lazy = _separate_lazy_variables(template)
     now.to_zarr(path, mode="w", zarr_format=2, consolidated=False)
     group = zarr.open_group(path, mode="a", zarr_format=2)

@@ -31,7 +31,7 @@ from dpdm.operators.interpolation import height_above_relief, point_operator
 from dpdm.operators.linear import SparseOperator, whitening_matrix
 from dpdm.operators.radiance import find_level_column, interpolate_weighting
 from dpdm.operators.registry import OPERATORS, ObsLocations, build_operator, require_plugin
-from dpdm.prior.normaliser import VariableSpec
+from dpdm.prior.variable_spec import VariableSpec
 from dpdm.types import Fields, Operator, Values
 
 IMPLIED_OPERATORS = {variable: name for name, variable in OPERATOR_VARIABLES.items()}

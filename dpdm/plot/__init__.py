@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dpdm.errors import DpdmError
 from dpdm.fields.levels import LEVEL_DIM
-from dpdm.fields.write import check_output
+from dpdm.paths import check_output
 from dpdm.plot.data import PlotData, PlotOptions, join_names, open_plot_data
 from dpdm.plot.graphs import draw_ranks, draw_series, draw_spectrum
 from dpdm.plot.kinds import (

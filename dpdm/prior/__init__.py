@@ -2,32 +2,22 @@
 
 The weights are tensors; everything else (variables, units, scaling, grid, training, scores) is
 JSON in the header of the file, which any safetensors reader shows. Nothing is ever unpickled.
+Headers are read without torch, which takes a second to import.
 """
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import cast
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from dpdm import __version__
-from dpdm.diffusion.denoise import Denoiser, expand_sigma
-from dpdm.diffusion.guidance import CovarianceDenoiser
-from dpdm.diffusion.tile import flatten_states_denoiser
 from dpdm.errors import DpdmError
-from dpdm.fields.climatology import harmonic_basis
-from dpdm.nets.autoencoder import CODE_FACTOR, Autoencoder
-from dpdm.nets.wiener import WienerFilter
 from dpdm.prior.model_card import FORMAT_VERSION, ModelCard, PriorHeader, read_header
 from dpdm.prior.networks import new_denoiser
-from dpdm.prior.normaliser import Normaliser
 from dpdm.tensor_files import (
     StoredTensor,
     SymbolicShape,
@@ -38,7 +28,13 @@ from dpdm.tensor_files import (
     select_prefixed_tensors,
     write_safetensors,
 )
-from dpdm.types import Denoise, Fields, Sigma
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dpdm.diffusion.denoise import Denoiser
+    from dpdm.nets.autoencoder import Autoencoder
+    from dpdm.prior.normaliser import Normaliser
 
 CLIMATE_STATES = 33  # states that represent the climate, where nothing is observed
 CLIMATE_PREFIXES = ("climatology.", "coarse.", "reference.")  # of tensors other than weights
@@ -158,21 +154,40 @@ def list_bundled_priors() -> dict[str, Path]:
 
 
 def read_prior_header(path: Path) -> PriorHeader:
-    """Return the header of a prior's file, after a check of the shapes of all tensors."""
+    """Return the header of a prior's file, checked, with the shapes of tensors but weights."""
+    header, found = _read_headers(path)
+    shapes = [shape for layout in extra_tensor_shapes(header, found) for shape in layout.items()]
+    extra = {k: v for k, v in found.items() if k.startswith(CLIMATE_PREFIXES)}
+    check_tensors(extra, dict(shapes), path, axis_lengths(header))
+    return header
+
+
+def _read_headers(path: Path) -> tuple[PriorHeader, dict[str, StoredTensor]]:
     found = read_safetensors_header(path)
     if "dpdm_prior" not in found.metadata:
         raise DpdmError(f"{path} holds tensors but no dpdm prior.", "Train one with dpdm train.")
-    header = read_header(found.metadata["dpdm_prior"], path)
-    lengths = dict(zip("CHW", (len(header.channels), *header.contract.plane), strict=False))
+    return read_header(found.metadata["dpdm_prior"], path), found.tensors
+
+
+def axis_lengths(header: PriorHeader) -> dict[str, int]:
+    """Return the known lengths of the axes in shapes: variables C, rows H and columns W."""
+    return dict(zip("CHW", (len(header.channels), *header.contract.plane), strict=False))
+
+
+def read_whole_header(path: Path) -> PriorHeader:
+    """Return the header of a prior's file, after a check of the shapes of all tensors."""
+    header, found = _read_headers(path)
     shapes = weight_shapes(header)
-    for layout in extra_tensor_shapes(header, found.tensors):
+    for layout in extra_tensor_shapes(header, found):
         shapes |= layout
-    check_tensors(found.tensors, shapes, path, lengths)
+    check_tensors(found, shapes, path, axis_lengths(header))
     return header
 
 
 def build_networks(header: PriorHeader) -> tuple[Denoiser, Autoencoder | None]:
     """Return the untrained denoiser and autoencoder that a header describes."""
+    from dpdm.nets.autoencoder import Autoencoder
+
     contract = header.contract
     coder = Autoencoder(**contract.code["net"]) if contract.code else None
     values = len(header.channels) if coder is None else coder.codes
@@ -181,11 +196,20 @@ def build_networks(header: PriorHeader) -> tuple[Denoiser, Autoencoder | None]:
 
 def weight_shapes(header: PriorHeader) -> dict[str, SymbolicShape]:
     """Return the shapes of all weights that a header describes, without allocating them."""
+    import torch
+
     with torch.device("meta"):
         denoiser, coder = build_networks(header)
     inner = {} if coder is None else coder.state_dict()
     weights = denoiser.state_dict() | {AUTOENCODER_PREFIX + k: v for k, v in inner.items()}
     return {k: tuple(v.shape) for k, v in weights.items()}
+
+
+def training_period(contract: ModelCard) -> str:
+    """Return first and last month of the training series, empty if unknown."""
+    training = contract.training
+    dates = training.get("climate_period") or training.get("period", [])
+    return " to ".join(str(date)[:7] for date in dates)
 
 
 def extra_tensor_shapes(
@@ -213,7 +237,9 @@ def check_finite_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 def load_prior(path: Path) -> Prior:
     """Read a prior."""
-    header = read_prior_header(path)
+    from dpdm.prior.normaliser import Normaliser
+
+    header = read_whole_header(path)
     denoiser, coder = build_networks(header)
     tensors = read_prefixed_tensors(path)
     check_finite_tensors(tensors, path)
@@ -230,78 +256,3 @@ def load_prior(path: Path) -> Prior:
             network.eval().requires_grad_(False)
     normaliser = Normaliser(header.channels)
     return Prior(denoiser, normaliser, header.contract, climatology, coarse, reference, coder)
-
-
-def plane_coordinates(plane: tuple[int, ...]) -> Tensor:
-    """Return the coordinates of a plane (4, H, W): sine and cosine of each axis; else nothing.
-
-    Example:
-        >>> plane_coordinates((8, 16)).shape, plane_coordinates(()).shape
-        (torch.Size([4, 8, 16]), torch.Size([0]))
-    """
-    angles = [2 * math.pi * (torch.arange(n) + 0.5) / n for n in plane]
-    grids = torch.meshgrid(*angles, indexing="ij") if angles else ()
-    waves = [wave for grid in grids for wave in (grid.sin(), grid.cos())]
-    return torch.stack(waves).float() if waves else torch.zeros(0)
-
-
-def window_denoiser(prior: Prior, device: str = "cpu", season: float | None = None) -> Denoise:
-    """Return a trajectory prior's denoiser of windows of normalised states (B, w, C, ...).
-
-    Args:
-        prior: A prior of trajectories.
-        device: Where to compute.
-        season: Fraction of the year passed at the window's centre, for states on the globe.
-    """
-    given = window_conditioning(prior, season)
-    return flatten_states_denoiser(prior.denoiser.to(device).bind(given[None].to(device)))
-
-
-def add_covariance(denoise: Denoise, prior: Prior, states: int) -> Denoise:
-    """Return a denoiser of trajectories with the covariance of the prior's Wiener filter."""
-    if prior.denoiser.law is None:
-        return denoise
-    law = cast(WienerFilter, prior.denoiser.law).with_length(states)
-
-    def cover(x: Fields, sigma: Sigma) -> Fields:
-        filtered: Fields = law(x.flatten(1, 2), sigma)
-        return expand_sigma(sigma, x) ** 2 * filtered.reshape(x.shape)
-
-    return CovarianceDenoiser(denoise, cover)
-
-
-def seasonal_conditioning(ground: Tensor, seasons: Sequence[float | None]) -> Tensor:
-    """Return static fields (G, H, W) and seasonal harmonics as conditioning (B, G + 4, H, W)."""
-    cycle = harmonic_basis(seasons)[:, 1:].to(ground)[..., None, None]
-    fields = cycle.expand(-1, -1, *ground.shape[-2:])
-    return torch.cat([ground.expand(len(fields), -1, -1, -1), fields], dim=1)
-
-
-def state_scaling(prior: Prior, seasons: Sequence[float | None] = ()) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of the states of a trajectory prior, (C,) or (C, 1, 1).
-
-    For global states the mean is the seasonal climatology, with the shape (T, C, H, W).
-    """
-    shape = (-1, *(1,) * len(prior.contract.plane))
-    pairs = torch.tensor([(c.mean, c.std) for c in prior.normaliser.channels]).double()
-    mean, std = pairs[:, 0].reshape(shape), pairs[:, 1].reshape(shape)
-    if prior.contract.globe:
-        cycle = prior.climatology["harmonics"].double()
-        mean = mean + torch.einsum("tk,kchw->tchw", harmonic_basis(seasons), cycle)
-    return mean, std
-
-
-def window_conditioning(prior: Prior, season: float | None) -> Tensor:
-    """Return the conditioning fields of a window (G, H, W), nothing for components."""
-    ground = prior.climatology.get("ground")
-    if ground is None:
-        return plane_coordinates(tuple(prior.contract.plane))
-    ground = ground.float() if prior.coder is None else average_code_cells(ground.float())
-    return seasonal_conditioning(ground, [season])[0]
-
-
-def average_code_cells(ground: Tensor) -> Tensor:
-    """Return means over the cells of each cell of the code, (..., H, W)."""
-    *lead, height, width = ground.shape
-    columns = min(CODE_FACTOR, width)
-    return ground.reshape(*lead, height // CODE_FACTOR, CODE_FACTOR, -1, columns).mean((-3, -1))

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from dpdm import __version__
+from dpdm import __version__, choices
 from dpdm.config import (
     ValueRule,
     check_settings,
@@ -26,9 +26,6 @@ from dpdm.config import (
     list_rule,
     range_rule,
 )
-from dpdm.diffusion.guidance import GUIDES
-from dpdm.diffusion.noise import SCHEDULES
-from dpdm.diffusion.sample import SAMPLERS
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.time import PERIOD_DAYS, period_of_length
 from dpdm.prior.networks import (
@@ -38,7 +35,7 @@ from dpdm.prior.networks import (
     find_arguments_type,
     is_plugin_network,
 )
-from dpdm.prior.normaliser import TRANSFORMS, VariableSpec, count_conditioning_channels
+from dpdm.prior.variable_spec import VariableSpec, count_conditioning_channels
 
 FORMAT_VERSION = 1
 MAX_JSON_DEPTH = 8  # nesting of a header
@@ -187,9 +184,9 @@ HEADER_RULES: dict[str, ValueRule] = {
     "contract.states": range_rule(0, 10_000),
     "contract.variable": (lambda value: value == "" or _is_name(value), ""),
     "contract.plane": (lambda value: len(value) in (0, 2) and range_rule(4, 10_000)[0](value), ""),
-    "sampling.sampler": choice_rule(SAMPLERS),
-    "sampling.schedule": choice_rule(SCHEDULES),
-    "sampling.guidance": choice_rule(GUIDES),
+    "sampling.sampler": choice_rule(choices.SAMPLERS),
+    "sampling.schedule": choice_rule(choices.SCHEDULES),
+    "sampling.guidance": choice_rule(choices.GUIDANCES),
     "sampling.steps": range_rule(2, 1000),
     "sampling.most": range_rule(1e-3, 1e6),
     "sampling.least": range_rule(0, 1e6),
@@ -210,7 +207,7 @@ HEADER_RULES: dict[str, ValueRule] = {
 }
 CHANNEL_RULES: dict[str, ValueRule] = {
     "channel.name": (_is_name, ""),
-    "channel.transform": choice_rule(*TRANSFORMS),
+    "channel.transform": choice_rule(choices.TRANSFORMS),
     "channel.mean": range_rule(-1e15, 1e15),
     "channel.std": (lambda value: 0 < value <= 1e15, ""),
     "channel.level": range_rule(-1e9, 1e9),

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
-
-import torch
+from typing import TYPE_CHECKING, Any, cast
 
 from dpdm.choices import load_plugins
-from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
-from dpdm.nets.autoencoder import Autoencoder
-from dpdm.nets.mlp import MLP
-from dpdm.nets.unet import UNet
-from dpdm.nets.wiener import WienerFilter
-from dpdm.prior.normaliser import count_conditioning_channels
+from dpdm.prior.variable_spec import count_conditioning_channels
 from dpdm.system import check_required_memory
+
+if TYPE_CHECKING:
+    from dpdm.diffusion.denoise import Denoiser
 
 
 @dataclass(frozen=True)
@@ -114,6 +110,8 @@ def new_denoiser(values: int, net: dict[str, Any]) -> Denoiser:
         values: Number of variables, or of values of a cell in a window of states.
         net: Arguments of the network.
     """
+    import torch
+
     with torch.device("meta"):
         size = sum(p.numel() for p in _build_denoiser(values, net).parameters())
     hint = "Use a smaller network ([net] in the settings), or another prior."
@@ -124,6 +122,14 @@ def new_denoiser(values: int, net: dict[str, Any]) -> Denoiser:
 
 
 def _build_denoiser(values: int, net: dict[str, Any]) -> Denoiser:
+    import torch
+
+    from dpdm.diffusion.denoise import Denoiser
+    from dpdm.nets.autoencoder import Autoencoder
+    from dpdm.nets.mlp import MLP
+    from dpdm.nets.unet import UNet
+    from dpdm.nets.wiener import WienerFilter
+
     arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in net.items()}
     if "kind" in arguments:
         del arguments["kind"]

@@ -18,16 +18,12 @@ from torch import Tensor
 
 from dpdm.constants import LAPSE_RATE, STANDARD_TEMPERATURE
 from dpdm.diffusion.block_means import BlockMeans, log_shift, solve_identity
+from dpdm.fields.variables import PRESSURE, TEMPERATURE
 from dpdm.operators.interpolation import pressure_log_ratio
 from dpdm.prior import Prior
-from dpdm.prior.normaliser import Normaliser, ReferenceState, VariableSpec
-from dpdm.prior.pressure import (
-    CLIMATE_ERRORS,
-    PRESSURE,
-    STANDARD_ERROR,
-    TEMPERATURE,
-    WEATHER_ERROR,
-)
+from dpdm.prior.normaliser import Normaliser, ReferenceState
+from dpdm.prior.pressure import CLIMATE_ERRORS, STANDARD_ERROR, WEATHER_ERROR
+from dpdm.prior.variable_spec import VariableSpec
 from dpdm.prior.winds import WINDS, correlation_length
 
 LENGTHS = {TEMPERATURE: 4.0, PRESSURE: 0.75}  # cells, of the correlation of x

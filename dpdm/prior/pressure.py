@@ -31,7 +31,6 @@ from scipy.ndimage import uniform_filter
 from dpdm.constants import GAS_CONSTANT, GRAVITY, LAPSE_RATE, STANDARD_TEMPERATURE
 
 Array = NDArray[np.float64]
-PRESSURE, TEMPERATURE = "sp", "t2m"
 INTERPOLATION_ERROR = 1e-6  # of ln p, for each km of the coarse spacing
 LAYER_ERROR = 5.0  # K, temperature of the layer, where that at 2 m is known
 CLIMATE_ERRORS = {"month": 2.0, "season": 2.0, "year": 2.0}  # K, climatology at 2 m

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -15,13 +14,13 @@ from dpdm.evaluate.table import Table
 from dpdm.fields.time import label_year
 from dpdm.observations.status import status_reasons
 from dpdm.reconstruct.executors import count_processors
-from dpdm.reconstruct.plan import format_hours
 from dpdm.reconstruct.setup import ReconstructionSetup, prepare_reconstruction
-from dpdm.reconstruct.units import WorkUnit
+from dpdm.reconstruct.work_units import WorkUnit
+from dpdm.states.cost import COMPRESSED_SHARE, describe_disk, describe_memory, describe_time
+from dpdm.system import format_hours
 
 MEASURING_SECONDS = 10.0
 TIME_OVERHEAD = 1.1  # at most, time of a unit over the time to draw it
-COMPRESSED_SHARE = 0.8  # compressed over uncompressed size of a field of single precision
 
 
 def estimate_cost(path: Path, folder: Path | None) -> Iterator[str]:
@@ -76,11 +75,13 @@ def estimate_hours(setup: ReconstructionSetup) -> Iterator[str]:
     each = measure_member_seconds(setup)
     total = TIME_OVERHEAD * each * len(setup.series.labels) * max(1, setup.plan.draw.members)
     workers = setup.plan.run.workers
-    yield f"measured: {each:.2f} s a member of a step on {setup.space.sampler.device}"
-    yield f"expected: {format_hours(total / 3600)} of one worker" + (
+    measured, expected = describe_time(each, total, setup.space.sampler.device)
+    yield measured
+    yield f"{expected} of one worker" + (
         f", {format_hours(total / 3600 / workers)} of {workers} if each has a processor"
         * (workers > 1)
     )
+    yield describe_memory(setup.space)
 
 
 def measure_member_seconds(setup: ReconstructionSetup) -> float:
@@ -107,12 +108,7 @@ def estimate_disk(setup: ReconstructionSetup, folder: Path) -> Iterator[str]:
     fields = (members * (out.keep != "stats") + stats) if members else 1
     products = COMPRESSED_SHARE * field * fields * len(setup.series.labels)
     units = field * max(1, members) * count_waiting_steps(setup)
-    existing = next(p for p in (folder.resolve(), *folder.resolve().parents) if p.exists())
-    free = shutil.disk_usage(existing).free
-    yield f"disk needed: {products / 1e9:.2f} GB, and {units / 1e9:.2f} GB meanwhile"
-    yield f"disk free: {free / 1e9:.2f} GB in {existing}"
-    if products + units > free:
-        yield "Warning: the disk will be full."
+    yield from describe_disk(products, units, folder)
 
 
 def count_waiting_steps(setup: ReconstructionSetup) -> int:

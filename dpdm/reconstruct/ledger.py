@@ -24,7 +24,7 @@ from typing import Any
 
 from dpdm.errors import DpdmError
 from dpdm.publish import append_line
-from dpdm.reconstruct.units import WorkUnit
+from dpdm.reconstruct.work_units import WorkUnit
 from dpdm.system import utc_now
 
 LEDGER_NAME = "ledger.jsonl"

@@ -418,15 +418,3 @@ def plan_assimilation_options(section: ObservationSection, folder: Path) -> Assi
         withhold_blocks=parse_kilometres(blocks) if blocks else 0.0,
         qc=section.qc, stations=find_plan_file(section.stations, folder),
     )  # fmt: skip
-
-
-def format_hours(hours: float) -> str:
-    """Return a time in seconds, minutes, hours or days.
-
-    Example:
-        >>> [format_hours(each) for each in (0.005, 0.2, 30, 720)]
-        ['18 seconds', '12 minutes', '30.0 hours', '30.0 days']
-    """
-    if hours < 1:
-        return f"{60 * hours:.0f} minutes" if hours > 1 / 30 else f"{3600 * hours:.0f} seconds"
-    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"

@@ -55,7 +55,8 @@ from dpdm.reconstruct.plan import (
 from dpdm.reconstruct.plan_keys import translate_errors
 from dpdm.reconstruct.series import CoarseSeries
 from dpdm.reconstruct.sources import PlanFiles, open_source
-from dpdm.reconstruct.units import UnitInput, UnitResult, WorkUnit, list_work_units, step_units
+from dpdm.reconstruct.units import UnitInput, UnitResult
+from dpdm.reconstruct.work_units import WorkUnit, list_work_units, step_units
 from dpdm.states.ensemble import ensemble_provenance
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationOptions

@@ -29,7 +29,8 @@ from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.statics import make_statics, read_bundled_statics, regrid_statics
 from dpdm.fields.value_checks import common_missing_codes
-from dpdm.fields.write import check_output, iterate_paths, write_text
+from dpdm.fields.write import write_text
+from dpdm.paths import check_output, iterate_paths
 from dpdm.report import figures, tables
 from dpdm.report.accumulate import (
     SINGLE_LABEL,

@@ -29,7 +29,13 @@ from dpdm.diffusion.lattice_covariance import (
 from dpdm.diffusion.noise import SCHEDULES
 from dpdm.diffusion.place_noise import PlaceNoise
 from dpdm.diffusion.sample import SAMPLERS
-from dpdm.diffusion.tile import COARSEST_CELL, SpatialWindows, fit_window_size, tile_denoiser
+from dpdm.diffusion.tile import (
+    COARSEST_CELL,
+    SpatialWindows,
+    fit_cyclic_size,
+    fit_window_size,
+    tile_denoiser,
+)
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.regrid import mean_matrices
 from dpdm.prior import CLIMATE_STATES, Prior
@@ -133,8 +139,8 @@ def choose_windows(grid: Grid, limit: int, overlap: int) -> SpatialWindows:
     the extent of the window; fewer borders cost less.
     """
     height, width = grid.shape
-    columns = min(limit, width) if grid.cyclic else fit_window_size(width, limit, overlap)
-    size = (fit_window_size(height, limit, overlap), columns)
+    fit_columns = fit_cyclic_size if grid.cyclic else fit_window_size
+    size = fit_window_size(height, limit, overlap), fit_columns(width, limit, overlap)
     return SpatialWindows(grid.shape, size, overlap, grid.cyclic, COARSEST_CELL)
 
 

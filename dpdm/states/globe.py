@@ -42,13 +42,8 @@ from dpdm.observations.quality_control import check_observations
 from dpdm.observations.sounder import SounderChannels
 from dpdm.operators.geometry import GridLayout, globe_layout
 from dpdm.operators.registry import ObsLocations
-from dpdm.prior import (
-    Prior,
-    add_covariance,
-    check_trajectory_length,
-    state_scaling,
-    window_denoiser,
-)
+from dpdm.prior import Prior, check_trajectory_length
+from dpdm.prior.windows import add_covariance, state_scaling, window_denoiser
 from dpdm.states.options import EnsembleOptions, FieldConditioning, SamplerConfig
 from dpdm.states.requirements import (
     check_cadence,

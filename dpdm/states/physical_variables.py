@@ -15,10 +15,9 @@ from torch import Tensor
 from dpdm.errors import DpdmWarning
 from dpdm.fields.grid import Grid
 from dpdm.fields.time import period_of, time_bounds
-from dpdm.fields.variables import SURFACE_VARIABLES
+from dpdm.fields.variables import PRESSURE, SURFACE_VARIABLES
 from dpdm.prior import Prior
 from dpdm.prior.physics import PHYSICAL, add_physical_variables
-from dpdm.prior.pressure import PRESSURE
 from dpdm.prior.winds import WINDS
 from dpdm.states.surface_pressure import SEA_LEVEL, SOURCE, PressureReduction, fit_pressure
 from dpdm.states.surface_winds import WindInterpolation, fit_winds

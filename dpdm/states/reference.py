@@ -28,8 +28,7 @@ from dpdm.fields.reference_climatology import (
     check_climatology_period,
     open_climatology,
 )
-from dpdm.prior import Prior
-from dpdm.prior.model_card import ModelCard
+from dpdm.prior import Prior, training_period
 from dpdm.states.options import EnsembleOptions
 
 OWN = "prior's own"
@@ -156,13 +155,6 @@ def own_fields(prior: Prior, key: str) -> xr.Dataset:
         for number, channel in enumerate(prior.normaliser.network.channels)
     }
     return xr.Dataset(arrays, {"month": np.arange(1, 13), **own.coords()})
-
-
-def training_period(contract: ModelCard) -> str:
-    """Return first and last month of the training series, empty if unknown."""
-    training = contract.training
-    dates = training.get("climate_period") or training.get("period", [])
-    return " to ".join(str(date)[:7] for date in dates)
 
 
 def check_units(prior: Prior, climatology: ReferenceClimatology) -> None:

@@ -23,11 +23,12 @@ from dpdm.fields.grid import Grid, extend_grid, grid_of
 from dpdm.fields.regrid import interpolate_bilinear
 from dpdm.fields.statics import make_statics, read_bundled_statics
 from dpdm.fields.subset import locate_subgrid
+from dpdm.fields.variables import PRESSURE, TEMPERATURE
 from dpdm.operators.interpolation import pressure_log_ratio
 from dpdm.prior import Prior
 from dpdm.prior.normaliser import to_tensor
 from dpdm.prior.physics import PhysicalNormaliser
-from dpdm.prior.pressure import PRESSURE, TEMPERATURE, bundled_relief_error, pressure_spread
+from dpdm.prior.pressure import bundled_relief_error, pressure_spread
 from dpdm.states.reference import margin_cells
 
 Array = NDArray[np.float64]

@@ -38,8 +38,9 @@ from dpdm.observations.status import ObsStatus, mark_status
 from dpdm.operators.geometry import GridAxis, GridLayout
 from dpdm.operators.linear import as_single_row, compose_maps, pick_cells
 from dpdm.operators.registry import ObsLocations
-from dpdm.prior import CLIMATE_STATES, Prior, state_scaling, window_denoiser
-from dpdm.prior.normaliser import VariableSpec
+from dpdm.prior import CLIMATE_STATES, Prior
+from dpdm.prior.variable_spec import VariableSpec
+from dpdm.prior.windows import state_scaling, window_denoiser
 from dpdm.states.ensemble import add_statistic_attrs, ensemble_layout
 from dpdm.states.options import EnsembleOptions, SamplerConfig
 from dpdm.states.sampling import Background, Completion, Modules, Numbers, Step, draw_samples

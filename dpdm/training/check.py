@@ -7,9 +7,6 @@ degree with five variables and windows of 128 x 128 cells; one step of it is mea
 from __future__ import annotations
 
 import math
-import resource
-import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -23,8 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dpdm.fields.grid import Grid
 from dpdm.prior.networks import new_denoiser
-from dpdm.prior.normaliser import Normaliser, VariableSpec, count_conditioning_channels
-from dpdm.system import available_memory, format_bytes
+from dpdm.prior.normaliser import Normaliser
+from dpdm.prior.variable_spec import VariableSpec, count_conditioning_channels
+from dpdm.system import available_memory, format_bytes, free_disk, peak_memory
 from dpdm.training.batches_ahead import BatchesAhead, count_threads
 from dpdm.training.checkpoint import TrainingState
 from dpdm.training.config import FieldRecipe, TrainSettings
@@ -98,19 +96,12 @@ def describe_space(task: Any, count: int, out: Path) -> Iterator[str]:
         if isinstance(group, dict)
         for tensor in group.values()
     )
-    folder = next(p for p in (out.resolve().parent, *out.resolve().parents) if p.exists())
-    free = shutil.disk_usage(folder).free
+    free, folder = free_disk(out)
     yield (
         f"disk: {(weights + stored) / 1e6:.1f} MB for the prior, "
         f"{COPIES_IN_CHECKPOINT * weights / 1e6:.1f} MB for the checkpoint meanwhile, "
         f"{format_bytes(free)} free in {folder}"
     )
-
-
-def peak_memory() -> int:
-    """Return the greatest memory of this process so far, in bytes."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most
 
 
 def describe_published_size(task: Any, device: str) -> Iterator[str]:

@@ -25,12 +25,8 @@ from dpdm.fields.trajectories import holds_trajectories
 from dpdm.prior import Prior
 from dpdm.prior.model_card import ModelCard
 from dpdm.prior.networks import new_denoiser
-from dpdm.prior.normaliser import (
-    Normaliser,
-    VariableSpec,
-    count_conditioning_channels,
-    variable_spec_attrs,
-)
+from dpdm.prior.normaliser import Normaliser
+from dpdm.prior.variable_spec import VariableSpec, count_conditioning_channels, variable_spec_attrs
 from dpdm.training import TrainingFiles, TrainingKind, split_steps
 from dpdm.training.config import FieldRecipe, read_recipe
 from dpdm.training.field_description import describe_fields

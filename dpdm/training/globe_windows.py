@@ -31,10 +31,12 @@ from dpdm.fields.trajectories import check_times, trajectory_cadence
 from dpdm.fields.value_checks import load_checked_fields
 from dpdm.nets.autoencoder import Autoencoder
 from dpdm.nets.wiener import WienerFilter
-from dpdm.prior import CLIMATE_STATES, Prior, average_code_cells, load_prior, seasonal_conditioning
+from dpdm.prior import CLIMATE_STATES, Prior, load_prior
 from dpdm.prior.model_card import SAMPLING_BY_KIND, ModelCard
 from dpdm.prior.networks import new_denoiser
-from dpdm.prior.normaliser import Normaliser, VariableSpec, variable_spec_attrs
+from dpdm.prior.normaliser import Normaliser
+from dpdm.prior.variable_spec import VariableSpec, variable_spec_attrs
+from dpdm.prior.windows import average_code_cells, seasonal_conditioning
 from dpdm.system import check_field_memory
 from dpdm.training import TrainingFiles, TrainingKind, split_states
 from dpdm.training.config import GlobeRecipe, read_recipe
@@ -221,7 +223,7 @@ def subtract_climatology(
     values: NDArray[np.float32], cycle: NDArray[np.float64], season: list[float | None]
 ) -> None:
     """Subtract the seasonal climatology from states (T, C, H, W), in place."""
-    for number, row in enumerate(harmonic_basis(season).numpy()):
+    for number, row in enumerate(harmonic_basis(season)):
         values[number] -= np.tensordot(row, cycle, 1).astype(np.float32)
 
 

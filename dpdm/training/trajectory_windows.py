@@ -28,10 +28,12 @@ from dpdm.fields.trajectories import (
     trajectory_cadence,
 )
 from dpdm.nets.mlp import MLP
-from dpdm.prior import Prior, load_prior, plane_coordinates
+from dpdm.prior import Prior, load_prior
 from dpdm.prior.model_card import SAMPLING_BY_KIND, ModelCard
 from dpdm.prior.networks import new_denoiser
-from dpdm.prior.normaliser import Normaliser, VariableSpec, variable_spec_attrs
+from dpdm.prior.normaliser import Normaliser
+from dpdm.prior.variable_spec import VariableSpec, variable_spec_attrs
+from dpdm.prior.windows import plane_coordinates
 from dpdm.system import check_field_memory
 from dpdm.training import TrainingFiles, TrainingKind, network_arguments, split_trajectories
 from dpdm.training.config import PerceptronRecipe, PlaneRecipe, read_recipe

@@ -12,6 +12,11 @@ from tests.helpers.small_world import done, dpdm
 COMMAND = "assimilate obs.csv out.nc --prior prior.safetensors --coarse coarse.nc --members 2"
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpdm.states.cost.MEASURING_SECONDS", 0.0)
+
+
 @pytest.fixture
 def places(here: Path) -> pd.DataFrame:
     """Four stations in the domain, one far away, for two months."""
@@ -33,7 +38,7 @@ def test_check_says_what_would_be_used_and_writes_nothing(places):
     before = sorted(Path().rglob("*"))
     said = done(*f"{COMMAND} --check".split()).stdout.splitlines()
     assert sorted(Path().rglob("*")) == before
-    assert [" ".join(line.split()) for line in said] == [
+    assert [" ".join(line.split()) for line in said[:-6]] == [
         "obs.csv: 10 rows",
         "id -> station",
         *("Latitude -> lat", "LON -> lon", "alt -> elevation [m]", "yyyymm -> time"),
@@ -49,7 +54,13 @@ def test_check_says_what_would_be_used_and_writes_nothing(places):
         "tp, used 8 4 2 2000-01-01 2000-02-01",
         "tp, outside the domain 2 1 2 2000-01-01 2000-02-01",
         "2 of 3 steps will have observations.",
+        "steps: 3, 2000-01-01T00 to 2000-03-01T00",
+        "variables: t2m, tp",
+        "cells: 32 x 48",
     ]
+    costs = ["members: 2, of", "measured: ", "expected: ", "memory: ", "disk needed: "]
+    for line, begin in zip(said[-6:], [*costs, "disk free: "], strict=True):
+        assert line.startswith(begin)
 
 
 def test_check_ends_with_1_where_nothing_can_be_used(places):

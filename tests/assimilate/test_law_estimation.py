@@ -9,7 +9,7 @@ from dpdm.assimilate.anomaly_law import AnomalyLaw, default_law
 from dpdm.assimilate.law_estimation import StepDepartures, _Likelihood, estimate_law
 from dpdm.assimilate.smooth_fields import EARTH_RADIUS_KM
 from dpdm.observations.stations import unit_vectors
-from dpdm.prior.normaliser import VariableSpec
+from dpdm.prior.variable_spec import VariableSpec
 
 TRUTH = AnomalyLaw((0.5, 0.2, 0.3, 0.8, 1.2), noise=0.4, land=0.6, lapse=1.5, bias=0.1)
 T2M = VariableSpec("t2m", "", "", "K", "identity", 280.0, 10.0, ((4.0, 0.5),))

@@ -110,6 +110,13 @@ def test_a_trajectory_does_not_depend_on_the_others() -> None:
     np.testing.assert_array_equal(both, opened()["state"].sel(trajectory=3))
 
 
+def test_a_check_measures_trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpdm.states.cost.MEASURING_SECONDS", 0.0)
+    said = done(*f"{COMMAND} --members 2 --grid spirals.nc --check".split()).stdout
+    for line in ("variables: ", "members: 2, of ", "measured: ", "expected: ", "disk needed: "):
+        assert line in said
+
+
 def test_without_a_grid_the_first_and_the_last_observation_bound_the_trajectory() -> None:
     done(*f"{COMMAND} --members 1 --keep stats".split())
     out = opened()

@@ -8,7 +8,8 @@ import xarray as xr
 
 from dpdm.prior import load_prior, save_prior
 from dpdm.prior.networks import new_denoiser
-from dpdm.prior.normaliser import Normaliser, count_conditioning_channels
+from dpdm.prior.normaliser import Normaliser
+from dpdm.prior.variable_spec import count_conditioning_channels
 from dpdm.system import sha256
 from dpdm.training.loop import load_starting_weights
 from tests.helpers.reconstruction import plan

@@ -1,6 +1,7 @@
 """What the command promises as a process: a quick start, signals heeded, nothing half-written."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,6 +47,67 @@ def test_help_imports_nothing_heavy() -> None:
         result = launch(script, *words, "--help")
         assert result.stdout.startswith("Usage: ")
         assert result.stderr.strip() == ""
+
+
+ABSENT = """
+downscale no.nc out.nc
+downscale is.nc out.nc --statics no.nc
+downscale is.nc out.nc --climatology no.nc
+downscale is.nc is_not/out.nc
+downscale is.nc old.nc
+assimilate no.csv out.nc
+assimilate is.nc old.nc
+train no.nc --factor 4 --out out.safetensors
+train is.nc --factor 4 --out is_not/out.safetensors
+reconstruct no.toml out
+status no
+coarsen no.nc out.nc --factor 4
+lerp is.nc old.nc --factor 4
+evaluate is.nc no.nc
+evaluate is.nc is.nc --report old.nc
+plot no.nc out.png
+export no.nc out.tif
+observe no.nc out.nc --config is.nc
+perturb no.nc out.nc
+embed is.nc old.nc
+forecast is.nc no.nc out.nc
+testbed lorenz63 old.nc --trajectories 1 --length 9
+info no.nc
+"""
+RUN_EACH = """
+from click.testing import CliRunner
+from dpdm_cli.main import main
+for line in sys.stdin.read().strip().splitlines():
+    result = CliRunner().invoke(main, line.split())
+    heavy = " ".join(set(sys.argv[1:]) & set(sys.modules))
+    print(result.exit_code, heavy, result.output.splitlines()[0], line, sep="|")
+"""
+
+
+def run_each(lines: str, heavy: str, folder: Path) -> list[list[str]]:
+    """Return exit code, heavy imports and first line of each command."""
+    command = [sys.executable, "-c", START + RUN_EACH, *heavy.split()]
+    done = subprocess.run(
+        command, input=lines, cwd=folder, capture_output=True, text=True, check=True
+    )
+    return [line.split("|") for line in done.stdout.splitlines()]
+
+
+def test_what_is_wrong_with_a_path_is_said_before_heavy_imports(tmp_path: Path) -> None:
+    for name in ("is.nc", "old.nc"):
+        (tmp_path / name).touch()
+    found = run_each(ABSENT, "torch xarray numpy pandas rich", tmp_path)
+    assert len(found) == ABSENT.count("\n") - 1
+    wrong = re.compile(r"Error: .*(does not exist|exists|holds no ledger)")
+    for code, heavy, first, words in found:
+        assert (code, heavy, bool(wrong.match(first))) == ("1", "", True), words
+    assert {path.name for path in tmp_path.iterdir()} == {"is.nc", "old.nc"}
+
+
+def test_a_prior_is_described_without_torch(tmp_path: Path) -> None:
+    assert run_each("info default\n", "torch dask pint", tmp_path)[0][:3] == [
+        "0", "", "prior: default",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])

@@ -5,7 +5,7 @@ import torch
 
 from dpdm.diffusion.denoise import Denoiser
 from dpdm.nets.unet import UNet
-from dpdm.prior.normaliser import count_conditioning_channels
+from dpdm.prior.variable_spec import count_conditioning_channels
 
 
 def denoiser(dropout: float = 0.0) -> Denoiser:

@@ -1,11 +1,18 @@
 """Windows: they cover, blend without a seam, and close around the globe."""
 
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import torch
 
-from dpdm.diffusion.tile import SpatialWindows, fit_window_size, tile_denoiser, window_starts
+from dpdm.diffusion.tile import (
+    SpatialWindows,
+    cyclic_window_starts,
+    fit_cyclic_size,
+    fit_window_size,
+    tile_denoiser,
+    window_starts,
+)
 from dpdm.types import Fields, Sigma
 
 CASES = {
@@ -94,3 +101,12 @@ def test_aligned_windows_begin_at_multiples_and_share_the_overlap(
     for a, b in zip(starts, following, strict=False):
         assert a + extent - b >= (overlap if size < count else 0)
     assert cyclic or starts[-1] + extent == count
+
+
+def test_windows_of_a_circle_are_as_small_as_their_number_allows() -> None:
+    for count, most, overlap in product(range(257, 1500, 31), (64, 128, 256), (16, 24)):
+        size = fit_cyclic_size(count, most, overlap)
+        starts = cyclic_window_starts(count, size, overlap, 4)
+        assert len(starts) == len(cyclic_window_starts(count, most, overlap, 4))
+        widest = max(b - a for a, b in pairwise([*starts, count]))
+        assert widest + overlap <= size <= min(most, widest + overlap + 3)

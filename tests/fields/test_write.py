@@ -15,7 +15,8 @@ import xarray as xr
 from dpdm.errors import DpdmError
 from dpdm.fields.metadata import add_cf_metadata
 from dpdm.fields.read import open_fields
-from dpdm.fields.write import Writer, check_output
+from dpdm.fields.write import Writer
+from dpdm.paths import check_output
 from tests.helpers.written_files import fields, finished, written
 
 SUFFIXES = [".nc", ".nc4", ".zarr"]

@@ -7,7 +7,8 @@ from dpdm.fields.grid import Grid, grid_of
 from dpdm.prior import Prior
 from dpdm.prior.model_card import ModelCard
 from dpdm.prior.networks import new_denoiser
-from dpdm.prior.normaliser import Normaliser, VariableSpec
+from dpdm.prior.normaliser import Normaliser
+from dpdm.prior.variable_spec import VariableSpec
 from dpdm.training.config import DataSettings, FieldRecipe
 from dpdm.training.field_statistics import training_climate
 

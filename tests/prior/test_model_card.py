@@ -103,7 +103,11 @@ def test_tensors_are_those_of_the_network(here: Path) -> None:
         (tensors | {"coarse.lat": torch.ones(2)}, "coarse.* has the shape"),
     ):
         save_file(changed, FORGED, stated)
-        refused("info forged.safetensors", f"forged.safetensors do not fit .*{what}")
+        refused(
+            "downscale coarse.nc o.nc --prior forged.safetensors",
+            f"forged.safetensors do not fit .*{what}",
+        )
+    refused("info forged.safetensors", "coarse.* has the shape")  # weights it leaves unread
 
 
 def test_a_forged_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -11,11 +11,10 @@ from dpdm.prior.normaliser import (
     TRANSFORMS,
     Normaliser,
     StaticTensors,
-    VariableSpec,
-    count_conditioning_channels,
     expected_amount,
     make_conditioning_channels,
 )
+from dpdm.prior.variable_spec import VariableSpec, count_conditioning_channels
 
 T2M = VariableSpec("t2m", "", "", "K", "identity", 285.0, 15.0, ((4.0, 0.5), (12.0, 1.1)))
 TP = VariableSpec("tp", "", "", "mm day-1", "log1p", 1.1, 0.6, ((4.0, 0.06), (12.0, 0.12)))

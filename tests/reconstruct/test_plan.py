@@ -8,7 +8,8 @@ from dpdm.errors import DpdmError
 from dpdm.prior import Prior, save_prior
 from dpdm.prior.model_card import ModelCard
 from dpdm.prior.networks import new_denoiser
-from dpdm.prior.normaliser import Normaliser, VariableSpec
+from dpdm.prior.normaliser import Normaliser
+from dpdm.prior.variable_spec import VariableSpec
 from dpdm.reconstruct.plan import PLAN_RULES, read_plan
 from tests.helpers.reconstruction import winter
 from tests.helpers.small_world import refused

@@ -13,11 +13,12 @@ from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.reference_climatology import bundled_climatology, open_climatology
 from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear
-from dpdm.info import describe_prior
+from dpdm.info.prior import describe_prior
 from dpdm.prior import Prior, load_prior, save_prior
 from dpdm.prior.model_card import ModelCard
 from dpdm.prior.networks import new_denoiser
-from dpdm.prior.normaliser import Normaliser, VariableSpec, count_conditioning_channels
+from dpdm.prior.normaliser import Normaliser
+from dpdm.prior.variable_spec import VariableSpec, count_conditioning_channels
 from dpdm.states.field_domain import fit_field_space, open_field_file
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import EnsembleOptions, FieldConditioning

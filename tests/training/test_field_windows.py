@@ -9,7 +9,8 @@ import xarray as xr
 
 from dpdm.fields.grid import Grid
 from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear
-from dpdm.prior.normaliser import Normaliser, VariableSpec, count_conditioning_channels
+from dpdm.prior.normaliser import Normaliser
+from dpdm.prior.variable_spec import VariableSpec, count_conditioning_channels
 from dpdm.training.field_statistics import (
     compute_residual,
     fit_normaliser,

@@ -13,7 +13,8 @@ from dpdm.diffusion.tile import TimeWindows, tile_denoiser
 from dpdm.fields.trajectories import open_trajectories, trajectory_cadence
 from dpdm.nets.mlp import MLP
 from dpdm.nets.unet import UNet
-from dpdm.prior import Prior, check_trajectory_length, load_prior, state_scaling, window_denoiser
+from dpdm.prior import Prior, check_trajectory_length, load_prior
+from dpdm.prior.windows import state_scaling, window_denoiser
 from dpdm.training.config import PerceptronRecipe
 from dpdm.training.loop import training_identity
 from dpdm.training.trajectory_windows import (
