@@ -19,7 +19,8 @@ from dpdm import __version__
 from dpdm.plot import PLOT_KINDS, default_kind, draw_page
 from dpdm.plot.data import VERTICAL_KINDS, PlotOptions, open_plot_data
 from dpdm.plot.kinds import draw_station_misfits
-from dpdm.plot.page import PAGE_STYLE, PAGE_WIDTH, make_colour_scale
+from dpdm.plot.page import PAGE_STYLE, PAGE_WIDTH
+from dpdm.plot.scales import make_colour_scale
 from dpdm_cli.main import main
 from tests.helpers.labelled_fields import offline  # noqa: F401
 from tests.helpers.plots import HOME, drawable, page_of
