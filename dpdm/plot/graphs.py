@@ -51,23 +51,32 @@ def make_graph(data: PlotData, words: str, labels: Sequence[str]) -> tuple[Page,
     return page, axes
 
 
+def widen_left(axes: Any) -> None:
+    """Move the left edge of a graph so that the labels of its vertical axis are on the page."""
+    short = PAGE_MARGIN / 2 - axes.yaxis.get_tightbbox().x0 / axes.figure.dpi
+    if short > 0:
+        place, share = axes.get_position(), short / axes.figure.get_figwidth()
+        axes.set_position((place.x0 + share, place.y0, place.width - share, place.height))
+
+
 def legend_columns(labels: Sequence[str], width: float) -> int:
     """Return the number of columns of a legend that fit a page, filled column by column."""
     widths = [text_width(label, FONT_SIZE) / 72 + LEGEND_MARK for label in labels]
-    for columns in range(MAX_LEGEND_COLUMNS, 1, -1):
-        lines = -(-len(labels) // columns)
-        used = [max(widths[i : i + lines]) for i in range(0, len(labels), lines)]
+    for columns in range(min(MAX_LEGEND_COLUMNS, len(labels)), 1, -1):
+        used = [max(column) for column in np.array_split(widths, columns)]
         if sum(used) <= width - 2 * PAGE_MARGIN:
             return columns
     return 1
 
 
 def add_legend(axes: Any) -> None:
-    """Add the legend below the graph."""
+    """Add the legend below the graph, whose vertical axis is given the room that it needs."""
+    widen_left(axes)
     labels = axes.get_legend_handles_labels()[1]
     columns = legend_columns(labels, axes.figure.get_figwidth())
     lower = -(BELOW + 0.02) / HIGH
-    left = -(LEFT - PAGE_MARGIN) / (axes.get_position().width * axes.figure.get_figwidth())
+    place, width = axes.get_position(), axes.figure.get_figwidth()
+    left = (PAGE_MARGIN / width - place.x0) / place.width
     axes.legend(
         loc="upper left", bbox_to_anchor=(left, lower), ncols=columns, frameon=False,
         handlelength=1.2, handletextpad=0.4, columnspacing=0.9, borderaxespad=0.0, borderpad=0.0,

@@ -354,12 +354,8 @@ def draw_graticule(axes: Any, sheet: ProjectedGrid) -> None:
 def draw_colour_bar(page: Page, place: BarPlace, scale: ColourScale, unit: str) -> None:
     """Draw the bar of a colour scale with its unit."""
     axes = page.axes(place.row, place.left, place.length, BAR, place.down)
-    values, labels = bar_ticks(scale, place.length, BAR_ENDS)
+    ticks = bar_ticks(scale, place.length, BAR_ENDS)
     mappable = mpl.cm.ScalarMappable(scale.norm, scale.colours)
-    bar = page.figure.colorbar(
-        mappable, cax=axes, orientation="horizontal", extend=scale.extend, ticks=values
-    )
-    bar.set_ticks(values.tolist(), labels=labels)
-    bar.ax.minorticks_off()
-    bar.set_label(unit, parse_math=False)
-    bar.ax.tick_params(pad=2)
+    bar = page.figure.colorbar(mappable, cax=axes, orientation="horizontal", extend=scale.extend)
+    ticks.write(bar)
+    bar.set_label(f"{unit} {ticks.power}".strip(), parse_math=False)

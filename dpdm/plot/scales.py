@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -146,12 +146,33 @@ def find_colour_map(name: str) -> Any:
 TICK_GAP = 5.0  # points between the labels of a bar
 TICK_COUNTS = (4, 3, 2, 1)  # intervals that are tried
 EXTENSION_SHARE = 0.05  # of a bar's length, each arrow at its ends
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class BarTicks(NamedTuple):
+    """The labelled values of a colour bar.
+
+    Attributes:
+        values: Round values.
+        labels: Their labels, which have room side by side.
+        power: A power of ten that all labels are multiplied with, empty for none.
+    """
+
+    values: list[float]
+    labels: list[str]
+    power: str
+
+    def write(self, bar: Any) -> None:
+        """Write the labels at a colour bar."""
+        bar.set_ticks(self.values, labels=self.labels)
+        bar.ax.minorticks_off()
+        bar.ax.tick_params(pad=2)
 
 
 def bar_ticks(
     scale: ColourScale, length: float, overhang: float, upright: bool = False
-) -> tuple[Array, list[str]]:
-    """Return round values of a colour bar and their labels, as many as fit side by side.
+) -> BarTicks:
+    """Return the ticks of a colour bar, as many as fit side by side.
 
     Args:
         scale: The colours.
@@ -160,16 +181,20 @@ def bar_ticks(
         upright: Whether the bar is upright.
     """
     arrows = {"neither": 0, "both": 2}.get(scale.extend, 1)
-    inner = 72 * length / (1 + arrows * EXTENSION_SHARE)
+    inner, span = 72 * length / (1 + arrows * EXTENSION_SHARE), scale.high - scale.low
+    exponent = power_exponent(max(abs(scale.low), abs(scale.high)))
+    power = f"\N{MULTIPLICATION SIGN}10{str(exponent).translate(SUPERSCRIPT)}" if exponent else ""
     every = [scale.round_values(count) for count in TICK_COUNTS]
-    for values in [*every, *(some[[0, -1]] for some in every if len(some))]:
-        labels = format_values(values)
+    fewer = [values for some in every for values in (some[1:-1], some[[0, -1]])]
+    for values in [*every, *fewer]:
+        labels = format_values(values / 10.0**exponent, span / 10.0**exponent)
         sizes = [FONT_SIZE if upright else text_width(label, FONT_SIZE) for label in labels]
-        middles = inner * (values - scale.low) / (scale.high - scale.low)
+        middles = inner * (values - scale.low) / span
         if len(values) > 1 and labels_fit(middles, sizes, inner, 72 * overhang):
-            return values, labels
-    middle = every[0][len(every[0]) // 2 :][:1]
-    return middle, format_values(middle)
+            return BarTicks(values.tolist(), labels, power)
+    middle = np.array([(scale.low + scale.high) / 2])
+    labels = format_values(middle / 10.0**exponent, span / 10.0**exponent)
+    return BarTicks(middle.tolist(), labels, power)
 
 
 def labels_fit(middles: Array, sizes: Sequence[float], length: float, overhang: float) -> bool:
@@ -183,35 +208,31 @@ def labels_fit(middles: Array, sizes: Sequence[float], length: float, overhang: 
     )
 
 
-def format_values(values: Array) -> list[str]:
-    """Format the values of a scale with the same number of decimals, or powers of ten.
+def power_exponent(largest: float) -> int:
+    """Return the exponent that very small and very large values are written with, else 0.
 
     Example:
-        >>> format_values(np.array([0.0, 0.05, 0.1])), format_values(np.array([0.0, 2e6]))[1][-1]
-        (['0', '0.05', '0.10'], '⁶')
+        >>> power_exponent(2e-6), power_exponent(1013.0)
+        (-6, 0)
     """
-    largest = float(np.abs(values).max(initial=0.0))
-    exponent = int(np.floor(np.log10(largest))) if largest else 0
-    if -3 <= exponent < 5:
-        return [text.replace("-", "\N{MINUS SIGN}") for text in _fixed_decimals(values)]
-    power = "\N{MULTIPLICATION SIGN}10" + str(exponent).translate(
-        str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-    )
-    texts = _fixed_decimals(values / 10.0**exponent)
-    return [
-        text.replace("-", "\N{MINUS SIGN}") + power if value else text
-        for text, value in zip(texts, values, strict=True)
-    ]
+    exponent = int(np.floor(np.log10(largest) + 1e-9)) if largest > 0 else 0
+    return 0 if -3 <= exponent < 5 else exponent
 
 
-def _fixed_decimals(values: Array) -> list[str]:
-    """Format values with as few decimals as tell them exactly."""
-    slack = 1e-4 * (np.ptp(values) or float(np.abs(values).max(initial=1.0)) or 1.0)
+def format_values(values: Array, span: float) -> list[str]:
+    """Format values of a scale with as few decimals, alike, as tell them within its span.
+
+    Example:
+        >>> format_values(np.array([0.0, 0.05, 0.1]), 0.1), format_values(np.array([995.0]), 20.0)
+        (['0', '0.05', '0.10'], ['995'])
+    """
     for places in range(12):
-        if np.all(np.abs(np.round(values, places) - values) <= slack):
+        if np.all(np.abs(np.round(values, places) - values) <= 1e-4 * span):
             break
     rounded = np.round(values, places) + 0.0
-    return [f"{value:.{places}f}" if value else "0" for value in rounded]
+    return [
+        f"{value:.{places}f}".replace("-", "\N{MINUS SIGN}") if value else "0" for value in rounded
+    ]
 
 
 def round_up(value: float) -> float:

@@ -26,7 +26,7 @@ from dpdm.plot.vertical import (
 )
 
 SECTION_HEIGHT, SECTION_LEFT, SECTION_GAP, SECTION_BELOW = 1.5, 0.76, 0.12, 0.28  # inches
-BAR, NUMBERS_WIDTH = 0.1, 0.52  # inches: width of a colour bar and of its labels
+BAR, NUMBERS_WIDTH = 0.1, 0.62  # inches: width of a colour bar and of its labels
 
 
 class SectionPanel(NamedTuple):
@@ -158,8 +158,8 @@ def label_sides(axes: Any, array: xr.DataArray, last: bool) -> None:
 
 def draw_side_bar(page: Page, axes: Any, scale: ColourScale) -> None:
     """Draw the bar of a colour scale at the right of a panel."""
-    values, labels = bar_ticks(scale, SECTION_HEIGHT, LINE_HEIGHT / 2, upright=True)
+    ticks = bar_ticks(scale, SECTION_HEIGHT, LINE_HEIGHT / 2, upright=True)
     mappable = mpl.cm.ScalarMappable(scale.norm, scale.colours)
-    bar = page.figure.colorbar(mappable, cax=axes, extend=scale.extend, ticks=values)
-    bar.set_ticks(values.tolist(), labels=labels)
-    axes.tick_params(pad=2)
+    bar = page.figure.colorbar(mappable, cax=axes, extend=scale.extend)
+    ticks.write(bar)
+    axes.set_title(ticks.power, pad=3, loc="left")
