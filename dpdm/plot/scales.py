@@ -216,7 +216,7 @@ def power_exponent(largest: float) -> int:
         (-6, 0)
     """
     exponent = int(np.floor(np.log10(largest) + 1e-9)) if largest > 0 else 0
-    return 0 if -3 <= exponent < 5 else exponent
+    return 0 if -3 <= exponent < 4 else exponent
 
 
 def format_values(values: Array, span: float) -> list[str]:
