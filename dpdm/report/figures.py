@@ -22,11 +22,11 @@ from dpdm.system import missing_library_error
 try:
     import jinja2
     import matplotlib as mpl
-    from matplotlib import figure, ticker
+    from matplotlib import figure, patheffects, ticker
 except ImportError as fault:
     raise missing_library_error("Reports", fault) from fault
 
-__all__ = ["figure", "jinja2", "mpl", "ticker"]
+__all__ = ["figure", "jinja2", "mpl", "patheffects", "ticker"]
 
 INK_COLOUR = "#010203"  # replaced by the colour of the page's text
 METHOD_COLOURS = (
@@ -138,13 +138,13 @@ def power_of_ten(value: float) -> str:
 
 def plot_quantiles(quantiles: Mapping[str, Array], unit: str, name: str, words: str) -> str:
     """Draw quantiles of each method against those of the truth, the first of the mapping."""
-    fig, axes = make_chart(CHART_WIDTH, 3.4)
+    fig, axes = make_chart()
     (_, truth), *others = quantiles.items()
     styles = zip(METHOD_COLOURS, METHOD_DASHES, strict=True)
     axes.plot(truth, truth, color=INK_COLOUR, linewidth=1, label="equal")
-    for (method, values), (colour, _) in zip(others, styles, strict=False):
-        axes.plot(truth, values, color=colour, linestyle="none", marker="o", markersize=3,
-                  label=method)  # fmt: skip
+    for number, ((method, values), (colour, _)) in enumerate(zip(others, styles, strict=False)):
+        axes.plot(truth, values, color=colour, linestyle="none", marker="o", fillstyle="none",
+                  markersize=7 - 2 * number, label=method)  # fmt: skip
     unit = f", {unit}" * bool(unit)
     axes.set(xlabel=f"quantile of the truth{unit}", ylabel=f"quantile of the method{unit}")
     axes.legend(frameon=False, fontsize=8)
@@ -244,7 +244,11 @@ def map_extent(grid: Grid) -> tuple[float, float, float, float]:
 def decorate_map(axes: Any, grid: Grid, land: Array, title: str, stretch: float) -> None:
     """Add coast, degree labels and title to a map."""
     if land.min() < 0.5 <= land.max():
-        axes.contour(grid.lon, grid.lat, land, levels=[0.5], colors=INK_COLOUR, linewidths=0.6)
+        coast = axes.contour(
+            grid.lon, grid.lat, land, levels=[0.5], colors=INK_COLOUR, linewidths=0.6
+        )
+        halo = patheffects.withStroke(linewidth=1.6, foreground="white", alpha=0.6)
+        coast.set_path_effects([halo])  # seen on dark colours too
     axes.set_aspect(stretch)
     axes.set_ylim(grid.lat_edges[0], grid.lat_edges[-1])  # without the half cell beyond a pole
     axes.spines[:].set_visible(True)
