@@ -33,7 +33,9 @@ from dpdm_cli.console import echo
     help="For map: mean, spread, p10, p50, p90, member=3 or 'probability>20', in the units drawn.",
 )  # fmt: skip
 @click.option("--anomaly", is_flag=True, help="Subtract the climatology of each step's month.")
-@options.climatology_options("; for --anomaly. FIELD itself is its own climate.  [default: era5]")
+@options.climatology_options(
+    "; for --anomaly. Give FIELD itself for its own mean months.  [default: era5]"
+)
 @options.truth("A fine field to compare with.")
 @options.coarse("The input of downscaling.")
 @options.background("For profile and section: the field before assimilation.")
@@ -49,8 +51,12 @@ from dpdm_cli.console import echo
 )
 @options.box_option("Draw")
 @click.option("--cmap", default="", metavar="NAME", help="Colour map of cmocean or matplotlib.")
-@click.option("--vmin", type=options.FiniteFloat(), help="Value of the first colour.")
-@click.option("--vmax", type=options.FiniteFloat(), help="Value of the last colour.")
+@click.option(
+    "--vmin", type=options.FiniteFloat(), metavar="VALUE", help="Value of the first colour."
+)
+@click.option(
+    "--vmax", type=options.FiniteFloat(), metavar="VALUE", help="Value of the last colour."
+)
 @click.option("--no-relief", is_flag=True, help="Draw maps without relief.")
 @click.option(
     "--size", type=options.FiniteFloat(7, 60), metavar="CM",

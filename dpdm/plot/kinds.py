@@ -35,7 +35,7 @@ from dpdm.plot.map_axes import MapPanel, draw_atlas, layout_sheet
 from dpdm.plot.page import Page, ccrs
 from dpdm.plot.projection import ProjectedGrid, sample_nearest
 from dpdm.plot.scales import ColourScale, make_colour_scale
-from dpdm.plot.statistics import read_spread, read_statistic
+from dpdm.plot.statistics import read_spread, read_statistic, spread_word
 from dpdm.plot.steps import StepChoice, find_date, find_matching_step, read_steps, select_steps
 from dpdm.system import read_text
 
@@ -184,8 +184,9 @@ def draw_comparison(data: PlotData) -> Page:
     units = [source.units]
     if now.spread is not None:
         spread = sample_nearest(sheet, now.spread)
-        panels.append(MapPanel("spread", spread, make_colour_scale("spread", [spread])))
-        units.append(f"spread, {difference_unit(source.units)}")
+        word = spread_word(source, now.choice.steps)
+        panels.append(MapPanel(word, spread, make_colour_scale("spread", [spread])))
+        units.append(f"{word}, {difference_unit(source.units)}")
     heading = data.heading(now.choice.label)
     return draw_atlas(heading, panels, sheet, data.footer, units, options.form)
 

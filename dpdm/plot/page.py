@@ -63,8 +63,6 @@ PAGE_STYLE = {
     "svg.hashsalt": "dpdm",
     "pdf.fonttype": 42,
 }
-WIDTH_LIMITS = (7.0, 60.0)  # cm, of a page
-DPI_LIMITS = (50, 1200)
 PICTURE_FORMATS = (".png", ".pdf", ".svg")
 MIN_BAND_MEMBERS = 10  # fewer members have no percentile bands
 PERCENTILE_BANDS = {"90%": (5, 95, "0.85"), "50%": (25, 75, "0.65")}

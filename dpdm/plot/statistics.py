@@ -90,10 +90,18 @@ def _read_spread(source: PlotVariable, steps: Sequence[int]) -> ShownField:
             f"{source.path} has no spread of {source.name}, and fewer than two members.",
             "Downscale with --members 2 or more, or draw --kind map.",
         )
-    rms = len(steps) > 1 and not source.count
-    label = "rms of the ensemble spread" if rms else "ensemble spread"
     of = f" of {source.size}" if source.size else ""
-    return ShownField(field, label + of, difference_unit(source.units), "spread")
+    return ShownField(
+        field,
+        f"ensemble {spread_word(source, steps)}{of}",
+        difference_unit(source.units),
+        "spread",
+    )
+
+
+def spread_word(source: PlotVariable, steps: Sequence[int]) -> str:
+    """Return what a spread of some steps is: without members, the root mean square of theirs."""
+    return "rms spread" if len(steps) > 1 and source.count < 2 else "spread"
 
 
 def read_spread(source: PlotVariable, steps: Sequence[int]) -> xr.DataArray | None:
