@@ -25,6 +25,18 @@ from dpdm_cli.console import echo
 @click.option(
     "--time", default="", metavar="DATE", help="A date or its beginning.  [default: the first]"
 )
+@click.option(
+    "--season", default="", metavar="DJF",
+    help="Initials of months: the mean of their steps, of all years or those of --time.",
+)  # fmt: skip
+@click.option(
+    "--stat", default="", metavar="STAT",
+    help="For map: mean, spread, p10, p50, p90, member=3 or 'probability>20', in the units drawn.",
+)  # fmt: skip
+@click.option("--anomaly", is_flag=True, help="Subtract the climatology of each step's month.")
+@options.climatology_options(
+    "; for --anomaly. Give FIELD itself for its own mean months.  [default: era5]"
+)
 @options.truth("A fine field to compare with.")
 @options.coarse("The input of downscaling.")
 @options.background("For profile and section: the field before assimilation.")
@@ -39,12 +51,30 @@ from dpdm_cli.console import echo
     help="For obs: the report of dpdm assimilate --report.",
 )
 @options.box_option("Draw")
+@click.option("--cmap", default="", metavar="NAME", help="Colour map of cmocean or matplotlib.")
+@click.option(
+    "--vmin", type=options.FiniteFloat(), metavar="VALUE", help="Value of the first colour."
+)
+@click.option(
+    "--vmax", type=options.FiniteFloat(), metavar="VALUE", help="Value of the last colour."
+)
+@click.option("--no-relief", is_flag=True, help="Draw maps without relief.")
+@click.option(
+    "--size", type=options.FiniteFloat(7, 60), metavar="CM",
+    help="Width of the picture, 7 to 60 cm; the height follows.  [default: 8.9]",
+)  # fmt: skip
+@click.option(
+    "--dpi",
+    type=click.IntRange(50, 1200),
+    help="Pixels an inch, of a .png and of fields in others.  [default: 200]",
+)
+@click.option("--title", default="", metavar="TEXT", help="First line, instead of the variable.")
 @options.var
 @options.units
 @options.missing
 @options.overwrite
 def plot(field: Path, out: Path, kind: str | None, **plot_options: Any) -> None:
-    """Draw FIELD as OUT, a .png, .pdf or .svg of single-column width (8.9 cm).
+    """Draw FIELD as OUT, a .png, .pdf or .svg, by default of single-column width (8.9 cm).
 
     A map; with --truth, --coarse or an ensemble a comparison; with --at a series; with --report
     observation misfits; of a variable on levels a profile, over all dates without --time.

@@ -24,7 +24,8 @@ from dpdm.plot.kinds import (
     draw_trend,
 )
 from dpdm.plot.page import PICTURE_FORMATS, Page, page_style, save_page
-from dpdm.plot.vertical import draw_profile, draw_section
+from dpdm.plot.section import draw_section
+from dpdm.plot.vertical import draw_profile
 
 PLOT_KINDS: dict[str, Callable[[PlotData], Page]] = {
     "map": draw_field,
@@ -40,20 +41,24 @@ PLOT_KINDS: dict[str, Callable[[PlotData], Page]] = {
     "section": draw_section,
 }
 # The options of CHECKED_OPTIONS that each kind uses.
+COLOURS = ("cmap", "vmin", "vmax")
+CLIMATE = ("anomaly", "climatology", "climatology_period")
+FIELDS = ("time", "season", *CLIMATE, *COLOURS, "no_relief")
+VERTICAL = ("time", "truth", "background", "at", "points")
 KIND_OPTIONS: dict[str, tuple[str, ...]] = {
-    "map": ("time",),
-    "compare": ("time", "truth", "coarse"),
-    "members": ("time",),
-    "spread": ("time",),
-    "series": ("truth", "coarse", "at", "points"),
+    "map": (*FIELDS, "stat"),
+    "compare": (*FIELDS, "truth", "coarse"),
+    "members": FIELDS,
+    "spread": ("time", "season", *COLOURS),
+    "series": ("truth", "coarse", "at", "points", *CLIMATE),
     "rank": ("truth",),
     "spectrum": ("truth", "coarse"),
-    "trend": (),
-    "obs": ("time", "report"),
-    "profile": ("time", "truth", "background", "at", "points"),
-    "section": ("time", "truth", "background", "at", "points"),
+    "trend": COLOURS,
+    "obs": ("time", "report", *COLOURS, "no_relief"),
+    "profile": VERTICAL,
+    "section": (*VERTICAL, *COLOURS),
 }
-CHECKED_OPTIONS = ("time", "truth", "coarse", "background", "at", "points", "report")
+CHECKED_OPTIONS = tuple(dict.fromkeys(sum(KIND_OPTIONS.values(), ())))
 
 
 def plot(path: Path, out: Path, options: PlotOptions) -> str:
@@ -76,6 +81,8 @@ def default_kind(data: PlotData) -> str:
         return "profile"
     if data.options.at:
         return "series"
+    if data.options.stat:
+        return "map"
     several = data.truth or data.coarse or data.source.spread is not None
     return "compare" if several else "map"
 
@@ -83,11 +90,15 @@ def default_kind(data: PlotData) -> str:
 def check_used_options(options: PlotOptions, kind: str) -> None:
     """Refuse an option that a kind does not use."""
     for name in CHECKED_OPTIONS:
-        if getattr(options, name) and name not in KIND_OPTIONS.get(kind, CHECKED_OPTIONS):
+        value = getattr(options, name)
+        given = value is not None and value is not False and value != ""
+        if given and name not in KIND_OPTIONS.get(kind, CHECKED_OPTIONS):
             raise DpdmError(
-                f"A picture of kind {kind} does not use --{name}.",
+                f"A picture of kind {kind} does not use --{name.replace('_', '-')}.",
                 "Leave it out, or choose another kind.",
             )
+    if options.climatology and not options.anomaly:
+        raise DpdmError("--climatology is what --anomaly subtracts.", "Add --anomaly.")
 
 
 def draw_page(data: PlotData, kind: str) -> Page:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,61 +23,11 @@ from dpdm.fields.levels import LEVEL_DIM, group_families, is_level_dim, join_lev
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.subset import Box, cut_to_grid, select_box
-from dpdm.fields.time import period_of, step_labels, time_spacing
 from dpdm.fields.units import from_canonical, parse_unit
-from dpdm.fields.value_checks import check_values
 from dpdm.fields.variable_names import find_variable
-
-
-def time_resolution(time: xr.DataArray) -> str:
-    """Return the period of the steps of an axis: year, season, month, day or moment.
-
-    Example:
-        >>> months = xr.date_range("2000-01", periods=3, freq="MS")
-        >>> time_resolution(months.to_series().to_xarray()["index"])
-        'month'
-    """
-    period = period_of(time, single="day")
-    if period and period != "hour":
-        return period
-    return "day" if time_spacing(time) >= 1 else "moment"
-
-
-def format_date(stamp: xr.DataArray, step: str) -> str:
-    """Format a date to the precision of its period.
-
-    Example:
-        >>> format_date(xr.DataArray("2012-07-16T12:00").astype("M8[ns]"), "month")
-        'July 2012'
-    """
-    spelled = {"year": "%Y", "season": "%B %Y", "month": "%B %Y", "day": "%Y-%m-%d"}
-    style = spelled.get(step, "%Y-%m-%d %H:%M")
-    return str(stamp.dt.strftime(style).item())
-
-
-def find_first_step(time: xr.DataArray, date: str, path: Any) -> int:
-    """Return the first step whose date begins with the given text, which may be empty."""
-    texts = time.dt.strftime("%Y-%m-%dT%H:%M:%S").values.tolist()
-    start = date.strip().replace(" ", "T")
-    for step, text in enumerate(texts):
-        if text.startswith(start):
-            return step
-    raise DpdmError(
-        f"{path} has no time {date}; its dates are {texts[0][:10]} to {texts[-1][:10]}.",
-        f"Give the beginning of one of its dates, as in --time {texts[0][:7]}.",
-    )
-
-
-def find_same_step(time: xr.DataArray, stamp: xr.DataArray, step: str, path: Any) -> int:
-    """Return the step of another axis with the same year, month, day or moment."""
-    (label,) = step_labels(stamp.expand_dims("time"), period=step)
-    for index, other in enumerate(step_labels(time, period=step)):
-        if other == label:
-            return index
-    raise DpdmError(
-        f"{path} has no field of {format_date(stamp, step)}.", "Give a file with that date."
-    )
-
+from dpdm.plot.anomalies import ClimatologyRequest
+from dpdm.plot.page import CM_PER_INCH, PageFormat
+from dpdm.plot.scales import ScaleChoice
 
 PROVENANCE_KEYS = ("prior", "input", "observations")  # attributes dpdm_KEY of a file
 VERTICAL_KINDS = ("profile", "section")  # kinds that show variables on levels
@@ -107,6 +57,18 @@ class PlotOptions(FileOptions):
         points: A table of stations with columns station, lat and lon.
         report: The report of ``dpdm assimilate --report``.
         bbox: West, east, south and north, degrees.
+        season: Initials of successive months, as DJF, whose steps are averaged.
+        stat: A statistic of the members, as ``p90``.
+        anomaly: Whether a climatology is subtracted.
+        climatology: Its name or file; by default the bundled one.
+        climatology_period: First and last month or year of a climatology that is a series.
+        cmap: Name of a colour map.
+        vmin: Value of its first colour.
+        vmax: Value of its last colour.
+        no_relief: Whether maps are drawn without relief.
+        size: Width of the picture, cm.
+        dpi: Pixels an inch.
+        title: The first line of the picture, instead of the variable.
     """
 
     kind: str = ""
@@ -119,6 +81,31 @@ class PlotOptions(FileOptions):
     points: Path | None = None
     report: Path | None = None
     bbox: Box | None = None
+    season: str = ""
+    stat: str = ""
+    anomaly: bool = False
+    climatology: str = ""
+    climatology_period: tuple[str, str] | None = None
+    cmap: str = ""
+    vmin: float | None = None
+    vmax: float | None = None
+    no_relief: bool = False
+    size: float | None = None
+    dpi: int | None = None
+    title: str = ""
+
+    @property
+    def form(self) -> PageFormat:
+        """Return width and resolution of the page."""
+        default = PageFormat()
+        return PageFormat(
+            self.size / CM_PER_INCH if self.size else default.width, self.dpi or default.dpi
+        )
+
+    @property
+    def colours(self) -> ScaleChoice:
+        """Return what is chosen of the colours."""
+        return ScaleChoice(self.cmap, self.vmin, self.vmax)
 
 
 @dataclass(frozen=True)
@@ -134,6 +121,8 @@ class PlotVariable:
         full_array: The members, or a single field, with time if the file has it.
         statistics: Statistics of the ensemble in the file: mean, spread, p10 and so on.
         attrs: Attributes of the file.
+        bounds: Bounds of the steps, if the file has them.
+        reference: The climatology that is subtracted, empty for values themselves.
     """
 
     path: Path
@@ -144,6 +133,8 @@ class PlotVariable:
     full_array: xr.DataArray
     statistics: Mapping[str, xr.DataArray]
     attrs: Mapping[str, Any]
+    bounds: xr.DataArray | None = None
+    reference: str = ""
 
     @property
     def grid(self) -> Grid:
@@ -171,6 +162,25 @@ class PlotVariable:
         if self.count:
             return self.full_array.mean("realization", skipna=False, keep_attrs=True)
         return self.statistics.get("mean", self.full_array)
+
+    @property
+    def size(self) -> int:
+        """Return the size of the ensemble, also where only statistics are stored; 0 if unknown."""
+        stated = str(self.attrs.get("dpdm_members", ""))
+        return self.count or (int(stated) if self.statistics and stated.isdigit() else 0)
+
+    @property
+    def colour_kind(self) -> str:
+        """Return the quantity that decides the colours."""
+        stem, statistic = split_statistic(self.name)
+        if self.reference:
+            return "anomaly of tp" if stem == "tp" else "anomaly"
+        return "spread" if statistic == "spread" else stem
+
+    @property
+    def has_relief(self) -> bool:
+        """Return whether relief may be shaded over maps: not over spreads or anomalies."""
+        return self.colour_kind not in ("spread", "anomaly", "anomaly of tp")
 
     @property
     def spread(self) -> xr.DataArray | None:
@@ -262,7 +272,7 @@ def _make_variable(
     values = _convert_to_display(values, stored, difference)
     units = display_unit(stored)[0]
     units = difference_unit(units) if difference else units
-    return PlotVariable(path, name, title, stored, units, values, statistics, fields.attrs)
+    return PlotVariable(path, name, title, stored, units, values, statistics, fields.attrs, bounds)
 
 
 @cache
@@ -290,32 +300,6 @@ def _convert_to_display(array: xr.DataArray, stored: str, difference: bool) -> x
 def difference_unit(units: str) -> str:
     """Return the unit of a difference: K for degrees Celsius."""
     return "K" if units == "°C" else units
-
-
-def read_step(array: xr.DataArray, step: int, path: Path) -> xr.DataArray:
-    """Read one step and check its values."""
-    one = array.isel(time=step) if "time" in array.dims else array
-    loaded = one.compute()
-    check_values(xr.Dataset({"the field": loaded.drop_vars("time", errors="ignore")}), path)
-    return loaded
-
-
-def find_date(source: PlotVariable, date: str) -> tuple[int, str]:
-    """Return the step of a date and the date as text; 0 and an empty text without time."""
-    if "time" not in source.full_array.dims and not date:
-        return 0, ""
-    step = find_first_step(source.time, date, source.path)
-    return step, format_date(source.time[step], time_resolution(source.time))
-
-
-def find_matching_step(other: PlotVariable, source: PlotVariable, step: int) -> int:
-    """Return the step of another file with the date of a step of the first."""
-    if (
-        "time" not in source.full_array.dims
-        or other.full_array.sizes.get("time", 1) == 1 == (source.full_array.sizes["time"])
-    ):
-        return 0
-    return find_same_step(other.time, source.time[step], time_resolution(source.time), other.path)
 
 
 @dataclass(frozen=True)
@@ -353,7 +337,9 @@ class PlotData:
         """Return the title of the variable, and a line of further words."""
         title = self.source.title
         title = title if title == self.source.name else title[:1].upper() + title[1:]
-        return [title, ", ".join(word for word in more if word)]
+        if self.source.reference:
+            more = (f"anomaly from {self.source.reference}", *more)
+        return [self.options.title or title, ", ".join(word for word in more if word)]
 
     def need_truth(self, kind: str) -> PlotVariable:
         """Return the truth."""
@@ -369,7 +355,37 @@ def open_plot_data(path: Path, options: PlotOptions) -> PlotData:
         None if other is None else open_same_variable(other, source, options.missing)
         for other in (options.truth, options.coarse, options.background)
     )
+    if options.anomaly:
+        source = subtract_climatology(source, options)
+        truth, coarse = (
+            None if each is None else subtract_climatology(each, options)
+            for each in (truth, coarse)
+        )
     return PlotData(options, source, truth, coarse, background)
+
+
+def subtract_climatology(variable: PlotVariable, options: PlotOptions) -> PlotVariable:
+    """Return the anomalies of a variable and of its statistics, lazily."""
+    stem, statistic = split_statistic(variable.name)
+    if statistic == "spread":
+        raise DpdmError(f"{variable.name} is a spread, which has no anomaly.", "Leave it out.")
+    request = ClimatologyRequest(
+        options.climatology, options.climatology_period, stem, options.missing
+    )
+    climate = request.open(variable.full_array, variable.bounds, variable.path)
+    stored = variable.file_units
+    states = climate.states.assign_attrs(source_units=stored)
+    normal = _convert_to_display(from_canonical(states, variable.bounds), stored, False)
+    return replace(
+        variable,
+        full_array=variable.full_array - normal,
+        statistics={
+            kind: array if kind == "spread" else array - normal
+            for kind, array in variable.statistics.items()
+        },
+        units=difference_unit(variable.units),
+        reference=climate.title,
+    )
 
 
 def shared_grid(source: PlotVariable, truth: PlotVariable | None) -> Grid:

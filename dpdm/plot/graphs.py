@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import calendar
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -18,15 +19,19 @@ from dpdm.plot.data import PlotData, PlotVariable, cut_field, shared_grid
 from dpdm.plot.locations import PlotPoint, find_point, read_point_values
 from dpdm.plot.page import (
     CENTRE_STYLE,
+    FONT_SIZE,
+    MIN_BAND_MEMBERS,
     PAGE_MARGIN,
-    PAGE_WIDTH,
     PERCENTILE_BANDS,
     TRUTH_STYLE,
     Page,
     dates,
+    text_width,
 )
 
 HIGH, LEFT, BELOW = 2.2, 0.72, 0.6  # inches: height of a graph, margins for its labels
+LEGEND_LINE, LEGEND_MARK = 0.24, 0.42  # inches: a line of the legend, the mark and gap of an entry
+MAX_LEGEND_COLUMNS = 3
 STORED_BANDS = (
     ("p5", "p95", "90%", "0.85"),
     ("p10", "p90", "80%", "0.8"),
@@ -35,19 +40,43 @@ STORED_BANDS = (
 COARSE_STYLE = dict(color="black", linewidth=1.0, linestyle=":", zorder=4)
 
 
-def make_graph(heading: list[str], footer: str, legend: int = 1) -> tuple[Page, Any]:
-    """Lay out a page with one graph and a legend of ``legend`` lines below it."""
-    room = HIGH + BELOW + 0.24 * legend
-    page = Page(heading, [PAGE_MARGIN, room], footer)
-    axes = page.axes(1, LEFT, PAGE_WIDTH - LEFT - 2 * PAGE_MARGIN, HIGH)
+def make_graph(data: PlotData, words: str, labels: Sequence[str]) -> tuple[Page, Any]:
+    """Lay out a page with one graph and a legend of some labels below it."""
+    form = data.options.form
+    lines = -(-len(labels) // legend_columns(labels, form.width))
+    room = HIGH + BELOW + LEGEND_LINE * lines
+    page = Page(data.heading(words), [PAGE_MARGIN, room], data.footer, form)
+    axes = page.axes(1, LEFT, form.width - LEFT - 2 * PAGE_MARGIN, HIGH)
     axes.spines[["top", "right"]].set_visible(False)
     return page, axes
 
 
-def add_legend(axes: Any, columns: int = 3) -> None:
-    """Add the legend below the graph."""
+def widen_left(axes: Any) -> None:
+    """Move the left edge of a graph so that the labels of its vertical axis are on the page."""
+    short = PAGE_MARGIN / 2 - axes.yaxis.get_tightbbox().x0 / axes.figure.dpi
+    if short > 0:
+        place, share = axes.get_position(), short / axes.figure.get_figwidth()
+        axes.set_position((place.x0 + share, place.y0, place.width - share, place.height))
+
+
+def legend_columns(labels: Sequence[str], width: float) -> int:
+    """Return the number of columns of a legend that fit a page, filled column by column."""
+    widths = [text_width(label, FONT_SIZE) / 72 + LEGEND_MARK for label in labels]
+    for columns in range(min(MAX_LEGEND_COLUMNS, len(labels)), 1, -1):
+        used = [max(column) for column in np.array_split(widths, columns)]
+        if sum(used) <= width - 2 * PAGE_MARGIN:
+            return columns
+    return 1
+
+
+def add_legend(axes: Any) -> None:
+    """Add the legend below the graph, whose vertical axis is given the room that it needs."""
+    widen_left(axes)
+    labels = axes.get_legend_handles_labels()[1]
+    columns = legend_columns(labels, axes.figure.get_figwidth())
     lower = -(BELOW + 0.02) / HIGH
-    left = -(LEFT - PAGE_MARGIN) / (PAGE_WIDTH - LEFT - 2 * PAGE_MARGIN)
+    place, width = axes.get_position(), axes.figure.get_figwidth()
+    left = (PAGE_MARGIN / width - place.x0) / place.width
     axes.legend(
         loc="upper left", bbox_to_anchor=(left, lower), ncols=columns, frameon=False,
         handlelength=1.2, handletextpad=0.4, columnspacing=0.9, borderaxespad=0.0, borderpad=0.0,
@@ -88,7 +117,9 @@ def draw_series(data: PlotData) -> Page:
     if len(when) < 2:
         raise DpdmError(f"{source.path} has one time, no series.", "Draw a map with --kind map.")
     point = find_point(data.options.at, data.options.points, source.grid, source.path)
-    page, axes = make_graph(data.heading(point.label), data.footer, 2)
+    bands = [band.label for band in fan_bands(source)]
+    labels = [*bands, fan_centre(source), *["coarse"] * bool(data.coarse)]
+    page, axes = make_graph(data, point.label, labels + ["truth"] * bool(data.truth))
     draw_fan(axes, when, source, point)
     for other, label, style in (
         (data.coarse, "coarse", COARSE_STYLE),
@@ -111,28 +142,58 @@ def draw_series(data: PlotData) -> Page:
     return page
 
 
+class Band(NamedTuple):
+    """A band of an ensemble.
+
+    Attributes:
+        label: What it holds.
+        ends: Lower and upper percentile, or the names of stored statistics.
+        grey: Its grey.
+    """
+
+    label: str
+    ends: tuple[Any, Any]
+    grey: str
+
+
+def fan_bands(source: PlotVariable) -> list[Band]:
+    """Return the bands of an ensemble; of few members the range, which claims no percentage."""
+    few = 0 < source.size < MIN_BAND_MEMBERS
+    if source.count > 1 and few:
+        return [Band(f"range of {source.count} members", (0, 100), "0.8")]
+    if source.count > 1:
+        return [
+            Band(f"{share} of {source.count}", (low, high), grey)
+            for share, (low, high, grey) in PERCENTILE_BANDS.items()
+        ]
+    return [
+        Band(f"{low}-{high} of {source.size} members" if few else share, (low, high), grey)
+        for low, high, share, grey in STORED_BANDS
+        if low in source.statistics and high in source.statistics
+    ]
+
+
+def fan_centre(source: PlotVariable) -> str:
+    """Return the label of the line within the bands."""
+    return "median" if source.count > 1 else source.mean_label
+
+
 def draw_fan(axes: Any, when: list[Any], source: PlotVariable, point: PlotPoint) -> None:
     """Draw median and percentile bands of the members, or the statistics in the file."""
     if source.count > 1:
-        values = read_point_values(
-            source.members.transpose("realization", "time", ...), point, source.path
+        members = source.members.transpose("realization", "time", ...)
+        values = read_point_values(members, point, source.path)
+        centre = np.nanmedian(values, axis=0)
+    else:
+        centre = read_point_values(source.mean, point, source.path)
+    for label, ends, grey in fan_bands(source):
+        edges = (
+            np.nanpercentile(values, ends, axis=0)
+            if source.count > 1
+            else [read_point_values(source.statistics[end], point, source.path) for end in ends]
         )
-        for label, (low, high, grey) in PERCENTILE_BANDS.items():
-            edges = np.nanpercentile(values, (low, high), axis=0)
-            axes.fill_between(when, *edges, color=grey, linewidth=0, label=label)
-        axes.plot(when, np.nanmedian(values, axis=0), label="median", **CENTRE_STYLE)
-        return
-    stored = source.statistics
-    for lower, upper, label, grey in STORED_BANDS:
-        if lower in stored and upper in stored:
-            ends = [read_point_values(stored[name], point, source.path) for name in (lower, upper)]
-            axes.fill_between(when, *ends, color=grey, linewidth=0, label=label)
-    axes.plot(
-        when,
-        read_point_values(source.mean, point, source.path),
-        label=source.mean_label,
-        **CENTRE_STYLE,
-    )
+        axes.fill_between(when, *edges, color=grey, linewidth=0, label=label)
+    axes.plot(when, centre, label=fan_centre(source), **CENTRE_STYLE)
 
 
 def draw_ranks(data: PlotData) -> Page:
@@ -144,7 +205,7 @@ def draw_ranks(data: PlotData) -> Page:
     forecast, true = (fields["field"] for fields in both.values())
     share: Array = 100 * rank_histogram(forecast, true, area_weights(true)).mean("time").values
     words = f"rank of the truth, {_period_text(true)}"
-    page, axes = make_graph(data.heading(words), data.footer)
+    page, axes = make_graph(data, words, ["calibrated"])
     axes.bar(np.arange(share.size), share, color="0.6", edgecolor="black", linewidth=0.6, width=1)
     axes.axhline(100 / share.size, color="black", linewidth=1, linestyle="--", label="calibrated")
     axes.set_xlabel(f"members below the truth, of {source.count}")
@@ -167,7 +228,9 @@ def draw_spectrum(data: PlotData) -> Page:
     """Draw the spectra of members, mean, truth and coarse field."""
     source, truth = data.source, data.truth
     grid = shared_grid(source, truth)
-    page, axes = make_graph(data.heading("variance at each scale"), data.footer, 2)
+    labels = ["members"] * (source.count > 1) + [source.mean_label]
+    labels += ["truth"] * bool(truth) + ["coarse, lerp"] * bool(data.coarse)
+    page, axes = make_graph(data, "variance at each scale", labels)
     if source.count > 1:
         members = mean_spectrum(cut_field(grid, source.members, "forecast"))
         axes.plot(*members, color="0.6", linewidth=3, label="members")
@@ -188,7 +251,7 @@ def draw_spectrum(data: PlotData) -> Page:
     axes.invert_xaxis()
     axes.set_xlabel(f"wavelength, cells of {grid.spacing[0]:.3g}°")
     axes.set_ylabel(f"variance, ({source.units.replace('°C', 'K')})²", parse_math=False)
-    add_legend(axes, 2)
+    add_legend(axes)
     return page
 
 

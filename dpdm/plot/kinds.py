@@ -28,20 +28,15 @@ from scipy import stats
 
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Array, Grid
-from dpdm.fields.level_names import split_statistic
 from dpdm.observations.collocation import footprints_in_domain, wrap_longitudes
 from dpdm.observations.status import ObsStatus
-from dpdm.plot.data import (
-    PlotData,
-    PlotVariable,
-    difference_unit,
-    find_date,
-    find_matching_step,
-    read_step,
-)
+from dpdm.plot.data import PlotData, PlotVariable, difference_unit
 from dpdm.plot.map_axes import MapPanel, draw_atlas, layout_sheet
-from dpdm.plot.page import ColourScale, Page, ccrs, make_colour_scale
+from dpdm.plot.page import Page, ccrs
 from dpdm.plot.projection import ProjectedGrid, sample_nearest
+from dpdm.plot.scales import ColourScale, make_colour_scale
+from dpdm.plot.statistics import read_spread, read_statistic, spread_word
+from dpdm.plot.steps import StepChoice, find_date, find_matching_step, read_steps, select_steps
 from dpdm.system import read_text
 
 MIN_YEARS = 4  # years
@@ -123,87 +118,77 @@ STATUS_MARKERS = {
 
 @dataclass(frozen=True)
 class DateFields:
-    """The fields of one date.
+    """The fields of one date or season.
 
     Attributes:
-        step: The step of the field.
-        date: Its date as text.
+        choice: The steps of the field.
         fields: Available fields by title: coarse, mean, truth.
         spread: The ensemble standard deviation, if available.
     """
 
-    step: int
-    date: str
+    choice: StepChoice
     fields: dict[str, xr.DataArray]
     spread: xr.DataArray | None
 
 
 def read_date_fields(data: PlotData) -> DateFields:
-    """Read the fields of the selected date."""
-    source = data.source
-    step, date = find_date(source, data.options.time)
+    """Read the fields of the selected steps."""
+    source, options = data.source, data.options
+    choice = select_steps(source, options.time, options.season)
     fields = {}
     if data.coarse:
-        fields["coarse"] = _matching_fields(data.coarse, source, step)
-    fields[source.mean_label] = read_step(source.mean, step, source.path)
+        fields["coarse"] = _matching_fields(data.coarse, source, choice)
+    fields[source.mean_label] = read_steps(source.mean, choice.steps, source.path)
     if data.truth:
-        fields["truth"] = _matching_fields(data.truth, source, step)
-    spread = source.spread
-    return DateFields(
-        step,
-        date,
-        fields,
-        None if spread is None else read_step(spread, step, source.path),
-    )
+        fields["truth"] = _matching_fields(data.truth, source, choice)
+    return DateFields(choice, fields, read_spread(source, choice.steps))
 
 
-def _matching_fields(other: PlotVariable, source: PlotVariable, step: int) -> xr.DataArray:
-    """Read the mean of another file at the date of a step."""
-    return read_step(other.mean, find_matching_step(other, source, step), other.path)
+def _matching_fields(
+    other: PlotVariable, source: PlotVariable, choice: StepChoice
+) -> xr.DataArray:
+    """Read the mean of another file at the dates of some steps."""
+    steps = [find_matching_step(other, source, step) for step in choice.steps]
+    return read_steps(other.mean, steps, other.path)
 
 
 def draw_field(data: PlotData) -> Page:
-    """Draw one field, of an ensemble the mean."""
-    now, source = read_date_fields(data), data.source
-    field = now.fields[source.mean_label]
-    sheet = layout_sheet(field, 1)
-    values = sample_nearest(sheet, field)
-    panel = MapPanel("", values, make_colour_scale(colour_quantity(source.name), [values]))
-    label = "" if source.mean_label == "field" else f"ensemble {source.mean_label}"
-    label = label.replace("ensemble one member", "one member")
-    return draw_atlas(data.heading(label, now.date), [panel], sheet, data.footer, [source.units])
-
-
-def colour_quantity(name: str) -> str:
-    """Return the quantity that decides the colours of a variable.
-
-    Example:
-        >>> colour_quantity("t2m_spread"), colour_quantity("tp_p90"), colour_quantity("t2m")
-        ('spread', 'tp', 't2m')
-    """
-    stem, statistic = split_statistic(name)
-    return "spread" if statistic == "spread" else stem
+    """Draw one field: the mean of an ensemble, or another statistic of it."""
+    source, options = data.source, data.options
+    choice = select_steps(source, options.time, options.season)
+    shown = read_statistic(source, choice.steps, options.stat)
+    sheet = layout_sheet(shown.field, 1, options.form)
+    values = sample_nearest(sheet, shown.field)
+    scale = make_colour_scale(shown.colour_kind, [values], options.colours)
+    relief = source.has_relief and shown.has_relief and not options.no_relief
+    panel = MapPanel("", values, scale, relief=relief)
+    heading = data.heading(shown.label, choice.label)
+    return draw_atlas(heading, [panel], sheet, data.footer, [shown.units], options.form)
 
 
 def draw_comparison(data: PlotData) -> Page:
     """Draw coarse field, mean and truth on one scale, and the spread on its own."""
-    now, source = read_date_fields(data), data.source
+    now, source, options = read_date_fields(data), data.source, data.options
     if len(now.fields) + (now.spread is not None) < 2:
         raise DpdmError(
             f"There is nothing to compare {source.path} with: it has no spread.",
             "Add --truth TRUTH.nc or --coarse COARSE.nc, or draw --kind map.",
         )
-    sheet = layout_sheet(now.fields[source.mean_label], 2)
+    count = len(now.fields) + (now.spread is not None)
+    sheet = layout_sheet(now.fields[source.mean_label], count, options.form)
     values = {title: sample_nearest(sheet, field) for title, field in now.fields.items()}
     check_not_empty(values, source.path)
-    shared = make_colour_scale(source.name, list(values.values()))
-    panels = [MapPanel(title, field, shared) for title, field in values.items()]
+    shared = make_colour_scale(source.colour_kind, list(values.values()), options.colours)
+    relief = source.has_relief and not options.no_relief
+    panels = [MapPanel(title, field, shared, relief=relief) for title, field in values.items()]
     units = [source.units]
     if now.spread is not None:
         spread = sample_nearest(sheet, now.spread)
-        panels.append(MapPanel("spread", spread, make_colour_scale("spread", [spread])))
-        units.append(f"spread, {difference_unit(source.units)}")
-    return draw_atlas(data.heading(now.date), panels, sheet, data.footer, units)
+        word = spread_word(source, now.choice.steps)
+        panels.append(MapPanel(word, spread, make_colour_scale("spread", [spread])))
+        units.append(f"{word}, {difference_unit(source.units)}")
+    heading = data.heading(now.choice.label)
+    return draw_atlas(heading, panels, sheet, data.footer, units, options.form)
 
 
 def check_not_empty(values: Mapping[str, Array], path: Path) -> None:
@@ -218,38 +203,35 @@ def check_not_empty(values: Mapping[str, Array], path: Path) -> None:
 
 def draw_members(data: PlotData) -> Page:
     """Draw the first members on one scale."""
-    source = data.source
-    step, date = find_date(source, data.options.time)
-    members = read_step(source.members.isel(realization=slice(MAX_MEMBER_MAPS)), step, source.path)
-    sheet = layout_sheet(members, 2)
-    values = [
-        sample_nearest(sheet, members.isel(realization=i))
-        for i in range(members.sizes["realization"])
+    source, options = data.source, data.options
+    choice = select_steps(source, options.time, options.season)
+    first = source.members.isel(realization=slice(MAX_MEMBER_MAPS))
+    members = read_steps(first, choice.steps, source.path)
+    count = members.sizes["realization"]
+    sheet = layout_sheet(members, count, options.form)
+    values = [sample_nearest(sheet, members.isel(realization=i)) for i in range(count)]
+    shared = make_colour_scale(source.colour_kind, values, options.colours)
+    names = members["realization"].values if "realization" in members.coords else range(count)
+    relief = source.has_relief and not options.no_relief
+    panels = [
+        MapPanel(f"member {n}", v, shared, relief=relief)
+        for n, v in zip(names, values, strict=True)
     ]
-    shared = make_colour_scale(source.name, values)
-    names = (
-        members["realization"].values if "realization" in members.coords else range(len(values))
-    )
-    panels = [MapPanel(f"member {n}", v, shared) for n, v in zip(names, values, strict=True)]
-    label = f"{len(values)} of {source.count} members" if source.count > MAX_MEMBER_MAPS else ""
-    return draw_atlas(data.heading(label, date), panels, sheet, data.footer, [source.units])
+    label = f"{count} of {source.count} members" if source.count > MAX_MEMBER_MAPS else ""
+    heading = data.heading(label, choice.label)
+    return draw_atlas(heading, panels, sheet, data.footer, [source.units], options.form)
 
 
 def draw_spread(data: PlotData) -> Page:
     """Draw the standard deviation over the members."""
-    source = data.source
-    step, date = find_date(source, data.options.time)
-    if source.spread is None:
-        raise DpdmError(
-            f"{source.path} has no spread of {source.name}, and fewer than two members.",
-            "Downscale with --members 2 or more, or draw --kind map.",
-        )
-    field = read_step(source.spread, step, source.path)
-    sheet = layout_sheet(field, 1)
-    values = sample_nearest(sheet, field)
-    panel = MapPanel("", values, make_colour_scale("spread", [values]))
-    units = [difference_unit(source.units)]
-    return draw_atlas(data.heading("ensemble spread", date), [panel], sheet, data.footer, units)
+    source, options = data.source, data.options
+    choice = select_steps(source, options.time, options.season)
+    shown = read_statistic(source, choice.steps, "spread")
+    sheet = layout_sheet(shown.field, 1, options.form)
+    values = sample_nearest(sheet, shown.field)
+    panel = MapPanel("", values, make_colour_scale("spread", [values], options.colours))
+    heading = data.heading(shown.label, choice.label)
+    return draw_atlas(heading, [panel], sheet, data.footer, [shown.units], options.form)
 
 
 def draw_trend(data: PlotData) -> Page:
@@ -257,13 +239,15 @@ def draw_trend(data: PlotData) -> Page:
     source = data.source
     source.time  # noqa: B018  (raises without a time axis)
     trend = fit_trend(annual_means(source.mean, source.path))
-    sheet = layout_sheet(trend.slope, 1)
+    form = data.options.form
+    sheet = layout_sheet(trend.slope, 1, form)
     values, p = sample_nearest(sheet, trend.slope), sample_nearest(sheet, trend.p)
     overlay = partial(hatch_insignificant, sheet, p)
-    panel = MapPanel("", values, make_colour_scale("trend", [values]), overlay)
+    scale = make_colour_scale("trend", [values], data.options.colours)
+    panel = MapPanel("", values, scale, overlay)
     heading = data.heading(f"trend {trend.first} to {trend.last}", "hatched: not significant (5%)")
     units = [f"{difference_unit(source.units)} per decade"]
-    return draw_atlas(heading, [panel], sheet, data.footer, units)
+    return draw_atlas(heading, [panel], sheet, data.footer, units, form)
 
 
 def hatch_insignificant(sheet: ProjectedGrid, p: Array, axes: Any) -> None:
@@ -289,16 +273,17 @@ def draw_misfits(data: PlotData) -> Page:
     source = data.source
     step, date = find_date(source, data.options.time)
     rows = select_report_rows(data.options.report, source.name, step, date, source.grid)
-    sheet = layout_sheet(source.full_array, 2)
+    sheet = layout_sheet(source.full_array, 2, data.options.form)
     blank = np.full(sheet.lat.shape, np.nan)
     both = [rows[name].to_numpy(float) * _display_factor(source.units) for name in MISFIT_LABELS]
-    shared = make_colour_scale("difference", both)
+    shared = make_colour_scale("difference", both, data.options.colours)
     panels = [
         MapPanel(
             f"{name}, rms {rms(misfit):.2g}",
             blank,
             shared,
             partial(draw_station_misfits, rows, misfit, shared),
+            relief=not data.options.no_relief,
         )
         for name, misfit in zip(MISFIT_LABELS.values(), both, strict=True)
     ]
@@ -306,7 +291,7 @@ def draw_misfits(data: PlotData) -> Page:
     scored = (rows["status"] == ObsStatus.VERIFICATION).any()
     markers = "circles: assimilated" if scored else "squares: withheld"
     legend = f"{difference_unit(source.units)}; {markers}"
-    return draw_atlas(heading, panels, sheet, data.footer, [legend])
+    return draw_atlas(heading, panels, sheet, data.footer, [legend], data.options.form)
 
 
 MISFIT_LABELS = {"innovation": "prior", "residual": "analysis"}

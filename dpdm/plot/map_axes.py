@@ -1,8 +1,9 @@
-"""Draw maps with relief, coastlines, graticule and colour bars."""
+"""Lay out and draw maps with relief, coastlines, graticule and colour bars."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import as_file, files
 from typing import Any, NamedTuple
@@ -14,26 +15,21 @@ from scipy import ndimage
 
 from dpdm.fields.grid import Array, grid_of
 from dpdm.fields.statics import read_bundled_statics
+from dpdm.plot.graticule import draw_labels, graticule, label_room, place_labels
 from dpdm.plot.page import (
+    FONT_SIZE,
     LINE_HEIGHT,
-    PAGE_DPI,
     PAGE_MARGIN,
-    PAGE_WIDTH,
-    ColourScale,
     Outline,
     Page,
+    PageFormat,
     ccrs,
     collections,
     mpl,
+    wrap_text,
 )
-from dpdm.plot.projection import (
-    ProjectedGrid,
-    domain_edges,
-    project_grid,
-    project_places,
-    sample_spline,
-    wrap_longitude,
-)
+from dpdm.plot.projection import ProjectedGrid, project_grid, sample_spline, wrap_longitude
+from dpdm.plot.scales import ColourScale, bar_ticks
 
 COAST_UNITS = 100.0  # stored integers per degree
 MAX_SEGMENT = 0.25  # of the sheet's larger side; longer segments cross the edge of the map
@@ -79,12 +75,10 @@ def points_near_sheet(xy: Array, sheet: ProjectedGrid) -> NDArray[np.bool_]:
 
 
 MAP_GAP = 0.12  # inches between panels
-LABEL_ROOM = 0.5, 0.24  # inches left of a map and below it, for degrees
+COLUMN_WIDTH = 2.0  # inches, minimum of a map where a page has more than two in a row
 BAR, BAR_ENDS = 0.12, 0.25  # inches: height of a colour bar, margin at either end
-BAR_ROW = BAR + 3 * PAGE_MARGIN + 2 * LINE_HEIGHT
+BAR_BLOCK = BAR + 2 * PAGE_MARGIN + LINE_HEIGHT  # inches: a bar with its values, without its unit
 RELIEF_SHADE = 0.2  # opacity of the darkest shade
-DEGREE_STEPS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0)  # degrees
-LABEL_MARGIN = 0.06  # of the map's width, without labels at the right
 CONTOUR_SMOOTHING = 0.01  # of the map's width, scale of the smoothing before contouring
 
 
@@ -96,22 +90,96 @@ class MapPanel(NamedTuple):
         values: The field at the pixels.
         colour_scale: Its colours.
         overlay: Draws further elements on the map.
+        relief: Whether relief is shaded over the field.
     """
 
     title: str
     values: Array
     colour_scale: ColourScale
     overlay: Callable[[Any], None] | None = None
+    relief: bool = False
 
 
-def layout_sheet(field: xr.DataArray, columns: int) -> ProjectedGrid:
-    """Return the sheet of a field for a page with maps in columns."""
-    return project_grid(grid_of(field), round(PAGE_DPI * map_width(columns, 0.0)))
+def layout_sheet(field: xr.DataArray, count: int, form: PageFormat) -> ProjectedGrid:
+    """Return the sheet of a field for a page with a number of maps."""
+    width = map_width(form, choose_columns(count, form), 0.0)
+    return project_grid(grid_of(field), round(form.dpi * width))
 
 
-def map_width(columns: int, left: float) -> float:
-    """Return the width of a map, with a margin at its left (inches)."""
-    return (PAGE_WIDTH - 2 * PAGE_MARGIN - left - MAP_GAP * (columns - 1)) / columns
+def choose_columns(count: int, form: PageFormat) -> int:
+    """Return the number of maps in a row that leaves the fewest places empty.
+
+    Example:
+        >>> [choose_columns(count, PageFormat()) for count in (1, 2, 3, 6)]
+        [1, 2, 2, 2]
+        >>> [choose_columns(count, PageFormat(7.0)) for count in (3, 4, 5)]
+        [3, 2, 3]
+    """
+    most = min(count, max(2, int(form.width / COLUMN_WIDTH)))
+    return min(range(most, min(most, 2) - 1, -1), key=lambda columns: -count % columns)
+
+
+def map_width(form: PageFormat, columns: int, left: float) -> float:
+    """Return the width of a map, with a margin at the left of all (inches)."""
+    return (form.width - 2 * PAGE_MARGIN - left - MAP_GAP * (columns - 1)) / columns
+
+
+@dataclass(frozen=True)
+class AtlasLayout:
+    """The places of maps on a page, in inches.
+
+    Attributes:
+        count: Number of maps.
+        columns: Maps in a row.
+        left: Room for latitudes at the left.
+        width: Width of a map.
+        height: Height of a map.
+        title: Room for the titles.
+        below: Room for longitudes.
+        bars: Heights of the colour bars with their labels.
+    """
+
+    count: int
+    columns: int
+    left: float
+    width: float
+    height: float
+    title: float
+    below: float
+    bars: tuple[float, ...]
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows of maps."""
+        return -(-self.count // self.columns)
+
+    @property
+    def row_heights(self) -> list[float]:
+        """Return the heights of the rows of maps, with longitudes where no map lies below."""
+        rows = [range(self.count)[i * self.columns :][: self.columns] for i in range(self.rows)]
+        rooms = [self.below * any(map(self.is_lowest, row)) for row in rows]
+        return [self.title + self.height + room + PAGE_MARGIN for room in rooms]
+
+    @property
+    def bars_in_grid(self) -> bool:
+        """Return whether the colour bars fit the empty place of the last row."""
+        return self.count % self.columns > 0 and sum(self.bars) <= (
+            self.title + self.height + self.below + PAGE_MARGIN
+        )
+
+    def left_of(self, number: int) -> float:
+        """Return the left edge of a map; of a last row that is not full, in the middle."""
+        row, column = divmod(number, self.columns)
+        last = row == self.rows - 1 and not self.bars_in_grid
+        empty = -self.count % self.columns if last else 0
+        return PAGE_MARGIN + self.left + (self.width + MAP_GAP) * (column + empty / 2)
+
+    def is_lowest(self, number: int) -> bool:
+        """Return whether no map lies below another."""
+        return number + self.columns >= self.count or (
+            not self.bars_in_grid
+            and (number // self.columns == self.rows - 2 and self.count % self.columns > 0)
+        )
 
 
 def draw_atlas(
@@ -120,8 +188,9 @@ def draw_atlas(
     sheet: ProjectedGrid,
     footer: str,
     units: Sequence[str],
+    form: PageFormat,
 ) -> Page:
-    """Draw maps, at most two to a row, with a bar for each colour scale.
+    """Draw maps, two or more to a row, with a bar for each colour scale.
 
     Args:
         heading: Lines above the maps.
@@ -129,38 +198,72 @@ def draw_atlas(
         sheet: Projection and pixels of the maps.
         footer: Provenance of the picture.
         units: Labels of the colour bars, in order of appearance.
+        form: Width and resolution of the page.
     """
-    columns = min(2, len(panels))
-    labelled = columns == 1 and not (sheet.is_global or sheet.is_polar_cap)
-    left, below = LABEL_ROOM if labelled else (0.0, 0.0)
-    width = map_width(columns, left)
-    title = LINE_HEIGHT if panels[0].title else 0.0
-    height = width * sheet.aspect
-    rows = [title + height + below + PAGE_MARGIN] * -(-len(panels) // columns)
-    page = Page(heading, [PAGE_MARGIN, *rows, BAR_ROW], footer)
+    scales = list({id(panel.colour_scale): panel.colour_scale for panel in panels}.values())
+    columns = choose_columns(len(panels), form)
+    left = label_room(sheet)
+    width = map_width(form, columns, left)
+    labels = place_labels(sheet, width, MAP_GAP / 2 if columns > 1 else PAGE_MARGIN)
+    across = (form.width - 2 * PAGE_MARGIN) / len(scales)
+    texts = [wrap_text(unit, FONT_SIZE, across) for unit in units]
+    layout = AtlasLayout(
+        len(panels), columns, left, width, width * sheet.aspect,
+        LINE_HEIGHT if panels[0].title else 0.0, labels.below,
+        tuple(BAR_BLOCK + LINE_HEIGHT * len(lines) for lines in texts),
+    )  # fmt: skip
+    rows = layout.row_heights
+    rows += [] if layout.bars_in_grid else [max(layout.bars) + PAGE_MARGIN]
+    page = Page(heading, [PAGE_MARGIN, *rows], footer, form)
     for number, panel in enumerate(panels):
-        row, column = divmod(number, columns)
-        position = PAGE_MARGIN + left + (width + MAP_GAP) * column
-        axes = page.axes(1 + row, position, width, height, title, projection=sheet.crs)
-        draw_map(axes, panel, sheet, labelled)
-    draw_colour_bars(page, 1 + len(rows), [panel.colour_scale for panel in panels], units)
+        place = layout.left_of(number), layout.width, layout.height, layout.title
+        axes = page.axes(1 + number // columns, *place, projection=sheet.crs)
+        draw_map(axes, panel, sheet)
+        first = number % columns == 0
+        draw_labels(axes, labels, sides=first, bottom=layout.is_lowest(number))
+    for bar, scale, lines in zip(bar_places(layout, form), scales, texts, strict=True):
+        draw_colour_bar(page, bar, scale, "\n".join(lines))
     return page
 
 
-def draw_colour_bars(
-    page: Page, row: int, scales: Sequence[ColourScale], units: Sequence[str]
-) -> None:
-    """Draw the bars of the distinct colour scales side by side."""
-    distinct = list({id(scale): scale for scale in scales}.values())
-    room = (PAGE_WIDTH - 2 * PAGE_MARGIN) / len(distinct)
-    for number, (scale, unit) in enumerate(zip(distinct, units, strict=True)):
-        left = PAGE_MARGIN + room * number + BAR_ENDS
-        draw_colour_bar(
-            page, page.axes(row, left, room - 2 * BAR_ENDS, BAR, PAGE_MARGIN), scale, unit
+class BarPlace(NamedTuple):
+    """The place of a colour bar on a page.
+
+    Attributes:
+        row: Row of the page.
+        left: Left edge, inches.
+        length: Length, inches.
+        down: Inches from the top of the row.
+    """
+
+    row: int
+    left: float
+    length: float
+    down: float
+
+
+def bar_places(layout: AtlasLayout, form: PageFormat) -> list[BarPlace]:
+    """Return the places of the bars: in the empty place of the last row, or side by side below."""
+    count = len(layout.bars)
+    if layout.bars_in_grid:
+        free = layout.count % layout.columns
+        left = PAGE_MARGIN + layout.left + (layout.width + MAP_GAP) * free
+        room = form.width - PAGE_MARGIN - left
+        spare = (layout.row_heights[-1] - sum(layout.bars)) / (count + 1)
+        downs = [spare * (i + 1) + sum(layout.bars[:i]) for i in range(count)]
+        return [
+            BarPlace(layout.rows, left + BAR_ENDS, room - 2 * BAR_ENDS, down) for down in downs
+        ]
+    room = (form.width - 2 * PAGE_MARGIN) / count
+    return [
+        BarPlace(
+            1 + layout.rows, PAGE_MARGIN + room * i + BAR_ENDS, room - 2 * BAR_ENDS, PAGE_MARGIN
         )
+        for i in range(count)
+    ]
 
 
-def draw_map(axes: Any, panel: MapPanel, sheet: ProjectedGrid, labels: bool) -> None:
+def draw_map(axes: Any, panel: MapPanel, sheet: ProjectedGrid) -> None:
     """Draw one map."""
     frame_map(axes, sheet)
     scale = panel.colour_scale
@@ -168,13 +271,14 @@ def draw_map(axes: Any, panel: MapPanel, sheet: ProjectedGrid, labels: bool) -> 
         panel.values, extent=sheet.extent, origin="upper", cmap=scale.colours, norm=scale.norm,
         interpolation="none", transform=sheet.crs, zorder=1,
     )  # fmt: skip
-    shade_relief(axes, sheet, np.isfinite(panel.values))
+    if panel.relief:
+        shade_relief(axes, sheet, np.isfinite(panel.values))
     if scale.signed:
         draw_contours(axes, panel.values, scale, sheet)
     axes.add_collection(
         collections.LineCollection(project_coast(sheet), colors="black", linewidths=0.5, zorder=4)
     )
-    draw_graticule(axes, sheet, labels)
+    draw_graticule(axes, sheet)
     if panel.overlay:
         panel.overlay(axes)
     if panel.title:
@@ -238,85 +342,20 @@ def smooth_values(values: Array, sheet: ProjectedGrid) -> Any:
     return np.ma.masked_where(~known, total / np.maximum(share, 1e-9))
 
 
-def draw_graticule(axes: Any, sheet: ProjectedGrid, labels: bool) -> None:
-    """Draw a few parallels and meridians, and label them if asked."""
-    lat, lon = graticule_steps(sheet.grid.lat_edges, 4), graticule_steps(sheet.grid.lon_edges, 4)
-    if sheet.is_global or sheet.is_polar_cap:
-        lat, lon = [-60.0, -30.0, 0.0, 30.0, 60.0], [60.0 * each for each in range(-3, 3)]
+def draw_graticule(axes: Any, sheet: ProjectedGrid) -> None:
+    """Draw a few parallels and meridians."""
+    parallels, meridians = graticule(sheet)
     axes.gridlines(
         crs=ccrs.PlateCarree(), linewidth=0.4, color="0.4", alpha=0.6, zorder=3,
-        xlocs=[wrap_longitude(each) for each in lon], ylocs=lat,
-    )  # fmt: skip
-    if labels:
-        west, _, south, _ = domain_edges(sheet.grid)
-        for each in lat:
-            draw_label(
-                axes, sheet, (west, each), format_degree(each, "NS"), (-4, 0), ("right", "center")
-            )
-        for each in lon:
-            draw_label(
-                axes,
-                sheet,
-                (each, south),
-                format_degree(wrap_longitude(each), "EW"),
-                (0, -4),
-                ("center", "top"),
-            )
-
-
-def format_degree(degree: float, sides: str) -> str:
-    """Format a latitude or longitude.
-
-    Example:
-        >>> format_degree(-20.0, "NS"), format_degree(180.0, "EW")
-        ('20°S', '180°')
-    """
-    side = "" if abs(degree) in (0, 180) else sides[degree < 0]
-    return f"{abs(degree):g}°{side}"
-
-
-def draw_label(
-    axes: Any,
-    sheet: ProjectedGrid,
-    position: tuple[float, float],
-    text: str,
-    offset: tuple[int, int],
-    alignment: tuple[str, str],
-) -> None:
-    """Write a label next to a longitude and latitude."""
-    xy = project_places(sheet.crs, sheet.grid, np.array([position[0]]), np.array([position[1]]))[0]
-    if xy[0] > sheet.extent[1] - LABEL_MARGIN * sheet.size[0]:
-        return  # half of the label would lie beyond the page
-    axes.annotate(
-        text, xy, offset, textcoords="offset points",
-        ha=alignment[0], va=alignment[1], annotation_clip=False,
+        xlocs=[wrap_longitude(each) for each in meridians], ylocs=parallels,
     )  # fmt: skip
 
 
-def graticule_steps(edges: Array, count: int) -> list[float]:
-    """Return at most ``count`` round degrees within the edges of an axis.
-
-    Example:
-        >>> graticule_steps(np.array([-30.0, 30.0]), 4)
-        [-20.0, 0.0, 20.0]
-    """
-    low, high = float(edges[0]), float(edges[-1])
-    for step in DEGREE_STEPS:
-        first, last = int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9))
-        if last - first < count:
-            break
-    return [step * each for each in range(first, last + 1)]
-
-
-def draw_colour_bar(page: Page, axes: Any, scale: ColourScale, unit: str) -> None:
+def draw_colour_bar(page: Page, place: BarPlace, scale: ColourScale, unit: str) -> None:
     """Draw the bar of a colour scale with its unit."""
+    axes = page.axes(place.row, place.left, place.length, BAR, place.down)
+    ticks = bar_ticks(scale, place.length, BAR_ENDS)
     mappable = mpl.cm.ScalarMappable(scale.norm, scale.colours)
-    bar = page.figure.colorbar(
-        mappable,
-        cax=axes,
-        orientation="horizontal",
-        extend=scale.extend,
-        ticks=scale.round_values(4),
-    )
-    bar.set_label(unit, parse_math=False)
-    bar.ax.tick_params(pad=2)
+    bar = page.figure.colorbar(mappable, cax=axes, orientation="horizontal", extend=scale.extend)
+    ticks.write(bar)
+    bar.set_label(f"{unit} {ticks.power}".strip(), parse_math=False)

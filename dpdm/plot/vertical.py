@@ -1,4 +1,4 @@
-"""Draw vertical profiles at a point or over an area, and vertical sections.
+"""Draw vertical profiles at a point or over an area, and gather what profiles and sections show.
 
 Pressure decreases upwards on a logarithmic axis. Without a date, values are means over all steps,
 errors and spreads root mean squares.
@@ -17,33 +17,19 @@ from dpdm.evaluate.alignment import match_times
 from dpdm.evaluate.scores import area_weights
 from dpdm.fields.grid import Array
 from dpdm.fields.levels import LEVEL_DIM
-from dpdm.plot.data import (
-    PlotData,
-    PlotVariable,
-    cut_field,
-    difference_unit,
-    find_date,
-    find_matching_step,
-    format_date,
-    shared_grid,
-    time_resolution,
-)
-from dpdm.plot.locations import PlotPoint, find_point, interpolate_parallel, interpolate_point
-from dpdm.plot.map_axes import format_degree, graticule_steps
+from dpdm.plot.data import PlotData, PlotVariable, cut_field, difference_unit, shared_grid
+from dpdm.plot.locations import PlotPoint, find_point, interpolate_point
 from dpdm.plot.page import (
     CENTRE_STYLE,
     LINE_HEIGHT,
+    MIN_BAND_MEMBERS,
     PAGE_MARGIN,
-    PAGE_WIDTH,
     PERCENTILE_BANDS,
     TRUTH_STYLE,
-    ColourScale,
     Page,
-    make_colour_scale,
-    mpl,
     ticker,
 )
-from dpdm.plot.projection import wrap_longitude
+from dpdm.plot.steps import find_date, find_matching_step, format_date, time_resolution
 
 Reduction = Callable[[xr.DataArray], xr.DataArray]  # of fields (..., lat, lon)
 HPA = 100.0
@@ -227,7 +213,6 @@ def selected_point(data: PlotData) -> PlotPoint | None:
 
 HIGH, LEFT, GAP, BELOW = 2.6, 0.76, 0.3, 0.5  # inches
 VALUES_SHARE = 0.6  # of the width, of the panel of values
-MAX_MEMBER_LINES = 10  # maximum of single members
 LEGEND_LINE_HEIGHT = 0.24  # inches a line of the legend
 BACKGROUND_STYLE = dict(color="black", linewidth=1.2, linestyle="--", zorder=3)
 SPREAD_STYLE = dict(color="0.6", linewidth=3.0, zorder=2)
@@ -239,10 +224,10 @@ def draw_profile(data: PlotData) -> Page:
     shown = gather_vertical(data, lambda a: interpolate_point(a, point) if point else a)
     label = point.label if point else "mean over the area"
     two = bool(shown.errors) or shown.spread is not None
-    room = PAGE_WIDTH - LEFT - 2 * PAGE_MARGIN
+    room = data.options.form.width - LEFT - 2 * PAGE_MARGIN
     left = VALUES_SHARE * (room - GAP) if two else room
     rows = [LINE_HEIGHT, HIGH + BELOW + 3 * LEGEND_LINE_HEIGHT]
-    page = Page(data.heading(label, shown.date), rows, data.footer)
+    page = Page(data.heading(label, shown.date), rows, data.footer, data.options.form)
     axes = page.axes(1, LEFT, left, HIGH)
     draw_values(axes, shown)
     panels = [axes]
@@ -275,9 +260,9 @@ def draw_values(axes: Any, shown: VerticalData) -> None:
 
 def draw_profile_members(axes: Any, members: Array, levels: Array) -> None:
     """Draw a few members (M, level) as thin lines, or many as percentile bands."""
-    if len(members) < MAX_MEMBER_LINES:
+    if len(members) < MIN_BAND_MEMBERS:
         for number, member in enumerate(members):
-            label = "members" if number == 0 else None
+            label = f"{len(members)} members" if number == 0 else None
             axes.plot(member, levels, color="0.6", linewidth=0.6, zorder=1, label=label)
         return
     for label, (low, high, grey) in PERCENTILE_BANDS.items():
@@ -304,145 +289,10 @@ def add_shared_legend(panels: list[Any]) -> None:
     pairs = [
         pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)
     ]
-    width = panels[0].get_position().width * PAGE_WIDTH
+    width = panels[0].get_position().width * panels[0].figure.get_figwidth()
     lower = -(BELOW + 0.02) / HIGH
     panels[0].legend(
         *zip(*pairs, strict=True), loc="upper left", ncols=2, frameon=False,
         bbox_to_anchor=((PAGE_MARGIN - LEFT) / width, lower), handlelength=1.4, handletextpad=0.4,
         columnspacing=0.9, borderaxespad=0.0, borderpad=0.0, labelspacing=0.3,
     )  # fmt: skip
-
-
-SECTION_HEIGHT, SECTION_LEFT, SECTION_GAP, SECTION_BELOW = 1.5, 0.76, 0.12, 0.28  # inches
-BAR, NUMBERS_WIDTH = 0.1, 0.52  # inches: width of a colour bar and of its labels
-
-
-class SectionPanel(NamedTuple):
-    """One panel of a section.
-
-    Attributes:
-        title: A short title and the unit.
-        values: Values (level, x).
-        colour_scale: Its colours.
-        has_contours: Whether contours are drawn.
-    """
-
-    title: str
-    values: xr.DataArray
-    colour_scale: ColourScale
-    has_contours: bool = True
-
-
-def draw_section(data: PlotData) -> Page:
-    """Draw zonal means of the mean, errors and spread, or their sections along a parallel."""
-    point = selected_point(data)
-    shown = gather_vertical(
-        data,
-        (lambda array: interpolate_parallel(array, point)) if point else (lambda array: array),
-    )
-    label = f"along {format_degree(point.lat, 'NS')}" if point else "zonal mean"
-    panels = section_panels(shown)
-    rows = [LINE_HEIGHT + SECTION_HEIGHT + SECTION_GAP] * len(panels)
-    page = Page(data.heading(label, shown.date), [PAGE_MARGIN, *rows, SECTION_BELOW], data.footer)
-    width = PAGE_WIDTH - SECTION_LEFT - SECTION_GAP - BAR - NUMBERS_WIDTH - PAGE_MARGIN
-    for number, each in enumerate(panels, 1):
-        axes = page.axes(number, SECTION_LEFT, width, SECTION_HEIGHT, LINE_HEIGHT)
-        draw_section_panel(axes, each)
-        label_sides(axes, each.values, number == len(panels))
-        axes.set_title(each.title, pad=3, parse_math=False)
-        draw_side_bar(
-            page,
-            page.axes(
-                number, SECTION_LEFT + width + SECTION_GAP, BAR, SECTION_HEIGHT, LINE_HEIGHT
-            ),
-            each.colour_scale,
-        )
-    return page
-
-
-def section_panels(shown: VerticalData) -> list[SectionPanel]:
-    """Return the panels: the mean, errors on one scale, and the spread."""
-    source, unit = shown.source, difference_unit(shown.source.units)
-    values = section_mean(shown.fields[source.mean_label])
-    errors = {title: section_mean(error) for title, error in shown.errors.items()}
-    panels = [
-        SectionPanel(
-            f"{source.mean_label}, {source.units}",
-            values,
-            make_colour_scale(source.name, [values.values]),
-        )
-    ]
-    if errors:
-        scale = make_colour_scale("difference", [error.values for error in errors.values()])
-        panels += [
-            SectionPanel(f"error of {t}, {unit}", error, scale) for t, error in errors.items()
-        ]
-    if shown.spread is not None:
-        spread = section_mean(shown.spread**2) ** 0.5
-        scale = make_colour_scale("spread", [spread.values])
-        panels.append(SectionPanel(f"spread, {unit}", spread, scale, has_contours=False))
-    return panels
-
-
-def section_mean(array: xr.DataArray) -> xr.DataArray:
-    """Return the time mean of zonal means (level, lat), or of a parallel (level, lon)."""
-    flat = mean_of_finite(array, "lon") if "lat" in array.dims else array
-    return mean_over_time(flat).transpose(LEVEL_DIM, ...).compute()
-
-
-def draw_section_panel(axes: Any, cut: SectionPanel) -> None:
-    """Draw the cells of a panel, and contours, dashed below zero."""
-    axes.set_facecolor("0.8")  # below ground
-    x, y = cut.values[cut.values.dims[1]].values, axis_heights(cut.values)
-    axes.pcolormesh(
-        section_edges(x), level_edges(cut.values), cut.values.values,
-        cmap=cut.colour_scale.colours, norm=cut.colour_scale.norm,
-        rasterized=True,
-    )  # fmt: skip
-    levels = [
-        v
-        for v in cut.colour_scale.round_values(8)
-        if v != 0 and cut.colour_scale.low < v < cut.colour_scale.high
-    ]
-    if cut.has_contours and levels and min(cut.values.shape) > 1:
-        axes.contour(x, y, cut.values.values, levels=levels, colors="0.2", linewidths=0.5)
-
-
-def section_edges(centres: Array) -> Array:
-    """Return the edges of cells around centres; the outermost are as wide as their neighbours."""
-    if len(centres) == 1:
-        return np.array([centres[0] - 0.5, centres[0] + 0.5])
-    middle = (centres[1:] + centres[:-1]) / 2
-    edges: Array = np.r_[2 * centres[0] - middle[0], middle, 2 * centres[-1] - middle[-1]]
-    return edges
-
-
-def level_edges(array: xr.DataArray) -> Array:
-    """Return the edges of levels, halfway on the axis, which is logarithmic in pressure."""
-    levels = axis_heights(array)
-    if array[LEVEL_DIM].attrs.get("units", "Pa") != "Pa":
-        return section_edges(levels)
-    edges: Array = np.exp(section_edges(np.log(levels)))
-    return edges
-
-
-def label_sides(axes: Any, array: xr.DataArray, last: bool) -> None:
-    """Label both axes, the horizontal one at the lowest panel only."""
-    orient_height_axis(axes, array, level_edges(array), SECTION_HEIGHT)
-    along = str(array.dims[1])
-    ends = section_edges(array[along].values)
-    steps = graticule_steps(ends, 4)
-    axes.xaxis.set_major_locator(ticker.FixedLocator(steps))
-    words = [
-        format_degree(wrap_longitude(each), "EW") if along == "lon" else format_degree(each, "NS")
-        for each in steps
-    ]
-    axes.xaxis.set_major_formatter(ticker.FixedFormatter(words))
-    axes.tick_params(labelbottom=last)
-
-
-def draw_side_bar(page: Page, axes: Any, scale: ColourScale) -> None:
-    """Draw the bar of a colour scale at the right of a panel."""
-    mappable = mpl.cm.ScalarMappable(scale.norm, scale.colours)
-    page.figure.colorbar(mappable, cax=axes, extend=scale.extend, ticks=scale.round_values(4))
-    axes.tick_params(pad=2)

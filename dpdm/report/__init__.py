@@ -20,6 +20,7 @@ import xarray as xr
 from dpdm import __version__
 from dpdm.errors import DpdmError
 from dpdm.evaluate import climatology_file, evaluate_files
+from dpdm.evaluate.accumulators import WET_RATE
 from dpdm.evaluate.comparison import Comparison
 from dpdm.evaluate.metrics import FIELDS, INDICES, JOINT_SECTION, REFERENCE, Row
 from dpdm.evaluate.sections import SectionChoice
@@ -33,6 +34,7 @@ from dpdm.fields.write import write_text
 from dpdm.paths import check_output, iterate_paths
 from dpdm.report import figures, tables
 from dpdm.report.accumulate import (
+    ALL_TIMES,
     SINGLE_LABEL,
     TRUTH_LABEL,
     PartScores,
@@ -41,6 +43,7 @@ from dpdm.report.accumulate import (
     binned_quantile,
     comparison_labels,
 )
+from dpdm.report.facts import comparison_facts
 from dpdm.report.figures import chart_style, jinja2
 from dpdm.report.groups import (
     Breakdown,
@@ -54,15 +57,18 @@ from dpdm.report.tables import ReportTable
 from dpdm.system import sha256, utc_now
 
 REPORT_SUFFIXES = (".html", ".htm")
-REPORT_NOTES = (
+TEST_NOTES = (
     "By month: the same bootstrap over the month's own times and tiles. One in twenty months "
     "without any true difference is expected to test as different.",
     "By elevation and coast: sums over time; the interval is a bootstrap over tiles alone.",
+)
+REPORT_NOTES = (
     "Elevation is that of the {relief}; the coast is where the bundled "
     "land fraction crosses one half. Lakes count as land.",
     "Quantiles are accurate to a five-thousandth of the truth's range.",
-    "Colours of a map end at the 99th percentile.",
+    "Colours of a map end at the 99th percentile, of fields also at the first.",
 )
+QUANTILE_SHARES = (0.001, 0.005, 0.01, *np.linspace(0.02, 0.98, 49), 0.99, 0.995, 0.999)
 
 
 def report(
@@ -118,8 +124,15 @@ def render_report(
         ]
     sections += make_joint_section(table)
     notes = [*table.all_notes(), *(note.format(relief=relief) for note in REPORT_NOTES)]
+    if any(np.isfinite(row.get("rmse_ratio_low", np.nan)) for row in table.rows):
+        notes += TEST_NOTES
     page = load_template().render(
-        sections=sections, notes=notes, version=__version__, made=utc_now(), **about
+        sections=sections,
+        notes=notes,
+        facts=comparison_facts(comparison),
+        version=__version__,
+        made=utc_now(),
+        **about,
     )
     return page + "\n"
 
@@ -204,10 +217,16 @@ def make_section(
     parts = {way.key: way.aggregate(comparison, name, sums) for way in ways}
     blocks = [
         ReportBlock("scores", "Scores", [tables.scores_table(rows, title)], []),
-        *(parts_block(way, parts[way.key], name, unit, places, ensemble) for way in ways),
-        ReportBlock("maps", "Maps", [], draw_maps(name, comparison, sums, land, unit)),
         ReportBlock(
-            "spread", "Rank histogram and spectra", [], draw_spread(name, rows, sums, unit)
+            "means", "Truth and forecast", [], draw_means(name, comparison, sums, land, unit)
+        ),
+        *(parts_block(way, parts[way.key], name, unit, places, ensemble) for way in ways),
+        ReportBlock("maps", "Maps of errors", [], draw_maps(name, comparison, sums, land, unit)),
+        ReportBlock(
+            "spread",
+            "Rank histogram, quantiles and spectra",
+            [],
+            draw_spread(name, rows, sums, unit),
         ),
         extremes_block(name, comparison, sums, places, unit),
         indices_block(name, table, title),
@@ -262,10 +281,51 @@ def parts_block(
     pictures = []
     if any(np.isfinite(part.ratio[0]) for part in parts):
         ratios = {part.label: part.ratio for part in parts}
-        caption = f"{title}: RMSE over lerp's with its 95% range"
+        tested = any(np.isfinite(part.ratio[1]) for part in parts)
+        caption = f"{title}: RMSE over lerp's" + " with its 95% range" * tested
         svg = figures.plot_ratios(ratios, f"{identifier_key(name)}-{slug}", caption)
         pictures = [Picture(caption, svg, wide=True)]
     return ReportBlock(slug, heading, [table], pictures)
+
+
+def draw_means(
+    name: str, comparison: Comparison, sums: VariableSums, land: Array, unit: str
+) -> list[Picture]:
+    """Draw truth and forecast over all times and in seasons, errors there, and wet steps."""
+    grid, last, title = grid_of(comparison.truth), sums.methods[-1], tables.describe_variable(name)
+    pictures = []
+    for period, own in sums.periods.items():
+        panels = {label: own.mean(label) for label in (TRUTH_LABEL, last)}
+        what = f"mean of {period}"
+        caption = f"{title}: {what}, {unit}, over {own.steps} times"
+        style = figures.value_style(name, panels)
+        pictures.append(map_picture(caption, what, panels, grid, land, unit, style))
+    errors = {
+        f"{last} {tables.MINUS} {TRUTH_LABEL}, {period}": own.mean(last) - own.mean(TRUTH_LABEL)
+        for period, own in sums.periods.items()
+        if period != ALL_TIMES
+    }
+    if errors:
+        caption = f"{title}: mean error in seasons, {unit}"
+        style = figures.error_style(errors, signed=True)
+        what = "mean error in seasons"
+        pictures.append(map_picture(caption, what, errors, grid, land, unit, style))
+    if sums.wet:
+        panels = {label: sums.over_time(total) for label, total in sums.wet.items()}
+        what = f"share of wet steps, those with {WET_RATE:g} mm/day or more"
+        style = figures.MapStyle("YlGnBu", 0.0, 1.0, "neither")
+        pictures.append(map_picture(f"{title}: {what}", what, panels, grid, land, "", style))
+    return pictures
+
+
+def map_picture(
+    caption: str, what: str, panels: Mapping[str, Array], grid: Grid, land: Array, unit: str,
+    style: figures.MapStyle,
+) -> Picture:  # fmt: skip
+    """Return maps on one scale as a picture."""
+    address = figures.plot_maps(panels, grid, land, unit, style)
+    words = describe_maps(what, panels, unit)
+    return Picture(caption, address=address, words=words, wide=len(panels) > 1)
 
 
 def draw_maps(
@@ -283,15 +343,14 @@ def draw_maps(
         "Mean error": {method: sums.over_time(sums.error[method]) for method in methods},
         "Mean absolute error" if sums.crps is None else "CRPS": crps,
     }
+    title = tables.describe_variable(name)
     return [
-        Picture(
-            f"{tables.describe_variable(name)}: {kind}, {unit}, over {comparison.steps} times",
-            address=figures.plot_maps(panels, grid, land, unit, kind == "Mean error"),
-            words=describe_maps(kind, panels, unit),
-            wide=len(panels) > 1,
+        map_picture(
+            f"{title}: {kind}, {unit}, over {comparison.steps} times", kind, panels, grid, land,
+            unit, figures.error_style(panels, signed=kind == "Mean error"),
         )
         for kind, panels in maps.items()
-    ]
+    ]  # fmt: skip
 
 
 def ensemble_name(comparison: Comparison) -> str:
@@ -325,9 +384,24 @@ def draw_spread(name: str, rows: Sequence[Row], sums: VariableSums, unit: str) -
         caption = f"{title}: rank histogram; a calibrated ensemble is flat"
         svg = figures.plot_ranks(rows[-1]["rank_histogram"], f"{key}-r", caption)
         pictures.append(Picture(caption, svg))
+    caption = f"{title}: quantiles over times and cells, from 0.1% to 99.9%"
+    svg = figures.plot_quantiles(method_quantiles(sums), unit, f"{key}-q", caption)
+    pictures.append(Picture(caption, svg))
     caption = f"{title}: variance at each wavelength"
     svg = figures.plot_spectra(method_spectra(sums), unit, f"{key}-s", caption)
     return [*pictures, Picture(caption, svg)]
+
+
+def method_quantiles(sums: VariableSums) -> dict[str, Array]:
+    """Return quantiles of the truth and of the methods whose spectra are shown."""
+    methods = (TRUTH_LABEL, REFERENCE, sums.methods[-1], SINGLE_LABEL)
+    return {
+        method: np.array(
+            [binned_quantile(sums.bin_weights[method], sums.width, s) for s in QUANTILE_SHARES]
+        )
+        for method in dict.fromkeys(methods)
+        if method in sums.bin_weights
+    }
 
 
 def method_spectra(sums: VariableSums) -> dict[str, tuple[Array, Array]]:

@@ -14,11 +14,13 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
+from dpdm.evaluate.accumulators import WET_RATE, divide
 from dpdm.evaluate.comparison import Comparison, Snapshot
-from dpdm.evaluate.metrics import Row, Scores
+from dpdm.evaluate.indices import RATE_UNITS
+from dpdm.evaluate.metrics import REFERENCE, Row, Scores
 from dpdm.evaluate.scores import fair_crps
 from dpdm.fields.grid import Array
-from dpdm.fields.time import distinct_date_labels, is_dated
+from dpdm.fields.time import distinct_date_labels, is_dated, step_length, time_bounds
 
 VALUE_BINS = 5000  # bins in the truth's range
 
@@ -63,6 +65,30 @@ SINGLE_LABEL = "one member"
 HIGH_QUANTILE = 0.99  # quantile over the cells of a field, for its extremes
 
 
+SEASONS = {"DJF": (12, 1, 2), "JJA": (6, 7, 8)}
+ALL_TIMES = "all times"
+MAX_SEASON_STEP = 100.0  # days; longer steps are of no season
+
+
+@dataclass
+class PeriodSums:
+    """Sums of fields over all times or those of a season.
+
+    Attributes:
+        steps: Number of times.
+        count: Number of valid times of each cell.
+        total: Sums of the truth and of the forecast, by label.
+    """
+
+    steps: int
+    count: Array
+    total: dict[str, Array]
+
+    def mean(self, label: str) -> Array:
+        """Return the mean over time, NaN without valid times."""
+        return divide(self.total[label], self.count)
+
+
 @dataclass
 class VariableSums:
     """Sums over time of one variable.
@@ -79,6 +105,9 @@ class VariableSums:
         high: 99th percentile over the cells at each time, by method.
         mean: Area mean at each time, by method.
         scores: Scores of the evaluation at each time.
+        periods: Sums of truth and forecast over all times and over seasons.
+        wet: Sums of wet steps, of a single member for an ensemble, by label; empty but for
+            precipitation.
     """
 
     methods: list[str]
@@ -92,6 +121,8 @@ class VariableSums:
     high: list[dict[str, float]] = field(default_factory=list)
     mean: list[dict[str, float]] = field(default_factory=list)
     scores: list[Scores] = field(default_factory=list)
+    periods: dict[str, PeriodSums] = field(default_factory=dict)
+    wet: dict[str, Array] = field(default_factory=dict)
 
     def rmse(self, method: str) -> Array:
         """Return the RMSE on cells."""
@@ -99,7 +130,7 @@ class VariableSums:
 
     def over_time(self, total: Array) -> Array:
         """Return the mean over time of a sum, NaN without valid times."""
-        return np.divide(total, self.count, out=np.full_like(total, np.nan), where=self.count > 0)
+        return divide(total, self.count)
 
 
 def shorten_verdict(verdict: str) -> str:
@@ -171,6 +202,9 @@ class ReportAccumulator:
         sums.scores.append(scores)
         add_errors(sums, snapshot)
         add_values(sums, snapshot, comparison.weights.values)
+        add_means(sums, snapshot, season_names(comparison, snapshot.step))
+        if snapshot.name == "tp" and comparison.truth["tp"].attrs.get("units") == RATE_UNITS:
+            add_wet_steps(sums, snapshot)
 
 
 def empty_sums(comparison: Comparison, snapshot: Snapshot) -> VariableSums:
@@ -198,6 +232,48 @@ def add_errors(sums: VariableSums, snapshot: Snapshot) -> None:
     if sums.crps is not None:
         members = snapshot.ensemble.transpose("lat", "lon", "realization").values
         sums.crps += np.nan_to_num(fair_crps(members - truth[..., None]))
+
+
+def season_names(comparison: Comparison, step: int) -> list[str]:
+    """Return the seasons that a step is of, none for steps that are longer."""
+    truth, month = comparison.truth, comparison.month(step)
+    if not month or step_length(truth["time"], time_bounds(truth)) > MAX_SEASON_STEP:
+        return []
+    return [name for name, months in SEASONS.items() if month in months]
+
+
+def add_means(sums: VariableSums, snapshot: Snapshot, seasons: list[str]) -> None:
+    """Add one time to the sums of truth and forecast over all times, and over its seasons."""
+    truth = snapshot.valid_truth.transpose("lat", "lon").values.astype(float)
+    last = sums.methods[-1]
+    (field,) = method_values(snapshot, last)
+    valid = ~np.isnan(truth)
+    fields = {TRUTH_LABEL: truth, last: np.where(valid, field, 0.0)}
+    for period in [ALL_TIMES, *seasons]:
+        if period not in sums.periods:
+            empty = {label: np.zeros(truth.shape) for label in fields}
+            sums.periods[period] = PeriodSums(0, np.zeros(truth.shape), empty)
+        own = sums.periods[period]
+        own.steps += 1
+        own.count += valid
+        for label, values in fields.items():
+            own.total[label] += np.nan_to_num(values)
+
+
+def add_wet_steps(sums: VariableSums, snapshot: Snapshot) -> None:
+    """Count the wet steps of truth, interpolation and forecast: an average would drizzle."""
+    truth = snapshot.valid_truth.transpose("lat", "lon").values.astype(float)
+    known = [str(name) for name in snapshot.fields["method"].values]
+    last = SINGLE_LABEL if SINGLE_LABEL in known else sums.methods[-1]
+    fields = {TRUTH_LABEL: [truth]} | {
+        label: list(method_values(snapshot, label))
+        for label in (REFERENCE, last)
+        if label in known
+    }
+    valid = ~np.isnan(truth)
+    for label, candidates in fields.items():
+        wet = np.mean([values >= WET_RATE for values in candidates], axis=0) * valid
+        sums.wet[label] = sums.wet.get(label, np.zeros(truth.shape)) + wet
 
 
 def add_values(sums: VariableSums, snapshot: Snapshot, weights: Array) -> None:

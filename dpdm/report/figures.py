@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,11 @@ from dpdm.system import missing_library_error
 try:
     import jinja2
     import matplotlib as mpl
-    from matplotlib import figure, ticker
+    from matplotlib import figure, patheffects, ticker
 except ImportError as fault:
     raise missing_library_error("Reports", fault) from fault
 
-__all__ = ["figure", "jinja2", "mpl", "ticker"]
+__all__ = ["figure", "jinja2", "mpl", "patheffects", "ticker"]
 
 INK_COLOUR = "#010203"  # replaced by the colour of the page's text
 METHOD_COLOURS = (
@@ -40,6 +41,8 @@ CHART_WIDTH = 4.6  # inches
 WIDE_CHART_WIDTH = 6.6
 PANEL_WIDTH = 2.75  # inches, width of a map
 MAP_DPI = 110
+SIGNED_VARIABLES = ("u10", "v10", "u", "v")
+VALUE_COLOURS = {"t2m": "RdYlBu_r"}  # light in the middle, so that the coast is seen
 MAP_TAIL_PERCENT = 1.0  # percent of the cells that may lie beyond a map's colours
 
 
@@ -133,8 +136,23 @@ def power_of_ten(value: float) -> str:
     return "10" + exponent.translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
+def plot_quantiles(quantiles: Mapping[str, Array], unit: str, name: str, words: str) -> str:
+    """Draw quantiles of each method against those of the truth, the first of the mapping."""
+    fig, axes = make_chart()
+    (_, truth), *others = quantiles.items()
+    styles = zip(METHOD_COLOURS, METHOD_DASHES, strict=True)
+    axes.plot(truth, truth, color=INK_COLOUR, linewidth=1, label="equal")
+    for number, ((method, values), (colour, _)) in enumerate(zip(others, styles, strict=False)):
+        axes.plot(truth, values, color=colour, linestyle="none", marker="o", fillstyle="none",
+                  markersize=7 - 2 * number, label=method)  # fmt: skip
+    unit = f", {unit}" * bool(unit)
+    axes.set(xlabel=f"quantile of the truth{unit}", ylabel=f"quantile of the method{unit}")
+    axes.legend(frameon=False, fontsize=8)
+    return render_svg(fig, name, words)
+
+
 def plot_ratios(ratios: Mapping[str, tuple[float, float, float]], name: str, words: str) -> str:
-    """Draw RMSE ratios to lerp with their 95% intervals."""
+    """Draw RMSE ratios to lerp, with the 95% intervals of those that were tested."""
     fig, axes = make_chart(WIDE_CHART_WIDTH, 0.8 + 0.19 * len(ratios))
     rows = np.arange(len(ratios))
     middle, low, high = np.array([*ratios.values()]).T
@@ -144,20 +162,62 @@ def plot_ratios(ratios: Mapping[str, tuple[float, float, float]], name: str, wor
     axes.axvline(1, color=INK_COLOUR, linestyle="--", linewidth=1)
     axes.set_yticks(rows, [*ratios])
     axes.set_ylim(len(ratios) - 0.5, -0.5)
-    axes.set_xlabel("RMSE over lerp's, with its 95% range")
+    tested = bool(np.isfinite(low).any())
+    axes.set_xlabel("RMSE over lerp's" + ", with its 95% range" * tested)
     axes.set_xlim(left=min(0.95, np.nanmin([middle, low]) - 0.05))
     return render_svg(fig, name, words)
 
 
+@dataclass(frozen=True)
+class MapStyle:
+    """The colours of maps on one scale.
+
+    Attributes:
+        colours: Name of the colour map.
+        low: Value of the first colour.
+        high: Value of the last colour.
+        extend: Ends that some values lie beyond.
+    """
+
+    colours: str
+    low: float
+    high: float
+    extend: str
+
+
+def error_style(panels: Mapping[str, Array], signed: bool) -> MapStyle:
+    """Return the colours of errors, symmetric around zero if signed."""
+    values = np.abs(np.concatenate([finite_values(panels), [0.0]]))
+    most = float(np.percentile(values, 100 - MAP_TAIL_PERCENT)) or 1.0
+    return (
+        MapStyle("RdBu_r", -most, most, "both")
+        if signed
+        else MapStyle("magma_r", 0.0, most, "max")
+    )
+
+
+def value_style(name: str, panels: Mapping[str, Array]) -> MapStyle:
+    """Return the colours of a variable: winds around zero, precipitation from zero."""
+    if name in SIGNED_VARIABLES:
+        return error_style(panels, signed=True)
+    ends = (MAP_TAIL_PERCENT, 100 - MAP_TAIL_PERCENT)
+    values = finite_values(panels)
+    low, high = np.percentile(values, ends) if values.size else (0.0, 1.0)
+    if name == "tp":
+        return MapStyle("YlGnBu", 0.0, float(high) or 1.0, "max")
+    low, high = (low, high) if low < high else (low - 0.5, low + 0.5)
+    return MapStyle(VALUE_COLOURS.get(name, "viridis"), float(low), float(high), "both")
+
+
+def finite_values(panels: Mapping[str, Array]) -> Array:
+    """Return the finite values of all panels."""
+    return np.concatenate([field[np.isfinite(field)] for field in panels.values()])
+
+
 def plot_maps(
-    panels: Mapping[str, Array], grid: Grid, land: Array, unit: str, signed: bool
+    panels: Mapping[str, Array], grid: Grid, land: Array, unit: str, style: MapStyle
 ) -> str:
     """Draw maps side by side on one scale, and return them as the data URL of a PNG."""
-    values = [field[np.isfinite(field)] for field in panels.values()]
-    most = (
-        float(np.percentile(np.abs(np.concatenate([*values, [0.0]])), 100 - MAP_TAIL_PERCENT))
-        or 1.0
-    )
     stretch = 1 / np.cos(np.radians(min(60.0, float(np.abs(grid.lat).mean()))))
     tall = PANEL_WIDTH * stretch * np.ptp(grid.lat_edges) / np.ptp(grid.lon_edges)
     size = ((PANEL_WIDTH + 0.4) * len(panels) + 0.8, min(tall, 5) + 0.5)
@@ -167,10 +227,10 @@ def plot_maps(
     for axes, (title, field) in zip(row, panels.items(), strict=True):
         picture = axes.imshow(
             field, extent=map_extent(grid), origin="lower", interpolation=resampling,
-            vmin=-most if signed else 0, vmax=most, cmap="RdBu_r" if signed else "magma_r",
+            vmin=style.low, vmax=style.high, cmap=style.colours,
         )  # fmt: skip
         decorate_map(axes, grid, land, title, stretch)
-    fig.colorbar(picture, ax=list(row), label=unit, extend="both" if signed else "max", aspect=18)
+    fig.colorbar(picture, ax=list(row), label=unit, extend=style.extend, aspect=18)
     return render_png(fig)
 
 
@@ -184,7 +244,11 @@ def map_extent(grid: Grid) -> tuple[float, float, float, float]:
 def decorate_map(axes: Any, grid: Grid, land: Array, title: str, stretch: float) -> None:
     """Add coast, degree labels and title to a map."""
     if land.min() < 0.5 <= land.max():
-        axes.contour(grid.lon, grid.lat, land, levels=[0.5], colors=INK_COLOUR, linewidths=0.6)
+        coast = axes.contour(
+            grid.lon, grid.lat, land, levels=[0.5], colors=INK_COLOUR, linewidths=0.6
+        )
+        halo = patheffects.withStroke(linewidth=1.6, foreground="white", alpha=0.6)
+        coast.set_path_effects([halo])  # seen on dark colours too
     axes.set_aspect(stretch)
     axes.set_ylim(grid.lat_edges[0], grid.lat_edges[-1])  # without the half cell beyond a pole
     axes.spines[:].set_visible(True)

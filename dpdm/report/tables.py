@@ -238,7 +238,8 @@ def parts_table(
     head = [key, size, *(f"RMSE of {method}" for method in methods), f"bias of {methods[-1]}"]
     head += ["CRPS of lerp"] if tested else []
     head += [f"CRPS of {ensemble or methods[-1]}"]
-    head += ["RMSE/lerp", "95% range", "against lerp"] if tested else []
+    ranges = any(math.isfinite(part.ratio[1]) for part in parts)
+    head += ["RMSE/lerp", *["95% range"] * ranges, "against lerp"] if tested else []
     rows = []
     for part in parts:
         extent = f"{100 * part.size:.1f}%" if size == "area" else f"{part.size:g}"
@@ -246,15 +247,15 @@ def parts_table(
         errors = (row["rmse"] for row in part.rows.values())
         values = [*errors, part.forecast["bias"], *lerp, part.members["crps"]]
         row = [part.label, extent, *(format_decimal(value, places) for value in values)]
-        rows.append(row + (format_ratio(part) if tested else []))
+        rows.append(row + (format_ratio(part, ranges) if tested else []))
     return ReportTable(caption, head, rows)
 
 
-def format_ratio(part: PartScores) -> list[str]:
-    """Return the RMSE ratio of a part to lerp, its interval and its verdict."""
+def format_ratio(part: PartScores, ranges: bool) -> list[str]:
+    """Return the RMSE ratio of a part to lerp, its interval if there is a column, its verdict."""
     ratio, low, high = (format_decimal(value, 2) for value in part.ratio)
     ends = DASH if low == DASH else f"{low}-{high}"
-    return [ratio, ends, part.short_verdict or DASH]
+    return [ratio, *[ends] * ranges, part.short_verdict or DASH]
 
 
 def quantiles_table(

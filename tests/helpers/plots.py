@@ -3,7 +3,6 @@
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import pytest
 import xarray as xr
 
 from dpdm.fields.grid import Grid
@@ -98,11 +97,8 @@ def asked(files, kind, **more):
 
 
 def page_of(files, kind, name="", **more) -> Page:
-    with mpl.rc_context(PAGE_STYLE), pytest.MonkeyPatch.context() as patch:
-        for module in ("page", "map_axes"):
-            patch.setattr(
-                f"dpdm.plot.{module}.PAGE_DPI", 100
-            )  # the words are the same, and sooner
+    more = {"dpi": 100} | more  # the words are the same, and sooner
+    with mpl.rc_context(PAGE_STYLE):
         page = draw_page(
             open_plot_data(
                 files / (name or HOME.get(kind, "fine.nc")), asked(files, kind, **more)

@@ -19,7 +19,8 @@ from dpdm import __version__
 from dpdm.plot import PLOT_KINDS, default_kind, draw_page
 from dpdm.plot.data import VERTICAL_KINDS, PlotOptions, open_plot_data
 from dpdm.plot.kinds import draw_station_misfits
-from dpdm.plot.page import PAGE_STYLE, PAGE_WIDTH, make_colour_scale
+from dpdm.plot.page import PAGE_STYLE, PAGE_WIDTH
+from dpdm.plot.scales import ScaleChoice, make_colour_scale
 from dpdm_cli.main import main
 from tests.helpers.labelled_fields import offline  # noqa: F401
 from tests.helpers.plots import HOME, drawable, page_of
@@ -93,11 +94,75 @@ def test_compare_shares_one_scale_and_spread_has_its_own(pages):
     assert [axes.get_xlabel() for axes in page.figure.axes][-2:] == ["°C", "spread, K"]
 
 
+def degrees_of(axes):
+    return [t.get_text() for t in axes.texts if t.get_text().endswith(("°N", "°E"))]
+
+
+@pytest.mark.parametrize("kind", ["compare", "members", "map", "spread", "obs"])
+def test_maps_have_latitudes_at_their_left_and_longitudes_below(pages, kind):
+    maps = [axes for axes in pages[kind].figure.axes if hasattr(axes, "projection")]
+    lowest = min(axes.get_position().y0 for axes in maps)
+    leftmost = min(axes.get_position().x0 for axes in maps)
+    for axes in maps:
+        words = degrees_of(axes)
+        assert any(w.endswith("N") for w in words) == (
+            abs(axes.get_position().x0 - leftmost) < 1e-6
+        )
+        assert any(w.endswith("E") for w in words) == (abs(axes.get_position().y0 - lowest) < 1e-6)
+
+
+def overlapping(page):
+    """Pairs of texts on a page whose extents meet."""
+    ticks = [t for axes in page.figure.axes for side in (axes.xaxis, axes.yaxis)
+             for t in side.get_ticklabels() if hasattr(axes, "_colorbar")]  # fmt: skip
+    texts = [t for axes in page.figure.axes for t in (*axes.texts, axes.title, axes.xaxis.label)]
+    shown = [t for t in [*texts, *ticks, *page.figure.texts] if t.get_text() and t.get_visible()]
+    boxes = [(t.get_text(), t.get_window_extent()) for t in shown]
+    return [
+        (one, other)
+        for i, (one, box) in enumerate(boxes)
+        for other, beside in boxes[:i]
+        if box.overlaps(beside)
+    ]
+
+
+@pytest.mark.parametrize("kind", PLOT_KINDS)
+def test_no_words_meet(pages, kind):
+    assert overlapping(pages[kind]) == []
+
+
+@pytest.mark.parametrize(
+    ("factor", "box"),
+    [(1e-3, None), (0.125, (125, 127, 33, 35)), (1e4, (125, 126, 33, 36)), (1e9, None)],
+)
+def test_no_words_meet_whatever_the_values_and_the_region(files, tmp_path, factor, box):
+    with xr.open_dataset(files / "fine.nc") as fine:
+        flux = ((fine["tp"] - 3) * factor).isel(time=[0]).rename("flux")
+        flux.assign_attrs(units="W m-2").to_dataset().to_netcdf(tmp_path / "flux.nc")
+    page = page_of(tmp_path, "compare", "flux.nc", truth=None, coarse=None, bbox=box, time="")
+    assert overlapping(page) == []
+    bars = [axes for axes in page.figure.axes if hasattr(axes, "_colorbar")]
+    assert all(len([t for t in bar.get_xticklabels() if t.get_text()]) > 1 for bar in bars)
+
+
+def test_three_maps_leave_no_place_empty(files):
+    """The colour bars are drawn in the fourth place."""
+    page = page_of(files, "compare", coarse=None)
+    maps = [axes.get_position() for axes in page.figure.axes if hasattr(axes, "projection")]
+    bars = [axes.get_position() for axes in page.figure.axes if hasattr(axes, "_colorbar")]
+    assert (len(maps), len(bars)) == (3, 2)
+    assert all(bar.x0 > maps[2].x1 and bar.y1 < maps[1].y0 for bar in bars)
+    assert all(bar.y0 > maps[2].y0 - 0.12 for bar in bars)
+
+
 def test_maps_have_coast_and_relief(pages):
     for kind in ("map", "compare", "members", "spread", "trend"):
         maps = [axes for axes in pages[kind].figure.axes if axes.images]
         for axes in maps:
-            assert len(axes.images) == 2, kind  # field and relief
+            field_and_relief = kind in ("map", "members") or axes.get_title() in (
+                "coarse", "truth", "mean of 4"
+            )  # fmt: skip
+            assert len(axes.images) == 1 + field_and_relief, kind  # a spread has no relief
             coast = [c for c in axes.collections if type(c) is LineCollection]
             assert max(len(c.get_segments()) for c in coast) > 5
 
@@ -157,10 +222,14 @@ def test_diamonds_are_stations_for_verification():
 def test_series_shows_the_bands_of_the_members(files, pages):
     axes = pages["series"].figure.axes[0]
     labels = axes.get_legend_handles_labels()[1]
-    assert sorted(labels) == ["50%", "90%", "coarse", "median", "truth"]
+    assert sorted(labels) == ["coarse", "median", "range of 4 members", "truth"]
+    (band,) = pages["series"].figure.axes[0].collections
     with xr.open_dataset(files / "fine.nc") as fine:
         at = fine["t2m"].interp(lat=37.57, lon=126.97) - 273.15
         median = at.median("realization").values
+        low, high = at.min("realization").values, at.max("realization").values
+    corners = band.get_paths()[0].vertices[:, 1]
+    assert set(np.round(np.r_[low, high], 2)) <= set(np.round(corners, 2))  # no percentile of four
     (line,) = [line for line in axes.lines if line.get_label() == "median"]
     np.testing.assert_allclose(line.get_ydata(), median, atol=1e-3)  # of single precision
 
@@ -198,6 +267,60 @@ def test_another_unit_is_the_same_picture(files, tmp_path):
             both.append(images(draw_page(open_plot_data(path, ask), "compare")))
     for one, other in zip(*both, strict=True):
         np.testing.assert_allclose(one.get_array(), other.get_array(), atol=1e-3)
+
+
+def draw_one(files, kind, name="", **more):
+    return images(page_of(files, kind, name, **more))[0]
+
+
+def test_a_season_is_the_mean_of_its_months(files):
+    """Oracle: the pixels are cells of the mean of December, January and February."""
+    with xr.open_dataset(files / "truth.nc") as truth:
+        winter = truth["t2m"].isel(time=[0, 1, 11]).mean("time") - 273.15
+    drawn = np.unique(draw_one(files, "map", "truth.nc", season="DJF").get_array().compressed())
+    gaps = np.abs(drawn[:, None] - winter.values.ravel()).min(1)
+    assert gaps.max() < 1e-3
+    assert drawn.size > 0.9 * winter.size
+
+
+def test_a_statistic_of_a_season_is_that_of_the_members_means(files):
+    """Oracle: the spread of the summer's means is not the mean of the months' spreads."""
+    with xr.open_dataset(files / "fine.nc") as fine:
+        spread = fine["t2m"].isel(time=[5, 6, 7]).mean("time").std("realization", ddof=1)
+    for kind, more in (("map", {"stat": "spread"}), ("spread", {})):
+        drawn = draw_one(files, kind, season="JJA", **more).get_array().compressed()
+        assert np.abs(np.unique(drawn)[:, None] - spread.values.ravel()).min(1).max() < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:.*twelve months do not tell")
+def test_anomalies_are_from_the_climate_of_the_month(files, tmp_path):
+    """Oracle: above a climate that is a kelvin colder, in kelvins and on a signed scale."""
+    with xr.open_dataset(files / "truth.nc") as truth:
+        colder = (truth["t2m"] - 1).assign_attrs(truth["t2m"].attrs)
+        colder.to_dataset().to_netcdf(tmp_path / "colder.nc")
+    own = {"anomaly": True, "climatology": str(tmp_path / "colder.nc")}
+    page = page_of(files, "map", "truth.nc", time="2000-07", **own)
+    (image,) = next(axes.images for axes in page.figure.axes if axes.images)  # no relief
+    assert np.abs(image.get_array() - 1).max() < 1e-3
+    assert image.get_clim()[0] == -image.get_clim()[1]
+    assert "anomaly from colder.nc" in page.figure.texts[1].get_text()
+    assert page.figure.axes[-1].get_xlabel() == "K"
+
+
+def test_colours_and_the_page_are_as_chosen(files):
+    more = {"cmap": "viridis", "vmin": -5.0, "vmax": 25.0, "size": 18.0, "title": "Heat"}
+    page = page_of(files, "map", "truth.nc", no_relief=True, **more)
+    (image,) = next(axes.images for axes in page.figure.axes if axes.images)
+    assert (image.get_clim(), image.get_cmap().name) == ((-5.0, 25.0), "viridis")
+    assert page.figure.get_figwidth() == pytest.approx(18 / 2.54)
+    assert page.figure.texts[0].get_text() == "Heat"
+
+
+def test_white_stays_at_zero_between_chosen_ends():
+    scale = make_colour_scale("u10", [np.array([-3.0, 7.0])], ScaleChoice(vmin=-2.0, vmax=8.0))
+    assert min(scale.colours(scale.norm(0.0))[:3]) > 0.9
+    one = make_colour_scale("u10", [np.array([-3.0, 7.0])], ScaleChoice(vmax=5.0))
+    assert (one.low, one.high) == (-5.0, 5.0)
 
 
 def test_default_kind_follows_from_what_there_is(files):
@@ -270,6 +393,18 @@ REFUSALS = {
     "fine.nc a.png --truth years.nc": "has no field of January 2000",
     "fine.nc a.png --report report.csv --bbox 140,143,31,33": "no observation of t2m in the field",
     "fine.nc a.png --truth far.nc": "field truth has no value in the domain of fine.nc",
+    "fine.nc a.png --kind series --at 37,127 --cmap viridis": "does not use --cmap",
+    "fine.nc a.png --kind spread --no-relief": "kind spread does not use --no-relief",
+    "fine.nc a.png --kind rank --climatology era5": "does not use --climatology",
+    "fine.nc a.png --climatology era5": "--climatology is what --anomaly subtracts",
+    "fine.nc a.png --anomaly --climatology none": "There is no climatology of t2m",
+    "fine.nc a.png --kind compare --stat p90": "kind compare does not use --stat",
+    "fine.nc a.png --stat p101": "'p101' is not a statistic",
+    "truth.nc a.png --stat p90": "no members of t2m, and no p90",
+    "fine.nc a.png --cmap virdis": "There is no colour map virdis",
+    "fine.nc a.png --vmin 30 --vmax 0": "The colours would go from 30 to 0",
+    "fine.nc a.png --season DFJ": "not the initials of successive months",
+    "fine.nc a.png --season JJA --time 2000-06": "has no step of month 7 in 2000-06",
     "fine.nc none/a.png": "The folder of none/a.png does not exist",
     "fine.nc fine.nc": "ends in '.nc'",
 }
@@ -284,6 +419,8 @@ def test_refuses_in_two_lines(files, monkeypatch, words):
 def test_a_kind_that_nobody_knows_is_a_slip_of_usage(files, monkeypatch):
     monkeypatch.chdir(files)
     refused("plot fine.nc a.png --kind pie", "pie", code=2)
+    refused("plot fine.nc a.png --size 3", "3.0 is not in the range 7<=x<=60", code=2)
+    refused("plot fine.nc a.png --dpi 9000", "9000 is not in the range", code=2)
 
 
 def test_a_field_without_time_has_no_series(files, tmp_path, monkeypatch):

@@ -9,19 +9,19 @@ from scipy import stats
 
 from dpdm.fields.grid import Grid
 from dpdm.fields.statics import read_bundled_statics
-from dpdm.plot.data import find_first_step
 from dpdm.plot.graphs import graph_dates
 from dpdm.plot.kinds import annual_means, fit_line, fit_trend
 from dpdm.plot.map_axes import project_coast, read_coastlines
 from dpdm.plot.page import (
     FONT_SIZE,
     PAGE_WIDTH,
-    make_colour_scale,
     split_word,
     text_width,
     wrap_text,
 )
 from dpdm.plot.projection import choose_projection, project_grid, sample_nearest, sample_spline
+from dpdm.plot.scales import make_colour_scale
+from dpdm.plot.steps import find_first_step
 from tests.helpers.small_world import refused
 
 

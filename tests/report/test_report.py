@@ -225,7 +225,7 @@ def test_the_page_is_whole_accessible_and_asks_nothing_of_the_network(files: Pat
     assert all(svg["aria-label"] for svg in page.all("svg"))
     assert all("scope" in head for head in page.all("th"))
     assert len(page.all("caption")) == len(page.all("table"))
-    assert (len(page.all("img")), len(page.all("svg"))) == (3, 5)
+    assert (len(page.all("img")), len(page.all("svg"))) == (6, 6)
     assert "RMSE of delta method" in page.words
     assert any("ACC against ERA5 2000-2025 monthly climatology" in word for word in page.words)
 
@@ -242,6 +242,65 @@ def test_the_conclusion_counts_months_and_says_what_the_spread_is(files: Path) -
     ends = f"(ratio {row['rmse_ratio_low']:.2f} to {row['rmse_ratio_high']:.2f})"
     assert f"better than lerp at the 95% level {ends}, and better in 3 of 3 months" in words
     assert "its ensemble spread is too large" in words  # no bias in the noise, so sqrt(5) is due
+
+
+def test_the_top_says_what_was_compared(files: Path) -> None:
+    with xr.open_dataset("forecast.nc") as forecast:
+        made = {"dpdm_prior": "korea", "dpdm_climatology": "own.nc", "dpdm_members": "4"}
+        forecast.assign_attrs(made).load().to_netcdf("made.nc")
+    report(Path("r.html"), Path("made.nc"), Path("truth.nc"))
+    page = Path("r.html").read_text(encoding="utf-8")
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page))
+    lat, lon = FINE.lat, FINE.lon
+    assert facts["Period"] == "2001-01 to 2001-03, 3 months"
+    assert facts["Region"].startswith(
+        f"{lat[0]:g}°N to {lat[-1]:g}°N, {lon[0]:g}°E to {lon[-1]:g}°E"
+    )
+    assert (facts["Members"], facts["Prior"]) == ("4", "korea")
+    assert facts["Climatology of the forecast"] == "own.nc"
+    assert facts["Climatology of the scores"] == "ERA5 2000-2025 monthly climatology"
+
+
+def test_maps_of_seasons_are_means_of_their_months() -> None:
+    """Oracle: the mean of the fields themselves."""
+    truth = world(0, 13)[["t2m"]].isel(time=[0, 1, 5, 11, 12])
+    truth["t2m"][0, 3, 4] = np.nan
+    forecast = near(truth)
+    seen, _ = watched(forecast, truth)
+    periods = seen.sums["t2m"].periods
+    assert {name: own.steps for name, own in periods.items()} == {
+        "all times": 5, "DJF": 4, "JJA": 1
+    }  # fmt: skip
+    winter = truth["t2m"].isel(time=[0, 1, 3, 4]).mean("time").values
+    np.testing.assert_allclose(periods["DJF"].mean("truth"), winter, rtol=1e-6)
+    summer = forecast["t2m"].mean("realization").isel(time=2).transpose("lat", "lon").values
+    np.testing.assert_allclose(periods["JJA"].mean("mean of 4"), summer, rtol=1e-5)
+
+
+def test_wet_steps_are_counted_in_members_and_not_in_their_mean() -> None:
+    """Oracle: of two members, one always wet and one always dry, half of the steps are wet."""
+    truth = world(0)[["t2m"]].rename(t2m="tp") * 0 + 2.0
+    truth["tp"].attrs["units"] = "mm day-1"
+    forecast = xr.concat([truth, truth * 0 + 0.5], "realization")
+    forecast["tp"].attrs["units"] = "mm day-1"
+    seen, _ = watched(forecast, truth)
+    sums = seen.sums["tp"]
+    assert np.all(sums.over_time(sums.wet["truth"]) == 1.0)
+    assert np.all(sums.over_time(sums.wet["one member"]) == 0.5)
+
+
+def test_an_interval_is_named_only_where_one_is_drawn(tmp_path: Path) -> None:
+    """One time on one tile cannot be resampled: no range, no verdict of better."""
+    fine = {"lat": slice(0, 8), "lon": slice(0, 8)}
+    truth = world(0)[["t2m"]].isel(time=[0], **fine)
+    coarse = average_conservative(world(0)[["t2m"]], COARSE).isel(time=[0])
+    for name, fields in {"f": near(truth), "t": truth, "c": coarse}.items():
+        fields.to_netcdf(tmp_path / f"{name}.nc")
+    report(tmp_path / "r.html", tmp_path / "f.nc", tmp_path / "t.nc", tmp_path / "c.nc")
+    page = " ".join(Page((tmp_path / "r.html").read_text(encoding="utf-8")).words)
+    assert "not tested against lerp" in page
+    assert "95% range" not in page
+    assert not re.search(r"\bbetter\b", page.partition("Conclusions")[2])  # after the style
 
 
 def test_a_conclusion_without_lerp_or_members_says_less() -> None:
