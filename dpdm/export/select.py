@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError, prefix_file_name
-from dpdm.fields.grid import Grid, grid_of
+from dpdm.fields.grid import Grid, grid_of, recentre_grid
 from dpdm.fields.level_names import split_statistic, statistic_name
 from dpdm.fields.read import FileOptions
 from dpdm.fields.statistics import Statistic, is_ensemble_mean, parse_statistic
@@ -110,21 +110,6 @@ def open_selected(path: Path, options: ExportOptions) -> xr.Dataset:
         part = select_on_grid(fields, recentre_grid(grid))
         assert part is not None  # its own cells, with other longitudes
         return part
-
-
-def recentre_grid(grid: Grid) -> Grid:
-    """Return a grid with its western edge in -180 to 180.
-
-    Example:
-        >>> lat = np.array([0.0, 1.0])
-        >>> recentre_grid(Grid(lat, np.arange(0.5, 360))).lon[[0, -1]].tolist()
-        [-179.5, 179.5]
-        >>> recentre_grid(Grid(lat, np.arange(-190.0, -170))).lon[[0, -1]].tolist()
-        [170.0, 189.0]
-    """
-    slack = 1e-6 * grid.spacing[1]  # a centre at 180 becomes -180, whatever its last digits
-    turns = 360 * np.floor((grid.lon + 180 + slack) / 360)
-    return Grid(grid.lat, np.sort(grid.lon - turns) if grid.cyclic else grid.lon - turns[0])
 
 
 def select_period(fields: xr.Dataset, text: str) -> xr.Dataset:

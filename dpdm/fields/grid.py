@@ -154,3 +154,18 @@ def align_longitudes(lon: Array, other: Array) -> Array:
     """Return the longitudes on the turn of the circle that lies nearest to another axis."""
     turn: Array = lon + 360.0 * np.round((other.mean() - lon.mean()) / 360.0)
     return turn
+
+
+def recentre_grid(grid: Grid) -> Grid:
+    """Return a grid with its western edge in -180 to 180.
+
+    Example:
+        >>> lat = np.array([0.0, 1.0])
+        >>> recentre_grid(Grid(lat, np.arange(0.5, 360))).lon[[0, -1]].tolist()
+        [-179.5, 179.5]
+        >>> recentre_grid(Grid(lat, np.arange(-190.0, -170))).lon[[0, -1]].tolist()
+        [170.0, 189.0]
+    """
+    slack = 1e-6 * grid.spacing[1]  # a centre at 180 becomes -180, whatever its last digits
+    turns = 360 * np.floor((grid.lon + 180 + slack) / 360)
+    return Grid(grid.lat, np.sort(grid.lon - turns) if grid.cyclic else grid.lon - turns[0])

@@ -1,8 +1,7 @@
 """Choose colour scales, and round values of them that can be labelled side by side.
 
-Colour maps are the perceptually uniform ones of cmocean (Thyng et al. 2016). Signed quantities are
-symmetric around zero and drawn with contours as well, since both ends look alike in grey; all
-other colour maps change in lightness in one direction.
+Limits and colour maps are those of `dpdm.colours`. Signed quantities are drawn with contours as
+well, since both ends of their colour maps look alike in grey.
 """
 
 from __future__ import annotations
@@ -13,23 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dpdm.errors import DpdmError, nearest_names
+from dpdm.colours import (
+    colour_map_name,
+    find_colour_map,
+    format_values,
+    round_values,
+    scale_limits,
+    tail_values,
+)
+from dpdm.errors import DpdmError
 from dpdm.fields.grid import Array
-from dpdm.plot.page import FONT_SIZE, cmocean, colors, mpl, text_width, ticker
-
-COLOUR_MAPS = {
-    "t2m": "thermal",
-    "t": "thermal",
-    "tp": "rain",
-    "sp": "dense",
-    "msl": "dense",
-    "spread": "amp",
-    "probability": "matter",
-    "anomaly of tp": "BrBG",  # dry is brown
-}
-SIGNED_KINDS = ("u10", "v10", "u", "v", "difference", "trend", "anomaly", "anomaly of tp")
-TAIL_PERCENT = 0.5  # percent of the pixels that may lie beyond either end of the colours
-ROUND_NUMBERS = (1.0, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)
+from dpdm.plot.page import FONT_SIZE, cmocean, colors, text_width
 
 
 @dataclass(frozen=True)
@@ -57,11 +50,7 @@ class ColourScale:
 
     def round_values(self, count: int) -> Array:
         """Return round values within the scale, at most ``count`` intervals."""
-        locator = ticker.MaxNLocator(count, steps=[1, 2, 2.5, 5, 10])
-        values = np.asarray(locator.tick_values(self.low, self.high), float)
-        slack = 1e-6 * (self.high - self.low)
-        inside: Array = values[(values >= self.low - slack) & (values <= self.high + slack)]
-        return inside
+        return round_values(self.low, self.high, count)
 
 
 @dataclass(frozen=True)
@@ -105,42 +94,14 @@ def make_colour_scale(
     values = np.concatenate([field[np.isfinite(field)].ravel() for field in fields])
     if not values.size:
         raise DpdmError("There is no value to draw: all are missing.", "Choose another part.")
-    low, high, signed = scale_limits(kind, values)
+    low, high, signed = scale_limits(kind, *tail_values(values))
     low, high = choice.limits(low, high, signed)
     below, above = bool(values.min() < low), bool(values.max() > high)
     extend = ("neither", "min", "max", "both")[below + 2 * above]
-    name = choice.cmap or COLOUR_MAPS.get(kind, "balance" if signed else "haline")
-    colours = find_colour_map(name)
+    colours = find_colour_map(choice.cmap or colour_map_name(kind, signed))
     if signed and low < 0 < high and low != -high:  # white remains at zero
         colours = cmocean.tools.crop(colours, low, high, 0.0)
     return ColourScale(colours, low, high, extend, signed)
-
-
-def scale_limits(kind: str, values: Array) -> tuple[float, float, bool]:
-    """Return the ends of a scale for values, and whether it is symmetric around zero."""
-    low, high = (float(end) for end in np.percentile(values, (TAIL_PERCENT, 100 - TAIL_PERCENT)))
-    if kind in SIGNED_KINDS or (kind not in COLOUR_MAPS and low < 0 < high):
-        largest = round_up(max(abs(low), abs(high)))
-        return -largest, largest, True
-    if kind == "probability":
-        return 0.0, 1.0, False
-    if kind in ("tp", "spread"):
-        return 0.0, round_up(high), False
-    return *round_limits(low, high), False
-
-
-def find_colour_map(name: str) -> Any:
-    """Return the colour map of a name, of cmocean or else of matplotlib."""
-    own = cmocean.cm.cmap_d
-    if name in own:
-        return own[name]
-    if name in mpl.colormaps:
-        return mpl.colormaps[name]
-    close = nearest_names(name, sorted({*own, *mpl.colormaps}), 3)
-    raise DpdmError(
-        f"There is no colour map {name}.",
-        f"Give one of matplotlib or cmocean, such as {', '.join(close) or 'viridis'}.",
-    )
 
 
 TICK_GAP = 5.0  # points between the labels of a bar
@@ -217,41 +178,3 @@ def power_exponent(largest: float) -> int:
     """
     exponent = int(np.floor(np.log10(largest) + 1e-9)) if largest > 0 else 0
     return 0 if -3 <= exponent < 4 else exponent
-
-
-def format_values(values: Array, span: float) -> list[str]:
-    """Format values of a scale with as few decimals, alike, as tell them within its span.
-
-    Example:
-        >>> format_values(np.array([0.0, 0.05, 0.1]), 0.1), format_values(np.array([995.0]), 20.0)
-        (['0', '0.05', '0.10'], ['995'])
-    """
-    for places in range(12):
-        if np.all(np.abs(np.round(values, places) - values) <= 1e-4 * span):
-            break
-    rounded = np.round(values, places) + 0.0
-    return [
-        f"{value:.{places}f}".replace("-", "\N{MINUS SIGN}") if value else "0" for value in rounded
-    ]
-
-
-def round_up(value: float) -> float:
-    """Return the next round number above.
-
-    Example:
-        >>> round_up(0.073), round_up(12.0), round_up(0.0)
-        (0.08, 15.0, 1.0)
-    """
-    if value <= 0:
-        return 1.0
-    power = float(10.0 ** np.floor(np.log10(value) + 1e-9))
-    share = next(number for number in ROUND_NUMBERS if number * power >= value * (1 - 1e-9))
-    return float(round(share * power, 12))
-
-
-def round_limits(low: float, high: float) -> tuple[float, float]:
-    """Round the ends of a scale outwards."""
-    if high <= low:
-        return low - 0.5, low + 0.5
-    step = 10.0 ** np.floor(np.log10(high - low)) / 5
-    return float(np.floor(low / step) * step), float(np.ceil(high / step) * step)
