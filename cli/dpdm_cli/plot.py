@@ -68,6 +68,11 @@ from dpdm_cli.console import echo
     type=click.IntRange(50, 1200),
     help="Pixels an inch, of a .png and of fields in others.  [default: 200]",
 )
+@click.option(
+    "--interactive", is_flag=True,
+    help="Write a map as a page OUT.html: pan, zoom, the value at the cursor, a slider over the "
+    "steps, or those of --time. One file, which works offline.",
+)  # fmt: skip
 @click.option("--title", default="", metavar="TEXT", help="First line, instead of the variable.")
 @options.var
 @options.units
@@ -75,6 +80,8 @@ from dpdm_cli.console import echo
 @options.overwrite
 def plot(field: Path, out: Path, kind: str | None, **plot_options: Any) -> None:
     """Draw FIELD as OUT, a .png, .pdf or .svg, by default of single-column width (8.9 cm).
+
+    With --interactive, OUT is an .html.
 
     A map; with --truth, --coarse or an ensemble a comparison; with --at a series; with --report
     observation misfits; of a variable on levels a profile, over all dates without --time.

@@ -1,4 +1,4 @@
-"""Draw maps, ensembles, series and scores as pictures of one printed column.
+"""Draw maps, ensembles, series and scores as pictures of one printed column, and maps as pages.
 
 `plot` opens the files as `PlotData`, and the function of the kind draws a `Page` of it. Maps are
 drawn on a `ProjectedGrid`, whose pixels look up their cells, so that the cost is that of the
@@ -7,7 +7,7 @@ picture's pixels. Coastlines and relief come with dpdm; nothing is downloaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dpdm.errors import DpdmError
@@ -15,6 +15,7 @@ from dpdm.fields.levels import LEVEL_DIM
 from dpdm.paths import check_output
 from dpdm.plot.data import PlotData, PlotOptions, join_names, open_plot_data
 from dpdm.plot.graphs import draw_ranks, draw_series, draw_spectrum
+from dpdm.plot.interactive import write_interactive
 from dpdm.plot.kinds import (
     draw_comparison,
     draw_field,
@@ -59,10 +60,16 @@ KIND_OPTIONS: dict[str, tuple[str, ...]] = {
     "section": (*VERTICAL, *COLOURS),
 }
 CHECKED_OPTIONS = tuple(dict.fromkeys(sum(KIND_OPTIONS.values(), ())))
+PAGE_SUFFIX = ".html"
+PAGE_OPTIONS = ("time", "season", *CLIMATE, *COLOURS, "stat")  # of an interactive page
 
 
 def plot(path: Path, out: Path, options: PlotOptions) -> str:
     """Draw a file, and return the kind of the picture."""
+    if options.interactive:
+        return plot_interactive(path, out, options)
+    if out.suffix == PAGE_SUFFIX:
+        raise DpdmError(f"{out} is a web page, not a picture.", "Add --interactive.")
     check_output(out, [path, options], options.overwrite, PICTURE_FORMATS)
     check_used_options(options, options.kind)
     data = open_plot_data(path, options)
@@ -71,6 +78,28 @@ def plot(path: Path, out: Path, options: PlotOptions) -> str:
     with page_style():
         save_page(draw_page(data, kind), out, " ".join(data.heading(kind)), options.overwrite)
     return kind
+
+
+def plot_interactive(path: Path, out: Path, options: PlotOptions) -> str:
+    """Write a map of a file as an interactive page."""
+    check_output(out, [path, options], options.overwrite, [PAGE_SUFFIX])
+    if options.kind not in ("", "map"):
+        raise DpdmError(
+            f"An interactive page is a map, not a picture of kind {options.kind}.",
+            "Leave out --kind or --interactive.",
+        )
+    _refuse_unused_options(
+        options, (*CHECKED_OPTIONS, "size", "dpi"), PAGE_OPTIONS, "An interactive page",
+        "Leave it out, or draw a picture without --interactive.",
+    )  # fmt: skip
+    data = open_plot_data(path, options)
+    if LEVEL_DIM in data.source.full_array.dims:
+        raise DpdmError(
+            f"{data.source.name} is on levels, which an interactive page does not show.",
+            "Choose one level with --variable; dpdm info lists them.",
+        )
+    write_interactive(data, out)
+    return "interactive map"
 
 
 def default_kind(data: PlotData) -> str:
@@ -89,14 +118,21 @@ def default_kind(data: PlotData) -> str:
 
 def check_used_options(options: PlotOptions, kind: str) -> None:
     """Refuse an option that a kind does not use."""
-    for name in CHECKED_OPTIONS:
+    _refuse_unused_options(
+        options, CHECKED_OPTIONS, KIND_OPTIONS.get(kind, CHECKED_OPTIONS),
+        f"A picture of kind {kind}", "Leave it out, or choose another kind.",
+    )  # fmt: skip
+
+
+def _refuse_unused_options(
+    options: PlotOptions, checked: Sequence[str], used: Sequence[str], what: str, hint: str
+) -> None:
+    """Refuse an option that is given and not used."""
+    for name in checked:
         value = getattr(options, name)
         given = value is not None and value is not False and value != ""
-        if given and name not in KIND_OPTIONS.get(kind, CHECKED_OPTIONS):
-            raise DpdmError(
-                f"A picture of kind {kind} does not use --{name.replace('_', '-')}.",
-                "Leave it out, or choose another kind.",
-            )
+        if given and name not in used:
+            raise DpdmError(f"{what} does not use --{name.replace('_', '-')}.", hint)
     if options.climatology and not options.anomaly:
         raise DpdmError("--climatology is what --anomaly subtracts.", "Add --anomaly.")
 

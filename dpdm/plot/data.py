@@ -69,6 +69,7 @@ class PlotOptions(FileOptions):
         size: Width of the picture, cm.
         dpi: Pixels an inch.
         title: The first line of the picture, instead of the variable.
+        interactive: Whether a map is written as a web page.
     """
 
     kind: str = ""
@@ -93,6 +94,7 @@ class PlotOptions(FileOptions):
     size: float | None = None
     dpi: int | None = None
     title: str = ""
+    interactive: bool = False
 
     @property
     def form(self) -> PageFormat:

@@ -36,7 +36,7 @@ MAX_SEGMENT = 0.25  # of the sheet's larger side; longer segments cross the edge
 
 
 @cache
-def read_coastlines() -> tuple[Array, Array]:
+def read_coastlines() -> tuple[Array, NDArray[np.bool_]]:
     """Read longitudes and latitudes (N, 2) of the coastlines, and which points begin a line."""
     with as_file(files("dpdm") / "data" / "coastlines.npz") as path, np.load(path) as file:
         points, starts = file["points"] / COAST_UNITS, file["starts"]

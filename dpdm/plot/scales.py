@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dpdm.colours import (
     colour_map_name,
@@ -82,7 +83,7 @@ class ScaleChoice:
 
 
 def make_colour_scale(
-    kind: str, fields: Sequence[Array], choice: ScaleChoice = ScaleChoice()
+    kind: str, fields: Sequence[NDArray[Any]], choice: ScaleChoice = ScaleChoice()
 ) -> ColourScale:
     """Return the common scale of several fields.
 

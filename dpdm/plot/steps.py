@@ -58,10 +58,15 @@ def iso_start(date: str) -> str:
 
 def find_first_step(time: xr.DataArray, date: str, path: Any) -> int:
     """Return the first step whose date begins with the given text, which may be empty."""
+    return find_steps(time, date, path)[0]
+
+
+def find_steps(time: xr.DataArray, date: str, path: Any) -> list[int]:
+    """Return the steps whose dates begin with the given text, which may be empty."""
     texts, start = date_texts(time), iso_start(date)
-    for step, text in enumerate(texts):
-        if text.startswith(start):
-            return step
+    steps = [step for step, text in enumerate(texts) if text.startswith(start)]
+    if steps:
+        return steps
     raise DpdmError(
         f"{path} has no time {date}; its dates are {texts[0][:10]} to {texts[-1][:10]}.",
         f"Give the beginning of one of its dates, as in --time {texts[0][:7]}.",
