@@ -41,6 +41,10 @@ from dpdm_cli.console import echo, plural, progress
     help="Interpolation to points: value of the cell, or bilinear.",
 )  # fmt: skip
 @click.option("--stac", is_flag=True, help="Write a STAC item OUT.json with a GeoTIFF.")
+@click.option(
+    "--qml", is_flag=True,
+    help="Write a style OUT.qml with a GeoTIFF, which QGIS applies when OUT.tif is added.",
+)  # fmt: skip
 @options.var
 @options.units
 @options.missing
@@ -48,7 +52,9 @@ from dpdm_cli.console import echo, plural, progress
 def export(field: Path, out: Path, split: str | None, **export_options: Any) -> None:
     """Export FIELD as OUT: .tif, .nc, .zarr, or values at points as .csv or .geojson.
 
-    GeoTIFFs are cloud-optimised, north up, with a band for each step.
+    GeoTIFFs are cloud-optimised, north up, with a band for each step. They give precipitation in
+    mm day-1 or mm and mass fractions in g kg-1, as GIS programs show three decimals; values are
+    otherwise in the units of the file.
     """
     replaced = export_options["overwrite"] or split is not None
     check_paths((field, export_options["mask"], export_options["points"]), out, replaced)

@@ -1,7 +1,7 @@
 """Export fields as GeoTIFF, NetCDF or Zarr, and values at points as tables.
 
-The suffix of the target decides the format. Values are in the units of the file, and missing
-outside a mask.
+The suffix of the target decides the format. Values are in the units of the file, in a GeoTIFF
+in `legible_units`, and missing outside a mask.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dpdm.choices import load_plugins
 from dpdm.errors import DpdmError
 from dpdm.export import points, raster, stac
 from dpdm.export.points import find_points
+from dpdm.export.qgis_style import qgis_style
 from dpdm.export.select import (
     ExportOptions,
     OutputLayer,
@@ -29,7 +30,7 @@ from dpdm.export.select import (
     single_variable,
     split_names,
 )
-from dpdm.export.warp import RasterGrid, convert_gdal_errors, make_raster_grid
+from dpdm.export.warp import BandInfo, RasterGrid, convert_gdal_errors, make_raster_grid
 from dpdm.fields.metadata import add_cf_metadata, file_attributes
 from dpdm.fields.write import Writer
 from dpdm.paths import OUTPUT_SUFFIXES, check_output
@@ -45,7 +46,7 @@ class Format:
         name: Name in messages.
         suffixes: Suffixes of its files.
         write: Takes source, target and options; returns the files that it wrote.
-        options: Options that only some formats use: split, crs and stac.
+        options: Options that only some formats use: split, crs, stac and qml.
         is_table: Whether it holds values at points, not fields.
     """
 
@@ -57,7 +58,7 @@ class Format:
 
     def check(self, target: Path, options: ExportOptions) -> None:
         """Refuse options that the format does not support."""
-        for option in ("split", "crs", "stac"):
+        for option in ("split", "crs", "stac", "qml"):
             if getattr(options, option) and option not in self.options:
                 other = next(f for f in FORMATS.values() if option in f.options)
                 raise DpdmError(
@@ -151,7 +152,7 @@ def export_tables(
 
 
 def export_rasters(source: Path, target: Path, options: ExportOptions) -> list[Path]:
-    """Write a GeoTIFF, or one per step, with STAC items if asked.
+    """Write a GeoTIFF, or one per step, with STAC items and styles of QGIS if asked.
 
     An ensemble is written as its mean unless another statistic is selected.
     """
@@ -166,14 +167,16 @@ def export_rasters(source: Path, target: Path, options: ExportOptions) -> list[P
         stac.check_dated(fields)
     steps = _files_by_step(target, layer, fields, options)
     items = [path.with_suffix(".json") for path in steps] if options.stac else []
-    for path in steps:
-        check_output(path, [source, options], options.overwrite, [target.suffix])
-    for path in items:
-        check_output(path, [source, options], options.overwrite, (".json",))
-    tags = _tags(source, fields, options)
-    with open_drafts([*steps, *items], options.overwrite) as names:
-        _write_rasters(layer, pixels, steps, names, tags, fields, options)
-    return [*steps, *items]
+    styles = [path.with_suffix(".qml") for path in steps] if options.qml else []
+    for path in (*steps, *items, *styles):
+        suffixes = [target.suffix, ".json", ".qml"]
+        check_output(path, [source, options], options.overwrite, suffixes)
+    tags = _tags(source, fields, options) | raster.pixel_tags(pixels)
+    with open_drafts([*steps, *items, *styles], options.overwrite) as names:
+        bands = _write_rasters(layer, pixels, steps, names, tags, fields, options)
+        for draft in names[len(steps) + len(items) :]:  # of one scale, as for an animation
+            draft.write_text(qgis_style(layer.name, bands), encoding="utf-8")
+    return [*steps, *items, *styles]
 
 
 def _files_by_step(
@@ -203,8 +206,9 @@ def _write_rasters(
     tags: dict[str, str],
     fields: xr.Dataset,
     options: ExportOptions,
-) -> None:
-    """Write the drafts of rasters and STAC items."""
+) -> list[BandInfo]:
+    """Write the drafts of rasters and STAC items, and return the bands of all rasters."""
+    written: list[BandInfo] = []
     for index, (path, steps) in enumerate(parts.items()):
         with convert_gdal_errors(path):
             bands = raster.write_raster(names[index], layer, pixels, steps, tags)
@@ -212,11 +216,13 @@ def _write_rasters(
             time = fields["time"].isel(time=list(steps))
             item = stac.stac_item(path, layer.grid, pixels, time, bands, tags)
             names[len(parts) + index].write_text(item, encoding="utf-8")
+        written += bands
         options.progress(steps[-1] + 1, layer.steps)
+    return written
 
 
 register(
-    Format("GeoTIFF", (".tif", ".tiff"), export_rasters, ("split", "crs", "stac")),
+    Format("GeoTIFF", (".tif", ".tiff"), export_rasters, ("split", "crs", "stac", "qml")),
     Format("NetCDF or Zarr", OUTPUT_SUFFIXES, write_cube),
     Format("CSV", (".csv",), partial(export_tables, points.write_csv), is_table=True),
     Format("GeoJSON", (".geojson",), partial(export_tables, points.write_geojson), is_table=True),

@@ -14,7 +14,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from dpdm.colours import tail_values
 from dpdm.errors import DpdmError
+from dpdm.export.legible_units import convert_to_legible
 from dpdm.export.select import OutputLayer, file_labels, iso_dates
 from dpdm.export.warp import RASTER_FORMAT, BandInfo, RasterGrid
 from dpdm.fields.metadata import creation_time
@@ -68,7 +70,7 @@ def _write_raw(
     with rasterio.open(raw, "w", **georeference, **profile) as file:
         file.update_tags(**tags, **tiff_tags(tags), AREA_OR_POINT="Area")
         for index, step in enumerate(steps, 1):
-            array = layer.output_step(step)
+            array = convert_to_legible(layer.output_step(step))
             values = pixels.resample_field(north_up(array))
             file.write(values, index)
             bands.append(describe_band(array, values))
@@ -91,10 +93,12 @@ def north_up(array: xr.DataArray) -> NDArray[np.float32]:
 
 
 def describe_band(array: xr.DataArray, values: NDArray[np.float32]) -> BandInfo:
-    """Return the date, unit and statistics of a band."""
+    """Return the date, unit, statistics and tails of a band."""
     date = iso_dates(array["time"])[0] if "time" in array.dims else ""
     unit = str(array.attrs.get("units", ""))
-    return BandInfo(date, str(array.name), unit, band_statistics(values))
+    finite = values[np.isfinite(values)]
+    tails = tail_values(finite) if finite.size else ()
+    return BandInfo(date, str(array.name), unit, band_statistics(values), tails)
 
 
 def band_statistics(values: NDArray[np.float32]) -> dict[str, float]:
@@ -125,6 +129,24 @@ def tiff_tags(tags: Mapping[str, str]) -> dict[str, str]:
         "TIFFTAG_SOFTWARE": tags["source"].partition(";")[0],
         "TIFFTAG_DATETIME": f"{creation_time():%Y:%m:%d %H:%M:%S}",
     }
+
+
+def pixel_tags(pixels: RasterGrid) -> dict[str, str]:
+    """Return a tag that gives the reason of pixels that are not square.
+
+    Example:
+        >>> pixels = RasterGrid("EPSG:4326", (1.25, 0, 0, 0, -0.5, 90), (360, 288), None)
+        >>> pixel_tags(pixels)["pixels"]
+        '1.25 by 0.5 degrees: the cells of the field, so that no value is interpolated. ...'
+    """
+    width, height = abs(pixels.transform[0]), abs(pixels.transform[4])
+    if abs(width - height) < 1e-6 * width:
+        return {}
+    reason = (
+        f"{width:g} by {height:g} degrees: the cells of the field, so that no value is "
+        "interpolated. A projection, as --crs EPSG:3857, gives square pixels."
+    )
+    return {"pixels": reason}
 
 
 def overview_factors(shape: tuple[int, int]) -> list[int]:

@@ -38,6 +38,7 @@ class ExportOptions(FileOptions):
         points: A table of stations, for output as a table.
         method: "nearest" or "bilinear", between cell centres and stations.
         stac: Whether to write a STAC item with a GeoTIFF.
+        qml: Whether to write a style file of QGIS with a GeoTIFF.
     """
 
     variable: str = ""
@@ -50,6 +51,7 @@ class ExportOptions(FileOptions):
     points: Path | None = None
     method: str = "nearest"
     stac: bool = False
+    qml: bool = False
 
 
 _DATE_PATTERN = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d)?)?)?)?)?")

@@ -223,9 +223,11 @@ class BandInfo:
         name: The variable.
         unit: Its unit.
         statistics: Minimum, maximum, mean and so on of its values, by GDAL's names.
+        tails: Values that only a few of its values lie below and above; empty without values.
     """
 
     date: str
     name: str
     unit: str
     statistics: Mapping[str, float]
+    tails: tuple[float, ...] = ()
