@@ -30,6 +30,7 @@ MAX_VALUES = 10_000_000  # of a page: 40 MB before compression
 MAX_WIDTH, MAX_HEIGHT = 1000, 640  # of a map, pixels
 MISSING_COLOUR = "#d9d9d9"
 COLOUR_COUNT = 256
+MAX_COAST_STEP = 90.0  # degrees between points of a line
 COAST_MARGIN = 1.0  # degrees, so that lines reach the edges of the map
 # Neither a script nor a text of the file can make a browser fetch something.
 POLICY = (
@@ -140,7 +141,7 @@ def draw_map(data: PlotData, fields: PageFields, scale: ColourScale) -> list[Any
     figure = _empty_map(plotting, fields.grid)
     _add_image(models, figure, shown, fields, scale)
     lon, lat = coastlines_within(fields.grid)
-    figure.line(lon, lat, color="black", line_width=0.8, level="overlay")
+    figure.line(lon, lat, color="black", line_width=0.8)
     head, words = data.heading(fields.dates[0], fields.shown.label)
     label = _text(models, words, name="label")
     slider = _time_slider(models, shown, label, fields, data)
@@ -245,7 +246,8 @@ def cut_lines(points: Array, first: NDArray[np.bool_], lon: Any, lat: Any) -> Ar
     """
     ends = np.array([lon, lat])
     inside = np.all((points >= ends[:, 0]) & (points <= ends[:, 1]), axis=1)
-    begins: NDArray[np.bool_] = first | ~np.r_[False, inside[:-1]]
+    jump = np.abs(np.diff(points[:, 0])) > MAX_COAST_STEP  # at the dateline
+    begins: NDArray[np.bool_] = first | np.r_[True, jump | ~inside[:-1]]
     kept, starts = points[inside], np.flatnonzero(begins[inside])
     lines: Array = np.insert(kept, starts, np.nan, axis=0)
     return lines

@@ -54,6 +54,9 @@ def draw(layer, picture):
     for item in (view, legend):
         layout.addLayoutItem(item)
     view.attemptMove(QgsLayoutPoint(5, 5))
+    view.setLayers([layer])
+    view.attemptResize(QgsLayoutSize(160, 150))
+    view.setExtent(layer.extent())  # which changes its height
     view.attemptResize(QgsLayoutSize(160, 150))
     view.zoomToExtent(layer.extent())
     legend.attemptMove(QgsLayoutPoint(168, 5))

@@ -108,6 +108,8 @@ def test_coastlines_are_drawn_within_the_map(tmp_path):
     assert (lon[known].min() >= 349, lon[known].max() <= 364, lat[known].max() <= 63) == (
         True,
     ) * 3
+    globe = interactive.coastlines_within(GRIDS["globe of -180 to 180"])[0]
+    assert np.nanmax(np.abs(np.diff(globe))) < 90  # no line from one edge to the other
     cornwall = np.hypot(lon - (360 - 5.7), lat - 50.07)  # Land's End
     assert np.nanmin(cornwall) < 0.1
 
@@ -164,6 +166,7 @@ PLACE = """(function() {
   const box = area.getBoundingClientRect(), frame = view.frame
   return [box.left + frame.x_scale.compute(%f), box.top + frame.y_scale.compute(%f)]
 })()"""
+RANGE = 'Bokeh.documents[0].get_model_by_name("map").x_range'
 READY = "document.readyState == 'complete' && Bokeh.documents.length && Bokeh.documents[0].is_idle"
 
 
@@ -188,6 +191,17 @@ def test_the_cursor_shows_the_value_of_its_cell_in_a_browser(tmp_path):
         await tab.evaluate('Bokeh.documents[0].get_model_by_name("time").value = 2')
         await tab.until(f"({WORDS}).includes('March 2012')")
         said += [await hover(2, 60)]
+        x, y = await tab.evaluate(PLACE % (0.0, 50.0))
+        wheel = {"type": "mouseWheel", "deltaX": 0, "deltaY": -240}
+        await tab.send("Input.dispatchMouseEvent", x=x, y=y, **wheel)
+        await tab.until(f"{RANGE}.end - {RANGE}.start < 19")  # of 20 degrees
+        west = await tab.evaluate(f"{RANGE}.start")
+        for kind, shift in (("mousePressed", 0), ("mouseMoved", 30), ("mouseReleased", 60)):
+            await tab.send(
+                "Input.dispatchMouseEvent", type=kind, x=x + shift, y=y, button="left",
+                buttons=1, clickCount=1,
+            )  # fmt: skip
+        await tab.until(f"{RANGE}.start < {west} - 0.1")
         return said, tab.requests(), tab.faults()
 
     said, requests, faults = browse(page, visit)
