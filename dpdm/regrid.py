@@ -8,6 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 from dpdm.errors import DpdmError
+from dpdm.fields.file_names import restore_names
 from dpdm.fields.grid import Grid, grid_of, refine_grid
 from dpdm.fields.metadata import add_cf_metadata
 from dpdm.fields.read import FileOptions, open_fields
@@ -34,13 +35,18 @@ def regrid_file(
     steps = fields.sizes.get("time", 1)
     provenance = {"input": source.name, "input_sha256": sha256(source)}
     template = add_cf_metadata(
-        restore_units(transform(fields), fields), title, provenance, options.history
+        to_file(transform(fields), fields), title, provenance, options.history
     )
     with Writer(target, template, options.overwrite) as writer:
         for step in range(steps):
             one = fields.isel(time=[step]) if "time" in fields.dims else fields
-            writer.write(restore_units(transform(load_checked_fields(one)), one))
+            writer.write(to_file(transform(load_checked_fields(one)), one))
             options.progress(step + 1, steps)
+
+
+def to_file(regridded: xr.Dataset, fields: xr.Dataset) -> xr.Dataset:
+    """Return regridded fields in the units and under the names of their file."""
+    return restore_names(restore_units(regridded, fields))
 
 
 INTERPOLATION_BYTES = 32  # of a cell: double and single precision, input and output

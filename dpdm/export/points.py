@@ -28,6 +28,7 @@ from dpdm.export.select import (
     stored_statistics,
 )
 from dpdm.fields.csv_cells import guard_formulas
+from dpdm.fields.file_names import file_name
 from dpdm.fields.grid import Grid, Matrix
 from dpdm.fields.regrid import linear_matrix
 from dpdm.fields.statistics import Statistic, parse_statistic
@@ -211,7 +212,7 @@ def _values(
 ) -> Iterator[tuple[str, xr.DataArray]]:
     """Yield the columns of a layer by name."""
     for stat in stats:
-        yield f"{members.name}{stat.suffix}", stat.of(members)
+        yield f"{file_name(members)}{stat.suffix}", stat.of(members)
     if not stats:
         yield layer.name, members
 

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError, prefix_file_name
+from dpdm.fields.file_names import file_name, restore_attributes
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.level_names import split_statistic, statistic_name
 from dpdm.fields.read import FileOptions
@@ -98,7 +99,8 @@ class OutputLayer:
         """Compute one step of the output."""
         members = self.members(step)
         with prefix_file_name(self.path):
-            return (self.stat.of(members) if self.stat else members).rename(self.name)
+            out = self.stat.of(members) if self.stat else members
+            return restore_attributes(out).rename(self.name)
 
 
 def open_selected(path: Path, options: ExportOptions) -> xr.Dataset:
@@ -182,7 +184,8 @@ def _output_name(array: xr.DataArray, stat: Statistic | None) -> str:
     """Return the name of a variable, with the suffix of its statistic."""
     kind = split_statistic(array.name)[1]
     suffix = stat.suffix if stat else "_mean" if is_ensemble_mean(array) and not kind else ""
-    return f"{array.name}{suffix}"
+    name = file_name(array)
+    return f"{split_statistic(name)[0]}{suffix}" if suffix else name
 
 
 def select_names(fields: xr.Dataset, options: ExportOptions, bare: bool) -> list[str]:

@@ -22,6 +22,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError, DpdmWarning, prefix_file_name
 from dpdm.fields.axes import standardise_axes
+from dpdm.fields.file_names import name_attributes
 from dpdm.fields.formats import grouped_variables_error, list_groups, open_raw
 from dpdm.fields.join import join_files
 from dpdm.fields.level_names import LEVEL_ATTR_NAMES
@@ -333,7 +334,7 @@ def _rename(array: xr.DataArray, selected: SelectedVariable) -> xr.DataArray:
     if selected.source.level is not None:
         attrs = {k: value for k, value in array.attrs.items() if k not in LEVEL_ATTR_NAMES}
         out.attrs = attrs | (selected.level.attributes if selected.level else {})
-    return out
+    return out.assign_attrs(name_attributes(*selected.names))
 
 
 def _squeeze_dims(array: xr.DataArray) -> xr.DataArray:

@@ -17,6 +17,7 @@ import xarray as xr
 
 from dpdm import __version__
 from dpdm.errors import DpdmError, escape_controls
+from dpdm.fields.file_names import restore_names
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.level_names import base_name, split_statistic, statistic_name
 from dpdm.fields.levels import LEVEL_DIM, group_families, is_level_dim, join_levels
@@ -197,7 +198,8 @@ class PlotVariable:
 def open_variable(path: Path, options: PlotOptions) -> PlotVariable:
     """Open the selected variable of a file, by default the first."""
     fields = options.open(path, (options.variable,) if options.variable else None)
-    if options.kind in VERTICAL_KINDS or options.variable in group_families(fields):
+    families = {*group_families(fields), *group_families(restore_names(fields))}
+    if options.kind in VERTICAL_KINDS or options.variable in families:
         return _make_variable(
             path, *select_variable_levels(path, fields, options.variable), "", options.bbox
         )

@@ -21,6 +21,7 @@ from dpdm.diffusion.place_noise import PlaceNoise
 from dpdm.errors import DpdmError
 from dpdm.fields.climatology_grid import interpolate_known
 from dpdm.fields.driver_climate import DriverClimate
+from dpdm.fields.file_names import restore_names
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.reference_climatology import ReferenceClimatology
 from dpdm.fields.regrid import interpolate_bilinear
@@ -424,7 +425,7 @@ class FieldSpace:
                 out[f"{name}_{statistic}" if statistic else name] = add_statistic_attrs(
                     converted, statistic
                 )
-        return xr.Dataset(out)
+        return restore_names(xr.Dataset(out))
 
     def template(self) -> xr.Dataset:
         """Return the layout of the file."""

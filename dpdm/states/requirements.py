@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError, DpdmWarning, variables_not_found
+from dpdm.fields.file_names import drop_statistic
 from dpdm.fields.grid import Grid
 from dpdm.fields.read import select_member_hint
 from dpdm.fields.regrid import is_nested
@@ -67,6 +68,7 @@ def select_prior_variables(
             f"{select_member_hint(fields)} Give each its own --seed.",
         )
     out = select_with_bounds(fields, available)
+    out = out.assign({name: drop_statistic(out[name]) for name in available})
     return out.squeeze("realization", drop=True) if "realization" in fields.dims else out
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from dpdm.constants import EARTH_RADIUS, LAPSE_RATE, STANDARD_TEMPERATURE
 from dpdm.errors import DpdmWarning
 from dpdm.fields.climatology_grid import average_covered, extend_within
+from dpdm.fields.file_names import NAME_ATTR
 from dpdm.fields.grid import Grid, extend_grid, grid_of
 from dpdm.fields.regrid import interpolate_bilinear
 from dpdm.fields.statics import make_statics, read_bundled_statics
@@ -59,6 +60,8 @@ def take_pressure(fields: xr.Dataset, prior: Prior) -> xr.Dataset:
     known = SURFACE_VARIABLES[PRESSURE]
     names = {"standard_name": known.standard_name, "long_name": known.long_name}
     array = fields[source].assign_attrs(names | {SOURCE: source})
+    if source != PRESSURE:
+        array.attrs.pop(NAME_ATTR, None)  # of another quantity
     return fields.assign({PRESSURE: array})
 
 

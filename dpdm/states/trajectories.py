@@ -366,7 +366,7 @@ class TrajectorySpace:
             array = xr.DataArray(states[(None,) * len(axes)], coords, list(coords), name, attrs)
             array = add_statistic_attrs(self.to_file_units(array, statistic), statistic)
             arrays[f"{name}_{statistic}" if statistic else name] = array
-        return xr.Dataset(arrays)
+        return restore_names(xr.Dataset(arrays))
 
     def to_file_units(self, array: xr.DataArray, statistic: str) -> xr.DataArray:
         """Return a variable in the units of the file."""
