@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dpdm.fields.named_grids import Target
 from dpdm.fields.write import Writer, check_output
+from dpdm.file_group import Source, paths_of
 from dpdm.prior import find_prior, load_prior
 from dpdm.prior.model_card import warn_if_unskilled
 from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_layout
@@ -16,16 +18,16 @@ from dpdm.system import sha256
 
 
 def downscale(
-    coarse: Path,
+    coarse: Source,
     fine: Path,
     prior: str = "default",
     options: EnsembleOptions = EnsembleOptions(),
-    grid: Path | None = None,
+    grid: Target | None = None,
     own_statics: Path | None = None,
     overwrite: bool = False,
     report: ProgressCallback = lambda done, total: None,
 ) -> None:
-    """Write the ensemble of a coarse file, step by step."""
+    """Write the ensemble of coarse files, step by step."""
     path = find_prior(prior)
     inputs = [coarse, grid, own_statics, options, options.climatology_file, path]
     check_output(fine, inputs, overwrite)
@@ -34,7 +36,7 @@ def downscale(
     warn_if_unskilled(loaded.contract, path.stem)
     content = "Fine fields" if options.members else "Mean of the infinite ensemble of fine fields"
     title = f"{content} downscaled from {coarse.name} with the prior {path.stem}"
-    provenance = ensemble_provenance(path, [coarse], downscaling_settings(space))
+    provenance = ensemble_provenance(path, paths_of(coarse), downscaling_settings(space))
     template = finish_layout(space.template(), title, provenance, options.history)
     with Writer(fine, template, overwrite) as writer:
         done, total = 0, max(1, options.members) * len(space.steps)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,10 +10,13 @@ from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.console import progress, report_file
 
+if TYPE_CHECKING:
+    from dpdm.fields.named_grids import Target
+    from dpdm.file_group import Source
+
 
 @click.command(epilog="Example: dpdm downscale era5_1deg.nc fine.nc --members 10")
-@click.argument("coarse", type=options.FILE)
-@click.argument("fine", type=options.FILE)
+@options.inputs_and_output("COARSE", "FINE")
 @options.prior
 @click.option(
     "--members",
@@ -68,11 +71,11 @@ from dpdm_cli.console import progress, report_file
 @options.missing
 @options.overwrite
 def downscale(
-    coarse: Path,
+    coarse: "Source",
     fine: Path,
     prior: str,
     mean: bool,
-    grid: Path | None,
+    grid: "Target | None",
     statics: Path | None,
     overwrite: bool,
     rename: Mapping[str, str],

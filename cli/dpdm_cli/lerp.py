@@ -1,17 +1,20 @@
 """dpdm lerp."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dpdm_cli import options
 from dpdm_cli.console import progress, report_file
 
+if TYPE_CHECKING:
+    from dpdm.fields.named_grids import Target
+    from dpdm.file_group import Source
+
 
 @click.command(epilog="Example: dpdm lerp coarse.nc fine.nc --factor 10")
-@click.argument("coarse", type=options.FILE)
-@click.argument("fine", type=options.FILE)
+@options.inputs_and_output("COARSE", "FINE")
 @options.grid
 @click.option(
     "--factor",
@@ -23,9 +26,9 @@ from dpdm_cli.console import progress, report_file
 @options.missing
 @options.overwrite
 def lerp(
-    coarse: Path,
+    coarse: "Source",
     fine: Path,
-    grid: Path | None,
+    grid: "Target | None",
     factor: int | None,
     **file_options: Any,
 ) -> None:
@@ -37,7 +40,7 @@ def lerp(
     from dpdm.regrid import interpolate_file
 
     if (grid is None) == (factor is None):
-        raise click.UsageError("Give either --grid or --factor.")
+        raise click.UsageError("Give either --grid, --res or --factor.")
     with progress("Interpolating", "steps") as report:
         history = options.command_line()
         input_options = FileOptions(history=history, progress=report, **file_options)

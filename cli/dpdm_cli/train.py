@@ -12,6 +12,7 @@ import click
 from dpdm.errors import escape_controls
 from dpdm_cli import options
 from dpdm_cli.console import echo
+from dpdm_cli.console import note as print_note
 
 if TYPE_CHECKING:
     from dpdm.training.loop import TrainingProgress
@@ -65,7 +66,7 @@ def show_training() -> Iterator[Callable[["TrainingProgress"], None]]:
 
 def note(line: str) -> None:
     """Print what is done with the input files."""
-    echo(line, err=True)
+    print_note(line)
 
 
 @click.command(
@@ -73,6 +74,7 @@ def note(line: str) -> None:
 )
 @click.argument("fine", nargs=-1, required=True, type=options.FILE)
 @click.option(
+    "-o",
     "--out",
     required=True,
     type=options.FILE,
@@ -176,4 +178,4 @@ def train(
         reached = train(
             files, out, factor, minutes or 0.0, device, overwrite, report, window, latent, note
         )
-    echo(f"Wrote {out}: {reached.step} training steps", err=True)
+    print_note(f"Wrote {out}: {reached.step} training steps")

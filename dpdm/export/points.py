@@ -33,6 +33,7 @@ from dpdm.fields.grid import Grid, Matrix
 from dpdm.fields.regrid import linear_matrix
 from dpdm.fields.statistics import Statistic, parse_statistic
 from dpdm.fields.write import write_text
+from dpdm.file_group import Source
 from dpdm.observations.columns import swapped_coordinates_error
 from dpdm.observations.csv_reader import read_station_positions
 
@@ -148,7 +149,7 @@ DEFAULT_STATISTICS = ("mean", "spread", "p10", "p50", "p90")
 
 
 def table_columns(
-    fields: xr.Dataset, path: Path, options: ExportOptions
+    fields: xr.Dataset, path: Source, options: ExportOptions
 ) -> list[tuple[OutputLayer, list[Statistic]]]:
     """Return the layers to sample, and the statistics of their members to compute.
 

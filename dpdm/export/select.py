@@ -22,6 +22,7 @@ from dpdm.fields.time import distinct_date_labels
 from dpdm.fields.units import from_canonical
 from dpdm.fields.value_checks import load_checked_fields
 from dpdm.fields.variable_names import find_variable
+from dpdm.file_group import Source
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class OutputLayer:
     stat: Statistic | None
     bounds: xr.DataArray | None
     cell_mask: NDArray[np.bool_] | None
-    path: Path
+    path: Source
 
     @property
     def grid(self) -> Grid:
@@ -91,7 +92,7 @@ class OutputLayer:
         timed = "time" in self.array.dims
         one = self.array.isel(time=[step]) if timed else self.array
         bounds = self.bounds.isel(time=[step]) if self.bounds is not None else None
-        loaded = load_checked_fields(one.to_dataset(), self.path)[str(one.name)]
+        loaded = load_checked_fields(one.to_dataset(), str(self.path))[str(one.name)]
         values = from_canonical(loaded, bounds)
         return values if self.cell_mask is None else values.where(self.cell_mask)
 
@@ -103,7 +104,7 @@ class OutputLayer:
             return restore_attributes(out).rename(self.name)
 
 
-def open_selected(path: Path, options: ExportOptions) -> xr.Dataset:
+def open_selected(path: Source, options: ExportOptions) -> xr.Dataset:
     """Open the canonical fields of the selected steps and box, with longitudes from -180."""
     fields = options.open(path, (options.variable,) if options.variable else None)
     with prefix_file_name(path):
@@ -157,7 +158,7 @@ def select_period(fields: xr.Dataset, text: str) -> xr.Dataset:
 
 
 def make_layers(
-    fields: xr.Dataset, path: Path, options: ExportOptions, stat: str
+    fields: xr.Dataset, path: Source, options: ExportOptions, stat: str
 ) -> list[OutputLayer]:
     """Return the variables of the output.
 
@@ -198,7 +199,7 @@ def select_names(fields: xr.Dataset, options: ExportOptions, bare: bool) -> list
     ]
 
 
-def single_variable(fields: xr.Dataset, path: Path, options: ExportOptions) -> str:
+def single_variable(fields: xr.Dataset, path: Source, options: ExportOptions) -> str:
     """Return the selected or only variable of a file."""
     with prefix_file_name(path):
         names = select_names(fields, options, bare=True)

@@ -35,10 +35,10 @@ def join_files(
     Warns:
         DpdmWarning: There is a gap between files, or a step is in several files.
     """
-    parts = [share_grid(ds, parts[0], path, paths[0]) for ds, path in zip(parts, paths, strict=True)]
     groups: dict[tuple[str, ...], list[Part]] = {}
     for ds, path in zip(parts, paths, strict=True):
-        groups.setdefault(tuple(sorted(map(str, ds.data_vars))), []).append((ds, path))
+        shared = share_grid(ds, parts[0], path, paths[0])
+        groups.setdefault(tuple(sorted(map(str, ds.data_vars))), []).append((shared, path))
     series = align_variables([_join_in_time(group) for group in groups.values()])
     series = select_common_steps(series) if common_times else series
     try:
@@ -60,7 +60,7 @@ def _common_attributes(parts: Sequence[xr.Dataset]) -> dict[str, Any]:
     return {
         key: value
         for key, value in first.items()
-        if key == "history" or all(np.array_equal(value, ds.get(key)) for ds in rest)
+        if key == "history" or all(key in ds and np.array_equal(value, ds[key]) for ds in rest)
     }
 
 
@@ -110,22 +110,15 @@ def _join_in_time(group: list[Part]) -> xr.Dataset:
         steps = ", ".join(sorted(repeated)[:3]) + (", ..." if len(repeated) > 3 else "")
         _warn(f"Steps that are in several files are used once: {steps}.")
     out = concatenate_in_time(ordered)
-    for last, (left, first), (right, second) in _gaps(ordered, time_spacing(out["time"])):
-        _warn(
-            f"There is a gap after {last}: {first} ends there, and {second} starts at "
-            f"{time_labels(right)[0][:10]}."
-        )
+    usual = time_spacing(out["time"])
+    for (left, first), (right, second) in pairwise(ordered):
+        last, start = left["time"].values[-1:], right["time"].values[:1]
+        if days_between(last, start)[0] > GAP * usual:
+            _warn(
+                f"There is a gap after {time_labels(left)[-1][:10]}: {first} ends there, and "
+                f"{second} starts at {time_labels(right)[0][:10]}."
+            )
     return out
-
-
-def _gaps(ordered: Sequence[Part], spacing: float) -> list[tuple[str, Part, Part]]:
-    """Return the last date before each gap, with the files around it."""
-    return [
-        (time_labels(left[0])[-1][:10], left, right)
-        for left, right in pairwise(ordered)
-        if days_between(left[0]["time"].values[-1:], right[0]["time"].values[:1])[0]
-        > GAP * spacing
-    ]
 
 
 def _warn(sentence: str) -> None:
@@ -149,9 +142,7 @@ def _check_times(group: Sequence[Part]) -> None:
             )
 
 
-def order_files(
-    parts: Sequence[xr.Dataset], paths: Sequence[Path]
-) -> tuple[list[Part], set[str]]:
+def order_files(parts: Sequence[xr.Dataset], paths: Sequence[Path]) -> tuple[list[Part], set[str]]:
     """Return the files in order of time, each step in one of them, and the repeated steps."""
     named = [time_labels(part) for part in parts]
     order = sorted(range(len(parts)), key=lambda i: (named[i][0], str(paths[i])))

@@ -36,6 +36,7 @@ from dpdm.system import HDF5_LOCK, check_free_disk
 
 NETCDF_SUFFIXES = (".nc", ".nc4")
 OUTPUT_SUFFIXES = (*NETCDF_SUFFIXES, ".zarr")
+INPUT_ATTRS = ("dpdm_input", "dpdm_exported")  # names of the files that an output was made from
 CLOSE_TIMEOUT = 2.0  # seconds that a file which is given up may take to close
 _ENCODING_KEYS = (
     "dtype",
@@ -130,6 +131,18 @@ def _check_replaceable(path: Path, overwrite: bool) -> None:
         raise DpdmError(f"{path} is a directory.", "It is not replaced; choose another name.")
     if path.suffix == ".zarr" and path.is_file():
         raise DpdmError(f"{path} is a file, not a store.", "Remove it or choose another name.")
+
+
+def read_provenance(path: Path) -> set[str] | None:
+    """Return the names of the files that an output of dpdm was made from, None for other files."""
+    try:
+        with xr.open_dataset(path, decode_times=False) as ds:
+            attrs = dict(ds.attrs)
+    except (OSError, ValueError, RuntimeError):
+        return None
+    if not str(attrs.get("source", "")).startswith("dpdm "):
+        return None
+    return {name for key in INPUT_ATTRS for name in str(attrs.get(key, "")).split()}
 
 
 class Writer:

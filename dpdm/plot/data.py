@@ -28,6 +28,7 @@ from dpdm.fields.time import period_of, step_labels, time_spacing
 from dpdm.fields.units import from_canonical, parse_unit
 from dpdm.fields.value_checks import check_values
 from dpdm.fields.variable_names import find_variable
+from dpdm.file_group import Source, paths_of
 
 
 def time_resolution(time: xr.DataArray) -> str:
@@ -113,8 +114,8 @@ class PlotOptions(FileOptions):
     kind: str = ""
     variable: str = ""
     time: str = ""
-    truth: Path | None = None
-    coarse: Path | None = None
+    truth: Source | None = None
+    coarse: Source | None = None
     background: Path | None = None
     at: str = ""
     points: Path | None = None
@@ -137,7 +138,7 @@ class PlotVariable:
         attrs: Attributes of the file.
     """
 
-    path: Path
+    path: Source
     name: str
     title: str
     file_units: str
@@ -195,7 +196,7 @@ class PlotVariable:
         return self.full_array["time"]
 
 
-def open_variable(path: Path, options: PlotOptions) -> PlotVariable:
+def open_variable(path: Source, options: PlotOptions) -> PlotVariable:
     """Open the selected variable of a file, by default the first."""
     fields = options.open(path, (options.variable,) if options.variable else None)
     families = {*group_families(fields), *group_families(restore_names(fields))}
@@ -209,10 +210,10 @@ def open_variable(path: Path, options: PlotOptions) -> PlotVariable:
 
 
 def open_same_variable(
-    path: Path, source: PlotVariable, missing: MissingCodes = {}
+    path: Source, source: PlotVariable, missing: MissingCodes = {}
 ) -> PlotVariable:
     """Open the same variable of another file, in the units of the first."""
-    fields = open_fields(path, needed=(source.name,), missing=missing)
+    fields = open_fields(paths_of(path), needed=(source.name,), missing=missing)
     if LEVEL_DIM in source.full_array.dims:
         return _make_variable(
             path, *select_variable_levels(path, fields, source.name), source.file_units, None
@@ -221,7 +222,9 @@ def open_same_variable(
     return _make_variable(path, fields, name, source.file_units, None)
 
 
-def select_variable_levels(path: Path, fields: xr.Dataset, wanted: str) -> tuple[xr.Dataset, str]:
+def select_variable_levels(
+    path: Source, fields: xr.Dataset, wanted: str
+) -> tuple[xr.Dataset, str]:
     """Return a variable on all its levels, by default the first, and its name."""
     groups = group_families(fields)
     if not groups:
@@ -236,7 +239,7 @@ def select_variable_levels(path: Path, fields: xr.Dataset, wanted: str) -> tuple
     return joined[related].rename({dim: LEVEL_DIM}), name
 
 
-def _variable(path: Path, fields: xr.Dataset, wanted: str) -> str:
+def _variable(path: Source, fields: xr.Dataset, wanted: str) -> str:
     """Return the name of a variable, by default the first."""
     if not wanted:
         return str(next(iter(fields.data_vars)))
@@ -244,7 +247,7 @@ def _variable(path: Path, fields: xr.Dataset, wanted: str) -> str:
 
 
 def _make_variable(
-    path: Path, fields: xr.Dataset, name: str, unit: str, box: Box | None
+    path: Source, fields: xr.Dataset, name: str, unit: str, box: Box | None
 ) -> PlotVariable:
     """Convert a variable and its statistics to the units of a picture."""
     bounds = fields["time_bnds"] if "time_bnds" in fields.coords else None
@@ -294,11 +297,11 @@ def difference_unit(units: str) -> str:
     return "K" if units == "°C" else units
 
 
-def read_step(array: xr.DataArray, step: int, path: Path) -> xr.DataArray:
+def read_step(array: xr.DataArray, step: int, path: Source) -> xr.DataArray:
     """Read one step and check its values."""
     one = array.isel(time=step) if "time" in array.dims else array
     loaded = one.compute()
-    check_values(xr.Dataset({"the field": loaded.drop_vars("time", errors="ignore")}), path)
+    check_values(xr.Dataset({"the field": loaded.drop_vars("time", errors="ignore")}), str(path))
     return loaded
 
 
@@ -364,7 +367,7 @@ class PlotData:
         return self.truth
 
 
-def open_plot_data(path: Path, options: PlotOptions) -> PlotData:
+def open_plot_data(path: Source, options: PlotOptions) -> PlotData:
     """Open the files of a picture."""
     source = open_variable(path, options)
     truth, coarse, background = (
@@ -386,7 +389,7 @@ def cut_field(grid: Grid, array: xr.DataArray, what: str) -> xr.Dataset:
     return cut_to_grid(array.to_dataset(name="field"), grid, what)
 
 
-def picture_provenance(attrs: Mapping[str, Any], files: Sequence[Path]) -> str:
+def picture_provenance(attrs: Mapping[str, Any], files: Sequence[Source]) -> str:
     """Return the version of dpdm, the files of a picture, and the inputs of the first of them.
 
     Example:

@@ -206,7 +206,7 @@ def draw_comparison(data: PlotData) -> Page:
     return draw_atlas(data.heading(now.date), panels, sheet, data.footer, units)
 
 
-def check_not_empty(values: Mapping[str, Array], path: Path) -> None:
+def check_not_empty(values: Mapping[str, Array], path: object) -> None:
     """Refuse a panel without any value."""
     for title, field in values.items():
         if not np.isfinite(field).any():

@@ -152,8 +152,8 @@ class OutputSection:
         layout: "netcdf-yearly", a file a year, or "zarr", one store.
         keep: "stats", "members" or "all".
         quantiles: Percentiles among the statistics.
-        grid: A file on the target grid; empty to refine the coarse cells, or for cells of the
-            prior's spacing in ``bbox``.
+        grid: A file on the target grid, a grid's name (``r1440x720``) or CDO's description of it;
+            empty to refine the coarse cells, or for cells of the prior's spacing in ``bbox``.
         bbox: West, east, south and north of the output; empty for all.
         statics: The user's own surface altitude and land fraction.
     """

@@ -30,6 +30,7 @@ from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.statics import make_statics, read_bundled_statics, regrid_statics
 from dpdm.fields.value_checks import common_missing_codes
 from dpdm.fields.write import check_output, iterate_paths, write_text
+from dpdm.file_group import Source
 from dpdm.report import figures, tables
 from dpdm.report.accumulate import (
     SINGLE_LABEL,
@@ -66,9 +67,9 @@ REPORT_NOTES = (
 
 def report(
     path: Path,
-    forecast: Path,
-    truth: Path,
-    coarse: Path | None = None,
+    forecast: Source,
+    truth: Source,
+    coarse: Source | None = None,
     climatology: str = "",
     also: Mapping[str, Path] = {},
     statics: Path | None = None,

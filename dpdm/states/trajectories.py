@@ -25,6 +25,7 @@ from dpdm.diffusion.guidance import Observation
 from dpdm.diffusion.noise import MemberNoise, Noise
 from dpdm.diffusion.tile import TimeWindows, tile_denoiser
 from dpdm.errors import DpdmWarning
+from dpdm.fields.file_names import restore_names
 from dpdm.fields.level_names import parse_level
 from dpdm.nets.layers import concatenate_features, record_outputs
 from dpdm.observations.observation_operator import (
