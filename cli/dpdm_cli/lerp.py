@@ -40,7 +40,7 @@ def lerp(
     from dpdm.regrid import interpolate_file
 
     if (grid is None) == (factor is None):
-        raise click.UsageError("Give either --grid, --res or --factor.")
+        raise click.UsageError("Give either --grid or --factor, or --res.")
     with progress("Interpolating", "steps") as report:
         history = options.command_line()
         input_options = FileOptions(history=history, progress=report, **file_options)

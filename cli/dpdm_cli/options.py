@@ -91,7 +91,8 @@ def split_output(
     *inputs, last = files
     if not inputs:
         raise click.UsageError(f"Missing argument '{metavar}': the output, last or with -o.")
-    if last.exists() and (overwrite or len(inputs) > 1) and may_be_input(last, inputs):
+    risky = last.exists() and last not in inputs and (overwrite or len(inputs) > 1)
+    if risky and may_be_input(last, inputs):
         raise click.UsageError(
             f"{last} exists, was not made from the files before it, and may be an input. Name the "
             "output with -o FILE."

@@ -35,6 +35,8 @@ def join_files(
     Warns:
         DpdmWarning: There is a gap between files, or a step is in several files.
     """
+    if twice := [path for path in paths if list(paths).count(path) > 1]:
+        raise DpdmError(f"{twice[0]} is given twice.", "Give each file once.")
     groups: dict[tuple[str, ...], list[Part]] = {}
     for ds, path in zip(parts, paths, strict=True):
         shared = share_grid(ds, parts[0], path, paths[0])
