@@ -105,4 +105,4 @@ def test_a_finished_command_says_what_it_wrote(coarse: Path, taught: Taught) -> 
         f"Wrote {store}: 16 x 24 cells of 2 degrees, longitude 100 to 148, latitude 20 to 52\n"
     )
     one = done("coarsen", out, coarse.with_name("c.nc"), "--factor", 32 // 2, "--var", "t2m=t2m")
-    assert one.stderr.endswith("c.nc: 3 steps, 2 x 3 cells\n")
+    assert "c.nc: 3 steps, 2 x 3 cells of 16 degrees, longitude 100 to 148" in one.stderr
