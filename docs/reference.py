@@ -35,14 +35,25 @@ FILES = """## Files
 Read: NetCDF, Zarr stores and, where cfgrib is installed, GRIB. Written: NetCDF (`.nc`, `.nc4`) or,
 by the suffix `.zarr`, a Zarr store.
 
-Variables are found by CF standard name and short name, whatever the case of its letters, and
-outputs have the names of dpdm:
+Several files are read as one: `dpdm downscale tas_*.nc pr_*.nc fine.nc`, where the last is the
+output, or `-o fine.nc`. Files of the same variables follow each other in time, in any order;
+those of others lie side by side, matched by the periods of their steps. A gap between files and
+steps that two files hold alike are warned of; contradictions, other grids and other periods are
+refused. `--coarse` and `--truth` are repeatable, and take patterns in quotes. An existing last
+argument that was not made from the others is not replaced, because it may be an input: `-o` names
+it. URLs are refused, and `~` in quotes is home.
+
+Variables are found by CF standard name and short name, whatever the case of its letters. Outputs
+have the names, attributes and units of the input: `tas` comes back as `tas`, with `tas_mean` and
+`tas_p90`. dpdm calls it `t2m` in tables of scores, tables of observations and messages, and
+options take either name; `dpdm info` and the line of the written file say `tas -> t2m`. Fields
+that have no input, those of observations alone, have the names of dpdm:
 
 {table}
 
-`--var tp=NAME` selects one of several, or one of another name. Any other variable keeps its name
-and units. Statistics of an ensemble end in `_mean`, `_spread`, `_p10`,
-`_p50` and `_p90`.
+`--var tp=NAME` (`var = {{ tp = "NAME" }}` in plans) selects one of several, or one of another
+name. Any other variable keeps its name and units. Statistics of an ensemble end in `_mean`,
+`_spread`, `_p10`, `_p50` and `_p90`.
 
 Outputs have the units of the input. The units in the table are those that dpdm works in.
 `--units tp=mm/month` states the units of the input, and converts nothing. A month is the calendar
@@ -66,6 +77,13 @@ series. An anomaly (by its name or long name) is not taken for the variable itse
 
 A variable that cannot be read, on a depth axis for example, is left out with a warning; if it is
 needed, the file is refused. `dpdm info` lists such variables, and the groups of a file.
+
+`--grid` names the output grid: a file on it, or as in CDO `r1440x720` (the first column centred
+on Greenwich; an odd number of rows includes the poles), `global_0.25`, or a file as `cdo griddes`
+prints it. `--res 0.25` is `global_0.25`: its cells have their edges at multiples of 0.25 degrees,
+as those into which dpdm splits coarse cells of 1 or 2.5 degrees; the points of ERA5's own grid
+are `r1440x721`. Of a global grid, the cells within the input are written; `--bbox W,E,S,N`, or
+`--lon W,E` and `--lat S,N`, takes a part.
 
 In outputs latitudes and longitudes ascend. Longitudes keep the range of the input, 0 to 360 or
 -180 to 180; a region that crosses the end of that range becomes contiguous, as in -10 to 10 or 170

@@ -1,7 +1,7 @@
 """dpdm coarsen."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -9,10 +9,12 @@ from dpdm_cli import options
 from dpdm_cli.checks import check_paths
 from dpdm_cli.console import progress, report_file
 
+if TYPE_CHECKING:
+    from dpdm.file_group import Source
+
 
 @click.command(epilog="Example: dpdm coarsen fine.nc coarse.nc --factor 10")
-@click.argument("fine", type=options.FILE)
-@click.argument("coarse", type=options.FILE)
+@options.inputs_and_output("FINE", "COARSE")
 @click.option(
     "--factor",
     type=options.integer("factor"),
@@ -24,7 +26,7 @@ from dpdm_cli.console import progress, report_file
 @options.missing
 @options.overwrite
 def coarsen(
-    fine: Path,
+    fine: "Source",
     coarse: Path,
     factor: int,
     **file_options: Any,

@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths, climatology_file
-from dpdm_cli.console import echo, print_note, progress, report_file
+from dpdm_cli.console import echo, note, progress, report_file
+
+if TYPE_CHECKING:
+    from dpdm.fields.named_grids import Target
+    from dpdm.file_group import Source
 
 
 @click.command(epilog="Example: dpdm downscale era5_1deg.nc fine.nc --members 10")
-@click.argument("coarse", type=options.FILE)
-@click.argument("fine", type=options.FILE)
+@options.inputs_and_output("COARSE", "FINE")
 @options.prior
 @click.option(
     "--members",
@@ -70,11 +73,11 @@ from dpdm_cli.console import echo, print_note, progress, report_file
 @options.check_option("Print time, memory and disk space of the ensemble; write nothing.")
 @options.overwrite
 def downscale(
-    coarse: Path,
+    coarse: "Source",
     fine: Path,
     prior: str,
     mean: bool,
-    grid: Path | None,
+    grid: "Target | None",
     statics: Path | None,
     check: bool,
     overwrite: bool,
@@ -111,5 +114,5 @@ def downscale(
             echo(line)
         return
     with progress("Downscaling", "member-steps") as report:
-        downscale(*task, overwrite, report, print_note)
+        downscale(*task, overwrite, report, note)
     report_file(fine)

@@ -3,6 +3,7 @@
 import click
 
 from dpdm import __version__
+from dpdm_cli import options
 from dpdm_cli.assimilate import assimilate
 from dpdm_cli.coarsen import coarsen
 from dpdm_cli.console import Group
@@ -24,7 +25,7 @@ from dpdm_cli.train import train
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="dpdm")
+@click.version_option(__version__, "-V", "--version", prog_name="dpdm")
 def main() -> None:
     """Downscale coarse climate fields to fine ensembles with calibrated uncertainty.
 
@@ -36,4 +37,4 @@ for command in (
     downscale, assimilate, reconstruct, status, train, coarsen, lerp, evaluate, plot, testbed,
     observe, perturb, embed, forecast, export, info, doctor,
 ):  # fmt: skip
-    main.add_command(command)
+    main.add_command(options.verbose(options.quiet(command)))

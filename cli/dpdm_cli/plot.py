@@ -1,19 +1,21 @@
 """dpdm plot."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
-from dpdm_cli.console import echo
+from dpdm_cli.console import note
+
+if TYPE_CHECKING:
+    from dpdm.file_group import Source
 
 
 @click.command(epilog="Example: dpdm plot fine.nc fine.png --truth truth.nc --time 2012-07")
-@click.argument("field", type=options.FILE)
-@click.argument("out", type=options.FILE)
+@options.inputs_and_output("FIELD", "OUT")
 @click.option(
     "--kind",
     type=options.Choice(choices.PICTURES),
@@ -73,7 +75,7 @@ from dpdm_cli.console import echo
 @options.units
 @options.missing
 @options.overwrite
-def plot(field: Path, out: Path, kind: str | None, **plot_options: Any) -> None:
+def plot(field: "Source", out: Path, kind: str | None, **plot_options: Any) -> None:
     """Draw FIELD as OUT, a .png, .pdf or .svg, by default of single-column width (8.9 cm).
 
     A map; with --truth, --coarse or an ensemble a comparison; with --at a series; with --report
@@ -86,4 +88,4 @@ def plot(field: Path, out: Path, kind: str | None, **plot_options: Any) -> None:
     from dpdm.plot.data import PlotOptions
 
     drawn = plot(field, out, PlotOptions(kind=kind or "", **plot_options))
-    echo(f"Wrote {out}: {drawn}", err=True)
+    note(f"Wrote {out}: {drawn}")

@@ -12,7 +12,7 @@ import click
 from dpdm.errors import escape_controls
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
-from dpdm_cli.console import echo, print_note
+from dpdm_cli.console import echo, note
 
 if TYPE_CHECKING:
     from dpdm.training.loop import TrainingProgress
@@ -69,6 +69,7 @@ def show_training() -> Iterator[Callable[["TrainingProgress"], None]]:
 )
 @click.argument("fine", nargs=-1, required=True, type=options.FILE)
 @click.option(
+    "-o",
     "--out",
     required=True,
     type=options.FILE,
@@ -169,7 +170,6 @@ def train(
         return
     with show_training() as report:
         reached = train(
-            files, out, factor, minutes or 0.0, device, overwrite, report, window, latent,
-            print_note,
-        )  # fmt: skip
-    echo(f"Wrote {out}: {reached.step} training steps", err=True)
+            files, out, factor, minutes or 0.0, device, overwrite, report, window, latent, note
+        )
+    note(f"Wrote {out}: {reached.step} training steps")

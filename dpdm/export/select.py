@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError, prefix_file_name
+from dpdm.fields.file_names import file_name, restore_attributes
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.level_names import split_statistic, statistic_name
 from dpdm.fields.read import FileOptions
@@ -21,6 +22,7 @@ from dpdm.fields.time import distinct_date_labels
 from dpdm.fields.units import from_canonical
 from dpdm.fields.value_checks import load_checked_fields
 from dpdm.fields.variable_names import find_variable
+from dpdm.file_group import Source
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class OutputLayer:
     stat: Statistic | None
     bounds: xr.DataArray | None
     cell_mask: NDArray[np.bool_] | None
-    path: Path
+    path: Source
 
     @property
     def grid(self) -> Grid:
@@ -90,7 +92,7 @@ class OutputLayer:
         timed = "time" in self.array.dims
         one = self.array.isel(time=[step]) if timed else self.array
         bounds = self.bounds.isel(time=[step]) if self.bounds is not None else None
-        loaded = load_checked_fields(one.to_dataset(), self.path)[str(one.name)]
+        loaded = load_checked_fields(one.to_dataset(), str(self.path))[str(one.name)]
         values = from_canonical(loaded, bounds)
         return values if self.cell_mask is None else values.where(self.cell_mask)
 
@@ -98,10 +100,11 @@ class OutputLayer:
         """Compute one step of the output."""
         members = self.members(step)
         with prefix_file_name(self.path):
-            return (self.stat.of(members) if self.stat else members).rename(self.name)
+            out = self.stat.of(members) if self.stat else members
+            return restore_attributes(out).rename(self.name)
 
 
-def open_selected(path: Path, options: ExportOptions) -> xr.Dataset:
+def open_selected(path: Source, options: ExportOptions) -> xr.Dataset:
     """Open the canonical fields of the selected steps and box, with longitudes from -180."""
     fields = options.open(path, (options.variable,) if options.variable else None)
     with prefix_file_name(path):
@@ -155,7 +158,7 @@ def select_period(fields: xr.Dataset, text: str) -> xr.Dataset:
 
 
 def make_layers(
-    fields: xr.Dataset, path: Path, options: ExportOptions, stat: str
+    fields: xr.Dataset, path: Source, options: ExportOptions, stat: str
 ) -> list[OutputLayer]:
     """Return the variables of the output.
 
@@ -182,7 +185,8 @@ def _output_name(array: xr.DataArray, stat: Statistic | None) -> str:
     """Return the name of a variable, with the suffix of its statistic."""
     kind = split_statistic(array.name)[1]
     suffix = stat.suffix if stat else "_mean" if is_ensemble_mean(array) and not kind else ""
-    return f"{array.name}{suffix}"
+    name = file_name(array)
+    return f"{split_statistic(name)[0]}{suffix}" if suffix else name
 
 
 def select_names(fields: xr.Dataset, options: ExportOptions, bare: bool) -> list[str]:
@@ -195,7 +199,7 @@ def select_names(fields: xr.Dataset, options: ExportOptions, bare: bool) -> list
     ]
 
 
-def single_variable(fields: xr.Dataset, path: Path, options: ExportOptions) -> str:
+def single_variable(fields: xr.Dataset, path: Source, options: ExportOptions) -> str:
     """Return the selected or only variable of a file."""
     with prefix_file_name(path):
         names = select_names(fields, options, bare=True)

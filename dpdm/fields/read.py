@@ -12,6 +12,7 @@ Several files are joined: those of the same variables along time, others side by
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +23,14 @@ import xarray as xr
 
 from dpdm.errors import DpdmError, DpdmWarning, prefix_file_name
 from dpdm.fields.axes import standardise_axes
+from dpdm.fields.file_names import file_name, name_attributes
 from dpdm.fields.formats import grouped_variables_error, list_groups, open_raw
+from dpdm.fields.grid import grid_of
 from dpdm.fields.join import join_files
 from dpdm.fields.level_names import LEVEL_ATTR_NAMES
 from dpdm.fields.levels import group_families, split_levels, unreadable_dim_error
 from dpdm.fields.plausibility import PLAUSIBLE_RANGES, MissingCodes
+from dpdm.fields.subset import describe_extent
 from dpdm.fields.time_axis import (
     CLIMATOLOGY_YEAR,
     date_twelve_months,
@@ -50,7 +54,9 @@ from dpdm.fields.variables import (
     canonical_variable,
     known_variable,
 )
+from dpdm.file_group import Source, paths_of
 
+LOG = logging.getLogger(__name__)
 CANONICAL_DIMS = ("realization", "time", "lat", "lon")
 MEMBER_DIM_NAMES = frozenset(
     ("realization", "realisation", "member", "number", "ensemble", "ens", "member_id")
@@ -81,9 +87,9 @@ class FileOptions:
     overwrite: bool = False
     progress: Callable[[int, int], None] = lambda done, total: None
 
-    def open(self, path: Path, needed: Sequence[str] | None = None) -> xr.Dataset:
-        """Return a file's canonical fields; ``needed`` as in `open_fields`."""
-        return open_fields(path, None, self.rename, self.units, needed, self.missing)
+    def open(self, source: Source, needed: Sequence[str] | None = None) -> xr.Dataset:
+        """Return the canonical fields of files; ``needed`` as in `open_fields`."""
+        return open_fields(paths_of(source), None, self.rename, self.units, needed, self.missing)
 
 
 @dataclass(frozen=True)
@@ -232,7 +238,19 @@ def _open_file(path: Path, request: ReadRequest) -> tuple[xr.Dataset, set[str]]:
             out = out.assign_coords(time_bnds=bounds)
         _check_families(out)
     out.encoding = {"source": str(path), "unreadable": unreadable, "members": members}
+    LOG.info("Read %s: %s", path, describe_fields(out))
     return out, {name for each in selected for name in each.accepted_names}
+
+
+def describe_fields(fields: xr.Dataset) -> str:
+    """Return variables, units, steps and cells of opened fields."""
+    variables = ", ".join(
+        f"{file_name(a)}{'' if file_name(a) == name else f' -> {name}'} "
+        f"[{a.attrs.get('source_units', a.attrs.get('units', 'no units'))}]"
+        for name, a in fields.data_vars.items()
+    )
+    steps = f"{fields.sizes['time']} steps, " if "time" in fields.dims else ""
+    return f"{variables}; {steps}{describe_extent(grid_of(fields))}"
 
 
 def _find_member_dim(ds: xr.Dataset) -> str:
@@ -333,7 +351,7 @@ def _rename(array: xr.DataArray, selected: SelectedVariable) -> xr.DataArray:
     if selected.source.level is not None:
         attrs = {k: value for k, value in array.attrs.items() if k not in LEVEL_ATTR_NAMES}
         out.attrs = attrs | (selected.level.attributes if selected.level else {})
-    return out
+    return out.assign_attrs(name_attributes(*selected.names))
 
 
 def _squeeze_dims(array: xr.DataArray) -> xr.DataArray:

@@ -182,6 +182,8 @@ def to_canonical(
         "standard_name": variable.standard_name,
         "source_units": unit,
     }
+    if (synonym := array.attrs.get("standard_name")) in variable.synonyms:
+        out.attrs["source_standard_name"] = synonym
     amount = variable.name == "tp" and unit != variable.units and _is_amount(parse_unit(unit))
     if amount and (rate := rate_unit(array, unit)):
         out.attrs |= {"source_units": rate, "cell_methods": mean_cell_methods(array)}
@@ -210,11 +212,10 @@ def from_canonical(
     offset = 0.0 if difference else offset
     same = _is_identity(scale, offset)
     out = array.copy(deep=False) if same else _restore_attributes((array - offset) / scale, array)
-    attrs = {key: value for key, value in array.attrs.items() if key != "source_units"}
-    out.attrs = attrs | {
-        "units": unit,
-        "standard_name": _precipitation_standard_name(variable, unit),
-    }
+    stored = ("source_units", "source_standard_name")
+    attrs = {key: value for key, value in array.attrs.items() if key not in stored}
+    known = array.attrs.get("source_standard_name", variable.standard_name)
+    out.attrs = attrs | {"units": unit, "standard_name": _standard_name(variable, unit, known)}
     return out
 
 
@@ -289,15 +290,31 @@ def _restore_attributes(out: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
     return out.rename(like.name).transpose(*like.dims).astype(like.dtype)
 
 
-def _precipitation_standard_name(variable: Variable, unit: str) -> str:
-    """Return the CF standard name for a unit, which matters for precipitation."""
+def _standard_name(variable: Variable, unit: str, known: str) -> str:
+    """Return the CF standard name of the file, or of precipitation another one that has the unit.
+
+    Example:
+        >>> from dpdm.fields.variables import SURFACE_VARIABLES
+        >>> tp, known = SURFACE_VARIABLES["tp"], "rainfall_flux"
+        >>> [_standard_name(tp, unit, known) for unit in ("kg m-2 s-1", "mm day-1", "mm")]
+        ['rainfall_flux', 'lwe_precipitation_rate', 'lwe_thickness_of_precipitation_amount']
+    """
     if variable.name != "tp":
-        return variable.standard_name
+        return known
     parsed = parse_unit(unit)
     mass = parsed.dimensionality.get("[mass]", 0) == 1
     if _is_amount(parsed):
-        return "precipitation_amount" if mass else "lwe_thickness_of_precipitation_amount"
-    return "precipitation_flux" if mass else "lwe_precipitation_rate"
+        kind = "amount" if mass else "lwe_thickness_of_precipitation_amount"
+    else:
+        kind = "flux" if mass else "rate"
+    fitting = {
+        "amount": known.endswith("_amount") and not known.startswith("lwe_thickness"),
+        "lwe_thickness_of_precipitation_amount": known == kind,
+        "flux": known.endswith("_flux"),
+        "rate": known.endswith("_rate"),
+    }
+    usual = {"rate": "lwe_precipitation_rate"}.get(kind, f"precipitation_{kind}")
+    return known if fitting[kind] else kind if kind.startswith("lwe") else usual
 
 
 def restore_units(remapped: xr.Dataset, fields: xr.Dataset) -> xr.Dataset:

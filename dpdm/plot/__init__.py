@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dpdm.errors import DpdmError
 from dpdm.fields.levels import LEVEL_DIM
+from dpdm.file_group import Source
 from dpdm.paths import check_output
 from dpdm.plot.data import PlotData, PlotOptions, join_names, open_plot_data
 from dpdm.plot.graphs import draw_ranks, draw_series, draw_spectrum
@@ -61,8 +62,8 @@ KIND_OPTIONS: dict[str, tuple[str, ...]] = {
 CHECKED_OPTIONS = tuple(dict.fromkeys(sum(KIND_OPTIONS.values(), ())))
 
 
-def plot(path: Path, out: Path, options: PlotOptions) -> str:
-    """Draw a file, and return the kind of the picture."""
+def plot(path: Source, out: Path, options: PlotOptions) -> str:
+    """Draw files that are read as one, and return the kind of the picture."""
     check_output(out, [path, options], options.overwrite, PICTURE_FORMATS)
     check_used_options(options, options.kind)
     data = open_plot_data(path, options)

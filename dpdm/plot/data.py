@@ -17,6 +17,7 @@ import xarray as xr
 
 from dpdm import __version__
 from dpdm.errors import DpdmError, escape_controls
+from dpdm.fields.file_names import restore_names
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.level_names import base_name, split_statistic, statistic_name
 from dpdm.fields.levels import LEVEL_DIM, group_families, is_level_dim, join_levels
@@ -25,6 +26,7 @@ from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.subset import Box, cut_to_grid, select_box
 from dpdm.fields.units import from_canonical, parse_unit
 from dpdm.fields.variable_names import find_variable
+from dpdm.file_group import Source, paths_of
 from dpdm.plot.anomalies import ClimatologyRequest
 from dpdm.plot.page import CM_PER_INCH, PageFormat
 from dpdm.plot.scales import ScaleChoice
@@ -74,8 +76,8 @@ class PlotOptions(FileOptions):
     kind: str = ""
     variable: str = ""
     time: str = ""
-    truth: Path | None = None
-    coarse: Path | None = None
+    truth: Source | None = None
+    coarse: Source | None = None
     background: Path | None = None
     at: str = ""
     points: Path | None = None
@@ -125,7 +127,7 @@ class PlotVariable:
         reference: The climatology that is subtracted, empty for values themselves.
     """
 
-    path: Path
+    path: Source
     name: str
     title: str
     file_units: str
@@ -204,10 +206,11 @@ class PlotVariable:
         return self.full_array["time"]
 
 
-def open_variable(path: Path, options: PlotOptions) -> PlotVariable:
+def open_variable(path: Source, options: PlotOptions) -> PlotVariable:
     """Open the selected variable of a file, by default the first."""
     fields = options.open(path, (options.variable,) if options.variable else None)
-    if options.kind in VERTICAL_KINDS or options.variable in group_families(fields):
+    families = {*group_families(fields), *group_families(restore_names(fields))}
+    if options.kind in VERTICAL_KINDS or options.variable in families:
         return _make_variable(
             path, *select_variable_levels(path, fields, options.variable), "", options.bbox
         )
@@ -217,10 +220,10 @@ def open_variable(path: Path, options: PlotOptions) -> PlotVariable:
 
 
 def open_same_variable(
-    path: Path, source: PlotVariable, missing: MissingCodes = {}
+    path: Source, source: PlotVariable, missing: MissingCodes = {}
 ) -> PlotVariable:
     """Open the same variable of another file, in the units of the first."""
-    fields = open_fields(path, needed=(source.name,), missing=missing)
+    fields = open_fields(paths_of(path), needed=(source.name,), missing=missing)
     if LEVEL_DIM in source.full_array.dims:
         return _make_variable(
             path, *select_variable_levels(path, fields, source.name), source.file_units, None
@@ -229,7 +232,9 @@ def open_same_variable(
     return _make_variable(path, fields, name, source.file_units, None)
 
 
-def select_variable_levels(path: Path, fields: xr.Dataset, wanted: str) -> tuple[xr.Dataset, str]:
+def select_variable_levels(
+    path: Source, fields: xr.Dataset, wanted: str
+) -> tuple[xr.Dataset, str]:
     """Return a variable on all its levels, by default the first, and its name."""
     groups = group_families(fields)
     if not groups:
@@ -244,7 +249,7 @@ def select_variable_levels(path: Path, fields: xr.Dataset, wanted: str) -> tuple
     return joined[related].rename({dim: LEVEL_DIM}), name
 
 
-def _variable(path: Path, fields: xr.Dataset, wanted: str) -> str:
+def _variable(path: Source, fields: xr.Dataset, wanted: str) -> str:
     """Return the name of a variable, by default the first."""
     if not wanted:
         return str(next(iter(fields.data_vars)))
@@ -252,7 +257,7 @@ def _variable(path: Path, fields: xr.Dataset, wanted: str) -> str:
 
 
 def _make_variable(
-    path: Path, fields: xr.Dataset, name: str, unit: str, box: Box | None
+    path: Source, fields: xr.Dataset, name: str, unit: str, box: Box | None
 ) -> PlotVariable:
     """Convert a variable and its statistics to the units of a picture."""
     bounds = fields["time_bnds"] if "time_bnds" in fields.coords else None
@@ -348,7 +353,7 @@ class PlotData:
         return self.truth
 
 
-def open_plot_data(path: Path, options: PlotOptions) -> PlotData:
+def open_plot_data(path: Source, options: PlotOptions) -> PlotData:
     """Open the files of a picture."""
     source = open_variable(path, options)
     truth, coarse, background = (
@@ -400,7 +405,7 @@ def cut_field(grid: Grid, array: xr.DataArray, what: str) -> xr.Dataset:
     return cut_to_grid(array.to_dataset(name="field"), grid, what)
 
 
-def picture_provenance(attrs: Mapping[str, Any], files: Sequence[Path]) -> str:
+def picture_provenance(attrs: Mapping[str, Any], files: Sequence[Source]) -> str:
     """Return the version of dpdm, the files of a picture, and the inputs of the first of them.
 
     Example:

@@ -33,6 +33,7 @@ from dpdm.assimilate.background_error import (
 from dpdm.assimilate.check import pass_notes
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.driver_climate import select_stencil
+from dpdm.fields.file_names import file_name
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
 from dpdm.observations.status import IN_USE, has_status
 from dpdm.observations.table import read_observations
@@ -256,6 +257,9 @@ class ReconstructionSetup:
             "dpdm": __version__, "prior_sha256": sha256(self.prior), "grid": axes,
             "statics": statics, "variables": units,
         }  # fmt: skip
+        names = {str(n): file_name(a) for n, a in self.space.coarse.items()}
+        if any(new != old for old, new in names.items()):
+            digests["names"] = names
         if self.space.climatology is not None:
             digests["climatology"] = self.space.climatology.provenance
         if self.space.background:
@@ -264,6 +268,8 @@ class ReconstructionSetup:
             digests["background_error"] = laws_as_json(self.background_error.laws)
         output = {key: asdict(plan.output)[key] for key in ("layout", "keep", "quantiles")}
         observed, usual = asdict(plan.observations), asdict(ObservationSection())
+        names = observed.pop("var")
+        observed["rename"] = {old: new for new, old in names.items()}  # as in earlier ledgers
         for key in ("files", "verify", "stations"):
             del observed[key]
         for key in ("coverage", "missing", "withhold_blocks", "qc"):
@@ -329,12 +335,14 @@ def read_plan_observations(
 
 
 FIXED_KEYS = (
-    "grid", "variables", "draw.members", "output.layout", "output.keep", "output.quantiles",
+    "grid", "variables", "names", "draw.members", "output.layout", "output.keep",
+    "output.quantiles",
 )  # fmt: skip
 KEY_LABELS = {
     "dpdm": "the version of dpdm", "prior_sha256": "the prior", "grid": "the grid",
     "statics": "the relief or land mask", "variables": "the variables or their units",
-    "climatology": "the climatology", "background": "the background",
+    "names": "the names of the variables", "climatology": "the climatology",
+    "background": "the background",
     "background_error": "the law of the background's error",
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.driver_climate import select_stencil
+from dpdm.fields.named_grids import Target, is_grid_name, read_grid
 from dpdm.fields.step_axis import number_periods, period_axis
 from dpdm.fields.time import time_labels
 from dpdm.observations.collocation import date_components
@@ -56,9 +57,13 @@ class PlanFiles:
         return self.path.resolve().parent
 
     @property
-    def grid(self) -> Path | None:
-        """Return the file on the target grid, if there is one."""
-        return find_plan_file(self.plan.output.grid, self.folder)
+    def grid(self) -> Target | None:
+        """Return the file on the target grid or the grid itself, if there is one."""
+        name = self.plan.output.grid
+        if is_grid_name(name):
+            return read_grid(name)
+        path = find_plan_file(name, self.folder)
+        return None if path is None else read_grid(str(path))
 
     @property
     def statics(self) -> Path | None:
