@@ -10,6 +10,7 @@ import xarray as xr
 from dpdm.errors import DpdmError
 from dpdm.fields.grid import Grid, grid_of, refine_grid
 from dpdm.fields.metadata import add_cf_metadata
+from dpdm.fields.output_units import assign_output_units
 from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear
 from dpdm.fields.units import restore_units
@@ -28,9 +29,9 @@ def regrid_file(
     options: FileOptions,
     inputs: tuple[Path, ...] = (),
 ) -> None:
-    """Write the transform of every step of a file, in the units of the file."""
+    """Write the transform of every step of a file, in the units of the file or of the user."""
     check_output(target, [source, *inputs], options.overwrite)
-    fields = options.open(source)
+    fields = assign_output_units(options.open(source), options.out_units)
     steps = fields.sizes.get("time", 1)
     provenance = {"input": source.name, "input_sha256": sha256(source)}
     template = add_cf_metadata(

@@ -65,6 +65,7 @@ from dpdm_cli.console import progress, report_file
 @options.period
 @options.var
 @options.units
+@options.out_units
 @options.missing
 @options.overwrite
 def downscale(
@@ -85,7 +86,7 @@ def downscale(
     """Downscale COARSE to an ensemble of FINE fields.
 
     Without --grid, the refinement factor is that of the prior. The output has the units of the
-    input.
+    input, or those of --out-units.
     """
     given = click.get_current_context().get_parameter_source("members")
     if mean and members and given is click.core.ParameterSource.COMMANDLINE:

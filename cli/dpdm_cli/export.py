@@ -16,7 +16,7 @@ from dpdm_cli.console import echo, plural, progress
 @click.option(
     "--stat", default="", metavar="STAT",
     help="Statistic: mean, spread, p10 or another percentile, member=3, or 'probability>300' in "
-    "the units of the file.  [default: the mean for GeoTIFF, all for tables, else the members]",
+    "the units of the output.  [default: the mean for GeoTIFF, all for tables, else the members]",
 )  # fmt: skip
 @click.option(
     "--time", default="", metavar="FROM[..TO]", help="Time steps, as 2012-01 or 2012-01..2012-03."
@@ -42,6 +42,7 @@ from dpdm_cli.console import echo, plural, progress
 @click.option("--stac", is_flag=True, help="Write a STAC item OUT.json with a GeoTIFF.")
 @options.var
 @options.units
+@options.out_units
 @options.missing
 @options.overwrite
 def export(field: Path, out: Path, split: str | None, **export_options: Any) -> None:

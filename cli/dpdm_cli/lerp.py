@@ -20,6 +20,7 @@ from dpdm_cli.console import progress, report_file
 )
 @options.var
 @options.units
+@options.out_units
 @options.missing
 @options.overwrite
 def lerp(

@@ -48,6 +48,19 @@ def parse_pairs(
     return dict(v.split("=", 1) for v in values)
 
 
+def parse_out_units(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    """Parse [NAME=]UNIT options as pairs; the name is empty for all variables that fit."""
+    pairs = []
+    for value in values:
+        name, equals, unit = value.rpartition("=")
+        if not unit or (equals and not name):
+            raise click.BadParameter(f"{value!r} is not of the form [NAME=]UNIT.")
+        pairs.append((name, unit))
+    return tuple(pairs)
+
+
 class Climatology(click.ParamType[str]):
     """The name of a climatology, or a file."""
 
@@ -281,7 +294,13 @@ var = click.option(
 )  # fmt: skip
 units = click.option(
     "--units", multiple=True, callback=parse_pairs, metavar="NAME=UNIT",
-    help="Units of the input, if missing or wrong in the file, as in tp=mm/month. Repeatable.",
+    help="Units of the input, if missing or wrong in the file, as in tp=mm/month; to convert, "
+    "use --out-units. Repeatable.",
+)  # fmt: skip
+out_units = click.option(
+    "--out-units", multiple=True, callback=parse_out_units, metavar="[NAME=]UNIT",
+    help="Units of the output, as in degC or tp=mm/month; those of the input without it. "
+    "Repeatable.",
 )  # fmt: skip
 missing = missing_option(
     "--missing",

@@ -40,6 +40,7 @@ from dpdm_cli.console import echo
 @options.box_option("Draw")
 @options.var
 @options.units
+@options.out_units
 @options.missing
 @options.overwrite
 def plot(field: Path, out: Path, kind: str | None, **plot_options: Any) -> None:

@@ -26,6 +26,7 @@ from dpdm.fields.formats import grouped_variables_error, list_groups, open_raw
 from dpdm.fields.join import join_files
 from dpdm.fields.level_names import LEVEL_ATTR_NAMES
 from dpdm.fields.levels import group_families, split_levels, unreadable_dim_error
+from dpdm.fields.output_units import OutputUnits
 from dpdm.fields.plausibility import PLAUSIBLE_RANGES, MissingCodes
 from dpdm.fields.time_axis import (
     CLIMATOLOGY_YEAR,
@@ -71,6 +72,7 @@ class FileOptions:
         missing: Missing-value codes, by variable; those of all under "".
         history: The command line, for the output's history.
         overwrite: Whether an existing output is replaced.
+        out_units: Units of the output, where they differ from those of the input.
         progress: Called with the number of finished steps and of all steps.
     """
 
@@ -79,6 +81,7 @@ class FileOptions:
     missing: MissingCodes = field(default_factory=dict)
     history: str = "dpdm"
     overwrite: bool = False
+    out_units: OutputUnits = ()
     progress: Callable[[int, int], None] = lambda done, total: None
 
     def open(self, path: Path, needed: Sequence[str] | None = None) -> xr.Dataset:
@@ -231,8 +234,22 @@ def _open_file(path: Path, request: ReadRequest) -> tuple[xr.Dataset, set[str]]:
         if bounds is not None and "time" in out.dims:
             out = out.assign_coords(time_bnds=bounds)
         _check_families(out)
-    out.encoding = {"source": str(path), "unreadable": unreadable, "members": members}
+    out.encoding = {
+        "source": str(path),
+        "unreadable": unreadable,
+        "members": members,
+        "stated_units": _stated_units(selected),
+    }
     return out, {name for each in selected for name in each.accepted_names}
+
+
+def _stated_units(selected: Sequence[SelectedVariable]) -> dict[str, str]:
+    """Return the units that a file states, by all names of its variables."""
+    return {
+        name: str(each.source.array.attrs.get("units", "")).strip()
+        for each in selected
+        for name in each.accepted_names
+    }
 
 
 def _find_member_dim(ds: xr.Dataset) -> str:

@@ -53,6 +53,7 @@ KIND_OPTIONS: dict[str, tuple[str, ...]] = {
     "profile": ("time", "truth", "background", "at", "points"),
     "section": ("time", "truth", "background", "at", "points"),
 }
+UNITLESS_KINDS = ("obs", "rank")  # departures in canonical units, and ranks
 CHECKED_OPTIONS = ("time", "truth", "coarse", "background", "at", "points", "report")
 
 
@@ -82,6 +83,11 @@ def default_kind(data: PlotData) -> str:
 
 def check_used_options(options: PlotOptions, kind: str) -> None:
     """Refuse an option that a kind does not use."""
+    if options.out_units and kind in UNITLESS_KINDS:
+        raise DpdmError(
+            f"A picture of kind {kind} does not use --out-units.",
+            "Leave it out, or choose another kind.",
+        )
     for name in CHECKED_OPTIONS:
         if getattr(options, name) and name not in KIND_OPTIONS.get(kind, CHECKED_OPTIONS):
             raise DpdmError(

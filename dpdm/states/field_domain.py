@@ -13,6 +13,7 @@ from dpdm.diffusion.tile import COARSEST_CELL
 from dpdm.errors import DpdmError, prefix_file_name
 from dpdm.fields.grid import Grid, grid_of, refine_grid
 from dpdm.fields.level_names import level_attrs
+from dpdm.fields.output_units import assign_output_units
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import open_fields
 from dpdm.fields.reference_climatology import ReferenceClimatology
@@ -165,6 +166,7 @@ def assemble_space(
     prior.denoiser.to(sampler.device)
     prior, pressure = fit_pressure(prior, coarse, grid, user_statics)
     coarse = coarse if pressure is None else describe_pressure(coarse, pressure.note)
+    coarse = assign_output_units(coarse, options.out_units)
     return FieldSpace(
         coarse, prior, grid, statics, smooth, options, sampler, False, outside, output_grid, note,
         None, *references, pressure=pressure,
