@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dpdm.errors import DpdmError, prefix_file_name
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.level_names import split_statistic, statistic_name
-from dpdm.fields.output_units import assign_output_units, refuse_relabelling
+from dpdm.fields.output_units import assign_output_units
 from dpdm.fields.read import FileOptions
 from dpdm.fields.statistics import Statistic, is_ensemble_mean, parse_statistic
 from dpdm.fields.subset import Box, cells_in_polygons, select_box, select_on_grid
@@ -105,8 +105,7 @@ class OutputLayer:
 
 def open_selected(path: Path, options: ExportOptions) -> xr.Dataset:
     """Open the canonical fields of the selected steps and box, with longitudes from -180."""
-    fields = options.open(path, (options.variable,) if options.variable else None)
-    refuse_relabelling(fields, options.units, path)
+    fields = options.open(path, (options.variable,) if options.variable else None, False)
     with prefix_file_name(path):
         fields = assign_units_of_selected(fields, options)
         fields = select_period(fields, options.time) if options.time else fields

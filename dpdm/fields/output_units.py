@@ -6,7 +6,7 @@ follow their variable, and a spread is converted without the offset of a scale.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import xarray as xr
@@ -40,22 +40,22 @@ def assign_output_units(fields: xr.Dataset, wanted: OutputUnits) -> xr.Dataset:
     return fields.assign({n: _with_unit(fields[n], unit, bounds) for n, unit in units.items()})
 
 
-def refuse_relabelling(fields: xr.Dataset, declared: Mapping[str, str], path: Path) -> None:
-    """Refuse a declared unit of a variable whose unit the file states, since it converts nothing.
+def refuse_relabelling(array: xr.DataArray, name: str, unit: str, path: Path) -> None:
+    """Refuse a declared unit of a variable whose unit its file states, as it converts nothing.
 
     Args:
-        fields: Fields as opened, alone.
-        declared: The units of ``--units``.
-        path: Their file.
+        array: The variable as the file has it.
+        name: Its name inside dpdm.
+        unit: The unit of ``--units``.
+        path: The file.
     """
-    stated = fields.encoding.get("stated_units", {})
-    for name, unit in declared.items():
-        if (own := stated.get(name)) and _is_readable(own):
-            raise DpdmError(
-                f"{path} states that {name} is in '{own}', and --units converts nothing.",
-                f"To convert, use --out-units {name}='{unit}'; if the file is wrong, correct it: "
-                f"ncatted -a units,{name},o,c,'{unit}' {path}.",
-            )
+    own = str(array.attrs.get("units", "")).strip()
+    if own and _is_readable(own):
+        raise DpdmError(
+            f"the file states that {array.name} is in '{own}', and --units converts nothing.",
+            f"To convert, use --out-units {name}='{unit}'; if the file is wrong, correct it: "
+            f"ncatted -a units,{array.name},o,c,'{unit}' {path}.",
+        )
 
 
 def _is_readable(unit: str) -> bool:

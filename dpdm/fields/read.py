@@ -26,7 +26,7 @@ from dpdm.fields.formats import grouped_variables_error, list_groups, open_raw
 from dpdm.fields.join import join_files
 from dpdm.fields.level_names import LEVEL_ATTR_NAMES
 from dpdm.fields.levels import group_families, split_levels, unreadable_dim_error
-from dpdm.fields.output_units import OutputUnits
+from dpdm.fields.output_units import OutputUnits, refuse_relabelling
 from dpdm.fields.plausibility import PLAUSIBLE_RANGES, MissingCodes
 from dpdm.fields.time_axis import (
     CLIMATOLOGY_YEAR,
@@ -84,9 +84,12 @@ class FileOptions:
     out_units: OutputUnits = ()
     progress: Callable[[int, int], None] = lambda done, total: None
 
-    def open(self, path: Path, needed: Sequence[str] | None = None) -> xr.Dataset:
-        """Return a file's canonical fields; ``needed`` as in `open_fields`."""
-        return open_fields(path, None, self.rename, self.units, needed, self.missing)
+    def open(
+        self, path: Path, needed: Sequence[str] | None = None, relabel: bool = True
+    ) -> xr.Dataset:
+        """Return a file's canonical fields; ``needed`` and ``relabel`` as in `open_fields`."""
+        names = self.rename, self.units, needed, self.missing
+        return open_fields(path, None, *names, relabel=relabel)
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class ReadRequest:
     Attributes:
         must_hold_all: Whether this file must have every variable, or other files may.
         undated: Whether twelve steps without dates are January to December.
+        relabel: Whether the user's units take precedence over those that the file states.
     """
 
     variables: Sequence[str] | None
@@ -105,6 +109,7 @@ class ReadRequest:
     must_hold_all: bool
     missing: MissingCodes
     undated: bool = False
+    relabel: bool = True
 
     def requires(self, selected: SelectedVariable) -> bool:
         """Tell whether the file is useless without a variable."""
@@ -123,6 +128,7 @@ def open_fields(
     needed: Sequence[str] | None = None,
     missing: MissingCodes = {},
     undated: bool = False,
+    relabel: bool = True,
 ) -> xr.Dataset:
     """Open one file, or several that follow each other in time, as canonical fields.
 
@@ -136,6 +142,8 @@ def open_fields(
             or chosen.
         missing: Missing-value codes, by either name, "" for all variables.
         undated: Whether twelve steps without dates are January to December.
+        relabel: Whether ``units`` take precedence over units that the file states; otherwise they
+            are refused, because the output would only be labelled anew.
 
     Returns:
         Lazy fields in chunks of one step of one member, latitude and longitude ascending.
@@ -145,7 +153,7 @@ def open_fields(
         OmittedVariableWarning: A variable that is not needed cannot be read.
     """
     paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-    opened = open_each(paths, variables, rename, units, needed, missing, undated)
+    opened = open_each(paths, variables, rename, units, needed, missing, undated, relabel)
     return join_opened(opened, paths, variables or tuple(rename))
 
 
@@ -181,6 +189,7 @@ def open_each(
     needed: Sequence[str] | None = None,
     missing: MissingCodes = {},
     undated: bool = False,
+    relabel: bool = True,
 ) -> list[xr.Dataset]:
     """Open files as `open_fields` does, without joining them."""
     if not paths:
@@ -189,7 +198,8 @@ def open_each(
     names: set[str] = set()
     for path in paths:
         alone = len(paths) == 1
-        request = ReadRequest(variables, rename, units, needed, alone, missing, undated)
+        chosen = variables, rename, units, needed
+        request = ReadRequest(*chosen, alone, missing, undated, relabel)
         ds, accepted = _open_file(path, request)
         opened.append(ds)
         names |= accepted
@@ -234,22 +244,8 @@ def _open_file(path: Path, request: ReadRequest) -> tuple[xr.Dataset, set[str]]:
         if bounds is not None and "time" in out.dims:
             out = out.assign_coords(time_bnds=bounds)
         _check_families(out)
-    out.encoding = {
-        "source": str(path),
-        "unreadable": unreadable,
-        "members": members,
-        "stated_units": _stated_units(selected),
-    }
+    out.encoding = {"source": str(path), "unreadable": unreadable, "members": members}
     return out, {name for each in selected for name in each.accepted_names}
-
-
-def _stated_units(selected: Sequence[SelectedVariable]) -> dict[str, str]:
-    """Return the units that a file states, by all names of its variables."""
-    return {
-        name: str(each.source.array.attrs.get("units", "")).strip()
-        for each in selected
-        for name in each.accepted_names
-    }
 
 
 def _find_member_dim(ds: xr.Dataset) -> str:
@@ -328,6 +324,8 @@ def _standardise_variable(
     """Give one variable its canonical name, dimensions, precision, unit and checks."""
     names, source = selected.accepted_names, selected.source.array
     declared = next((request.units[name] for name in names if name in request.units), None)
+    if declared and not request.relabel:
+        refuse_relabelling(source, selected.name, declared, path)
     codes = [code for name in ("", *names) for code in request.missing.get(name, ())]
     packing = float(source.encoding.get("scale_factor", 0.0))
     array = _rename(_squeeze_dims(source).astype(_storage_dtype(source)), selected)

@@ -311,14 +311,16 @@ def convert_statistic(
     scale, offset = _conversion_line(array, variable, own, bounds)
     to_scale, to_offset = _conversion_line(out, variable, unit, bounds)
     shift = 0.0 if difference else offset - to_offset
-    names = {"units": unit, "output_units": unit, "standard_name": _precipitation_standard_name(variable, unit)}
+    names = {
+        "units": unit,
+        "output_units": unit,
+        "standard_name": _precipitation_standard_name(variable, unit),
+    }
     converted = _restore_attributes((array * scale + shift) / to_scale, array)
     return converted.assign_attrs(out.attrs | names)
 
 
-def change_cell_methods(
-    array: xr.DataArray, variable: Variable | None, unit: str
-) -> xr.DataArray:
+def change_cell_methods(array: xr.DataArray, variable: Variable | None, unit: str) -> xr.DataArray:
     """Return precipitation with the cell methods of a unit: sums of amounts, means of rates."""
     if variable is None or variable.name != "tp":
         return array
@@ -336,7 +338,7 @@ def _replace_time_methods(text: str, methods: str) -> str:
     """Return cell methods with others of time, in the place of the old ones.
 
     Example:
-        >>> _replace_time_methods("area: mean time: sum within days time: mean over days", "time: sum")
+        >>> _replace_time_methods("area: mean time: mean within days time: mean", "time: sum")
         'area: mean time: sum'
         >>> _replace_time_methods("realization: mean", "time: sum")
         'time: sum realization: mean'

@@ -20,7 +20,7 @@ from dpdm.errors import DpdmError, escape_controls, prefix_file_name
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.level_names import base_name, split_statistic, statistic_name
 from dpdm.fields.levels import LEVEL_DIM, group_families, is_level_dim, join_levels
-from dpdm.fields.output_units import OutputUnits, assign_output_units, refuse_relabelling
+from dpdm.fields.output_units import OutputUnits, assign_output_units
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.subset import Box, cut_to_grid, select_box
@@ -202,8 +202,7 @@ class PlotVariable:
 
 def open_variable(path: Path, options: PlotOptions) -> PlotVariable:
     """Open the selected variable of a file, by default the first."""
-    fields = options.open(path, (options.variable,) if options.variable else None)
-    refuse_relabelling(fields, options.units, path)
+    fields = options.open(path, (options.variable,) if options.variable else None, False)
     if options.kind in VERTICAL_KINDS or options.variable in group_families(fields):
         fields, name = select_variable_levels(path, fields, options.variable)
     else:

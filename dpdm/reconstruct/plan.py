@@ -156,6 +156,8 @@ class OutputSection:
             prior's spacing in ``bbox``.
         bbox: West, east, south and north of the output; empty for all.
         statics: The user's own surface altitude and land fraction.
+        units: Units of the output by canonical name, if other than those of the input, as in
+            ``{ t2m = "degC", tp = "mm/month" }``.
     """
 
     layout: str = "netcdf-yearly"
@@ -164,6 +166,7 @@ class OutputSection:
     grid: str = ""
     bbox: tuple[float, ...] = ()
     statics: str = ""
+    units: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -403,6 +406,7 @@ def plan_ensemble_options(plan: Plan, folder: Path, history: str) -> EnsembleOpt
         climatology=str(folder / prior.climatology) if is_file else prior.climatology,
         climatology_period=(months[0], months[1]) if months else None,
         reference_period=(reference[0], reference[1]) if reference else None,
+        out_units=tuple(out.units.items()),
     )  # fmt: skip
 
 

@@ -262,6 +262,7 @@ class ReconstructionSetup:
         if self.background_error is not None and self.background_error.estimated:
             digests["background_error"] = laws_as_json(self.background_error.laws)
         output = {key: asdict(plan.output)[key] for key in ("layout", "keep", "quantiles")}
+        output |= {"units": plan.output.units} if plan.output.units else {}
         observed, usual = asdict(plan.observations), asdict(ObservationSection())
         for key in ("files", "verify", "stations"):
             del observed[key]
