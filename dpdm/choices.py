@@ -21,6 +21,7 @@ LAYOUTS = ["netcdf-yearly", "zarr"]
 KEPT = ["members", "stats", "all"]
 CLIMATOLOGIES = ["era5", "none"]
 ADJUSTMENTS = ["none", "mean", "quantile", "anomalies"]
+ADJUSTMENT_METHODS = ADJUSTMENTS[:0:-1]  # of dpdm adjust, the most usual first
 QC_LEVELS = ["all", "basic", "none"]
 DEVICES = ["auto", "cpu", "cuda"]
 SYSTEMS = ["lorenz63", "kolmogorov", "speedy"]

@@ -3,6 +3,7 @@
 import click
 
 from dpdm import __version__
+from dpdm_cli.adjust import adjust
 from dpdm_cli.assimilate import assimilate
 from dpdm_cli.coarsen import coarsen
 from dpdm_cli.console import Group
@@ -33,7 +34,7 @@ def main() -> None:
 
 
 for command in (
-    downscale, assimilate, reconstruct, status, train, coarsen, lerp, evaluate, plot, testbed,
-    observe, perturb, embed, forecast, export, info, doctor,
+    downscale, adjust, assimilate, reconstruct, status, train, coarsen, lerp, evaluate, plot,
+    testbed, observe, perturb, embed, forecast, export, info, doctor,
 ):  # fmt: skip
     main.add_command(command)

@@ -337,11 +337,17 @@ bbox = box_option("Write")
 mask = file_option("--mask", "AREAS.geojson")(
     "Mask cells whose centre lies outside these polygons."
 )
-reference_period = click.option(
-    "--reference-period", callback=parse_period, metavar="FROM,TO",
-    help="Take anomalies from the input's own climate of these months or years, as "
-    "1981-01,2010-12, and add them to the climatology.",
-)  # fmt: skip
+
+
+def own_period(text: str) -> Callable[[Command], Command]:
+    """Return the option --reference-period with its help."""
+    return click.option("--reference-period", callback=parse_period, metavar="FROM,TO", help=text)
+
+
+reference_period = own_period(
+    "Take anomalies from the input's own climate of these months or years, as "
+    "1981-01,2010-12, and add them to the climatology."
+)
 reference = click.option(
     "--reference", type=FILE, multiple=True, metavar="FILE.nc",
     help="A file of --reference-period, on the input's grid, if that is not in the input. "

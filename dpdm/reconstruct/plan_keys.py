@@ -20,6 +20,7 @@ OPTION_PATTERNS = (
     ),
     (r"give its files: --reference FILE\.nc", "add its files to files in [input]"),
     ("leave out --reference-period", 'set method = "none" in [adjust]'),
+    (r"--method (\w+)", r'method = "\1" in [adjust]'),
     ("--reference-period", "reference in [adjust]"),
     (r"--out-units (\w+)=([^\s,]+)", r'units = { \1 = "\2" } in [output]'),
     (r"--obs-var (\w+)=(\w+)", r'rename = { \2 = "\1" } in [observations]'),

@@ -16,7 +16,7 @@ from dpdm.fields.read import open_fields
 from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear
 from dpdm.prior import load_prior
 from dpdm.prior.normaliser import Normaliser, VariableSpec
-from dpdm.reconstruct.bias_adjustment import fit_bias_adjustment
+from dpdm.states.bias_adjustment import fit_bias_adjustment
 from dpdm.training.field_statistics import residual_importance
 from dpdm.training.field_windows import TrainingSeries
 from tests.helpers.reconstruction import plan
