@@ -138,8 +138,16 @@ def test_a_box_holds_the_cells_around_it(site: Path) -> None:
 
 REFUSED = {
     "": (2, "Missing option '--reference-period'", ""),
-    "--reference-period 1996,2001 --method mean --climatology era5": (2, "--climatology is for", ""),
-    "--reference-period 1961,1990": (1, "The input is from 1996-01 to 2001-12", "--reference FILE"),
+    "--reference-period 1996,2001 --method mean --climatology era5": (
+        2,
+        "--climatology is for",
+        "",
+    ),
+    "--reference-period 1961,1990": (
+        1,
+        "The input is from 1996-01 to 2001-12",
+        "--reference FILE",
+    ),
     "--reference-period 1996,2001 --climatology none": (1, "no climatology of t2m, tp", "FILE"),
     "--reference-period 1996,2001 --method quantile": (1, "stores no quantiles", "--method mean"),
     "--reference-period 1996,2001 --reference in_0.nc": (1, "without overlap|not after", "order"),

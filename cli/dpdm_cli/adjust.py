@@ -8,10 +8,14 @@ import click
 
 from dpdm import choices
 from dpdm_cli import options
+from dpdm_cli.command import command
 from dpdm_cli.console import echo, progress, report_file
 
 
-@click.command(epilog="Example: dpdm adjust tas.nc adjusted.nc --reference-period 1981-01,2010-12")
+@command(
+    "dpdm adjust tas.nc adjusted.nc --reference-period 1981-01,2010-12",
+    "dpdm adjust ssp245.nc adjusted.nc --reference-period 1985,2014 --reference historical.nc",
+)
 @click.argument("coarse", type=options.FILE)
 @click.argument("out", type=options.FILE)
 @options.own_period("First and last month, or year, over which the climates are compared.")

@@ -8,13 +8,15 @@ import click
 
 from dpdm import choices
 from dpdm_cli import options
+from dpdm_cli.command import command
 from dpdm_cli.console import echo, progress, report_file
 
 POSITIVE = options.FiniteFloat(min=0, min_open=True)
 
 
-@click.command(
-    epilog="Example: dpdm assimilate stations.csv analysis.nc --coarse coarse.nc --withhold 0.1"
+@command(
+    "dpdm assimilate stations.csv analysis.nc --coarse coarse.nc --withhold 0.1",
+    "dpdm assimilate stations.csv analysis.nc --bbox 124,130,33,39 --report seen.csv",
 )
 @click.argument("observations", nargs=-1, required=True, type=options.FILE)
 @click.argument("analysis", type=options.FILE)

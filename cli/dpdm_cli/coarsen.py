@@ -6,10 +6,14 @@ from typing import Any
 import click
 
 from dpdm_cli import options
+from dpdm_cli.command import command
 from dpdm_cli.console import progress, report_file
 
 
-@click.command(epilog="Example: dpdm coarsen fine.nc coarse.nc --factor 10")
+@command(
+    "dpdm coarsen fine.nc coarse.nc --factor 10",
+    "dpdm coarsen fine.nc coarse.zarr --factor 4 --var tp=pr",
+)
 @click.argument("fine", type=options.FILE)
 @click.argument("coarse", type=options.FILE)
 @click.option(

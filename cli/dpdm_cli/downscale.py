@@ -8,10 +8,14 @@ import click
 
 from dpdm import choices
 from dpdm_cli import options
+from dpdm_cli.command import command
 from dpdm_cli.console import progress, report_file
 
 
-@click.command(epilog="Example: dpdm downscale era5_1deg.nc fine.nc --members 10")
+@command(
+    "dpdm downscale era5_1deg.nc fine.nc --members 10",
+    "dpdm downscale gcm.nc fine.nc --mean --bbox 100,130,10,40 --out-units degC",
+)
 @click.argument("coarse", type=options.FILE)
 @click.argument("fine", type=options.FILE)
 @options.prior
@@ -89,7 +93,7 @@ def downscale(
     input, or those of --out-units.
     """
     given = click.get_current_context().get_parameter_source("members")
-    if mean and members and given is click.core.ParameterSource.COMMANDLINE:
+    if mean and members and given is not click.core.ParameterSource.DEFAULT:
         raise click.UsageError("Give either --mean or --members.")
     if other_options["reference"] and other_options["reference_period"] is None:
         raise click.UsageError("--reference needs --reference-period.")

@@ -6,11 +6,13 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
+from dpdm_cli.command import command
 from dpdm_cli.console import echo, progress
 
 
-@click.command(
-    epilog="Example: dpdm embed fine.nc features.nc --sigma 0.4 --layer mid --pool mean"
+@command(
+    "dpdm embed fine.nc features.nc --sigma 0.4 --layer mid --pool mean",
+    "dpdm embed fine.nc features.nc --layer list",
 )
 @click.argument("field", type=options.FILE)
 @click.argument("features", type=options.FILE)

@@ -7,10 +7,14 @@ from typing import Any
 import click
 
 from dpdm_cli import options
+from dpdm_cli.command import command
 from dpdm_cli.console import echo
 
 
-@click.command(epilog="Example: dpdm evaluate fine.nc truth.nc --coarse coarse.nc")
+@command(
+    "dpdm evaluate fine.nc truth.nc --coarse coarse.nc",
+    "dpdm evaluate fine.nc truth.nc --coarse coarse.nc --report scores.html",
+)
 @click.argument("forecast", type=options.FILE)
 @click.argument("truth", type=options.FILE)
 @options.coarse("Input of the forecast: adds the reference methods and the consistency.")

@@ -6,10 +6,14 @@ from typing import Any
 import click
 
 from dpdm_cli import options
+from dpdm_cli.command import command
 from dpdm_cli.console import echo, plural, progress
 
 
-@click.command(epilog="Example: dpdm export fine.nc rain.tif --variable tp --stat p90")
+@command(
+    "dpdm export fine.nc rain.tif --variable tp --stat p90",
+    "dpdm export fine.nc stations.csv --points stations.csv --out-units tp=mm/month",
+)
 @click.argument("field", type=options.FILE)
 @click.argument("out", type=options.FILE)
 @click.option("--variable", default="", metavar="NAME", help="Name of a variable, as t2m.")

@@ -6,10 +6,14 @@ from typing import Any
 import click
 
 from dpdm_cli import options
+from dpdm_cli.command import command
 from dpdm_cli.console import progress, report_file
 
 
-@click.command(epilog="Example: dpdm lerp coarse.nc fine.nc --factor 10")
+@command(
+    "dpdm lerp coarse.nc fine.nc --factor 10",
+    "dpdm lerp coarse.nc fine.nc --grid truth.nc",
+)
 @click.argument("coarse", type=options.FILE)
 @click.argument("fine", type=options.FILE)
 @options.grid

@@ -13,6 +13,7 @@ from dpdm_cli.embed import embed
 from dpdm_cli.evaluate import evaluate
 from dpdm_cli.export import export
 from dpdm_cli.forecast import forecast
+from dpdm_cli.help import show_help
 from dpdm_cli.info import info
 from dpdm_cli.lerp import lerp
 from dpdm_cli.observe import observe
@@ -36,5 +37,6 @@ def main() -> None:
 for command in (
     downscale, adjust, assimilate, reconstruct, status, train, coarsen, lerp, evaluate, plot,
     testbed, observe, perturb, embed, forecast, export, info, doctor,
+    show_help,
 ):  # fmt: skip
     main.add_command(command)

@@ -369,9 +369,19 @@ layer = click.option(
 )  # fmt: skip
 
 
+DEFAULT_WORDS = "dpdm.defaults"  # key of a context's options from a file of defaults
+
+
 def command_line() -> str:
-    """Return the command line, for the history of the output."""
+    """Return the command line, with options from a file of defaults, for the output's history."""
     import shlex
     import sys
 
-    return shlex.join(["dpdm", *sys.argv[1:]])
+    words = ["dpdm", *sys.argv[1:]]
+    ctx = click.get_current_context(silent=True)
+    if ctx is None:
+        return shlex.join(words)
+    found = ctx.meta.get(DEFAULT_WORDS, {})
+    used = [word for name in found if name in (ctx.default_map or {}) for word in found[name]]
+    at = words.index(ctx.info_name) + 1 if ctx.info_name in words else len(words)
+    return shlex.join([*words[:at], *used, *words[at:]])

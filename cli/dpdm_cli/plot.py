@@ -7,10 +7,14 @@ import click
 
 from dpdm import choices
 from dpdm_cli import options
+from dpdm_cli.command import command
 from dpdm_cli.console import echo
 
 
-@click.command(epilog="Example: dpdm plot fine.nc fine.png --truth truth.nc --time 2012-07")
+@command(
+    "dpdm plot fine.nc fine.png --truth truth.nc --time 2012-07",
+    "dpdm plot fine.nc seoul.pdf --at 37.6,127.0 --out-units degC",
+)
 @click.argument("field", type=options.FILE)
 @click.argument("out", type=options.FILE)
 @click.option(

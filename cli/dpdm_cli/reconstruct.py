@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
+from dpdm_cli.command import command
 from dpdm_cli.console import echo, show_progress
 
 SECONDS = {"h": 3600, "m": 60, "s": 1}
@@ -21,7 +22,10 @@ def parse_duration(ctx: click.Context, parameter: click.Parameter, value: str | 
     return sum(options.parse_number(number) * SECONDS[unit] for number, unit in parts)
 
 
-@click.command(epilog="Example: dpdm reconstruct 20cr.toml fine --budget 8h")
+@command(
+    "dpdm reconstruct 20cr.toml fine --check",
+    "dpdm reconstruct 20cr.toml fine --budget 8h",
+)
 @click.argument("plan", type=options.FILE)
 @click.argument("out", type=options.FILE, required=False)
 @click.option("--check", is_flag=True, help="Check the plan, and estimate time and disk space.")

@@ -11,7 +11,9 @@ import click
 
 from dpdm.errors import escape_controls
 from dpdm_cli import options
+from dpdm_cli.command import command
 from dpdm_cli.console import echo
+from dpdm_cli.log import write_log
 
 if TYPE_CHECKING:
     from dpdm.training.loop import TrainingProgress
@@ -59,6 +61,8 @@ def show_training() -> Iterator[Callable[["TrainingProgress"], None]]:
             ends = "\r" if live and progress.share < 1 else "\n"
             text = escape_controls(format_progress(progress))
             print(f"{text:<110}", end=ends, file=sys.stderr, flush=True)
+            if ends == "\n":
+                write_log(text)
 
     yield report
 
@@ -68,8 +72,9 @@ def note(line: str) -> None:
     echo(line, err=True)
 
 
-@click.command(
-    epilog="Example: dpdm train era5_*.nc --out my.safetensors --factor 10 --minutes 60"
+@command(
+    "dpdm train era5_*.nc --out my.safetensors --factor 10 --minutes 60",
+    "dpdm train fine.nc --out my.safetensors --coarse coarse.nc --check",
 )
 @click.argument("fine", nargs=-1, required=True, type=options.FILE)
 @click.option(
