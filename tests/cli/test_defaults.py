@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
+from dpdm_cli.defaults import read_defaults
+from dpdm_cli.main import main
 from tests.helpers.small_world import done, refused
+
+ROOT = Path(__file__).parents[2]
 
 LAB = """
 [coarsen]
@@ -72,6 +76,15 @@ def test_an_option_of_the_command_line_replaces_one_that_it_excludes(lab: Path) 
     assert "realization" not in load("mean.nc").dims
     lab.write_text(lab.read_text() + "mean = true\n")
     refused("downscale coarse.nc o.nc --defaults lab.toml", "either --mean or --mem", code=2)
+
+
+def test_the_example_of_the_documents_is_valid(here: Path) -> None:
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    Path("lab.toml").write_text(text)
+    found = {n: read_defaults(Path("lab.toml"), main.commands[n], main) for n in main.commands}
+    assert found["plot"].words == {"out_units": ["--out-units", "degC"]}
+    assert found["downscale"].words["bbox"] == ["--bbox", "100,130,10,40"]
 
 
 WRONG = {
