@@ -6,13 +6,16 @@ import re
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from dpdm import choices
 from dpdm.config import OPTION_LIMITS, is_period, parse_kilometres
+
+if TYPE_CHECKING:
+    from dpdm.fields.output_units import OutputUnit
 
 Command = Callable[..., Any]
 
@@ -50,15 +53,21 @@ def parse_pairs(
 
 def parse_out_units(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> tuple[tuple[str, str], ...]:
-    """Parse [NAME=]UNIT options as pairs; the name is empty for all variables that fit."""
-    pairs = []
+) -> "tuple[OutputUnit, ...]":
+    """Parse [NAME=]UNIT options; those of a file of defaults need not fit any variable."""
+    if not values:
+        return ()
+    from dpdm.fields.output_units import OutputUnit
+
+    source = ctx.get_parameter_source(str(parameter.name))
+    is_default = source is click.core.ParameterSource.DEFAULT_MAP
+    wanted = []
     for value in values:
         name, equals, unit = value.rpartition("=")
         if not unit or (equals and not name):
             raise click.BadParameter(f"{value!r} is not of the form [NAME=]UNIT.")
-        pairs.append((name, unit))
-    return tuple(pairs)
+        wanted.append(OutputUnit(name, unit, is_default))
+    return tuple(wanted)
 
 
 class Climatology(click.ParamType[str]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import xarray as xr
 
@@ -22,7 +23,22 @@ from dpdm.fields.units import (
 )
 from dpdm.fields.variables import Variable, canonical_variable, known_variable
 
-OutputUnits = Sequence[tuple[str, str]]  # variable and unit; an empty name for all that it fits
+
+class OutputUnit(NamedTuple):
+    """A unit that the user wants.
+
+    Attributes:
+        name: The variable; empty for all that the unit fits.
+        unit: The unit.
+        is_default: Whether it is for any file, and left out where there is no such variable.
+    """
+
+    name: str
+    unit: str
+    is_default: bool = False
+
+
+OutputUnits = Sequence[OutputUnit]
 
 
 def assign_output_units(fields: xr.Dataset, wanted: OutputUnits) -> xr.Dataset:
@@ -74,9 +90,9 @@ def quantity_of(array: xr.DataArray) -> Variable | None:
 def _units_by_array(fields: xr.Dataset, wanted: OutputUnits) -> dict[str, str]:
     """Return the wanted unit of each array that is to have one."""
     found: dict[str, str] = {}
-    for name, unit in wanted:
-        hits = _arrays_named(fields, name, unit) if name else _arrays_that_fit(fields, unit)
-        for hit in hits:
+    for each in wanted:
+        unit = each.unit
+        for hit in _find_arrays(fields, each):
             if hit in found:
                 raise DpdmError(
                     f"--out-units gives {hit} two units, {found[hit]} and {unit}.", "Give one."
@@ -85,14 +101,24 @@ def _units_by_array(fields: xr.Dataset, wanted: OutputUnits) -> dict[str, str]:
     return found
 
 
+def _find_arrays(fields: xr.Dataset, wanted: OutputUnit) -> list[str]:
+    """Return the arrays that a unit is for, and refuse one that is for none."""
+    name, unit, is_default = wanted
+    hits = _arrays_named(fields, name, unit) if name else _arrays_that_fit(fields, unit)
+    if hits or is_default:
+        return hits
+    what = (
+        f"names a variable that the output does not have: {name}" if name else "fits no variable"
+    )
+    raise DpdmError(
+        f"--out-units {f'{name}={unit}' if name else unit} {what}.",
+        f"The output has {', '.join(_describe(array) for array in fields.values())}.",
+    )
+
+
 def _arrays_named(fields: xr.Dataset, name: str, unit: str) -> list[str]:
     """Return a variable, or all its levels, with its statistics; refuse one that does not fit."""
     hits = [str(n) for n, array in fields.items() if name in _names_of(array)]
-    if not hits:
-        raise DpdmError(
-            f"--out-units {name}={unit} names a variable that the output does not have.",
-            f"It has {', '.join(_describe(array) for array in fields.values())}.",
-        )
     for hit in hits:
         if not _fits(fields[hit], unit):
             raise DpdmError(
@@ -106,11 +132,6 @@ def _arrays_that_fit(fields: xr.Dataset, unit: str) -> list[str]:
     """Return all arrays of the one quantity that a unit fits."""
     hits = [str(n) for n, array in fields.items() if _fits(array, unit)]
     quantities = {_canonical_unit(fields[hit]): hit for hit in hits}
-    if not hits:
-        raise DpdmError(
-            f"--out-units {unit} fits no variable of the output.",
-            f"It has {', '.join(_describe(array) for array in fields.values())}.",
-        )
     if len(quantities) > 1:
         names = sorted(quantities.values())
         raise DpdmError(

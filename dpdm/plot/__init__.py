@@ -83,7 +83,7 @@ def default_kind(data: PlotData) -> str:
 
 def check_used_options(options: PlotOptions, kind: str) -> None:
     """Refuse an option that a kind does not use."""
-    if options.out_units and kind in UNITLESS_KINDS:
+    if kind in UNITLESS_KINDS and any(not unit.is_default for unit in options.out_units):
         raise DpdmError(
             f"A picture of kind {kind} does not use --out-units.",
             "Leave it out, or choose another kind.",

@@ -20,7 +20,7 @@ from dpdm.errors import DpdmError, escape_controls, prefix_file_name
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.level_names import base_name, split_statistic, statistic_name
 from dpdm.fields.levels import LEVEL_DIM, group_families, is_level_dim, join_levels
-from dpdm.fields.output_units import OutputUnits, assign_output_units
+from dpdm.fields.output_units import OutputUnit, OutputUnits, assign_output_units
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.subset import Box, cut_to_grid, select_box
@@ -222,7 +222,7 @@ def open_same_variable(
     else:
         name = _variable(path, fields, source.name)
     if source.exact_units:
-        fields = _assign_units(fields, [name], [(name, source.file_units)], path)
+        fields = _assign_units(fields, [name], [OutputUnit(name, source.file_units)], path)
     return _make_variable(path, fields, name, source.file_units, None)
 
 

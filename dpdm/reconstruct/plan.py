@@ -26,6 +26,7 @@ from dpdm.config import (
 )
 from dpdm.errors import DpdmError
 from dpdm.fields.climatology_file import is_whole_year
+from dpdm.fields.output_units import OutputUnit
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.reference_climatology import NONE
 from dpdm.states.options import DEFAULT_COVERAGE, ESTIMATED, AssimilationOptions, EnsembleOptions
@@ -406,7 +407,7 @@ def plan_ensemble_options(plan: Plan, folder: Path, history: str) -> EnsembleOpt
         climatology=str(folder / prior.climatology) if is_file else prior.climatology,
         climatology_period=(months[0], months[1]) if months else None,
         reference_period=(reference[0], reference[1]) if reference else None,
-        out_units=tuple(out.units.items()),
+        out_units=tuple(OutputUnit(*item) for item in out.units.items()),
     )  # fmt: skip
 
 

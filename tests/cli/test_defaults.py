@@ -68,6 +68,14 @@ def test_the_command_line_beats_the_file_and_the_file_named_beats_the_environmen
     refused("coarsen fine.nc none.nc", "Missing option '--factor'", code=2)
 
 
+def test_default_units_are_for_the_files_that_have_such_variables(lab: Path) -> None:
+    lab.write_text('[export]\nout-units = { t2m = "degC", tp = "mm/month", sst = "degC" }\n')
+    done("export", "fine.nc", "t2m.nc", "--variable", "t2m", "--defaults", "lab.toml")
+    assert load("t2m.nc")["t2m"].attrs["units"] == "degC"
+    lab.write_text('[export]\nout-units = { t2m = "mm" }\n')
+    refused("export fine.nc o.nc --defaults lab.toml", "cannot be converted to mm")
+
+
 def test_an_option_of_the_command_line_replaces_one_that_it_excludes(lab: Path) -> None:
     done("lerp", "coarse.nc", "same.nc", "--grid", "fine.nc", "--defaults", "lab.toml")
     assert load("same.nc").sizes["lat"] == 32  # not: Give either --grid or --factor

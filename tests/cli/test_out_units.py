@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from dpdm.fields.output_units import OutputUnit
 from dpdm.fields.units import parse_unit
 from dpdm.plot.data import PlotOptions, open_plot_data
 from tests.helpers.reconstruction import opened, plan
@@ -89,12 +90,14 @@ def test_pictures_tables_and_thresholds_are_in_the_units_asked_for(
     here: Path, drawn: xr.Dataset
 ) -> None:
     for unit, label, shift in (("degC", "°C", 273.15), ("K", "K", 0.0), ("degF", "degF", None)):
-        shown = open_plot_data(Path("fine.nc"), PlotOptions(out_units=(("t2m", unit),))).source
+        shown = open_plot_data(
+            Path("fine.nc"), PlotOptions(out_units=(OutputUnit("t2m", unit),))
+        ).source
         assert (shown.units, shown.count) == (label, 3)
         wanted = drawn["t2m"] * 1.8 - 459.67 if shift is None else drawn["t2m"] - shift
         got = shown.full_array.transpose(*wanted.dims)
         np.testing.assert_allclose(got, wanted, atol=2e-4)
-    options = PlotOptions(truth=Path("coarse.nc"), out_units=(("", "degC"),))
+    options = PlotOptions(truth=Path("coarse.nc"), out_units=(OutputUnit("", "degC"),))
     truth = open_plot_data(Path("fine.nc"), options).truth
     assert truth is not None
     np.testing.assert_allclose(truth.full_array, load("coarse.nc")["t2m"] - 273.15, atol=1e-4)
@@ -118,14 +121,17 @@ REFUSED = {
     ),
     "plot coarse.nc out.png --units t2m=degC": ("t2m is in 'K', and --units converts", ""),
     "export coarse.nc out.nc --out-units t2m=mm": (r"t2m \[K\] cannot be converted to mm", "same"),
-    "export coarse.nc out.nc --out-units sst=K": ("names a variable that the output does not", ""),
+    "export coarse.nc out.nc --out-units sst=K": ("the output does not have: sst", "t2m [K]"),
     "export coarse.nc out.nc --out-units hPa": ("hPa fits no variable", "t2m [K]"),
     "export coarse.nc out.nc --out-units parsnip": ("'parsnip' is not a unit", "--out-units"),
     "export coarse.nc out.nc --out-units K --out-units t2m=degC": ("two units, K and degC", ""),
     "export coarse.nc out.nc --out-units tp=mm": ("is an amount per step", "tp=mm/day"),
     "export coarse.nc o.nc --variable t2m --out-units mm/day": ("fits no variable", "t2m [K]"),
     "export winds.nc out.nc --out-units mm/day": ("fits tp and u10", "--out-units tp=mm/day"),
-    "plot coarse.nc out.png --variable t2m --out-units tp=mm/day": ("does not have", "t2m [K]"),
+    "plot coarse.nc out.png --variable t2m --out-units tp=mm/day": (
+        "does not have: tp",
+        "t2m [K]",
+    ),
     "plot coarse.nc out.png --kind rank --out-units K": ("rank does not use --out-units", ""),
 }
 
