@@ -50,17 +50,27 @@ class Command(click.Command):
         """Parse the command line, over the defaults of a file."""
         if ctx.resilient_parsing:
             return super().parse_args(ctx, args)
-        given = self.make_parser(ctx).parse_args(args=list(args))[0]
+        given = self.find_given(ctx, args)
         asked = self.get_help_option(ctx)
         if asked is not None and asked.name in given:
             return super().parse_args(ctx, args)
-        defaults = self.find_defaults(ctx, given)
-        if log := given.get("log", (ctx.default_map or {}).get("log")):
-            self.open_log(ctx, options.FILE.convert(log, None, ctx), given)
+        try:
+            defaults = self.find_defaults(ctx, given)
+        finally:  # an error of the defaults is logged too
+            open_log(ctx, given)
         try:
             return super().parse_args(ctx, args)
         except click.BadParameter as error:
             raise_default_error(ctx, error, defaults)
+            raise
+
+    def find_given(self, ctx: click.Context, args: list[str]) -> Mapping[str, Any]:
+        """Return what the command line gives, by parameter; log an error of it."""
+        try:
+            return self.make_parser(ctx).parse_args(args=list(args))[0]
+        except click.UsageError:
+            if "--log" in args[:-1]:
+                open_log(ctx, {"log": args[args.index("--log") + 1]})
             raise
 
     def find_defaults(self, ctx: click.Context, given: Mapping[str, Any]) -> Defaults | None:
@@ -75,12 +85,17 @@ class Command(click.Command):
         ctx.meta[options.DEFAULT_WORDS] = defaults.words
         return defaults
 
-    def open_log(self, ctx: click.Context, path: Path, given: Mapping[str, Any]) -> None:
-        """Start the log, unless it is another file of the command."""
-        words = [w for name, value in given.items() if name != "log" for w in iterate_words(value)]
-        if path.resolve() in {Path(word).resolve() for word in words}:
-            ctx.fail(f"--log {path} is another file of the command too.")
-        start_log(path, options.command_line(), ctx)
+
+def open_log(ctx: click.Context, given: Mapping[str, Any]) -> None:
+    """Start the log, if there is one and it is no other file of the command."""
+    name = given.get("log", (ctx.default_map or {}).get("log"))
+    if not name:
+        return
+    path = options.FILE.convert(name, None, ctx)
+    words = [word for key, value in given.items() if key != "log" for word in iterate_words(value)]
+    if path.resolve() in {Path(word).resolve() for word in words}:
+        ctx.fail(f"--log {path} is another file of the command too.")
+    start_log(path, options.command_line(), ctx)
 
 
 def iterate_words(value: Any) -> Iterator[str]:

@@ -34,6 +34,10 @@ def test_results_warnings_and_errors_are_logged_one_run_after_the_other(here: Pa
     usage = dpdm("coarsen", "wet.nc", "o.nc", "--factor", "half", "--log", "dpdm.log")
     assert usage.exit_code == 2
     assert logged()[-1] == usage.stderr.splitlines()[-1]
+    for words in (("--facter", 2), ("--factor", 2, "--defaults", "no.toml")):
+        wrong = dpdm("coarsen", "wet.nc", "o.nc", *words, "--log", "dpdm.log")
+        first = next(line for line in wrong.stderr.splitlines() if line.startswith("Error: "))
+        assert first in logged()[-2:]
 
 
 def test_a_log_is_plain_and_one_line_stays_one(here: Path) -> None:
