@@ -24,7 +24,7 @@ NOT_IN_FILE = ("defaults", "help")
 EXCLUSIVE = (
     {"mean", "members"}, {"grid", "factor"}, {"factor", "coarse"}, {"factor", "window"},
     {"factor", "blind"}, {"strength", "target_spread"}, {"check", "verify"},
-    {"workers", "scheduler"},
+    {"workers", "scheduler"}, {"bbox", "lon"}, {"bbox", "lat"}, {"grid", "res"}, {"factor", "res"},
 )  # fmt: skip
 Words = list[str]
 
