@@ -55,7 +55,8 @@ that have no input, those of observations alone, have the names of dpdm:
 name. Any other variable keeps its name and units. Statistics of an ensemble end in `_mean`,
 `_spread`, `_p10`, `_p50` and `_p90`.
 
-Outputs have the units of the input. The units in the table are those that dpdm works in.
+Outputs have the units of the input, or those of `--out-units`, for one variable (`tp=mm/month`)
+or for all that it fits (`degC`). The units in the table are those that dpdm works in.
 `--units tp=mm/month` states the units of the input, and converts nothing. A month is the calendar
 month of the step, in the calendar of the file: 28, 29, 30 or 31 days, or 30.4375 in a file without
 time. An amount, in mm, m or kg m-2, refers to the period of its cell methods (`sum within days`),
@@ -91,6 +92,33 @@ to 190.
 """
 
 
+DEFAULTS = """## Defaults and logs
+
+`--defaults FILE.toml`, or the variable `DPDM_DEFAULTS`, names a file with a table for each
+command. Its keys are options without their dashes, and the command line takes precedence:
+
+```toml
+[downscale]
+members = 10
+keep = "stats"
+out-units = { t2m = "degC", tp = "mm/month" }
+bbox = [100, 130, 10, 40]
+log = "dpdm.log"
+
+[plot]
+out-units = "degC"
+```
+
+An unknown command or option is refused, with the name of the file. An option on the command line
+also replaces one that it excludes, as `--mean` does `members`. The history of an output holds the
+options of the file as if they had been typed.
+
+`--log FILE` appends the command line and every line that goes to standard error, errors too, each
+with its time (UTC). A file that is not such a log is not touched.
+
+"""
+
+
 def help_of(*words: str) -> str:
     """Return a command's help, 96 columns wide."""
     result = CliRunner().invoke(
@@ -110,7 +138,7 @@ def commands() -> str:
         "An `Internal error` (exit code 1) is a bug of dpdm, not an error of the input: please\n"
         "report it with the traceback that `DPDM_TRACEBACK=1 dpdm ...` prints.\n\n"
     )
-    return head + codes + "\n".join([*pages, variables()])
+    return head + codes + DEFAULTS + "\n".join([*pages, variables()])
 
 
 def variables() -> str:

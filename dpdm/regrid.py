@@ -12,6 +12,7 @@ from dpdm.fields.file_names import restore_names
 from dpdm.fields.grid import Grid, grid_of, refine_grid
 from dpdm.fields.metadata import add_cf_metadata
 from dpdm.fields.named_grids import Target, fit_grid, target_path
+from dpdm.fields.output_units import assign_output_units
 from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear
 from dpdm.fields.units import restore_units
@@ -32,9 +33,12 @@ def regrid_file(
     options: FileOptions,
     inputs: tuple[Path, ...] = (),
 ) -> None:
-    """Write the transform of every step of files, in their units and under their names."""
+    """Write the transform of every step of files, under their names.
+
+    Units are those of the files, or those that the user wants.
+    """
     check_output(target, [source, *inputs], options.overwrite)
-    fields = options.open(source)
+    fields = assign_output_units(options.open(source), options.out_units)
     steps = fields.sizes.get("time", 1)
     provenance = describe_inputs(source)
     template = add_cf_metadata(

@@ -9,6 +9,7 @@ import click
 from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths, climatology_file
+from dpdm_cli.command import command
 from dpdm_cli.console import echo, note, progress, report_file
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 POSITIVE = options.FiniteFloat(min=0, min_open=True)
 
 
-@click.command(
-    epilog="Example: dpdm assimilate stations.csv analysis.nc --coarse coarse.nc --withhold 0.1"
+@command(
+    "dpdm assimilate stations.csv analysis.nc --coarse coarse.nc --withhold 0.1",
+    "dpdm assimilate stations.csv analysis.nc --bbox 124,130,33,39 --report seen.csv",
 )
 @options.inputs_and_output("OBSERVATIONS", "ANALYSIS", joined=False)
 @options.prior

@@ -7,13 +7,17 @@ import click
 
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
+from dpdm_cli.command import command
 from dpdm_cli.console import progress, report_file
 
 if TYPE_CHECKING:
     from dpdm.file_group import Source
 
 
-@click.command(epilog="Example: dpdm coarsen fine.nc coarse.nc --factor 10")
+@command(
+    "dpdm coarsen fine.nc coarse.nc --factor 10",
+    "dpdm coarsen fine.nc coarse.zarr --factor 4 --var tp=pr",
+)
 @options.inputs_and_output("FINE", "COARSE")
 @click.option(
     "--factor",
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 )
 @options.var
 @options.units
+@options.out_units
 @options.missing
 @options.overwrite
 def coarsen(

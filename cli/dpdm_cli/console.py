@@ -13,6 +13,8 @@ import click
 
 from dpdm.errors import DpdmError, DpdmWarning, escape_controls, nearest_names
 from dpdm.interrupt import INTERRUPT_MESSAGE, check_interrupt, handle_signals
+from dpdm_cli.layout import write_commands
+from dpdm_cli.log import write_log
 
 Report = Callable[[int, int], None]
 QUIET = "dpdm.quiet"  # key of the wish for silence in the context of click
@@ -21,6 +23,8 @@ QUIET = "dpdm.quiet"  # key of the wish for silence in the context of click
 def echo(text: str, err: bool = False, nl: bool = True) -> None:
     """Print a text with its control characters escaped, since names in files are free."""
     click.echo(escape_controls(text), err=err, nl=nl)  # noqa: TID251
+    if err:
+        write_log(text)
 
 
 def is_quiet() -> bool:
@@ -69,6 +73,10 @@ class Group(click.Group):
         """List the commands in the order of the README."""
         return list(self.commands)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by their groups."""
+        write_commands(self.commands, formatter)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -90,6 +98,7 @@ class Group(click.Group):
             exit_with_error(error)
         except click.ClickException as error:
             error.message = join_lines(escape_controls(error.message))  # type: ignore[misc]
+            write_log(f"Error: {error.format_message()}")
             raise
         except KeyboardInterrupt as stop:
             echo(INTERRUPT_MESSAGE, err=True)
@@ -108,6 +117,7 @@ def print_warnings() -> Iterator[None]:
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if not issubclass(category, DpdmWarning):
             python_warning(escape_controls(str(message)), category, *rest, **more)
+            write_log(f"{category.__name__}: {message}")
         elif str(message) not in printed:
             printed.add(str(message))
             echo(f"Warning: {join_lines(str(message))}", err=True)
@@ -234,7 +244,8 @@ def show_progress(what: str, unit: str) -> Iterator[tuple[Callable[[str], None],
         if console.is_terminal:
             console.print(escape_controls(line), highlight=False, markup=False)
         else:
-            echo(f"{utc_now()} {line}", err=True)
+            click.echo(f"{utc_now()} {escape_controls(line)}", err=True)  # noqa: TID251
+        write_log(line)
 
     def report(done: int, total: int) -> None:
         bar.update(task, completed=done, total=total)

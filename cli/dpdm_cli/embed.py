@@ -8,14 +8,16 @@ import click
 
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths, climatology_file
+from dpdm_cli.command import command
 from dpdm_cli.console import note, progress
 
 if TYPE_CHECKING:
     from dpdm.file_group import Source
 
 
-@click.command(
-    epilog="Example: dpdm embed fine.nc features.nc --sigma 0.4 --layer mid --pool mean"
+@command(
+    "dpdm embed fine.nc features.nc --sigma 0.4 --layer mid --pool mean",
+    "dpdm embed fine.nc features.nc --layer list",
 )
 @options.inputs_and_output("FIELD", "FEATURES")
 @options.prior

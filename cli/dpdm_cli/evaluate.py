@@ -8,13 +8,17 @@ import click
 
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths, climatology_file
+from dpdm_cli.command import command
 from dpdm_cli.console import echo, note
 
 if TYPE_CHECKING:
     from dpdm.file_group import Source
 
 
-@click.command(epilog="Example: dpdm evaluate fine.nc truth.nc --coarse coarse.nc")
+@command(
+    "dpdm evaluate fine.nc truth.nc --coarse coarse.nc",
+    "dpdm evaluate fine.nc truth.nc --coarse coarse.nc --report scores.html",
+)
 @click.argument("files", nargs=-1, required=True, type=options.FILE, metavar="FORECAST... TRUTH")
 @options.truth("The truth, instead of the last argument.")
 @options.coarse("Input of the forecast: adds the reference methods and the consistency.")

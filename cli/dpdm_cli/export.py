@@ -7,19 +7,23 @@ import click
 
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
+from dpdm_cli.command import command
 from dpdm_cli.console import note, plural, progress
 
 if TYPE_CHECKING:
     from dpdm.file_group import Source
 
 
-@click.command(epilog="Example: dpdm export fine.nc rain.tif --variable tp --stat p90")
+@command(
+    "dpdm export fine.nc rain.tif --variable tp --stat p90",
+    "dpdm export fine.nc stations.csv --points stations.csv --out-units tp=mm/month",
+)
 @options.inputs_and_output("FIELD", "OUT")
 @click.option("--variable", default="", metavar="NAME", help="Name of a variable, as t2m.")
 @click.option(
     "--stat", default="", metavar="STAT",
     help="Statistic: mean, spread, p10 or another percentile, member=3, or 'probability>300' in "
-    "the units of the file.  [default: the mean for GeoTIFF, all for tables, else the members]",
+    "the units of the output.  [default: the mean for GeoTIFF, all for tables, else the members]",
 )  # fmt: skip
 @click.option(
     "--time", default="", metavar="FROM[..TO]", help="Time steps, as 2012-01 or 2012-01..2012-03."
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
 @click.option("--stac", is_flag=True, help="Write a STAC item OUT.json with a GeoTIFF.")
 @options.var
 @options.units
+@options.out_units
 @options.missing
 @options.overwrite
 def export(field: "Source", out: Path, split: str | None, **export_options: Any) -> None:

@@ -7,6 +7,7 @@ import click
 
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
+from dpdm_cli.command import command
 from dpdm_cli.console import progress, report_file
 
 if TYPE_CHECKING:
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from dpdm.file_group import Source
 
 
-@click.command(epilog="Example: dpdm lerp coarse.nc fine.nc --factor 10")
+@command(
+    "dpdm lerp coarse.nc fine.nc --factor 10",
+    "dpdm lerp coarse.nc fine.nc --grid truth.nc",
+)
 @options.inputs_and_output("COARSE", "FINE")
 @options.grid
 @click.option(
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 )
 @options.var
 @options.units
+@options.out_units
 @options.missing
 @options.overwrite
 def lerp(

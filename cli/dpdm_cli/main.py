@@ -4,6 +4,7 @@ import click
 
 from dpdm import __version__
 from dpdm_cli import options
+from dpdm_cli.adjust import adjust
 from dpdm_cli.assimilate import assimilate
 from dpdm_cli.coarsen import coarsen
 from dpdm_cli.console import Group
@@ -13,6 +14,7 @@ from dpdm_cli.embed import embed
 from dpdm_cli.evaluate import evaluate
 from dpdm_cli.export import export
 from dpdm_cli.forecast import forecast
+from dpdm_cli.help import show_help
 from dpdm_cli.info import info
 from dpdm_cli.lerp import lerp
 from dpdm_cli.observe import observe
@@ -34,7 +36,8 @@ def main() -> None:
 
 
 for command in (
-    downscale, assimilate, reconstruct, status, train, coarsen, lerp, evaluate, plot, testbed,
-    observe, perturb, embed, forecast, export, info, doctor,
+    downscale, adjust, assimilate, reconstruct, status, train, coarsen, lerp, evaluate, plot,
+    testbed, observe, perturb, embed, forecast, export, info, doctor,
+    show_help,
 ):  # fmt: skip
     main.add_command(options.verbose(options.quiet(command)))

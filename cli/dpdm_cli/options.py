@@ -8,7 +8,7 @@ from functools import wraps
 from glob import glob
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -16,6 +16,9 @@ from click.shell_completion import CompletionItem
 from dpdm import choices
 from dpdm.config import OPTION_LIMITS, is_period, parse_kilometres
 from dpdm_cli.console import QUIET, log_to_terminal
+
+if TYPE_CHECKING:
+    from dpdm.fields.output_units import OutputUnit
 
 Command = Callable[..., Any]
 
@@ -119,6 +122,25 @@ def parse_pairs(
         if not all(value.partition("=")[::2]):
             raise click.BadParameter(f"{value!r} is not of the form NAME=VALUE.")
     return dict(v.split("=", 1) for v in values)
+
+
+def parse_out_units(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> "tuple[OutputUnit, ...]":
+    """Parse [NAME=]UNIT options; those of a file of defaults need not fit any variable."""
+    if not values:
+        return ()
+    from dpdm.fields.output_units import OutputUnit
+
+    source = ctx.get_parameter_source(str(parameter.name))
+    is_default = source is click.core.ParameterSource.DEFAULT_MAP
+    wanted = []
+    for value in values:
+        name, equals, unit = value.rpartition("=")
+        if not unit or (equals and not name):
+            raise click.BadParameter(f"{value!r} is not of the form [NAME=]UNIT.")
+        wanted.append(OutputUnit(name, unit, is_default))
+    return tuple(wanted)
 
 
 class Climatology(click.ParamType[str]):
@@ -388,7 +410,13 @@ var = click.option(
 )  # fmt: skip
 units = click.option(
     "--units", multiple=True, callback=parse_pairs, metavar="NAME=UNIT",
-    help="Units of the input, if missing or wrong in the file, as in tp=mm/month. Repeatable.",
+    help="Units of the input, if missing or wrong in the file, as in tp=mm/month; to convert, "
+    "use --out-units. Repeatable.",
+)  # fmt: skip
+out_units = click.option(
+    "--out-units", multiple=True, callback=parse_out_units, metavar="[NAME=]UNIT",
+    help="Units of the output, as in degC or tp=mm/month; those of the input without it. "
+    "Repeatable.",
 )  # fmt: skip
 missing = missing_option(
     "--missing",
@@ -453,11 +481,17 @@ bbox = box_option("Write")
 mask = file_option("--mask", "AREAS.geojson")(
     "Mask cells whose centre lies outside these polygons."
 )
-reference_period = click.option(
-    "--reference-period", callback=parse_period, metavar="FROM,TO",
-    help="Take anomalies from the input's own climate of these months or years, as "
-    "1981-01,2010-12, and add them to the climatology.",
-)  # fmt: skip
+
+
+def own_period(text: str) -> Callable[[Command], Command]:
+    """Return the option --reference-period with its help."""
+    return click.option("--reference-period", callback=parse_period, metavar="FROM,TO", help=text)
+
+
+reference_period = own_period(
+    "Take anomalies from the input's own climate of these months or years, as "
+    "1981-01,2010-12, and add them to the climatology."
+)
 reference = click.option(
     "--reference", type=FILE, multiple=True, metavar="FILE.nc",
     help="A file of --reference-period, on the input's grid, if that is not in the input. "
@@ -547,10 +581,19 @@ verbose = click.option(
     help="Print what each file was taken for, and the grid that was chosen.",
 )  # fmt: skip
 
+DEFAULT_WORDS = "dpdm.defaults"  # key of a context's options from a file of defaults
+
 
 def command_line() -> str:
-    """Return the command line, for the history of the output."""
+    """Return the command line, with options from a file of defaults, for the output's history."""
     import shlex
     import sys
 
-    return shlex.join(["dpdm", *sys.argv[1:]])
+    words = ["dpdm", *sys.argv[1:]]
+    ctx = click.get_current_context(silent=True)
+    if ctx is None:
+        return shlex.join(words)
+    found = ctx.meta.get(DEFAULT_WORDS, {})
+    used = [word for name in found if name in (ctx.default_map or {}) for word in found[name]]
+    at = words.index(ctx.info_name) + 1 if ctx.info_name in words else len(words)
+    return shlex.join([*words[:at], *used, *words[at:]])

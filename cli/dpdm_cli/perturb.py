@@ -8,6 +8,7 @@ import click
 from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths, climatology_file
+from dpdm_cli.command import command
 from dpdm_cli.console import echo, progress, report_file
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ def parse_spread(
     return name, options.parse_number(number)
 
 
-@click.command(epilog="Example: dpdm perturb fine.nc ensemble.nc --members 20 --strength 0.5")
+@command(
+    "dpdm perturb fine.nc ensemble.nc --members 20 --strength 0.5",
+    "dpdm perturb fine.nc ensemble.nc --target-spread t2m=0.5 --centred",
+)
 @options.inputs_and_output("STATE", "ENSEMBLE")
 @options.prior
 @click.option(

@@ -8,13 +8,17 @@ import click
 from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
+from dpdm_cli.command import command
 from dpdm_cli.console import note
 
 if TYPE_CHECKING:
     from dpdm.file_group import Source
 
 
-@click.command(epilog="Example: dpdm plot fine.nc fine.png --truth truth.nc --time 2012-07")
+@command(
+    "dpdm plot fine.nc fine.png --truth truth.nc --time 2012-07",
+    "dpdm plot fine.nc seoul.pdf --at 37.6,127.0 --out-units degC",
+)
 @options.inputs_and_output("FIELD", "OUT")
 @click.option(
     "--kind",
@@ -73,6 +77,7 @@ if TYPE_CHECKING:
 @click.option("--title", default="", metavar="TEXT", help="First line, instead of the variable.")
 @options.var
 @options.units
+@options.out_units
 @options.missing
 @options.overwrite
 def plot(field: "Source", out: Path, kind: str | None, **plot_options: Any) -> None:

@@ -1,7 +1,7 @@
 """Export fields as GeoTIFF, NetCDF or Zarr, and values at points as tables.
 
-The suffix of the target decides the format. Values are in the units of the file, and missing
-outside a mask.
+The suffix of the target decides the format. Values are in the units of the file, unless the user
+wants others, and missing outside a mask.
 """
 
 from __future__ import annotations

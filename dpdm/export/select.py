@@ -15,10 +15,12 @@ from dpdm.errors import DpdmError, prefix_file_name
 from dpdm.fields.file_names import file_name, restore_attributes
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.level_names import split_statistic, statistic_name
+from dpdm.fields.output_units import assign_output_units
 from dpdm.fields.read import FileOptions
 from dpdm.fields.statistics import Statistic, is_ensemble_mean, parse_statistic
 from dpdm.fields.subset import Box, cells_in_polygons, select_box, select_on_grid
 from dpdm.fields.time import distinct_date_labels
+from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.units import from_canonical
 from dpdm.fields.value_checks import load_checked_fields
 from dpdm.fields.variable_names import find_variable
@@ -88,7 +90,7 @@ class OutputLayer:
         return int(self.array.sizes.get("time", 1))
 
     def members(self, step: int) -> xr.DataArray:
-        """Load one step with all its members, in the units of the file."""
+        """Load one step with all its members, in the units of the output."""
         timed = "time" in self.array.dims
         one = self.array.isel(time=[step]) if timed else self.array
         bounds = self.bounds.isel(time=[step]) if self.bounds is not None else None
@@ -106,13 +108,23 @@ class OutputLayer:
 
 def open_selected(path: Source, options: ExportOptions) -> xr.Dataset:
     """Open the canonical fields of the selected steps and box, with longitudes from -180."""
-    fields = options.open(path, (options.variable,) if options.variable else None)
+    fields = options.open(path, (options.variable,) if options.variable else None, False)
     with prefix_file_name(path):
+        fields = assign_units_of_selected(fields, options)
         fields = select_period(fields, options.time) if options.time else fields
         grid = select_box(grid_of(fields), options.bbox) if options.bbox else grid_of(fields)
         part = select_on_grid(fields, recentre_grid(grid))
         assert part is not None  # its own cells, with other longitudes
         return part
+
+
+def assign_units_of_selected(fields: xr.Dataset, options: ExportOptions) -> xr.Dataset:
+    """Return fields whose selected variables are written in the units of --out-units."""
+    names = select_names(fields, options, bare=False)
+    stems = {split_statistic(name)[0] for name in names} if options.variable else set()
+    related = [name for name in fields.data_vars if split_statistic(name)[0] in stems]
+    chosen = select_with_bounds(fields, list(dict.fromkeys([*names, *map(str, related)])))
+    return fields.assign(assign_output_units(chosen, options.out_units).data_vars)
 
 
 def recentre_grid(grid: Grid) -> Grid:

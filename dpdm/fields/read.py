@@ -29,6 +29,7 @@ from dpdm.fields.grid import grid_of
 from dpdm.fields.join import join_files
 from dpdm.fields.level_names import LEVEL_ATTR_NAMES
 from dpdm.fields.levels import group_families, split_levels, unreadable_dim_error
+from dpdm.fields.output_units import OutputUnits, refuse_relabelling
 from dpdm.fields.plausibility import PLAUSIBLE_RANGES, MissingCodes
 from dpdm.fields.subset import describe_extent
 from dpdm.fields.time_axis import (
@@ -77,6 +78,7 @@ class FileOptions:
         missing: Missing-value codes, by variable; those of all under "".
         history: The command line, for the output's history.
         overwrite: Whether an existing output is replaced.
+        out_units: Units of the output, where they differ from those of the input.
         progress: Called with the number of finished steps and of all steps.
     """
 
@@ -85,11 +87,15 @@ class FileOptions:
     missing: MissingCodes = field(default_factory=dict)
     history: str = "dpdm"
     overwrite: bool = False
+    out_units: OutputUnits = ()
     progress: Callable[[int, int], None] = lambda done, total: None
 
-    def open(self, source: Source, needed: Sequence[str] | None = None) -> xr.Dataset:
-        """Return the canonical fields of files; ``needed`` as in `open_fields`."""
-        return open_fields(paths_of(source), None, self.rename, self.units, needed, self.missing)
+    def open(
+        self, source: Source, needed: Sequence[str] | None = None, relabel: bool = True
+    ) -> xr.Dataset:
+        """Return the canonical fields of files; ``needed`` and ``relabel`` as in `open_fields`."""
+        names = self.rename, self.units, needed, self.missing
+        return open_fields(paths_of(source), None, *names, relabel=relabel)
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,7 @@ class ReadRequest:
     Attributes:
         must_hold_all: Whether this file must have every variable, or other files may.
         undated: Whether twelve steps without dates are January to December.
+        relabel: Whether the user's units take precedence over those that the file states.
     """
 
     variables: Sequence[str] | None
@@ -108,6 +115,7 @@ class ReadRequest:
     must_hold_all: bool
     missing: MissingCodes
     undated: bool = False
+    relabel: bool = True
 
     def requires(self, selected: SelectedVariable) -> bool:
         """Tell whether the file is useless without a variable."""
@@ -126,6 +134,7 @@ def open_fields(
     needed: Sequence[str] | None = None,
     missing: MissingCodes = {},
     undated: bool = False,
+    relabel: bool = True,
 ) -> xr.Dataset:
     """Open one file, or several that follow each other in time, as canonical fields.
 
@@ -139,6 +148,8 @@ def open_fields(
             or chosen.
         missing: Missing-value codes, by either name, "" for all variables.
         undated: Whether twelve steps without dates are January to December.
+        relabel: Whether ``units`` take precedence over units that the file states; otherwise they
+            are refused, because the output would only be labelled anew.
 
     Returns:
         Lazy fields in chunks of one step of one member, latitude and longitude ascending.
@@ -148,7 +159,7 @@ def open_fields(
         OmittedVariableWarning: A variable that is not needed cannot be read.
     """
     paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-    opened = open_each(paths, variables, rename, units, needed, missing, undated)
+    opened = open_each(paths, variables, rename, units, needed, missing, undated, relabel)
     return join_opened(opened, paths, variables or tuple(rename))
 
 
@@ -184,6 +195,7 @@ def open_each(
     needed: Sequence[str] | None = None,
     missing: MissingCodes = {},
     undated: bool = False,
+    relabel: bool = True,
 ) -> list[xr.Dataset]:
     """Open files as `open_fields` does, without joining them."""
     if not paths:
@@ -192,7 +204,8 @@ def open_each(
     names: set[str] = set()
     for path in paths:
         alone = len(paths) == 1
-        request = ReadRequest(variables, rename, units, needed, alone, missing, undated)
+        chosen = variables, rename, units, needed
+        request = ReadRequest(*chosen, alone, missing, undated, relabel)
         ds, accepted = _open_file(path, request)
         opened.append(ds)
         names |= accepted
@@ -329,6 +342,8 @@ def _standardise_variable(
     """Give one variable its canonical name, dimensions, precision, unit and checks."""
     names, source = selected.accepted_names, selected.source.array
     declared = next((request.units[name] for name in names if name in request.units), None)
+    if declared and not request.relabel:
+        refuse_relabelling(source, selected.name, declared, path)
     codes = [code for name in ("", *names) for code in request.missing.get(name, ())]
     packing = float(source.encoding.get("scale_factor", 0.0))
     array = _rename(_squeeze_dims(source).astype(_storage_dtype(source)), selected)

@@ -59,6 +59,7 @@ KIND_OPTIONS: dict[str, tuple[str, ...]] = {
     "profile": VERTICAL,
     "section": (*VERTICAL, *COLOURS),
 }
+UNITLESS_KINDS = ("obs", "rank")  # departures in canonical units, and ranks
 CHECKED_OPTIONS = tuple(dict.fromkeys(sum(KIND_OPTIONS.values(), ())))
 
 
@@ -90,6 +91,11 @@ def default_kind(data: PlotData) -> str:
 
 def check_used_options(options: PlotOptions, kind: str) -> None:
     """Refuse an option that a kind does not use."""
+    if kind in UNITLESS_KINDS and any(not unit.is_default for unit in options.out_units):
+        raise DpdmError(
+            f"A picture of kind {kind} does not use --out-units.",
+            "Leave it out, or choose another kind.",
+        )
     for name in CHECKED_OPTIONS:
         value = getattr(options, name)
         given = value is not None and value is not False and value != ""

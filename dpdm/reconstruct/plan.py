@@ -26,6 +26,7 @@ from dpdm.config import (
 )
 from dpdm.errors import DpdmError
 from dpdm.fields.climatology_file import is_whole_year
+from dpdm.fields.output_units import OutputUnit
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.reference_climatology import NONE
 from dpdm.states.options import DEFAULT_COVERAGE, ESTIMATED, AssimilationOptions, EnsembleOptions
@@ -156,6 +157,8 @@ class OutputSection:
             empty to refine the coarse cells, or for cells of the prior's spacing in ``bbox``.
         bbox: West, east, south and north of the output; empty for all.
         statics: The user's own surface altitude and land fraction.
+        units: Units of the output by canonical name, if other than those of the input, as in
+            ``{ t2m = "degC", tp = "mm/month" }``.
     """
 
     layout: str = "netcdf-yearly"
@@ -164,6 +167,7 @@ class OutputSection:
     grid: str = ""
     bbox: tuple[float, ...] = ()
     statics: str = ""
+    units: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -395,6 +399,7 @@ def plan_ensemble_options(plan: Plan, folder: Path, history: str) -> EnsembleOpt
         climatology=str(folder / prior.climatology) if is_file else prior.climatology,
         climatology_period=(months[0], months[1]) if months else None,
         reference_period=(reference[0], reference[1]) if reference else None,
+        out_units=tuple(OutputUnit(*item) for item in out.units.items()),
     )  # fmt: skip
 
 

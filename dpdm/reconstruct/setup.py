@@ -39,11 +39,6 @@ from dpdm.observations.status import IN_USE, has_status
 from dpdm.observations.table import read_observations
 from dpdm.prior import check_field_prior, find_prior, load_prior
 from dpdm.prior.model_card import warn_if_unskilled
-from dpdm.reconstruct.bias_adjustment import (
-    BiasAdjustment,
-    fit_anomalies,
-    fit_bias_adjustment,
-)
 from dpdm.reconstruct.ledger import Ledger
 from dpdm.reconstruct.outputs import OUTPUT_LAYOUTS, OutputLayout, OutputSource
 from dpdm.reconstruct.plan import (
@@ -58,6 +53,12 @@ from dpdm.reconstruct.series import CoarseSeries
 from dpdm.reconstruct.sources import PlanFiles, open_source
 from dpdm.reconstruct.units import UnitInput, UnitResult
 from dpdm.reconstruct.work_units import WorkUnit, list_work_units, step_units
+from dpdm.states.bias_adjustment import (
+    BiasAdjustment,
+    fit_anomalies,
+    fit_bias_adjustment,
+)
+from dpdm.states.driver_adjustment import space_climatology
 from dpdm.states.ensemble import ensemble_provenance
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationOptions
@@ -267,6 +268,7 @@ class ReconstructionSetup:
         if self.background_error is not None and self.background_error.estimated:
             digests["background_error"] = laws_as_json(self.background_error.laws)
         output = {key: asdict(plan.output)[key] for key in ("layout", "keep", "quantiles")}
+        output |= {"units": plan.output.units} if plan.output.units else {}
         observed, usual = asdict(plan.observations), asdict(ObservationSection())
         names = observed.pop("var")
         observed["rename"] = {old: new for new, old in names.items()}  # as in earlier ledgers
@@ -317,7 +319,13 @@ def fit_adjustment(complete: xr.Dataset, space: FieldSpace, plan: Plan) -> BiasA
     """Return the adjustment of the complete series that a plan asks for."""
     method, reference = plan.adjust.method, plan.adjust.reference
     if method == "anomalies":
-        return fit_anomalies(select_stencil(complete, space.grid), space, reference)
+        return fit_anomalies(
+            select_stencil(complete, space.grid),
+            space.prior,
+            space.grid,
+            space_climatology(space),
+            reference,
+        )
     return fit_bias_adjustment(complete, space.prior, method, reference)
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 from dpdm.errors import DpdmError
 from dpdm.fields.driver_climate import select_stencil
 from dpdm.fields.named_grids import Target, is_grid_name, read_grid
+from dpdm.fields.output_units import assign_output_units
 from dpdm.fields.step_axis import number_periods, period_axis
 from dpdm.fields.time import time_labels
 from dpdm.observations.collocation import date_components
@@ -102,6 +103,7 @@ def open_driver(
         paths, prior, options.rename, plan.input.units, plan.input.period, options.missing,
         physics=not plan.observations.coarse_error,
     )  # fmt: skip
+    series = replace(series, fields=assign_output_units(series.fields, options.out_units))
     space = make_field_space(series.fields, prior, options, files.grid, files.statics, paths[0])
     if plan.adjust.method == "anomalies":
         space = replace(space, coarse=select_stencil(space.coarse, space.grid))

@@ -15,6 +15,7 @@ from dpdm.errors import DpdmError, prefix_file_name
 from dpdm.fields.grid import Grid, grid_of, refine_grid
 from dpdm.fields.level_names import level_attrs
 from dpdm.fields.named_grids import Target, fit_grid, target_path
+from dpdm.fields.output_units import assign_output_units
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import open_fields
 from dpdm.fields.reference_climatology import ReferenceClimatology
@@ -170,9 +171,10 @@ def assemble_space(
         sampler = replace(sampler, inflation=prior.contract.sampling["reference_inflation"])
     prior.denoiser.to(sampler.device)
     prior, physics = fit_physics(prior, coarse, grid, user_statics)
+    coarse = assign_output_units(physics.describe(coarse), options.out_units)
     return FieldSpace(
-        physics.describe(coarse), prior, grid, statics, smooth, options, sampler, False, outside,
-        output_grid, note, None, *references, physics=physics,
+        coarse, prior, grid, statics, smooth, options, sampler, False, outside, output_grid, note,
+        None, *references, physics=physics,
     )  # fmt: skip
 
 

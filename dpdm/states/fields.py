@@ -417,7 +417,7 @@ class FieldSpace:
     def label_values(
         self, values: Numbers, member: int | None = None, statistic: str = "", step: Step = None
     ) -> xr.Dataset:
-        """Return physical fields (C, H, W) with axes and metadata, in the units of the input."""
+        """Return physical fields (C, H, W) with axes and metadata, in the units of the output."""
         coords: dict[str, Any] = dict(self.shown.coords())
         dims, number = ["lat", "lon"], step or 0
         if "time" in self.coarse.dims:

@@ -13,6 +13,7 @@ from dpdm import choices
 from dpdm.diffusion.guidance import GUIDES, Guide, StepCount, mmps
 from dpdm.errors import DpdmError
 from dpdm.fields.named_grids import Target
+from dpdm.fields.output_units import OutputUnits
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.statistics import QUANTILES
 from dpdm.fields.subset import Box
@@ -93,6 +94,7 @@ class EnsembleOptions:
         reference_period: First and last month over which the coarse fields' own climate is
             taken; None to take differences from the climatology for anomalies.
         reference: Files of that period; none if it lies within the coarse fields.
+        out_units: Units of the output, where they differ from those of the input.
     """
 
     members: int = 33
@@ -114,6 +116,7 @@ class EnsembleOptions:
     climatology_period: tuple[str, str] | None = None
     reference_period: tuple[str, str] | None = None
     reference: tuple[Path, ...] = ()
+    out_units: OutputUnits = ()
 
     @property
     def climatology_file(self) -> Path | None:

@@ -17,7 +17,7 @@ from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear
 from dpdm.prior import load_prior
 from dpdm.prior.normaliser import Normaliser
 from dpdm.prior.variable_spec import VariableSpec
-from dpdm.reconstruct.bias_adjustment import fit_bias_adjustment
+from dpdm.states.bias_adjustment import fit_bias_adjustment
 from dpdm.training.field_statistics import residual_importance
 from dpdm.training.field_windows import TrainingSeries
 from tests.helpers.reconstruction import plan
