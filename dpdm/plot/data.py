@@ -28,7 +28,7 @@ from dpdm.fields.subset import Box, cut_to_grid, select_box
 from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.units import from_canonical, parse_unit
 from dpdm.fields.variable_names import find_variable
-from dpdm.file_group import Source, paths_of
+from dpdm.file_group import Source, as_source, paths_of
 from dpdm.plot.anomalies import ClimatologyRequest
 from dpdm.plot.page import CM_PER_INCH, PageFormat
 from dpdm.plot.scales import ScaleChoice
@@ -442,12 +442,14 @@ def picture_provenance(attrs: Mapping[str, Any], files: Sequence[Source]) -> str
     """Return the version of dpdm, the files of a picture, and the inputs of the first of them.
 
     Example:
-        >>> picture_provenance({"dpdm_prior": "default"}, [Path("a/fine.nc")]).partition("; ")[2]
-        'fine.nc; prior default'
+        >>> attrs = {"dpdm_prior": "default", "dpdm_input": "tas.nc pr.nc"}
+        >>> picture_provenance(attrs, [Path("a/fine.nc")]).partition("; ")[2]
+        'fine.nc; prior default; input tas.nc and 1 more file'
     """
     names = [path.name for path in files]
-    inputs = {word: Path(str(attrs.get(f"dpdm_{word}", ""))).name for word in PROVENANCE_KEYS}
-    others = [f"{word} {name}" for word, name in inputs.items() if name and name not in names]
+    words = {word: str(attrs.get(f"dpdm_{word}", "")).split() for word in PROVENANCE_KEYS}
+    inputs = {word: as_source([*map(Path, paths)]).name for word, paths in words.items() if paths}
+    others = [f"{word} {name}" for word, name in inputs.items() if name not in names]
     return escape_controls("; ".join([f"dpdm {__version__}", ", ".join(names), *others]))
 
 
