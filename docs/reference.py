@@ -35,16 +35,28 @@ FILES = """## Files
 Read: NetCDF, Zarr stores and, where cfgrib is installed, GRIB. Written: NetCDF (`.nc`, `.nc4`) or,
 by the suffix `.zarr`, a Zarr store.
 
-Variables are found by CF standard name and short name, whatever the case of its letters, and
-outputs have the names of dpdm:
+Several files are read as one: `dpdm downscale tas_*.nc pr_*.nc fine.nc`, where the last is the
+output, or `-o fine.nc`. Files of the same variables follow each other in time, in any order;
+those of others lie side by side, matched by the periods of their steps. A gap between files and
+steps that two files hold alike are warned of; contradictions, other grids and other periods are
+refused. `--coarse` and `--truth` are repeatable, and take patterns in quotes. An existing last
+argument that was not made from the others is not replaced, because it may be an input: `-o` names
+it. URLs are refused, and `~` in quotes is home.
+
+Variables are found by CF standard name and short name, whatever the case of its letters. Outputs
+have the names, attributes and units of the input: `tas` comes back as `tas`, with `tas_mean` and
+`tas_p90`. dpdm calls it `t2m` in tables of scores, tables of observations and messages, and
+options take either name; `dpdm info` and the line of the written file say `tas -> t2m`. Fields
+that have no input, those of observations alone, have the names of dpdm:
 
 {table}
 
-`--var tp=NAME` selects one of several, or one of another name. Any other variable keeps its name
-and units. Statistics of an ensemble end in `_mean`, `_spread`, `_p10`,
-`_p50` and `_p90`.
+`--var tp=NAME` (`var = {{ tp = "NAME" }}` in plans) selects one of several, or one of another
+name. Any other variable keeps its name and units. Statistics of an ensemble end in `_mean`,
+`_spread`, `_p10`, `_p50` and `_p90`.
 
-Outputs have the units of the input. The units in the table are those that dpdm works in.
+Outputs have the units of the input, or those of `--out-units`, for one variable (`tp=mm/month`)
+or for all that it fits (`degC`). The units in the table are those that dpdm works in.
 `--units tp=mm/month` states the units of the input, and converts nothing. A month is the calendar
 month of the step, in the calendar of the file: 28, 29, 30 or 31 days, or 30.4375 in a file without
 time. An amount, in mm, m or kg m-2, refers to the period of its cell methods (`sum within days`),
@@ -67,9 +79,43 @@ series. An anomaly (by its name or long name) is not taken for the variable itse
 A variable that cannot be read, on a depth axis for example, is left out with a warning; if it is
 needed, the file is refused. `dpdm info` lists such variables, and the groups of a file.
 
+`--grid` names the output grid: a file on it, or as in CDO `r1440x720` (the first column centred
+on Greenwich; an odd number of rows includes the poles), `global_0.25`, or a file as `cdo griddes`
+prints it. `--res 0.25` is `global_0.25`: its cells have their edges at multiples of 0.25 degrees,
+as those into which dpdm splits coarse cells of 1 or 2.5 degrees; the points of ERA5's own grid
+are `r1440x721`. Of a global grid, the cells within the input are written; `--bbox W,E,S,N`, or
+`--lon W,E` and `--lat S,N`, takes a part.
+
 In outputs latitudes and longitudes ascend. Longitudes keep the range of the input, 0 to 360 or
 -180 to 180; a region that crosses the end of that range becomes contiguous, as in -10 to 10 or 170
 to 190.
+"""
+
+
+DEFAULTS = """## Defaults and logs
+
+`--defaults FILE.toml`, or the variable `DPDM_DEFAULTS`, names a file with a table for each
+command. Its keys are options without their dashes, and the command line takes precedence:
+
+```toml
+[downscale]
+members = 10
+keep = "stats"
+out-units = { t2m = "degC", tp = "mm/month" }
+bbox = [100, 130, 10, 40]
+log = "dpdm.log"
+
+[plot]
+out-units = "degC"
+```
+
+An unknown command or option is refused, with the name of the file. An option on the command line
+also replaces one that it excludes, as `--mean` does `members`. The history of an output holds the
+options of the file as if they had been typed.
+
+`--log FILE` appends the command line and every line that goes to standard error, errors too, each
+with its time (UTC). A file that is not such a log is not touched.
+
 """
 
 
@@ -92,7 +138,7 @@ def commands() -> str:
         "An `Internal error` (exit code 1) is a bug of dpdm, not an error of the input: please\n"
         "report it with the traceback that `DPDM_TRACEBACK=1 dpdm ...` prints.\n\n"
     )
-    return head + codes + "\n".join([*pages, variables()])
+    return head + codes + DEFAULTS + "\n".join([*pages, variables()])
 
 
 def variables() -> str:

@@ -27,18 +27,22 @@ MAX_SHOWN_CHARACTERS = 100  # characters of a value in a message
 
 def read_settings(path: Path, shape: type[T]) -> T:
     """Read a TOML file into a dataclass of dataclasses, one section for each field."""
+    return fill_dataclass(shape, read_toml(path), str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file."""
     text = read_text(path)
     lengths = (sum(map(bool, map(str.strip, p.split(".")))) for p in KEY_DELIMITERS.split(text))
     if any(length > MAX_KEY_PARTS for length in lengths):
         what = f"{path} is nested too deep: a key of more than {MAX_KEY_PARTS} parts."
         raise DpdmError(what, "See https://toml.io.")
     try:
-        values = tomllib.loads(text)
+        return tomllib.loads(text)
     except RecursionError as error:
         raise DpdmError(f"{path} is nested too deep.", "See https://toml.io.") from error
     except ValueError as error:  # invalid TOML, or a number of thousands of digits
         raise DpdmError(f"{path} is not valid TOML: {error}.", "See https://toml.io.") from error
-    return fill_dataclass(shape, values, str(path))
 
 
 def fill_dataclass(shape: type[T], values: dict[str, Any], where: str) -> T:

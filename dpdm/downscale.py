@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from dpdm.fields.named_grids import Target
 from dpdm.fields.write import Writer
+from dpdm.file_group import Source, paths_of
 from dpdm.paths import check_output
 from dpdm.prior import find_prior, load_prior
 from dpdm.prior.model_card import warn_if_unskilled
@@ -19,17 +21,17 @@ from dpdm.system import sha256
 
 
 def downscale(
-    coarse: Path,
+    coarse: Source,
     fine: Path,
     prior: str = "default",
     options: EnsembleOptions = EnsembleOptions(),
-    grid: Path | None = None,
+    grid: Target | None = None,
     own_statics: Path | None = None,
     overwrite: bool = False,
     report: ProgressCallback = lambda done, total: None,
     notify: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Write the ensemble of a coarse file, step by step; ``notify`` is told if that takes long."""
+    """Write the ensemble of coarse files, step by step; ``notify`` is told if that takes long."""
     path = find_prior(prior)
     inputs = [coarse, grid, own_statics, options, options.climatology_file, path]
     check_output(fine, inputs, overwrite)
@@ -38,7 +40,7 @@ def downscale(
     warn_if_unskilled(loaded.contract, path.stem)
     content = "Fine fields" if options.members else "Mean of the infinite ensemble of fine fields"
     title = f"{content} downscaled from {coarse.name} with the prior {path.stem}"
-    provenance = ensemble_provenance(path, [coarse], downscaling_settings(space))
+    provenance = ensemble_provenance(path, paths_of(coarse), downscaling_settings(space))
     template = finish_layout(space.template(), title, provenance, options.history)
     report = CostNotice(space, template, notify, report)
     with Writer(fine, template, overwrite) as writer:
@@ -51,11 +53,11 @@ def downscale(
 
 
 def check_downscaling(
-    coarse: Path,
+    coarse: Source,
     fine: Path,
     prior: str,
     options: EnsembleOptions,
-    grid: Path | None,
+    grid: Target | None,
     own_statics: Path | None,
 ) -> Iterator[str]:
     """Yield what would be drawn and what it costs, line by line, without writing."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
 from dpdm.fields.write import Writer
+from dpdm.file_group import Source, paths_of
 from dpdm.paths import check_output
 from dpdm.prior import find_prior, load_prior
 from dpdm.states import open_states
@@ -33,7 +34,7 @@ FEATURE_ATTRS = {"long_name": "inner features of the prior's denoiser", "units":
 
 
 def embed(
-    field: Path,
+    field: Source,
     features: Path,
     prior: str = "default",
     options: EnsembleOptions = EnsembleOptions(),
@@ -55,7 +56,7 @@ def embed(
     hint = "Use fewer layers, a smaller field, or --pool mean."
     check_required_memory(4 * first.nbytes, "The features of a state take", hint)
     settings = feature_settings(space, feature_options, pool)
-    provenance = ensemble_provenance(path, [field], settings)
+    provenance = ensemble_provenance(path, paths_of(field), settings)
     title = f"Features of {field.name} in the denoiser of the prior {path.stem}"
     layout = feature_template(space, first, pool)
     finished = finish_layout(layout, title, provenance, options.history)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 
 class DpdmError(Exception):
@@ -126,12 +125,12 @@ def escape_controls(text: str) -> str:
 
 
 @contextmanager
-def prefix_file_name(path: Path | str) -> Iterator[None]:
-    """Prefix errors about a file's content with its name."""
+def prefix_file_name(path: object) -> Iterator[None]:
+    """Prefix errors about a file's content with its name, which may be empty for none."""
     try:
         yield
     except DpdmError as fault:
-        if fault.what.startswith(f"{path}: "):
+        if not str(path) or fault.what.startswith(f"{path}: "):
             raise
         what = f"{path}: {fault.what}"
         raise DpdmError(what, fault.hint, details=fault.details) from fault.__cause__

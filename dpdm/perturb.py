@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from dpdm.diffusion.noise import level_at_share
 from dpdm.errors import DpdmError, DpdmWarning, name_not_found
 from dpdm.fields.write import Writer
+from dpdm.file_group import Source, paths_of
 from dpdm.paths import check_output
 from dpdm.prior import find_prior, load_prior
 from dpdm.states import open_states
@@ -73,7 +74,7 @@ class CalibrationPoint:
 
 
 def perturb(
-    state: Path,
+    state: Source,
     ensemble: Path,
     prior: str = "default",
     options: EnsembleOptions = EnsembleOptions(members=50, keep="members"),
@@ -99,7 +100,7 @@ def perturb(
         message = "Strength 0 adds no noise: every member is the state itself."
         warnings.warn(message, DpdmWarning, stacklevel=2)
     settings = perturbation_settings(space, perturbation, curve)
-    provenance = ensemble_provenance(path, [state], settings)
+    provenance = ensemble_provenance(path, paths_of(state), settings)
     title = f"Ensemble around {state.name} with the prior {path.stem}"
     template = finish_layout(space.template(), title, provenance, options.history)
     spreads = []

@@ -43,10 +43,9 @@ def test_every_option_named_in_the_documents_exists() -> None:
         assert named <= known | foreign | {"--region", "--inflation"}, page  # of benchmarks
 
 
-def test_every_command_is_in_the_readme_and_ends_its_help_with_an_example() -> None:
-    for name, command in main.commands.items():
-        assert f"dpdm {name}" in README
-        assert str(command.epilog).startswith(f"Example: dpdm {name}")
+def test_every_command_is_in_the_readme() -> None:
+    for name in main.commands:
+        assert f"dpdm {name}" in README, name
 
 
 def test_links_lead_somewhere() -> None:

@@ -44,12 +44,12 @@ def cases(seed: int, count: int) -> Iterator[Case]:
 
 KEYS = {
     "plan.toml": {
-        "input": ("files", "rename", "units", "period", "missing"),
+        "input": ("files", "var", "units", "period", "missing"),
         "prior": ("name", "period", "climatology", "climatology_period"),
         "draw": ("members", "seed", "steps", "sampler", "consistent"), "adjust": ("method",
         "reference"),
         "observations": ("files", "stations", "error", "coarse_error", "coarse_length", "reject",
-        "withhold", "withhold_blocks", "guidance", "rename", "units", "coverage", "missing",
+        "withhold", "withhold_blocks", "guidance", "var", "units", "coverage", "missing",
         "verify", "qc"),
         "output": ("layout", "keep", "quantiles", "grid", "bbox", "statics"),
         "run": ("workers", "member_block", "device", "scheduler"),

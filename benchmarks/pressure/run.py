@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import common
 from dpdm.evaluate import evaluate_files
+from dpdm.evaluate.table import Table
 from dpdm.fields.read import open_fields
 from dpdm.fields.regrid import coarsen_fields
 
@@ -42,8 +43,10 @@ def write_files(fine: Path, names: list[str], factor: int, folder: Path) -> tupl
     return paths
 
 
-def score(options: Namespace, files: tuple[Path, Path], words: tuple[str | Path, ...]) -> Figures:
-    """Downscale by the public command, print the table and return scores."""
+def downscale_and_score(
+    options: Namespace, files: tuple[Path, Path], words: tuple[str | Path, ...]
+) -> Table:
+    """Downscale by the public command, and print and return the table of scores."""
     fine, coarse = files
     members = fine.with_name("members.nc")
     common.dpdm(
@@ -52,6 +55,12 @@ def score(options: Namespace, files: tuple[Path, Path], words: tuple[str | Path,
     )  # fmt: skip
     table = evaluate_files(members, fine, coarse, "none")
     print(table.text())
+    return table
+
+
+def score(options: Namespace, files: tuple[Path, Path], words: tuple[str | Path, ...]) -> Figures:
+    """Return scores of the ensemble and of reference methods."""
+    table = downscale_and_score(options, files, words)
     rows = {row["method"]: row for row in table.rows}
     mean, ensemble = rows[f"mean of {options.members}"], rows[f"ensemble of {options.members}"]
     lerp, lapse = rows["lerp"]["rmse"], rows["lerp + lapse rate"]["rmse"]

@@ -2,7 +2,7 @@
 
 Input of another world is adjusted to it. It covers the whole globe, East Asia too, which the
 weights never saw: no weight and no score depends on it, for only
-``dpdm.reconstruct.bias_adjustment`` reads it. It is a
+``dpdm.states.bias_adjustment`` reads it. It is a
 mean of 26 years without quantiles, for the fields are twelve such means.
 """
 

@@ -10,8 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from benchmarks import common
-from benchmarks.pressure.run import write_files
-from dpdm.evaluate import evaluate_files
+from benchmarks.pressure.run import downscale_and_score, write_files
 
 NAMES = ["u10", "v10"]
 Figures = dict[str, float]
@@ -33,16 +32,9 @@ def main() -> None:
 
 
 def score(options: Namespace, files: tuple[Path, Path]) -> dict[str, Figures]:
-    """Downscale by the public command, print the table and return the scores of each component."""
-    fine, coarse = files
-    members = fine.with_name("members.nc")
+    """Return the scores of each component."""
     words = ("--climatology", options.climatology) if options.climatology else ()
-    common.dpdm(
-        "downscale", coarse, members, "--grid", fine, "--prior", options.prior, "--members",
-        options.members, "--keep", "members", "--overwrite", *words,
-    )  # fmt: skip
-    table = evaluate_files(members, fine, coarse, "none")
-    print(table.text())
+    table = downscale_and_score(options, files, words)
     found = {}
     for name in NAMES:
         rows = {row["method"]: row for row in table.rows if row["variable"] == name}

@@ -2,29 +2,33 @@
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths, climatology_file
-from dpdm_cli.console import echo, print_note, progress, report_file
+from dpdm_cli.command import command
+from dpdm_cli.console import echo, note, progress, report_file
+
+if TYPE_CHECKING:
+    from dpdm.fields.named_grids import Target
+    from dpdm.file_group import Source
 
 POSITIVE = options.FiniteFloat(min=0, min_open=True)
 
 
-@click.command(
-    epilog="Example: dpdm assimilate stations.csv analysis.nc --coarse coarse.nc --withhold 0.1"
+@command(
+    "dpdm assimilate stations.csv analysis.nc --coarse coarse.nc --withhold 0.1",
+    "dpdm assimilate stations.csv analysis.nc --bbox 124,130,33,39 --report seen.csv",
 )
-@click.argument("observations", nargs=-1, required=True, type=options.FILE)
-@click.argument("analysis", type=options.FILE)
+@options.inputs_and_output("OBSERVATIONS", "ANALYSIS", joined=False)
 @options.prior
-@click.option(
-    "--coarse", type=options.FILE, metavar="COARSE.nc",
-    help="Coarse fields to condition on; without them the climatology is the background, and "
-    "--grid or --bbox sets the cells.",
-)  # fmt: skip
+@options.coarse(
+    "Coarse fields to condition on; without them the climatology is the background, and --grid or "
+    "--bbox sets the cells."
+)
 @click.option(
     "--dates", callback=options.parse_dates, metavar="FIRST,LAST",
     help="Analyse the steps from FIRST to LAST only, as 1993-01,1993-12.",
@@ -148,8 +152,8 @@ def assimilate(
     observations: tuple[Path, ...],
     analysis: Path,
     prior: str,
-    coarse: Path | None,
-    grid: Path | None,
+    coarse: "Source | None",
+    grid: "Target | None",
     statics: Path | None,
     report: Path | None,
     verify: tuple[Path, ...],
@@ -188,7 +192,7 @@ def assimilate(
         return
     with progress("Assimilating", "member-steps") as progress_report:
         rows = assimilate(
-            files, prior, ensemble_options, options_used, overwrite, progress_report, print_note
+            files, prior, ensemble_options, options_used, overwrite, progress_report, note
         )
     report_file(analysis)
     echo(format_departures(rows))

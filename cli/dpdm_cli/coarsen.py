@@ -1,18 +1,24 @@
 """dpdm coarsen."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
+from dpdm_cli.command import command
 from dpdm_cli.console import progress, report_file
 
+if TYPE_CHECKING:
+    from dpdm.file_group import Source
 
-@click.command(epilog="Example: dpdm coarsen fine.nc coarse.nc --factor 10")
-@click.argument("fine", type=options.FILE)
-@click.argument("coarse", type=options.FILE)
+
+@command(
+    "dpdm coarsen fine.nc coarse.nc --factor 10",
+    "dpdm coarsen fine.nc coarse.zarr --factor 4 --var tp=pr",
+)
+@options.inputs_and_output("FINE", "COARSE")
 @click.option(
     "--factor",
     type=options.integer("factor"),
@@ -21,10 +27,11 @@ from dpdm_cli.console import progress, report_file
 )
 @options.var
 @options.units
+@options.out_units
 @options.missing
 @options.overwrite
 def coarsen(
-    fine: Path,
+    fine: "Source",
     coarse: Path,
     factor: int,
     **file_options: Any,

@@ -1,5 +1,6 @@
 """Print results to stdout, and progress, warnings and errors to stderr."""
 
+import logging
 import os
 import sys
 import warnings
@@ -12,13 +13,52 @@ import click
 
 from dpdm.errors import DpdmError, DpdmWarning, escape_controls, nearest_names
 from dpdm.interrupt import INTERRUPT_MESSAGE, check_interrupt, handle_signals
+from dpdm_cli.layout import write_commands
+from dpdm_cli.log import write_log
 
 Report = Callable[[int, int], None]
+QUIET = "dpdm.quiet"  # key of the wish for silence in the context of click
 
 
 def echo(text: str, err: bool = False, nl: bool = True) -> None:
     """Print a text with its control characters escaped, since names in files are free."""
     click.echo(escape_controls(text), err=err, nl=nl)  # noqa: TID251
+    if err:
+        write_log(text)
+
+
+def is_quiet() -> bool:
+    """Tell whether the user wants results, warnings and errors only."""
+    ctx = click.get_current_context(silent=True)
+    return ctx is not None and bool(ctx.find_root().meta.get(QUIET))
+
+
+def note(text: str) -> None:
+    """Print a message that is neither a result nor a warning, unless the user wants silence."""
+    if not is_quiet():
+        echo(text, err=True)
+
+
+class TerminalHandler(logging.Handler):
+    """Print what the library logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message in one line."""
+        echo(join_lines(record.getMessage()), err=True)
+
+
+def log_to_terminal() -> None:
+    """Print what the library logs until the command ends."""
+    logger, handler = logging.getLogger("dpdm"), TerminalHandler()
+    logger.addHandler(handler)
+    before = logger.level
+    logger.setLevel(logging.INFO)
+
+    def end() -> None:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+    click.get_current_context().call_on_close(end)
 
 
 def join_lines(text: str) -> str:
@@ -32,6 +72,10 @@ class Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the commands in the order of the README."""
         return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by their groups."""
+        write_commands(self.commands, formatter)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -54,6 +98,7 @@ class Group(click.Group):
             exit_with_error(error)
         except click.ClickException as error:
             error.message = join_lines(escape_controls(error.message))  # type: ignore[misc]
+            write_log(f"Error: {error.format_message()}")
             raise
         except KeyboardInterrupt as stop:
             echo(INTERRUPT_MESSAGE, err=True)
@@ -72,6 +117,7 @@ def print_warnings() -> Iterator[None]:
     def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
         if not issubclass(category, DpdmWarning):
             python_warning(escape_controls(str(message)), category, *rest, **more)
+            write_log(f"{category.__name__}: {message}")
         elif str(message) not in printed:
             printed.add(str(message))
             echo(f"Warning: {join_lines(str(message))}", err=True)
@@ -82,24 +128,37 @@ def print_warnings() -> Iterator[None]:
         yield
 
 
-def print_note(line: str) -> None:
-    """Print what is assumed, or what a user should know while the command works."""
-    echo(line, err=True)
-
-
 def report_file(path: Path) -> None:
-    """Print the path and the sizes of a file that a command has written."""
+    """Print path, sizes, cells and variables of a file that a command has written."""
+    if is_quiet():
+        return
     import xarray as xr
 
     with xr.open_dataset(path, decode_times=False) as ds:
         sizes = dict(ds.sizes)
+        cells = describe_cells(ds) if {"lat", "lon"} <= ds.sizes.keys() else ""
     nouns = {"time": "step", "realization": "member", "component": "component"}
     nouns |= {"trajectory": "trajectory"}
     counts = {noun: sizes[dim] for dim, noun in nouns.items() if dim in sizes}
     parts = [f"{n} {plural(noun, n)}" for noun, n in counts.items()]
     planes = [pair for pair in (("lat", "lon"), ("y", "x")) if set(pair) <= sizes.keys()]
     parts += [f"{sizes[rows]} x {sizes[columns]} cells" for rows, columns in planes]
-    echo(f"Wrote {path}: {', '.join(parts)}", err=True)
+    note(f"Wrote {path}: {', '.join(parts)}{cells}")
+
+
+def describe_cells(ds: Any) -> str:
+    """Return spacing and extent of a grid, and what the variables are inside dpdm."""
+    from dpdm.fields.grid import grid_of
+    from dpdm.fields.variables import describe_file_names
+
+    grid = grid_of(ds)
+    lat, lon = (edges[[0, -1]] for edges in (grid.lat_edges, grid.lon_edges))
+    spacing = " x ".join(dict.fromkeys(f"{side:.4g}" for side in grid.spacing))
+    names = ", ".join(describe_file_names(ds))
+    return (
+        f" of {spacing} degrees, longitude {lon[0]:.6g} to {lon[1]:.6g}, "
+        f"latitude {lat[0]:.6g} to {lat[1]:.6g}{f'; {names}' if names else ''}"
+    )
 
 
 def plural(word: str, count: int) -> str:
@@ -177,17 +236,21 @@ def show_progress(what: str, unit: str) -> Iterator[tuple[Callable[[str], None],
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
     console = Console(stderr=True)
+    shown = console.is_terminal and not is_quiet()
 
     def print_line(line: str) -> None:
+        if is_quiet():
+            return
         if console.is_terminal:
             console.print(escape_controls(line), highlight=False, markup=False)
         else:
-            echo(f"{utc_now()} {line}", err=True)
+            click.echo(f"{utc_now()} {escape_controls(line)}", err=True)  # noqa: TID251
+        write_log(line)
 
     def report(done: int, total: int) -> None:
         bar.update(task, completed=done, total=total)
         check_interrupt()
 
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, disable=not shown) as bar:
         task = bar.add_task(what, total=None)
         yield print_line, report

@@ -2,12 +2,14 @@
 
 import sys
 
-import click
-
+from dpdm_cli.command import command
 from dpdm_cli.console import echo
 
 
-@click.command(epilog="Example: dpdm doctor")
+@command(
+    "dpdm doctor",
+    "dpdm doctor --log doctor.log",
+)
 def doctor() -> None:
     """Check the installation and devices, run a numerical self-test, and suggest fixes.
 

@@ -2,19 +2,26 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths, climatology_file
-from dpdm_cli.console import echo, print_note, progress, report_file
+from dpdm_cli.command import command
+from dpdm_cli.console import echo, note, progress, report_file
+
+if TYPE_CHECKING:
+    from dpdm.fields.named_grids import Target
+    from dpdm.file_group import Source
 
 
-@click.command(epilog="Example: dpdm downscale era5_1deg.nc fine.nc --members 10")
-@click.argument("coarse", type=options.FILE)
-@click.argument("fine", type=options.FILE)
+@command(
+    "dpdm downscale era5_1deg.nc fine.nc --members 10",
+    "dpdm downscale gcm.nc fine.nc --mean --bbox 100,130,10,40 --out-units degC",
+)
+@options.inputs_and_output("COARSE", "FINE")
 @options.prior
 @click.option(
     "--members",
@@ -66,15 +73,16 @@ from dpdm_cli.console import echo, print_note, progress, report_file
 @options.period
 @options.var
 @options.units
+@options.out_units
 @options.missing
 @options.check_option("Print time, memory and disk space of the ensemble; write nothing.")
 @options.overwrite
 def downscale(
-    coarse: Path,
+    coarse: "Source",
     fine: Path,
     prior: str,
     mean: bool,
-    grid: Path | None,
+    grid: "Target | None",
     statics: Path | None,
     check: bool,
     overwrite: bool,
@@ -88,10 +96,10 @@ def downscale(
     """Downscale COARSE to an ensemble of FINE fields.
 
     Without --grid, the refinement factor is that of the prior. The output has the units of the
-    input.
+    input, or those of --out-units.
     """
     given = click.get_current_context().get_parameter_source("members")
-    if mean and members and given is click.core.ParameterSource.COMMANDLINE:
+    if mean and members and given is not click.core.ParameterSource.DEFAULT:
         raise click.UsageError("Give either --mean or --members.")
     if other_options["reference"] and other_options["reference_period"] is None:
         raise click.UsageError("--reference needs --reference-period.")
@@ -111,5 +119,5 @@ def downscale(
             echo(line)
         return
     with progress("Downscaling", "member-steps") as report:
-        downscale(*task, overwrite, report, print_note)
+        downscale(*task, overwrite, report, note)
     report_file(fine)

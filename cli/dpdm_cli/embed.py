@@ -2,19 +2,24 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths, climatology_file
-from dpdm_cli.console import echo, progress
+from dpdm_cli.command import command
+from dpdm_cli.console import note, progress
+
+if TYPE_CHECKING:
+    from dpdm.file_group import Source
 
 
-@click.command(
-    epilog="Example: dpdm embed fine.nc features.nc --sigma 0.4 --layer mid --pool mean"
+@command(
+    "dpdm embed fine.nc features.nc --sigma 0.4 --layer mid --pool mean",
+    "dpdm embed fine.nc features.nc --layer list",
 )
-@click.argument("field", type=options.FILE)
-@click.argument("features", type=options.FILE)
+@options.inputs_and_output("FIELD", "FEATURES")
 @options.prior
 @click.option(
     "--sigma", type=options.FiniteFloat(), default=0.4, show_default=True,
@@ -47,7 +52,7 @@ from dpdm_cli.console import echo, progress
 @options.missing
 @options.overwrite
 def embed(
-    field: Path,
+    field: "Source",
     features: Path,
     prior: str,
     sigma: float,
@@ -90,4 +95,4 @@ def embed(
             field, features, prior, ensemble_options, feature_options, pool, conditioning,
             overwrite, report,
         )  # fmt: skip
-    echo(f"Wrote {features}", err=True)
+    note(f"Wrote {features}")

@@ -2,18 +2,25 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths, climatology_file
-from dpdm_cli.console import echo
+from dpdm_cli.command import command
+from dpdm_cli.console import echo, note
+
+if TYPE_CHECKING:
+    from dpdm.file_group import Source
 
 
-@click.command(epilog="Example: dpdm evaluate fine.nc truth.nc --coarse coarse.nc")
-@click.argument("forecast", type=options.FILE)
-@click.argument("truth", type=options.FILE)
+@command(
+    "dpdm evaluate fine.nc truth.nc --coarse coarse.nc",
+    "dpdm evaluate fine.nc truth.nc --coarse coarse.nc --report scores.html",
+)
+@click.argument("files", nargs=-1, required=True, type=options.FILE, metavar="FORECAST... TRUTH")
+@options.truth("The truth, instead of the last argument.")
 @options.coarse("Input of the forecast: adds the reference methods and the consistency.")
 @options.climatology_options(
     "; for the ACC and the delta method (lerp + residual climatology).  [default: era5 where it "
@@ -50,9 +57,9 @@ from dpdm_cli.console import echo
 @options.units
 @options.missing
 def evaluate(
-    forecast: Path,
-    truth: Path,
-    coarse: Path | None,
+    files: tuple[Path, ...],
+    truth: "Source | None",
+    coarse: "Source | None",
     climatology: str,
     climatology_period: tuple[str, str] | None,
     also: Mapping[str, str],
@@ -64,18 +71,22 @@ def evaluate(
     **file_options: Any,
 ) -> None:
     """Score FORECAST and reference methods against TRUTH."""
-    rivals = {name: Path(path) for name, path in also.items()}
-    inputs = (forecast, truth, coarse, climatology_file(climatology), statics, rivals)
+    if truth is None and len(files) < 2:
+        raise click.UsageError("Missing argument 'TRUTH': the truth, last or with --truth.")
+    rivals = {name: options.FILE.convert(path, None, None) for name, path in also.items()}
+    inputs = (files, truth, coarse, climatology_file(climatology), statics, rivals)
     check_paths(inputs, report, file_options["overwrite"])
     from dpdm.evaluate.metrics import INDICES, JOINT_SECTION
     from dpdm.evaluate.sections import SectionChoice
     from dpdm.fields.read import FileOptions
+    from dpdm.file_group import as_source
 
     chosen = {JOINT_SECTION: joint, INDICES: indices}
     printed = frozenset(name for name, flag in chosen.items() if flag)
     sections = SectionChoice(printed, has_all=as_json or report is not None)
     input_options = FileOptions(history=options.command_line(), **file_options)
-    arguments = forecast, truth, coarse, climatology, rivals, statics, input_options
+    forecast, true = (files, truth) if truth else (files[:-1], files[-1])
+    arguments = as_source(forecast), true, coarse, climatology, rivals, statics, input_options
     if report is None:
         from dpdm.evaluate import evaluate_files
 
@@ -88,5 +99,5 @@ def evaluate(
         table = write_report(
             report, *arguments, climatology_period=climatology_period, sections=sections
         )
-        echo(f"Wrote {report}", err=True)
+        note(f"Wrote {report}")
     echo(table.to_json() if as_json else table.text())

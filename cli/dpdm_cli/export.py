@@ -1,23 +1,29 @@
 """dpdm export."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
-from dpdm_cli.console import echo, plural, progress
+from dpdm_cli.command import command
+from dpdm_cli.console import note, plural, progress
+
+if TYPE_CHECKING:
+    from dpdm.file_group import Source
 
 
-@click.command(epilog="Example: dpdm export fine.nc rain.tif --variable tp --stat p90")
-@click.argument("field", type=options.FILE)
-@click.argument("out", type=options.FILE)
+@command(
+    "dpdm export fine.nc rain.tif --variable tp --stat p90",
+    "dpdm export fine.nc stations.csv --points stations.csv --out-units tp=mm/month",
+)
+@options.inputs_and_output("FIELD", "OUT")
 @click.option("--variable", default="", metavar="NAME", help="Name of a variable, as t2m.")
 @click.option(
     "--stat", default="", metavar="STAT",
     help="Statistic: mean, spread, p10 or another percentile, member=3, or 'probability>300' in "
-    "the units of the file.  [default: the mean for GeoTIFF, all for tables, else the members]",
+    "the units of the output.  [default: the mean for GeoTIFF, all for tables, else the members]",
 )  # fmt: skip
 @click.option(
     "--time", default="", metavar="FROM[..TO]", help="Time steps, as 2012-01 or 2012-01..2012-03."
@@ -47,9 +53,10 @@ from dpdm_cli.console import echo, plural, progress
 )  # fmt: skip
 @options.var
 @options.units
+@options.out_units
 @options.missing
 @options.overwrite
-def export(field: Path, out: Path, split: str | None, **export_options: Any) -> None:
+def export(field: "Source", out: Path, split: str | None, **export_options: Any) -> None:
     """Export FIELD as OUT: .tif, .nc, .zarr, or values at points as .csv or .geojson.
 
     GeoTIFFs are cloud-optimised, north up, with a band for each step. They give precipitation in
@@ -69,4 +76,4 @@ def export(field: Path, out: Path, split: str | None, **export_options: Any) -> 
         written = export(field, out, all_options)
     more = len(written) - 1
     rest = f" and {more} more {plural('file', more)}" if more else ""
-    echo(f"Wrote {written[0]}{rest}", err=True)
+    note(f"Wrote {written[0]}{rest}")

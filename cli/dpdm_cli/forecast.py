@@ -6,11 +6,13 @@ import click
 
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
+from dpdm_cli.command import command
 from dpdm_cli.console import echo, report_file
 
 
-@click.command(
-    epilog="Example: dpdm forecast train.nc state.nc out.nc --prior lorenz.safetensors --steps 50"
+@command(
+    "dpdm forecast train.nc state.nc out.nc --prior lorenz.safetensors --steps 50",
+    "dpdm forecast train.nc state.nc out.nc --prior lorenz.safetensors --lead 5 --tune 3",
 )
 @click.argument("train", type=options.FILE)
 @click.argument("state", type=options.FILE)

@@ -5,10 +5,14 @@ from collections.abc import Mapping
 import click
 
 from dpdm_cli import options
+from dpdm_cli.command import command
 from dpdm_cli.console import echo
 
 
-@click.command(epilog="Example: dpdm info default")
+@command(
+    "dpdm info default",
+    "dpdm info fine.nc --json",
+)
 @click.argument("file", shell_complete=options.complete_file_or_prior)
 @options.missing
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")

@@ -1,18 +1,25 @@
 """dpdm lerp."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
+from dpdm_cli.command import command
 from dpdm_cli.console import progress, report_file
 
+if TYPE_CHECKING:
+    from dpdm.fields.named_grids import Target
+    from dpdm.file_group import Source
 
-@click.command(epilog="Example: dpdm lerp coarse.nc fine.nc --factor 10")
-@click.argument("coarse", type=options.FILE)
-@click.argument("fine", type=options.FILE)
+
+@command(
+    "dpdm lerp coarse.nc fine.nc --factor 10",
+    "dpdm lerp coarse.nc fine.nc --grid truth.nc",
+)
+@options.inputs_and_output("COARSE", "FINE")
 @options.grid
 @click.option(
     "--factor",
@@ -21,12 +28,13 @@ from dpdm_cli.console import progress, report_file
 )
 @options.var
 @options.units
+@options.out_units
 @options.missing
 @options.overwrite
 def lerp(
-    coarse: Path,
+    coarse: "Source",
     fine: Path,
-    grid: Path | None,
+    grid: "Target | None",
     factor: int | None,
     **file_options: Any,
 ) -> None:
@@ -35,7 +43,7 @@ def lerp(
     It equals cdo remapbil between the outermost cell centres; beyond them values are constant.
     """
     if (grid is None) == (factor is None):
-        raise click.UsageError("Give either --grid or --factor.")
+        raise click.UsageError("Give either --grid or --factor, or --res.")
     check_paths((coarse, grid), fine, file_options["overwrite"])
     from dpdm.fields.read import FileOptions
     from dpdm.regrid import interpolate_file

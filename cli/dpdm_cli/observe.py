@@ -7,10 +7,14 @@ import click
 
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
+from dpdm_cli.command import command
 from dpdm_cli.console import progress
 
 
-@click.command(epilog="Example: dpdm observe truth.nc obs.nc --config obs.toml")
+@command(
+    "dpdm observe truth.nc obs.nc --config obs.toml",
+    "dpdm observe air.zarr obs.nc --config sondes.toml --var t=ta",
+)
 @click.argument("truth", type=options.FILE)
 @click.argument("obs", type=options.FILE)
 @click.option(

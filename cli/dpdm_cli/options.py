@@ -4,21 +4,27 @@ import errno
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import wraps
+from glob import glob
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from dpdm import choices
 from dpdm.config import OPTION_LIMITS, is_period, parse_kilometres
+from dpdm_cli.console import QUIET, log_to_terminal
+
+if TYPE_CHECKING:
+    from dpdm.fields.output_units import OutputUnit
 
 Command = Callable[..., Any]
 
 
 class File(click.Path):
-    """A path to a local file or folder, neither a URL nor a cyclic link."""
+    """A path to a local file or folder, neither a URL nor a cyclic link; a leading ~ is home."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -26,7 +32,7 @@ class File(click.Path):
         """Return the path."""
         if isinstance(value, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value):
             self.fail(f"{value} is a URL. Download the file and give its path.", param, ctx)
-        path = Path(str(super().convert(value, param, ctx)))
+        path = expand_home(Path(str(super().convert(value, param, ctx))))
         try:
             path.stat()
         except OSError as fault:
@@ -38,6 +44,76 @@ class File(click.Path):
 FILE = File(path_type=Path)
 
 
+def expand_home(path: Path) -> Path:
+    """Return a path with its leading ~ expanded, which a shell does not do in quotes."""
+    try:
+        return path.expanduser()
+    except RuntimeError:  # of an unknown user
+        return path
+
+
+def inputs_and_output(
+    inputs: str, output: str, joined: bool = True
+) -> Callable[[Command], Command]:
+    """Return the arguments of a command: its input files, and its output last or by -o.
+
+    The command receives them under these names in lower case: the inputs as one source of fields,
+    or if not ``joined`` as a tuple of paths.
+    """
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def run(files: tuple[Path, ...], output_file: Path | None, **rest: Any) -> Any:
+            overwrite = bool(rest.get("overwrite"))
+            read, written = split_output(files, output_file, output, overwrite)
+            from dpdm.file_group import as_source
+
+            source = as_source(read) if joined else read
+            return command(**{inputs.lower(): source, output.lower(): written}, **rest)
+
+        argument = click.argument(
+            "files", nargs=-1, required=True, type=FILE, metavar=f"{inputs}... {output}"
+        )
+        return argument(output_option(run))
+
+    return decorate
+
+
+output_option = click.option(
+    "-o", "--output", "output_file", type=FILE, metavar="FILE",
+    help="The output, instead of the last argument.",
+)  # fmt: skip
+
+
+def split_output(
+    files: tuple[Path, ...], named: Path | None, metavar: str, overwrite: bool
+) -> tuple[tuple[Path, ...], Path]:
+    """Return the inputs and the output; refuse to replace what may be an input."""
+    if named is not None:
+        return files, named
+    *inputs, last = files
+    if not inputs:
+        raise click.UsageError(f"Missing argument '{metavar}': the output, last or with -o.")
+    risky = last.exists() and last not in inputs and (overwrite or len(inputs) > 1)
+    if risky and may_be_input(last, inputs):
+        raise click.UsageError(
+            f"{last} exists, was not made from the files before it, and may be an input. Name the "
+            "output with -o FILE."
+        )
+    return tuple(inputs), last
+
+
+def may_be_input(last: Path, inputs: list[Path]) -> bool:
+    """Tell whether the last file may be an input: a file of fields, not made from the others."""
+    from dpdm.fields.write import read_provenance
+    from dpdm.paths import OUTPUT_SUFFIXES
+
+    if last.suffix not in OUTPUT_SUFFIXES:
+        return last.suffix in {path.suffix for path in inputs}
+    made = read_provenance(last)
+    return made is None or (len(inputs) > 1 and not {path.name for path in inputs} & made)
+
+
 def parse_pairs(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> Mapping[str, str]:
@@ -46,6 +122,25 @@ def parse_pairs(
         if not all(value.partition("=")[::2]):
             raise click.BadParameter(f"{value!r} is not of the form NAME=VALUE.")
     return dict(v.split("=", 1) for v in values)
+
+
+def parse_out_units(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> "tuple[OutputUnit, ...]":
+    """Parse [NAME=]UNIT options; those of a file of defaults need not fit any variable."""
+    if not values:
+        return ()
+    from dpdm.fields.output_units import OutputUnit
+
+    source = ctx.get_parameter_source(str(parameter.name))
+    is_default = source is click.core.ParameterSource.DEFAULT_MAP
+    wanted = []
+    for value in values:
+        name, equals, unit = value.rpartition("=")
+        if not unit or (equals and not name):
+            raise click.BadParameter(f"{value!r} is not of the form [NAME=]UNIT.")
+        wanted.append(OutputUnit(name, unit, is_default))
+    return tuple(wanted)
 
 
 class Climatology(click.ParamType[str]):
@@ -185,9 +280,12 @@ def integer(name: str, minimum: int | None = None) -> click.IntRange:
 def parse_box(
     ctx: click.Context, parameter: click.Parameter, value: str | None
 ) -> tuple[float, ...] | None:
-    """Parse WEST,EAST,SOUTH,NORTH."""
+    """Parse WEST,EAST,SOUTH,NORTH, or take the box of --lon and --lat."""
+    lon, lat = (ctx.meta.get(f"dpdm.{name}_range") for name in ("lon", "lat"))
     if value is None:
-        return None
+        return (*(lon or (-180.0, 180.0)), *(lat or (-90.0, 90.0))) if lon or lat else None
+    if lon or lat:
+        raise click.UsageError("Give either --bbox or --lon and --lat.")
     parts = value.split(",")
     if len(parts) != 4:
         raise click.BadParameter(f"{value!r} is not four numbers: WEST,EAST,SOUTH,NORTH.")
@@ -236,12 +334,36 @@ def file_option(name: str, metavar: str) -> Callable[[str], Callable[[Command], 
     return option
 
 
+def parse_range(
+    ctx: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[float, float] | None:
+    """Parse two numbers, and keep them for the option --bbox."""
+    if value is None:
+        return None
+    parts = value.split(",")
+    if len(parts) != 2:
+        raise click.BadParameter(f"{value!r} is not two numbers: {parameter.metavar}.")
+    ends = parse_number(parts[0]), parse_number(parts[1])
+    ctx.meta[f"dpdm.{parameter.name}"] = ends
+    return ends
+
+
 def box_option(verb: str) -> Callable[[Command], Command]:
-    """Return the option --bbox, with the verb of its help."""
-    return click.option(
+    """Return the options --bbox, --lon and --lat, with the verb of their help."""
+    box = click.option(
         "--bbox", callback=parse_box, metavar="WEST,EAST,SOUTH,NORTH",
         help=f"{verb} only this box, in degrees; it may cross the dateline.",
     )  # fmt: skip
+    lon, lat = (
+        click.option(
+            f"--{name}", f"{name}_range", callback=parse_range, metavar=metavar, is_eager=True,
+            expose_value=False, help=f"{verb} only these {what}, as --bbox does.",
+        )
+        for name, metavar, what in (
+            ("lon", "WEST,EAST", "longitudes"), ("lat", "SOUTH,NORTH", "latitudes"),
+        )
+    )  # fmt: skip
+    return lambda command: box(lon(lat(command)))
 
 
 def complete_prior(
@@ -269,7 +391,9 @@ def check_option(text: str) -> Callable[[Command], Command]:
     return click.option("--check", "--dry-run", "check", is_flag=True, help=text)
 
 
-overwrite = click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
+overwrite = click.option(
+    "-O", "--overwrite", is_flag=True, help="Replace the output if it exists."
+)
 prior = click.option(
     "--prior", default="default", show_default=True, metavar="NAME|FILE",
     shell_complete=complete_prior,
@@ -286,14 +410,48 @@ var = click.option(
 )  # fmt: skip
 units = click.option(
     "--units", multiple=True, callback=parse_pairs, metavar="NAME=UNIT",
-    help="Units of the input, if missing or wrong in the file, as in tp=mm/month. Repeatable.",
+    help="Units of the input, if missing or wrong in the file, as in tp=mm/month; to convert, "
+    "use --out-units. Repeatable.",
+)  # fmt: skip
+out_units = click.option(
+    "--out-units", multiple=True, callback=parse_out_units, metavar="[NAME=]UNIT",
+    help="Units of the output, as in degC or tp=mm/month; those of the input without it. "
+    "Repeatable.",
 )  # fmt: skip
 missing = missing_option(
     "--missing",
     "Code of missing values that the file does not declare, as -999 or tp=-9. Repeatable.",
 )
-coarse = file_option("--coarse", "COARSE.nc")
-truth = file_option("--truth", "TRUTH.nc")
+
+
+def parse_files(ctx: click.Context, parameter: click.Parameter, values: tuple[Path, ...]) -> Any:
+    """Return the files of a repeatable option, patterns in quotes expanded, as one source."""
+    from dpdm.file_group import as_source
+
+    found = [path for value in values for path in expand_pattern(value)]
+    return as_source(found) if found else None
+
+
+def expand_pattern(path: Path) -> list[Path]:
+    """Return the files of a pattern, as tas_*.nc in quotes, or the path itself."""
+    found = [] if path.exists() else sorted(glob(str(path)))
+    return [Path(name) for name in found] or [path]
+
+
+def files_option(name: str, metavar: str) -> Callable[[str], Callable[[Command], Command]]:
+    """Return a repeatable option for files that are read as one, as a function of its help."""
+
+    def option(text: str) -> Callable[[Command], Command]:
+        return click.option(
+            name, type=FILE, multiple=True, callback=parse_files, metavar=metavar,
+            help=f"{text} Repeatable, for files of other variables or years.",
+        )  # fmt: skip
+
+    return option
+
+
+coarse = files_option("--coarse", "COARSE.nc")
+truth = files_option("--truth", "TRUTH.nc")
 background = file_option("--background", "BACKGROUND.nc")
 points = file_option("--points", "STATIONS.csv")
 statics = file_option("--statics", "S.nc")(
@@ -323,17 +481,70 @@ bbox = box_option("Write")
 mask = file_option("--mask", "AREAS.geojson")(
     "Mask cells whose centre lies outside these polygons."
 )
-reference_period = click.option(
-    "--reference-period", callback=parse_period, metavar="FROM,TO",
-    help="Take anomalies from the input's own climate of these months or years, as "
-    "1981-01,2010-12, and add them to the climatology.",
-)  # fmt: skip
+
+
+def own_period(text: str) -> Callable[[Command], Command]:
+    """Return the option --reference-period with its help."""
+    return click.option("--reference-period", callback=parse_period, metavar="FROM,TO", help=text)
+
+
+reference_period = own_period(
+    "Take anomalies from the input's own climate of these months or years, as "
+    "1981-01,2010-12, and add them to the climatology."
+)
 reference = click.option(
     "--reference", type=FILE, multiple=True, metavar="FILE.nc",
     help="A file of --reference-period, on the input's grid, if that is not in the input. "
     "Repeatable.",
 )  # fmt: skip
-grid = file_option("--grid", "TARGET.nc")("A file on the output grid.")
+
+
+class GridChoice(click.ParamType[Any]):
+    """A file on a grid, or a grid by its name or by CDO's description."""
+
+    name = "grid"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the grid, or the path of a file of fields."""
+        from dpdm.fields.named_grids import is_grid_name, read_grid
+
+        text = str(value)
+        return read_grid(text if is_grid_name(text) else str(FILE(text, param, ctx)))
+
+
+def parse_spacing(
+    ctx: click.Context, parameter: click.Parameter, value: float | None
+) -> float | None:
+    """Keep the spacing for the option --grid."""
+    ctx.meta["dpdm.spacing"] = value
+    return value
+
+
+def choose_grid(ctx: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    """Return the grid of --grid or --res."""
+    if (spacing := ctx.meta.get("dpdm.spacing")) is None:
+        return value
+    if value is not None:
+        raise click.UsageError("Give either --grid or --res.")
+    from dpdm.fields.named_grids import grid_of_spacing
+
+    return grid_of_spacing(spacing)
+
+
+def grid(command: Command) -> Command:
+    """Add the options --grid and --res, both for the parameter ``grid``."""
+    named = click.option(
+        "--grid", type=GridChoice(), callback=choose_grid, metavar="TARGET.nc|NAME",
+        help="The output grid: a file on it, a name as CDO has them (r1440x720, global_0.25), or "
+        "a file with CDO's description. Of a global grid, what the input covers.",
+    )  # fmt: skip
+    spacing = click.option(
+        "--res", type=FiniteFloat(min=0, min_open=True), callback=parse_spacing, is_eager=True,
+        expose_value=False, metavar="DEGREES",
+        help="The output grid by its spacing: square cells, edges at multiples of DEGREES.",
+    )  # fmt: skip
+    return named(spacing(command))
+
 
 factor = click.option(
     "--factor", type=integer("factor", 1), metavar="N",
@@ -349,9 +560,40 @@ layer = click.option(
 )  # fmt: skip
 
 
+def set_quiet(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    """Keep the wish for silence for the whole command."""
+    if value:
+        ctx.find_root().meta[QUIET] = True
+
+
+def set_verbose(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    """Print what the library logs."""
+    if value:
+        log_to_terminal()
+
+
+quiet = click.option(
+    "-q", "--quiet", is_flag=True, expose_value=False, callback=set_quiet,
+    help="Print results, warnings and errors only.",
+)  # fmt: skip
+verbose = click.option(
+    "-v", "--verbose", is_flag=True, expose_value=False, callback=set_verbose,
+    help="Print what each file was taken for, and the grid that was chosen.",
+)  # fmt: skip
+
+DEFAULT_WORDS = "dpdm.defaults"  # key of a context's options from a file of defaults
+
+
 def command_line() -> str:
-    """Return the command line, for the history of the output."""
+    """Return the command line, with options from a file of defaults, for the output's history."""
     import shlex
     import sys
 
-    return shlex.join(["dpdm", *sys.argv[1:]])
+    words = ["dpdm", *sys.argv[1:]]
+    ctx = click.get_current_context(silent=True)
+    if ctx is None:
+        return shlex.join(words)
+    found = ctx.meta.get(DEFAULT_WORDS, {})
+    used = [word for name in found if name in (ctx.default_map or {}) for word in found[name]]
+    at = words.index(ctx.info_name) + 1 if ctx.info_name in words else len(words)
+    return shlex.join([*words[:at], *used, *words[at:]])

@@ -1,14 +1,18 @@
 """dpdm perturb."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths, climatology_file
+from dpdm_cli.command import command
 from dpdm_cli.console import echo, progress, report_file
+
+if TYPE_CHECKING:
+    from dpdm.file_group import Source
 
 
 def parse_spread(
@@ -21,9 +25,11 @@ def parse_spread(
     return name, options.parse_number(number)
 
 
-@click.command(epilog="Example: dpdm perturb fine.nc ensemble.nc --members 20 --strength 0.5")
-@click.argument("state", type=options.FILE)
-@click.argument("ensemble", type=options.FILE)
+@command(
+    "dpdm perturb fine.nc ensemble.nc --members 20 --strength 0.5",
+    "dpdm perturb fine.nc ensemble.nc --target-spread t2m=0.5 --centred",
+)
+@options.inputs_and_output("STATE", "ENSEMBLE")
 @options.prior
 @click.option(
     "--members", type=options.integer("members", 2), default=50, show_default=True,
@@ -66,7 +72,7 @@ def parse_spread(
 @options.missing
 @options.overwrite
 def perturb(
-    state: Path,
+    state: "Source",
     ensemble: Path,
     prior: str,
     strength: float | None,
@@ -103,7 +109,14 @@ def perturb(
     conditioning = FieldConditioning(factor or 0, blind, statics)
     with progress("Perturbing", "states") as report:
         calibration = perturb(
-            state, ensemble, prior, ensemble_options, perturbation, conditioning, overwrite, report
+            state,
+            ensemble,
+            prior,
+            ensemble_options,
+            perturbation,
+            conditioning,
+            overwrite,
+            report,
         )
     report_file(ensemble)
     echo(format_calibration(calibration))

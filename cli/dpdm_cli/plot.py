@@ -1,19 +1,25 @@
 """dpdm plot."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
-from dpdm_cli.console import echo
+from dpdm_cli.command import command
+from dpdm_cli.console import note
+
+if TYPE_CHECKING:
+    from dpdm.file_group import Source
 
 
-@click.command(epilog="Example: dpdm plot fine.nc fine.png --truth truth.nc --time 2012-07")
-@click.argument("field", type=options.FILE)
-@click.argument("out", type=options.FILE)
+@command(
+    "dpdm plot fine.nc fine.png --truth truth.nc --time 2012-07",
+    "dpdm plot fine.nc seoul.pdf --at 37.6,127.0 --out-units degC",
+)
+@options.inputs_and_output("FIELD", "OUT")
 @click.option(
     "--kind",
     type=options.Choice(choices.PICTURES),
@@ -76,9 +82,10 @@ from dpdm_cli.console import echo
 @click.option("--title", default="", metavar="TEXT", help="First line, instead of the variable.")
 @options.var
 @options.units
+@options.out_units
 @options.missing
 @options.overwrite
-def plot(field: Path, out: Path, kind: str | None, **plot_options: Any) -> None:
+def plot(field: "Source", out: Path, kind: str | None, **plot_options: Any) -> None:
     """Draw FIELD as OUT, a .png, .pdf or .svg, by default of single-column width (8.9 cm).
 
     With --interactive, OUT is an .html.
@@ -93,4 +100,4 @@ def plot(field: Path, out: Path, kind: str | None, **plot_options: Any) -> None:
     from dpdm.plot.data import PlotOptions
 
     drawn = plot(field, out, PlotOptions(kind=kind or "", **plot_options))
-    echo(f"Wrote {out}: {drawn}", err=True)
+    note(f"Wrote {out}: {drawn}")

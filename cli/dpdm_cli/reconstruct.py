@@ -7,6 +7,7 @@ import click
 
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
+from dpdm_cli.command import command
 from dpdm_cli.console import echo, show_progress
 
 SECONDS = {"h": 3600, "m": 60, "s": 1}
@@ -22,7 +23,10 @@ def parse_duration(ctx: click.Context, parameter: click.Parameter, value: str | 
     return sum(options.parse_number(number) * SECONDS[unit] for number, unit in parts)
 
 
-@click.command(epilog="Example: dpdm reconstruct 20cr.toml fine --budget 8h")
+@command(
+    "dpdm reconstruct 20cr.toml fine --check",
+    "dpdm reconstruct 20cr.toml fine --budget 8h",
+)
 @click.argument("plan", type=options.FILE)
 @click.argument("out", type=options.FILE, required=False)
 @options.check_option("Check the plan, and estimate time, memory and disk space; write nothing.")

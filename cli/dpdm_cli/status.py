@@ -6,10 +6,14 @@ from pathlib import Path
 import click
 
 from dpdm_cli import options
+from dpdm_cli.command import command
 from dpdm_cli.console import echo
 
 
-@click.command(epilog="Example: dpdm status 20cr_fine || mail -s 'check it' me")
+@command(
+    "dpdm status 20cr_fine",
+    "dpdm status 20cr_fine || mail -s 'check it' me",
+)
 @click.argument("out", type=options.FILE)
 def status(out: Path) -> None:
     """Show the progress of the reconstruction in OUT; exit 1 if any of its units failed."""

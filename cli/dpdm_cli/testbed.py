@@ -9,10 +9,14 @@ import click
 from dpdm import choices
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
+from dpdm_cli.command import command
 from dpdm_cli.console import progress
 
 
-@click.command(epilog="Example: dpdm testbed lorenz63 truth.nc --trajectories 1024 --length 1024")
+@command(
+    "dpdm testbed lorenz63 truth.nc --trajectories 1024 --length 1024",
+    "dpdm testbed kolmogorov truth.nc --resolution 64 --seed 1",
+)
 @click.argument("system", type=options.Choice(choices.SYSTEMS))
 @click.argument("truth", type=options.FILE)
 @click.option(

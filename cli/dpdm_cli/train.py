@@ -12,7 +12,9 @@ import click
 from dpdm.errors import escape_controls
 from dpdm_cli import options
 from dpdm_cli.checks import check_paths
-from dpdm_cli.console import echo, print_note
+from dpdm_cli.command import command
+from dpdm_cli.console import echo, note
+from dpdm_cli.log import write_log
 
 if TYPE_CHECKING:
     from dpdm.training.loop import TrainingProgress
@@ -60,15 +62,19 @@ def show_training() -> Iterator[Callable[["TrainingProgress"], None]]:
             ends = "\r" if live and progress.share < 1 else "\n"
             text = escape_controls(format_progress(progress))
             print(f"{text:<110}", end=ends, file=sys.stderr, flush=True)
+            if ends == "\n":
+                write_log(text)
 
     yield report
 
 
-@click.command(
-    epilog="Example: dpdm train era5_*.nc --out my.safetensors --factor 10 --minutes 60"
+@command(
+    "dpdm train era5_*.nc --out my.safetensors --factor 10 --minutes 60",
+    "dpdm train fine.nc --out my.safetensors --coarse coarse.nc --check",
 )
 @click.argument("fine", nargs=-1, required=True, type=options.FILE)
 @click.option(
+    "-o",
     "--out",
     required=True,
     type=options.FILE,
@@ -169,7 +175,6 @@ def train(
         return
     with show_training() as report:
         reached = train(
-            files, out, factor, minutes or 0.0, device, overwrite, report, window, latent,
-            print_note,
-        )  # fmt: skip
-    echo(f"Wrote {out}: {reached.step} training steps", err=True)
+            files, out, factor, minutes or 0.0, device, overwrite, report, window, latent, note
+        )
+    note(f"Wrote {out}: {reached.step} training steps")

@@ -54,6 +54,7 @@ from dpdm.fields.reference_climatology import (
 )
 from dpdm.fields.statics import make_statics
 from dpdm.fields.value_checks import common_missing_codes
+from dpdm.file_group import Source
 from dpdm.interrupt import check_interrupt
 
 CLIMATOLOGY_MARGIN = 1.5  # coarse cells, those between whose centres the truth's edge may lie
@@ -66,9 +67,9 @@ def ignore_scores(comparison: Comparison, snapshot: Snapshot, scores: Scores) ->
 
 
 def evaluate_files(
-    forecast: Path,
-    truth: Path,
-    coarse: Path | None = None,
+    forecast: Source,
+    truth: Source,
+    coarse: Source | None = None,
     climatology: str = "",
     also: Mapping[str, Path] = {},
     statics: Path | None = None,
@@ -96,18 +97,18 @@ def evaluate_files(
     true = open_compared(truth, names, options)
     check_one_truth(truth, true)
     opened = {
-        str(path): open_compared(path, names, options)
+        path: open_compared(path, names, options)
         for path in (forecast, coarse, *also.values())
         if path
     }
-    rough = opened.get(str(coarse))
+    rough = None if coarse is None else opened[coarse]
     topography = None if rough is None else read_topography(true, rough, statics, options.missing)
-    rivals = {name: opened[str(path)] for name, path in also.items()}
+    rivals = {name: opened[path] for name, path in also.items()}
     known = open_reference(climatology, true, rough, climatology_period, options)
-    return evaluate(opened[str(forecast)], true, rough, known, topography, rivals, watch, sections)
+    return evaluate(opened[forecast], true, rough, known, topography, rivals, watch, sections)
 
 
-def open_compared(path: Path, names: list[str], options: FileOptions) -> xr.Dataset:
+def open_compared(path: Source, names: list[str], options: FileOptions) -> xr.Dataset:
     """Return the variables that a file shares with the truth, as means where it has no members."""
     fields = options.open(path)
     means = {statistic_name(n, "mean"): n for n in names if n not in fields}
@@ -118,7 +119,7 @@ def open_compared(path: Path, names: list[str], options: FileOptions) -> xr.Data
     return fields.drop_vars([n for n in fields.data_vars if n not in shared])  # with time_bnds
 
 
-def check_one_truth(path: Path, truth: xr.Dataset) -> None:
+def check_one_truth(path: Source, truth: xr.Dataset) -> None:
     """Refuse a truth that is an ensemble."""
     members = truth.sizes.get("realization", 1)
     if members > 1:

@@ -1,13 +1,13 @@
 """Export fields as GeoTIFF, NetCDF or Zarr, and values at points as tables.
 
 The suffix of the target decides the format. Values are in the units of the file, in a GeoTIFF
-in `legible_units`, and missing outside a mask.
+in `legible_units`, unless the user wants others, and missing outside a mask.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,9 @@ from dpdm.export.select import (
 from dpdm.export.warp import BandInfo, RasterGrid, convert_gdal_errors, make_raster_grid
 from dpdm.fields.metadata import add_cf_metadata, file_attributes
 from dpdm.fields.write import Writer
+from dpdm.file_group import Source, describe_inputs
 from dpdm.paths import OUTPUT_SUFFIXES, check_output
 from dpdm.publish import open_drafts
-from dpdm.system import sha256
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Format:
 
     name: str
     suffixes: tuple[str, ...]
-    write: Callable[[Path, Path, ExportOptions], list[Path]]
+    write: Callable[[Source, Path, ExportOptions], list[Path]]
     options: tuple[str, ...] = ()
     is_table: bool = False
 
@@ -84,7 +84,7 @@ def register(*formats: Format) -> None:
     FORMATS.update({suffix: each for each in formats for suffix in each.suffixes})
 
 
-def export(source: Path, target: Path, options: ExportOptions = ExportOptions()) -> list[Path]:
+def export(source: Source, target: Path, options: ExportOptions = ExportOptions()) -> list[Path]:
     """Write the fields of a file in another format, and return the files written."""
     if target.suffix not in FORMATS:
         load_plugins()
@@ -94,7 +94,7 @@ def export(source: Path, target: Path, options: ExportOptions = ExportOptions())
     return kind.write(source, target, options)
 
 
-def write_cube(source: Path, target: Path, options: ExportOptions) -> list[Path]:
+def write_cube(source: Source, target: Path, options: ExportOptions) -> list[Path]:
     """Write the selected fields to a NetCDF file or a Zarr store, step by step."""
     fields = open_selected(source, options)
     layers = make_layers(fields, source, options, options.stat)
@@ -123,10 +123,11 @@ def cube_layout(layers: Sequence[OutputLayer], fields: xr.Dataset) -> xr.Dataset
     return xr.Dataset(out, coords, fields.attrs)
 
 
-def output_metadata(source: Path, fields: xr.Dataset, options: ExportOptions) -> dict[str, Any]:
+def output_metadata(source: Source, fields: xr.Dataset, options: ExportOptions) -> dict[str, Any]:
     """Return title and provenance: those of the input, and its name and digest."""
     inherited = {k[5:]: str(v) for k, v in fields.attrs.items() if k.startswith("dpdm_")}
-    provenance = inherited | {"exported": source.name, "exported_sha256": sha256(source)}
+    files = {key.replace("input", "exported"): v for key, v in describe_inputs(source).items()}
+    provenance = inherited | files
     settings = {
         "stat": options.stat,
         "crs": options.crs,
@@ -138,7 +139,7 @@ def output_metadata(source: Path, fields: xr.Dataset, options: ExportOptions) ->
 
 def export_tables(
     write: Callable[[Path, pd.DataFrame, bool], None],
-    source: Path,
+    source: Source,
     target: Path,
     options: ExportOptions,
 ) -> list[Path]:
@@ -151,7 +152,7 @@ def export_tables(
     return [target]
 
 
-def export_rasters(source: Path, target: Path, options: ExportOptions) -> list[Path]:
+def export_rasters(source: Source, target: Path, options: ExportOptions) -> list[Path]:
     """Write a GeoTIFF, or one per step, with STAC items and styles of QGIS if asked.
 
     An ensemble is written as its mean unless another statistic is selected.
@@ -162,6 +163,7 @@ def export_rasters(source: Path, target: Path, options: ExportOptions) -> list[P
     (layer,) = make_layers(
         fields, source, ExportOptions(variable=name, mask=options.mask), options.stat or mean
     )
+    layer = replace(layer, legible=not options.out_units)
     pixels = make_raster_grid(layer.grid, options.crs)
     if options.stac:
         stac.check_dated(fields)
@@ -175,7 +177,7 @@ def export_rasters(source: Path, target: Path, options: ExportOptions) -> list[P
     with open_drafts([*steps, *items, *styles], options.overwrite) as names:
         bands = _write_rasters(layer, pixels, steps, names, tags, fields, options)
         for draft in names[len(steps) + len(items) :]:  # of one scale, as for an animation
-            draft.write_text(qgis_style(layer.name, bands), encoding="utf-8")
+            draft.write_text(qgis_style(layer.colour_kind, bands), encoding="utf-8")
     return [*steps, *items, *styles]
 
 
@@ -191,7 +193,7 @@ def _files_by_step(
     return {path: range(step, step + 1) for step, path in enumerate(paths)}
 
 
-def _tags(source: Path, fields: xr.Dataset, options: ExportOptions) -> dict[str, str]:
+def _tags(source: Source, fields: xr.Dataset, options: ExportOptions) -> dict[str, str]:
     """Return the provenance as tags of a raster."""
     about = output_metadata(source, fields, options)
     attributes = file_attributes(fields.attrs, history=options.history, **about)

@@ -28,10 +28,12 @@ from dpdm.export.select import (
     stored_statistics,
 )
 from dpdm.fields.csv_cells import guard_formulas
+from dpdm.fields.file_names import file_name
 from dpdm.fields.grid import Grid, Matrix
 from dpdm.fields.regrid import linear_matrix
 from dpdm.fields.statistics import Statistic, parse_statistic
 from dpdm.fields.write import write_text
+from dpdm.file_group import Source
 from dpdm.observations.columns import swapped_coordinates_error
 from dpdm.observations.csv_reader import read_station_positions
 
@@ -147,7 +149,7 @@ DEFAULT_STATISTICS = ("mean", "spread", "p10", "p50", "p90")
 
 
 def table_columns(
-    fields: xr.Dataset, path: Path, options: ExportOptions
+    fields: xr.Dataset, path: Source, options: ExportOptions
 ) -> list[tuple[OutputLayer, list[Statistic]]]:
     """Return the layers to sample, and the statistics of their members to compute.
 
@@ -211,7 +213,7 @@ def _values(
 ) -> Iterator[tuple[str, xr.DataArray]]:
     """Yield the columns of a layer by name."""
     for stat in stats:
-        yield f"{members.name}{stat.suffix}", stat.of(members)
+        yield f"{file_name(members)}{stat.suffix}", stat.of(members)
     if not stats:
         yield layer.name, members
 

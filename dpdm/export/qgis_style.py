@@ -22,23 +22,21 @@ from dpdm.colours import (
 from dpdm.errors import escape_controls
 from dpdm.export.warp import BandInfo
 from dpdm.fields.grid import Array
-from dpdm.fields.level_names import split_statistic
 from dpdm.system import import_extra
 
 CLASS_COUNT = 12  # intervals of the ramp at most
 DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 
 
-def qgis_style(name: str, bands: Sequence[BandInfo]) -> str:
+def qgis_style(kind: str, bands: Sequence[BandInfo]) -> str:
     """Return the style of a raster as XML.
 
     Args:
-        name: The variable with its statistic, as t2m_spread.
+        kind: The quantity that decides the colours: a variable, spread or probability.
         bands: All bands that share the colours.
     """
     tails = [band.tails for band in bands if band.tails]
     ends = min(low for low, _ in tails), max(high for _, high in tails)
-    kind = colour_kind(name)
     low, high, signed = scale_limits(kind, *ends)
     values = ramp_values(low, high)
     colours = find_colour_map(colour_map_name(kind, signed))((values - low) / (high - low))
@@ -52,19 +50,6 @@ def qgis_style(name: str, bands: Sequence[BandInfo]) -> str:
     _add_items(shader, values, colours, bands[0].unit)
     ElementTree.indent(root)
     return DOCTYPE + ElementTree.tostring(root, encoding="unicode") + "\n"
-
-
-def colour_kind(name: str) -> str:
-    """Return the quantity that decides the colours.
-
-    Example:
-        >>> colour_kind("tp_p90"), colour_kind("t2m_spread"), colour_kind("tp_probability")
-        ('tp', 'spread', 'probability')
-    """
-    if name.endswith("_probability"):
-        return "probability"
-    stem, statistic = split_statistic(name)
-    return "spread" if statistic == "spread" else stem
 
 
 def ramp_values(low: float, high: float) -> Array:

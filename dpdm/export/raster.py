@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from dpdm.colours import tail_values
 from dpdm.errors import DpdmError
-from dpdm.export.legible_units import convert_to_legible
 from dpdm.export.select import OutputLayer, file_labels, iso_dates
 from dpdm.export.warp import RASTER_FORMAT, BandInfo, RasterGrid
 from dpdm.fields.metadata import creation_time
@@ -70,7 +69,7 @@ def _write_raw(
     with rasterio.open(raw, "w", **georeference, **profile) as file:
         file.update_tags(**tags, **tiff_tags(tags), AREA_OR_POINT="Area")
         for index, step in enumerate(steps, 1):
-            array = convert_to_legible(layer.output_step(step))
+            array = layer.output_step(step)
             values = pixels.resample_field(north_up(array))
             file.write(values, index)
             bands.append(describe_band(array, values))

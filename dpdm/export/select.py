@@ -12,15 +12,20 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError, prefix_file_name
+from dpdm.export.legible_units import convert_to_legible
+from dpdm.fields.file_names import file_name, restore_attributes
 from dpdm.fields.grid import Grid, grid_of, recentre_grid
 from dpdm.fields.level_names import split_statistic, statistic_name
+from dpdm.fields.output_units import assign_output_units
 from dpdm.fields.read import FileOptions
 from dpdm.fields.statistics import Statistic, is_ensemble_mean, parse_statistic
 from dpdm.fields.subset import Box, cells_in_polygons, select_box, select_on_grid
 from dpdm.fields.time import distinct_date_labels
+from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.units import from_canonical
 from dpdm.fields.value_checks import load_checked_fields
 from dpdm.fields.variable_names import find_variable
+from dpdm.file_group import Source
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class OutputLayer:
         bounds: Time bounds, needed for amounts.
         cell_mask: The cells of the mask, if any.
         path: The file.
+        legible: Whether values are converted to a legible unit.
     """
 
     name: str
@@ -75,7 +81,15 @@ class OutputLayer:
     stat: Statistic | None
     bounds: xr.DataArray | None
     cell_mask: NDArray[np.bool_] | None
-    path: Path
+    path: Source
+    legible: bool = False
+
+    @property
+    def colour_kind(self) -> str:
+        """Return the quantity that decides the colours: spread, probability or the variable."""
+        stem, stored = split_statistic(self.array.name)
+        statistic = self.stat.kind if self.stat else stored
+        return statistic if statistic in ("spread", "probability") else stem
 
     @property
     def grid(self) -> Grid:
@@ -88,11 +102,11 @@ class OutputLayer:
         return int(self.array.sizes.get("time", 1))
 
     def members(self, step: int) -> xr.DataArray:
-        """Load one step with all its members, in the units of the file."""
+        """Load one step with all its members, in the units of the output."""
         timed = "time" in self.array.dims
         one = self.array.isel(time=[step]) if timed else self.array
         bounds = self.bounds.isel(time=[step]) if self.bounds is not None else None
-        loaded = load_checked_fields(one.to_dataset(), self.path)[str(one.name)]
+        loaded = load_checked_fields(one.to_dataset(), str(self.path))[str(one.name)]
         values = from_canonical(loaded, bounds)
         return values if self.cell_mask is None else values.where(self.cell_mask)
 
@@ -100,18 +114,30 @@ class OutputLayer:
         """Compute one step of the output."""
         members = self.members(step)
         with prefix_file_name(self.path):
-            return (self.stat.of(members) if self.stat else members).rename(self.name)
+            out = self.stat.of(members) if self.stat else members
+            out = convert_to_legible(out) if self.legible else out
+            return restore_attributes(out).rename(self.name)
 
 
-def open_selected(path: Path, options: ExportOptions) -> xr.Dataset:
+def open_selected(path: Source, options: ExportOptions) -> xr.Dataset:
     """Open the canonical fields of the selected steps and box, with longitudes from -180."""
-    fields = options.open(path, (options.variable,) if options.variable else None)
+    fields = options.open(path, (options.variable,) if options.variable else None, False)
     with prefix_file_name(path):
+        fields = assign_units_of_selected(fields, options)
         fields = select_period(fields, options.time) if options.time else fields
         grid = select_box(grid_of(fields), options.bbox) if options.bbox else grid_of(fields)
         part = select_on_grid(fields, recentre_grid(grid))
         assert part is not None  # its own cells, with other longitudes
         return part
+
+
+def assign_units_of_selected(fields: xr.Dataset, options: ExportOptions) -> xr.Dataset:
+    """Return fields whose selected variables are written in the units of --out-units."""
+    names = select_names(fields, options, bare=False)
+    stems = {split_statistic(name)[0] for name in names} if options.variable else set()
+    related = [name for name in fields.data_vars if split_statistic(name)[0] in stems]
+    chosen = select_with_bounds(fields, list(dict.fromkeys([*names, *map(str, related)])))
+    return fields.assign(assign_output_units(chosen, options.out_units).data_vars)
 
 
 def select_period(fields: xr.Dataset, text: str) -> xr.Dataset:
@@ -142,7 +168,7 @@ def select_period(fields: xr.Dataset, text: str) -> xr.Dataset:
 
 
 def make_layers(
-    fields: xr.Dataset, path: Path, options: ExportOptions, stat: str
+    fields: xr.Dataset, path: Source, options: ExportOptions, stat: str
 ) -> list[OutputLayer]:
     """Return the variables of the output.
 
@@ -169,7 +195,8 @@ def _output_name(array: xr.DataArray, stat: Statistic | None) -> str:
     """Return the name of a variable, with the suffix of its statistic."""
     kind = split_statistic(array.name)[1]
     suffix = stat.suffix if stat else "_mean" if is_ensemble_mean(array) and not kind else ""
-    return f"{array.name}{suffix}"
+    name = file_name(array)
+    return f"{split_statistic(name)[0]}{suffix}" if suffix else name
 
 
 def select_names(fields: xr.Dataset, options: ExportOptions, bare: bool) -> list[str]:
@@ -182,7 +209,7 @@ def select_names(fields: xr.Dataset, options: ExportOptions, bare: bool) -> list
     ]
 
 
-def single_variable(fields: xr.Dataset, path: Path, options: ExportOptions) -> str:
+def single_variable(fields: xr.Dataset, path: Source, options: ExportOptions) -> str:
     """Return the selected or only variable of a file."""
     with prefix_file_name(path):
         names = select_names(fields, options, bare=True)

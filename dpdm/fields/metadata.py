@@ -30,7 +30,7 @@ from dpdm.fields.variables import SURFACE_VARIABLES
 ACDD_CONVENTION = "ACDD-1.3"
 # Attributes of an input that do not hold for what is derived from it.
 STALE_ATTRIBUTES = re.compile(
-    r"dpdm_.*|geospatial_.*|time_coverage_.*|date_(created|modified|issued|metadata_modified)"
+    r"dpdm_(?!adjust).*|geospatial_.*|time_coverage_.*|date_(created|modified|issued|metadata_modified)"
     r"|id|naming_authority|uuid|tracking_id|creation_date|summary|keywords(_vocabulary)?"
 )
 ENSEMBLE_STATISTIC = re.compile(r".* over the ensemble of ")

@@ -12,6 +12,7 @@ Several files are joined: those of the same variables along time, others side by
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +23,15 @@ import xarray as xr
 
 from dpdm.errors import DpdmError, DpdmWarning, prefix_file_name
 from dpdm.fields.axes import standardise_axes
+from dpdm.fields.file_names import file_name, name_attributes
 from dpdm.fields.formats import grouped_variables_error, list_groups, open_raw
+from dpdm.fields.grid import grid_of
 from dpdm.fields.join import join_files
 from dpdm.fields.level_names import LEVEL_ATTR_NAMES
 from dpdm.fields.levels import group_families, split_levels, unreadable_dim_error
+from dpdm.fields.output_units import OutputUnits, refuse_relabelling
 from dpdm.fields.plausibility import PLAUSIBLE_RANGES, MissingCodes
+from dpdm.fields.subset import describe_extent
 from dpdm.fields.time_axis import (
     CLIMATOLOGY_YEAR,
     date_twelve_months,
@@ -50,7 +55,9 @@ from dpdm.fields.variables import (
     canonical_variable,
     known_variable,
 )
+from dpdm.file_group import Source, paths_of
 
+LOG = logging.getLogger(__name__)
 CANONICAL_DIMS = ("realization", "time", "lat", "lon")
 MEMBER_DIM_NAMES = frozenset(
     ("realization", "realisation", "member", "number", "ensemble", "ens", "member_id")
@@ -71,6 +78,7 @@ class FileOptions:
         missing: Missing-value codes, by variable; those of all under "".
         history: The command line, for the output's history.
         overwrite: Whether an existing output is replaced.
+        out_units: Units of the output, where they differ from those of the input.
         progress: Called with the number of finished steps and of all steps.
     """
 
@@ -79,11 +87,15 @@ class FileOptions:
     missing: MissingCodes = field(default_factory=dict)
     history: str = "dpdm"
     overwrite: bool = False
+    out_units: OutputUnits = ()
     progress: Callable[[int, int], None] = lambda done, total: None
 
-    def open(self, path: Path, needed: Sequence[str] | None = None) -> xr.Dataset:
-        """Return a file's canonical fields; ``needed`` as in `open_fields`."""
-        return open_fields(path, None, self.rename, self.units, needed, self.missing)
+    def open(
+        self, source: Source, needed: Sequence[str] | None = None, relabel: bool = True
+    ) -> xr.Dataset:
+        """Return the canonical fields of files; ``needed`` and ``relabel`` as in `open_fields`."""
+        names = self.rename, self.units, needed, self.missing
+        return open_fields(paths_of(source), None, *names, relabel=relabel)
 
 
 @dataclass(frozen=True)
@@ -93,6 +105,7 @@ class ReadRequest:
     Attributes:
         must_hold_all: Whether this file must have every variable, or other files may.
         undated: Whether twelve steps without dates are January to December.
+        relabel: Whether the user's units take precedence over those that the file states.
     """
 
     variables: Sequence[str] | None
@@ -102,6 +115,7 @@ class ReadRequest:
     must_hold_all: bool
     missing: MissingCodes
     undated: bool = False
+    relabel: bool = True
 
     def requires(self, selected: SelectedVariable) -> bool:
         """Tell whether the file is useless without a variable."""
@@ -120,6 +134,7 @@ def open_fields(
     needed: Sequence[str] | None = None,
     missing: MissingCodes = {},
     undated: bool = False,
+    relabel: bool = True,
 ) -> xr.Dataset:
     """Open one file, or several that follow each other in time, as canonical fields.
 
@@ -133,6 +148,8 @@ def open_fields(
             or chosen.
         missing: Missing-value codes, by either name, "" for all variables.
         undated: Whether twelve steps without dates are January to December.
+        relabel: Whether ``units`` take precedence over units that the file states; otherwise they
+            are refused, because the output would only be labelled anew.
 
     Returns:
         Lazy fields in chunks of one step of one member, latitude and longitude ascending.
@@ -142,7 +159,7 @@ def open_fields(
         OmittedVariableWarning: A variable that is not needed cannot be read.
     """
     paths = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-    opened = open_each(paths, variables, rename, units, needed, missing, undated)
+    opened = open_each(paths, variables, rename, units, needed, missing, undated, relabel)
     return join_opened(opened, paths, variables or tuple(rename))
 
 
@@ -178,6 +195,7 @@ def open_each(
     needed: Sequence[str] | None = None,
     missing: MissingCodes = {},
     undated: bool = False,
+    relabel: bool = True,
 ) -> list[xr.Dataset]:
     """Open files as `open_fields` does, without joining them."""
     if not paths:
@@ -186,7 +204,8 @@ def open_each(
     names: set[str] = set()
     for path in paths:
         alone = len(paths) == 1
-        request = ReadRequest(variables, rename, units, needed, alone, missing, undated)
+        chosen = variables, rename, units, needed
+        request = ReadRequest(*chosen, alone, missing, undated, relabel)
         ds, accepted = _open_file(path, request)
         opened.append(ds)
         names |= accepted
@@ -232,7 +251,19 @@ def _open_file(path: Path, request: ReadRequest) -> tuple[xr.Dataset, set[str]]:
             out = out.assign_coords(time_bnds=bounds)
         _check_families(out)
     out.encoding = {"source": str(path), "unreadable": unreadable, "members": members}
+    LOG.info("Read %s: %s", path, describe_fields(out))
     return out, {name for each in selected for name in each.accepted_names}
+
+
+def describe_fields(fields: xr.Dataset) -> str:
+    """Return variables, units, steps and cells of opened fields."""
+    variables = ", ".join(
+        f"{file_name(a)}{'' if file_name(a) == name else f' -> {name}'} "
+        f"[{a.attrs.get('source_units', a.attrs.get('units', 'no units'))}]"
+        for name, a in fields.data_vars.items()
+    )
+    steps = f"{fields.sizes['time']} steps, " if "time" in fields.dims else ""
+    return f"{variables}; {steps}{describe_extent(grid_of(fields))}"
 
 
 def _find_member_dim(ds: xr.Dataset) -> str:
@@ -311,6 +342,8 @@ def _standardise_variable(
     """Give one variable its canonical name, dimensions, precision, unit and checks."""
     names, source = selected.accepted_names, selected.source.array
     declared = next((request.units[name] for name in names if name in request.units), None)
+    if declared and not request.relabel:
+        refuse_relabelling(source, selected.name, declared, path)
     codes = [code for name in ("", *names) for code in request.missing.get(name, ())]
     packing = float(source.encoding.get("scale_factor", 0.0))
     array = _rename(_squeeze_dims(source).astype(_storage_dtype(source)), selected)
@@ -333,7 +366,7 @@ def _rename(array: xr.DataArray, selected: SelectedVariable) -> xr.DataArray:
     if selected.source.level is not None:
         attrs = {k: value for k, value in array.attrs.items() if k not in LEVEL_ATTR_NAMES}
         out.attrs = attrs | (selected.level.attributes if selected.level else {})
-    return out
+    return out.assign_attrs(name_attributes(*selected.names))
 
 
 def _squeeze_dims(array: xr.DataArray) -> xr.DataArray:

@@ -1,7 +1,8 @@
 """Check and convert units; none is guessed in silence.
 
 `to_canonical` converts an array to the unit of its `Variable` and stores the old one in
-`attrs["source_units"]`; `from_canonical` is its inverse. Every conversion is linear,
+`attrs["source_units"]`; `from_canonical` is its inverse, unless `attrs["output_units"]` asks for
+another unit (`dpdm.fields.output_units`). Every conversion is linear,
 canonical = scale * value + offset, with numbers from pint. One kilogram of water on a square metre
 is one millimetre; "per month" means the calendar month of each step.
 
@@ -182,6 +183,8 @@ def to_canonical(
         "standard_name": variable.standard_name,
         "source_units": unit,
     }
+    if (synonym := array.attrs.get("standard_name")) in variable.synonyms:
+        out.attrs["source_standard_name"] = synonym
     amount = variable.name == "tp" and unit != variable.units and _is_amount(parse_unit(unit))
     if amount and (rate := rate_unit(array, unit)):
         out.attrs |= {"source_units": rate, "cell_methods": mean_cell_methods(array)}
@@ -195,7 +198,7 @@ def to_canonical(
 def from_canonical(
     array: xr.DataArray, bounds: xr.DataArray | None = None, difference: bool = False
 ) -> xr.DataArray:
-    """Convert an array of `to_canonical` back to its `source_units`, the exact inverse.
+    """Convert an array of `to_canonical` to its `output_units`, or back to its `source_units`.
 
     Args:
         array: A variable in its canonical unit; one that is not known is returned unchanged.
@@ -205,16 +208,15 @@ def from_canonical(
     variable = canonical_variable(array)
     if variable is None:
         return array
-    unit = array.attrs.get("source_units", variable.units)
+    unit = array.attrs.get("output_units", array.attrs.get("source_units", variable.units))
     scale, offset = _conversion_line(array, variable, unit, bounds)
     offset = 0.0 if difference else offset
     same = _is_identity(scale, offset)
     out = array.copy(deep=False) if same else _restore_attributes((array - offset) / scale, array)
-    attrs = {key: value for key, value in array.attrs.items() if key != "source_units"}
-    out.attrs = attrs | {
-        "units": unit,
-        "standard_name": _precipitation_standard_name(variable, unit),
-    }
+    own = ("source_units", "source_standard_name", "output_units")
+    attrs = {key: value for key, value in array.attrs.items() if key not in own}
+    known = array.attrs.get("source_standard_name", variable.standard_name)
+    out.attrs = attrs | {"units": unit, "standard_name": _standard_name(variable, unit, known)}
     return out
 
 
@@ -260,8 +262,97 @@ def linear_conversion(unit: Any, variable: Variable, text: str) -> tuple[float, 
         )
     if water:
         return float((ureg.Quantity(1.0, unit) / density).to(target).magnitude), 0.0
-    zero, one = (float(ureg.Quantity(value, unit).to(target).magnitude) for value in (0.0, 1.0))
+    return _line_between(unit, target)
+
+
+def _line_between(unit: Any, target: Any) -> tuple[float, float]:
+    """Return scale and offset from a unit to a compatible one."""
+    quantity = unit_registry().Quantity
+    zero, one = (float(quantity(value, unit).to(target).magnitude) for value in (0.0, 1.0))
     return one - zero, zero
+
+
+def unit_fits(array: xr.DataArray, variable: Variable | None, unit: str) -> bool:
+    """Tell whether a variable, or without one the unit of an array, can be converted to a unit."""
+    parsed = parse_unit(unit)
+    if variable is None:
+        own = str(array.attrs.get("units", "")).strip()
+        return bool(own) and bool(parse_unit(own).is_compatible_with(parsed))
+    rate = parsed / unit_registry().day if is_amount(variable, unit) else parsed
+    try:
+        linear_conversion(rate, variable, unit)
+    except DpdmError:
+        return False
+    return True
+
+
+def is_amount(variable: Variable, unit: str) -> bool:
+    """Tell whether a unit of a variable is an amount of precipitation, not a rate."""
+    return variable.name == "tp" and _is_amount(parse_unit(unit))
+
+
+def convert_statistic(
+    array: xr.DataArray,
+    variable: Variable | None,
+    unit: str,
+    bounds: xr.DataArray | None,
+    difference: bool,
+) -> xr.DataArray:
+    """Convert an array in the units of its file, a statistic for example, to another unit.
+
+    Args:
+        array: The array, lazy or not.
+        variable: The known variable that it is of, or None.
+        unit: The unit to convert to.
+        bounds: Time bounds (time, 2), needed for amounts.
+        difference: Whether the values are differences, as a spread is, without offset.
+    """
+    own = str(array.attrs["units"])
+    if variable is None:
+        scale, offset = _line_between(parse_unit(own), parse_unit(unit))
+        converted = _restore_attributes(array * scale + (0.0 if difference else offset), array)
+        return converted.assign_attrs(array.attrs | {"units": unit, "output_units": unit})
+    out = change_cell_methods(array, variable, unit)
+    scale, offset = _conversion_line(array, variable, own, bounds)
+    to_scale, to_offset = _conversion_line(out, variable, unit, bounds)
+    shift = 0.0 if difference else offset - to_offset
+    known = array.attrs.get("source_standard_name", variable.standard_name)
+    names = {
+        "units": unit,
+        "output_units": unit,
+        "standard_name": _standard_name(variable, unit, known),
+    }
+    converted = _restore_attributes((array * scale + shift) / to_scale, array)
+    return converted.assign_attrs(out.attrs | names)
+
+
+def change_cell_methods(array: xr.DataArray, variable: Variable | None, unit: str) -> xr.DataArray:
+    """Return precipitation with the cell methods of a unit: sums of amounts, means of rates."""
+    if variable is None or variable.name != "tp":
+        return array
+    text = str(array.attrs.get("cell_methods", ""))
+    own = str(array.attrs.get("source_units", array.attrs.get("units", "")))
+    if is_amount(variable, own) == is_amount(variable, unit):
+        return array
+    operation = "sum" if is_amount(variable, unit) else "mean"
+    years = " within years time: mean over years" if "over years" in text else ""
+    methods = _replace_time_methods(text, f"time: {operation}{years}")
+    return array.assign_attrs(cell_methods=methods)
+
+
+def _replace_time_methods(text: str, methods: str) -> str:
+    """Return cell methods with others of time, in the place of the old ones.
+
+    Example:
+        >>> _replace_time_methods("area: mean time: mean within days time: mean", "time: sum")
+        'area: mean time: sum'
+        >>> _replace_time_methods("realization: mean", "time: sum")
+        'time: sum realization: mean'
+    """
+    if not (found := _CELL_METHOD.search(text)):
+        return f"{methods} {text}".strip()
+    before, after = text[: found.start()], _CELL_METHOD.sub("", text[found.start() :])
+    return " ".join(f"{before} {methods} {after}".split())
 
 
 def _is_amount(unit: Any) -> bool:
@@ -289,15 +380,31 @@ def _restore_attributes(out: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
     return out.rename(like.name).transpose(*like.dims).astype(like.dtype)
 
 
-def _precipitation_standard_name(variable: Variable, unit: str) -> str:
-    """Return the CF standard name for a unit, which matters for precipitation."""
+def _standard_name(variable: Variable, unit: str, known: str) -> str:
+    """Return the CF standard name of the file, or of precipitation another one that has the unit.
+
+    Example:
+        >>> from dpdm.fields.variables import SURFACE_VARIABLES
+        >>> tp, known = SURFACE_VARIABLES["tp"], "rainfall_flux"
+        >>> [_standard_name(tp, unit, known) for unit in ("kg m-2 s-1", "mm day-1", "mm")]
+        ['rainfall_flux', 'lwe_precipitation_rate', 'lwe_thickness_of_precipitation_amount']
+    """
     if variable.name != "tp":
-        return variable.standard_name
+        return known
     parsed = parse_unit(unit)
     mass = parsed.dimensionality.get("[mass]", 0) == 1
     if _is_amount(parsed):
-        return "precipitation_amount" if mass else "lwe_thickness_of_precipitation_amount"
-    return "precipitation_flux" if mass else "lwe_precipitation_rate"
+        kind = "amount" if mass else "lwe_thickness_of_precipitation_amount"
+    else:
+        kind = "flux" if mass else "rate"
+    fitting = {
+        "amount": known.endswith("_amount") and not known.startswith("lwe_thickness"),
+        "lwe_thickness_of_precipitation_amount": known == kind,
+        "flux": known.endswith("_flux"),
+        "rate": known.endswith("_rate"),
+    }
+    usual = {"rate": "lwe_precipitation_rate"}.get(kind, f"precipitation_{kind}")
+    return known if fitting[kind] else kind if kind.startswith("lwe") else usual
 
 
 def restore_units(remapped: xr.Dataset, fields: xr.Dataset) -> xr.Dataset:

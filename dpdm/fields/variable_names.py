@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import xarray as xr
 
 from dpdm.errors import DpdmError, name_not_found
+from dpdm.fields.file_names import file_name
 from dpdm.fields.level_names import (
     Level,
     rename_level,
@@ -43,6 +44,13 @@ class SelectedVariable:
     name: str
     source: FileVariable
     level: Level | None
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Return the names in the file and inside dpdm, without a level that both have."""
+        if self.level is None:
+            return self.source.name, self.name
+        return self.source.base_name, strip_level(self.name, self.level)
 
     @property
     def accepted_names(self) -> tuple[str, ...]:
@@ -104,8 +112,20 @@ def _name_level(part: FileVariable, family: str) -> str:
 def _name_all(sources: FileVariables, chosen: Mapping[str, str]) -> dict[str, str]:
     """Map every array: by its canonical name where it is known, else by its own."""
     found = match_variables(sources, chosen) | _match_levels(sources, chosen)
+    found |= _name_statistics(sources, found)
     taken = set(found) | set(found.values())
     return found | {name: name for name in sources if name not in taken}
+
+
+def _name_statistics(sources: FileVariables, found: Mapping[str, str]) -> dict[str, str]:
+    """Map the statistics of variables that were found: ``tas_p10`` is t2m_p10 if tas is t2m."""
+    stems = {split_statistic(old)[0]: split_statistic(new)[0] for new, old in found.items()}
+    statistics: dict[str, str] = {}
+    for old in sources:
+        stem, kind = split_statistic(old)
+        if kind and stem in stems and old not in found.values():
+            statistics.setdefault(statistic_name(stems[stem], kind), old)
+    return {new: old for new, old in statistics.items() if new not in found}
 
 
 def _match_levels(sources: FileVariables, chosen: Mapping[str, str]) -> dict[str, str]:
@@ -121,7 +141,9 @@ def _find_requested(
     known = {name: SURFACE_VARIABLES[name] for name in variables if name in SURFACE_VARIABLES}
     others = {name: name for name in sources if name not in SURFACE_VARIABLES}
     levels = _match_levels(sources, chosen)
-    found = match_variables(sources, chosen, known) | others | levels
+    named = match_variables(sources, chosen, known) | levels
+    found = named | _name_statistics(sources, named)
+    found |= {name: name for name in others if name not in {*found, *found.values()}}
     out: dict[str, str] = {}
     for name in variables:
         if name in found:
@@ -160,7 +182,8 @@ def find_variable(fields: xr.Dataset, wanted: str, hint: str, where: object = ""
     stem, kind = split_statistic(wanted)
     known = [v.name for v in SURFACE_VARIABLES.values() if wanted.lower() in v.aliases]
     means = [stem] if kind == "mean" else [statistic_name(wanted, "mean")]
-    for name in (wanted, *means, canonical_name(wanted) or "", *known):
+    in_file = [str(n) for n, array in fields.data_vars.items() if file_name(array) == wanted]
+    for name in (wanted, *in_file, *means, canonical_name(wanted) or "", *known):
         if name in fields.data_vars:
             return name
     raise name_not_found(wanted, fields.data_vars, hint, where)

@@ -278,6 +278,17 @@ def _is_other_quantity(array: xr.DataArray, variable: Variable) -> bool:
     return is_anomaly(array) or (bool(found) and not mean and variable.name in ("t2m", "tp"))
 
 
+def describe_file_names(ds: xr.Dataset) -> list[str]:
+    """Return the names of variables that dpdm knows by another one, as ``tas -> t2m``."""
+    found: dict[str, str] = {}
+    for array in ds.data_vars.values():
+        known = identify_variable(FileVariable.read(array))
+        stem = split_statistic(array.name)[0]
+        if known is not None and stem != known.name:
+            found.setdefault(stem, known.name)
+    return [f"{old} -> {new}" for old, new in found.items()]
+
+
 def candidate_variables(source: FileVariable) -> set[str]:
     """Return the known variables that an array may be by its short name, on any level."""
     name = source.base_name.lower()

@@ -33,6 +33,7 @@ from dpdm.system import HDF5_LOCK, check_free_disk
 if TYPE_CHECKING:
     import zarr
 
+INPUT_ATTRS = ("dpdm_input", "dpdm_exported")  # names of the files that an output was made from
 CLOSE_TIMEOUT = 2.0  # seconds that a file which is given up may take to close
 _ENCODING_KEYS = (
     "dtype",
@@ -43,6 +44,18 @@ _ENCODING_KEYS = (
     "add_offset",
     "chunks",
 )
+
+
+def read_provenance(path: Path) -> set[str] | None:
+    """Return the names of the files that an output of dpdm was made from, None for other files."""
+    try:
+        with xr.open_dataset(path, decode_times=False) as ds:
+            attrs = dict(ds.attrs)
+    except (OSError, ValueError, RuntimeError):
+        return None
+    if not str(attrs.get("source", "")).startswith("dpdm "):
+        return None
+    return {name for key in INPUT_ATTRS for name in str(attrs.get(key, "")).split()}
 
 
 class Writer:

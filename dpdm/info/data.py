@@ -8,6 +8,7 @@ from typing import Any
 
 import xarray as xr
 
+from dpdm.fields.file_names import renamed_variables
 from dpdm.fields.formats import GroupsError, list_groups, open_raw
 from dpdm.fields.grid import grid_of
 from dpdm.fields.level_names import base_name, read_level
@@ -39,6 +40,7 @@ def describe_data(path: Path, missing: MissingCodes = {}) -> dict[str, Any]:
     return {
         "file": str(path),
         "variables": group_by_family(words, families),
+        **describe_names(fields),
         **describe_unreadable(fields),
         **groups,
         **describe_levels(map(read_level, fields.data_vars.values())),
@@ -53,6 +55,12 @@ def describe_data(path: Path, missing: MissingCodes = {}) -> dict[str, Any]:
         "calendar": "" if time is None else file_calendar(time),
         "history": str(fields.attrs.get("history", "")),
     }
+
+
+def describe_names(fields: xr.Dataset) -> dict[str, list[str]]:
+    """Describe the variables that have another name in the file, if any."""
+    names = renamed_variables(fields)
+    return {"names": names} if names else {}
 
 
 def describe_unreadable(fields: xr.Dataset) -> dict[str, dict[str, str]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dpdm.errors import DpdmError
 from dpdm.fields.levels import LEVEL_DIM
+from dpdm.file_group import Source
 from dpdm.paths import check_output
 from dpdm.plot.data import PlotData, PlotOptions, join_names, open_plot_data
 from dpdm.plot.graphs import draw_ranks, draw_series, draw_spectrum
@@ -59,13 +60,14 @@ KIND_OPTIONS: dict[str, tuple[str, ...]] = {
     "profile": VERTICAL,
     "section": (*VERTICAL, *COLOURS),
 }
+UNITLESS_KINDS = ("obs", "rank")  # departures in canonical units, and ranks
 CHECKED_OPTIONS = tuple(dict.fromkeys(sum(KIND_OPTIONS.values(), ())))
 PAGE_SUFFIX = ".html"
 PAGE_OPTIONS = ("time", "season", *CLIMATE, *COLOURS, "stat")  # of an interactive page
 
 
-def plot(path: Path, out: Path, options: PlotOptions) -> str:
-    """Draw a file, and return the kind of the picture."""
+def plot(path: Source, out: Path, options: PlotOptions) -> str:
+    """Draw files that are read as one, and return the kind of the picture."""
     if options.interactive:
         return plot_interactive(path, out, options)
     if out.suffix == PAGE_SUFFIX:
@@ -80,7 +82,7 @@ def plot(path: Path, out: Path, options: PlotOptions) -> str:
     return kind
 
 
-def plot_interactive(path: Path, out: Path, options: PlotOptions) -> str:
+def plot_interactive(path: Source, out: Path, options: PlotOptions) -> str:
     """Write a map of a file as an interactive page."""
     check_output(out, [path, options], options.overwrite, [PAGE_SUFFIX])
     if options.kind not in ("", "map"):
@@ -118,6 +120,11 @@ def default_kind(data: PlotData) -> str:
 
 def check_used_options(options: PlotOptions, kind: str) -> None:
     """Refuse an option that a kind does not use."""
+    if kind in UNITLESS_KINDS and any(not unit.is_default for unit in options.out_units):
+        raise DpdmError(
+            f"A picture of kind {kind} does not use --out-units.",
+            "Leave it out, or choose another kind.",
+        )
     _refuse_unused_options(
         options, CHECKED_OPTIONS, KIND_OPTIONS.get(kind, CHECKED_OPTIONS),
         f"A picture of kind {kind}", "Leave it out, or choose another kind.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from dpdm.fields.reference_climatology import (
     month_weights,
     open_climatology,
 )
+from dpdm.file_group import Source
 
 
 class Climate(NamedTuple):
@@ -49,7 +49,7 @@ class ClimatologyRequest:
     name: str
     missing: MissingCodes
 
-    def open(self, field: xr.DataArray, bounds: xr.DataArray | None, path: Path) -> Climate:
+    def open(self, field: xr.DataArray, bounds: xr.DataArray | None, path: Source) -> Climate:
         """Return the climate of a field's steps, which may have bounds, on its cells."""
         known = bundled_climatology().names
         if self.choice == NONE or (not self.choice and self.name not in known):

@@ -16,21 +16,27 @@ from typing import Any
 import xarray as xr
 
 from dpdm import __version__
-from dpdm.errors import DpdmError, escape_controls
+from dpdm.errors import DpdmError, escape_controls, prefix_file_name
+from dpdm.fields.file_names import restore_names
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.level_names import base_name, split_statistic, statistic_name
 from dpdm.fields.levels import LEVEL_DIM, group_families, is_level_dim, join_levels
+from dpdm.fields.output_units import OutputUnit, OutputUnits, assign_output_units
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.subset import Box, cut_to_grid, select_box
+from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.units import from_canonical, parse_unit
 from dpdm.fields.variable_names import find_variable
+from dpdm.file_group import Source, as_source, paths_of
 from dpdm.plot.anomalies import ClimatologyRequest
 from dpdm.plot.page import CM_PER_INCH, PageFormat
 from dpdm.plot.scales import ScaleChoice
 
 PROVENANCE_KEYS = ("prior", "input", "observations")  # attributes dpdm_KEY of a file
 VERTICAL_KINDS = ("profile", "section")  # kinds that show variables on levels
+DisplayUnit = tuple[str, float, float]  # unit, factor, offset
+UNIT_KEYS = ("output_units", "source_units", "units")  # attributes with a variable's unit
 # Units of pictures by unit of the file: unit, factor, offset.
 DISPLAY_UNITS = {
     "K": ("°C", 1.0, -273.15),
@@ -75,8 +81,8 @@ class PlotOptions(FileOptions):
     kind: str = ""
     variable: str = ""
     time: str = ""
-    truth: Path | None = None
-    coarse: Path | None = None
+    truth: Source | None = None
+    coarse: Source | None = None
     background: Path | None = None
     at: str = ""
     points: Path | None = None
@@ -120,6 +126,7 @@ class PlotVariable:
         title: Its name in a picture.
         file_units: Units in the file, to which other files are converted.
         units: Units in the picture.
+        exact_units: Whether the user has chosen the units of the picture.
         full_array: The members, or a single field, with time if the file has it.
         statistics: Statistics of the ensemble in the file: mean, spread, p10 and so on.
         attrs: Attributes of the file.
@@ -127,11 +134,12 @@ class PlotVariable:
         reference: The climatology that is subtracted, empty for values themselves.
     """
 
-    path: Path
+    path: Source
     name: str
     title: str
     file_units: str
     units: str
+    exact_units: bool
     full_array: xr.DataArray
     statistics: Mapping[str, xr.DataArray]
     attrs: Mapping[str, Any]
@@ -206,32 +214,45 @@ class PlotVariable:
         return self.full_array["time"]
 
 
-def open_variable(path: Path, options: PlotOptions) -> PlotVariable:
+def open_variable(path: Source, options: PlotOptions) -> PlotVariable:
     """Open the selected variable of a file, by default the first."""
-    fields = options.open(path, (options.variable,) if options.variable else None)
-    if options.kind in VERTICAL_KINDS or options.variable in group_families(fields):
-        return _make_variable(
-            path, *select_variable_levels(path, fields, options.variable), "", options.bbox
-        )
-    return _make_variable(
-        path, fields, _variable(path, fields, options.variable), "", options.bbox
-    )
+    fields = options.open(path, (options.variable,) if options.variable else None, False)
+    families = {*group_families(fields), *group_families(restore_names(fields))}
+    if options.kind in VERTICAL_KINDS or options.variable in families:
+        fields, name = select_variable_levels(path, fields, options.variable)
+    else:
+        name = _variable(path, fields, options.variable)
+    drawn = [str(n) for n in fields.data_vars if n == name or split_statistic(n)[0] == name]
+    fields = _assign_units(fields, drawn, options.out_units, path)
+    return _make_variable(path, fields, name, "", options.bbox)
 
 
 def open_same_variable(
-    path: Path, source: PlotVariable, missing: MissingCodes = {}
+    path: Source, source: PlotVariable, missing: MissingCodes = {}
 ) -> PlotVariable:
     """Open the same variable of another file, in the units of the first."""
-    fields = open_fields(path, needed=(source.name,), missing=missing)
+    fields = open_fields(paths_of(path), needed=(source.name,), missing=missing)
     if LEVEL_DIM in source.full_array.dims:
-        return _make_variable(
-            path, *select_variable_levels(path, fields, source.name), source.file_units, None
-        )
-    name = _variable(path, fields, source.name)
+        fields, name = select_variable_levels(path, fields, source.name)
+    else:
+        name = _variable(path, fields, source.name)
+    if source.exact_units:
+        fields = _assign_units(fields, [name], [OutputUnit(name, source.file_units)], path)
     return _make_variable(path, fields, name, source.file_units, None)
 
 
-def select_variable_levels(path: Path, fields: xr.Dataset, wanted: str) -> tuple[xr.Dataset, str]:
+def _assign_units(
+    fields: xr.Dataset, names: Sequence[str], wanted: OutputUnits, path: Source
+) -> xr.Dataset:
+    """Return fields of which some are shown in the units that the user wants."""
+    with prefix_file_name(path):
+        converted = assign_output_units(select_with_bounds(fields, names), wanted)
+    return fields.assign(converted.data_vars)
+
+
+def select_variable_levels(
+    path: Source, fields: xr.Dataset, wanted: str
+) -> tuple[xr.Dataset, str]:
     """Return a variable on all its levels, by default the first, and its name."""
     groups = group_families(fields)
     if not groups:
@@ -246,7 +267,7 @@ def select_variable_levels(path: Path, fields: xr.Dataset, wanted: str) -> tuple
     return joined[related].rename({dim: LEVEL_DIM}), name
 
 
-def _variable(path: Path, fields: xr.Dataset, wanted: str) -> str:
+def _variable(path: Source, fields: xr.Dataset, wanted: str) -> str:
     """Return the name of a variable, by default the first."""
     if not wanted:
         return str(next(iter(fields.data_vars)))
@@ -254,16 +275,18 @@ def _variable(path: Path, fields: xr.Dataset, wanted: str) -> str:
 
 
 def _make_variable(
-    path: Path, fields: xr.Dataset, name: str, unit: str, box: Box | None
+    path: Source, fields: xr.Dataset, name: str, unit: str, box: Box | None
 ) -> PlotVariable:
     """Convert a variable and its statistics to the units of a picture."""
     bounds = fields["time_bnds"] if "time_bnds" in fields.coords else None
     if box is not None:
         fields = cut_to_grid(fields, select_box(grid_of(fields), box), str(path))
     array = fields[name]
-    stored = unit or str(array.attrs.get("source_units", array.attrs.get("units", "")))
+    own = next((array.attrs[key] for key in UNIT_KEYS if key in array.attrs), "")
+    stored, exact = unit or str(own), "output_units" in array.attrs
+    display = exact_unit(stored) if exact else display_unit(stored)
     statistics = {
-        kind: _convert_to_display(fields[statistic_name(name, kind)], stored, kind == "spread")
+        kind: _convert_to_display(fields[statistic_name(name, kind)], display, kind == "spread")
         for stem, kind in map(split_statistic, fields.data_vars)
         if kind and stem == name
     }
@@ -271,14 +294,26 @@ def _make_variable(
     difference = split_statistic(name)[1] == "spread"
     title = escape_controls(str(array.attrs.get("long_name", name)))
     title = title.removeprefix("mean over the ensemble of ")
-    values = _convert_to_display(values, stored, difference)
-    units = display_unit(stored)[0]
-    units = difference_unit(units) if difference else units
-    return PlotVariable(path, name, title, stored, units, values, statistics, fields.attrs, bounds)
+    values = _convert_to_display(values, display, difference)
+    units = difference_unit(display[0]) if difference else display[0]
+    return PlotVariable(
+        path, name, title, stored, units, exact, values, statistics, fields.attrs, bounds
+    )
+
+
+def exact_unit(stored: str) -> DisplayUnit:
+    """Return a unit as the unit of a picture, in its usual spelling and without conversion.
+
+    Example:
+        >>> exact_unit("degC"), exact_unit("K")
+        (('°C', 1.0, 0.0), ('K', 1.0, 0.0))
+    """
+    label, *line = display_unit(stored)
+    return (label if line == [1.0, 0.0] else escape_controls(stored)), 1.0, 0.0
 
 
 @cache
-def display_unit(stored: str) -> tuple[str, float, float]:
+def display_unit(stored: str) -> DisplayUnit:
     """Return the unit of a picture for a unit of a file, with factor and offset.
 
     Example:
@@ -293,9 +328,11 @@ def display_unit(stored: str) -> tuple[str, float, float]:
     return escape_controls(stored), 1.0, 0.0
 
 
-def _convert_to_display(array: xr.DataArray, stored: str, difference: bool) -> xr.DataArray:
+def _convert_to_display(
+    array: xr.DataArray, display: DisplayUnit, difference: bool
+) -> xr.DataArray:
     """Convert values to the unit of a picture; differences have no offset."""
-    _, factor, offset = display_unit(stored)
+    _, factor, offset = display
     return array * factor + (0.0 if difference else offset)
 
 
@@ -350,7 +387,7 @@ class PlotData:
         return self.truth
 
 
-def open_plot_data(path: Path, options: PlotOptions) -> PlotData:
+def open_plot_data(path: Source, options: PlotOptions) -> PlotData:
     """Open the files of a picture."""
     source = open_variable(path, options)
     truth, coarse, background = (
@@ -377,7 +414,8 @@ def subtract_climatology(variable: PlotVariable, options: PlotOptions) -> PlotVa
     climate = request.open(variable.full_array, variable.bounds, variable.path)
     stored = variable.file_units
     states = climate.states.assign_attrs(source_units=stored)
-    normal = _convert_to_display(from_canonical(states, variable.bounds), stored, False)
+    display = exact_unit(stored) if variable.exact_units else display_unit(stored)
+    normal = _convert_to_display(from_canonical(states, variable.bounds), display, False)
     return replace(
         variable,
         full_array=variable.full_array - normal,
@@ -402,16 +440,18 @@ def cut_field(grid: Grid, array: xr.DataArray, what: str) -> xr.Dataset:
     return cut_to_grid(array.to_dataset(name="field"), grid, what)
 
 
-def picture_provenance(attrs: Mapping[str, Any], files: Sequence[Path]) -> str:
+def picture_provenance(attrs: Mapping[str, Any], files: Sequence[Source]) -> str:
     """Return the version of dpdm, the files of a picture, and the inputs of the first of them.
 
     Example:
-        >>> picture_provenance({"dpdm_prior": "default"}, [Path("a/fine.nc")]).partition("; ")[2]
-        'fine.nc; prior default'
+        >>> attrs = {"dpdm_prior": "default", "dpdm_input": "tas.nc pr.nc"}
+        >>> picture_provenance(attrs, [Path("a/fine.nc")]).partition("; ")[2]
+        'fine.nc; prior default; input tas.nc and 1 more file'
     """
     names = [path.name for path in files]
-    inputs = {word: Path(str(attrs.get(f"dpdm_{word}", ""))).name for word in PROVENANCE_KEYS}
-    others = [f"{word} {name}" for word, name in inputs.items() if name and name not in names]
+    words = {word: str(attrs.get(f"dpdm_{word}", "")).split() for word in PROVENANCE_KEYS}
+    inputs = {word: as_source([*map(Path, paths)]).name for word, paths in words.items() if paths}
+    others = [f"{word} {name}" for word, name in inputs.items() if name not in names]
     return escape_controls("; ".join([f"dpdm {__version__}", ", ".join(names), *others]))
 
 

@@ -191,7 +191,7 @@ def draw_comparison(data: PlotData) -> Page:
     return draw_atlas(heading, panels, sheet, data.footer, units, options.form)
 
 
-def check_not_empty(values: Mapping[str, Array], path: Path) -> None:
+def check_not_empty(values: Mapping[str, Array], path: object) -> None:
     """Refuse a panel without any value."""
     for title, field in values.items():
         if not np.isfinite(field).any():

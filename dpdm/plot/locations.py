@@ -32,7 +32,7 @@ class PlotPoint:
     label: str
 
 
-def find_point(at: str, points: Path | None, grid: Grid, path: Path) -> PlotPoint:
+def find_point(at: str, points: Path | None, grid: Grid, path: object) -> PlotPoint:
     """Return the point LAT,LON or the station of a table, which must lie on the grid of a file."""
     if not at:
         raise DpdmError("A series needs a location.", "Give --at LAT,LON, or a station's name.")
@@ -120,7 +120,7 @@ def _weighted_sum(array: xr.DataArray, dim: str, weights: Mapping[int, float]) -
     return reduce(add, parts)
 
 
-def read_point_values(array: xr.DataArray, at: PlotPoint, path: Path) -> Array:
+def read_point_values(array: xr.DataArray, at: PlotPoint, path: object) -> Array:
     """Return the values (time,) of fields at a point."""
     values: Array = np.asarray(interpolate_point(array, at).values, float)
     if not np.isfinite(values).any():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import xarray as xr
@@ -13,6 +12,7 @@ import xarray as xr
 from dpdm.errors import DpdmError
 from dpdm.fields.time import period_of, step_labels, step_months, time_spacing
 from dpdm.fields.value_checks import check_values
+from dpdm.file_group import Source
 from dpdm.plot.data import PlotVariable
 
 INITIALS = "JFMAMJJASOND"
@@ -139,17 +139,17 @@ def season_months(season: str) -> list[int]:
     return [(start + i) % MONTHS + 1 for i in range(len(season))]
 
 
-def read_steps(array: xr.DataArray, steps: Sequence[int], path: Path) -> xr.DataArray:
+def read_steps(array: xr.DataArray, steps: Sequence[int], path: Source) -> xr.DataArray:
     """Read the mean of some steps, one in memory at a time."""
     mean: xr.DataArray = reduce(add, (read_step(array, step, path) for step in steps))
     return mean if len(steps) == 1 else mean / len(steps)
 
 
-def read_step(array: xr.DataArray, step: int, path: Path) -> xr.DataArray:
+def read_step(array: xr.DataArray, step: int, path: Source) -> xr.DataArray:
     """Read one step and check its values."""
     one = array.isel(time=step) if "time" in array.dims else array
     loaded = one.drop_vars("time", errors="ignore").compute()
-    check_values(xr.Dataset({"the field": loaded}), path)
+    check_values(xr.Dataset({"the field": loaded}), str(path))
     return loaded
 
 

@@ -26,6 +26,7 @@ from dpdm.config import (
 )
 from dpdm.errors import DpdmError
 from dpdm.fields.climatology_file import is_whole_year
+from dpdm.fields.output_units import OutputUnit
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.reference_climatology import NONE
 from dpdm.states.options import DEFAULT_COVERAGE, ESTIMATED, AssimilationOptions, EnsembleOptions
@@ -38,7 +39,7 @@ class InputSection:
     Attributes:
         files: Globs of NetCDF or GRIB files or Zarr stores; none to reconstruct from
             observations alone, around the climatology.
-        rename: Canonical names by the names in the files, as in ``{ tas = "t2m" }``.
+        var: Names of variables in the files, as ``--var`` has them: ``{ t2m = "TEMP" }``.
         units: Units by canonical name, if missing or wrong in the files.
         period: First and last month (year, or day) of the reconstruction; all if empty. Without
             files the last may be "latest", the last one observed.
@@ -46,7 +47,7 @@ class InputSection:
     """
 
     files: tuple[str, ...] = ()
-    rename: dict[str, str] = field(default_factory=dict)
+    var: dict[str, str] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     period: tuple[str, ...] = ()
     missing: tuple[float, ...] = ()
@@ -117,7 +118,7 @@ class ObservationSection:
         reject: Innovation, in standard deviations, beyond which an observation is rejected.
         withhold: Fraction of the stations that is withheld for verification.
         guidance: "law", "mmps", "sda" or "dps"; empty for the prior's default.
-        rename: Canonical names by the names in the files.
+        var: Names of variables in the files, as ``--obs-var`` has them.
         units: Units by canonical name, if missing or wrong in the files.
         coverage: Fraction of a month, season or year that a station's values must cover.
         missing: Codes of missing values that the files do not define.
@@ -135,7 +136,7 @@ class ObservationSection:
     reject: float = 5.0
     withhold: float = 0.0
     guidance: str = ""
-    rename: dict[str, str] = field(default_factory=dict)
+    var: dict[str, str] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     coverage: float = DEFAULT_COVERAGE
     missing: tuple[float, ...] = ()
@@ -152,10 +153,12 @@ class OutputSection:
         layout: "netcdf-yearly", a file a year, or "zarr", one store.
         keep: "stats", "members" or "all".
         quantiles: Percentiles among the statistics.
-        grid: A file on the target grid; empty to refine the coarse cells, or for cells of the
-            prior's spacing in ``bbox``.
+        grid: A file on the target grid, a grid's name (``r1440x720``) or CDO's description of it;
+            empty to refine the coarse cells, or for cells of the prior's spacing in ``bbox``.
         bbox: West, east, south and north of the output; empty for all.
         statics: The user's own surface altitude and land fraction.
+        units: Units of the output by canonical name, if other than those of the input, as in
+            ``{ t2m = "degC", tp = "mm/month" }``.
     """
 
     layout: str = "netcdf-yearly"
@@ -164,6 +167,7 @@ class OutputSection:
     grid: str = ""
     bbox: tuple[float, ...] = ()
     statics: str = ""
+    units: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -301,13 +305,6 @@ def check_key_conflicts(plan: Plan, path: Path) -> None:
                 f"{path}, observations, {key} is given without {needed}.",
                 f"Give {needed} too, or leave {key} out.",
             )
-    for key, section in (("input", plan.input), ("observations", plan.observations)):
-        names = list(section.rename.values())
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise DpdmError(
-                f"{path}, {key}, rename gives several variables the name {twice[0]}.",
-                "Rename one of them.",
-            )
 
 
 def check_source(plan: Plan, path: Path) -> None:
@@ -339,7 +336,7 @@ def refuse_driver_keys(plan: Plan, path: Path) -> None:
     unread = not names_climatology_file(plan)
     keys = {
         "adjust, method": plan.adjust.method != "none", "draw, consistent": plan.draw.consistent,
-        "input, rename": plan.input.rename and unread, "input, units": plan.input.units and unread,
+        "input, var": plan.input.var and unread, "input, units": plan.input.units and unread,
         "input, missing": plan.input.missing and unread and not plan.output.grid,
     }  # fmt: skip
     for key in [key for key, stated in keys.items() if stated]:
@@ -394,15 +391,15 @@ def plan_ensemble_options(plan: Plan, folder: Path, history: str) -> EnsembleOpt
     is_file, months = names_climatology_file(plan), prior.climatology_period
     reference = plan.adjust.reference if plan.adjust.method == "anomalies" else ()
     box = (out.bbox[0], out.bbox[1], out.bbox[2], out.bbox[3]) if out.bbox else None
-    rename = {new: old for old, new in plan.input.rename.items()}
     return EnsembleOptions(
         draw.members, draw.seed, draw.steps, draw.sampler, out.keep, draw.consistent,
-        plan.run.device, rename, plan.input.units, out.quantiles, box, history,
+        plan.run.device, plan.input.var, plan.input.units, out.quantiles, box, history,
         period=prior.period,
         missing=missing_codes(plan.input.missing),
         climatology=str(folder / prior.climatology) if is_file else prior.climatology,
         climatology_period=(months[0], months[1]) if months else None,
         reference_period=(reference[0], reference[1]) if reference else None,
+        out_units=tuple(OutputUnit(*item) for item in out.units.items()),
     )  # fmt: skip
 
 
@@ -413,7 +410,7 @@ def plan_assimilation_options(section: ObservationSection, folder: Path) -> Assi
     return AssimilationOptions(
         section.error, coarse_error, section.coarse_length, section.reject,
         section.withhold, section.guidance, obs_units=section.units, coverage=section.coverage,
-        obs_var={new: old for old, new in section.rename.items()},
+        obs_var=section.var,
         obs_missing=missing_codes(section.missing),
         withhold_blocks=parse_kilometres(blocks) if blocks else 0.0,
         qc=section.qc, stations=find_plan_file(section.stations, folder),

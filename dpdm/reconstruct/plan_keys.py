@@ -20,13 +20,15 @@ OPTION_PATTERNS = (
     ),
     (r"give its files: --reference FILE\.nc", "add its files to files in [input]"),
     ("leave out --reference-period", 'set method = "none" in [adjust]'),
+    (r"--method (\w+)", r'method = "\1" in [adjust]'),
     ("--reference-period", "reference in [adjust]"),
-    (r"--obs-var (\w+)=(\w+)", r'rename = { \2 = "\1" } in [observations]'),
+    (r"--out-units (\w+)=([^\s,]+)", r'units = { \1 = "\2" } in [output]'),
+    (r"--obs-var (\w+)=(\w+)", r'var = { \1 = "\2" } in [observations]'),
     (r"--obs-units (\w+)='?([^'.]+)'?", r'units = { \1 = "\2" } in [observations]'),
     (r"--error (\w+)=(\w+)", r"error = { \1 = \2 } in [observations]"),
     (r"--obs-missing ([-+.\w]*\w)", r"missing = [\1] in [observations]"),
     (r"--missing ([-+.\w]*\w)", r"missing = [\1] in [input]"),
-    (r"--var (\w+)=(\w+)", r'rename = { \2 = "\1" } in [input]'),
+    (r"--var (\w+)=(\w+)", r'var = { \1 = "\2" } in [input]'),
     (r"--units (\w+)=(?:'([^']+)'|([\w/]+))", r'units = { \1 = "\2\3" } in [input]'),
 )
 PLAN_KEYS = {
@@ -43,7 +45,7 @@ def name_plan_keys(text: str) -> str:
 
     Example:
         >>> name_plan_keys("Name it: --var t2m=tas.")
-        'Name it: rename = { tas = "t2m" } in [input].'
+        'Name it: var = { t2m = "tas" } in [input].'
         >>> name_plan_keys("Leave out --grid or --bbox; see dpdm train --factor.")
         'Leave out grid in [output] or bbox in [output]; see dpdm train --factor.'
     """

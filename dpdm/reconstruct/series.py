@@ -24,7 +24,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError
-from dpdm.fields.join import align_variables, join_files
+from dpdm.fields.join import align_variables, concatenate_in_time, order_files, share_grid
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import open_each
 from dpdm.fields.time import (
@@ -234,11 +234,11 @@ def join_variable(
         for part, path in zip(parts, paths, strict=True)
         if name in part
     ]
+    first, path = files[0]
+    files = [(share_grid(ds, first, other, path), other) for ds, other in files]
     ordered, repeated = order_files(*zip(*files, strict=True))
     fields = [ds[name] for ds, _ in ordered]
-    one = len(ordered) == 1
-    sources = [ds for ds, _ in ordered], [path for _, path in ordered]
-    series = ordered[0][0] if one else join_files(*sources)
+    series = concatenate_in_time(ordered)
     return series.assign({name: series[name].copy(data=concat_lazily(fields))}), repeated
 
 
@@ -254,40 +254,6 @@ def merge_shared_times(tracks: Sequence[xr.Dataset]) -> xr.Dataset:
         )
     cut = [ds if len(ds["time"]) == len(shared) else ds.sel(time=shared) for ds in tracks]
     return xr.merge(cut, join="exact", compat="no_conflicts", combine_attrs="drop_conflicts")
-
-
-def order_files(
-    parts: Sequence[xr.Dataset], paths: Sequence[Path]
-) -> tuple[list[tuple[xr.Dataset, Path]], set[str]]:
-    """Return the files in order of time, each step in one of them, and the repeated steps."""
-    named = [time_labels(part) for part in parts]
-    order = sorted(range(len(parts)), key=lambda i: (named[i][0], str(paths[i])))
-    holder: dict[Any, int] = {}  # the file of each time
-    unique: list[tuple[xr.Dataset, Path]] = []
-    repeated: set[str] = set()
-    for i in order:
-        names, times = named[i], parts[i]["time"].values.tolist()
-        again = [n for n, t in enumerate(times) if t in holder]
-        for n in again:
-            held = holder[times[n]]
-            _check_same(names[n], (parts[held], paths[held]), (parts[i], paths[i]))
-        repeated |= {names[n] for n in again}
-        new = [n for n, t in enumerate(times) if t not in holder]
-        holder |= {times[n]: i for n in new}
-        if new:
-            unique.append((parts[i].isel(time=new) if again else parts[i], paths[i]))
-    return unique, repeated
-
-
-def _check_same(at: str, one: tuple[xr.Dataset, Path], other: tuple[xr.Dataset, Path]) -> None:
-    """Refuse a step with different values in two files."""
-    a, b = (ds.isel(time=time_labels(ds).index(at)) for ds, _ in (one, other))
-    for name in a.data_vars:
-        if not np.array_equal(a[name].values, b[name].values, equal_nan=True):
-            raise DpdmError(
-                f"{one[1]} and {other[1]} both hold {name} of {at}, and differ.",
-                "Leave one of them out of the plan.",
-            )
 
 
 def select_plan_period(

@@ -33,16 +33,12 @@ from dpdm.assimilate.background_error import (
 from dpdm.assimilate.check import pass_notes
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.driver_climate import select_stencil
+from dpdm.fields.file_names import file_name
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
 from dpdm.observations.status import IN_USE, has_status
 from dpdm.observations.table import read_observations
 from dpdm.prior import check_field_prior, find_prior, load_prior
 from dpdm.prior.model_card import warn_if_unskilled
-from dpdm.reconstruct.bias_adjustment import (
-    BiasAdjustment,
-    fit_anomalies,
-    fit_bias_adjustment,
-)
 from dpdm.reconstruct.ledger import Ledger
 from dpdm.reconstruct.outputs import OUTPUT_LAYOUTS, OutputLayout, OutputSource
 from dpdm.reconstruct.plan import (
@@ -57,6 +53,12 @@ from dpdm.reconstruct.series import CoarseSeries
 from dpdm.reconstruct.sources import PlanFiles, open_source
 from dpdm.reconstruct.units import UnitInput, UnitResult
 from dpdm.reconstruct.work_units import WorkUnit, list_work_units, step_units
+from dpdm.states.bias_adjustment import (
+    BiasAdjustment,
+    fit_anomalies,
+    fit_bias_adjustment,
+)
+from dpdm.states.driver_adjustment import space_climatology
 from dpdm.states.ensemble import ensemble_provenance
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationOptions
@@ -256,6 +258,9 @@ class ReconstructionSetup:
             "dpdm": __version__, "prior_sha256": sha256(self.prior), "grid": axes,
             "statics": statics, "variables": units,
         }  # fmt: skip
+        names = {str(n): file_name(a) for n, a in self.space.coarse.items()}
+        if any(new != old for old, new in names.items()):
+            digests["names"] = names
         if self.space.climatology is not None:
             digests["climatology"] = self.space.climatology.provenance
         if self.space.background:
@@ -263,7 +268,10 @@ class ReconstructionSetup:
         if self.background_error is not None and self.background_error.estimated:
             digests["background_error"] = laws_as_json(self.background_error.laws)
         output = {key: asdict(plan.output)[key] for key in ("layout", "keep", "quantiles")}
+        output |= {"units": plan.output.units} if plan.output.units else {}
         observed, usual = asdict(plan.observations), asdict(ObservationSection())
+        names = observed.pop("var")
+        observed["rename"] = {old: new for new, old in names.items()}  # as in earlier ledgers
         for key in ("files", "verify", "stations"):
             del observed[key]
         for key in ("coverage", "missing", "withhold_blocks", "qc"):
@@ -311,7 +319,13 @@ def fit_adjustment(complete: xr.Dataset, space: FieldSpace, plan: Plan) -> BiasA
     """Return the adjustment of the complete series that a plan asks for."""
     method, reference = plan.adjust.method, plan.adjust.reference
     if method == "anomalies":
-        return fit_anomalies(select_stencil(complete, space.grid), space, reference)
+        return fit_anomalies(
+            select_stencil(complete, space.grid),
+            space.prior,
+            space.grid,
+            space_climatology(space),
+            reference,
+        )
     return fit_bias_adjustment(complete, space.prior, method, reference)
 
 
@@ -329,12 +343,14 @@ def read_plan_observations(
 
 
 FIXED_KEYS = (
-    "grid", "variables", "draw.members", "output.layout", "output.keep", "output.quantiles",
+    "grid", "variables", "names", "draw.members", "output.layout", "output.keep",
+    "output.quantiles",
 )  # fmt: skip
 KEY_LABELS = {
     "dpdm": "the version of dpdm", "prior_sha256": "the prior", "grid": "the grid",
     "statics": "the relief or land mask", "variables": "the variables or their units",
-    "climatology": "the climatology", "background": "the background",
+    "names": "the names of the variables", "climatology": "the climatology",
+    "background": "the background",
     "background_error": "the law of the background's error",
 }  # fmt: skip
 

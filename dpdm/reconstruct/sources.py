@@ -11,6 +11,8 @@ import xarray as xr
 
 from dpdm.errors import DpdmError
 from dpdm.fields.driver_climate import select_stencil
+from dpdm.fields.named_grids import Target, is_grid_name, read_grid
+from dpdm.fields.output_units import assign_output_units
 from dpdm.fields.step_axis import number_periods, period_axis
 from dpdm.fields.time import time_labels
 from dpdm.observations.collocation import date_components
@@ -56,9 +58,13 @@ class PlanFiles:
         return self.path.resolve().parent
 
     @property
-    def grid(self) -> Path | None:
-        """Return the file on the target grid, if there is one."""
-        return find_plan_file(self.plan.output.grid, self.folder)
+    def grid(self) -> Target | None:
+        """Return the file on the target grid or the grid itself, if there is one."""
+        name = self.plan.output.grid
+        if is_grid_name(name):
+            return read_grid(name)
+        path = find_plan_file(name, self.folder)
+        return None if path is None else read_grid(str(path))
 
     @property
     def statics(self) -> Path | None:
@@ -97,6 +103,7 @@ def open_driver(
         paths, prior, options.rename, plan.input.units, plan.input.period, options.missing,
         physics=not plan.observations.coarse_error,
     )  # fmt: skip
+    series = replace(series, fields=assign_output_units(series.fields, options.out_units))
     space = make_field_space(series.fields, prior, options, files.grid, files.statics, paths[0])
     if plan.adjust.method == "anomalies":
         space = replace(space, coarse=select_stencil(space.coarse, space.grid))

@@ -31,6 +31,7 @@ from dpdm.fields.read import FileOptions, open_fields
 from dpdm.fields.statics import make_statics, read_bundled_statics, regrid_statics
 from dpdm.fields.value_checks import common_missing_codes
 from dpdm.fields.write import write_text
+from dpdm.file_group import Source
 from dpdm.paths import check_output, iterate_paths
 from dpdm.report import figures, tables
 from dpdm.report.accumulate import (
@@ -73,9 +74,9 @@ QUANTILE_SHARES = (0.001, 0.005, 0.01, *np.linspace(0.02, 0.98, 49), 0.99, 0.995
 
 def report(
     path: Path,
-    forecast: Path,
-    truth: Path,
-    coarse: Path | None = None,
+    forecast: Source,
+    truth: Source,
+    coarse: Source | None = None,
     climatology: str = "",
     also: Mapping[str, Path] = {},
     statics: Path | None = None,

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from dpdm.errors import DpdmError
+from dpdm.fields.grid import Grid
+from dpdm.file_group import FileGroup, Source
 from dpdm.prior import Prior
 from dpdm.states.field_domain import open_field_file
 from dpdm.states.globe import observed_globe_states, open_globe_file
@@ -32,7 +35,7 @@ class StateKind:
         open_observed: Open the states to estimate from observations.
     """
 
-    open_file: Callable[[Path, Prior, EnsembleOptions, FieldConditioning], StateSpace]
+    open_file: Callable[[Any, Prior, EnsembleOptions, FieldConditioning], StateSpace]
     open_observed: ObservedSpace
 
 
@@ -43,6 +46,11 @@ def trajectories_of_request(open_space: Callable[..., StateSpace]) -> ObservedSp
         refuse_field_request(request)
         files = request.files
         source = ", ".join(path.name for path in files.observations)
+        if isinstance(files.grid, Grid):
+            raise DpdmError(
+                "--grid gives cells, and this prior has its own.",
+                "Give --grid FILE with the times to estimate, or leave it out.",
+            )
         return open_space(prior, table, files.grid, source, request.ensemble, request.sounder)
 
     return open_observed
@@ -58,13 +66,18 @@ STATE_KINDS = {
 
 
 def open_states(
-    path: Path,
+    source: Source,
     prior: Prior,
     options: EnsembleOptions,
     conditioning: FieldConditioning = FieldConditioning(),
 ) -> StateSpace:
-    """Return the states of a file as the prior represents them."""
-    return STATE_KINDS[prior.contract.kind].open_file(path, prior, options, conditioning)
+    """Return the states of files as the prior represents them."""
+    kind = prior.contract.kind
+    if kind != "fields" and isinstance(source, FileGroup):
+        raise DpdmError(
+            f"The prior is of {kind}, and {source} are several files.", "Give one file."
+        )
+    return STATE_KINDS[kind].open_file(source, prior, options, conditioning)
 
 
 def open_observed_states(prior: Prior, table: pd.DataFrame, request: Request) -> StateSpace:

@@ -19,6 +19,7 @@ from scipy.ndimage import distance_transform_edt
 from dpdm.errors import prefix_file_name
 from dpdm.fields.grid import Grid
 from dpdm.fields.level_names import level_attrs
+from dpdm.fields.named_grids import Target, target_path
 from dpdm.fields.reference_climatology import ReferenceClimatology
 from dpdm.fields.time import step_intervals, time_bounds
 from dpdm.prior import Prior
@@ -79,7 +80,7 @@ def climatological_space(
     grids: TargetGrids,
     options: EnsembleOptions,
     own_statics: Path | None,
-    target: Path | None = None,
+    target: Target | None = None,
 ) -> FieldSpace | None:
     """Return the space of fields whose coarse fields are the climatology; None without one.
 
@@ -92,7 +93,7 @@ def climatological_space(
         target: The file of the target grid, for messages.
     """
     grid = grids[0]
-    with prefix_file_name(target or ""):
+    with prefix_file_name(target_path(target)):
         check_spacing(grid, prior)
         source, factor = background_grid(grid, prior)
     fine, coarse = average_climatology(prior, grid, source, options, (2 * factor, 2 * factor))
@@ -101,7 +102,7 @@ def climatological_space(
     known = known_cells(np.stack([fine.fields[n].values for n in fine.fields]))
     coarse = replace(coarse, fields=fill_gaps(coarse.fields))
     series = climate_fields(coarse, axis, prior, source)
-    note = period_mismatch_note(series, prior, target or "", options.period)
+    note = period_mismatch_note(series, prior, target_path(target), options.period)
     space = assemble_space(series, prior, options, grids, own_statics, (fine, coarse), note)
     return mask_cells(replace(space, background=BACKGROUND), ~known)
 

@@ -20,7 +20,7 @@ from dpdm.fields.driver_climate import (
     climate_of_cells,
     select_stencil,
 )
-from dpdm.fields.grid import Array, grid_of
+from dpdm.fields.grid import Array, Grid, grid_of
 from dpdm.fields.reference_climatology import ReferenceClimatology
 from dpdm.fields.reference_period import (
     Indices,
@@ -43,6 +43,8 @@ REMOVED_CHANGE = (
     "the bias."
 )
 TAKEN_CHANGE = ": the difference is taken for climate change."
+ADJUSTED_ATTR = "dpdm_adjustment_method"  # of a file written by dpdm adjust
+REFERENCE_HINT = "Choose a period within it, or give its files: --reference FILE.nc."
 BIAS_HINT = "Give --reference-period if it is a bias of the model."
 
 
@@ -54,7 +56,9 @@ def adjust_driver(space: FieldSpace, series: str, reference: xr.Dataset | None) 
         series: Name of the coarse file.
         reference: Fields of the reference period, if they are in other files.
     """
-    known = require_climatology(space, series)
+    refuse_adjusted(space.coarse, series)
+    names = [n for n in space.names if n in space.coarse]
+    known = require_climatology(space_climatology(space), names, space.grid, series)
     space = replace(space, coarse=select_stencil(space.coarse, space.grid))
     own, source = space.coarse, series
     if reference is not None:
@@ -139,7 +143,7 @@ def warn_of_shift(space: FieldSpace, series: str, hint: str = BIAS_HINT) -> None
     """
     known, coarse = space.coarse_climatology, select_stencil(space.coarse, space.grid)
     time = coarse.get("time")
-    if known is None or time is None or not is_dated(time):
+    if known is None or time is None or not is_dated(time) or is_adjusted(coarse):
         return
     if step_length(time, time_bounds(coarse)) > PERIOD_DAYS["month"][1]:
         return
@@ -189,10 +193,9 @@ def driver_months(fields: xr.Dataset, series: str) -> Indices:
 
 def find_driver_period(fields: xr.Dataset, ends: Sequence[str], series: str) -> ReferencePeriod:
     """Return the reference period of a series, with every calendar month in it."""
-    hint = "Choose a period within it, or give its files: --reference FILE.nc."
     found = select_reference_period(
         driver_months(fields, series), parse_month_span(ends), series,
-        "--reference-period is", hint,
+        "--reference-period is", REFERENCE_HINT,
     )  # fmt: skip
     years = found.years_of_months()
     if not min(years):
@@ -210,17 +213,20 @@ def find_driver_period(fields: xr.Dataset, ends: Sequence[str], series: str) -> 
     return found
 
 
-def require_climatology(space: FieldSpace, series: str) -> ReferenceClimatology:
-    """Return the climatology on the coarse cells of a space between which it is interpolated.
+def space_climatology(space: FieldSpace) -> ReferenceClimatology | None:
+    """Return the climatology on the coarse cells of a space, None if there is none.
 
     A prior that is not conditional on one can be given coarse fields of its climate as well.
     """
-    names = [n for n in space.names if n in space.coarse]
-    known = space.coarse_climatology
-    if known is None and not space.prior.takes_reference:
-        known = open_coarse_climatology(
-            space.prior, space.grid, grid_of(space.coarse), space.options
-        )
+    if space.coarse_climatology is not None or space.prior.takes_reference:
+        return space.coarse_climatology
+    return open_coarse_climatology(space.prior, space.grid, grid_of(space.coarse), space.options)
+
+
+def require_climatology(
+    known: ReferenceClimatology | None, names: Sequence[str], grid: Grid, series: str
+) -> ReferenceClimatology:
+    """Return a climatology of some variables on the coarse cells around a fine grid."""
     lacking = [n for n in names if known is None or n not in known.fields]
     if known is None or len(lacking) == len(names):
         raise DpdmError(
@@ -235,7 +241,21 @@ def require_climatology(space: FieldSpace, series: str) -> ReferenceClimatology:
             DpdmWarning,
             stacklevel=2,
         )
-    return replace(known, fields=select_stencil(known.fields, space.grid))
+    return replace(known, fields=select_stencil(known.fields, grid))
+
+
+def is_adjusted(fields: xr.Dataset) -> bool:
+    """Tell whether fields were written by ``dpdm adjust``, or derived from such."""
+    return ADJUSTED_ATTR in fields.attrs
+
+
+def refuse_adjusted(fields: xr.Dataset, series: str) -> None:
+    """Refuse to adjust fields a second time."""
+    if is_adjusted(fields):
+        raise DpdmError(
+            f"{series} is adjusted already: {fields.attrs.get('dpdm_adjustment', '')}",
+            "Give the original file, or leave out --reference-period.",
+        )
 
 
 def climate_on_cells(known: ReferenceClimatology, coarse: xr.Dataset, prior: Prior) -> Climate:

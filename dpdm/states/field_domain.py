@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from dpdm.diffusion.tile import COARSEST_CELL
 from dpdm.errors import DpdmError, prefix_file_name
 from dpdm.fields.grid import Grid, grid_of, refine_grid
 from dpdm.fields.level_names import level_attrs
+from dpdm.fields.named_grids import Target, fit_grid, target_path
+from dpdm.fields.output_units import assign_output_units
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import open_fields
 from dpdm.fields.reference_climatology import ReferenceClimatology
@@ -22,8 +25,9 @@ from dpdm.fields.regrid import (
     interpolate_bilinear,
 )
 from dpdm.fields.statics import make_statics
-from dpdm.fields.subset import cells_in_polygons, select_box, select_padded_box
+from dpdm.fields.subset import cells_in_polygons, describe_extent, select_box, select_padded_box
 from dpdm.fields.value_checks import common_missing_codes
+from dpdm.file_group import FileGroup, Source, paths_of
 from dpdm.prior import Prior, check_field_prior
 from dpdm.states.driver_adjustment import adjust_driver, warn_of_shift
 from dpdm.states.fields import FieldFile, FieldSpace
@@ -48,16 +52,17 @@ from dpdm.states.requirements import (
 )
 from dpdm.states.sampling import choose_sampler_config
 
+LOG = logging.getLogger(__name__)
 TargetGrids = tuple[Grid, Grid | None]  # the fine grid, and the part of it that is written
 References = tuple[ReferenceClimatology | None, ReferenceClimatology | None]
 BOX_MARGIN_CELLS = 16  # members at the edge of a box are then within 0.1 of the spread
 
 
 def fit_field_space(
-    path: Path | None,
+    path: Source | None,
     prior: Prior,
     options: EnsembleOptions,
-    target: Path | None,
+    target: Target | None,
     own_statics: Path | None,
     physics: bool = True,
 ) -> FieldSpace:
@@ -82,21 +87,21 @@ def fit_field_space(
 
 
 def open_prior_variables(
-    path: Path, prior: Prior, options: EnsembleOptions, more: Sequence[Path] = ()
+    path: Source, prior: Prior, options: EnsembleOptions, more: Sequence[Path] = ()
 ) -> xr.Dataset:
     """Return the variables of the prior in a file, or in several that follow each other."""
     names = [name for c in prior.normaliser.channels for name in (c.name, c.family) if name]
     fields = open_fields(
-        [path, *more], None, options.rename, options.units, names, options.missing
+        [*paths_of(path), *more], None, options.rename, options.units, names, options.missing
     )
     return select_prior_variables(fields, prior, path, options.rename)
 
 
-def open_coarse_fields(path: Path, prior: Prior, options: EnsembleOptions) -> xr.Dataset:
+def open_coarse_fields(path: Source, prior: Prior, options: EnsembleOptions) -> xr.Dataset:
     """Return the variables in a file that the prior draws, by its network or by physics."""
     names = [name for c in prior.normaliser.channels for name in (c.name, c.family) if name]
     fields = open_fields(
-        path, None, options.rename, options.units, [*names, *physical_sources(prior)],
+        paths_of(path), None, options.rename, options.units, [*names, *physical_sources(prior)],
         options.missing,
     )  # fmt: skip
     fields = take_physical(fields, prior)
@@ -107,22 +112,24 @@ def make_field_space(
     coarse: xr.Dataset,
     prior: Prior,
     options: EnsembleOptions,
-    target: Path | None,
+    target: Target | None,
     own_statics: Path | None,
-    path: Path | None = None,
+    path: Source | None = None,
 ) -> FieldSpace:
     """Return the space of coarse fields from a path, or of blank fields."""
     prior, source = add_physics(coarse, prior), grid_of(coarse)
-    note = period_mismatch_note(coarse, prior, path or target or "", options.period)
+    place = target_path(target) or path or ""
+    note = period_mismatch_note(coarse, prior, path or place, options.period)
     grids = build_target_grid(source, prior, target, options)
     blind = path is None
-    with prefix_file_name(target or path or ""):
+    with prefix_file_name(place):
         if not blind:
             check_finer(source, grids[0])
         if draws_network(coarse, prior):
             check_spacing(grids[0], prior)
         if not blind:
             check_target(source, grids[0], prior, options.consistent)
+    LOG.info("Output grid: %s", describe_extent(grids[1] or grids[0]))
     references = open_reference(prior, grids[0], None if blind else source, options)
     space = assemble_space(coarse, prior, options, grids, own_statics, references, note)
     return replace(space, blind=blind)
@@ -164,23 +171,27 @@ def assemble_space(
         sampler = replace(sampler, inflation=prior.contract.sampling["reference_inflation"])
     prior.denoiser.to(sampler.device)
     prior, physics = fit_physics(prior, coarse, grid, user_statics)
+    coarse = assign_output_units(physics.describe(coarse), options.out_units)
     return FieldSpace(
-        physics.describe(coarse), prior, grid, statics, smooth, options, sampler, False, outside,
-        output_grid, note, None, *references, physics=physics,
+        coarse, prior, grid, statics, smooth, options, sampler, False, outside, output_grid, note,
+        None, *references, physics=physics,
     )  # fmt: skip
 
 
 def build_target_grid(
-    source: Grid, prior: Prior, target: Path | None, options: EnsembleOptions
+    source: Grid, prior: Prior, target: Target | None, options: EnsembleOptions
 ) -> TargetGrids:
-    """Return the fine grid, from a file or refined from the source, and the part to write."""
+    """Return the fine grid, of a target or refined from the source, and the part to write."""
     if target is None:
         return pad_target(refine_grid(source, prior.contract.spacing), options)
-    return pad_target(read_target_grid(target, options), options)
+    grid = read_target_grid(target, options)
+    return pad_target(grid if isinstance(target, Path) else fit_grid(grid, source), options)
 
 
-def read_target_grid(target: Path, options: EnsembleOptions) -> Grid:
-    """Return the grid of a file."""
+def read_target_grid(target: Target, options: EnsembleOptions) -> Grid:
+    """Return the grid of a target."""
+    if isinstance(target, Grid):
+        return target
     return grid_of(open_fields(target, needed=(), missing=common_missing_codes(options.missing)))
 
 
@@ -197,14 +208,20 @@ def pad_target(grid: Grid, options: EnsembleOptions) -> TargetGrids:
     return select_padded_box(grid, options.bbox, margin, align), select_box(grid, options.bbox)
 
 
-def blank_fields(target: Path | None, prior: Prior, missing: MissingCodes = {}) -> xr.Dataset:
-    """Return missing values on the grid and at the times of a target."""
+def blank_fields(
+    target: Target | FileGroup | None, prior: Prior, missing: MissingCodes = {}
+) -> xr.Dataset:
+    """Return missing values on the grid and at the times of a target, if it has any."""
     if target is None:
         raise DpdmError(
             "Neither coarse fields nor a target grid was given.",
             "Give --coarse COARSE.nc, --grid TARGET.nc without coarse fields, or another --prior.",
         )
-    target_fields = open_fields(target, needed=(), missing=common_missing_codes(missing))
+    if isinstance(target, Grid):
+        target_fields = xr.Dataset(coords=target.coords())
+    else:
+        codes = common_missing_codes(missing)
+        target_fields = open_fields(paths_of(target), needed=(), missing=codes)
     grid, has_time = grid_of(target_fields), "time" in target_fields.dims
     times = target_fields[[n for n in ("time", "time_bnds") if n in target_fields.variables]]
     dims = ["time", "lat", "lon"] if has_time else ["lat", "lon"]
@@ -221,9 +238,9 @@ def blank_fields(target: Path | None, prior: Prior, missing: MissingCodes = {}) 
 
 
 def open_field_file(
-    path: Path, prior: Prior, options: EnsembleOptions, conditioning: FieldConditioning
+    path: Source, prior: Prior, options: EnsembleOptions, conditioning: FieldConditioning
 ) -> FieldSpace:
-    """Return the fields of a file as states, given their block means or unconditional."""
+    """Return the fields of files as states, given their block means or unconditional."""
     fields = open_prior_variables(path, prior, options)
     check_complete_state(fields, prior, path)
     if conditioning.blind:
@@ -239,7 +256,8 @@ def open_field_file(
         factor = conditioning.factor or largest_factor(fields, prior)
         coarse = coarsen_fields(fields, factor)
     source = path if factor else None
-    space = make_field_space(coarse, prior, options, path, conditioning.statics, source)
+    target = path if isinstance(path, Path) else grid_of(fields)
+    space = make_field_space(coarse, prior, options, target, conditioning.statics, source)
     sampler = replace(space.sampler, inflation=1.0)  # the noise level determines the spread
     return replace(space, sampler=sampler, file=FieldFile(path, fields, factor))
 

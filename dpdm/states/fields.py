@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from dpdm.diffusion.place_noise import PlaceNoise
 from dpdm.errors import DpdmError
 from dpdm.fields.climatology_grid import interpolate_known
 from dpdm.fields.driver_climate import DriverClimate
+from dpdm.fields.file_names import restore_names
 from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.reference_climatology import ReferenceClimatology
 from dpdm.fields.regrid import interpolate_bilinear
@@ -28,6 +28,7 @@ from dpdm.fields.subset import locate_subgrid
 from dpdm.fields.time import period_of_length, time_label, year_fractions
 from dpdm.fields.units import from_canonical
 from dpdm.fields.value_checks import load_checked_fields
+from dpdm.file_group import Source
 from dpdm.nets.layers import concatenate_features, record_outputs
 from dpdm.observations.observation_operator import (
     log_amount_values,
@@ -67,7 +68,7 @@ MEMBER_BYTES = 64  # of a value of the member that is drawn
 class FieldFile:
     """Fields of a file, and the factor of the block means that condition the prior, 0 for none."""
 
-    path: Path
+    path: Source
     fields: xr.Dataset
     factor: int
 
@@ -366,7 +367,7 @@ class FieldSpace:
     def values(self, step: Step) -> Array:
         """Return physical fields (C, H, W) of the file."""
         assert self.file is not None
-        path, fields = self.file.path, self.file.fields
+        path, fields = str(self.file.path), self.file.fields
         one = load_checked_fields(
             fields.isel(time=step) if "time" in fields.dims else fields, path
         )
@@ -416,7 +417,7 @@ class FieldSpace:
     def label_values(
         self, values: Numbers, member: int | None = None, statistic: str = "", step: Step = None
     ) -> xr.Dataset:
-        """Return physical fields (C, H, W) with axes and metadata, in the units of the input."""
+        """Return physical fields (C, H, W) with axes and metadata, in the units of the output."""
         coords: dict[str, Any] = dict(self.shown.coords())
         dims, number = ["lat", "lon"], step or 0
         if "time" in self.coarse.dims:
@@ -432,7 +433,7 @@ class FieldSpace:
                 out[f"{name}_{statistic}" if statistic else name] = add_statistic_attrs(
                     converted, statistic
                 )
-        return xr.Dataset(out)
+        return restore_names(xr.Dataset(out))
 
     def template(self) -> xr.Dataset:
         """Return the layout of the file."""

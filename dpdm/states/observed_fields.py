@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import xarray as xr
@@ -56,7 +57,7 @@ def space_of_stations(prior: Prior, table: pd.DataFrame, request: Request) -> Fi
         raise missing_target_error(table)
     grids = open_target_grids(prior, target, options)
     check_any_inside(table, grids[1] or grids[0])
-    axis = target_axis(request) if target else None
+    axis = target_axis(request) if isinstance(target, Path) else None
     if axis is None:
         axis = observed_axis(table, prior.contract, grids[0])
     return climatological_space(prior, axis, grids, options, request.files.statics, target)
@@ -65,7 +66,7 @@ def space_of_stations(prior: Prior, table: pd.DataFrame, request: Request) -> Fi
 def target_axis(request: Request) -> xr.Dataset | None:
     """Return time and bounds of the target, None if it has no time axis."""
     codes = common_missing_codes(request.ensemble.missing)
-    assert request.files.grid is not None
+    assert isinstance(request.files.grid, Path)
     fields = open_fields(request.files.grid, needed=(), missing=codes)
     if "time" not in fields.dims:
         return None

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 from dpdm import choices
 from dpdm.diffusion.guidance import GUIDES, Guide, StepCount, mmps
 from dpdm.errors import DpdmError
+from dpdm.fields.named_grids import Target
+from dpdm.fields.output_units import OutputUnits
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.statistics import QUANTILES
 from dpdm.fields.subset import Box
+from dpdm.file_group import Source, paths_of
 
 if TYPE_CHECKING:
     from dpdm.observations.sounder import SounderChannels
@@ -91,6 +94,7 @@ class EnsembleOptions:
         reference_period: First and last month over which the coarse fields' own climate is
             taken; None to take differences from the climatology for anomalies.
         reference: Files of that period; none if it lies within the coarse fields.
+        out_units: Units of the output, where they differ from those of the input.
     """
 
     members: int = 33
@@ -112,6 +116,7 @@ class EnsembleOptions:
     climatology_period: tuple[str, str] | None = None
     reference_period: tuple[str, str] | None = None
     reference: tuple[Path, ...] = ()
+    out_units: OutputUnits = ()
 
     @property
     def climatology_file(self) -> Path | None:
@@ -207,7 +212,7 @@ class AssimilationFiles:
     Attributes:
         observations: Observation files.
         coarse: The coarse fields, or None.
-        grid: A file on the target grid, or None.
+        grid: A file on the target grid, the grid itself, or None.
         statics: The user's own statics, or None.
         analysis: The ensemble to write.
         report: The table of observations to write, or None.
@@ -215,8 +220,8 @@ class AssimilationFiles:
     """
 
     observations: Sequence[Path]
-    coarse: Path | None
-    grid: Path | None
+    coarse: Source | None
+    grid: Target | None
     statics: Path | None
     analysis: Path
     report: Path | None = None
@@ -225,8 +230,9 @@ class AssimilationFiles:
     @property
     def inputs(self) -> list[Path]:
         """Return all files that are read."""
-        others = (self.coarse, self.grid, self.statics)
-        return [*self.observations, *self.verification, *(path for path in others if path)]
+        coarse = [] if self.coarse is None else paths_of(self.coarse)
+        others = [path for path in (self.grid, self.statics) if isinstance(path, Path)]
+        return [*self.observations, *self.verification, *coarse, *others]
 
 
 @dataclass(frozen=True)

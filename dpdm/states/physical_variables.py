@@ -13,6 +13,7 @@ import xarray as xr
 from torch import Tensor
 
 from dpdm.errors import DpdmWarning
+from dpdm.fields.file_names import NAME_ATTR
 from dpdm.fields.grid import Grid
 from dpdm.fields.time import period_of, time_bounds
 from dpdm.fields.variables import PRESSURE, SURFACE_VARIABLES
@@ -46,6 +47,8 @@ def take_physical(fields: xr.Dataset, prior: Prior) -> xr.Dataset:
     known = SURFACE_VARIABLES[PRESSURE]
     names = {"standard_name": known.standard_name, "long_name": known.long_name}
     array = fields[source].assign_attrs(names | {SOURCE: source})
+    if source != PRESSURE:
+        array.attrs.pop(NAME_ATTR, None)  # of another quantity
     return fields.assign({PRESSURE: array})
 
 

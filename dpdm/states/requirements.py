@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from dpdm.errors import DpdmError, DpdmWarning, variables_not_found
+from dpdm.fields.file_names import drop_statistic
 from dpdm.fields.grid import Grid
 from dpdm.fields.read import select_member_hint
 from dpdm.fields.regrid import is_nested
@@ -19,6 +20,7 @@ from dpdm.fields.time import PERIOD_DAYS, period_of, step_length, time_bounds
 from dpdm.fields.time_axis import select_with_bounds
 from dpdm.fields.trajectories import check_times, trajectory_cadence
 from dpdm.fields.variables import is_anomaly
+from dpdm.file_group import Source
 from dpdm.prior import Prior
 from dpdm.states.options import EnsembleOptions, FieldConditioning, Request
 
@@ -30,7 +32,7 @@ SPACING_RATIOS = (0.74, 1.35)  # of a target over the prior
 def select_prior_variables(
     fields: xr.Dataset,
     prior: Prior,
-    path: Path,
+    path: Source,
     rename: Mapping[str, str],
     others: Sequence[str] = (),
 ) -> xr.Dataset:
@@ -67,6 +69,7 @@ def select_prior_variables(
             f"{select_member_hint(fields)} Give each its own --seed.",
         )
     out = select_with_bounds(fields, available)
+    out = out.assign({name: drop_statistic(out[name]) for name in available})
     return out.squeeze("realization", drop=True) if "realization" in fields.dims else out
 
 
@@ -74,7 +77,7 @@ LONGER_PERIODS = {"month": ("season", "year"), "season": ("year",)}  # for a sea
 
 
 def period_mismatch_note(
-    fields: xr.Dataset, prior: Prior, path: Path | str, accepted: str = ""
+    fields: xr.Dataset, prior: Prior, path: Source | str, accepted: str = ""
 ) -> str:
     """Return the difference between the periods of input and prior, empty if they agree.
 
@@ -161,7 +164,7 @@ def check_target(source: Grid, grid: Grid, prior: Prior, consistent: bool) -> No
         )
 
 
-def check_complete_state(fields: xr.Dataset, prior: Prior, path: Path) -> None:
+def check_complete_state(fields: xr.Dataset, prior: Prior, path: Source) -> None:
     """Refuse states without all variables of the prior, whose distribution is joint."""
     if missing := [n for n in prior.normaliser.names if n not in fields]:
         raise DpdmError(
@@ -171,7 +174,7 @@ def check_complete_state(fields: xr.Dataset, prior: Prior, path: Path) -> None:
         )
 
 
-def check_no_gaps(path: Path, fields: Mapping[str, Array]) -> None:
+def check_no_gaps(path: object, fields: Mapping[str, Array]) -> None:
     """Refuse fields with missing values."""
     for name, values in fields.items():
         if count := int(np.isnan(values).sum()):

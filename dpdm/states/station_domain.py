@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, floor
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from dpdm.errors import DpdmError, prefix_file_name
 from dpdm.fields.climatology import split_extent
 from dpdm.fields.climatology_grid import describe_extent
 from dpdm.fields.grid import Array, Grid, extend_grid, grid_of
+from dpdm.fields.named_grids import Target, target_path
 from dpdm.fields.read import open_fields
 from dpdm.fields.reference_climatology import bundled_climatology
 from dpdm.fields.subset import Box, select_box
@@ -30,11 +30,13 @@ USUAL_FACTOR = 4  # cells of the background over those of the target, along each
 MAX_BACKGROUND_CELLS = 3000  # the correlation matrix of the background's error is dense
 
 
-def open_target_grids(prior: Prior, target: Path | None, options: EnsembleOptions) -> TargetGrids:
-    """Return the fine grid, from a file or of the prior's spacing, and the part to write."""
+def open_target_grids(
+    prior: Prior, target: Target | None, options: EnsembleOptions
+) -> TargetGrids:
+    """Return the fine grid, of a target or of the prior's spacing, and the part to write."""
     if target is None:
         return pad_target(lattice_of_prior(prior, options), options)
-    with prefix_file_name(target):
+    with prefix_file_name(target_path(target)):
         return pad_target(read_target_grid(target, options), options)
 
 

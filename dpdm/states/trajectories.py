@@ -25,6 +25,7 @@ from dpdm.diffusion.guidance import Observation
 from dpdm.diffusion.noise import MemberNoise, Noise
 from dpdm.diffusion.tile import TimeWindows, tile_denoiser
 from dpdm.errors import DpdmWarning
+from dpdm.fields.file_names import restore_names
 from dpdm.fields.level_names import parse_level
 from dpdm.nets.layers import concatenate_features, record_outputs
 from dpdm.observations.observation_operator import (
@@ -367,7 +368,7 @@ class TrajectorySpace:
             array = xr.DataArray(states[(None,) * len(axes)], coords, list(coords), name, attrs)
             array = add_statistic_attrs(self.to_file_units(array, statistic), statistic)
             arrays[f"{name}_{statistic}" if statistic else name] = array
-        return xr.Dataset(arrays)
+        return restore_names(xr.Dataset(arrays))
 
     def to_file_units(self, array: xr.DataArray, statistic: str) -> xr.DataArray:
         """Return a variable in the units of the file."""

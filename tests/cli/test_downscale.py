@@ -129,7 +129,9 @@ def test_the_same_fields_in_another_guise(
     plain = drawn(taught, coarse, "--members", 1)
     changed = coarse.with_name("changed.nc")
     change(coarse_world()).to_netcdf(changed)
-    same(plain, drawn(taught, changed, "--members", 1))
+    out = drawn(taught, changed, "--members", 1)
+    names = {"t2m": "tas", "tp": "pr"} if change is renamed else {}
+    same(plain.rename(names), out, (*names.values(),) or ("t2m", "tp"))
 
 
 def test_longitudes_across_the_seam(coarse: Path, taught: Taught) -> None:

@@ -17,7 +17,7 @@ from dpdm.fields.regrid import coarsen_fields, interpolate_bilinear
 from dpdm.prior import load_prior
 from dpdm.prior.normaliser import Normaliser
 from dpdm.prior.variable_spec import VariableSpec
-from dpdm.reconstruct.bias_adjustment import fit_bias_adjustment
+from dpdm.states.bias_adjustment import fit_bias_adjustment
 from dpdm.training.field_statistics import residual_importance
 from dpdm.training.field_windows import TrainingSeries
 from tests.helpers.reconstruction import plan
@@ -78,18 +78,18 @@ def opened(name: str) -> xr.Dataset:
 def test_coarsen_and_lerp_treat_each_level_as_a_field(place: Path) -> None:
     done("lerp", "coarse.nc", "lerp.nc", "--factor", FACTOR)
     means, fine = opened("coarse.nc"), opened("lerp.nc")
-    assert means["t"].dims == ("time", "level", "lat", "lon")
+    assert means["ta"].dims == ("time", "level", "lat", "lon")
     assert means["level"].values.tolist() == [100000.0, 85000.0, 50000.0]
-    assert means["t"].encoding["chunksizes"] == (1, 3, *grid_of(means).shape)
+    assert means["ta"].encoding["chunksizes"] == (1, 3, *grid_of(means).shape)
     for pressure in PRESSURES:
         field = airy()[["ta"]].sel(plev=pressure, drop=True)
         seen = coarsen_fields(field, FACTOR)
         at = {"level": 100 * pressure}
-        np.testing.assert_array_equal(means["t"].sel(at), seen["ta"])
+        np.testing.assert_array_equal(means["ta"].sel(at), seen["ta"])
         np.testing.assert_array_equal(
-            fine["t"].sel(at), interpolate_bilinear(seen, grid_of(field))["ta"]
+            fine["ta"].sel(at), interpolate_bilinear(seen, grid_of(field))["ta"]
         )
-    missing = means["t"].isnull().any(("time", "lat")).values
+    missing = means["ta"].isnull().any(("time", "lat")).values
     assert missing[0].tolist() == [True] + 11 * [False]
     assert not missing[1:].any()
 
@@ -125,19 +125,19 @@ def drawn(name: str, *words: object, coarse: str = "coarse.nc") -> xr.Dataset:
 
 def test_members_and_statistics_lie_on_levels(place: Path) -> None:
     out = drawn("out.nc")
-    assert out["t"].dims == ("time", "realization", "level", "lat", "lon")
-    assert out["t_mean"].dims == ("time", "level", "lat", "lon")
+    assert out["ta"].dims == ("time", "realization", "level", "lat", "lon")
+    assert out["ta_mean"].dims == ("time", "level", "lat", "lon")
     assert out["t2m"].dims == ("time", "realization", "lat", "lon")
-    assert {"t_spread", "t_p10", "t2m_mean"} <= set(out)
-    known = out["t"].notnull().all(("time", "realization", "lat")).values
+    assert {"ta_spread", "ta_p10", "t2m_mean"} <= set(out)
+    known = out["ta"].notnull().all(("time", "realization", "lat")).values
     assert known[1:].all()
     assert not known[0, :4].any()
     assert known[0, 12:].all()
-    mean = out["t"].mean("realization", dtype=float)
-    np.testing.assert_allclose(out["t_mean"], mean, rtol=1e-6, equal_nan=True)
+    mean = out["ta"].mean("realization", dtype=float)
+    np.testing.assert_allclose(out["ta_mean"], mean, rtol=1e-6, equal_nan=True)
     done("coarsen", "turned.nc", "other.nc", "--factor", FACTOR)
     turned_round = drawn("again.nc", coarse="other.nc")
-    for name in ("t", "t2m", "t_spread"):
+    for name in ("ta", "t2m", "ta_spread"):
         np.testing.assert_array_equal(out[name], turned_round[name])
 
 
@@ -146,8 +146,8 @@ def test_zarr_holds_the_same(place: Path) -> None:
     done("downscale", "coarse.nc", "out.zarr", "--prior", "prior.safetensors", "--members", 2,
          "--steps", 3)  # fmt: skip
     with xr.open_zarr("out.zarr") as store:
-        assert store["t"].encoding["chunks"] == (1, 1, *out["t"].shape[2:])
-        np.testing.assert_array_equal(store["t"], out["t"])
+        assert store["ta"].encoding["chunks"] == (1, 1, *out["ta"].shape[2:])
+        np.testing.assert_array_equal(store["ta"], out["ta"])
 
 
 def test_a_part_of_the_levels_is_enough(place: Path) -> None:
@@ -170,7 +170,7 @@ def test_scores_say_each_level_and_their_mean(place: Path) -> None:
     own = {r["variable"]: r["rmse"] for r in said["rows"] if r["method"] == "mean of 2"}
     for pressure in PRESSURES:
         truth = airy()["ta"].sel(plev=pressure, drop=True)
-        mean = opened("out.nc")["t_mean"].sel(level=100 * pressure, drop=True)
+        mean = opened("out.nc")["ta_mean"].sel(level=100 * pressure, drop=True)
         square = ((mean - truth) ** 2).weighted(np.cos(np.radians(truth.lat))).mean()
         assert own[f"t{pressure:g}"] == pytest.approx(float(square) ** 0.5, rel=1e-3)
 
@@ -181,11 +181,11 @@ def test_families_have_names_and_units(place: Path) -> None:
     refused("coarsen c.nc out.nc --factor 4 --var t=x", "t has a median of", "--units t=degC")
     done("coarsen", "c.nc", "out.nc", "--factor", 4, "--var", "t=x", "--units", "t=degC")
     out = opened("out.nc")
-    assert out["t"].attrs["units"] == "degC"
-    np.testing.assert_allclose(out["t"], opened("coarse.nc")["t"] - 273.15, atol=1e-4)
+    assert out["x"].attrs["units"] == "degC"
+    np.testing.assert_allclose(out["x"], opened("coarse.nc")["ta"] - 273.15, atol=1e-4)
     words = "--prior", "prior.safetensors", "--members", 1, "--steps", 2
-    done("downscale", "out.nc", "fine.nc", *words, "--var", "t=t", "--units", "t=degC")
-    assert opened("fine.nc")["t"].attrs["units"] == "degC"
+    done("downscale", "out.nc", "fine.nc", *words, "--var", "t=x", "--units", "x=degC")
+    assert opened("fine.nc")["x"].attrs["units"] == "degC"
 
 
 @needs_cdo
@@ -202,12 +202,12 @@ def test_cdo_reads_levels(place: Path) -> None:
     assert "100000 to 50000 Pa" in said
     cdo("-s", "sellevel,85000", "out.nc", "one.nc")
     np.testing.assert_array_equal(
-        opened("one.nc")["t_mean"][:, 0], opened("out.nc")["t_mean"].sel(level=85000.0)
+        opened("one.nc")["ta_mean"][:, 0], opened("out.nc")["ta_mean"].sel(level=85000.0)
     )
     cdo("-s", "invertlev", "coarse.nc", "inverted.nc")
     done("lerp", "inverted.nc", "a.nc", "--factor", 2)
     done("lerp", "coarse.nc", "b.nc", "--factor", 2)
-    np.testing.assert_array_equal(opened("a.nc")["t"], opened("b.nc")["t"])
+    np.testing.assert_array_equal(opened("a.nc")["ta"], opened("b.nc")["ta"])
 
 
 def test_reconstructions_hold_levels(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +220,7 @@ def test_reconstructions_hold_levels(place: Path, monkeypatch: pytest.MonkeyPatc
         done("reconstruct", plan(place, layout=layout, keep="all"), layout)
     done("reconstruct", "--verify", "plan.toml", layout)
     with xr.open_zarr("zarr/fine.zarr") as store:
-        for name in ("t", "t_mean", "t_spread", "t2m"):
+        for name in ("ta", "ta_mean", "ta_spread", "t2m"):
             np.testing.assert_array_equal(opened("netcdf-yearly/fine_2000.nc")[name], whole[name])
             np.testing.assert_array_equal(store[name], whole[name])
 
@@ -245,10 +245,10 @@ def test_stations_pull_at_the_surface_of_a_column(place: Path) -> None:
     words = "--prior", "prior.safetensors", "--members", 2, "--steps", 2, "--reject", 0
     done("assimilate", "stations.csv", "with.nc", "--coarse", "coarse.nc", *words)
     done("assimilate", "stations.csv", "alone.nc", "--grid", "truth.nc", *words)
-    for name in ("with.nc", "alone.nc"):
+    for name, mean in (("with.nc", "ta_mean"), ("alone.nc", "t_mean")):
         out = opened(name)
-        assert out["t_mean"].dims == ("time", "level", "lat", "lon")
-        assert out["t_mean"].attrs["standard_name"] == "air_temperature"
+        assert out[mean].dims == ("time", "level", "lat", "lon")
+        assert out[mean].attrs["standard_name"] == "air_temperature"
         assert float(out["t2m_mean"].sel(lat=30.5, lon=120.5).isel(time=1)) > 315
 
 

@@ -96,9 +96,13 @@ def test_a_finished_command_says_what_it_wrote(coarse: Path, taught: Taught) -> 
         (("--mean",), "3 steps, 32 x 48 cells"),
     ):
         result = done(*command, *words)
-        assert (result.stdout, result.stderr) == ("", f"Wrote {out}: {said}\n")
+        where = "of 1 degrees, longitude 100 to 148, latitude 20 to 52"
+        assert (result.stdout, result.stderr) == ("", f"Wrote {out}: {said} {where}\n")
+    assert done(*command, "--mean", "-q").stderr == ""
     coarse_world(1).isel(time=0, drop=True).to_netcdf(lone := coarse.with_name("lone.nc"))
     store = coarse.with_name("out.zarr")
-    assert done("lerp", lone, store, "--factor", 2).stderr == f"Wrote {store}: 16 x 24 cells\n"
+    assert done("lerp", lone, store, "--factor", 2).stderr == (
+        f"Wrote {store}: 16 x 24 cells of 2 degrees, longitude 100 to 148, latitude 20 to 52\n"
+    )
     one = done("coarsen", out, coarse.with_name("c.nc"), "--factor", 32 // 2, "--var", "t2m=t2m")
-    assert one.stderr.endswith("c.nc: 3 steps, 2 x 3 cells\n")
+    assert "c.nc: 3 steps, 2 x 3 cells of 16 degrees, longitude 100 to 148" in one.stderr

@@ -117,7 +117,7 @@ def test_an_interval_of_its_own_decides_what_a_value_covers(here: Path) -> None:
 
 
 def test_the_climate_of_another_period_is_named_with_the_shift() -> None:
-    from dpdm.reconstruct.bias_adjustment import fit_bias_adjustment
+    from dpdm.states.bias_adjustment import fit_bias_adjustment
 
     with pytest.warns(DpdmWarning) as said:
         fit_bias_adjustment(series(), prior_of(series("2001-01", 4)), "mean", ["1976", "1980"])

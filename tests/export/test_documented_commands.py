@@ -19,8 +19,9 @@ pytestmark = pytest.mark.usefixtures("offline")
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "gis.md").read_text(encoding="utf-8")
 MADE = (
-    "month_2012-01-16.tif month_2012-12-22.tif one.nc stations.csv stations.geojson summer.nc "
-    "t2m.tif t2m_mean.qml t2m_mean.tif utmk.json utmk.tif wet.tif"
+    "celsius.nc month_2012-01-16.tif month_2012-12-22.tif one.nc stations.csv stations.geojson "
+    "summer.nc t2m.tif t2m_mean.qml t2m_mean.tif utmk.json utmk.tif "
+    "wet.tif"
 )
 
 

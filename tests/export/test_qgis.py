@@ -57,6 +57,9 @@ def test_stored_spreads_are_converted_and_thresholds_are_those_of_the_file(tmp_p
     with rasterio.open(spread) as file:
         np.testing.assert_allclose(file.read(1)[::-1], 86400 * ds["tp_spread"][0], rtol=1e-6)
         assert file.units[0] == "mm day-1"
+    asked = ("--variable", "tp", "--stat", "spread", "--out-units", "tp=kg m-2 s-1")
+    with rasterio.open(exported(tmp_path, ds, *asked, to="flux.tif")) as file:
+        assert file.units[0] == "kg m-2 s-1"  # what the user asks for
     threshold = float(ds["tp"].median())
     share = exported(
         tmp_path, ds, "--variable", "tp", "--stat", f"probability>{threshold!r}", to="share.tif"

@@ -21,7 +21,7 @@ from dpdm.fields.grid import Grid, grid_of
 from dpdm.fields.regrid import coarsen_fields, coarsen_grid
 from dpdm.prior import Prior, load_prior, save_prior
 from dpdm.prior.networks import new_denoiser
-from dpdm.reconstruct.bias_adjustment import fit_bias_adjustment
+from dpdm.states.bias_adjustment import fit_bias_adjustment
 from tests.helpers.monthly_climate import NAMES, NET, normal, prior_of, series
 from tests.helpers.small_world import FACTOR, Taught, done, world
 

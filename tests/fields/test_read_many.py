@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dpdm.errors import DpdmError
+from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.read import open_fields
 
 LAT = np.arange(-30.0, 31.0, 10.0)
@@ -29,10 +29,29 @@ def test_files_follow_each_other_in_time(tmp_path):
     out = open_fields(paths)
     np.testing.assert_array_equal(out["t2m"], whole["tas"])
     assert out["t2m"].chunksizes["time"] == (1, 1, 1)
-    with pytest.raises(DpdmError, match=r"a\.nc starts at .*not after"):
-        open_fields(paths[::-1])
-    with pytest.raises(DpdmError, match="not after"):
-        open_fields([paths[0], paths[0]])
+    np.testing.assert_array_equal(open_fields(paths[::-1])["t2m"], whole["tas"])
+
+
+def test_gaps_and_repeated_steps_are_said_and_contradictions_refused(tmp_path):
+    time = np.array(["2000-01-15", "2000-02-15", "2001-04-15"], "M8[ns]")
+    whole = fields(time=time)
+    names = {"early.nc": [0, 1], "late.nc": [2], "again.nc": [1]}
+    paths = {name: tmp_path / name for name in names}
+    for name, steps in names.items():
+        whole.isel(time=steps).to_netcdf(paths[name])
+    with pytest.warns(DpdmWarning, match=r"gap after 2000-02-15.*late\.nc starts at 2001-04-15"):
+        open_fields([paths["early.nc"], paths["late.nc"]])
+    with pytest.warns(DpdmWarning, match=r"Steps that are in several files.*2000-02-15"):
+        twice = open_fields([paths["early.nc"], paths["again.nc"]])
+    np.testing.assert_array_equal(twice["t2m"], whole["tas"][:2])
+    other = whole.isel(time=[1]) + 1
+    other["tas"].attrs["units"] = "K"
+    other.to_netcdf(tmp_path / "other.nc")
+    with pytest.raises(DpdmError, match=r"both hold t2m of 2000-02-15.*differ"):
+        open_fields([paths["early.nc"], tmp_path / "other.nc"])
+    whole.isel(time=[0, 2]).to_netcdf(tmp_path / "around.nc")
+    with pytest.raises(DpdmError, match=r"again\.nc starts at .*not after"):
+        open_fields([tmp_path / "around.nc", paths["again.nc"]])
 
 
 def test_files_of_other_variables_lie_side_by_side(tmp_path):

@@ -406,7 +406,7 @@ REFUSALS = {
     "fine.nc a.png --season DFJ": "not the initials of successive months",
     "fine.nc a.png --season JJA --time 2000-06": "has no step of month 7 in 2000-06",
     "fine.nc none/a.png": "The folder of none/a.png does not exist",
-    "fine.nc fine.nc": "ends in '.nc'",
+    "fine.nc fine.nc": "fine.nc is an input too",
 }
 
 

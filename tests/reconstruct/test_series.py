@@ -267,7 +267,7 @@ def test_names_and_units_that_the_plan_says(site: Path) -> None:
     put(winter())
     plain = found().fields
     put(winter().rename(t2m="a", tp="b").drop_attrs())
-    says = 'rename = { a = "t2m", b = "tp" }\n'
+    says = 'var = { t2m = "a", tp = "b" }\n'
     series = found(input=f'{says}units = {{ t2m = "K", tp = "mm day-1" }}')
     xr.testing.assert_equal(series.fields, plain)
     plan(site, input=says)

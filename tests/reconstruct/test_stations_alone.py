@@ -196,7 +196,7 @@ REFUSED = {
                       "adjust, method is for input files", "Leave it out"),
     "consistent": (("members = 2", "members = 2\nconsistent = true"), "draw, consistent is for",
                    "Leave it out"),
-    "names of input": (("[prior]", 'rename = { tas = "t2m" }\n[prior]'), "input, rename is for",
+    "names of input": (("[prior]", 'var = { t2m = "tas" }\n[prior]'), "input, var is for",
                        "Leave it out"),
     "no climatology": (("[prior]", '[prior]\nclimatology = "none"'), "no background", "era5"),
     "elsewhere": (('grid = "target.nc"', "bbox = [10, 12, 40, 42]"), "All stations lie outside",

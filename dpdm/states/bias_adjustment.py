@@ -1,4 +1,4 @@
-"""Adjust the input of a reconstruction to the climate that the prior was trained on.
+"""Adjust a coarse series to the climate that the prior was trained on, or to a climatology.
 
 A reanalysis of the nineteenth century or a climate model has another mean and another variability
 than the training data of a prior. The two climates of a **reference period** are compared for each
@@ -41,6 +41,7 @@ from dpdm.fields.climatology import (
     mean_ignoring_missing,
 )
 from dpdm.fields.grid import Array, Grid, extend_grid, grid_of
+from dpdm.fields.reference_climatology import ReferenceClimatology
 from dpdm.fields.reference_period import (
     Indices,
     ReferencePeriod,
@@ -53,15 +54,16 @@ from dpdm.fields.time import month_numbers, period_of, time_bounds
 from dpdm.fields.value_checks import load_checked_fields
 from dpdm.prior import Prior
 from dpdm.states.driver_adjustment import (
+    REFERENCE_HINT,
     climate_on_cells,
     ends_of,
     find_driver_period,
     name_climatology,
+    refuse_adjusted,
     require_climatology,
     units_of,
     warn_of_other_period,
 )
-from dpdm.states.fields import FieldSpace
 
 MIN_REFERENCE_YEARS = {"mean": 2, "quantile": 10}  # of each calendar month
 MONTH_CACHE_BYTES = 2**28
@@ -73,14 +75,14 @@ def make_reference_period(
     """Return the reference period of a series, with enough years of each calendar month."""
     reference = select_reference_period(
         month_indices(fields), parse_month_span(ends), "The input",
-        "the reference period of [adjust]", "Choose a reference period within the input.",
+        "--reference-period is", REFERENCE_HINT,
     )  # fmt: skip
     years = reference.years_of_months()
     if min(years) < min_years:
         raise DpdmError(
-            f"The input has {min(years)} years of month {int(np.argmin(years)) + 1} in the "
-            f"reference period of [adjust], {reference}; {min_years} are needed.",
-            "Choose a longer one" + ('; "mean" needs 2 years.' if min_years > 2 else "."),
+            f"The input has {min(years)} years of month {int(np.argmin(years)) + 1} in "
+            f"--reference-period, {reference}; {min_years} are needed.",
+            "Choose a longer one" + (", or --method mean." if min_years > 2 else "."),
         )
     return reference
 
@@ -90,7 +92,7 @@ def month_indices(fields: xr.Dataset) -> Indices:
     if period_of(fields.get("time"), time_bounds(fields)) != "month":
         raise DpdmError(
             "The input is not monthly, and the stored climate is.",
-            'Give monthly means, or set method = "none" in [adjust].',
+            "Give monthly means, or use --method anomalies.",
         )
     return month_numbers(fields["time"], time_bounds(fields))
 
@@ -187,7 +189,7 @@ class BiasAdjustment:
     def describe(self) -> str:
         """Return the adjustment in a sentence."""
         if self.match is None:
-            return "The input is not adjusted."
+            return str(self.fields.attrs.get("dpdm_adjustment", "The input is not adjusted."))
         statistic, other = (
             ("the quantiles (quantile delta mapping)", "those")
             if self.method == "quantile"
@@ -253,7 +255,8 @@ def fit_bias_adjustment(
         return BiasAdjustment(fields, method)
     if method not in MIN_REFERENCE_YEARS:
         known = ", ".join(f'"{each}"' for each in choices.ADJUSTMENTS)
-        raise DpdmError(f'[adjust] method is "{method}".', f"Give one of {known}.")
+        raise DpdmError(f'The method of adjustment is "{method}".', f"Give one of {known}.")
+    refuse_adjusted(fields, "The input")
     check_climate_stored(prior, method)
     period = make_reference_period(fields, reference, MIN_REFERENCE_YEARS[method])
     climate = regrid_climate(
@@ -269,12 +272,26 @@ def fit_bias_adjustment(
 
 
 def fit_anomalies(
-    fields: xr.Dataset, space: FieldSpace, reference: Sequence[str]
+    fields: xr.Dataset,
+    prior: Prior,
+    grid: Grid,
+    known: ReferenceClimatology | None,
+    reference: Sequence[str],
 ) -> BiasAdjustment:
-    """Return the adjustment of a series to the climatology, on the coarse cells of a space."""
+    """Return the adjustment of a series to a climatology.
+
+    Args:
+        fields: The series (time, lat, lon) on the coarse cells around the fine grid.
+        prior: The prior.
+        grid: The fine grid.
+        known: The climatology on coarse cells, or None.
+        reference: First and last month of the reference period.
+    """
+    refuse_adjusted(fields, "The input")
     period = find_driver_period(fields, reference, "The input")
-    known = require_climatology(space, "the input")
-    climate, source = climate_on_cells(known, fields, space.prior), name_climatology(known)
+    names = [name for name in prior.normaliser.names if name in fields]
+    known = require_climatology(known, names, grid, "the input")
+    climate, source = climate_on_cells(known, fields, prior), name_climatology(known)
     check_first_step(fields, climate, period)
     adjusted = BiasAdjustment(fields, "anomalies", ClimateReference(climate, period, source))
     warn_of_other_period(adjusted.shifts, period, ends_of(known), source, "the input")
@@ -293,13 +310,13 @@ def check_climate_stored(prior: Prior, method: str) -> None:
     if not prior.coarse:
         raise DpdmError(
             "The prior stores no climate of its training data to adjust to.",
-            'Train it on all twelve months with this dpdm, or set method = "none" in [adjust].',
+            "Train it on all twelve months with this dpdm, or use --method anomalies.",
         )
     if method == "quantile" and "quantiles" not in prior.coarse:
         raise DpdmError(
             "The prior stores no quantiles of its training data, which need two years of every "
             "month.",
-            'Set method = "mean" in [adjust], or train on a longer series.',
+            "Use --method mean, or train on a longer series.",
         )
 
 
@@ -311,7 +328,7 @@ def check_climate_coverage(climate: Climate, values: Array, adjusted: Array) -> 
             raise DpdmError(
                 f"{name} has values in {lost.sum()} of {lost.size} cells where the climate that "
                 "it is adjusted to, or the reference period, has none.",
-                'Select a region where both have values, or set method = "none" in [adjust].',
+                "Select a region where both have values.",
             )
 
 
@@ -323,7 +340,7 @@ def regrid_climate(grid: Grid, prior: Prior, names: list[str]) -> Climate:
         raise DpdmError(
             f"The input ({describe_extent(grid)}) reaches beyond the climate of the prior's "
             f"training data ({describe_extent(stored_grid)}).",
-            'Select a smaller region, or set method = "none" in [adjust].',
+            "Select a smaller region, or use --method anomalies.",
         )
     finer = np.prod(grid.spacing) < 0.999 * np.prod(stored_grid.spacing)
     part = select_covered(stored, grid) if finer else None
