@@ -21,7 +21,7 @@ OPTION_GROUPS: dict[str, str] = {
     "iterations zeta coarse-error coarse-length factor blind window latent strength "
     "target-spread centred sigma layer pool draws lead tune trajectories length years burn-in "
     "interval deterministic size resolution joint indices",
-    "Output": "output out keep out-units split stac report json overwrite",
+    "Output": "output out keep out-units split stac qml interactive report json overwrite",
     "Run": "check dry-run minutes budget workers scheduler accept-change device defaults log "
     "quiet verbose version help",
 }

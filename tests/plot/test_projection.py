@@ -1,6 +1,7 @@
 """Where a picture puts what: projections, pixels, coast; and the trend's arithmetic."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,5 +236,6 @@ def test_a_library_that_is_missing_is_named(library, monkeypatch, tmp_path):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.chdir(tmp_path)
+    Path("a.nc").touch()  # inputs are checked first
     said = f"Maps need {library}, which is not installed."
     refused("plot a.nc a.png", said, "Run: pip install 'dpdm[gis]'.")
