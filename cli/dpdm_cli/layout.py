@@ -16,12 +16,14 @@ OPTION_GROUPS: dict[str, str] = {
     "climatology climatology-period reference-period reference period var units missing",
     "Observations": "stations verify obs-var obs-units obs-missing error coverage qc reject "
     "withhold withhold-blocks",
-    "Domain and selection": "grid res bbox lon lat mask crs dates variable time at stat kind",
+    "Domain and selection": "grid res bbox lon lat mask crs dates variable time season at stat "
+    "kind",
     "Method": "members mean seed steps sampler consistent method guidance corrections tau gamma "
     "iterations zeta coarse-error coarse-length factor blind window latent strength "
     "target-spread centred sigma layer pool draws lead tune trajectories length years burn-in "
-    "interval deterministic size resolution joint indices",
-    "Output": "output out keep out-units split stac qml interactive report json overwrite",
+    "interval deterministic size resolution joint indices anomaly",
+    "Output": "output out keep out-units split stac qml interactive cmap vmin vmax "
+    "no-relief dpi title report json overwrite",
     "Run": "check dry-run minutes budget workers scheduler accept-change device defaults log "
     "quiet verbose version help",
 }
