@@ -11,7 +11,7 @@ from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_l
 from dpdm.states.field_domain import fit_field_space
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import EnsembleOptions
-from dpdm.states.sampling import step_blocks
+from dpdm.states.sampling import choose_unguided_sampler, step_blocks
 from dpdm.system import sha256
 
 
@@ -30,6 +30,7 @@ def downscale(
     inputs = [coarse, grid, own_statics, options, options.climatology_file, path]
     check_output(fine, inputs, overwrite)
     loaded = load_prior(path)
+    options = choose_unguided_sampler(options, loaded)
     space = fit_field_space(coarse, loaded, options, grid, own_statics)
     warn_if_unskilled(loaded.contract, path.stem)
     content = "Fine fields" if options.members else "Mean of the infinite ensemble of fine fields"

@@ -58,6 +58,7 @@ def describe_prior(path: Path) -> dict[str, Any]:
         "transforms": group_by_family(transforms, families),
         **(describe_windows(contract) if contract.states else describe_grid(header, path)),
         **({"code_rmse": code_rmse(header, families)} if contract.code else {}),
+        "heads": describe_heads(contract),
         "sampling": contract.sampling,
         "training": training,
         f"held_out_rmse_over_{'noise' if contract.states else 'lerp'}": group_by_family(
@@ -66,6 +67,16 @@ def describe_prior(path: Path) -> dict[str, Any]:
         or "nothing was held out",
         **({"caution": caution} if (caution := skill_warning(contract, contract.scores)) else {}),
     }
+
+
+def describe_heads(contract: ModelCard) -> str:
+    """Describe by which heads of the network members can be drawn."""
+    sampling = contract.sampling
+    denoiser = f"denoiser ({sampling['sampler']}, {sampling['steps']} steps)"
+    return (
+        f"fast (one evaluation a member, where nothing guides), {denoiser}" * contract.fast
+        or denoiser
+    )
 
 
 def describe_physics(header: PriorHeader) -> dict[str, Any]:

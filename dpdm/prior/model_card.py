@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from dpdm import __version__
+from dpdm.choices import FAST
 from dpdm.config import (
     ValueRule,
     check_settings,
@@ -129,6 +130,11 @@ class ModelCard:
         object.__setattr__(self, "sampling", DEFAULT_SAMPLING | self.sampling)
 
     @property
+    def fast(self) -> bool:
+        """Tell whether the prior has a head that draws a member in one evaluation."""
+        return bool(self.net.get("fast", 0.0)) and "kind" not in self.net
+
+    @property
     def kind(self) -> str:
         """Give the kind of states: "fields", "trajectories" or "globe"."""
         return ("globe" if self.globe else "trajectories") if self.states else "fields"
@@ -187,7 +193,7 @@ HEADER_RULES: dict[str, ValueRule] = {
     "contract.states": range_rule(0, 10_000),
     "contract.variable": (lambda value: value == "" or _is_name(value), ""),
     "contract.plane": (lambda value: len(value) in (0, 2) and range_rule(4, 10_000)[0](value), ""),
-    "sampling.sampler": choice_rule(SAMPLERS),
+    "sampling.sampler": (lambda name: name in SAMPLERS and name != FAST, ""),
     "sampling.schedule": choice_rule(SCHEDULES),
     "sampling.guidance": choice_rule(GUIDES),
     "sampling.steps": range_rule(2, 1000),
@@ -202,6 +208,7 @@ HEADER_RULES: dict[str, ValueRule] = {
     "net.hidden": range_rule(4, 16_384),
     "net.layers": DEPTH,
     "net.depth": DEPTH,
+    "net.fast": (lambda value: value == 0 or 1e-3 <= value <= 1e3, ""),
     "net.dropout": (lambda value: 0 <= value < 1, ""),
     "net.law": (lambda value: len(value) in (0, 4) and range_rule(1, 1_000_000)[0](value), ""),
     **{f"net.{key}": WIDTH for key in ("codes", "encode", "decode")},
@@ -315,6 +322,8 @@ def header_conflict(
     """Return a description of contradicting values in a header; empty if there are none."""
     if not contract.states:
         return field_header_conflict(contract, channels, net)
+    if getattr(net, "fast", 0.0):
+        return "a fast head, which only priors of fields have"
     if contract.cadence <= 0:
         return "states without a time between them"
     if not contract.plane:

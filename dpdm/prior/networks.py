@@ -13,7 +13,7 @@ from dpdm.diffusion.denoise import Denoiser
 from dpdm.errors import DpdmError
 from dpdm.nets.autoencoder import Autoencoder
 from dpdm.nets.mlp import MLP
-from dpdm.nets.unet import UNet
+from dpdm.nets.unet import DenoisingPart, UNet
 from dpdm.nets.wiener import WienerFilter
 from dpdm.prior.normaliser import count_conditioning_channels
 from dpdm.system import check_required_memory
@@ -29,7 +29,10 @@ class PerceptronArguments:
 
 @dataclass(frozen=True)
 class UNetArguments:
-    """Arguments of the network for fields, and the size of the Wiener filter that it corrects."""
+    """Arguments of the network for fields, and the size of the Wiener filter that it corrects.
+
+    ``fast`` is the noise level of the head that draws a member in one evaluation, 0 for none.
+    """
 
     read: tuple[int, ...] = (32, 64, 128)
     widths: tuple[int, ...] = (64, 128)
@@ -39,6 +42,7 @@ class UNetArguments:
     globe: bool = False
     given: int = 0
     law: tuple[int, ...] = ()
+    fast: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,10 @@ def _build_denoiser(values: int, net: dict[str, Any]) -> Denoiser:
     size = arguments.pop("law", ())
     arguments |= {"extra": values} if size else {}
     given = arguments.pop("given", count_conditioning_channels(values))
+    level = arguments.pop("fast", 0.0)
     backbone = UNet(values, given, **arguments)
     law = WienerFilter(*size) if size else None
-    return Denoiser(backbone, law=law).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    parts = UNetArguments(**arguments)
+    fast = DenoisingPart(values, parts.widths, parts.depth) if level else None
+    denoiser = Denoiser(backbone, law=law, fast=fast, fast_level=level)
+    return denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

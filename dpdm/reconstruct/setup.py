@@ -31,6 +31,7 @@ from dpdm.assimilate.background_error import (
     set_station_errors,
 )
 from dpdm.assimilate.check import pass_notes
+from dpdm.choices import FAST
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.driver_climate import select_stencil
 from dpdm.fields.time import MONTHS_PER_PERIOD, period_of, step_intervals, time_bounds
@@ -59,6 +60,7 @@ from dpdm.reconstruct.units import UnitInput, UnitResult, WorkUnit, list_work_un
 from dpdm.states.ensemble import ensemble_provenance
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationOptions
+from dpdm.states.sampling import choose_unguided_sampler
 from dpdm.system import sha256
 
 SHORT_STEPS = (
@@ -271,6 +273,8 @@ class ReconstructionSetup:
         sections = {"draw": asdict(plan.draw), "adjust": asdict(plan.adjust), "output": output}
         sections |= {"observations": observed} if self.table is not None else {}
         sections |= {"input": {"missing": plan.input.missing}} if plan.input.missing else {}
+        if self.space.sampler.sampler == FAST:  # also where the prior chooses it
+            sections["draw"]["sampler"] = FAST
         flat = {f"{s}.{key}": v for s, keys in sections.items() for key, v in keys.items()}
         return {key: list(v) if isinstance(v, tuple) else v for key, v in (digests | flat).items()}
 
@@ -289,6 +293,7 @@ def prepare_reconstruction(
     warn_if_unskilled(prior.contract, prior_file.stem)
     ensemble = plan_ensemble_options(plan, folder, f"dpdm reconstruct {path.name}")
     if not plan.observations.files:
+        ensemble = choose_unguided_sampler(ensemble, prior)
         series, space = open_source(files, prior, ensemble, None)
         adjusted = fit_adjustment(series.complete, space, plan)
         return ReconstructionSetup(path, plan, prior_file, series, space, adjusted)
