@@ -215,7 +215,7 @@ def begin_fast_head(prior: Prior) -> Prior:
         return prior
     net = prior.contract.net | {"fast": FAST_LEVEL}
     denoiser = new_denoiser(len(prior.normaliser.channels), net)
-    known = prior.denoiser.state_dict()
+    known = {k: v for k, v in prior.denoiser.state_dict().items() if k.startswith("backbone.")}
     assert denoiser.fast is not None
     head = {f"fast.{name}": known[f"backbone.{name}"] for name in denoiser.fast.state_dict()}
     denoiser.load_state_dict(known | head)
