@@ -59,7 +59,7 @@ def describe_prior(path: Path) -> dict[str, Any]:
         **(describe_windows(contract) if contract.states else describe_grid(header, path)),
         **({"code_rmse": code_rmse(header, families)} if contract.code else {}),
         "heads": describe_heads(contract),
-        "sampling": contract.sampling,
+        "sampling": {k: v for k, v in contract.sampling.items() if v != []},
         "training": training,
         f"held_out_rmse_over_{'noise' if contract.states else 'lerp'}": group_by_family(
             contract.scores, families

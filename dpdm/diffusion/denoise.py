@@ -36,6 +36,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dpdm.interrupt import check_interrupt
 from dpdm.types import Denoise, Fields, Sigma
@@ -175,6 +176,24 @@ def inflate(denoise: Denoise, mean: Fields, factor: float) -> Denoise:
         return mean + factor * (x_hat - mean)
 
     return inflated
+
+
+def inflate_scales(deviation: Fields, coarse: float, fine: float, cyclic: bool = False) -> Fields:
+    """Return deviations from a mean (B, C, H, W), inflated by a factor of each scale.
+
+    Args:
+        deviation: The deviations.
+        coarse: Factor of their means over neighbours, with weights 1, 2, 1 along both axes.
+        fine: Factor of what these leave.
+        cyclic: Whether the columns are cyclic.
+    """
+    if coarse == fine:
+        return coarse * deviation
+    smooth = F.pad(deviation, (1, 1, 0, 0), mode="circular" if cyclic else "replicate")
+    smooth = (smooth[..., :-2] + 2 * smooth[..., 1:-1] + smooth[..., 2:]) / 4
+    smooth = F.pad(smooth, (0, 0, 1, 1), mode="replicate")
+    smooth = (smooth[..., :-2, :] + 2 * smooth[..., 1:-1, :] + smooth[..., 2:, :]) / 4
+    return coarse * smooth + fine * (deviation - smooth)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,9 @@ REFETCH_HINT = "Get the file again from its source, or train a prior with dpdm t
 class SamplingDefaults:
     """Sampling defaults of a prior, where its header gives none.
 
-    ``reference_inflation`` is the spread inflation around a reference state.
+    ``reference_inflation`` is the spread inflation around a reference state; ``fast_inflation``
+    and ``fast_reference_inflation`` are those of the fast head, of fine and of coarse scales,
+    empty for the same as of the denoiser.
     """
 
     sampler: str = "multistep"
@@ -65,9 +67,14 @@ class SamplingDefaults:
     guidance: str = "law"
     corrections: int = 0
     tau: float = 0.5
+    fast_inflation: tuple[float, ...] = ()
+    fast_reference_inflation: tuple[float, ...] = ()
 
 
-DEFAULT_SAMPLING = asdict(SamplingDefaults())
+DEFAULT_SAMPLING = {  # as JSON has them
+    key: list(value) if isinstance(value, tuple) else value
+    for key, value in asdict(SamplingDefaults()).items()
+}
 _SMOOTHER = {
     "sampler": "ddim", "steps": 64, "least": 0.005, "guidance": "sda", "corrections": 3, "tau": 1.0
 }  # fmt: skip
@@ -183,6 +190,7 @@ def _is_reference(scale: tuple[float, ...]) -> bool:
 
 
 WIDTH, DEPTH = range_rule(1, 4096), range_rule(1, 64)
+SCALES: ValueRule = (lambda pair: not pair or list_rule(2, 0.01, 100)[0](pair), "")
 HEADER_RULES: dict[str, ValueRule] = {
     "contract.spacing": list_rule(2, -1e9, 1e9),
     "contract.factors": interval_rule(0, 1000),
@@ -201,6 +209,8 @@ HEADER_RULES: dict[str, ValueRule] = {
     "sampling.least": range_rule(0, 1e6),
     "sampling.inflation": range_rule(0.01, 100),
     "sampling.reference_inflation": range_rule(0.01, 100),
+    "sampling.fast_inflation": SCALES,
+    "sampling.fast_reference_inflation": SCALES,
     "sampling.corrections": range_rule(0, 100),
     "sampling.tau": range_rule(0, 10),
     "net.read": list_rule(3, 1, 4096),

@@ -37,7 +37,7 @@ from dpdm.states.requirements import (
     period_mismatch_note,
     select_prior_variables,
 )
-from dpdm.states.sampling import choose_sampler_config
+from dpdm.states.sampling import choose_inflation, choose_sampler_config
 from dpdm.states.surface_pressure import (
     add_physics,
     describe_pressure,
@@ -161,7 +161,7 @@ def assemble_space(
     )
     sampler = choose_sampler_config(options, prior)
     if references[0] is not None:
-        sampler = replace(sampler, inflation=prior.contract.sampling["reference_inflation"])
+        sampler = choose_inflation(sampler, prior, "reference_inflation")
     prior.denoiser.to(sampler.device)
     prior, pressure = fit_pressure(prior, coarse, grid, user_statics)
     coarse = coarse if pressure is None else describe_pressure(coarse, pressure.note)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dpdm.choices import FAST
 from dpdm.diffusion.block_means import BlockMeanConstraint, BlockMeans
-from dpdm.diffusion.denoise import inflate
+from dpdm.diffusion.denoise import inflate, inflate_scales
 from dpdm.diffusion.gaussian_fields import (
     GaussianFields,
     join_variables,
@@ -214,7 +214,7 @@ class Posterior:
         For the fast sampler, return the map of its head instead, from noise to members.
         """
         if sampler.sampler == FAST:
-            return self.fast(sampler.inflation)
+            return self.fast(sampler.inflation, sampler.fine_inflation)
         denoise = self.inflated(sampler.inflation)
         if observation is not None:
             cover = self.error_covariance(sampler.inflation)
@@ -230,15 +230,17 @@ class Posterior:
         mean = self.prior_moment(0)[:, : self.drawn]
         return self.join_physics(inflate(self.network_moment(0), mean, inflation))
 
-    def fast(self, inflation: float) -> Denoise:
+    def fast(self, coarse: float, fine: float) -> Denoise:
         """Return the map from noise of the level of the fast head to members, with inflation."""
         if self.physics is not None and not self.drawn:
             return self.physics.draw
         mean = self.prior_moment(0)[:, : self.drawn]
+        cyclic = self.conditioning.grid.cyclic
         head = tile_denoiser([self.window_head(f) for f in self.features], self.windows)
 
         def network(x_t: Fields, sigma: Sigma) -> Fields:
-            return mean + inflation * (head(mean + x_t, sigma) - mean)
+            deviation = head(mean + x_t, sigma) - mean
+            return mean + inflate_scales(deviation, coarse, fine, cyclic)
 
         if self.physics is None:
             return network

@@ -45,9 +45,8 @@ def choose_sampler_config(options: EnsembleOptions, prior: Prior) -> SamplerConf
     if options.sampler == FAST:
         check_fast_sampler(options, prior)
         level = float(prior.contract.net["fast"])
-        return SamplerConfig(
-            FAST, 1, level, default["inflation"], 1 if device == "cpu" else 11, device=device
-        )
+        fast = SamplerConfig(FAST, 1, level, block=1 if device == "cpu" else 11, device=device)
+        return choose_inflation(fast, prior, "inflation")
     return SamplerConfig(
         options.sampler or default["sampler"], options.steps or default["steps"], default["most"],
         default["inflation"], 1 if device == "cpu" else 11, device=device,
@@ -55,6 +54,17 @@ def choose_sampler_config(options: EnsembleOptions, prior: Prior) -> SamplerConf
         sigma_min=default["least"] or prior.contract.sigma[0], corrections=default["corrections"],
         tau=default["tau"],
     )  # fmt: skip
+
+
+def choose_inflation(sampler: SamplerConfig, prior: Prior, key: str) -> SamplerConfig:
+    """Return the settings with the spread inflations of the prior, "inflation" or of a reference.
+
+    The fast sampler has one of fine and one of coarse scales, if the prior has them.
+    """
+    sampling = prior.contract.sampling
+    pair = sampling[f"fast_{key}"] if sampler.sampler == FAST else ()
+    fine, coarse = pair or (sampling[key], sampling[key])
+    return replace(sampler, inflation=coarse, fine_inflation=fine)
 
 
 def choose_unguided_sampler(options: EnsembleOptions, prior: Prior) -> EnsembleOptions:

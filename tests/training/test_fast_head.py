@@ -8,6 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
+from dpdm.diffusion.denoise import inflate_scales
 from dpdm.prior import Prior, load_prior
 from dpdm.states.field_domain import fit_field_space
 from dpdm.states.options import EnsembleOptions
@@ -112,15 +113,29 @@ def test_windows_agree_where_they_meet(there: Path) -> None:
     assert (np.abs(drawn[0] - drawn[1]).mean((0, 2, 3)) < 0.05 * spread).all()
 
 
-def test_the_spread_is_inflated_around_the_mean(there: Path) -> None:
+def test_the_spread_is_inflated_around_the_mean_scale_by_scale(there: Path) -> None:
     torch.set_default_dtype(torch.float32)
     prior = load_prior(Path("fast.safetensors"))
+    prior.contract.sampling.update(inflation=1.3, fast_inflation=[0.9, 1.5])
     space = fit_field_space(Path("coarse.nc"), prior, EnsembleOptions(sampler="fast"), None, None)
+    assert (space.sampler.inflation, space.sampler.fine_inflation) == (1.5, 0.9)
     posterior, noise = space.posterior(0), space.noise(0, 0)([0]) * space.sampler.sigma_max
     level = torch.full((1,), space.sampler.sigma_max)
-    plain, wide = (posterior.fast(k)(noise, level) for k in (1.0, 1.5))
     mean = posterior.prior_moment(0)
-    torch.testing.assert_close(wide - mean, 1.5 * (plain - mean), rtol=1e-4, atol=1e-5)
+    plain, wide, both = (
+        posterior.fast(coarse, fine)(noise, level) - mean
+        for coarse, fine in ((1.0, 1.0), (1.5, 1.5), (1.5, 0.9))
+    )
+    torch.testing.assert_close(wide, 1.5 * plain, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(both, inflate_scales(plain, 1.5, 0.9), rtol=1e-4, atol=1e-5)
+
+
+def test_fine_and_coarse_scales_are_inflated_apart() -> None:
+    board, flat = torch.ones(1, 1, 6, 6), torch.ones(1, 1, 6, 6)
+    board[..., ::2, ::2] = board[..., 1::2, 1::2] = -1  # of which no mean is left
+    fine = inflate_scales(board, 2.0, 3.0, cyclic=True)[..., 1:-1, :]
+    torch.testing.assert_close(fine, 3 * board[..., 1:-1, :])
+    assert torch.equal(inflate_scales(flat, 2.0, 3.0), 2 * flat)
 
 
 def test_pressure_is_drawn_next_to_the_head(there: Path) -> None:
