@@ -48,6 +48,7 @@ from dpdm.states.options import SamplerConfig
 from dpdm.types import Denoise, Fields, Operator, Sigma, Values
 
 Array = NDArray[np.float64]
+BLENDING_POWER = 3  # of the weights of windows, for the fast head
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,8 @@ class Posterior:
             return self.physics.draw
         mean = self.prior_moment(0)[:, : self.drawn]
         cyclic = self.conditioning.grid.cyclic
-        head = tile_denoiser([self.window_head(f) for f in self.features], self.windows)
+        windows = replace(self.windows, power=BLENDING_POWER)
+        head = tile_denoiser([self.window_head(f) for f in self.features], windows)
 
         def network(x_t: Fields, sigma: Sigma) -> Fields:
             deviation = head(mean + x_t, sigma) - mean
