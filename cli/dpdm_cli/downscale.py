@@ -42,8 +42,8 @@ from dpdm_cli.console import progress, report_file
 @click.option(
     "--sampler",
     type=options.Choice(choices.SAMPLERS),
-    help="Sampler; fast draws a member in one network evaluation.  [default: fast, if the prior has "
-    "that head and neither --steps nor --consistent is given; else the prior's]",
+    help="Sampler; fast draws a member in one network evaluation.  [default: fast, if the prior "
+    "has that head and neither --steps nor --consistent is given; else the prior's]",
 )
 @options.grid
 @options.bbox
