@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks import common
+from benchmarks.draws import labelled
 from dpdm.fields.read import open_fields
 from dpdm.prior import load_prior
 from dpdm.states.field_domain import fit_field_space
@@ -19,12 +20,13 @@ CORNER = {"lat": slice(24, 38), "lon": slice(98, 116)}
 def draw_members(prior: Path, out: Path) -> None:
     """Write a PNG: July rain over the edge of Tibet, three members by each way, and the truth."""
     loaded, rows = load_prior(prior), []
+    truth = open_fields(common.TRUTH)["tp"].isel(time=MONTH).load()
     for sampler in ("", "fast"):
         options = EnsembleOptions(climatology="none", sampler=sampler)
-        space = fit_field_space(common.COARSE, loaded, options, common.TRUTH, None)
+        space = fit_field_space(common.COARSE, loaded, options, None, None)
         drawn = np.stack([*draw_ensemble(space, MONTH, space.sampler, range(MEMBERS), 0)])
-        rows.append(drawn[:, space.names.index("tp")])
-    truth = open_fields(common.TRUTH)["tp"].isel(time=MONTH)
+        fields = labelled(space, [MONTH], [drawn])["tp"].isel(time=0)
+        rows.append(fields.sel(lat=truth["lat"], lon=truth["lon"], method="nearest").values)
     part = [
         np.flatnonzero((truth[a] >= s.start) & (truth[a] <= s.stop)) for a, s in CORNER.items()
     ]

@@ -142,7 +142,7 @@ def _build_denoiser(values: int, net: dict[str, Any]) -> Denoiser:
     level = arguments.pop("fast", 0.0)
     backbone = UNet(values, given, **arguments)
     law = WienerFilter(*size) if size else None
-    parts = UNetArguments(**arguments)
-    fast = DenoisingPart(values, parts.widths, parts.depth) if level else None
+    part = {key: arguments[key] for key in ("widths", "depth") if key in arguments}
+    fast = DenoisingPart(values, **part) if level else None
     denoiser = Denoiser(backbone, law=law, fast=fast, fast_level=level)
     return denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
