@@ -20,8 +20,8 @@ from benchmarks.draws import task_of
 from dpdm.states.fields import FieldSpace
 
 JOB = {"months": 2160, "members": 33, "cells": 400 * 700}
-MEMBERS = {"multistep": (2, 10), "fast": (2, 50)}
-MONTHS = 4
+MEMBERS = {"multistep": (2, 14), "fast": (2, 122)}
+MONTHS = 3
 MATRIX = 1024
 
 
