@@ -175,6 +175,19 @@ def test_a_finished_prior_gets_a_head_by_the_same_command(there: Path, taught: T
     refused(f"{command} --fast-minutes 9", "has a fast head", "--overwrite")
 
 
+def test_a_prior_with_a_head_is_a_start_without_it(there: Path, taught: Taught) -> None:
+    """Its features change in training, so the head would be out of date."""
+    common = f"train {taught.fine} --factor {FACTOR} --config {taught.config}"
+    done(*f"{common} --out next.safetensors --start fast.safetensors".split())
+    assert not load_prior(Path("next.safetensors")).contract.fast
+    done(*f"{common} --out small.safetensors --fast-minutes 9".split())
+    Path("more.toml").write_text(taught.config.read_text().replace("steps = 12", "steps = 15"))
+    further = f"{common.replace(str(taught.config), 'more.toml')} --out small.safetensors"
+    done(*further.split())
+    card = load_prior(Path("small.safetensors")).contract
+    assert (card.fast, card.training["steps"]) == (False, 15)
+
+
 def test_an_interrupted_head_resumes_to_the_same_weights(tmp_path: Path) -> None:
     base = lesson(climatology="no")
     run_training(base, tmp_path / "base.safetensors")
