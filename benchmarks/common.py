@@ -62,10 +62,12 @@ class Ran:
     Attributes:
         seconds: Wall-clock time.
         megabytes: Greatest resident memory, 10^6 bytes.
+        processor: Processor seconds, of all threads.
     """
 
     seconds: float
     megabytes: float
+    processor: float = 0.0
 
 
 def dpdm(*words: str | Path | int | float) -> Ran:
@@ -77,7 +79,8 @@ def dpdm(*words: str | Path | int | float) -> Ran:
     if child.returncode:
         raise SystemExit(f"dpdm {' '.join(map(str, words))} ended with exit {child.returncode}.")
     scale = 1 if platform.system() == "Darwin" else 1024
-    return Ran(time.perf_counter() - began, usage.ru_maxrss * scale / 1e6)
+    processor = usage.ru_utime + usage.ru_stime
+    return Ran(time.perf_counter() - began, usage.ru_maxrss * scale / 1e6, processor)
 
 
 def target(value: float, least: float = -math.inf, most: float = math.inf) -> Target:

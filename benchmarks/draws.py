@@ -31,12 +31,13 @@ from dpdm.types import Denoise, Fields, Sigma
 Array = NDArray[np.floating]
 
 
-def task_of(coarse: Path, prior: str) -> FieldSpace:
+def task_of(coarse: Path, prior: str, sampler: str = "") -> FieldSpace:
     """Return the space of a coarse file, as ``dpdm downscale --climatology none`` would plan it.
 
-    The truth of these benchmarks is the bundled climatology itself.
+    Without a sampler, members are drawn by the prior's denoiser, not by its fast head. The truth
+    of these benchmarks is the bundled climatology itself.
     """
-    options = EnsembleOptions(climatology="none")
+    options = EnsembleOptions(climatology="none", sampler=sampler)
     return fit_field_space(coarse, load_prior(find_prior(prior)), options, None, None)
 
 

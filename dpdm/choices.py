@@ -14,7 +14,8 @@ from functools import cache
 
 from dpdm.errors import DpdmError
 
-SAMPLERS = ["heun", "multistep", "ddim"]
+FAST = "fast"  # the sampler that draws a member in one evaluation of a head of its own
+SAMPLERS = ["heun", "multistep", "ddim", FAST]
 SCHEDULES = ["karras", "cosine"]
 TRANSFORMS = ["identity", "log1p", "log"]
 GUIDANCES = ["sda", "mmps", "law", "dps"]

@@ -124,7 +124,8 @@ def check_sampler_accuracy() -> Check:
     """Compare samples of a Gaussian with its known mean and covariance."""
     cells = torch.arange(6.0, dtype=torch.float64)[:, None]
     exact = Gaussian(torch.linspace(-1, 1, 6).double(), torch.exp(-torch.cdist(cells, cells)))
-    error = max(map(sampler_error_function(exact), SAMPLERS))
+    convergent = [name for name, method in SAMPLERS.items() if method.order]
+    error = max(map(sampler_error_function(exact), convergent))
     return Check(
         "self-test",
         f"the samplers' moments differ from a closed-form Gaussian's by {error:.1e}",

@@ -16,7 +16,7 @@ from dpdm.states.ensemble import ProgressCallback, ensemble_provenance, finish_l
 from dpdm.states.field_domain import fit_field_space
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import EnsembleOptions
-from dpdm.states.sampling import step_blocks
+from dpdm.states.sampling import choose_unguided_sampler, step_blocks
 from dpdm.system import sha256
 
 
@@ -36,6 +36,7 @@ def downscale(
     inputs = [coarse, grid, own_statics, options, options.climatology_file, path]
     check_output(fine, inputs, overwrite)
     loaded = load_prior(path)
+    options = choose_unguided_sampler(options, loaded)
     space = fit_field_space(coarse, loaded, options, grid, own_statics)
     warn_if_unskilled(loaded.contract, path.stem)
     content = "Fine fields" if options.members else "Mean of the infinite ensemble of fine fields"
@@ -61,7 +62,9 @@ def check_downscaling(
     own_statics: Path | None,
 ) -> Iterator[str]:
     """Yield what would be drawn and what it costs, line by line, without writing."""
-    space = fit_field_space(coarse, load_prior(find_prior(prior)), options, grid, own_statics)
+    loaded = load_prior(find_prior(prior))
+    options = choose_unguided_sampler(options, loaded)
+    space = fit_field_space(coarse, loaded, options, grid, own_statics)
     yield from describe_ensemble(space)
     yield from describe_cost(space, space.members, fine)
 

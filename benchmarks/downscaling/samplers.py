@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks import common
 from benchmarks.downscaling.region import VALIDATION, cut
 from benchmarks.draws import Array, draw, evaluations, labelled, schedule, task_of
+from dpdm.choices import FAST
 from dpdm.evaluate import evaluate
 from dpdm.fields.read import open_fields
 from dpdm.states.fields import FieldSpace
@@ -33,21 +34,21 @@ def compare(options: Namespace, folder: Path) -> None:
     """Print each way's scores, with the evaluations and the seconds of a member-month."""
     coarse, truth = cut(options.build, folder, VALIDATION, 10)
     space = task_of(coarse, options.prior)
+    ways = (*WAYS, (FAST, 1)) if space.prior.contract.fast else WAYS
+    fast = task_of(coarse, options.prior, FAST) if FAST in dict(ways) else space
     steps = range(min(options.months, len(space.steps)))
     members = min(options.members, MEMBERS)
-    drawn: dict[Way, list[Array]] = {way: [] for way in WAYS}
-    took = dict.fromkeys(WAYS, 0.0)
+    drawn: dict[Way, list[Array]] = {way: [] for way in ways}
+    took = dict.fromkeys(ways, 0.0)
     for step in steps:
-        posterior = space.posterior(step)
-        for way in WAYS:
-            began = time.perf_counter()
-            drawn[way].append(
-                draw(space, step, posterior.denoise(space.sampler), range(members), *way)
-            )
+        for way in ways:
+            began, own = time.perf_counter(), fast if way[0] == FAST else space
+            denoise = own.posterior(step).denoise(own.sampler)
+            drawn[way].append(draw(own, step, denoise, range(members), *way))
             took[way] += time.perf_counter() - began
     true, seen = (open_fields(p).compute() for p in (truth, coarse))
     found = []
-    for way in WAYS:
+    for way in ways:
         scores = evaluate(labelled(space, steps, drawn.pop(way)), true, seen)
         cost = (evaluations(way[0], schedule(space, *way)), took[way] / len(steps) / members)
         found += [(*way, *cost, *line) for line in lines(scores.rows, members)]

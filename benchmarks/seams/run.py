@@ -45,8 +45,9 @@ def main() -> None:
     parser.add_argument("--members", type=int, default=4)
     parser.add_argument("--months", type=int, default=12)
     parser.add_argument("--widest", type=int, default=2, help="windows over those of training")
+    parser.add_argument("--sampler", default="", help="as fast; the prior's own by default")
     options = parser.parse_args()
-    space = task_of(common.COARSE, options.prior)
+    space = task_of(common.COARSE, options.prior, options.sampler)
     space = replace(space, sampler=replace(space.sampler, widest=options.widest))
     truth = open_fields(common.TRUTH).compute()
     names = [n for n in space.prior.normaliser.names if n in truth]

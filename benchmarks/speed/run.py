@@ -10,6 +10,9 @@
 - ``memory``: greatest resident memory of the command for 1 and 33 members of 12 and of 120 months
   (the file ten times over). Memory does not depend on the number of noise levels: there are two.
 
+- ``bill``: processor seconds of a member by ten steps and by the fast head, how they grow with
+  members, months and cells, and the core-hours of the paper's whole job (`benchmarks.speed.bill`).
+
 Everything runs on the threads that torch takes; set OMP_NUM_THREADS to choose. ``--only`` runs one
 part. The command of 33 members takes minutes, the memory of 33 members and 120 months too.
 """
@@ -30,6 +33,7 @@ import xarray as xr
 from benchmarks import common
 from benchmarks.common import Target, target
 from benchmarks.draws import Array, draw, evaluations, labelled, schedule, task_of, touching
+from benchmarks.speed.bill import bill
 from dpdm.evaluate import evaluate
 from dpdm.fields.read import open_fields
 from dpdm.prior.variable_spec import count_conditioning_channels
@@ -62,11 +66,11 @@ def main() -> None:
 def command(options: Namespace, folder: Path) -> Found:
     """Time the command against the network calls that it makes."""
     coarse = months_of(folder, options.months)
+    space = task_of(coarse, options.prior)
     whole = common.dpdm(
         "downscale", coarse, folder / "members.nc", "--prior", options.prior,
-        "--members", options.members, "--keep", "members",
+        "--members", options.members, "--keep", "members", "--sampler", space.sampler.sampler,
     )  # fmt: skip
-    space = task_of(coarse, options.prior)
     calls, bare = calls_of(space, options.members), bare_calls(space, options.members)
     least, months = bare * len(space.steps), options.members * len(space.steps)
     found = {
@@ -190,9 +194,14 @@ def memory(options: Namespace, folder: Path) -> Found:
     }
 
 
+def whole_bill(options: Namespace, folder: Path) -> Found:
+    """Measure what a member costs, by ten steps and by the fast head."""
+    return bill(options, months_of(folder, 12), folder)
+
+
 WAYS: dict[str, Callable[[FieldSpace, int], Array]] = {"dpdm": fused, "paper": stitched}
 PARTS: dict[str, Callable[[Namespace, Path], Found]] = {
-    "command": command, "paper": paper, "memory": memory,
+    "command": command, "paper": paper, "memory": memory, "bill": whole_bill,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -45,12 +45,13 @@ if TYPE_CHECKING:
 @click.option(
     "--steps",
     type=options.integer("steps", 2),
-    help="Number of sampling steps.  [default: the prior's]",
+    help="Number of sampling steps, by a sampler other than fast.  [default: the prior's]",
 )
 @click.option(
     "--sampler",
     type=options.Choice(choices.SAMPLERS),
-    help="Sampler.  [default: the prior's]",
+    help="Sampler; fast draws a member in one network evaluation.  [default: fast, if the prior "
+    "has that head and neither --steps nor --consistent is given; else the prior's]",
 )
 @options.grid
 @options.bbox

@@ -112,8 +112,13 @@ def show_training() -> Iterator[Callable[["TrainingProgress"], None]]:
 )
 @click.option(
     "--minutes",
+    type=options.FiniteFloat(min=0),
+    help="Total training time, over all runs; 0 leaves --start as it is, for --fast-minutes.",
+)
+@click.option(
+    "--fast-minutes",
     type=options.FiniteFloat(min=0, min_open=True),
-    help="Total training time, over all runs.",
+    help="Then train a fast head as long: it draws a member in one network evaluation.",
 )
 @click.option(
     "--start",
@@ -140,6 +145,7 @@ def train(
     statics: Path | None,
     config: Path | None,
     minutes: float | None,
+    fast_minutes: float | None,
     start: str | None,
     check: bool,
     device: str,
@@ -160,6 +166,10 @@ def train(
         raise click.UsageError("--latent belongs to --window, and there is none.")
     if latent and check:
         raise click.UsageError("--check does not measure --latent: leave one of them out.")
+    if minutes == 0 and (fast_minutes is None or start in (None, "none")):
+        raise click.UsageError("--minutes 0 is for --fast-minutes with --start PRIOR.")
+    if fast_minutes is not None and check:
+        raise click.UsageError("--check does not measure --fast-minutes: leave one of them out.")
     check_paths((fine, coarse, statics, config), None if out.exists() else out)
     from dpdm.prior import find_prior
     from dpdm.train import check_training, train
@@ -175,6 +185,7 @@ def train(
         return
     with show_training() as report:
         reached = train(
-            files, out, factor, minutes or 0.0, device, overwrite, report, window, latent, note
-        )
+            files, out, factor, minutes or 0.0, device, overwrite, report, window, latent, note,
+            fast_minutes or 0.0, minutes == 0,
+        )  # fmt: skip
     note(f"Wrote {out}: {reached.step} training steps")

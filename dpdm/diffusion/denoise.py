@@ -36,6 +36,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dpdm.interrupt import check_interrupt
 from dpdm.types import Denoise, Fields, Sigma
@@ -56,15 +57,25 @@ class Denoiser(nn.Module):
         law: Denoiser of a Gaussian distribution that the network corrects: it replaces
             c_skip x_t, its ``spread(sigma)`` replaces c_out, and its mean is another input of
             the network.
+        fast: A head that draws a member in one evaluation: a module with the ``forward`` of the
+            backbone, or None.
+        fast_level: The noise level at which it does.
     """
 
     def __init__(
-        self, backbone: nn.Module, sigma_data: float = 1.0, law: nn.Module | None = None
+        self,
+        backbone: nn.Module,
+        sigma_data: float = 1.0,
+        law: nn.Module | None = None,
+        fast: nn.Module | None = None,
+        fast_level: float = 0.0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.sigma_data = sigma_data
         self.law = law
+        self.fast = fast
+        self.fast_level = fast_level
 
     def features(self, given: Fields) -> list[Tensor]:
         """Return the features of conditioning fields, the same for all members and levels."""
@@ -95,6 +106,19 @@ class Denoiser(nn.Module):
             inputs = torch.cat([c_in * x_t, guess], dim=1)
         f, s = self.backbone(inputs, c_noise, features).to(x_t.dtype).chunk(2, dim=1)
         return guess + c_out * f, c_out**2 * s.exp()
+
+    def fast_member(self, x_t: Fields, sigma: Sigma, features: list[Tensor]) -> Fields:
+        """Return members of the distribution, from the mean plus noise of the level of the head.
+
+        Raises:
+            Interrupted: A signal has come.
+        """
+        check_interrupt()
+        assert self.fast is not None
+        c_skip, c_out, c_in, c_noise = self.scalings(sigma, x_t)
+        f = self.fast(c_in * x_t, c_noise, features).to(x_t.dtype)[:, : x_t.shape[1]]
+        members: Fields = c_skip * x_t + c_out * f
+        return members
 
     def forward(self, x_t: Fields, sigma: Sigma, given: Fields) -> Fields:
         """Return the expected clean fields, with the shape of ``x_t``."""
@@ -152,6 +176,24 @@ def inflate(denoise: Denoise, mean: Fields, factor: float) -> Denoise:
         return mean + factor * (x_hat - mean)
 
     return inflated
+
+
+def inflate_scales(deviation: Fields, coarse: float, fine: float, cyclic: bool = False) -> Fields:
+    """Return deviations from a mean (B, C, H, W), inflated by a factor of each scale.
+
+    Args:
+        deviation: The deviations.
+        coarse: Factor of their means over neighbours, with weights 1, 2, 1 along both axes.
+        fine: Factor of what these leave.
+        cyclic: Whether the columns are cyclic.
+    """
+    if coarse == fine:
+        return coarse * deviation
+    smooth = F.pad(deviation, (1, 1, 0, 0), mode="circular" if cyclic else "replicate")
+    smooth = (smooth[..., :-2] + 2 * smooth[..., 1:-1] + smooth[..., 2:]) / 4
+    smooth = F.pad(smooth, (0, 0, 1, 1), mode="replicate")
+    smooth = (smooth[..., :-2, :] + 2 * smooth[..., 1:-1, :] + smooth[..., 2:, :]) / 4
+    return coarse * smooth + fine * (deviation - smooth)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,19 @@ class GaussianFields:
         smooth: Tensor = rows @ (share * (rows.T @ x_t @ columns)) @ columns.T
         return smooth
 
+    def draw(self, x_t: Fields, sigma: Sigma) -> Fields:
+        """Return fields (B, C, H, W) of the distribution, from noise ``x_t`` of a level."""
+        noise = x_t / sigma.to(x_t).reshape(-1, 1, 1, 1)
+        return torch.stack([self.root(noise[:, c], c) for c in range(len(self.axes))], dim=1)
+
+    def root(self, noise: Tensor, channel: int) -> Tensor:
+        """Return the root of the covariance of one variable times noise (B, H, W)."""
+        (_, rows), (_, columns) = self.axes[channel]
+        rows, columns = rows.to(noise), columns.to(noise)
+        size = self.spectrum(channel).sqrt().to(noise)
+        smooth: Tensor = rows @ (size * (rows.T @ noise @ columns)) @ columns.T
+        return smooth
+
     def spectrum(self, channel: int) -> Tensor:
         """Return the eigenvalues of the covariance of one variable (H, W)."""
         (rows, _), (columns, _) = self.axes[channel]

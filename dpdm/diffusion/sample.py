@@ -172,6 +172,16 @@ def divided_difference(pair: list[tuple[float, Fields]]) -> Fields:
     return (x_new - x_old) / (new - old)
 
 
+@torch.no_grad()
+def one_evaluation(
+    denoise: Denoise, noise: Fields, levels: Tensor, origin: Fields | None = None
+) -> Fields:
+    """Map noise of the highest level to fields at once, by the head of a prior that does so."""
+    x = noise * float(levels[0])
+    x = x if origin is None else origin + x
+    return denoise(x, x.new_full((len(x),), float(levels[0])))
+
+
 @dataclass(frozen=True)
 class SamplingMethod:
     """A sampler with its properties; to add one, `register` it.
@@ -179,7 +189,7 @@ class SamplingMethod:
     Attributes:
         name: Its name in ``--sampler``.
         draw: The sampler.
-        order: Its order of convergence in the number of steps.
+        order: Its order of convergence in the number of steps; 0 for one that does not converge.
         evaluations: Returns the number of network evaluations for a number of steps.
     """
 
@@ -207,6 +217,7 @@ def register(method: SamplingMethod) -> None:
 register(SamplingMethod("heun", heun, 2, lambda steps: 2 * steps - 1))
 register(SamplingMethod("multistep", multistep, 3))
 register(SamplingMethod("ddim", ddim, 1))
+register(SamplingMethod(choices.FAST, one_evaluation, 0, lambda steps: 1))
 
 
 def count_network_evaluations(sampler: str, steps: int, corrections: int = 0) -> int:

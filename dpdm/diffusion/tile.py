@@ -57,6 +57,8 @@ class SpatialWindows:
         cyclic: Whether the columns are cyclic.
         align: Windows start at multiples of this number of cells where their size allows, so a
             network of several resolutions has the same view of a cell in each window.
+        power: Power of the weights. A higher one leaves less of the cells at the edges of windows,
+            for fields that no further evaluation smooths.
     """
 
     shape: tuple[int, int]
@@ -64,6 +66,7 @@ class SpatialWindows:
     overlap: int
     cyclic: bool = False
     align: int = 1
+    power: int = 1
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -85,7 +88,7 @@ class SpatialWindows:
 
     def weights(self) -> Tensor:
         """Return the blending weights of one window, with its rows and columns."""
-        return torch.outer(*(blending_weights(n, self.overlap) for n in self.extent))
+        return torch.outer(*(blending_weights(n, self.overlap) for n in self.extent)) ** self.power
 
     @cached_property
     def weight_sum(self) -> Tensor:

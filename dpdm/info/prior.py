@@ -49,7 +49,8 @@ def describe_prior(path: Path) -> dict[str, Any]:
         "transforms": group_by_family(transforms, families),
         **(describe_windows(contract) if contract.states else describe_grid(header, path)),
         **({"code_rmse": code_rmse(header, families)} if contract.code else {}),
-        "sampling": contract.sampling,
+        "heads": describe_heads(contract),
+        "sampling": {k: v for k, v in contract.sampling.items() if v != []},
         "training": training,
         f"held_out_rmse_over_{'noise' if contract.states else 'lerp'}": group_by_family(
             contract.scores, families
@@ -57,6 +58,13 @@ def describe_prior(path: Path) -> dict[str, Any]:
         or "nothing was held out",
         **({"caution": caution} if (caution := skill_warning(contract, contract.scores)) else {}),
     }
+
+
+def describe_heads(contract: ModelCard) -> str:
+    """Describe by which heads of the network members can be drawn."""
+    sampling = contract.sampling
+    denoiser = f"denoiser ({sampling['sampler']}, {sampling['steps']} steps)"
+    return f"fast (one evaluation a member), {denoiser}" if contract.fast else denoiser
 
 
 def describe_physics(header: PriorHeader) -> dict[str, Any]:

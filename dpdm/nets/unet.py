@@ -143,7 +143,50 @@ def make_stage(channels: int, depth: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(*(ResidualBlock(channels, dropout=dropout) for _ in range(depth)))
 
 
-class UNet(nn.Module):
+class DenoisingPart(nn.Module):
+    """Remove noise from fields, given the features of their conditioning.
+
+    Args:
+        channels: Channels C of the noisy fields.
+        widths: Channels at half and quarter resolution.
+        depth: Blocks at quarter resolution.
+        extra: Further input channels, in addition to the noisy fields.
+    """
+
+    def __init__(
+        self, channels: int, widths: tuple[int, ...] = (64, 128), depth: int = 2, extra: int = 0
+    ) -> None:
+        super().__init__()
+        size = 4 * widths[0]
+        self.channels = channels
+        self.embed = nn.Sequential(
+            nn.Linear(33, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU()
+        )
+        self.enter = make_conv(4 * (channels + extra), widths[0])
+        self.shrink = make_conv(widths[0], widths[1], 2, 2)
+        self.upper = nn.ModuleList(ResidualBlock(widths[0], size) for _ in range(2))
+        self.lower = nn.ModuleList(ResidualBlock(widths[1], size) for _ in range(depth))
+        self.grow = make_conv(widths[1], widths[0], 1)
+        self.trust = nn.Linear(size, 2 * channels)
+        self.leave = nn.Sequential(
+            ChannelNorm(widths[0]), nn.SiLU(), zero_initialise(make_conv(widths[0], 8 * channels))
+        )
+
+    def forward(self, x: Tensor, c_noise: Tensor, features: list[Tensor]) -> Tensor:
+        """Return F and s, (B, 2 C, H, W), for ``x`` (B, C, H, W) and ``c_noise`` (B,)."""
+        half, quarter, guess = features
+        noise = self.embed(embed_noise_level(c_noise.to(x.dtype)))
+        top = self.upper[0](self.enter(F.pixel_unshuffle(pad_to_multiple(x), 2)) + half, noise)
+        h = self.shrink(top) + quarter
+        for block in self.lower:
+            h = block(h, noise)
+        h = self.upper[1](top + F.interpolate(self.grow(h), scale_factor=2.0), noise)
+        trust = self.trust(noise)[:, :, None, None]
+        out: Tensor = F.pixel_shuffle(self.leave(h), 2) + (1 + trust) * guess
+        return out[..., : x.shape[-2], : x.shape[-1]]
+
+
+class UNet(DenoisingPart):
     """Denoise fields, given conditioning fields.
 
     Args:
@@ -171,24 +214,10 @@ class UNet(nn.Module):
         globe: bool = False,
         extra: int = 0,
     ) -> None:
-        super().__init__()
-        size = 4 * widths[0]
-        self.channels = channels
-        self.embed = nn.Sequential(
-            nn.Linear(33, size), nn.SiLU(), nn.Linear(size, size), nn.SiLU()
-        )
+        super().__init__(channels, widths, depth, extra)
         self.reader = ConditioningEncoder(given, 2 * channels, read, depth, dropout)
         self.at_half = make_conv(4 * read[0] + read[1], widths[0], 1)
         self.at_quarter = make_conv(read[2], widths[1], 1)
-        self.enter = make_conv(4 * (channels + extra), widths[0])
-        self.shrink = make_conv(widths[0], widths[1], 2, 2)
-        self.upper = nn.ModuleList(ResidualBlock(widths[0], size) for _ in range(2))
-        self.lower = nn.ModuleList(ResidualBlock(widths[1], size) for _ in range(depth))
-        self.grow = make_conv(widths[1], widths[0], 1)
-        self.trust = nn.Linear(size, 2 * channels)
-        self.leave = nn.Sequential(
-            ChannelNorm(widths[0]), nn.SiLU(), zero_initialise(make_conv(widths[0], 8 * channels))
-        )
         if periodic or globe:
             set_globe_padding(self, globe)
 
@@ -197,19 +226,6 @@ class UNet(nn.Module):
         (full, half, quarter), guess = self.reader(pad_to_multiple(given))
         half = self.at_half(torch.cat([F.pixel_unshuffle(full, 2), half], dim=1))
         return [half, self.at_quarter(quarter), guess]
-
-    def forward(self, x: Tensor, c_noise: Tensor, features: list[Tensor]) -> Tensor:
-        """Return F and s, (B, 2 C, H, W), for ``x`` (B, C, H, W) and ``c_noise`` (B,)."""
-        half, quarter, guess = features
-        noise = self.embed(embed_noise_level(c_noise.to(x.dtype)))
-        top = self.upper[0](self.enter(F.pixel_unshuffle(pad_to_multiple(x), 2)) + half, noise)
-        h = self.shrink(top) + quarter
-        for block in self.lower:
-            h = block(h, noise)
-        h = self.upper[1](top + F.interpolate(self.grow(h), scale_factor=2.0), noise)
-        trust = self.trust(noise)[:, :, None, None]
-        out: Tensor = F.pixel_shuffle(self.leave(h), 2) + (1 + trust) * guess
-        return out[..., : x.shape[-2], : x.shape[-1]]
 
 
 def pad_to_multiple(x: Tensor) -> Tensor:

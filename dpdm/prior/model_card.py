@@ -48,7 +48,9 @@ REFETCH_HINT = "Get the file again from its source, or train a prior with dpdm t
 class SamplingDefaults:
     """Sampling defaults of a prior, where its header gives none.
 
-    ``reference_inflation`` is the spread inflation around a reference state.
+    ``reference_inflation`` is the spread inflation around a reference state; ``fast_inflation``
+    and ``fast_reference_inflation`` are those of the fast head, of fine and of coarse scales,
+    empty for the same as of the denoiser.
     """
 
     sampler: str = "multistep"
@@ -61,9 +63,14 @@ class SamplingDefaults:
     guidance: str = "law"
     corrections: int = 0
     tau: float = 0.5
+    fast_inflation: tuple[float, ...] = ()
+    fast_reference_inflation: tuple[float, ...] = ()
 
 
-DEFAULT_SAMPLING = asdict(SamplingDefaults())
+DEFAULT_SAMPLING = {  # as JSON has them
+    key: list(value) if isinstance(value, tuple) else value
+    for key, value in asdict(SamplingDefaults()).items()
+}
 _SMOOTHER = {
     "sampler": "ddim", "steps": 64, "least": 0.005, "guidance": "sda", "corrections": 3, "tau": 1.0
 }  # fmt: skip
@@ -126,6 +133,11 @@ class ModelCard:
         object.__setattr__(self, "sampling", DEFAULT_SAMPLING | self.sampling)
 
     @property
+    def fast(self) -> bool:
+        """Tell whether the prior has a head that draws a member in one evaluation."""
+        return bool(self.net.get("fast", 0.0)) and "kind" not in self.net
+
+    @property
     def kind(self) -> str:
         """Give the kind of states: "fields", "trajectories" or "globe"."""
         return ("globe" if self.globe else "trajectories") if self.states else "fields"
@@ -174,6 +186,7 @@ def _is_reference(scale: tuple[float, ...]) -> bool:
 
 
 WIDTH, DEPTH = range_rule(1, 4096), range_rule(1, 64)
+SCALES: ValueRule = (lambda pair: not pair or list_rule(2, 0.01, 100)[0](pair), "")
 HEADER_RULES: dict[str, ValueRule] = {
     "contract.spacing": list_rule(2, -1e9, 1e9),
     "contract.factors": interval_rule(0, 1000),
@@ -184,7 +197,10 @@ HEADER_RULES: dict[str, ValueRule] = {
     "contract.states": range_rule(0, 10_000),
     "contract.variable": (lambda value: value == "" or _is_name(value), ""),
     "contract.plane": (lambda value: len(value) in (0, 2) and range_rule(4, 10_000)[0](value), ""),
-    "sampling.sampler": choice_rule(choices.SAMPLERS),
+    "sampling.sampler": (
+        lambda name: name in choices.SAMPLERS and name != choices.FAST,
+        "",
+    ),
     "sampling.schedule": choice_rule(choices.SCHEDULES),
     "sampling.guidance": choice_rule(choices.GUIDANCES),
     "sampling.steps": range_rule(2, 1000),
@@ -192,6 +208,8 @@ HEADER_RULES: dict[str, ValueRule] = {
     "sampling.least": range_rule(0, 1e6),
     "sampling.inflation": range_rule(0.01, 100),
     "sampling.reference_inflation": range_rule(0.01, 100),
+    "sampling.fast_inflation": SCALES,
+    "sampling.fast_reference_inflation": SCALES,
     "sampling.corrections": range_rule(0, 100),
     "sampling.tau": range_rule(0, 10),
     "net.read": list_rule(3, 1, 4096),
@@ -199,6 +217,7 @@ HEADER_RULES: dict[str, ValueRule] = {
     "net.hidden": range_rule(4, 16_384),
     "net.layers": DEPTH,
     "net.depth": DEPTH,
+    "net.fast": (lambda value: value == 0 or 1e-3 <= value <= 1e3, ""),
     "net.dropout": (lambda value: 0 <= value < 1, ""),
     "net.law": (lambda value: len(value) in (0, 4) and range_rule(1, 1_000_000)[0](value), ""),
     **{f"net.{key}": WIDTH for key in ("codes", "encode", "decode")},
@@ -312,6 +331,8 @@ def header_conflict(
     """Return a description of contradicting values in a header; empty if there are none."""
     if not contract.states:
         return field_header_conflict(contract, channels, net)
+    if getattr(net, "fast", 0.0):
+        return "a fast head, which only priors of fields have"
     if contract.cadence <= 0:
         return "states without a time between them"
     if not contract.plane:

@@ -25,7 +25,10 @@ class PerceptronArguments:
 
 @dataclass(frozen=True)
 class UNetArguments:
-    """Arguments of the network for fields, and the size of the Wiener filter that it corrects."""
+    """Arguments of the network for fields, and the size of the Wiener filter that it corrects.
+
+    ``fast`` is the noise level of the head that draws a member in one evaluation, 0 for none.
+    """
 
     read: tuple[int, ...] = (32, 64, 128)
     widths: tuple[int, ...] = (64, 128)
@@ -35,6 +38,7 @@ class UNetArguments:
     globe: bool = False
     given: int = 0
     law: tuple[int, ...] = ()
+    fast: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def _build_denoiser(values: int, net: dict[str, Any]) -> Denoiser:
     from dpdm.diffusion.denoise import Denoiser
     from dpdm.nets.autoencoder import Autoencoder
     from dpdm.nets.mlp import MLP
-    from dpdm.nets.unet import UNet
+    from dpdm.nets.unet import DenoisingPart, UNet
     from dpdm.nets.wiener import WienerFilter
 
     arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in net.items()}
@@ -141,6 +145,10 @@ def _build_denoiser(values: int, net: dict[str, Any]) -> Denoiser:
     size = arguments.pop("law", ())
     arguments |= {"extra": values} if size else {}
     given = arguments.pop("given", count_conditioning_channels(values))
+    level = arguments.pop("fast", 0.0)
     backbone = UNet(values, given, **arguments)
     law = WienerFilter(*size) if size else None
-    return Denoiser(backbone, law=law).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    part = {key: arguments[key] for key in ("widths", "depth") if key in arguments}
+    fast = DenoisingPart(values, **part) if level else None
+    denoiser = Denoiser(backbone, law=law, fast=fast, fast_level=level)
+    return denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

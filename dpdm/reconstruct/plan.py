@@ -79,7 +79,8 @@ class DrawSection:
         members: Ensemble size; 0 for the ensemble mean only.
         seed: Seed of the ensemble.
         steps: Number of sampling steps; 0 for the prior's default.
-        sampler: Sampler; empty for the prior's default.
+        sampler: Sampler; empty for the prior's fast head where nothing guides, if it has one, and
+            else for the prior's default.
         consistent: Whether block means must equal the input.
     """
 

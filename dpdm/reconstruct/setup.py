@@ -31,6 +31,7 @@ from dpdm.assimilate.background_error import (
     set_station_errors,
 )
 from dpdm.assimilate.check import pass_notes
+from dpdm.choices import FAST
 from dpdm.errors import DpdmError, DpdmWarning
 from dpdm.fields.driver_climate import select_stencil
 from dpdm.fields.file_names import file_name
@@ -62,6 +63,7 @@ from dpdm.states.driver_adjustment import space_climatology
 from dpdm.states.ensemble import ensemble_provenance
 from dpdm.states.fields import FieldSpace
 from dpdm.states.options import AssimilationOptions
+from dpdm.states.sampling import choose_unguided_sampler
 from dpdm.system import sha256
 
 SHORT_STEPS = (
@@ -248,6 +250,18 @@ class ReconstructionSetup:
         }  # fmt: skip
         return ensemble_provenance(self.prior, (), settings, before)
 
+    def observed_settings(self) -> dict[str, Any]:
+        """Return the settings of the observations that determine the output."""
+        observed, usual = asdict(self.plan.observations), asdict(ObservationSection())
+        names = observed.pop("var")
+        observed["rename"] = {old: new for new, old in names.items()}  # as in earlier ledgers
+        for key in ("files", "verify", "stations"):
+            del observed[key]
+        for key in ("coverage", "missing", "withhold_blocks", "qc"):
+            if observed[key] == usual[key]:  # not in ledgers of earlier versions
+                del observed[key]
+        return observed
+
     def fingerprint(self) -> dict[str, Any]:
         """Return all settings that determine the output, except the values of the input."""
         plan, grid = self.plan, self.space.shown
@@ -269,17 +283,11 @@ class ReconstructionSetup:
             digests["background_error"] = laws_as_json(self.background_error.laws)
         output = {key: asdict(plan.output)[key] for key in ("layout", "keep", "quantiles")}
         output |= {"units": plan.output.units} if plan.output.units else {}
-        observed, usual = asdict(plan.observations), asdict(ObservationSection())
-        names = observed.pop("var")
-        observed["rename"] = {old: new for new, old in names.items()}  # as in earlier ledgers
-        for key in ("files", "verify", "stations"):
-            del observed[key]
-        for key in ("coverage", "missing", "withhold_blocks", "qc"):
-            if observed[key] == usual[key]:  # not in ledgers of earlier versions
-                del observed[key]
         sections = {"draw": asdict(plan.draw), "adjust": asdict(plan.adjust), "output": output}
-        sections |= {"observations": observed} if self.table is not None else {}
+        sections |= {"observations": self.observed_settings()} if self.table is not None else {}
         sections |= {"input": {"missing": plan.input.missing}} if plan.input.missing else {}
+        if self.space.sampler.sampler == FAST:  # also where the prior chooses it
+            sections["draw"]["sampler"] = FAST
         flat = {f"{s}.{key}": v for s, keys in sections.items() for key, v in keys.items()}
         return {key: list(v) if isinstance(v, tuple) else v for key, v in (digests | flat).items()}
 
@@ -298,6 +306,7 @@ def prepare_reconstruction(
     warn_if_unskilled(prior.contract, prior_file.stem)
     ensemble = plan_ensemble_options(plan, folder, f"dpdm reconstruct {path.name}")
     if not plan.observations.files:
+        ensemble = choose_unguided_sampler(ensemble, prior)
         series, space = open_source(files, prior, ensemble, None)
         adjusted = fit_adjustment(series.complete, space, plan)
         return ReconstructionSetup(path, plan, prior_file, series, space, adjusted)

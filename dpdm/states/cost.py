@@ -67,7 +67,7 @@ def describe_ensemble(space: StateSpace) -> Iterator[str]:
         yield f"cells: {layout.sizes['lat']} x {layout.sizes['lon']}"
     each = count_network_evaluations(sampler.sampler, sampler.steps, sampler.corrections)
     yield (
-        f"members: {members}, of {each} evaluations of the network each"
+        f"members: {members}, of {each} evaluation{'s' if each > 1 else ''} of the network each"
         if members
         else ("members: none, but their mean, of 1 evaluation of the network")
     )

@@ -50,7 +50,7 @@ from dpdm.states.requirements import (
     period_mismatch_note,
     select_prior_variables,
 )
-from dpdm.states.sampling import choose_sampler_config
+from dpdm.states.sampling import choose_inflation, choose_sampler_config
 
 LOG = logging.getLogger(__name__)
 TargetGrids = tuple[Grid, Grid | None]  # the fine grid, and the part of it that is written
@@ -168,7 +168,7 @@ def assemble_space(
     )
     sampler = choose_sampler_config(options, prior)
     if references[0] is not None:
-        sampler = replace(sampler, inflation=prior.contract.sampling["reference_inflation"])
+        sampler = choose_inflation(sampler, prior, "reference_inflation")
     prior.denoiser.to(sampler.device)
     prior, physics = fit_physics(prior, coarse, grid, user_statics)
     coarse = assign_output_units(physics.describe(coarse), options.out_units)

@@ -12,8 +12,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpdm.choices import FAST
 from dpdm.diffusion.block_means import BlockMeanConstraint, BlockMeans
-from dpdm.diffusion.denoise import inflate
+from dpdm.diffusion.denoise import inflate, inflate_scales
 from dpdm.diffusion.gaussian_fields import (
     GaussianFields,
     join_variables,
@@ -53,6 +54,7 @@ from dpdm.states.options import SamplerConfig
 from dpdm.types import Denoise, Fields, Operator, Sigma, Values
 
 Array = NDArray[np.float64]
+BLENDING_POWER = 3  # of the weights of windows, for the fast head
 
 
 @dataclass(frozen=True)
@@ -177,8 +179,8 @@ class Posterior:
     def sampled_deviations(self) -> Tensor:
         """Return the deviation that the sampler draws of x (C, 1, 1), 1 for the network's."""
         out = torch.ones(len(self.base), 1, 1, dtype=torch.float64)
-        if self.physics is not None and not self.sampler.corrections:
-            sampler = self.sampler
+        sampler = self.sampler
+        if self.physics is not None and not sampler.corrections and sampler.sampler != FAST:
             levels = SCHEDULES[sampler.schedule](
                 sampler.steps, sampler.sigma_min, sampler.sigma_max
             )
@@ -223,7 +225,12 @@ class Posterior:
         return self.domain_moment(order)(zero, sigma)
 
     def denoise(self, sampler: SamplerConfig, observation: Observation | None = None) -> Denoise:
-        """Return the denoiser with inflation, guidance by observations, and block means."""
+        """Return the denoiser with inflation, guidance by observations, and block means.
+
+        For the fast sampler, return the map of its head instead, from noise to members.
+        """
+        if sampler.sampler == FAST:
+            return self.fast(sampler.inflation, sampler.fine_inflation)
         denoise = self.inflated(sampler.inflation)
         if observation is not None:
             cover = self.error_covariance(sampler.inflation)
@@ -238,6 +245,27 @@ class Posterior:
             return self.domain_moment(0)
         mean = self.prior_moment(0)[:, : self.drawn]
         return self.join_physics(inflate(self.network_moment(0), mean, inflation))
+
+    def fast(self, coarse: float, fine: float) -> Denoise:
+        """Return the map from noise of the level of the fast head to members, with inflation."""
+        if self.physics is not None and not self.drawn:
+            return self.physics.draw
+        mean = self.prior_moment(0)[:, : self.drawn]
+        cyclic = self.conditioning.grid.cyclic
+        windows = replace(self.windows, power=BLENDING_POWER)
+        head = tile_denoiser([self.window_head(f) for f in self.features], windows)
+
+        def network(x_t: Fields, sigma: Sigma) -> Fields:
+            deviation = head(mean + x_t, sigma) - mean
+            return mean + inflate_scales(deviation, coarse, fine, cyclic)
+
+        if self.physics is None:
+            return network
+        return join_variables(network, self.physics.draw, self.drawn)
+
+    def window_head(self, features: list[Tensor]) -> Denoise:
+        """Return the fast head of one window."""
+        return lambda x_t, sigma: self.prior.denoiser.fast_member(x_t, sigma, features)
 
     def inflations(self, inflation: float) -> Tensor:
         """Return the spread inflation of each variable (C, 1, 1), 1 where no network draws it."""

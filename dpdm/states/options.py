@@ -46,6 +46,7 @@ class SamplerConfig:
         guide: Guidance by observations: the denoiser of the posterior from that of the prior.
         corrections: Langevin corrections after each Euler step.
         tau: Langevin step size.
+        fine_inflation: Spread inflation of the finest scales, by the fast sampler.
         steps_taken: Counts the corrections by observations.
     """
 
@@ -62,6 +63,7 @@ class SamplerConfig:
     guide: Guide = mmps
     corrections: int = 0
     tau: float = 0.5
+    fine_inflation: float = 1.0
     steps_taken: StepCount = field(default_factory=StepCount, compare=False)
 
     def truncate(self, sigma: float) -> SamplerConfig:

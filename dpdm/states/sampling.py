@@ -18,6 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dpdm.choices import FAST
 from dpdm.diffusion.guidance import Observation, StepCount
 from dpdm.diffusion.noise import SCHEDULES, Noise
 from dpdm.diffusion.sample import SAMPLERS, Sampler, langevin_sampler
@@ -41,6 +42,11 @@ MAX_NORMALISED_VALUE = 1e4  # standard deviations, above any extreme
 def choose_sampler_config(options: EnsembleOptions, prior: Prior) -> SamplerConfig:
     """Return the settings of the options, else those of the prior."""
     default, device = prior.contract.sampling, choose_device(options.device)
+    if options.sampler == FAST:
+        check_fast_sampler(options, prior)
+        level = float(prior.contract.net["fast"])
+        fast = SamplerConfig(FAST, 1, level, block=1 if device == "cpu" else 11, device=device)
+        return choose_inflation(fast, prior, "inflation")
     return SamplerConfig(
         options.sampler or default["sampler"], options.steps or default["steps"], default["most"],
         default["inflation"], 1 if device == "cpu" else 11, device=device,
@@ -50,10 +56,51 @@ def choose_sampler_config(options: EnsembleOptions, prior: Prior) -> SamplerConf
     )  # fmt: skip
 
 
+def choose_inflation(sampler: SamplerConfig, prior: Prior, key: str) -> SamplerConfig:
+    """Return the settings with the spread inflations of the prior, "inflation" or of a reference.
+
+    The fast sampler has one of fine and one of coarse scales, if the prior has them.
+    """
+    sampling = prior.contract.sampling
+    pair = sampling[f"fast_{key}"] if sampler.sampler == FAST else ()
+    fine, coarse = pair or (sampling[key], sampling[key])
+    return replace(sampler, inflation=coarse, fine_inflation=fine)
+
+
+def choose_unguided_sampler(options: EnsembleOptions, prior: Prior) -> EnsembleOptions:
+    """Return the options where nothing guides: with the fast sampler, unless more is asked for."""
+    asked = options.sampler or options.steps or options.consistent
+    return options if asked or not prior.contract.fast else replace(options, sampler=FAST)
+
+
+def check_fast_sampler(options: EnsembleOptions, prior: Prior) -> None:
+    """Refuse the fast sampler for a prior without its head, and with options of the others."""
+    if not prior.contract.fast:
+        raise DpdmError(
+            "The prior has no fast head, which the sampler fast needs.",
+            "Leave out --sampler, or add a head to your own prior: dpdm train --fast-minutes.",
+        )
+    if options.steps:
+        raise DpdmError(
+            f"The sampler fast takes one step, not {options.steps}.",
+            "Leave out --steps, or choose another --sampler.",
+        )
+    if options.consistent:
+        raise DpdmError(
+            "--consistent constrains the steps of a denoiser, and the sampler fast has none.",
+            "Leave out one of them.",
+        )
+
+
 def guide_sampler(
     sampler: SamplerConfig, prior: Prior, options: AssimilationOptions
 ) -> SamplerConfig:
     """Return a sampler with the guidance and corrections of the options, else the prior's."""
+    if sampler.sampler == FAST:
+        raise DpdmError(
+            "Observations guide the steps of a denoiser, and the sampler fast has none.",
+            "Choose another sampler, or leave it to the prior.",
+        )
     count = sampler.corrections if options.corrections is None else options.corrections
     if options.tau and not count:
         raise DpdmError(

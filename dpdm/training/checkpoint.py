@@ -30,6 +30,8 @@ from dpdm.tensor_files import (
 )
 from dpdm.training import TrainingTask
 
+ROUNDING = 0.005  # of the minutes in the record of a training
+
 
 @dataclass
 class TrainingState:
@@ -70,11 +72,7 @@ def continue_training(task: TrainingTask, state: TrainingState, out: Path, minut
     """Load a finished prior into the state of a run that trains it further."""
     prior = load_prior(out)
     spent = prior.contract.training
-    if not is_trained_prior(spent) or spent["identity"] != data_identity(task):
-        raise DpdmError(
-            f"{out} exists, and was trained with other settings or other data.",
-            "Use its settings and data to train it further, or --overwrite to replace it.",
-        )
+    check_same_data(task, out, spent)
     steps, seconds = int(spent["steps"]), 60 * float(spent["minutes"])
     limit = task.recipe.train.steps
     if steps >= limit:
@@ -87,9 +85,34 @@ def continue_training(task: TrainingTask, state: TrainingState, out: Path, minut
             f"{out} exists, and was trained for {seconds / 60:.4g} minutes.",
             "Give larger --minutes to train it further, or use --overwrite to replace it.",
         )
-    state.denoiser.load_state_dict(prior.denoiser.state_dict())
+    trained = prior.denoiser.state_dict()  # without a fast head, which would be out of date
+    state.denoiser.load_state_dict({k: trained[k] for k in state.denoiser.state_dict()})
     state.ema = {k: v.detach().clone() for k, v in state.denoiser.state_dict().items()}
     state.step, state.seconds, state.warm_from = steps, seconds, steps
+
+
+def check_same_data(task: TrainingTask, out: Path, spent: Mapping[str, Any]) -> None:
+    """Refuse a finished prior of other settings or other data."""
+    if not is_trained_prior(spent) or spent["identity"] != data_identity(task):
+        raise DpdmError(
+            f"{out} exists, and was trained with other settings or other data.",
+            "Use its settings and data to train it further, or --overwrite to replace it.",
+        )
+
+
+def finished_prior(task: TrainingTask, out: Path, minutes: float) -> Path | None:
+    """Return a prior whose training is over but for its fast head; None if it is not."""
+    card = read_prior_header(out).contract
+    check_same_data(task, out, card.training)
+    steps, spent = int(card.training["steps"]), float(card.training["minutes"])
+    if steps < task.recipe.train.steps and not (minutes and spent + ROUNDING >= minutes):
+        return None
+    if card.fast:
+        raise DpdmError(
+            f"{out} exists, and has a fast head.",
+            "Use --overwrite to replace it, or larger --minutes to train it further.",
+        )
+    return out
 
 
 def is_trained_prior(spent: Mapping[str, Any]) -> bool:

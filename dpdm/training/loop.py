@@ -91,14 +91,17 @@ def begin_training(task: TrainingTask, device: str) -> TrainingState:
 
 
 def load_starting_weights(denoiser: torch.nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load the weights of another prior, with zeros for input channels that it lacks."""
+    """Load the weights of another prior, with zeros for input channels that it lacks.
+
+    A fast head of it is left out where the denoiser has none, for it would be out of date.
+    """
     for name, value in denoiser.state_dict().items():
         old = weights[name]
         if value.shape != old.shape:
             wider = torch.zeros_like(value, device=old.device)
             wider[:, : old.shape[1]] = old
             weights = weights | {name: wider}
-    denoiser.load_state_dict(weights)
+    denoiser.load_state_dict({name: weights[name] for name in denoiser.state_dict()})
 
 
 def check_batch_memory(task: TrainingTask) -> None:

@@ -56,6 +56,15 @@ def test_the_deviation_that_a_sampler_draws_is_known_beforehand():
     torch.testing.assert_close(known, drawn, rtol=0.04, atol=0)  # sampling error of 60 draws
 
 
+def test_fields_are_drawn_with_their_exact_covariance():
+    fields, noise = GaussianFields(SHAPE, (0.7,)), torch.eye(SHAPE[0] * SHAPE[1])
+    root = fields.draw(2 * noise.reshape(-1, 1, *SHAPE), torch.full((len(noise),), 2.0))
+    (rows, columns) = (torch.arange(n, dtype=torch.float64) for n in SHAPE)
+    far = torch.cdist(torch.cartesian_prod(rows, columns), torch.cartesian_prod(rows, columns))
+    covariance = (-((far / 0.7) ** 2) / 2).exp()
+    torch.testing.assert_close(root.flatten(1).T @ root.flatten(1), covariance)
+
+
 def test_variables_are_joined_in_order():
     joint = join_variables(lambda x, s: x + 1, lambda x, s: -x, 1)
     fields = torch.ones(1, 3, 2, 2)
