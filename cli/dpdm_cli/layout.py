@@ -24,8 +24,8 @@ OPTION_GROUPS: dict[str, str] = {
     "interval deterministic size resolution joint indices anomaly",
     "Output": "output out keep out-units split stac qml interactive cmap vmin vmax "
     "no-relief dpi title report json overwrite",
-    "Run": "check dry-run minutes fast-minutes budget workers scheduler accept-change device defaults log "
-    "quiet verbose version help",
+    "Run": "check dry-run minutes fast-minutes budget workers scheduler accept-change device "
+    "defaults log quiet verbose version help",
 }
 OTHERS = "Others"
 Rows = list[tuple[str, str]]
