@@ -85,10 +85,10 @@ def open_complete_series(
         check_reference(opened[path], own, coarse.name)
         opened[path] = select_with_bounds(opened[path], list(own.data_vars))
     paths = sorted(opened, key=lambda path: time_labels(opened[path])[0])
-    before = sum(opened[path].sizes["time"] for path in paths[: paths.index(coarse)])
     complete = join_files([opened[path] for path in paths], paths) if len(paths) > 1 else own
     complete = complete.assign_attrs(own.attrs)
     complete.encoding = {"source": str(coarse)}
+    before = time_labels(complete).index(time_labels(own)[0])
     return complete, range(before, before + own.sizes["time"])
 
 

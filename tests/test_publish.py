@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -233,6 +234,6 @@ def test_whatever_is_read_is_an_input(files: Path, command: str) -> None:
     Path("sounder.nc").touch()
     before = {p: p.read_bytes() for p in files.iterdir()}
     result = dpdm(*command.split(), "--overwrite")
-    assert result.exit_code == 1, result.output
-    assert "is an input too" in result.stderr, result.stderr
+    assert result.exit_code in (1, 2), result.output
+    assert re.search("is an input too|may be an input", result.stderr), result.stderr
     assert {p: p.read_bytes() for p in files.iterdir()} == before

@@ -28,5 +28,6 @@ def check_paths(
 
 
 def climatology_file(name: str) -> Path | None:
-    """Return the file of --climatology, None for a name."""
-    return None if name in ("", *choices.CLIMATOLOGIES) else Path(name)
+    """Return the file of --climatology, None for a name, which has no suffix."""
+    named = name in choices.CLIMATOLOGIES or not (Path(name).suffix or Path(name).exists())
+    return None if named or not name else Path(name)

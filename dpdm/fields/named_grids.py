@@ -19,7 +19,7 @@ from dpdm.system import read_text
 
 NAME = re.compile(r"r(\d+)x(\d+)|global_(\d+(?:\.\d+)?)")
 DATA_SUFFIXES = (".nc", ".nc4", ".zarr", ".grib", ".grb", ".grib2", ".grb2", ".cdf", ".h5")
-DESCRIPTION_HINT = "Give xsize, xfirst, xinc, ysize, yfirst and yinc, as cdo griddes prints them."
+DESCRIPTION_HINT = "Give xsize, xfirst, xinc, ysize, yfirst and yinc, as in the output of griddes."
 LARGEST_AXIS = 1_000_000  # cells
 Target: TypeAlias = Path | Grid  # a file on the target grid, or the grid itself
 

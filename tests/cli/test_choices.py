@@ -81,7 +81,7 @@ OPTIONS = {
     "downscale other.nc out.nc --prior prior.safetensors": ("other.nc has none", "--var t2m=sst."),
     "downscale many.nc out.nc --prior prior.safetensors": ("many.nc holds 2 members", "--seed"),
     "downscale coarse.nc coarse.nc --prior prior.safetensors": ("coarse.nc is an input", ""),
-    "downscale coarse.nc prior.safetensors": ("ends in '.safetensors'", ".nc"),
+    "downscale coarse.nc out.safetensors": ("ends in '.safetensors'", ".nc"),
     "evaluate coarse.nc fine.nc": ("does not have the truth's cells", "cdo remapbil"),
     "evaluate other.nc coarse.nc": ("other.nc has none of the truth's", "--var t2m=sst."),
     "evaluate later.nc coarse.nc": ("share no time", "the same period"),

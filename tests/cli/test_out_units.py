@@ -26,7 +26,7 @@ def load(path: str) -> xr.Dataset:
 @pytest.fixture
 def drawn(here: Path) -> xr.Dataset:
     """An ensemble in the units of its input, K and mm day-1, in fine.nc."""
-    done(*DRAW.format("fine.nc --overwrite").split())
+    done(*DRAW.format("-o fine.nc --overwrite").split())
     return load("fine.nc")
 
 

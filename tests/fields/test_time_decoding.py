@@ -235,8 +235,8 @@ def test_a_climatology_keeps_its_years_and_measures_a_season(tmp_path):
     with xr.open_dataset(tmp_path / "out.nc") as out:
         assert out["time"].attrs["climatology"] == "climatology_bnds"
         assert "bounds" not in out["time"].attrs
-        assert out["tp"].attrs["cell_methods"] == given["pr"].attrs["cell_methods"]
+        assert out["pr"].attrs["cell_methods"] == given["pr"].attrs["cell_methods"]
         np.testing.assert_array_equal(out["climatology_bnds"], given["climatology_bounds"])
-        np.testing.assert_allclose(out["tp"], 92.0, rtol=1e-6)
+        np.testing.assert_allclose(out["pr"], 92.0, rtol=1e-6)
     fields = load_checked_fields(open_fields(tmp_path / "out.nc"))
     np.testing.assert_allclose(fields["tp"][:, 0, 0], 92 / np.array([92, 92, 91, 90]), rtol=1e-6)

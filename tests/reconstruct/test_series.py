@@ -237,7 +237,11 @@ def test_variables_that_the_prior_does_not_know_are_left(site: Path) -> None:
     put(ds.assign(depth=ds["t2m"].drop_attrs() * 0))
     xr.testing.assert_identical(found().fields, plain)
     ds[["tp"]].rename(tp="depth").drop_attrs().to_netcdf("in_1.nc")
-    refused(RUN, "in_1.nc has none of the prior's variables t2m, tp, sp; it has depth", "[input]")
+    refused(
+        RUN,
+        "in_1.nc has none of the prior's variables t2m, tp, u10, v10, sp; it has depth",
+        "[input]",
+    )
 
 
 def test_files_of_two_grids_are_refused_by_name(site: Path) -> None:
