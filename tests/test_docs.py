@@ -152,8 +152,8 @@ WRITTEN = {
         "t2m.tif truth.nc"
     ),
     "docs/guide.md": (
-        "analysis.nc january.png korea.html korea.nc korea_t2m.tif sample_data seoul.png "
-        "stations.csv truth.nc wet.tif"
+        "analysis.nc january.png korea.html korea.nc korea_t2m.tif map.nc mine.jsonl "
+        "mine.safetensors sample_data seoul.png stations.csv truth.nc wet.tif"
     ),
     "docs/cookbook.md": "sample_data seen.nc smooth.nc",
 }
