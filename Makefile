@@ -1,12 +1,13 @@
 # make demo   set up, downscale the bundled East Asia file, print its scores
 # make test   set up, run all tests
 # make check  what CI enforces beside the tests: style, types, import floors
+# make docs   set up, write the pages as a site that opens offline, build/site/index.html
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test check clean
+.PHONY: demo test check docs clean
 
 $(VENV)/.dpdm: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -15,6 +16,10 @@ $(VENV)/.dpdm: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.dpdm
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.dpdm
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
 demo: $(VENV)/.dpdm
@@ -33,6 +38,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -E -W --keep-going -c docs . build/site
 
 clean:
 	rm -rf $(VENV) build

@@ -48,11 +48,56 @@ def test_every_command_is_in_the_readme() -> None:
         assert f"dpdm {name}" in README, name
 
 
-def test_links_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-            if not link.startswith("http"):
-                assert (page.parent / link).exists(), f"{page}: {link}"
+SITE = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+
+
+def test_the_site_has_every_page_once() -> None:
+    listed = [page for group in SITE["NAVIGATION"].values() for page in group]
+    pages = [f"docs/{page.stem}" for page in (ROOT / "docs").glob("*.md")]
+    more = ["CHANGELOG", "CONTRIBUTING", "benchmarks/README"]
+    assert sorted(listed) == sorted(pages + more)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and MyST make them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", ["README", *sum(SITE["NAVIGATION"].values(), ())])
+def test_links_lead_somewhere(page: str) -> None:
+    path = ROOT / f"{page}.md"
+    for link in re.findall(r"\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+        if not link.startswith("http"):
+            name, hash_, anchor = link.partition("#")
+            target = path.parent / name if name else path
+            assert target.exists(), link
+            assert not hash_ or anchor in anchors(target), link
+
+
+def test_the_site_opens_without_a_network(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx")
+    words = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-c",
+        "docs",
+        ".",
+        tmp_path,
+    ]
+    built = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not built.returncode, built.stderr
+    text = "\n".join(page.read_text(encoding="utf-8") for page in tmp_path.rglob("*.html"))
+    assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"(?:https?:)?//[^>]*", text)
+    formulae = re.findall(r"<math.*?</math>", text, re.DOTALL)
+    assert len(formulae) > 50
+    assert not any("\\" in re.sub(r"<annotation.*?</annotation>", "", one) for one in formulae)
+    assert (tmp_path / "index.html").read_bytes() == (tmp_path / "README.html").read_bytes()
 
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -107,8 +152,8 @@ WRITTEN = {
         "t2m.tif truth.nc"
     ),
     "docs/guide.md": (
-        "analysis.nc january.png korea.html korea.nc korea_t2m.tif sample_data seoul.png "
-        "stations.csv truth.nc wet.tif"
+        "analysis.nc january.png korea.html korea.nc korea_t2m.tif map.nc mine.jsonl "
+        "mine.safetensors sample_data seoul.png stations.csv truth.nc wet.tif"
     ),
     "docs/cookbook.md": "sample_data seen.nc smooth.nc",
 }
