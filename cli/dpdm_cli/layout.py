@@ -1,4 +1,4 @@
-"""The layout of help: commands by what they are for, options by what they concern, examples."""
+"""The layout of help: groups of commands and of options, and examples."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "Produce": ("downscale", "adjust", "assimilate", "reconstruct", "status"),
     "Train": ("train",),
     "Look": ("info", "evaluate", "plot", "doctor", "help"),
-    "Hand over": ("export", "coarsen", "lerp"),
+    "Export": ("export", "coarsen", "lerp"),
     "Research": ("testbed", "observe", "perturb", "embed", "forecast"),
 }
 OPTION_GROUPS: dict[str, str] = {
@@ -16,12 +16,14 @@ OPTION_GROUPS: dict[str, str] = {
     "climatology climatology-period reference-period reference period var units missing",
     "Observations": "stations verify obs-var obs-units obs-missing error coverage qc reject "
     "withhold withhold-blocks",
-    "Domain and selection": "grid res bbox lon lat mask crs dates variable time at stat kind",
+    "Domain and selection": "grid res bbox lon lat mask crs dates variable time season at stat "
+    "anomaly kind",
     "Method": "members mean seed steps sampler consistent method guidance corrections tau gamma "
     "iterations zeta coarse-error coarse-length factor blind window latent strength "
     "target-spread centred sigma layer pool draws lead tune trajectories length years burn-in "
     "interval deterministic size resolution joint indices",
-    "Output": "output out keep out-units split stac report json overwrite",
+    "Output": "output out keep out-units split stac report json title cmap vmin vmax no-relief "
+    "dpi overwrite",
     "Run": "check dry-run minutes budget workers scheduler accept-change device defaults log "
     "quiet verbose version help",
 }

@@ -372,5 +372,5 @@ def test_a_period_that_is_none_is_a_usage_error(here: Path, period: str) -> None
 def test_reference_files_need_a_period(here: Path) -> None:
     refused(
         "downscale coarse.nc out.nc --reference fine.nc",
-        "--reference needs --reference-period", code=2,
+        "--reference requires --reference-period", code=2,
     )  # fmt: skip
