@@ -394,8 +394,9 @@ class ReconstructionRun:
         """Report a unit that was drawn, and the remaining time."""
         remaining = len(self.setup.units) - self.done
         elapsed = time.monotonic() - self.start_time
-        time_left = format_hours(remaining * elapsed / self.drawn_count / 3600)
-        self.options.say(f"{unit.name} drawn in {seconds:.1f} s; {remaining} left, {time_left}")
+        hours = remaining * elapsed / self.drawn_count / 3600
+        time_left = f", about {format_hours(hours)}" if remaining else ""
+        self.options.say(f"{unit.name} drawn in {seconds:.1f} s; {remaining} left{time_left}")
         self.report()
 
     @property
