@@ -96,8 +96,8 @@ def downscale(
     """Downscale a coarse file to an ensemble of fine fields.
 
     COARSE is one or several input files, and FINE is the output. Without --grid or --res, the
-    refinement factor of the prior is used. The output keeps the units of the input, unless
-    --out-units changes them.
+    refinement factor of the prior is used. Without --out-units, the output has the units of the
+    input.
     """
     given = click.get_current_context().get_parameter_source("members")
     if mean and members and given is not click.core.ParameterSource.DEFAULT:

@@ -7,7 +7,7 @@ import click
 COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "Produce": ("downscale", "adjust", "assimilate", "reconstruct", "status"),
     "Train": ("train",),
-    "Look": ("info", "evaluate", "plot", "doctor", "help"),
+    "Inspect": ("info", "evaluate", "plot", "doctor", "help"),
     "Export": ("export", "coarsen", "lerp"),
     "Research": ("testbed", "observe", "perturb", "embed", "forecast"),
 }

@@ -410,8 +410,8 @@ var = click.option(
 )  # fmt: skip
 units = click.option(
     "--units", multiple=True, callback=parse_pairs, metavar="NAME=UNIT",
-    help="Units of the input, if missing or wrong in the file, as in tp=mm/month; use --out-units "
-    "to convert. Repeatable.",
+    help="Units of the input, if missing or wrong in the file, as in tp=mm/month; to convert, "
+    "use --out-units. Repeatable.",
 )  # fmt: skip
 out_units = click.option(
     "--out-units", multiple=True, callback=parse_out_units, metavar="[NAME=]UNIT",

@@ -1,6 +1,7 @@
 """Help: commands and options by what they are for, whole sentences, examples that are valid."""
 
 import shlex
+from pathlib import Path
 
 import click
 import pytest
@@ -26,7 +27,10 @@ def test_every_command_has_a_place_and_its_whole_sentence() -> None:
 
 
 @pytest.mark.parametrize("name", main.commands)
-def test_a_command_groups_its_options_and_shows_two_valid_examples(name: str) -> None:
+def test_a_command_groups_its_options_and_shows_two_valid_examples(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the log of an example is started there
     command = main.commands[name]
     text = done("help", name).stdout
     assert text == done(name, "--help").stdout
