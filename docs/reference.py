@@ -83,8 +83,8 @@ needed, the file is refused. `dpdm info` lists such variables, and the groups of
 column centred on Greenwich; an odd number of rows includes the poles), `global_0.25`, or a file
 with the output of `cdo griddes`. `--res 0.25` is `global_0.25`: its cells have their edges at
 multiples of 0.25 degrees, like those into which dpdm divides coarse cells of 1 or 2.5 degrees;
-the native grid of ERA5 is `r1440x721`. A global grid is cut to the extent of the input; `--bbox
-W,E,S,N`, or `--lon W,E` and `--lat S,N`, selects a part.
+the native grid of ERA5 is `r1440x721`. A global grid is cut to the extent of the input;
+`--bbox W,E,S,N`, or `--lon W,E` and `--lat S,N`, selects a part.
 
 In outputs latitudes and longitudes ascend. Longitudes keep the range of the input, 0 to 360 or
 -180 to 180; a region that crosses the end of that range becomes contiguous, as in -10 to 10 or 170
