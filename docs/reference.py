@@ -32,59 +32,59 @@ from dpdm_cli.main import main
 HERE = Path(__file__).parent
 FILES = """## Files
 
-Read: NetCDF, Zarr stores and, where cfgrib is installed, GRIB. Written: NetCDF (`.nc`, `.nc4`) or,
-by the suffix `.zarr`, a Zarr store.
+Input is NetCDF, a Zarr store or, if cfgrib is installed, GRIB. Output is NetCDF (`.nc`, `.nc4`)
+or, with the suffix `.zarr`, a Zarr store.
 
 Several files are read as one: `dpdm downscale tas_*.nc pr_*.nc fine.nc`, where the last is the
-output, or `-o fine.nc`. Files of the same variables follow each other in time, in any order;
-those of others lie side by side, matched by the periods of their steps. A gap between files and
-steps that two files hold alike are warned of; contradictions, other grids and other periods are
-refused. `--coarse` and `--truth` are repeatable, and take patterns in quotes. An existing last
-argument that was not made from the others is not replaced, because it may be an input: `-o` names
-it. URLs are refused, and `~` in quotes is home.
+output, or `-o fine.nc`. Files of the same variables are concatenated in time, in any order;
+files of different variables are merged by the periods of their steps. Gaps between files and
+identical steps in two files trigger a warning; contradictions, different grids and different
+periods are refused. `--coarse` and `--truth` are repeatable, and take patterns in quotes. An
+existing last argument that was not made from the others is not replaced, because it may be an
+input; name the output with `-o`. URLs are refused, and `~` in quotes is the home directory.
 
-Variables are found by CF standard name and short name, whatever the case of its letters. Outputs
-have the names, attributes and units of the input: `tas` comes back as `tas`, with `tas_mean` and
-`tas_p90`. dpdm calls it `t2m` in tables of scores, tables of observations and messages, and
-options take either name; `dpdm info` and the line of the written file say `tas -> t2m`. Fields
-that have no input, those of observations alone, have the names of dpdm:
+Variables are found by CF standard name and short name, in any case. Outputs have the names,
+attributes and units of the input: from `tas` they contain `tas`, `tas_mean` and `tas_p90`. dpdm
+calls it `t2m` in tables of scores, tables of observations and messages, and options take either
+name; `dpdm info` and the message about the written file show `tas -> t2m`. Fields without input,
+made from observations alone, have the names of dpdm:
 
 {table}
 
-`--var tp=NAME` (`var = {{ tp = "NAME" }}` in plans) selects one of several, or one of another
-name. Any other variable keeps its name and units. Statistics of an ensemble end in `_mean`,
-`_spread`, `_p10`, `_p50` and `_p90`.
+`--var tp=NAME` (`var = {{ tp = "NAME" }}` in plans) selects one of several variables, or one
+with another name. Any other variable keeps its name and units. Statistics of an ensemble end in
+`_mean`, `_spread`, `_p10`, `_p50` and `_p90`.
 
 Outputs have the units of the input, or those of `--out-units`, for one variable (`tp=mm/month`)
-or for all that it fits (`degC`). The units in the table are those that dpdm works in.
-`--units tp=mm/month` states the units of the input, and converts nothing. A month is the calendar
+or for all compatible variables (`degC`). The units in the table are those used internally.
+`--units tp=mm/month` declares the units of the input, without conversion. A month is the calendar
 month of the step, in the calendar of the file: 28, 29, 30 or 31 days, or 30.4375 in a file without
 time. An amount, in mm, m or kg m-2, refers to the period of its cell methods (`sum within days`),
 else to the time bounds of its step; without either it is refused. Units that make values
 impossible are refused, and units that give a large region an unlikely mean trigger a warning.
 
-A step represents the interval between its bounds, whatever its time stamp: the times of a file
-stamped at the end of its months, as raw CESM files are, are moved to the middle of the months.
-Without bounds, the time step decides whether steps are days, months, seasons or years, and each is
-the day, month, season or year of its time stamp. Files match by these periods: a month stamped on
-its first day is the same month as one stamped on the 16th.
+A step represents the interval between its bounds, regardless of its time stamp: the times of a
+file stamped at the end of its months, as raw CESM files are, are moved to the middle of the
+months. Without bounds, the time step decides whether steps are days, months, seasons or years,
+and each is the day, month, season or year of its time stamp. Files match by these periods: a
+month stamped on its first day is the same month as one stamped on the 16th.
 
 Times may be counted in seconds to weeks, or in calendar months or years, since a date; be packed
 into numbers (201201, 20120115, `day as %Y%m%d.%f`); be decimal years or text. A forecast with
-start and lead times is dated by when it is valid, twelve months without a year are dated 2001.
+start and lead times has its valid times, and twelve months without a year are dated 2001.
 Outputs count days since 1850, or hours to seconds where days are not exact, in the calendar of the
 input. The bounds of a climatology are kept. ERA5 and ERA5T in one file (`expver`) become one
-series. An anomaly (by its name or long name) is not taken for the variable itself.
+series. An anomaly (by its name or long name) is not mistaken for the variable itself.
 
 A variable that cannot be read, on a depth axis for example, is left out with a warning; if it is
 needed, the file is refused. `dpdm info` lists such variables, and the groups of a file.
 
-`--grid` names the output grid: a file on it, or as in CDO `r1440x720` (the first column centred
-on Greenwich; an odd number of rows includes the poles), `global_0.25`, or a file as `cdo griddes`
-prints it. `--res 0.25` is `global_0.25`: its cells have their edges at multiples of 0.25 degrees,
-as those into which dpdm splits coarse cells of 1 or 2.5 degrees; the points of ERA5's own grid
-are `r1440x721`. Of a global grid, the cells within the input are written; `--bbox W,E,S,N`, or
-`--lon W,E` and `--lat S,N`, takes a part.
+`--grid` sets the output grid: a file on that grid, a CDO name such as `r1440x720` (the first
+column centred on Greenwich; an odd number of rows includes the poles), `global_0.25`, or a file
+with the output of `cdo griddes`. `--res 0.25` is `global_0.25`: its cells have their edges at
+multiples of 0.25 degrees, like those into which dpdm divides coarse cells of 1 or 2.5 degrees;
+the native grid of ERA5 is `r1440x721`. A global grid is cut to the extent of the input;
+`--bbox W,E,S,N`, or `--lon W,E` and `--lat S,N`, selects a part.
 
 In outputs latitudes and longitudes ascend. Longitudes keep the range of the input, 0 to 360 or
 -180 to 180; a region that crosses the end of that range becomes contiguous, as in -10 to 10 or 170
@@ -95,7 +95,7 @@ to 190.
 DEFAULTS = """## Defaults and logs
 
 `--defaults FILE.toml`, or the variable `DPDM_DEFAULTS`, names a file with a table for each
-command. Its keys are options without their dashes, and the command line takes precedence:
+command. Its keys are options without the leading dashes, and the command line takes precedence:
 
 ```toml
 [downscale]
@@ -110,11 +110,11 @@ out-units = "degC"
 ```
 
 An unknown command or option is refused, with the name of the file. An option on the command line
-also replaces one that it excludes, as `--mean` does `members`. The history of an output holds the
-options of the file as if they had been typed.
+also overrides a conflicting one, as `--mean` overrides `members`. The history of an output
+contains the options of the file as if they had been typed.
 
-`--log FILE` appends the command line and every line that goes to standard error, errors too, each
-with its time (UTC). A file that is not such a log is not touched.
+`--log FILE` appends the command line and all lines of standard error, including errors, with their
+time (UTC). A file that is not such a log is left unchanged.
 
 """
 
@@ -132,7 +132,7 @@ def commands() -> str:
     pages = [f"## dpdm {name}\n\n```\n{help_of(name)}\n```\n" for name in main.commands]
     head = "# Commands\n\nMade from `--help` by `python docs/reference.py`.\n\n"
     codes = (
-        "Exit codes: 0 success; 1 an error, with the reason in two lines; 2 wrong usage; 3 a\n"
+        "Exit codes: 0 success; 1 an error, explained in two lines; 2 wrong usage; 3 a\n"
         "check of `dpdm doctor` failed; 130 interrupted, 143 terminated, without incomplete\n"
         "files; 75 another run uses the folder.\n\n"
         "An `Internal error` (exit code 1) is a bug of dpdm, not an error of the input: please\n"
@@ -193,8 +193,8 @@ def settings() -> str:
 def plan() -> str:
     """Return the page of all keys of a plan."""
     head = (
-        "# Keys of a plan\n\nMade from `dpdm/reconstruct/plan.py` by `docs/reference.py`. What "
-        "they are for:\n[reconstruct.md](reconstruct.md).\n"
+        "# Keys of a plan\n\nMade from `dpdm/reconstruct/plan.py` by `docs/reference.py`. "
+        "[reconstruct.md](reconstruct.md)\nexplains their use.\n"
     )
     sections = [
         table(f"`[{f.name}]`", type(getattr(Plan(), f.name))) for f in dataclasses.fields(Plan)

@@ -128,7 +128,7 @@ def check_sampler_accuracy() -> Check:
     error = max(map(sampler_error_function(exact), convergent))
     return Check(
         "self-test",
-        f"the samplers' moments differ from a closed-form Gaussian's by {error:.1e}",
+        f"the moments of sampled fields differ from those of a Gaussian by {error:.2g}",
         error < 0.05,
         "Reinstall torch: pip install --force-reinstall torch",
     )

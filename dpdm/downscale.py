@@ -39,7 +39,7 @@ def downscale(
     options = choose_unguided_sampler(options, loaded)
     space = fit_field_space(coarse, loaded, options, grid, own_statics)
     warn_if_unskilled(loaded.contract, path.stem)
-    content = "Fine fields" if options.members else "Mean of the infinite ensemble of fine fields"
+    content = "Fine fields" if options.members else "Ensemble means of fine fields"
     title = f"{content} downscaled from {coarse.name} with the prior {path.stem}"
     provenance = ensemble_provenance(path, paths_of(coarse), downscaling_settings(space))
     template = finish_layout(space.template(), title, provenance, options.history)

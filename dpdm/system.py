@@ -134,12 +134,18 @@ def check_free_disk(needed: float, target: Path) -> None:
 
 
 def format_bytes(size: float) -> str:
-    """Return a number of bytes in GB or TB.
+    """Return a number of bytes in the unit that suits it, kB to TB.
 
     Example:
         >>> format_bytes(2.34e9), format_bytes(8e18), format_bytes(1e27)
         ('2.3 GB', '8000000.0 TB', '1e+15 TB')
+        >>> format_bytes(0), format_bytes(7600), format_bytes(1.3e8)
+        ('0 kB', '8 kB', '130 MB')
     """
+    if size < 1e6:
+        return f"{size / 1e3:.0f} kB"
+    if size < 1e9:
+        return f"{float(f'{size / 1e6:.2g}'):g} MB"
     if size < 1e12:
         return f"{size / 1e9:.1f} GB"
     return f"{size / 1e12:.1f} TB" if size < 1e20 else f"{size / 1e12:.2g} TB"

@@ -106,7 +106,7 @@ def test_an_unshaken_file_holds_steps_of_the_model_alone() -> None:
 def test_info_tells_what_a_test_bed_holds() -> None:
     done("testbed", "lorenz63", "truth.nc", "--trajectories", 2, "--length", 5)
     said = done("info", "truth.nc").stdout
-    assert "time_between_states: 0.025" in said
+    assert "time between states: 0.025" in said
     assert "trajectory: 2" in said
 
 

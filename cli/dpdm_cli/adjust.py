@@ -18,12 +18,12 @@ from dpdm_cli.console import echo, progress, report_file
 )
 @click.argument("coarse", type=options.FILE)
 @click.argument("out", type=options.FILE)
-@options.own_period("First and last month, or year, over which the climates are compared.")
+@options.own_period("First and last month, or year, of the period of comparison.")
 @click.option(
     "--method", type=click.Choice(choices.ADJUSTMENT_METHODS), default="anomalies",
     show_default=True,
-    help="Add the input's anomalies to the climatology, or map quantiles or means to those of the "
-    "prior's training data.",
+    help="Add the anomalies of the input to the climatology, or map its quantiles or means to "
+    "those of the training data of the prior.",
 )  # fmt: skip
 @options.reference
 @options.prior
@@ -42,10 +42,10 @@ def adjust(
     rename: Mapping[str, str],
     **other_options: Any,
 ) -> None:
-    """Adjust the climate of COARSE, month by month, and write it as OUT, still coarse.
+    """Adjust the monthly climate of a coarse file, without downscaling it.
 
-    As --reference-period of dpdm downscale and [adjust] of a plan do. OUT is marked as adjusted,
-    and dpdm downscale takes it as it is.
+    The adjustment is that of dpdm downscale --reference-period and of [adjust] in a plan. OUT is
+    marked as adjusted, and dpdm downscale does not adjust it again.
     """
     if other_options["reference_period"] is None:
         raise click.UsageError("Missing option '--reference-period'.")

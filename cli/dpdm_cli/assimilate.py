@@ -26,12 +26,12 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
 @options.inputs_and_output("OBSERVATIONS", "ANALYSIS", joined=False)
 @options.prior
 @options.coarse(
-    "Coarse fields to condition on; without them the climatology is the background, and --grid or "
-    "--bbox sets the cells."
+    "Coarse fields to condition on. Without them the climatology is the background, and --grid or "
+    "--bbox sets the domain."
 )
 @click.option(
     "--dates", callback=options.parse_dates, metavar="FIRST,LAST",
-    help="Analyse the steps from FIRST to LAST only, as 1993-01,1993-12.",
+    help="Analyse only the steps from FIRST to LAST, as in 1993-01,1993-12.",
 )  # fmt: skip
 @options.grid
 @options.bbox
@@ -43,11 +43,11 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
 )  # fmt: skip
 @click.option(
     "--seed", type=options.integer("seed", 0), default=0, show_default=True,
-    help="Seed of the ensemble and of the withheld stations.",
+    help="Random seed of the ensemble and of the withheld stations.",
 )  # fmt: skip
 @click.option(
     "--guidance", type=options.Choice(choices.GUIDANCES), default=None,
-    help="Guidance by observations; docs/assimilate.md.  [default: the prior's]",
+    help="Method of guidance by observations (docs/assimilate.md).  [default: the prior's]",
 )  # fmt: skip
 @click.option(
     "--steps",
@@ -61,29 +61,30 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
 @click.option("--tau", type=POSITIVE, help="Langevin step size.  [default: the prior's]")
 @click.option(
     "--gamma", type=options.FiniteFloat(min=0),
-    help="Gamma of --guidance sda, the variance of the prior over that of the noise.  "
+    help="For --guidance sda: ratio of the prior variance to the noise variance.  "
     "[default: 0.01]",
 )  # fmt: skip
 @click.option(
     "--iterations", type=options.integer("iterations", 1),
-    help="Krylov dimensions of --guidance mmps, or most conjugate gradient steps of law.  "
-    "[default: 3 or 20]",
+    help="Krylov dimensions of --guidance mmps, or maximum number of conjugate gradient steps of "
+    "law.  [default: 3 or 20]",
 )  # fmt: skip
-@click.option("--zeta", type=POSITIVE, help="Guidance strength of --guidance dps.  [default: 1]")
+@click.option("--zeta", type=POSITIVE, help="For --guidance dps: guidance strength.  [default: 1]")
 @click.option(
     "--error", "errors", multiple=True, callback=options.parse_numbers, metavar="VAR=STD",
-    help="Error standard deviation of observations without one, in K, mm day-1, Pa or m s-1. "
+    help="Error standard deviation of observations that have none in their file, in K, mm day-1, "
+    "Pa or m s-1. "
     "Repeatable.",
 )  # fmt: skip
 @click.option(
     "--coarse-error", multiple=True, callback=options.parse_coarse_error,
     metavar="auto|VAR=STD",
-    help="Error of the coarse input: its standard deviation, as in t2m=1.5, or auto to estimate "
-    "its law from the stations, the default without --coarse. Repeatable.",
+    help="Error standard deviation of the coarse input, as in t2m=1.5, or auto to estimate it "
+    "from the stations (default without --coarse). Repeatable.",
 )  # fmt: skip
 @click.option(
     "--coarse-length", type=POSITIVE, default=300.0, show_default=True, metavar="KM",
-    help="Correlation length of that error.",
+    help="Correlation length of the error of the coarse input.",
 )  # fmt: skip
 @click.option(
     "--reject", type=options.FiniteFloat(min=0), default=5.0, show_default=True,
@@ -92,7 +93,7 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
 )  # fmt: skip
 @click.option(
     "--coverage", type=options.FiniteFloat(0, 1), default=0.8, show_default=True,
-    help="Minimum share of a month, season or year that a station must cover.",
+    help="Minimum fraction of a month, season or year that a station must cover.",
 )  # fmt: skip
 @click.option(
     "--qc", type=options.Choice(choices.QC_LEVELS), default="all", show_default=True,
@@ -100,27 +101,27 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
 )  # fmt: skip
 @click.option(
     "--withhold", type=options.FiniteFloat(0, 1, max_open=True), default=0.0, show_default=True,
-    help="Share of the stations withheld for verification.",
+    help="Fraction of the stations withheld for verification.",
 )  # fmt: skip
 @click.option(
     "--stations", type=options.FILE, metavar="LIST.csv",
-    help="Positions of the stations, joined by their names to observations without any.",
+    help="Table of station positions, joined by name to observations without positions.",
 )  # fmt: skip
 @options.check_option(
-    "Print what columns were taken for, what will be used, and time, memory and disk space; write "
-    "nothing."
+    "Print how the columns are interpreted and which observations will be used, and estimate "
+    "time, memory and disk space, without writing anything."
 )
 @click.option(
     "--withhold-blocks", type=options.Kilometres(), default=0.0, metavar="LENGTHkm",
-    help="Withhold whole blocks of stations, of this size, as in 100km.",
+    help="Withhold all stations of whole blocks of this size, as in 100km.",
 )  # fmt: skip
 @click.option(
     "--verify", multiple=True, type=options.FILE, metavar="OBS.csv",
-    help="Observations that are only scored, never assimilated. Repeatable.",
+    help="Observations used for verification only. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--channels", type=options.FILE, metavar="FILE",
-    help="Weighting functions of sounder channels; docs/assimilate.md.",
+    help="Weighting functions of sounder channels (docs/assimilate.md).",
 )  # fmt: skip
 @click.option(
     "--report", type=options.FILE, metavar="OBS_REPORT.csv",
@@ -128,7 +129,7 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
 )  # fmt: skip
 @click.option(
     "--keep", type=options.Choice(choices.KEPT), default="all", show_default=True,
-    help="Write the members, or mean, spread and quantiles (stats), or both.",
+    help="Write the members, the mean, spread and quantiles (stats), or both (all).",
 )  # fmt: skip
 @options.device
 @options.period
@@ -137,7 +138,7 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
 @options.missing
 @click.option(
     "--obs-var", multiple=True, callback=options.parse_pairs, metavar="NAME=VARIABLE",
-    help="Name of a variable in the observations, as in t2m=TA. Repeatable.",
+    help="Name of a variable or column in the observations, as in t2m=TA. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--obs-units", multiple=True, callback=options.parse_pairs, metavar="NAME=UNIT",
@@ -145,7 +146,7 @@ POSITIVE = options.FiniteFloat(min=0, min_open=True)
 )  # fmt: skip
 @options.missing_option(
     "--obs-missing",
-    "Code of missing values in the observations, as -999 or tp=-9. Repeatable.",
+    "Missing-value code in the observations, as in -999 or tp=-9. Repeatable.",
 )
 @options.overwrite
 def assimilate(
@@ -162,11 +163,11 @@ def assimilate(
     check: bool,
     **other_options: Any,
 ) -> None:
-    """Assimilate OBSERVATIONS into an ensemble, and write it as ANALYSIS.
+    """Assimilate observations into the ensemble.
 
-    Observations are CSV or NetCDF files of stations, points, fields or, for a prior of
-    trajectories, trajectories. Prints the departures, with --withhold also at the withheld
-    stations, and with --verify at those of other files.
+    OBSERVATIONS are CSV or NetCDF files of stations, points or fields, or of trajectories if the
+    prior is one of trajectories. Scores of the background and of the analysis are printed, also
+    at the stations withheld by --withhold and at those of --verify.
     """
     check_dependent_options()
     climate = climatology_file(other_options["climatology"])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "--factor",
     type=options.integer("factor"),
     required=True,
-    help="Number of cells in a block, along both axes.",
+    help="Number of cells along each side of a block.",
 )
 @options.var
 @options.units
@@ -36,7 +36,7 @@ def coarsen(
     factor: int,
     **file_options: Any,
 ) -> None:
-    """Average FINE over blocks of cells, weighted by area, ignoring missing values."""
+    """Average a fine file over blocks of cells, weighted by area and ignoring missing values."""
     check_paths(fine, coarse, file_options["overwrite"])
     from dpdm.fields.read import FileOptions
     from dpdm.regrid import coarsen_file

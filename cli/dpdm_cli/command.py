@@ -21,11 +21,12 @@ def run_options() -> list[click.Parameter]:
     defaults = click.Option(
         ["--defaults"], type=options.FILE, envvar=DEFAULTS_VARIABLE, show_envvar=True,
         expose_value=False, metavar="FILE.toml",
-        help="Defaults of options, a table for each command; the command line takes precedence.",
+        help="File of default options, with a table per command; the command line takes "
+        "precedence.",
     )  # fmt: skip
     log = click.Option(
         ["--log"], type=options.FILE, expose_value=False, metavar="FILE",
-        help="Append every message to this file, with its time.",
+        help="Append all messages to this file, with their time.",
     )  # fmt: skip
     return [defaults, log]
 

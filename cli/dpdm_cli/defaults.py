@@ -51,7 +51,7 @@ def read_defaults(path: Path, command: click.Command, group: click.Group) -> Def
         if name not in group.commands:
             hint = "Write it below the name of a command, as in [downscale]."
             hint = did_you_mean(name, group.commands, hint) if isinstance(table, dict) else hint
-            raise DpdmError(f"{path} has an unknown key {name}, which is no command.", hint)
+            raise DpdmError(f"{path} has an unknown key {name}, which is not a command.", hint)
         if not isinstance(table, dict):
             raise DpdmError(
                 f"{path}, {name} is {format_setting(table)}.", f"Write [{name}] above its keys."

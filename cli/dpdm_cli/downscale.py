@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     type=options.integer("members", 0),
     default=33,
     show_default=True,
-    help="Size of the ensemble; 0 is the same as --mean.",
+    help="Size of the ensemble; 0 is equivalent to --mean.",
 )
 @click.option(
     "--mean",
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     type=options.integer("seed", 0),
     default=0,
     show_default=True,
-    help="Seed of the ensemble; a member depends only on the seed, its number, time and place.",
+    help="Random seed. A member depends only on the seed and on its number, time and place.",
 )
 @click.option(
     "--steps",
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     type=options.Choice(choices.KEPT),
     default="all",
     show_default=True,
-    help="Write the members, or mean, spread and quantiles (stats), or both.",
+    help="Write the members, the mean, spread and quantiles (stats), or both (all).",
 )
 @click.option(
     "--consistent", is_flag=True, help="Constrain the block means of the output to the input."
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
 @options.units
 @options.out_units
 @options.missing
-@options.check_option("Print time, memory and disk space of the ensemble; write nothing.")
+@options.check_option("Estimate time, memory and disk space, without writing anything.")
 @options.overwrite
 def downscale(
     coarse: "Source",
@@ -94,16 +94,17 @@ def downscale(
     sampler: str | None,
     **other_options: Any,
 ) -> None:
-    """Downscale COARSE to an ensemble of FINE fields.
+    """Downscale a coarse file to an ensemble of fine fields.
 
-    Without --grid, the refinement factor is that of the prior. The output has the units of the
-    input, or those of --out-units.
+    COARSE is one or several input files, and FINE is the output. Without --grid or --res, the
+    refinement factor of the prior is used. Without --out-units, the output has the units of the
+    input.
     """
     given = click.get_current_context().get_parameter_source("members")
     if mean and members and given is not click.core.ParameterSource.DEFAULT:
         raise click.UsageError("Give either --mean or --members.")
     if other_options["reference"] and other_options["reference_period"] is None:
-        raise click.UsageError("--reference needs --reference-period.")
+        raise click.UsageError("--reference requires --reference-period.")
     climate = climatology_file(other_options["climatology"])
     files = (coarse, grid, statics, climate, other_options["mask"], other_options["reference"])
     check_paths(files, None if check else fine, overwrite, prior)

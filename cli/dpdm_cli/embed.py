@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 @options.layer
 @click.option(
     "--pool", type=click.Choice(["none", "mean"]), default="none", show_default=True,
-    help="Write the features of every cell, or their area mean.",
+    help="Write the features of every cell (none), or their area mean.",
 )  # fmt: skip
 @click.option(
     "--draws", type=options.integer("draws", 0), default=0, show_default=True,
-    help="Average over a number of noise draws; 0 adds no noise.",
+    help="Number of noise realisations to average over; 0 adds no noise.",
 )  # fmt: skip
 @click.option(
     "--seed",
     type=options.integer("seed", 0),
     default=0,
     show_default=True,
-    help="Seed of the noise.",
+    help="Random seed of the noise.",
 )
 @options.factor
 @options.blind
@@ -72,9 +72,9 @@ def embed(
     missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
 ) -> None:
-    """Write FEATURES of each FIELD, or trajectory: activations of the prior's network.
+    """Write features of fields or trajectories: activations of the network of the prior.
 
-    They can serve as predictors in linear regression.
+    They can serve as predictors in a linear regression.
     """
     if factor is not None and blind:
         raise click.UsageError("Give either --factor or --blind.")

@@ -21,36 +21,36 @@ if TYPE_CHECKING:
 )
 @click.argument("files", nargs=-1, required=True, type=options.FILE, metavar="FORECAST... TRUTH")
 @options.truth("The truth, instead of the last argument.")
-@options.coarse("Input of the forecast: adds the reference methods and the consistency.")
+@options.coarse("Coarse input of the forecast; adds the reference methods and the consistency.")
 @options.climatology_options(
-    "; for the ACC and the delta method (lerp + residual climatology).  [default: era5 where it "
-    "fits]"
+    ". It serves the anomaly correlation and the delta method.  [default: era5 where it fits]"
 )
 @click.option(
     "--also",
     multiple=True,
     callback=options.parse_pairs,
     metavar="NAME=FILE.nc",
-    help="Another forecast to score. Repeatable.",
+    help="Name and file of another forecast to score. Repeatable.",
 )
 @options.statics
 @click.option(
     "--joint",
     is_flag=True,
-    help="Print scores of the variables together: energy score, variogram score, correlations.",
+    help="Print multivariate scores: energy score, variogram score, correlations.",
 )
 @click.option(
     "--indices",
     is_flag=True,
-    help="Print climate indices (Rx1day, SDII, TXx, variability) and distances of distributions "
-    "and spectra.",
+    help="Print climate indices (Rx1day, SDII, TXx, variability) and distances between "
+    "distributions and between spectra.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option(
     "--report",
     type=options.FILE,
     metavar="REPORT.html",
-    help="Write a page with maps, charts, extremes, and scores by month, elevation and coast.",
+    help="Write an HTML page with maps, charts, extremes, and scores by month, elevation and "
+    "distance to the coast.",
 )
 @options.overwrite
 @options.var
@@ -70,7 +70,7 @@ def evaluate(
     report: Path | None,
     **file_options: Any,
 ) -> None:
-    """Score FORECAST and reference methods against TRUTH."""
+    """Score a forecast and reference methods against the truth."""
     if truth is None and len(files) < 2:
         raise click.UsageError("Missing argument 'TRUTH': the truth, last or with --truth.")
     rivals = {name: options.FILE.convert(path, None, None) for name, path in also.items()}

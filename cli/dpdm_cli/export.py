@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     "dpdm export fine.nc stations.csv --points stations.csv --out-units tp=mm/month",
 )
 @options.inputs_and_output("FIELD", "OUT")
-@click.option("--variable", default="", metavar="NAME", help="Name of a variable, as t2m.")
+@click.option("--variable", default="", metavar="NAME", help="Name of a variable, as in t2m.")
 @click.option(
     "--stat", default="", metavar="STAT",
     help="Statistic: mean, spread, p10 or another percentile, member=3, or 'probability>300' in "
     "the units of the output.  [default: the mean for GeoTIFF, all for tables, else the members]",
 )  # fmt: skip
 @click.option(
-    "--time", default="", metavar="FROM[..TO]", help="Time steps, as 2012-01 or 2012-01..2012-03."
+    "--time",
+    default="",
+    metavar="FROM[..TO]",
+    help="Time steps, as in 2012-01 or 2012-01..2012-03.",
 )
 @options.bbox
 @options.mask
@@ -34,22 +37,22 @@ if TYPE_CHECKING:
     "--crs",
     default="",
     metavar="CRS",
-    help="Coordinate reference system of a GeoTIFF, as EPSG:3035.",
+    help="Coordinate reference system of a GeoTIFF, as in EPSG:3035.",
 )
 @click.option(
     "--split",
     type=click.Choice(["time"]),
-    help="Write a GeoTIFF for each step: OUT_2012-01-16.tif.",
+    help="Write one GeoTIFF per step, as OUT_2012-01-16.tif.",
 )
-@options.points("Points of a .csv or .geojson: a table with columns name, lat and lon.")
+@options.points("Table of the points of a .csv or .geojson, with columns name, lat and lon.")
 @click.option(
     "--method", type=click.Choice(["nearest", "bilinear"]), default="nearest", show_default=True,
-    help="Interpolation to points: value of the cell, or bilinear.",
+    help="Interpolation to points: the value of the nearest cell, or bilinear.",
 )  # fmt: skip
-@click.option("--stac", is_flag=True, help="Write a STAC item OUT.json with a GeoTIFF.")
+@click.option("--stac", is_flag=True, help="Write a STAC item OUT.json beside the GeoTIFF.")
 @click.option(
     "--qml", is_flag=True,
-    help="Write a style OUT.qml with a GeoTIFF, which QGIS applies when OUT.tif is added.",
+    help="Write a style OUT.qml beside the GeoTIFF, which QGIS applies when OUT.tif is added.",
 )  # fmt: skip
 @options.var
 @options.units
@@ -57,11 +60,12 @@ if TYPE_CHECKING:
 @options.missing
 @options.overwrite
 def export(field: "Source", out: Path, split: str | None, **export_options: Any) -> None:
-    """Export FIELD as OUT: .tif, .nc, .zarr, or values at points as .csv or .geojson.
+    """Export fields to GeoTIFF, NetCDF or Zarr, or values at points to CSV or GeoJSON.
 
-    GeoTIFFs are cloud-optimised, north up, with a band for each step. They give precipitation in
-    mm day-1 or mm and mass fractions in g kg-1, as GIS programs show three decimals; values are
-    otherwise in the units of the file.
+    The suffix of OUT sets the format: .tif, .nc, .zarr, .csv or .geojson. GeoTIFFs are
+    cloud-optimised and north up, with one band per step. Their precipitation is in mm day-1 or mm
+    and their mass fractions in g kg-1, because GIS programs show three decimals; other values are
+    in the units of the file.
     """
     replaced = export_options["overwrite"] or split is not None
     check_paths((field, export_options["mask"], export_options["points"]), out, replaced)

@@ -20,7 +20,7 @@ from dpdm_cli.console import echo, report_file
 @options.prior
 @click.option(
     "--lead", type=options.integer("lead", 1), default=10, show_default=True,
-    help="Model steps per step of the surrogate.",
+    help="Number of model steps in one step of the surrogate.",
 )  # fmt: skip
 @click.option(
     "--steps", type=options.integer("forecast_steps", 1), default=100, show_default=True,
@@ -33,7 +33,7 @@ from dpdm_cli.console import echo, report_file
 @options.layer
 @click.option(
     "--tune", type=options.FiniteFloat(min=0, min_open=True), metavar="MINUTES",
-    help="Fine-tune the layers for a number of minutes; they are frozen by default.",
+    help="Fine-tune the layers for this time; by default they are frozen.",
 )  # fmt: skip
 @options.overwrite
 def forecast(
@@ -48,10 +48,11 @@ def forecast(
     tune: float | None,
     overwrite: bool,
 ) -> None:
-    """Fit a surrogate to the trajectories TRAIN, and forecast from the last of STATE to OUT.
+    """Fit a linear surrogate model to trajectories, and forecast with it.
 
-    The surrogate is linear in the state and in the prior's features of it. Prints its skill on a
-    held-out tenth of TRAIN.
+    The surrogate is linear in the state and in the features that the prior computes from it. It is
+    fitted to TRAIN, starts from the last state of STATE, and writes the forecast to OUT. Its skill
+    on a held-out tenth of TRAIN is printed.
     """
     check_paths((train, state), out, overwrite, prior)
     from dpdm.forecast import ForecastOptions, forecast, format_skill

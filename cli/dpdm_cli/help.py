@@ -20,7 +20,7 @@ def complete_command(
 @click.argument("command", required=False, shell_complete=complete_command)
 @click.pass_context
 def show_help(ctx: click.Context, command: str | None) -> None:
-    """Show the help of COMMAND, or the list of all commands."""
+    """Show the help of a command, or the list of all commands."""
     root = ctx.find_root()
     assert isinstance(root.command, click.Group)
     if command is None:

@@ -17,7 +17,10 @@ from dpdm_cli.console import echo
 @options.missing
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def info(file: str, missing: Mapping[str, tuple[float, ...]], as_json: bool) -> None:
-    """Describe a prior or a data file; FILE may be the name of a bundled prior."""
+    """Describe a data file or a prior.
+
+    FILE is a data file, a .safetensors file, or the name of a bundled prior.
+    """
     import json
 
     from dpdm.info import describe_file

@@ -1,4 +1,4 @@
-"""The layout of help: commands by what they are for, options by what they concern, examples."""
+"""The layout of help: groups of commands and of options, and examples."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +7,8 @@ import click
 COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "Produce": ("downscale", "adjust", "assimilate", "reconstruct", "status"),
     "Train": ("train",),
-    "Look": ("info", "evaluate", "plot", "doctor", "help"),
-    "Hand over": ("export", "coarsen", "lerp"),
+    "Inspect": ("info", "evaluate", "plot", "doctor", "help"),
+    "Export": ("export", "coarsen", "lerp"),
     "Research": ("testbed", "observe", "perturb", "embed", "forecast"),
 }
 OPTION_GROUPS: dict[str, str] = {
@@ -17,13 +17,13 @@ OPTION_GROUPS: dict[str, str] = {
     "Observations": "stations verify obs-var obs-units obs-missing error coverage qc reject "
     "withhold withhold-blocks",
     "Domain and selection": "grid res bbox lon lat mask crs dates variable time season at stat "
-    "kind",
+    "anomaly kind",
     "Method": "members mean seed steps sampler consistent method guidance corrections tau gamma "
     "iterations zeta coarse-error coarse-length factor blind window latent strength "
     "target-spread centred sigma layer pool draws lead tune trajectories length years burn-in "
-    "interval deterministic size resolution joint indices anomaly",
-    "Output": "output out keep out-units split stac qml interactive cmap vmin vmax "
-    "no-relief dpi title report json overwrite",
+    "interval deterministic size resolution joint indices",
+    "Output": "output out keep out-units split stac qml interactive report json title cmap vmin "
+    "vmax no-relief dpi overwrite",
     "Run": "check dry-run minutes fast-minutes budget workers scheduler accept-change device "
     "defaults log quiet verbose version help",
 }

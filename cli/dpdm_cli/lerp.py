@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--factor",
     type=options.integer("factor"),
-    help="Refinement factor: fine cells per coarse cell, along both axes.",
+    help="Refinement factor: fine cells along each side of a coarse cell.",
 )
 @options.var
 @options.units
@@ -38,9 +38,10 @@ def lerp(
     factor: int | None,
     **file_options: Any,
 ) -> None:
-    """Regrid COARSE to FINE by bilinear interpolation, the reference method.
+    """Interpolate a coarse file bilinearly, as the reference method.
 
-    It equals cdo remapbil between the outermost cell centres; beyond them values are constant.
+    The result agrees with cdo remapbil between the outermost cell centres; beyond them values are
+    constant.
     """
     if (grid is None) == (factor is None):
         raise click.UsageError("Give either --grid or --factor, or --res.")

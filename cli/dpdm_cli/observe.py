@@ -22,7 +22,7 @@ from dpdm_cli.console import progress
     type=options.FILE,
     required=True,
     metavar="OBS.toml",
-    help="Quantities, locations, times and errors of the observations; docs/observe.md.",
+    help="Quantities, locations, times and errors of the observations (docs/observe.md).",
 )
 @options.var
 @options.units
@@ -34,7 +34,7 @@ def observe(
     config: Path,
     **file_options: Any,
 ) -> None:
-    """Make synthetic observations OBS of TRUTH, a file of fields or of dpdm testbed."""
+    """Make synthetic observations of fields or trajectories."""
     check_paths((truth, config), obs, file_options["overwrite"])
     from dpdm.fields.read import FileOptions
     from dpdm.observe import observe

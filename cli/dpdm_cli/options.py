@@ -81,7 +81,7 @@ def inputs_and_output(
 
 output_option = click.option(
     "-o", "--output", "output_file", type=FILE, metavar="FILE",
-    help="The output, instead of the last argument.",
+    help="Output file, instead of the last argument.",
 )  # fmt: skip
 
 
@@ -401,8 +401,8 @@ prior = click.option(
 )  # fmt: skip
 period = click.option(
     "--period", type=click.Choice(["any"]), callback=lambda ctx, parameter, value: value or "",
-    help="Accept input of another period (days, months ...) than that of the training data, with "
-    "a warning and a note in the output.",
+    help="Accept steps of another length (days, months, ...) than those of the training data, "
+    "with a warning and a note in the output.",
 )  # fmt: skip
 var = click.option(
     "--var", "rename", multiple=True, callback=parse_pairs, metavar="NAME=VARIABLE",
@@ -415,12 +415,12 @@ units = click.option(
 )  # fmt: skip
 out_units = click.option(
     "--out-units", multiple=True, callback=parse_out_units, metavar="[NAME=]UNIT",
-    help="Units of the output, as in degC or tp=mm/month; those of the input without it. "
+    help="Units of the output, as in degC or tp=mm/month; by default those of the input. "
     "Repeatable.",
 )  # fmt: skip
 missing = missing_option(
     "--missing",
-    "Code of missing values that the file does not declare, as -999 or tp=-9. Repeatable.",
+    "Missing-value code that the file does not declare, as in -999 or tp=-9. Repeatable.",
 )
 
 
@@ -444,7 +444,7 @@ def files_option(name: str, metavar: str) -> Callable[[str], Callable[[Command],
     def option(text: str) -> Callable[[Command], Command]:
         return click.option(
             name, type=FILE, multiple=True, callback=parse_files, metavar=metavar,
-            help=f"{text} Repeatable, for files of other variables or years.",
+            help=f"{text} Repeatable, for files of different variables or years.",
         )  # fmt: skip
 
     return option
@@ -455,7 +455,7 @@ truth = files_option("--truth", "TRUTH.nc")
 background = file_option("--background", "BACKGROUND.nc")
 points = file_option("--points", "STATIONS.csv")
 statics = file_option("--statics", "S.nc")(
-    "Your own surface altitude and land fraction, at least as fine as the output."
+    "Surface altitude and land fraction, if not the bundled ones; at least as fine as the output."
 )
 
 
@@ -467,7 +467,7 @@ def climatology_options(text: str) -> Callable[[Command], Command]:
     )  # fmt: skip
     period = click.option(
         "--climatology-period", callback=parse_months, metavar="FROM,TO",
-        help="First and last month that are averaged, if FILE is a series.  [default: all]",
+        help="First and last month of the climatology, if FILE is a series.  [default: all]",
     )  # fmt: skip
     return lambda command: choice(period(command))
 
@@ -475,12 +475,10 @@ def climatology_options(text: str) -> Callable[[Command], Command]:
 climatology = climatology_options(".  [default: the prior's own, or era5 where it fits]")
 device = click.option(
     "--device", type=Choice(choices.DEVICES), default="auto", show_default=True,
-    help="Device to compute on; auto uses a GPU if available.",
+    help="Computing device; auto uses a GPU if one is available.",
 )  # fmt: skip
 bbox = box_option("Write")
-mask = file_option("--mask", "AREAS.geojson")(
-    "Mask cells whose centre lies outside these polygons."
-)
+mask = file_option("--mask", "AREAS.geojson")("Mask cells with a centre outside these polygons.")
 
 
 def own_period(text: str) -> Callable[[Command], Command]:
@@ -489,13 +487,13 @@ def own_period(text: str) -> Callable[[Command], Command]:
 
 
 reference_period = own_period(
-    "Take anomalies from the input's own climate of these months or years, as "
-    "1981-01,2010-12, and add them to the climatology."
+    "Add anomalies of the input to the climatology; they refer to the mean of the input over "
+    "this period, as in 1981-01,2010-12."
 )
 reference = click.option(
     "--reference", type=FILE, multiple=True, metavar="FILE.nc",
-    help="A file of --reference-period, on the input's grid, if that is not in the input. "
-    "Repeatable.",
+    help="File of the reference period on the grid of the input, if the input does not include "
+    "the period. Repeatable.",
 )  # fmt: skip
 
 
@@ -535,23 +533,24 @@ def grid(command: Command) -> Command:
     """Add the options --grid and --res, both for the parameter ``grid``."""
     named = click.option(
         "--grid", type=GridChoice(), callback=choose_grid, metavar="TARGET.nc|NAME",
-        help="The output grid: a file on it, a name as CDO has them (r1440x720, global_0.25), or "
-        "a file with CDO's description. Of a global grid, what the input covers.",
+        help="Output grid: a file on that grid, a CDO grid name (r1440x720, global_0.25), or a "
+        "CDO grid description file. A global grid is cut to the extent of the input.",
     )  # fmt: skip
     spacing = click.option(
         "--res", type=FiniteFloat(min=0, min_open=True), callback=parse_spacing, is_eager=True,
         expose_value=False, metavar="DEGREES",
-        help="The output grid by its spacing: square cells, edges at multiples of DEGREES.",
+        help="Output grid of this spacing, with cell edges at multiples of DEGREES.",
     )  # fmt: skip
     return named(spacing(command))
 
 
 factor = click.option(
     "--factor", type=integer("factor", 1), metavar="N",
-    help="Condition on the state's means over N by N cells.  [default: the largest possible]",
+    help="Condition on the means of the state over N by N cells.  [default: the largest possible]",
 )  # fmt: skip
 blind = click.option(
-    "--blind", is_flag=True, help="Unconditional: ignore the coarse field, large scales included.",
+    "--blind", is_flag=True, help="Unconditional: ignore the coarse field, including the large "
+    "scales.",
 )  # fmt: skip
 
 layer = click.option(
@@ -578,7 +577,7 @@ quiet = click.option(
 )  # fmt: skip
 verbose = click.option(
     "-v", "--verbose", is_flag=True, expose_value=False, callback=set_verbose,
-    help="Print what each file was taken for, and the grid that was chosen.",
+    help="Also print how each file is interpreted, and the grid.",
 )  # fmt: skip
 
 DEFAULT_WORDS = "dpdm.defaults"  # key of a context's options from a file of defaults

@@ -36,19 +36,22 @@ def parse_spread(
     help="Size of the ensemble.",
 )  # fmt: skip
 @click.option(
-    "--strength", type=options.FiniteFloat(), metavar="SHARE",
-    help="Perturbation amplitude: share of the prior's noise schedule, 0 to 1.  [default: 0.3]",
+    "--strength", type=options.FiniteFloat(), metavar="FRACTION",
+    help="Perturbation amplitude: fraction of the noise schedule of the prior, 0 to 1.  "
+    "[default: 0.3]",
 )  # fmt: skip
 @click.option(
     "--target-spread", callback=parse_spread, metavar="[NAME=]VALUE",
-    help="Find the strength for an ensemble standard deviation: of a variable in the prior's "
-    "units, or of all variables relative to their own.",
+    help="Choose the strength that gives this ensemble standard deviation: of one variable, in "
+    "the units of the prior, or of all variables, relative to their own standard deviation.",
 )  # fmt: skip
 @click.option(
     "--seed", type=options.integer("seed", 0), default=0, show_default=True,
-    help="Seed of the ensemble; a member depends only on the seed, its number, time and place.",
+    help="Random seed. A member depends only on the seed and on its number, time and place.",
 )  # fmt: skip
-@click.option("--centred", is_flag=True, help="Shift the members so that their mean is the state.")
+@click.option(
+    "--centred", is_flag=True, help="Shift the members so that their mean equals the state."
+)
 @click.option(
     "--consistent", is_flag=True, help="Preserve the means over blocks of --factor cells."
 )
@@ -63,7 +66,8 @@ def parse_spread(
 )
 @click.option(
     "--keep", type=options.Choice(choices.KEPT), default="members",
-    show_default=True, help="Write the members, or mean, spread and quantiles (stats), or both.",
+    show_default=True, help="Write the members, the mean, spread and quantiles (stats), or both "
+    "(all).",
 )  # fmt: skip
 @options.device
 @options.period
@@ -85,11 +89,11 @@ def perturb(
     overwrite: bool,
     **other_options: Any,
 ) -> None:
-    """Make an ENSEMBLE of perturbed states around each STATE of a file.
+    """Make an ensemble of perturbed states around each state of a file.
 
-    Noise is added to a state and removed again by sampling from the prior, so that every member
-    is as probable as the state. A state is a time step of fields, or a trajectory. Prints
-    strength, noise level and spread.
+    A state is a time step of fields, or a trajectory. Noise is added to it and removed again by
+    sampling from the prior, so that every member is as probable as the state itself. The
+    strength, the noise level and the spread are printed.
     """
     if strength is not None and target_spread is not None:
         raise click.UsageError("Give either --strength or --target-spread.")

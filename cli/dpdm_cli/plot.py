@@ -23,38 +23,43 @@ if TYPE_CHECKING:
 @click.option(
     "--kind",
     type=options.Choice(choices.PICTURES),
-    help="Kind of picture.  [default: chosen by the contents of the files]",
+    help="Kind of figure.  [default: chosen by the contents of the files]",
 )
 @click.option(
     "--variable", default="", metavar="NAME", help="Name of a variable.  [default: the first]"
 )
 @click.option(
-    "--time", default="", metavar="DATE", help="A date or its beginning.  [default: the first]"
+    "--time",
+    default="",
+    metavar="DATE",
+    help="A date, or its beginning, as in 2012-07.  [default: the first]",
 )
 @click.option(
     "--season", default="", metavar="DJF",
-    help="Initials of months: the mean of their steps, of all years or those of --time.",
+    help="Average over a season, given by the initials of its months, in all years or in those of "
+    "--time.",
 )  # fmt: skip
 @click.option(
     "--stat", default="", metavar="STAT",
-    help="For map: mean, spread, p10, p50, p90, member=3 or 'probability>20', in the units drawn.",
+    help="For maps: mean, spread, p10, p50, p90, member=3, or 'probability>20' in the units "
+    "drawn.",
 )  # fmt: skip
 @click.option("--anomaly", is_flag=True, help="Subtract the climatology of each step's month.")
 @options.climatology_options(
-    "; for --anomaly. Give FIELD itself for its own mean months.  [default: era5]"
+    "; for --anomaly. FIELD itself gives its own monthly means.  [default: era5]"
 )
-@options.truth("A fine field to compare with.")
-@options.coarse("The input of downscaling.")
+@options.truth("Fine fields to compare with.")
+@options.coarse("The coarse input of the downscaling.")
 @options.background("For profile and section: the field before assimilation.")
 @click.option(
     "--at", default="", metavar="LAT,LON|STATION", help="Location of a series or profile."
 )
-@options.points("Table of stations for --at, with columns station, lat, lon.")
+@options.points("Table of stations for --at, with columns station, lat and lon.")
 @click.option(
     "--report",
     type=options.FILE,
     metavar="OBS_REPORT.csv",
-    help="For obs: the report of dpdm assimilate --report.",
+    help="Observation report, written by dpdm assimilate --report.",
 )
 @options.box_option("Draw")
 @click.option("--cmap", default="", metavar="NAME", help="Colour map of cmocean or matplotlib.")
@@ -67,32 +72,35 @@ if TYPE_CHECKING:
 @click.option("--no-relief", is_flag=True, help="Draw maps without relief.")
 @click.option(
     "--size", type=options.FiniteFloat(7, 60), metavar="CM",
-    help="Width of the picture, 7 to 60 cm; the height follows.  [default: 8.9]",
+    help="Width of the figure, 7 to 60 cm; the height follows.  [default: 8.9]",
 )  # fmt: skip
 @click.option(
     "--dpi",
     type=click.IntRange(50, 1200),
-    help="Pixels an inch, of a .png and of fields in others.  [default: 200]",
+    help="Resolution in pixels per inch, of a .png and of fields in other formats.  [default: "
+    "200]",
+)
+@click.option(
+    "--title", default="", metavar="TEXT", help="Title, instead of the name of the variable."
 )
 @click.option(
     "--interactive", is_flag=True,
-    help="Write a map as a page OUT.html: pan, zoom, the value at the cursor, a slider over the "
-    "steps, or those of --time. One file, which works offline.",
+    help="Write a map as one page OUT.html that works offline: pan, zoom, the value at the "
+    "cursor, and a slider over the steps, or those of --time.",
 )  # fmt: skip
-@click.option("--title", default="", metavar="TEXT", help="First line, instead of the variable.")
 @options.var
 @options.units
 @options.out_units
 @options.missing
 @options.overwrite
 def plot(field: "Source", out: Path, kind: str | None, **plot_options: Any) -> None:
-    """Draw FIELD as OUT, a .png, .pdf or .svg, by default of single-column width (8.9 cm).
+    """Draw maps, series, profiles and diagnostics of fields.
 
-    With --interactive, OUT is an .html.
-
-    A map; with --truth, --coarse or an ensemble a comparison; with --at a series; with --report
-    observation misfits; of a variable on levels a profile, over all dates without --time.
-    Coastlines and relief come with dpdm; nothing is downloaded.
+    OUT is a .png, .pdf or .svg, by default of single-column width (8.9 cm), or, with
+    --interactive, an .html. Without --kind, the
+    files decide: a map; a comparison, with --truth, --coarse or an ensemble; a series, with --at;
+    observation departures, with --report; a profile, for a variable on levels. Coastlines and
+    relief are bundled, and nothing is downloaded.
     """
     names = ("truth", "coarse", "background", "points", "report")
     check_paths([field, *map(plot_options.get, names)], out, plot_options["overwrite"])

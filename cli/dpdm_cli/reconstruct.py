@@ -29,8 +29,12 @@ def parse_duration(ctx: click.Context, parameter: click.Parameter, value: str | 
 )
 @click.argument("plan", type=options.FILE)
 @click.argument("out", type=options.FILE, required=False)
-@options.check_option("Check the plan, and estimate time, memory and disk space; write nothing.")
-@click.option("--verify", is_flag=True, help="Verify the files in OUT, and draw 3 units again.")
+@options.check_option(
+    "Check the plan, and estimate time, memory and disk space, without writing anything."
+)
+@click.option(
+    "--verify", is_flag=True, help="Verify the files in OUT, and recompute three units of work."
+)
 @click.option("--budget", callback=parse_duration, metavar="50m", help="Time limit of this run.")
 @click.option(
     "--workers",
@@ -43,7 +47,7 @@ def parse_duration(ctx: click.Context, parameter: click.Parameter, value: str | 
 @click.option(
     "--accept-change",
     is_flag=True,
-    help="Resume although plan, prior, input or dpdm have changed.",
+    help="Resume although the plan, the prior, the input or dpdm has changed.",
 )
 def reconstruct(
     plan: Path,
@@ -55,10 +59,11 @@ def reconstruct(
     scheduler: str,
     accept_change: bool,
 ) -> None:
-    """Reconstruct the series of a PLAN in the folder OUT, or resume it.
+    """Downscale a long series by a plan, or resume it.
 
-    A run may be stopped at any time, and the same command resumes it. No unit is drawn twice,
-    and the files do not depend on interruptions or machines.
+    PLAN is a TOML file, and OUT the folder of the output. A run may be stopped at any time, and
+    the same command resumes it. No unit of work is computed twice, and the output does not depend
+    on interruptions.
     """
     if check and verify:
         raise click.UsageError("Give either --check or --verify.")

@@ -12,11 +12,14 @@ from dpdm_cli.console import echo
 
 @command(
     "dpdm status 20cr_fine",
-    "dpdm status 20cr_fine || mail -s 'check it' me",
+    "dpdm status 20cr_fine || mail -s 'reconstruction failed' me",
 )
 @click.argument("out", type=options.FILE)
 def status(out: Path) -> None:
-    """Show the progress of the reconstruction in OUT; exit 1 if any of its units failed."""
+    """Show the progress of a reconstruction.
+
+    OUT is its folder. The exit code is 1 if a unit of work failed.
+    """
     from dpdm.reconstruct.status import read_status
 
     progress = read_status(out)

@@ -39,7 +39,7 @@ from dpdm_cli.console import progress
     type=options.integer("seed"),
     default=0,
     show_default=True,
-    help="Seed of the trajectories.",
+    help="Random seed of the trajectories.",
 )
 @click.option(
     "--burn-in",
@@ -84,13 +84,13 @@ def testbed(
     resolution: int | None,
     overwrite: bool,
 ) -> None:
-    """Integrate a model whose equations are known, and write its states to TRUTH.
+    """Integrate a model with known equations, and write its states.
 
-    lorenz63 has three components, with stochastic forcing by default; kolmogorov is a turbulent
-    flow in a doubly periodic plane, u and v every 0.2. The same seed gives the same trajectories,
-    whatever their number. speedy is an intermediate-complexity model of the global atmosphere:
-    daily temperature on eight levels and near the surface, and surface pressure (a year takes a
-    few minutes; requires the extra speedy).
+    lorenz63 has three components, with stochastic forcing by default. kolmogorov is a turbulent
+    flow in a doubly periodic plane: u and v every 0.2 time units. The same seed gives the same
+    trajectories, regardless of their number. speedy is an intermediate-complexity model of the
+    global atmosphere: daily temperature on eight levels and near the surface, and surface
+    pressure. A year takes a few minutes, and the extra speedy must be installed.
     """
     check_paths((), truth, overwrite)
     from dpdm.testbed import TruthOptions, write_truth, write_weather

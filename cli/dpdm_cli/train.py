@@ -101,14 +101,16 @@ def show_training() -> Iterator[Callable[["TrainingProgress"], None]]:
     help="Train on sequences of states (trajectories, or global fields) of this length.",
 )
 @click.option(
-    "--latent", is_flag=True, help="With --window and fields: train on codes of an autoencoder."
+    "--latent",
+    is_flag=True,
+    help="With --window and fields: train in the latent space of an autoencoder.",
 )
 @options.statics
 @click.option(
     "--config",
     type=options.FILE,
     metavar="FILE.toml",
-    help="Settings; docs/settings.md lists them.",
+    help="Settings (docs/settings.md).",
 )
 @click.option(
     "--minutes",
@@ -124,11 +126,12 @@ def show_training() -> Iterator[Callable[["TrainingProgress"], None]]:
     "--start",
     metavar="NAME|FILE|none",
     shell_complete=options.complete_prior,
-    help="Start from the weights of another prior (fine-tuning); none for new weights.  "
-    "[default: the bundled prior, where variables, spacing, factor and network are its own]",
+    help="Start from the weights of another prior (fine-tuning); none for random weights.  "
+    "[default: the bundled prior, if variables, spacing, factor and network agree]",
 )
 @options.check_option(
-    "Print what will be learnt from what, and memory, disk space and time; write nothing."
+    "Describe the training data and estimate time, memory and disk space, without writing "
+    "anything."
 )
 @options.device
 @options.var
@@ -154,22 +157,22 @@ def train(
     missing: Mapping[str, tuple[float, ...]],
     overwrite: bool,
 ) -> None:
-    """Train a prior on FINE fields, or on trajectories.
+    """Train a prior on fine fields or trajectories.
 
-    FINE may be several files: of other variables, of later times, or of static fields (relief and
-    land fraction). The same command resumes a run that was stopped, and with larger --minutes
-    trains a finished prior further.
+    FINE may be several files, with different variables or periods, or with static fields (relief
+    and land fraction). The same command resumes a run that was stopped; with larger --minutes it
+    continues the training of a finished prior.
     """
     if sum((factor is not None, bool(coarse), window is not None)) != 1:
         raise click.UsageError("Give either --factor or --coarse, or --window for trajectories.")
     if latent and window is None:
-        raise click.UsageError("--latent belongs to --window, and there is none.")
+        raise click.UsageError("--latent requires --window.")
     if latent and check:
-        raise click.UsageError("--check does not measure --latent: leave one of them out.")
+        raise click.UsageError("--check does not support --latent.")
     if minutes == 0 and (fast_minutes is None or start in (None, "none")):
         raise click.UsageError("--minutes 0 is for --fast-minutes with --start PRIOR.")
     if fast_minutes is not None and check:
-        raise click.UsageError("--check does not measure --fast-minutes: leave one of them out.")
+        raise click.UsageError("--check does not support --fast-minutes.")
     check_paths((fine, coarse, statics, config), None if out.exists() else out)
     from dpdm.prior import find_prior
     from dpdm.train import check_training, train

@@ -72,7 +72,7 @@ def background_check(
     departure = np.abs(value - prior.mean(1)) / deviation
     far = (departure > reject) & (reject > 0)
     reasons = [
-        f"{ObsStatus.REJECTED}: {size:.1f} standard deviations from the prior"
+        f"{ObsStatus.REJECTED}: {size:.1f} standard deviations from the background"
         for size in departure[far]
     ]
     overrule_status(table, rows[far], reasons)
@@ -161,12 +161,15 @@ def format_departures(rows: Sequence[Row]) -> str:
 
 
 def format_entry(value: float) -> str:
-    """Return a number with three digits.
+    """Return a number with three significant digits, and at most three decimals.
 
     Example:
-        >>> format_entry(46), format_entry(0.12345), format_entry(float("nan"))
-        ('46', '0.123', '-')
+        >>> [format_entry(value) for value in (46, 0.7, 1.0, 30.84, -102.3, 0.0, float("nan"))]
+        ['46', '0.700', '1.00', '30.8', '-102', '0.000', '-']
     """
     if isinstance(value, int):
         return str(value)
-    return "-" if not np.isfinite(value) else f"{value:.3g}"
+    if not np.isfinite(value):
+        return "-"
+    size = max(0.1, abs(value))
+    return f"{value:.{max(0, 2 - int(np.floor(np.log10(size))))}f}"

@@ -3,7 +3,7 @@
 A score means little alone: an RMSE of half a kelvin is good where bilinear interpolation has one
 kelvin and poor where the delta method has a tenth. So each table holds the reference
 methods of ``baselines``, single members, ensemble means and the ensemble, on the same cells and
-times, with ratios to bilinear interpolation ("lerp").
+times, with ratios to bilinear interpolation ("lerp" in JSON).
 """
 
 from __future__ import annotations
@@ -256,23 +256,22 @@ def score_notes(comparison: Comparison) -> list[str]:
     height, width = comparison.truth.sizes["lat"], comparison.truth.sizes["lon"]
     notes = [
         f"{comparison.steps} times, {height} x {width} cells, weighted by area.",
-        "A cell that one method misses is left out for all.",
-        "RMSE and PSNR come from the squared error averaged over time, the rest are time means.",
-        "PSNR and SSIM take the range of the truth.",
+        "Cells that are missing in one method are left out for all.",
+        "RMSE and PSNR are computed from the squared error averaged over time; other scores are "
+        "averaged over time.",
+        "PSNR and SSIM refer to the range of the truth.",
         *comparison.normals.notes(),
-        "CRPS of a single field is its mean absolute error, of an ensemble the fair CRPS.",
-        "fine power: variance over the truth's in the smallest-scale third of the wavenumbers.",
+        "CRPS: the mean absolute error of a single field, the fair CRPS of an ensemble.",
+        "fine power: variance relative to the truth in the highest third of the wavenumbers.",
     ]
     if "realization" in comparison.forecast.dims:
-        notes.append(
-            f"one member: scores averaged over the first {MAX_SINGLE_MEMBERS} members at most."
-        )
+        notes.append(f"one member: scores averaged over up to {MAX_SINGLE_MEMBERS} members.")
     if comparison.coarse is not None:
         notes.append(
-            f"95% interval of the RMSE ratio: paired bootstrap, {RESAMPLES} draws of times and of "
-            f"tiles of about {TILE_DEGREES:g} degrees."
+            f"95% interval of the RMSE ratio: paired bootstrap, {RESAMPLES} resamples of "
+            f"times and of tiles of about {TILE_DEGREES:g} degrees."
         )
-        notes.append("consistency: RMS difference of means over coarse cells to the coarse file.")
+        notes.append("consistency: RMS difference between block means and the coarse file.")
     if comparison.height is not None:
         notes.append(
             f"lapse rate: {1e3 * LAPSE_RATE:g} K/km, for pressure the hypsometric equation."

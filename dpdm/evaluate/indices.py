@@ -114,11 +114,11 @@ INDEX_LIST = [
     Index(
         "interannual_variance_ratio", "interannual var", InterannualVariance, need_years,
         relative=True, digits=2,
-        note="interannual var: variance of annual means over the truth's.",
+        note="interannual var: variance of annual means relative to the truth.",
     ),
     Index(
         "lag1_autocorrelation", "lag-1", Autocorrelation, need_pairs, anomalies=True, digits=2,
-        note="lag-1: correlation of the anomalies, those of ACC, of successive steps.",
+        note="lag-1: correlation of the anomalies (as for ACC) of successive steps.",
     ),
 ]  # fmt: skip
 

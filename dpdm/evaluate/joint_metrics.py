@@ -143,8 +143,8 @@ register(
         note="energy score: fair; of a single field the distance to the truth.",
     ),
     Metric(
-        "energy_score_ratio", ("energy_score",), _ratio("energy_score"), "/lerp",
-        "energy score/lerp", keys=("energy_score_ratio",), section=JOINT_SECTION,
+        "energy_score_ratio", ("energy_score",), _ratio("energy_score"), "/bilinear",
+        "energy score/bilinear", keys=("energy_score_ratio",), section=JOINT_SECTION,
     ),
     Metric(
         "variogram_score", VARIOGRAM, lambda m: m["variogram_score"], "variogram score", digits=3,
@@ -152,8 +152,8 @@ register(
         note=f"variogram score: fair, of order {VARIOGRAM_ORDER:g}, over pairs of variables.",
     ),
     Metric(
-        "variogram_score_ratio", ("variogram_score",), _ratio("variogram_score"), "/lerp",
-        "variogram score/lerp", keys=("variogram_score_ratio",), section=JOINT_SECTION,
+        "variogram_score_ratio", ("variogram_score",), _ratio("variogram_score"), "/bilinear",
+        "variogram score/bilinear", keys=("variogram_score_ratio",), section=JOINT_SECTION,
     ),
     Metric(
         "correlation_error", MOMENTS, _correlations, "correlation error", digits=3,

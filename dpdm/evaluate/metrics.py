@@ -36,7 +36,7 @@ from dpdm.fields.subset import select_covered
 Row = dict[str, Any]  # the scores of one method
 Scores = dict[str, xr.Dataset]  # the statistics of one time step, FIELDS and MEMBERS
 
-REFERENCE = "lerp"
+REFERENCE = "lerp"  # as the paper and JSON name bilinear interpolation
 FIELDS, MEMBERS = "methods", "ensemble"  # kinds of statistics: of each method, or of all members
 JOINT, JOINT_MEMBERS = "joint methods", "joint ensemble"  # the same of all variables together
 SCORES, JOINT_SECTION, INDICES = "scores", "joint", "indices"  # sections of the table
@@ -266,17 +266,28 @@ def _interval(means: Means) -> Row:
     return {"rmse_ratio_low": low, "rmse_ratio_high": high, "verdict": ratio_verdict(low, high)}
 
 
+def method_label(name: str) -> str:
+    """Return the name of a method for readers.
+
+    Example:
+        >>> method_label("lerp + lapse rate"), method_label("one member")
+        ('bilinear + lapse rate', 'one member')
+    """
+    first, *more = name.split(" + ")
+    return " + ".join(["bilinear", *more]) if first == REFERENCE else name
+
+
 def ratio_verdict(low: float, high: float) -> str:
     """Return the verdict of a 95% interval of the RMSE ratio to lerp.
 
     Example:
         >>> ratio_verdict(0.8, 0.9), ratio_verdict(0.9, 1.1)
-        ('better than lerp at the 95% level', 'no different from lerp at the 95% level')
+        ('better than bilinear at the 95% level', 'no different from bilinear at the 95% level')
     """
     if np.isnan(low):
-        return "not tested against lerp"
+        return "not tested against bilinear"
     word = "better than" if high < 1 else "worse than" if low > 1 else "no different from"
-    return f"{word} lerp at the 95% level"
+    return f"{word} bilinear at the 95% level"
 
 
 def _format_interval(row: Row) -> str:
@@ -370,7 +381,7 @@ INTERVAL_KEYS = ("rmse_ratio_low", "rmse_ratio_high", "verdict")
 register(
     Metric("rmse", (MSE,), lambda m: m["mse"] ** 0.5, "RMSE", digits=None, unit=""),
     Metric(
-        "rmse_ratio", ("mse",), _rmse_ratio, "/lerp", "RMSE/lerp", keys=("rmse_ratio",),
+        "rmse_ratio", ("mse",), _rmse_ratio, "/bilinear", "RMSE/bilinear", keys=("rmse_ratio",),
         ratio_of="rmse",
     ),
     Metric("interval", (SQUARES,), _interval, "95% range", keys=INTERVAL_KEYS, levels=False,
@@ -381,7 +392,7 @@ register(
     Metric("psnr", ("mse",), _psnr, "PSNR", digits=1, unit="dB", levels=False),
     Metric("crps", (CRPS, FAIR_CRPS), lambda m: m["crps"], "CRPS", digits=None, unit=""),
     Metric(
-        "crps_ratio", ("crps",), _crps_ratio, "/lerp", "CRPS/lerp", keys=("crps_ratio",),
+        "crps_ratio", ("crps",), _crps_ratio, "/bilinear", "CRPS/bilinear", keys=("crps_ratio",),
         ratio_of="crps",
     ),
     Metric("spectrum_small", (POWER, TRUTH_POWER), _bands, "fine power", keys=BAND_KEYS),
@@ -397,13 +408,13 @@ register(
     Metric(
         "wasserstein", (WASSERSTEIN,), lambda m: m["wasserstein"], "W1", "Wasserstein distance",
         digits=None, unit="", section=INDICES,
-        note="W1: Wasserstein distance of the values over the cells of a time, mean over times.",
+        note="W1: Wasserstein distance of the values over the cells, averaged over time.",
     ),
     Metric(
         "log_spectral_distance", ("power", "truth_power"), _log_spectral_distance, "LSD",
         "log-spectral distance (dB)", unit="dB", keys=("log_spectral_distance",), levels=False,
         section=INDICES,
-        note="LSD: log-spectral distance to the truth's mean spectrum, in dB.",
+        note="LSD: log-spectral distance from the mean spectrum of the truth, in dB.",
     ),
     Metric("spread", (), None, "/training std"),  # of reconstruct --check
 )  # fmt: skip

@@ -86,8 +86,8 @@ class Normals:
         ]
         if self.reference is not None and self.detail is not None:
             notes.append(
-                "delta method (lerp + residual climatology): lerp + climatology - lerp of its "
-                f"coarse means, of {describe_reference(self.reference)}."
+                "delta method: bilinear interpolation + climatology - bilinear interpolation of "
+                f"its coarse means; {describe_reference(self.reference)}."
             )
         if self.reference is not None and self.equal:
             notes.append(equal_sentence(self.equal, self.reference))

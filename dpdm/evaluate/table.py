@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import Any
 
-from dpdm.evaluate.metrics import INDICES, JOINT_SECTION, Metric, Row, column_metrics
+from dpdm.evaluate.metrics import INDICES, JOINT_SECTION, Metric, Row, column_metrics, method_label
 
 RANK_BINS = 11  # bins of a rank histogram in text
 
@@ -126,7 +126,7 @@ def format_scores(heading: str, rows: Sequence[Row], metrics: Sequence[Metric]) 
     """Return a heading, and the columns that have a value in some row."""
     decimals = rmse_decimals(rows)
     cells = [
-        [row["method"], *(format_cell(row, metric, decimals) for metric in metrics)]
+        [method_label(row["method"]), *(format_cell(row, metric, decimals) for metric in metrics)]
         for row in rows
     ]
     table = [["method", *(metric.column for metric in metrics)], *cells]
@@ -160,8 +160,10 @@ def format_cell(row: Row, metric: Metric, decimals: int) -> str:
 
 
 def score_remarks(rows: Sequence[Row]) -> list[str]:
-    """Return sentences on the test against lerp of the last method and on the ensemble."""
-    lines = [f"{row['method']}: {row['verdict']}." for row in rows if "verdict" in row][-1:]
+    """Return sentences on the test of the last method and on the ensemble."""
+    lines = [
+        f"{method_label(row['method'])}: {row['verdict']}." for row in rows if "verdict" in row
+    ][-1:]
     for row in rows:
         if "rank_histogram" in row:
             histogram = " ".join(

@@ -176,7 +176,7 @@ def select_steps(
     numbers = month_numbers(fields["time"], time_bounds(fields))
     if stated or not dated or _is_one_year(fields, numbers):
         _refuse_period(period, stated, "twelve months of unknown years")
-        note = "" if stated else "its twelve months do not tell of which years they are means."
+        note = "" if stated else "the years of its twelve monthly means are not stated."
         chosen = np.arange(len(numbers))
     else:
         first, last = _month_range(period) if period else (int(numbers[0]), int(numbers[-1]))

@@ -236,7 +236,7 @@ def detect_engine(path: Path) -> str:
 def _detect_directory_engine(path: Path) -> str:
     if is_zarr(path):
         return "zarr"
-    raise DpdmError(f"{path} is a directory that is no Zarr store.", "Name a file in it.")
+    raise DpdmError(f"{path} is a directory, but not a Zarr store.", "Name a file in it.")
 
 
 def read_signature(path: Path) -> bytes:

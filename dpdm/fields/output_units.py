@@ -174,7 +174,7 @@ def _with_unit(array: xr.DataArray, unit: str, bounds: xr.DataArray | None) -> x
     if variable is not None and is_amount(variable, unit) and bounds is None:
         raise DpdmError(
             f"--out-units {array.name}={unit} is an amount per step, and the input has no time "
-            "bounds that tell how long each step is.",
+            "bounds that give the length of each step.",
             f"Give a rate, as in --out-units {array.name}={unit}/day or {unit}/month.",
         )
     if canonical_variable(array) is not None:

@@ -164,7 +164,7 @@ def _land_to_fraction(field: xr.DataArray) -> xr.DataArray:
     if not (low >= -0.01 and high <= 1.01):
         raise DpdmError(
             f"{field.name} runs from {low:.4g} to {high:.4g} in '{unit or 'no units'}', "
-            "which is no land fraction.",
+            "which is not a land fraction.",
             "Give it from 0 to 1, or in %.",
         )
     return field.clip(0, 1)

@@ -44,7 +44,7 @@ def select_trajectory_variables(ds: xr.Dataset, path: Path) -> xr.Dataset:
     found = {frozenset(ds[n].dims) for n in names}
     if len(found) != 1 or (kinds[0] in found and len(names) > 1):
         raise DpdmError(
-            f"{path} holds no variable, or several that do not go together, on (trajectory, "
+            f"{path} holds no variable, or several that do not fit together, on (trajectory, "
             f"time, component) or (trajectory, time, y, x).",
             "dpdm testbed writes such files: one of components, or variables on one plane.",
         )

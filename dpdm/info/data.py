@@ -14,6 +14,7 @@ from dpdm.fields.grid import grid_of
 from dpdm.fields.level_names import base_name, read_level
 from dpdm.fields.plausibility import MissingCodes
 from dpdm.fields.read import OmittedVariableWarning, open_fields
+from dpdm.fields.time import step_labels, time_bounds
 from dpdm.fields.trajectories import holds_trajectories, trajectory_cadence
 from dpdm.info.text import describe_levels, group_by_family
 
@@ -33,7 +34,7 @@ def describe_data(path: Path, missing: MissingCodes = {}) -> dict[str, Any]:
     time = fields.get("time")
     words = {
         str(n): f"{a.attrs.get('long_name', a.attrs.get('standard_name', ''))} "
-        f"[{a.attrs.get('source_units', a.attrs.get('units', 'no units'))}]"
+        f"[{a.attrs.get('source_units', a.attrs.get('units', 'no units'))}]".strip()
         for n, a in fields.data_vars.items()
     }
     families = {str(name): base_name(array) for name, array in fields.data_vars.items()}
@@ -52,9 +53,18 @@ def describe_data(path: Path, missing: MissingCodes = {}) -> dict[str, Any]:
         "members": fields.sizes.get("realization", 1),
         "steps": fields.sizes.get("time", 1),
         "period": [] if time is None else [str(time.values[i])[:19] for i in (0, -1)],
+        "dates": describe_dates(fields),
         "calendar": "" if time is None else file_calendar(time),
         "history": str(fields.attrs.get("history", "")),
     }
+
+
+def describe_dates(fields: xr.Dataset) -> list[str]:
+    """Return the labels of the first and the last step, if the fields have times: ``2012-01``."""
+    if "time" not in fields.dims:
+        return []
+    labels = step_labels(fields["time"], time_bounds(fields))
+    return [labels[0], labels[-1]]
 
 
 def describe_names(fields: xr.Dataset) -> dict[str, list[str]]:

@@ -7,6 +7,38 @@ from typing import Any
 
 from dpdm.fields.level_names import Level
 
+NAMED_SECTIONS = (
+    "sampling",
+    "training",
+)  # their keys are dpdm's own
+LABELS = {
+    "size_MB": "size (MB)",
+    "dpdm": "dpdm version",
+    "by_network": "drawn by the network",
+    "by_physics": "derived by physics",
+    "fine_spacing_degrees": "output spacing (degrees)",
+    "spacing_degrees": "spacing (degrees)",
+    "factors": "refinement factor",
+    "region": "region (west, east, south, north)",
+    "excluded": "excluded (west, east, south, north)",
+    "validation_box": "validation box (west, east, south, north)",
+    "window_cells": "window (cells)",
+    "window_states": "window (states)",
+    "cyclic": "global in longitude",
+    "dates": "period",
+    "most": "sigma_max",
+    "least": "sigma_min",
+    "inflation": "spread inflation",
+    "reference_inflation": "spread inflation with a climatology",
+    "seen": "data seen",
+    "code_rmse": "reconstruction RMSE of the codes",
+    "held_out_rmse_over_lerp": "held-out RMSE, ratio to bilinear interpolation (lerp)",
+    "held_out_rmse_over_noise": "held-out RMSE, ratio to the noise",
+}
+JOINTS = dict.fromkeys(
+    ("period", "dates", "climate_period", "latitude", "longitude", "factors"), " to "
+) | dict.fromkeys(("fine_spacing_degrees", "spacing_degrees"), " x ")
+
 
 def group_by_family(values: Mapping[str, Any], families: Mapping[str, str]) -> dict[str, Any]:
     """Group values of variables by family, as one value if equal on all levels, else a list.
@@ -49,23 +81,51 @@ def join_quantities(words: list[str]) -> str:
     return f"{', '.join(word.split()[0] for word in words)} {words[-1].split()[1]}"
 
 
-def format_description(description: dict[str, Any], indent: str = "") -> str:
-    """Format a description as lines of ``name: value``.
+def format_description(
+    description: Mapping[str, Any], indent: str = "", named: bool = True
+) -> str:
+    """Format a description for readers as lines of ``name: value``, without empty ones.
+
+    Args:
+        description: Names and values; JSON has them unchanged.
+        indent: Spaces before each line.
+        named: Whether the keys are dpdm's own, not names of variables or scores.
 
     Example:
-        >>> description = {"file": "a.nc", "variables": {"t2m": "[K]"}, "shape": [2, 3]}
-        >>> print(format_description(description))
+        >>> description = {"file": "a.nc", "variables": {"t_2m": "[K]"}, "history": ""}
+        >>> print(format_description(description | {"latitude": [-90.0, 90.0]}))
         file: a.nc
         variables:
-          t2m: [K]
-        shape: 2, 3
+          t_2m: [K]
+        latitude: -90 to 90
     """
     lines = []
     for key, value in description.items():
+        if value in ("", [], {}, None) or (key == "period" and "dates" in description):
+            continue
+        name = LABELS.get(key, key.replace("_", " ")) if named else key
         if isinstance(value, dict):
-            lines += [f"{indent}{key}:", format_description(value, indent + "  ")]
-        elif isinstance(value, list | tuple):
-            lines.append(f"{indent}{key}: {', '.join(map(str, value))}")
+            nested = format_description(value, indent + "  ", key in NAMED_SECTIONS)
+            lines += [f"{indent}{name}:", nested]
         else:
-            lines.append(f"{indent}{key}: {value}")
+            lines.append(f"{indent}{name}: {format_value(value, JOINTS.get(key, ', '))}")
     return "\n".join(lines)
+
+
+def format_value(value: Any, joint: str = ", ") -> str:
+    """Format a value, or a list of them; equal ends of a range and sides of a cell are one.
+
+    Example:
+        >>> format_value([0.0, 359.875], " to "), format_value([0.25, 0.25], " x ")
+        ('0 to 359.875', '0.25')
+        >>> format_value(False), format_value(0.08944227871336408)
+        ('no', '0.0894')
+    """
+    if isinstance(value, list | tuple):
+        words = [format_value(one) for one in value]
+        return joint.join(words if joint == ", " else dict.fromkeys(words))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}" if abs(value) >= 1 else f"{value:.3g}"
+    return str(value)

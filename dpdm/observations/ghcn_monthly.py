@@ -142,8 +142,8 @@ def find_inventory(path: Path) -> Path:
         return found[0]
     names = ", ".join(p.name for p in found) or "none"
     raise DpdmError(
-        f"there is no {stem}.inv beside it, the inventory with the positions; there is {names}.",
-        "Put the .inv file of the same release beside it.",
+        f"its folder has no {stem}.inv, the inventory with the positions; it has {names}.",
+        "Put the .inv file of the same release there.",
     )
 
 

@@ -126,7 +126,7 @@ def _warn_of_moves(moves: list[str], total: int) -> None:
     more = f" and {len(moves) - LISTED} more" if len(moves) > LISTED else ""
     warnings.warn(
         f"The position of {len(moves)} of {total} stations changes ({', '.join(moves[:LISTED])}"
-        f"{more}). Each position is taken for a station of its own; correct the file if one is "
+        f"{more}). Each position is treated as a separate station; correct the file if one is "
         "wrong.",
         DpdmWarning,
         stacklevel=2,

@@ -43,7 +43,7 @@ class ObsStatus(StrEnum):
     SPIKE = "spike"
     # The row compared with the field.
     OUTSIDE = "outside the domain"
-    NO_LAND = "no land within a cell"
+    NO_LAND = "no land grid cell nearby"
     OFF_RELIEF = "height off the relief"
     NO_STEP = "no step at that time"
     OTHER_STEP = "other step"  # one that is not analysed

@@ -148,6 +148,6 @@ def draw_page(data: PlotData, kind: str) -> Page:
     """Draw the page of a kind."""
     if kind not in PLOT_KINDS:
         raise DpdmError(
-            f"There is no picture of kind {kind}.", f"Choose {join_names(list(PLOT_KINDS))}."
+            f"There is no figure of kind {kind}.", f"Choose {join_names(list(PLOT_KINDS))}."
         )
     return PLOT_KINDS[kind](data)

@@ -76,7 +76,7 @@ class ScaleChoice:
         high = high if self.vmax is None else self.vmax
         if not low < high:
             raise DpdmError(
-                f"The colours would go from {low:g} to {high:g}, which is no range.",
+                f"The colours would go from {low:g} to {high:g}, which is not a range.",
                 "Give --vmin below --vmax, in the units of the picture.",
             )
         return low, high

@@ -40,8 +40,9 @@ def describe_work(setup: ReconstructionSetup) -> Iterator[str]:
     series, space = setup.series, setup.space
     rows, columns = space.grid.shape
     names = ", ".join(map(str, space.coarse.data_vars))
-    source = f"input: {len(series.paths)} files" if series.paths else "input: none"
-    yield f"{source}, {series.labels[0]} to {series.labels[-1]}"
+    count = len(series.paths)
+    source = f"{count} file{'s' * (count > 1)}" if count else "none"
+    yield f"input: {source}, {series.labels[0]} to {series.labels[-1]}"
     if space.background:
         yield f"background: {space.notes['background']}"
     yield f"steps: {len(series.labels)}; missing: {', '.join(series.missing) or 'none'}"
@@ -50,7 +51,7 @@ def describe_work(setup: ReconstructionSetup) -> Iterator[str]:
     yield f"variables: {names}"
     yield f"cells: {rows} x {columns}"
     yield f"units of work: {len(setup.units)}"
-    yield f"evaluations of the network: {count_unit_evaluations(setup)} of the domain"
+    yield f"network evaluations: {count_unit_evaluations(setup)} of the whole domain"
     if setup.table is not None:
         unused = status_reasons(setup.table).value_counts()
         yield "observations: " + ", ".join(f"{n} {status}" for status, n in unused.items())
@@ -77,8 +78,8 @@ def estimate_hours(setup: ReconstructionSetup) -> Iterator[str]:
     workers = setup.plan.run.workers
     measured, expected = describe_time(each, total, setup.space.sampler.device)
     yield measured
-    yield f"{expected} of one worker" + (
-        f", {format_hours(total / 3600 / workers)} of {workers} if each has a processor"
+    yield f"{expected} with one worker" + (
+        f", {format_hours(total / 3600 / workers)} with {workers} if each has a processor core"
         * (workers > 1)
     )
     yield describe_memory(setup.space)

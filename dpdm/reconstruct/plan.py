@@ -37,9 +37,9 @@ class InputSection:
     """Section ``[input]``: the coarse series, and the period.
 
     Attributes:
-        files: Globs of NetCDF or GRIB files or Zarr stores; none to reconstruct from
+        files: Patterns of NetCDF or GRIB files or Zarr stores; none to reconstruct from
             observations alone, around the climatology.
-        var: Names of variables in the files, as ``--var`` has them: ``{ t2m = "TEMP" }``.
+        var: Names of variables in the files, as in ``--var``: ``{ t2m = "TEMP" }``.
         units: Units by canonical name, if missing or wrong in the files.
         period: First and last month (year, or day) of the reconstruction; all if empty. Without
             files the last may be "latest", the last one observed.
@@ -110,7 +110,7 @@ class ObservationSection:
     """Section ``[observations]``: as the options of ``dpdm assimilate``.
 
     Attributes:
-        files: Globs of CSV or NetCDF files; none to downscale only.
+        files: Patterns of CSV or NetCDF files; none to downscale only.
         stations: A list of stations with the positions that text files lack.
         error: Error standard deviation by variable, in dpdm's units, if the files have none.
         coarse_error: Error standard deviation of the coarse input by variable, in dpdm's units,
@@ -119,11 +119,11 @@ class ObservationSection:
         reject: Innovation, in standard deviations, beyond which an observation is rejected.
         withhold: Fraction of the stations that is withheld for verification.
         guidance: "law", "mmps", "sda" or "dps"; empty for the prior's default.
-        var: Names of variables in the files, as ``--obs-var`` has them.
+        var: Names of variables in the files, as in ``--obs-var``.
         units: Units by canonical name, if missing or wrong in the files.
         coverage: Fraction of a month, season or year that a station's values must cover.
         missing: Codes of missing values that the files do not define.
-        verify: Globs of files of observations that are only scored, never assimilated.
+        verify: Patterns of files of observations used for verification only.
         withhold_blocks: Size of the blocks of stations that are withheld whole, as in "100km";
             empty for single stations.
         qc: Checks of observations against one another: "all", "basic" or "none".

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from dpdm.assimilate.departures import departures
 from dpdm.errors import DpdmError
 from dpdm.fields.csv_cells import guard_formulas
+from dpdm.fields.units import unit_registry
 from dpdm.fields.write import write_text
 from dpdm.interrupt import wait_interruptibly
 from dpdm.publish import remove_path
@@ -144,6 +145,7 @@ class OutputWriter:
         self.steps: dict[str, list[str]] = {}  # of each output file
         for label in setup.series.labels:
             self.steps.setdefault(layout.product(label), []).append(label)
+        unit_registry()  # its import changes modules and warnings, which are those of all threads
         self._thread = ThreadPoolExecutor(1, "writer")
         self._last: Future[None] | None = None
         self._stopping = threading.Event()
@@ -392,8 +394,9 @@ class ReconstructionRun:
         """Report a unit that was drawn, and the remaining time."""
         remaining = len(self.setup.units) - self.done
         elapsed = time.monotonic() - self.start_time
-        time_left = format_hours(remaining * elapsed / self.drawn_count / 3600)
-        self.options.say(f"{unit.name} drawn in {seconds:.1f} s; {remaining} left, {time_left}")
+        hours = remaining * elapsed / self.drawn_count / 3600
+        time_left = f", about {format_hours(hours)}" if remaining else ""
+        self.options.say(f"{unit.name} drawn in {seconds:.1f} s; {remaining} left{time_left}")
         self.report()
 
     @property

@@ -225,7 +225,7 @@ class ReconstructionSetup:
 
     def output_layout(self, folder: Path, fingerprint: Mapping[str, object]) -> OutputLayout:
         """Return the layout of the output files in a folder, made with a fingerprint."""
-        mean = "Mean of the infinite ensemble of fine fields"
+        mean = "Ensemble means of fine fields"
         content = "Fine fields" if self.space.options.members else mean
         title = f"{content} reconstructed after {self.path.name} with the prior {self.prior.stem}"
         source = OutputSource(self.series, self.space, title, self.provenance(fingerprint))

@@ -47,10 +47,10 @@ class ReconstructionStatus:
         )
         lines = [
             f"series: {self.start['first']} to {self.start['last']}",
-            f"done: {self.done} of {self.total} units",
+            f"done: {self.done} of {self.total} units of work",
             f"failed: {len(self.failed)}",
             f"left: {self.left}{hours}",
-            f"rate: {self.units_per_hour:.1f} units per hour",
+            f"rate: {self.units_per_hour:.3g} units of work per hour",
             f"output files: {len(self.products)}",
             f"running: {self.holder or 'no'}",
         ]

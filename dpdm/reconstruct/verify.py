@@ -57,7 +57,7 @@ def verify_products(
         for number, product in enumerate(products, 1):
             check_product_digest(layout, ledger, product)
             report(number, len(products))
-        yield f"{len(products)} output files have the checksums of the ledger"
+        yield f"checksums of output files that agree with the ledger: {len(products)}"
         yield check_series_values(setup, folder)
         yield from redraw_units(setup, ledger, layout, random.Random(seed))
 
@@ -81,7 +81,7 @@ def check_complete(setup: ReconstructionSetup, ledger: Ledger) -> str:
             f"{len(missing)} of {len(setup.series.labels)} steps are not done: {listed}.",
             "Resume with the command without --verify; dpdm status lists failures.",
         )
-    complete = f"{len(setup.series.labels)} steps are complete"
+    complete = f"complete steps: {len(setup.series.labels)}"
     gaps = setup.series.missing
     return f"{complete}; missing in the input: {', '.join(gaps)}" if gaps else complete
 

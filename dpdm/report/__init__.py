@@ -22,7 +22,7 @@ from dpdm.errors import DpdmError
 from dpdm.evaluate import climatology_file, evaluate_files
 from dpdm.evaluate.accumulators import WET_RATE
 from dpdm.evaluate.comparison import Comparison
-from dpdm.evaluate.metrics import FIELDS, INDICES, JOINT_SECTION, REFERENCE, Row
+from dpdm.evaluate.metrics import FIELDS, INDICES, JOINT_SECTION, REFERENCE, Row, method_label
 from dpdm.evaluate.sections import SectionChoice
 from dpdm.evaluate.table import Table, join_in_sentence, rmse_decimals
 from dpdm.fields.grid import Array, Grid, grid_of
@@ -283,7 +283,7 @@ def parts_block(
     if any(np.isfinite(part.ratio[0]) for part in parts):
         ratios = {part.label: part.ratio for part in parts}
         tested = any(np.isfinite(part.ratio[1]) for part in parts)
-        caption = f"{title}: RMSE over lerp's" + " with its 95% range" * tested
+        caption = f"{title}: RMSE relative to bilinear" + " with 95% range" * tested
         svg = figures.plot_ratios(ratios, f"{identifier_key(name)}-{slug}", caption)
         pictures = [Picture(caption, svg, wide=True)]
     return ReportBlock(slug, heading, [table], pictures)
@@ -364,17 +364,19 @@ def describe_maps(kind: str, panels: Mapping[str, Array], unit: str) -> str:
 
     Example:
         >>> describe_maps("RMSE", {"lerp": np.array([[1.0, 2.0, 3.0]])}, "K")
-        'Maps of RMSE. lerp: median 2, 5% to 95% of the cells 1.1 to 2.9 K.'
+        'Maps of RMSE. bilinear: median 2, 5% to 95% of the cells 1.1 to 2.9 K.'
     """
     sentences = [f"Maps of {kind}."]
     for method, field in panels.items():
         values = field[np.isfinite(field)]
         if not values.size:
-            sentences.append(f"{method}: no values.")
+            sentences.append(f"{method_label(method)}: no values.")
             continue
         low, middle, high = np.percentile(values, (5, 50, 95))
         ends = f"{low:.2g} to {high:.2g}"
-        sentences.append(f"{method}: median {middle:.2g}, 5% to 95% of the cells {ends} {unit}.")
+        sentences.append(
+            f"{method_label(method)}: median {middle:.2g}, 5% to 95% of the cells {ends} {unit}."
+        )
     return " ".join(sentences)
 
 

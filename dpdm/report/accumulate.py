@@ -137,12 +137,14 @@ def shorten_verdict(verdict: str) -> str:
     """Shorten a verdict to a word or two.
 
     Example:
-        >>> shorten_verdict("better than lerp at the 95% level")
+        >>> shorten_verdict("better than bilinear at the 95% level")
         'better'
-        >>> shorten_verdict("not tested against lerp")
+        >>> shorten_verdict("not tested against bilinear")
         'not tested'
     """
-    words = verdict.partition(" lerp")[0] if verdict.endswith(("lerp", "level")) else verdict
+    words = (
+        verdict.partition(" bilinear")[0] if verdict.endswith(("bilinear", "level")) else verdict
+    )
     return words.removesuffix(" than").removesuffix(" from").removesuffix(" against")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dpdm.evaluate.metrics import method_label
 from dpdm.evaluate.table import relative_histogram
 from dpdm.fields.grid import Array, Grid
 from dpdm.system import missing_library_error
@@ -104,7 +105,7 @@ def plot_spectra(
     for method, (waves, power) in powers.items():
         truth = method == "truth"
         colour, dashes = (INK_COLOUR, "-") if truth else next(styles)
-        axes.plot(waves, power, color=colour, linestyle=dashes, label=method,
+        axes.plot(waves, power, color=colour, linestyle=dashes, label=method_label(method),
                   linewidth=2.2 if truth else 1.5)  # fmt: skip
     axes.set(
         xscale="log",
@@ -144,7 +145,7 @@ def plot_quantiles(quantiles: Mapping[str, Array], unit: str, name: str, words: 
     axes.plot(truth, truth, color=INK_COLOUR, linewidth=1, label="equal")
     for number, ((method, values), (colour, _)) in enumerate(zip(others, styles, strict=False)):
         axes.plot(truth, values, color=colour, linestyle="none", marker="o", fillstyle="none",
-                  markersize=7 - 2 * number, label=method)  # fmt: skip
+                  markersize=7 - 2 * number, label=method_label(method))  # fmt: skip
     unit = f", {unit}" * bool(unit)
     axes.set(xlabel=f"quantile of the truth{unit}", ylabel=f"quantile of the method{unit}")
     axes.legend(frameon=False, fontsize=8)
@@ -163,7 +164,7 @@ def plot_ratios(ratios: Mapping[str, tuple[float, float, float]], name: str, wor
     axes.set_yticks(rows, [*ratios])
     axes.set_ylim(len(ratios) - 0.5, -0.5)
     tested = bool(np.isfinite(low).any())
-    axes.set_xlabel("RMSE over lerp's" + ", with its 95% range" * tested)
+    axes.set_xlabel("RMSE relative to bilinear" + ", with 95% range" * tested)
     axes.set_xlim(left=min(0.95, np.nanmin([middle, low]) - 0.05))
     return render_svg(fig, name, words)
 
@@ -229,7 +230,7 @@ def plot_maps(
             field, extent=map_extent(grid), origin="lower", interpolation=resampling,
             vmin=style.low, vmax=style.high, cmap=style.colours,
         )  # fmt: skip
-        decorate_map(axes, grid, land, title, stretch)
+        decorate_map(axes, grid, land, method_label(title), stretch)
     fig.colorbar(picture, ax=list(row), label=unit, extend=style.extend, aspect=18)
     return render_png(fig)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpdm.evaluate.metrics import REFERENCE, Metric, Row, column_metrics
+from dpdm.evaluate.metrics import REFERENCE, Metric, Row, column_metrics, method_label
 from dpdm.evaluate.table import format_cell, join_in_sentence, rmse_decimals
 from dpdm.fields.variables import SURFACE_VARIABLES
 from dpdm.report.accumulate import (
@@ -39,7 +39,9 @@ def write_conclusion(
         f"{format_decimal(row['rmse'], places)} {unit}"
     )
     if lerp is not None:
-        sentence += f" where lerp has {format_decimal(lerp['rmse'], places)} {unit}"
+        sentence += (
+            f", bilinear interpolation one of {format_decimal(lerp['rmse'], places)} {unit}"
+        )
         sentence += f": {describe_test(row)}{count_tested_months(months)}"
     else:
         sentence += f" and a bias of {format_decimal(row['bias'], places)} {unit}"
@@ -52,24 +54,24 @@ def name_best_method(rows: Sequence[Row], row: Row, unit: str) -> str:
     Example:
         >>> rows = [{"method": "lerp", "rmse": 0.5}, {"method": "forecast", "rmse": 1.0}]
         >>> name_best_method(rows, rows[1], "K")
-        '; lerp has the smallest, 0.50 K'
+        '; bilinear has the smallest, 0.50 K'
     """
     least = min((other for other in rows if "rmse" in other), key=lambda other: other["rmse"])
     if not least["rmse"] < row["rmse"]:
         return ""
     return (
-        f"; {least['method']} has the smallest, "
+        f"; {method_label(least['method'])} has the smallest, "
         f"{format_decimal(least['rmse'], rmse_decimals(rows))} {unit}"
     )
 
 
 def describe_test(row: Row) -> str:
-    """Describe the test of a method against lerp.
+    """Describe the test of a method against bilinear interpolation.
 
     Example:
-        >>> row = {"rmse_ratio_low": 0.8, "rmse_ratio_high": 0.91, "verdict": "better than lerp"}
+        >>> row = {"rmse_ratio_low": 0.8, "rmse_ratio_high": 0.91, "verdict": "better"}
         >>> describe_test(row)
-        'better than lerp (ratio 0.80 to 0.91)'
+        'better (ratio 0.80 to 0.91)'
     """
     low, high = row["rmse_ratio_low"], row["rmse_ratio_high"]
     ends = "" if math.isnan(low) else f" (ratio {low:.2f} to {high:.2f})"
@@ -77,7 +79,7 @@ def describe_test(row: Row) -> str:
 
 
 def count_tested_months(months: Sequence[PartScores]) -> str:
-    """Count the tested months in which the forecast is better, or worse, than lerp.
+    """Count the tested months in which the forecast is better, or worse, than bilinear.
 
     Example:
         >>> count_tested_months([])
@@ -167,7 +169,7 @@ def scores_table(rows: Sequence[Row], title: str) -> ReportTable:
     """Return the scores of all methods over all times, without empty columns."""
     tests = [str(row.get("verdict", "-")) for row in rows]
     return columns_table(
-        rows, column_metrics(), f"{title}: over all times and cells", {"against lerp": tests}
+        rows, column_metrics(), f"{title}: over all times and cells", {"against bilinear": tests}
     )
 
 
@@ -179,7 +181,7 @@ def columns_table(
 ) -> ReportTable:
     """Return the columns that have a value in some row, and what is in the variable's unit."""
     decimals = rmse_decimals(rows)
-    columns = [("method", [row["method"] for row in rows])]
+    columns = [("method", [method_label(row["method"]) for row in rows])]
     columns += [
         (metric.label or metric.column, [format_cell(row, metric, decimals) for row in rows])
         for metric in metrics
@@ -211,11 +213,11 @@ def conclude_jointly(title: str, rows: Sequence[Row]) -> str:
     Example:
         >>> rows = [{"method": "ensemble of 9", "energy_score": 0.5, "energy_score_ratio": 0.4}]
         >>> conclude_jointly("Jointly", rows)
-        'Jointly: the ensemble of 9 has an energy score of 0.500, 0.40 times that of lerp.'
+        'Jointly: the ensemble of 9 has an energy score of 0.500, 0.40 times that of bilinear.'
     """
     row = rows[-1]
     ratio = row.get("energy_score_ratio")
-    than = "" if ratio is None else f", {format_decimal(ratio, 2)} times that of lerp"
+    than = "" if ratio is None else f", {format_decimal(ratio, 2)} times that of bilinear"
     score = format_decimal(row.get("energy_score"), 3)
     return f"{title}: the {row['method']} has an energy score of {score}{than}."
 
@@ -235,11 +237,16 @@ def parts_table(
     """Return the scores of months or classes, a row each."""
     methods = list(parts[0].rows)
     tested = any(part.short_verdict for part in parts)
-    head = [key, size, *(f"RMSE of {method}" for method in methods), f"bias of {methods[-1]}"]
-    head += ["CRPS of lerp"] if tested else []
+    head = [
+        key,
+        size,
+        *(f"RMSE of {method_label(method)}" for method in methods),
+        f"bias of {methods[-1]}",
+    ]
+    head += ["CRPS of bilinear"] if tested else []
     head += [f"CRPS of {ensemble or methods[-1]}"]
     ranges = any(math.isfinite(part.ratio[1]) for part in parts)
-    head += ["RMSE/lerp", *["95% range"] * ranges, "against lerp"] if tested else []
+    head += ["RMSE/bilinear", *["95% range"] * ranges, "against bilinear"] if tested else []
     rows = []
     for part in parts:
         extent = f"{100 * part.size:.1f}%" if size == "area" else f"{part.size:g}"
@@ -252,7 +259,7 @@ def parts_table(
 
 
 def format_ratio(part: PartScores, ranges: bool) -> list[str]:
-    """Return the RMSE ratio of a part to lerp, its interval if there is a column, its verdict."""
+    """Return the RMSE ratio of a part, its interval if there is a column, and its verdict."""
     ratio, low, high = (format_decimal(value, 2) for value in part.ratio)
     ends = DASH if low == DASH else f"{low}-{high}"
     return [ratio, *[ends] * ranges, part.short_verdict or DASH]
@@ -267,7 +274,9 @@ def quantiles_table(
         for i, share in enumerate(REPORT_QUANTILES)
     ]
     return ReportTable(
-        f"{title}: quantiles over times and cells, by area", ["quantile", *quantiles], rows
+        f"{title}: quantiles over times and cells, by area",
+        ["quantile", *map(method_label, quantiles)],
+        rows,
     )
 
 
@@ -291,7 +300,7 @@ def highest_times_table(
     head = [
         "time",
         "mean of truth",
-        *(f"{100 * HIGH_QUANTILE:g}% of {method}" for method in methods),
+        *(f"{100 * HIGH_QUANTILE:g}% of {method_label(method)}" for method in methods),
     ]
     rows = [
         [times[step], format_decimal(means[step], places),

@@ -14,6 +14,7 @@ import xarray as xr
 
 from dpdm.diffusion.sample import count_network_evaluations
 from dpdm.fields.statistics import statistic_names
+from dpdm.fields.time import is_dated, step_labels, time_bounds
 from dpdm.states.sampling import StateSpace
 from dpdm.system import available_memory, format_bytes, format_hours, free_disk, peak_memory
 
@@ -59,17 +60,19 @@ def describe_ensemble(space: StateSpace) -> Iterator[str]:
     """Yield what is drawn: steps, variables, cells, members and evaluations of the network."""
     sampler, members, count = space.sampler, space.options.members, len(space.steps)
     layout = space.template()
-    first, last = space.label(space.steps[0]), space.label(space.steps[-1])
-    span = f"{first} to {last}" if count > 1 else first
+    labels = [space.label(step) for step in space.steps]
+    if is_dated(layout.get("time")):
+        labels = step_labels(layout["time"], time_bounds(layout))
+    span = f"{labels[0]} to {labels[-1]}" if count > 1 else labels[0]
     yield f"steps: {count}" + (f", {span}" if span else "")
     yield f"variables: {', '.join(space.names)}"
     if {"lat", "lon"} <= set(layout.sizes):
         yield f"cells: {layout.sizes['lat']} x {layout.sizes['lon']}"
     each = count_network_evaluations(sampler.sampler, sampler.steps, sampler.corrections)
     yield (
-        f"members: {members}, of {each} evaluation{'s' if each > 1 else ''} of the network each"
+        f"members: {members}, each of {each} network evaluation{'s' if each > 1 else ''}"
         if members
-        else ("members: none, but their mean, of 1 evaluation of the network")
+        else "members: none; the ensemble mean, in 1 network evaluation"
     )
 
 
@@ -87,23 +90,23 @@ def describe_time(each: float, total: float, device: str) -> Iterator[str]:
     """Yield the measured time of a member of a step, and the expected time, from seconds."""
     threads = torch.get_num_threads()
     where = device if device != "cpu" else f"{threads} thread" + "s" * (threads > 1)
-    yield f"measured: {each:.2f} s a member of a step on {where}"
-    yield f"expected: {format_hours(total / 3600)}"
+    yield f"measured: {each:.2g} s per member and step on {where}"
+    yield f"expected time: {format_hours(total / 3600)}"
 
 
 def describe_memory(space: StateSpace) -> str:
     """Return the memory that members took, with those that wait for statistics, and the free."""
     needed, free = peak_memory() + waiting_bytes(space), available_memory()
-    return f"memory: {format_bytes(needed)} at most, {format_bytes(free)} free"
+    return f"memory: up to {format_bytes(needed)}, {format_bytes(free)} free"
 
 
 def describe_disk(needed: float, meanwhile: float, target: Path) -> Iterator[str]:
     """Yield the disk space that is needed, also while an output is made, and that is free."""
     free, folder = free_disk(target)
-    yield f"disk needed: {needed / 1e9:.2f} GB" + (
-        f", and {meanwhile / 1e9:.2f} GB meanwhile" if meanwhile else ""
+    yield f"disk space needed: {format_bytes(needed)}" + (
+        f", and {format_bytes(meanwhile)} of temporary files" if meanwhile else ""
     )
-    yield f"disk free: {free / 1e9:.2f} GB in {folder}"
+    yield f"disk space free: {format_bytes(free)} in {folder}"
     if needed + meanwhile > free:
         yield "Warning: the disk will be full."
 
@@ -170,14 +173,11 @@ def cost_line(seconds: float, stored: float, keep: str) -> str:
 
     Example:
         >>> cost_line(2100, 4.1e9, "all")
-        'About 35 minutes and 4.1 GB; --check tells more, --keep stats writes less.'
+        'About 35 minutes and 4.1 GB; see --check, and --keep stats for a smaller file.'
         >>> cost_line(500, 1e9, "all")
         ''
     """
     if seconds <= LONG_SECONDS and stored <= LARGE_BYTES:
         return ""
-    less = ", --keep stats writes less" if keep != "stats" else ""
-    return (
-        f"About {format_hours(seconds / 3600)} and {format_bytes(stored)}; "
-        f"--check tells more{less}."
-    )
+    less = ", and --keep stats for a smaller file" if keep != "stats" else ""
+    return f"About {format_hours(seconds / 3600)} and {format_bytes(stored)}; see --check{less}."

@@ -42,7 +42,7 @@ REMOVED_CHANGE = (
     ", and the two periods do not overlap: the change of the climate between them is removed with "
     "the bias."
 )
-TAKEN_CHANGE = ": the difference is taken for climate change."
+TAKEN_CHANGE = ": the difference is interpreted as climate change."
 ADJUSTED_ATTR = "dpdm_adjustment_method"  # of a file written by dpdm adjust
 REFERENCE_HINT = "Choose a period within it, or give its files: --reference FILE.nc."
 BIAS_HINT = "Give --reference-period if it is a bias of the model."
@@ -206,7 +206,7 @@ def find_driver_period(fields: xr.Dataset, ends: Sequence[str], series: str) -> 
     if min(years) < MIN_CLIMATE_YEARS:
         warnings.warn(
             f"The reference period, {found}, has fewer than {MIN_CLIMATE_YEARS} years: much of "
-            "what is taken for climate is weather. Choose 30 years, if there are as many.",
+            "the estimated climate is weather. Choose 30 years if possible.",
             DpdmWarning,
             stacklevel=2,
         )

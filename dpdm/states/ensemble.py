@@ -100,4 +100,16 @@ def ensemble_provenance(
     if inputs:
         provenance["input"] = " ".join(path.name for path in inputs)
         provenance["input_sha256"] = " ".join(map(sha256, inputs))
-    return {key: str(value) for key, value in {**provenance, **settings}.items()}
+    return {key: format_setting(value) for key, value in {**provenance, **settings}.items()}
+
+
+def format_setting(value: object) -> str:
+    """Return a setting as it is typed on the command line.
+
+    Example:
+        >>> format_setting(("2012-01", "2012-02")), format_setting(300.0), format_setting("law")
+        ('2012-01,2012-02', '300', 'law')
+    """
+    if isinstance(value, tuple | list):
+        return ",".join(map(format_setting, value))
+    return f"{value:.17g}" if isinstance(value, float) and value.is_integer() else str(value)

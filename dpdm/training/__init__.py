@@ -120,6 +120,11 @@ class TrainingKind:
     codes: Callable[[Any, Any, Path], TrainingTask] | None = None
 
 
+def count_files(files: Sequence[Path]) -> str:
+    """Return the number of files, with its noun."""
+    return f"{len(files)} file{'s' * (len(files) != 1)}"
+
+
 def split_states(count: int, window: int, source: str) -> tuple[int, int]:
     """Return the ends of the training states (8/10) and the validation states (1/10) of a series.
 

@@ -1,4 +1,4 @@
-"""What a training will learn from its files, and what it costs: ``dpdm train --check``.
+"""Describe the data and the cost of a training: ``dpdm train --check``.
 
 Memory and speed are measured by a few steps. The published size is that of a prior from 1 to 0.1
 degree with five variables and windows of 128 x 128 cells; one step of it is measured, too.
@@ -45,9 +45,9 @@ def describe_training(
     state, fit = begin_training(task, device), task.recipe.train
     count, began = count_weights(state.denoiser), task.contract.training.get("start", "")
     yield f"network: {count / 1e6:.2f} million weights, " + (
-        f"those of {began} to begin with" if began else "new ones"
+        f"starting from those of {began}" if began else "randomly initialised"
     )
-    yield f"a step: {fit.batch} windows, {fit.draws} noise levels each"
+    yield f"training step: {fit.batch} windows with {fit.draws} noise levels each"
     seconds = measure_step(task, state, device)
     yield from describe_cost(task, seconds, minutes, device)
     yield from describe_space(task, count, out)
@@ -88,7 +88,7 @@ def describe_cost(task: Any, seconds: float, minutes: float, device: str) -> Ite
 
 def describe_space(task: Any, count: int, out: Path) -> Iterator[str]:
     """Yield the memory that the steps took, and the disk space of prior and checkpoint."""
-    yield f"memory: {format_bytes(peak_memory())} at most, {format_bytes(available_memory())} free"
+    yield f"memory: up to {format_bytes(peak_memory())}, {format_bytes(available_memory())} free"
     weights = SINGLE * count
     stored = sum(
         tensor.numel() * tensor.element_size()
@@ -98,8 +98,8 @@ def describe_space(task: Any, count: int, out: Path) -> Iterator[str]:
     )
     free, folder = free_disk(out)
     yield (
-        f"disk: {(weights + stored) / 1e6:.1f} MB for the prior, "
-        f"{COPIES_IN_CHECKPOINT * weights / 1e6:.1f} MB for the checkpoint meanwhile, "
+        f"disk space: {format_bytes(weights + stored)} for the prior, "
+        f"{format_bytes(COPIES_IN_CHECKPOINT * weights)} for the checkpoint while training, "
         f"{format_bytes(free)} free in {folder}"
     )
 
@@ -109,20 +109,20 @@ def describe_published_size(task: Any, device: str) -> Iterator[str]:
     seconds, operations = measure_published_window(task.recipe.train, device)
     windows = TrainSettings.steps * TrainSettings.batch
     yield (
-        f"the published size (1 to 0.1 degree, {PUBLISHED_VARIABLES} variables, windows of "
-        f"{PUBLISHED_WINDOW} x {PUBLISHED_WINDOW}), {windows} windows:"
+        f"for comparison, the published size (1 to 0.1 degree, {PUBLISHED_VARIABLES} variables, "
+        f"windows of {PUBLISHED_WINDOW} x {PUBLISHED_WINDOW}), {windows} windows:"
     )
     hours = windows * seconds / 3600
     if device == "cpu":
         each = hours * torch.get_num_threads() / 2
-        yield f"  {each:.0f} hours on two cores as these, from a step measured here"
+        yield f"  {each:.0f} hours on two such cores, extrapolated from one step"
     else:
-        yield f"  {hours:.1f} hours on {device}, from a step measured here"
+        yield f"  {hours:.1f} hours on {device}, extrapolated from one step"
     ready, drawn = measure_preparation(), windows * operations / GPU_RATE
     yield (
-        f"  on a GPU {max(drawn, windows * ready) / 3600:.1f} hours: {drawn / 3600:.1f} for the "
-        f"network at {GPU_RATE / 1e12:.0f} TFLOP/s (assumed, not measured), and meanwhile "
-        f"{windows * ready / 3600:.1f} to cut windows on one core"
+        f"  {max(drawn, windows * ready) / 3600:.1f} hours on a GPU: {drawn / 3600:.1f} for the "
+        f"network at {GPU_RATE / 1e12:.0f} TFLOP/s (assumed, not measured), and at the same time "
+        f"{windows * ready / 3600:.1f} to prepare windows on one core"
     )
 
 

@@ -25,7 +25,7 @@ class DataSettings:
     """Section ``[data]``: training and held-out data.
 
     Attributes:
-        exclude: Box of test data, never trained on: west, east, south, north, in degrees.
+        exclude: Box of test data, excluded from training: west, east, south, north, in degrees.
         validation_box: Box of validation windows: west, east, south, north.
         validation_share: Share of the time steps, the last ones, for validation; without a
             validation box and from 24 steps on.
@@ -51,7 +51,7 @@ class FieldNetSettings:
         window: Cells along each side of a training window.
         read: Channels of the conditioning encoder: full, half, quarter resolution.
         widths: Channels of the denoising part: half and quarter resolution.
-        depth: Blocks a level.
+        depth: Blocks per level.
         dropout: Dropout of the conditioning encoder.
     """
 
@@ -68,13 +68,13 @@ class TrainSettings:
 
     Attributes:
         steps: Optimiser steps; with ``--minutes`` the schedule ends at whichever comes first.
-        batch: Windows a step.
-        draws: Noise levels a window; the first of several is always the greatest.
+        batch: Windows per step.
+        draws: Noise levels per window; the first of several is always the greatest.
         learning_rate: Peak of the schedule: a linear rise, then a cosine to zero.
         warmup: Steps of the rise.
         weight_decay: Of AdamW.
         ema: Decay of the moving average of the weights.
-        sigma: Least and greatest noise level.
+        sigma: Smallest and largest noise level.
         log_sigma: Mean and standard deviation of the log noise level of the other draws.
         nats: Weight of the negative log-likelihood of the variance.
         drop: Conditioning dropout of one variable, of all variables and of the season; for
@@ -131,7 +131,7 @@ class PlaneNetSettings:
     Attributes:
         read: Channels of the conditioning encoder: full, half, quarter resolution.
         widths: Channels of the denoising part: half and quarter resolution.
-        depth: Blocks a level.
+        depth: Blocks per level.
         periodic: Whether the plane is periodic along both axes.
     """
 
@@ -148,7 +148,7 @@ class GlobeNetSettings:
     Attributes:
         read: Channels of the conditioning encoder: full, half, quarter resolution.
         widths: Channels of the denoising part: half and quarter resolution.
-        depth: Blocks a level.
+        depth: Blocks per level.
         modes: Eigenvectors of each zonal wave of the Wiener filter that the network corrects.
     """
 

@@ -1,4 +1,4 @@
-"""What a training on fields learns from what, line by line."""
+"""Describe the data of a training on fields, line by line."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dpdm.training import count_files
+
 if TYPE_CHECKING:
     from dpdm.training.field_series import FieldTrainingSet
 
 
 def describe_fields(task: FieldTrainingSet, files: Sequence[Path]) -> Iterator[str]:
     """Yield the variables, the steps, the held-out data, the cells and the windows."""
-    yield f"variables: {', '.join(task.normaliser.names)}, of {len(files)} files"
+    yield f"variables: {', '.join(task.normaliser.names)}, from {count_files(files)}"
     yield from describe_steps(task)
     yield describe_held_out(task)
     yield from describe_cells(task)
     least, most = task.archive.factors
-    coarse = "coarse fields of your own" if task.archive.coarse is not None else "block means"
+    coarse = "your coarse fields" if task.archive.coarse is not None else "block means"
     yield f"factor: {least}" + (f" to {most}" if most > least else "") + f", of {coarse}"
     height, width = task.places.size
     count = len(task.steps) * (task.places.cumulative_probability > 0).sum()
-    yield f"windows: {height} x {width} cells, drawn from {count} places and steps"
-    yield f"reference: {describe_reference(task)}"
+    yield f"windows: {height} x {width} cells, sampled from {count} positions and steps"
+    yield f"reference climatology: {describe_reference(task)}"
 
 
 def describe_steps(task: FieldTrainingSet) -> Iterator[str]:
@@ -33,9 +35,9 @@ def describe_steps(task: FieldTrainingSet) -> Iterator[str]:
     if not labels:
         yield "steps: one, without a date"
         return
-    yield f"steps: {len(labels)}, each a {period}, {labels[0]} to {labels[-1]}"
+    yield f"steps: {len(labels)} {period}s, {labels[0]} to {labels[-1]}"
     first, last = labels[task.steps[0]], labels[task.steps[-1]]
-    yield f"trained on: {len(task.steps)}, {first} to {last}"
+    yield f"training steps: {len(task.steps)}, {first} to {last}"
 
 
 def describe_held_out(task: FieldTrainingSet) -> str:
@@ -45,7 +47,7 @@ def describe_held_out(task: FieldTrainingSet) -> str:
     if box:
         return f"held out: the windows of {', '.join(f'{edge:g}' for edge in box)}"
     if count < 1:
-        return "held out: nothing, as the series has fewer than 24 steps"
+        return "held out: none; the series has fewer than 24 steps"
     return f"held out: the last {count}, {task.labels[-count]} to {task.labels[-1]}"
 
 
@@ -62,13 +64,13 @@ def describe_cells(task: FieldTrainingSet) -> Iterator[str]:
     missing = np.isnan(task.archive.fine[task.steps[0]]).mean((1, 2))
     named = zip(task.normaliser.names, missing, strict=True)
     if gaps := [f"{name} {share:.0%}" for name, share in named if share > 0]:
-        yield f"cells without a value, which are ignored: {', '.join(gaps)}"
+        yield f"missing values, which are ignored: {', '.join(gaps)}"
 
 
 def describe_reference(task: FieldTrainingSet) -> str:
     """Name the state that fields are referred to."""
     if task.archive.pseudo is not None:
-        return "pseudo-years of the twelve months"
+        return "pseudo-years made of the twelve months"
     if task.archive.climatology is not None:
-        return "the climatology of the same month in the other years, which is stored"
-    return "none, as a climatology takes three years of months"
+        return "the mean of the same month in the other years; it is stored in the prior"
+    return "none; it needs three years of monthly data"

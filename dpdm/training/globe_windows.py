@@ -38,7 +38,7 @@ from dpdm.prior.normaliser import Normaliser
 from dpdm.prior.variable_spec import VariableSpec, variable_spec_attrs
 from dpdm.prior.windows import average_code_cells, seasonal_conditioning
 from dpdm.system import check_field_memory
-from dpdm.training import TrainingFiles, TrainingKind, split_states
+from dpdm.training import TrainingFiles, TrainingKind, count_files, split_states
 from dpdm.training.config import GlobeRecipe, read_recipe
 from dpdm.training.field_files import load_statics
 from dpdm.training.trajectory_windows import (
@@ -124,9 +124,9 @@ class GlobeTrainingSet:
 
     def describe(self, files: Sequence[Path]) -> Iterator[str]:
         """Yield the states that are learnt from, and those held out."""
-        yield f"variables: {', '.join(self.normaliser.names)}, of {len(files)} files"
+        yield f"variables: {', '.join(self.normaliser.names)}, from {count_files(files)}"
         rows, columns = self.states.shape[-2:]
-        yield f"trained on: {self.train_count} states of {rows} x {columns} cells"
+        yield f"training data: {self.train_count} states of {rows} x {columns} cells"
         yield f"held out: {len(self.states) - self.train_count} states"
         yield f"windows: {self.contract.states} states"
 

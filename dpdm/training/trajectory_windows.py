@@ -35,7 +35,13 @@ from dpdm.prior.normaliser import Normaliser
 from dpdm.prior.variable_spec import VariableSpec, variable_spec_attrs
 from dpdm.prior.windows import plane_coordinates
 from dpdm.system import check_field_memory
-from dpdm.training import TrainingFiles, TrainingKind, network_arguments, split_trajectories
+from dpdm.training import (
+    TrainingFiles,
+    TrainingKind,
+    count_files,
+    network_arguments,
+    split_trajectories,
+)
 from dpdm.training.config import PerceptronRecipe, PlaneRecipe, read_recipe
 
 VALIDATION_SIGMAS = (0.01, 0.1, 1.0)
@@ -110,8 +116,8 @@ class TrajectoryTrainingSet:
     def describe(self, files: Sequence[Path]) -> Iterator[str]:
         """Yield the trajectories that are learnt from, and those held out."""
         count, length = self.train_states.shape[:2]
-        yield f"variables: {', '.join(self.normaliser.names)}, of {len(files)} files"
-        yield f"trained on: {count} trajectories of {length} states"
+        yield f"variables: {', '.join(self.normaliser.names)}, from {count_files(files)}"
+        yield f"training data: {count} trajectories of {length} states"
         yield f"held out: {len(self.validation_states)} trajectories"
         yield f"windows: {self.contract.states} states"
 

@@ -54,12 +54,18 @@ def test_check_says_what_would_be_used_and_writes_nothing(places):
         "tp, used 8 4 2 2000-01-01 2000-02-01",
         "tp, outside the domain 2 1 2 2000-01-01 2000-02-01",
         "2 of 3 steps will have observations.",
-        "steps: 3, 2000-01-01T00 to 2000-03-01T00",
+        "steps: 3, 2000-01 to 2000-03",
         "variables: t2m, tp",
         "cells: 32 x 48",
     ]
-    costs = ["members: 2, of", "measured: ", "expected: ", "memory: ", "disk needed: "]
-    for line, begin in zip(said[-6:], [*costs, "disk free: "], strict=True):
+    costs = [
+        "members: 2, each of",
+        "measured: ",
+        "expected time: ",
+        "memory: ",
+        "disk space needed: ",
+    ]
+    for line, begin in zip(said[-6:], [*costs, "disk space free: "], strict=True):
         assert line.startswith(begin)
 
 

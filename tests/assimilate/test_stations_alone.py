@@ -162,7 +162,7 @@ def test_the_climatology_may_be_a_file() -> None:
     part = climate().isel(lat=slice(4, 44), lon=slice(4, 60))
     part.to_netcdf("normals.nc")
     result = done(*RUN.split(), "--climatology", "normals.nc")
-    assert "do not tell of which years" in result.stderr
+    assert "monthly means are not stated" in result.stderr
     ds = opened()
     assert ds.attrs["dpdm_background"].startswith("climatology normals.nc")
     assert ds["lat"].values[0] == 19.125  # the cells of the file

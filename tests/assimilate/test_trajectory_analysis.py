@@ -113,7 +113,13 @@ def test_a_trajectory_does_not_depend_on_the_others() -> None:
 def test_a_check_measures_trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dpdm.states.cost.MEASURING_SECONDS", 0.0)
     said = done(*f"{COMMAND} --members 2 --grid spirals.nc --check".split()).stdout
-    for line in ("variables: ", "members: 2, of ", "measured: ", "expected: ", "disk needed: "):
+    for line in (
+        "variables: ",
+        "members: 2, each of ",
+        "measured: ",
+        "expected time: ",
+        "disk space needed: ",
+    ):
         assert line in said
 
 

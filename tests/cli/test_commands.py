@@ -85,7 +85,7 @@ def test_evaluate_has_its_rows(coarse: Path, taught: Taught) -> None:
     assert lerp["rmse_ratio"] == 1
     text = done("evaluate", out, truth, "--coarse", coarse).stdout
     assert "t2m [K]" in text
-    assert "lerp" in text
+    assert "bilinear" in text
 
 
 def test_info_tells_of_data_and_priors(coarse: Path, taught: Taught) -> None:
@@ -98,7 +98,7 @@ def test_info_tells_of_data_and_priors(coarse: Path, taught: Taught) -> None:
     assert prior["fine_spacing_degrees"] == [1.0, 1.0]
     assert prior["training"]["period"] == ["2000-01-01", "2001-10-01"]
     assert set(prior["held_out_rmse_over_lerp"]) == {"t2m", "tp"}
-    assert "factors: 4, 4" in done("info", taught.prior).stdout
+    assert "refinement factor: 4\n" in done("info", taught.prior).stdout
 
 
 def test_info_gives_the_file_s_own_calendar(here: Path) -> None:

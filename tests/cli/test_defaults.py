@@ -97,7 +97,7 @@ def test_the_example_of_the_documents_is_valid(here: Path) -> None:
 
 WRONG = {
     "[downscale]\nmember = 3": ("lab.toml, downscale has an unknown key member", "members?"),
-    "[downscal]\nmembers = 3": ("unknown key downscal, which is no command", "downscale?"),
+    "[downscal]\nmembers = 3": ("unknown key downscal, which is not a command", "downscale?"),
     "members = 3": ("lab.toml has an unknown key members", "as in [downscale]"),
     "[plot]\nfactor = 3": ("lab.toml, plot has an unknown key factor", "Did you mean"),
     "downscale = 3": ("lab.toml, downscale is 3", "[downscale]"),

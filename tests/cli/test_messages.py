@@ -54,7 +54,7 @@ def test_a_mean_claims_neither_seed_nor_sampler(coarse: Path, taught: Taught) ->
     assert {key for key in attrs if key.startswith("dpdm_")} == {
         "dpdm_prior", "dpdm_prior_sha256", "dpdm_input", "dpdm_input_sha256", "dpdm_consistent",
     }  # fmt: skip
-    assert attrs["title"].startswith("Mean of the infinite ensemble")
+    assert attrs["title"].startswith("Ensemble means of fine fields")
 
 
 def test_statistics_say_what_they_are(coarse: Path, taught: Taught) -> None:

@@ -55,21 +55,21 @@ def test_the_check_writes_nothing_and_names_what_is_learnt(store: Path) -> None:
     lines = done(*FIVE.split(), "--check", "--minutes", 90, *OUT.split()).stdout.splitlines()
     assert sorted(store.iterdir()) == before
     found = dict(line.split(": ", 1) for line in lines if ": " in line)
-    assert found["steps"] == "36, each a month, 2000-01 to 2002-12"
+    assert found["steps"] == "36 months, 2000-01 to 2002-12"
     assert found["held out"] == "the last 4, 2002-09 to 2002-12"
     assert found["grid"].startswith("32 x 16 cells of 0.25 x 0.25 degrees")
     assert found["windows"].startswith("32 x 16 cells")
     assert found["factor"] == "8, of block means"
-    assert {"variables", "measured", "schedule", "memory", "disk", "network"} <= found.keys()
-    assert any("hours on two cores" in line for line in lines)
-    assert any("on a GPU" in line for line in lines)
+    assert {"variables", "measured", "schedule", "memory", "disk space", "network"} <= found.keys()
+    assert any("hours on two such cores" in line for line in lines)
+    assert any("hours on a GPU" in line for line in lines)
 
 
 def test_the_check_names_the_sea(store: Path) -> None:
     write_land_files(store)
     words = "train land.nc geo.nc lsm.nc --factor 8 --config small.toml --out l.safetensors"
     lines = done(*words.split(), "--check").stdout
-    assert "cells without a value, which are ignored: t2m 49%, tp 49%" in lines
+    assert "missing values, which are ignored: t2m 49%, tp 49%" in lines
     assert "statics: z and lsm of geo.nc, lsm.nc" in lines
 
 
@@ -93,4 +93,4 @@ def test_other_data_do_not_train_a_prior_further(store: Path) -> None:
 
 def test_the_check_refuses_what_it_does_not_measure(store: Path) -> None:
     words = "train cds_avgua.nc --window 3 --latent --check --out l.safetensors"
-    refused(words, "--check does not measure --latent", code=2)
+    refused(words, "--check does not support --latent", code=2)

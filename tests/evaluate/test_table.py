@@ -75,7 +75,7 @@ def test_numbers_of_the_rows(truth: xr.Dataset, coarse: xr.Dataset, forecast: xr
     assert best["crps"] == pytest.approx((abs(mean) * areas).mean(), rel=1e-10)
     assert best["rmse_ratio"] == pytest.approx(best["rmse"] / found["lerp"]["rmse"], rel=1e-10)
     assert best["rmse_ratio_low"] < best["rmse_ratio"] < best["rmse_ratio_high"] < 1
-    assert best["verdict"] == "better than lerp at the 95% level"
+    assert best["verdict"] == "better than bilinear at the 95% level"
     span = float(truth["t2m"].max() - truth["t2m"].min())
     assert best["psnr"] == pytest.approx(20 * np.log10(span / best["rmse"]), rel=1e-10)
     together = found["ensemble of 35"]
@@ -346,7 +346,7 @@ def test_text_and_json_hold_the_same_rows(
     assert f"{found['rmse']:.2f}" in line
     assert f"{found['crps_ratio']:.2f}" in line
     assert len({len(line) for line in lines[1:9]}) == 1
-    assert "mean of 35: better than lerp at the 95% level." in lines
+    assert "mean of 35: better than bilinear at the 95% level." in lines
     assert f"- 3 times, {FINE.shape[0]} x {FINE.shape[1]} cells, weighted by area." in lines
 
 

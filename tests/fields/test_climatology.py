@@ -150,7 +150,7 @@ def test_a_trained_prior_stores_its_climate_and_says_so(taught: Taught) -> None:
     assert grid_of(whole).is_same(Grid(prior.coarse["lat"].numpy(), prior.coarse["lon"].numpy()))
     assert "quantiles" not in prior.coarse  # November and December are there once
     said = done("info", taught.prior).stdout
-    assert "training_climatology: mean of each month on 4 x 4 degrees" in said
+    assert "training climatology: mean of each month on 4 x 4 degrees" in said
 
 
 def test_a_climate_comes_back_from_its_file(trained: Prior, tmp_path: Path) -> None:
@@ -170,4 +170,4 @@ def test_a_prior_without_a_climate_loads_as_before(taught: Taught, tmp_path: Pat
     with safe_open(taught.prior, "pt") as file:
         save_file(kept, old, file.metadata())
     assert load_prior(old).coarse == {}
-    assert "training_climatology: none" in done("info", old).stdout
+    assert "training climatology: none" in done("info", old).stdout

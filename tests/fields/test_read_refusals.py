@@ -139,7 +139,7 @@ def test_files_that_are_no_files(path, content, what):
 
 
 def test_a_directory_is_no_store(tmp_path):
-    with pytest.raises(DpdmError, match="directory that is no Zarr store"):
+    with pytest.raises(DpdmError, match="directory, but not a Zarr store"):
         open_fields(tmp_path)
 
 

@@ -241,7 +241,7 @@ def test_twelve_undated_months_are_january_to_december(path, dim, numbers):
     if numbers is not None:
         order = np.argsort(np.argsort(numbers))
         given = given.isel({dim: order}).assign_coords({dim: numbers})
-    with pytest.warns(DpdmWarning, match="do not tell of which years"):
+    with pytest.warns(DpdmWarning, match="monthly means are not stated"):
         found = read(path, given)
     np.testing.assert_allclose(found.fields["t2m"].values, expected(), rtol=1e-7)
     assert found.period == ""

@@ -80,7 +80,7 @@ def test_blocks_that_are_said_to_lie_inside_can_be_built():
 def test_land_and_relief_are_asked_of_points_alone():
     rows = table([35] * 3, 125.0, elevation=900.0, operator=["", "point", "mean"], radius=1e4)
     found = check_observations(rows, GRID, statics=relief(0.0, 0.0), relief=500.0)["status"]
-    assert list(found) == ["no land within a cell"] * 2 + [""]
+    assert list(found) == ["no land grid cell nearby"] * 2 + [""]
 
 
 @pytest.mark.parametrize(

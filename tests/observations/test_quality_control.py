@@ -57,7 +57,7 @@ def test_a_station_on_land_needs_land_within_a_cell():
     places = table([35.5, 34.5, 33.4, 35.5, 33.4], [125.5, 126.5, 125.5, 123.9, 125.5])
     places["elevation"] = [10, 10, 10, 10, 0]
     found = check_observations(places, GRID, statics=relief(0.0, land))["status"]
-    assert list(found) == ["", "", *["no land within a cell"] * 2, ""]
+    assert list(found) == ["", "", *["no land grid cell nearby"] * 2, ""]
 
 
 def test_land_is_sought_across_the_seam():
@@ -67,7 +67,7 @@ def test_land_is_sought_across_the_seam():
     fields["topography"] = fields["land_fraction"] * 0
     places = table([2.5, 2.5], [-2.5, -7.6], elevation=5.0)
     found = check_observations(places, GLOBE, statics=fields)["status"]
-    assert list(found) == ["", "no land within a cell"]
+    assert list(found) == ["", "no land grid cell nearby"]
 
 
 def test_a_station_far_above_the_relief_is_marked():

@@ -193,8 +193,8 @@ def test_check_counts_and_writes_nothing(site: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("dpdm.reconstruct.estimate.MEASURING_SECONDS", 0.1)
     before = set(site.rglob("*"))
     text = done("reconstruct", "--check", "plan.toml").stdout
-    for line in ("units of work: 12", "cells: 32 x 48", "evaluations of the network: 42 of",
-                 "disk needed", "expected: "):  # fmt: skip
+    for line in ("units of work: 12", "cells: 32 x 48", "network evaluations: 42 of",
+                 "disk space needed", "expected time: "):  # fmt: skip
         assert line in text
     assert set(site.rglob("*")) == before
 

@@ -240,7 +240,7 @@ def test_the_conclusion_counts_months_and_says_what_the_spread_is(files: Path) -
     words = " ".join("".join(Page(Path("r.html").read_text(encoding="utf-8")).words).split())
     row = rows(table)["mean of 4"]
     ends = f"(ratio {row['rmse_ratio_low']:.2f} to {row['rmse_ratio_high']:.2f})"
-    assert f"better than lerp at the 95% level {ends}, and better in 3 of 3 months" in words
+    assert f"better than bilinear at the 95% level {ends}, and better in 3 of 3 months" in words
     assert "its ensemble spread is too large" in words  # no bias in the noise, so sqrt(5) is due
 
 
@@ -298,7 +298,7 @@ def test_an_interval_is_named_only_where_one_is_drawn(tmp_path: Path) -> None:
         fields.to_netcdf(tmp_path / f"{name}.nc")
     report(tmp_path / "r.html", tmp_path / "f.nc", tmp_path / "t.nc", tmp_path / "c.nc")
     page = " ".join(Page((tmp_path / "r.html").read_text(encoding="utf-8")).words)
-    assert "not tested against lerp" in page
+    assert "not tested against bilinear" in page
     assert "95% range" not in page
     assert not re.search(r"\bbetter\b", page.partition("Conclusions")[2])  # after the style
 
@@ -317,10 +317,10 @@ def test_a_conclusion_names_the_baseline_that_is_better() -> None:
         {"units": "K", "method": "lerp", "rmse": 2.0, "bias": 0.0},
         {"units": "K", "method": "lerp + lapse rate", "rmse": 0.5, "bias": 0.0},
         {"units": "K", "method": "forecast", "rmse": 1.0, "bias": 0.0, "rmse_ratio_low": 0.4,
-         "rmse_ratio_high": 0.6, "verdict": "better than lerp at the 95% level"},
+         "rmse_ratio_high": 0.6, "verdict": "better than bilinear at the 95% level"},
     ]  # fmt: skip
     said = write_conclusion("t2m", rows_, [], "forecast")
-    assert said.endswith("(ratio 0.40 to 0.60); lerp + lapse rate has the smallest, 0.50 K.")
+    assert said.endswith("(ratio 0.40 to 0.60); bilinear + lapse rate has the smallest, 0.50 K.")
 
 
 def test_extremes_are_those_of_the_truth(files: Path) -> None:

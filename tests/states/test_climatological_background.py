@@ -102,7 +102,7 @@ def test_a_lazy_step_is_the_climate_of_that_step(freq: str, bounded: bool) -> No
     np.testing.assert_array_equal(lazy[2:5], np.stack([lazy[n] for n in (2, 3, 4)]))
 
 
-@pytest.mark.filterwarnings("ignore:.*do not tell of which years")
+@pytest.mark.filterwarnings("ignore:.*monthly means are not stated")
 def test_gaps_at_sea_are_filled_for_the_coarse_fields_and_masked_in_the_output(
     tmp_path: Path,
 ) -> None:

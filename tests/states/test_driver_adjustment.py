@@ -198,10 +198,11 @@ def test_without_a_period_a_bias_is_an_anomaly_and_is_said(biased: Path) -> None
     with pytest.warns(DpdmWarning) as said:
         space = fit_field_space(biased, prior_with(), EnsembleOptions(), None, None)
     dates, known = "(2001-01 to 2001-12)", "the climatology era5 (2000-01 to 2025-12)"
-    taken = ": the difference is taken for climate change. Give --reference-period if it is a bias"
+    taken = ": the difference is interpreted as climate change"
+    advice = ". Give --reference-period if it is a bias of the model."
     assert [str(each.message) for each in said] == [
-        f"t2m of biased.nc {dates} is on average 3 K higher than in {known}{taken} of the model.",
-        f"tp of biased.nc {dates} is on average 50% higher than in {known}{taken} of the model.",
+        f"t2m of biased.nc {dates} is on average 3 K higher than in {known}{taken}{advice}",
+        f"tp of biased.nc {dates} is on average 50% higher than in {known}{taken}{advice}",
     ]
     given = space.conditioning(6)
     assert given.reference is not None
@@ -223,7 +224,7 @@ def test_the_shift_of_a_driver_without_a_period_is_said(
     words = [str(each.message) for each in said]
     assert words[0] == (
         f"t2m of gcm.nc (1981-01 to 1982-12) is on average {-float(shift):.2g} K lower than in "
-        "the climatology fine.nc (2001-01 to 2001-12): the difference is taken for climate "
+        "the climatology fine.nc (2001-01 to 2001-12): the difference is interpreted as climate "
         "change. Give --reference-period if it is a bias of the model."
     )
     assert words[1].startswith("tp of gcm.nc (1981-01 to 1982-12) is on average ")
@@ -372,5 +373,5 @@ def test_a_period_that_is_none_is_a_usage_error(here: Path, period: str) -> None
 def test_reference_files_need_a_period(here: Path) -> None:
     refused(
         "downscale coarse.nc out.nc --reference fine.nc",
-        "--reference needs --reference-period", code=2,
+        "--reference requires --reference-period", code=2,
     )  # fmt: skip

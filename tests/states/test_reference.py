@@ -107,7 +107,7 @@ def test_states_of_a_file_have_one(tmp_path):
 
 def test_a_variable_that_it_lacks_is_missing(coarse, tmp_path):
     climate()[["t2m"]].to_netcdf(tmp_path / "normals.nc")
-    with pytest.warns(DpdmWarning, match="do not tell of which years"):
+    with pytest.warns(DpdmWarning, match="monthly means are not stated"):
         space = space_of(coarse, prior_with(), climatology=str(tmp_path / "normals.nc"))
     reference = space.conditioning(0).reference
     assert reference is not None

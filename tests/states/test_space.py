@@ -184,7 +184,7 @@ def test_statuses_are_those_that_reports_have_always_had() -> None:
         "no pressure", "no channel", "no trajectory", "no y", "no x", "no component",
         "duplicate of row", "ambiguous", "repeated value", "dry among wet neighbours",
         "unlike its neighbours", "spike",
-        "outside the domain", "no land within a cell", "height off the relief",
+        "outside the domain", "no land grid cell nearby", "height off the relief",
         "no step at that time", "other step", "a mean over several steps", "covers",
         "merged into row",
         "not a variable of the prior", "not a component of the prior",

@@ -142,8 +142,8 @@ def test_it_learns_the_motion_and_says_so(folder: Path) -> None:
     assert error < 0.7 * alone
     assert contract.scores["at 0.1"] < 0.95
     shown = done("info", "p.safetensors").stdout
-    assert "window_states: 5" in shown
-    assert "held_out_rmse_over_noise" in shown
+    assert "window (states): 5" in shown
+    assert "held-out RMSE, ratio to the noise" in shown
 
 
 def test_fields_on_a_plane_are_taught_by_the_same_loop(folder: Path) -> None:
