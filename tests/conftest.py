@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from tests.helpers.small_world import Taught
 
 
+collect_ignore = ["helpers/qgis_render.py"]  # which the Python of QGIS runs
+
+
 @pytest.fixture(autouse=True)
 def exact() -> Iterator[None]:
     before = torch.get_default_dtype()

@@ -72,7 +72,7 @@ def bash(environment: dict[str, str], *words: str) -> list[str]:
         ([""], COMMANDS),
         (["down"], ["downscale"]),
         (["downscale", "--ov"], ["--overwrite"]),
-        (["downscale", "--sampler", ""], ["heun", "multistep", "ddim"]),
+        (["downscale", "--sampler", ""], ["heun", "multistep", "ddim", "fast"]),
         (["testbed", "lor"], ["lorenz63"]),
         (["downscale", "--prior", ""], list(list_bundled_priors())),
         (["info", "def"], ["default"]),

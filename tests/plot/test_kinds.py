@@ -292,7 +292,7 @@ def test_a_statistic_of_a_season_is_that_of_the_members_means(files):
         assert np.abs(np.unique(drawn)[:, None] - spread.values.ravel()).min(1).max() < 1e-4
 
 
-@pytest.mark.filterwarnings("ignore:.*twelve months do not tell")
+@pytest.mark.filterwarnings("ignore:.*years of its twelve")
 def test_anomalies_are_from_the_climate_of_the_month(files, tmp_path):
     """Oracle: above a climate that is a kelvin colder, in kelvins and on a signed scale."""
     with xr.open_dataset(files / "truth.nc") as truth:

@@ -160,7 +160,7 @@ def test_what_the_head_cannot_do_is_refused(there: Path) -> None:
 def test_training_refuses_what_has_no_head(there: Path, taught: Taught) -> None:
     common = f"train {taught.fine} --factor {FACTOR} --config {taught.config}"
     refused(f"{common} --out a.safetensors --minutes 0", "--minutes 0 is for", code=2)
-    refused(f"{common} --out a.safetensors --fast-minutes 1 --check", "does not measure", code=2)
+    refused(f"{common} --out a.safetensors --fast-minutes 1 --check", "does not support", code=2)
 
 
 def test_a_finished_prior_gets_a_head_by_the_same_command(there: Path, taught: Taught) -> None:
