@@ -163,9 +163,14 @@ def format_hours(hours: float) -> str:
     Example:
         >>> [format_hours(each) for each in (0.005, 0.2, 30, 720)]
         ['18 seconds', '12 minutes', '30.0 hours', '30.0 days']
+        >>> format_hours(1 / 3600)
+        '1 second'
     """
+    if hours < 1 / 30:
+        seconds = round(3600 * hours)
+        return f"{seconds} second{'' if seconds == 1 else 's'}"
     if hours < 1:
-        return f"{60 * hours:.0f} minutes" if hours > 1 / 30 else f"{3600 * hours:.0f} seconds"
+        return f"{60 * hours:.0f} minutes"
     return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
 
 
