@@ -117,9 +117,8 @@ def call(space: FieldSpace, posterior: Posterior, members: int) -> None:
     """Read the conditions of each window, then evaluate each, as often as the members need."""
     network, device = space.prior.denoiser, space.sampler.device
     height, width = posterior.windows.extent
-    given = torch.randn(
-        1, count_conditioning_channels(posterior.base.shape[0]), height, width, device=device
-    )
+    channels = count_conditioning_channels(posterior.base.shape[0], space.prior.takes_reference)
+    given = torch.randn(1, channels, height, width, device=device)
     features = [network.features(given) for _ in posterior.windows.window_slices()]
     falling = schedule(space, space.sampler.sampler, space.sampler.steps)
     for first in range(0, members, space.sampler.block):
