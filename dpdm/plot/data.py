@@ -296,9 +296,12 @@ def _make_variable(
     title = title.removeprefix("mean over the ensemble of ")
     values = _convert_to_display(values, display, difference)
     units = difference_unit(display[0]) if difference else display[0]
-    return PlotVariable(
+    drawn = PlotVariable(
         path, name, title, stored, units, exact, values, statistics, fields.attrs, bounds
     )
+    if drawn.count == 1:  # it has no spread and no percentiles, though they are stored
+        return replace(drawn, statistics={k: v for k, v in statistics.items() if k == "mean"})
+    return drawn
 
 
 def exact_unit(stored: str) -> DisplayUnit:

@@ -273,6 +273,20 @@ def draw_one(files, kind, name="", **more):
     return images(page_of(files, kind, name, **more))[0]
 
 
+def test_one_member_is_a_map_without_spread_or_band(files, tmp_path, monkeypatch):
+    """The spread that is stored of one member is missing everywhere."""
+    with xr.open_dataset(files / "fine.nc") as fine:
+        member = fine["t2m"].isel(realization=[0]).load()
+    mean = member.mean("realization", keep_attrs=True)
+    one = {"t2m": member} | {f"t2m_{kind}": mean for kind in ("mean", "p10", "p90")}
+    xr.Dataset(one | {"t2m_spread": mean * np.nan}).to_netcdf(tmp_path / "one.nc")
+    monkeypatch.chdir(tmp_path)
+    assert dpdm("plot", "one.nc", "map.png").stderr == "Wrote map.png: map\n"
+    refused("plot one.nc spread.png --kind spread", "has no spread", "--members 2")
+    source = open_plot_data(Path("one.nc"), PlotOptions()).source
+    assert [*source.statistics] == ["mean"]  # and no band of percentiles
+
+
 def test_a_season_is_the_mean_of_its_months(files):
     """Oracle: the pixels are cells of the mean of December, January and February."""
     with xr.open_dataset(files / "truth.nc") as truth:
