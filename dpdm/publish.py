@@ -109,8 +109,12 @@ def remove_drafts() -> None:
 
 @contextmanager
 def open_drafts(targets: Sequence[Path], replace: bool = False) -> Iterator[list[Path]]:
-    """Give paths to write to, and publish all outputs if the body succeeds."""
-    with ExitStack() as cleaning:
+    """Give paths to write to, and publish all outputs if the body succeeds.
+
+    Raises:
+        OSError: If one cannot be written; it names the first, if it names no other file.
+    """
+    with _name_in_errors(targets[0]), ExitStack() as cleaning:
         drafts = [Draft(target, replace) for target in targets]
         for draft in drafts:
             cleaning.callback(draft.discard)
@@ -121,6 +125,17 @@ def open_drafts(targets: Sequence[Path], replace: bool = False) -> Iterator[list
                 draft.publish()
                 undoing.callback(draft.withdraw)
             undoing.pop_all()
+
+
+@contextmanager
+def _name_in_errors(target: Path) -> Iterator[None]:
+    """Name a file in errors of the system that name none, as writing to an open file does."""
+    try:
+        yield
+    except OSError as fault:
+        if fault.errno is None or fault.filename is not None:
+            raise
+        raise OSError(fault.errno, fault.strerror, str(target)) from fault
 
 
 @contextmanager

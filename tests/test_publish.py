@@ -76,6 +76,18 @@ def test_what_appeared_meanwhile_is_not_replaced(
         assert path.read_bytes() == other.read_bytes()
 
 
+def test_an_error_of_writing_names_the_file(tmp_path: Path) -> None:
+    """Writing to an open file fails without a name, as at a limit of its size."""
+    with (
+        pytest.raises(OSError, match=r"File too large: '.*a\.html'"),
+        open_draft(tmp_path / "a.html"),
+    ):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    with pytest.raises(FileNotFoundError, match="other"), open_draft(tmp_path / "a.html"):
+        Path("other").read_bytes()
+    assert not [*tmp_path.iterdir()]
+
+
 def test_of_several_outputs_all_or_none_appear(tmp_path: Path) -> None:
     one, two = tmp_path / "a.tif", tmp_path / "b.tif"
 

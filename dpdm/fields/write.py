@@ -234,5 +234,6 @@ def _translate_write_errors(path: Path) -> Iterator[None]:
         if full or (disk.total > 0 and disk.free < 1 << 20):  # HDF5 reports only "HDF error"
             what, hint = f"The disk is full: {path} was not written.", "Make room."
         else:
-            what, hint = f"{path} cannot be written: {fault}.", "Check the folder and its quota."
+            reason = getattr(fault, "strerror", None) or fault
+            what, hint = f"{path} cannot be written: {reason}.", "Check the folder and its quota."
         raise DpdmError(what, hint) from fault
