@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--fine", type=Path, nargs="+", help="monthly series of t2m, tp or both")
     parser.add_argument("--judge", default="2012,2014", help="first and last year of these")
     parser.add_argument("--members", type=int, default=33)
-    parser.add_argument("--months", type=int, default=0, help="every so many months; 0 for all")
+    parser.add_argument("--months", type=int, default=0, help="interval of months; 0 for all")
     parser.add_argument("--student", type=Path, nargs="*", default=[], help="distilled priors")
     parser.add_argument("--picture", type=Path, help="a PNG of members of one month")
     options = parser.parse_args()
